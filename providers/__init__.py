@@ -1,0 +1,1 @@
+"""Provider accounts, the plug-in contract, and one folder per provider."""
