@@ -7,6 +7,7 @@ border is a frozen dataclass or a pydantic model.
 from __future__ import annotations
 
 import json
+import math
 import secrets as random_secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from providers.errors import FieldError, InvalidInput, Unsupported, UnreadableRequest
+from providers.errors import FieldError, InvalidInput, UnreadableRequest, Unsupported
 from providers.http import Http
 
 type_ = type  # several dataclasses below have a field named `type`
@@ -193,18 +194,22 @@ def validate(model: type[M], data: object) -> M:
                 FieldError(
                     field=".".join(str(part) for part in item["loc"]),
                     code="required" if item["type"] == "missing" else "invalid",
-                    message=_complaint(item["type"], item["msg"]),
+                    message=_complaint(item["type"], item["msg"], item.get("ctx", {})),
                 )
                 for item in error.errors(include_url=False, include_input=False)
             ]
         ) from None
 
 
-def _complaint(kind: str, message: str) -> str:
+def _complaint(kind: str, message: str, context: Mapping[str, Any]) -> str:
     if kind == "missing":
         return "This field is required."
     if kind == "extra_forbidden":
         return "This field does not exist here."
+    if kind == "too_short":
+        return f"At least {context['min_length']} needed."
+    if kind == "too_long":
+        return f"At most {context['max_length']} allowed."
     return message.removeprefix("Value error, ")
 
 
@@ -444,27 +449,55 @@ class Provider(ABC, Generic[S, C, F]):
 AnyProvider = Provider[Any, Any, Any]
 
 
+# Deeper than any real event, and shallow enough that everything which later walks or writes the value can recurse.
+MAX_JSON_DEPTH = 100
+
+
 def load_json(body: bytes) -> object:
     """Strict JSON from bytes that anybody may have sent. Raises UnreadableRequest for everything else
-    (encoding, syntax, NaN, numbers too long to convert, nesting too deep to read)."""
+    (encoding, syntax, NaN, infinite numbers, numbers too long to convert, nesting deeper than MAX_JSON_DEPTH)."""
     try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        value: object = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
     except UnicodeDecodeError:
         raise UnreadableRequest("The body is not UTF-8.") from None
     except RecursionError:
         raise UnreadableRequest("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise UnreadableRequest(f"The body is not JSON: {error}") from None
+    if _deeper_than(value, MAX_JSON_DEPTH):
+        raise UnreadableRequest("The JSON is nested too deeply.")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _deeper_than(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def time_from_number(value: float) -> datetime | None:
     """Unix time in seconds or milliseconds (told apart by size); None when it is no time at all."""
-    seconds = value / 1000 if abs(value) >= 100_000_000_000 else value
     try:
+        seconds = value / 1000 if abs(value) >= 100_000_000_000 else value
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, ValueError, OSError):
         return None

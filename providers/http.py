@@ -117,7 +117,9 @@ class Answer:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             raise BadAnswer(
-                f"The provider answered {self.status} with something that is not JSON: {_excerpt(self.body)!r}",
+                # Not quoted: the body may hold a secret, and only `Http` knows how to mask it.
+                f"The provider answered {self.status} with something that is not JSON"
+                f" ({self.headers.get('Content-Type') or 'no content type'}).",
                 status=self.status,
             ) from None
 
@@ -151,7 +153,7 @@ class Http:
         priority: Priority = Priority.CHANGE,
     ) -> None:
         self.limiter = limiter or NoLimit()
-        self.secrets = tuple(secrets)
+        self.secrets = tuple(sorted(secrets, key=len, reverse=True))  # a secret may hold a shorter one
         self.secret_keys = frozenset(key.lower() for key in secret_keys)
         self.deadline = deadline
         self.record = record
@@ -201,6 +203,8 @@ class Http:
             return answer
         except ProviderError as error:
             problem = error
+            error.message = self._mask_text(error.message)  # it may quote the provider, which may quote our secret
+            error.args = (error.message,)
             raise
         finally:
             if self.record:
@@ -266,7 +270,9 @@ class Http:
         except requests.exceptions.ConnectTimeout:
             raise Unavailable(f"No connection to {_host(url)} within {CONNECT_TIMEOUT:.0f} s.") from None
         except requests.exceptions.Timeout:
-            raise Unavailable(f"{_host(url)} did not answer within {read_timeout:.0f} s.", outcome_unknown=True) from None
+            raise Unavailable(
+                f"{_host(url)} did not answer within {read_timeout:.0f} s.", outcome_unknown=True
+            ) from None
         except requests.exceptions.SSLError as error:
             raise Unavailable(f"The TLS connection to {_host(url)} failed: {error}") from None
         except requests.exceptions.ConnectionError as error:

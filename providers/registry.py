@@ -23,7 +23,9 @@ def all_providers() -> dict[str, AnyProvider]:
         if module.ispkg and (root / module.name / "provider.py").is_file():
             plugin: AnyProvider = importlib.import_module(f"providers.{module.name}").provider
             if plugin.slug.replace("-", "_") != module.name:
-                raise RuntimeError(f"providers/{module.name} declares the slug {plugin.slug!r}; folder and slug differ.")
+                raise RuntimeError(
+                    f"providers/{module.name} declares the slug {plugin.slug!r}; folder and slug differ."
+                )
             found[plugin.slug] = plugin
     return dict(sorted(found.items(), key=lambda item: item[1].name))
 

@@ -1,0 +1,71 @@
+"""Celery: the app, its routes, and the schedule of everything periodic."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import warnings
+from typing import Any
+
+from celery import Celery, signals
+from django.conf import settings
+from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
+
+from config.scheduler import ScheduleStep
+from config.wake import WakeUp
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+TRANSPORT_ALIASES["embedded"] = "config.broker:Transport"
+
+# It warns about pickled messages, which we do not accept, whoever runs us.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
+
+# Every entry runs in every worker, so its task must be idempotent and must claim the rows that it works on. The seconds
+# are counted from start to start, and a run that takes longer delays the next one instead of overlapping it.
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "sweep": {"task": "subscriptions.tasks.sweep", "schedule": 2.0},
+    "heartbeat": {"task": "subscriptions.tasks.beat_heartbeat", "schedule": 5.0},
+    "ask-worker": {"task": "config.tasks.ask_worker", "schedule": 5.0},
+    "normalise-pending": {"task": "events.tasks.normalise_pending", "schedule": 1.0},
+}
+
+app = Celery("hookkeeper", task_cls=WakeUp)
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # for ever
+    broker_connection_timeout=2,
+    broker_transport_options={
+        "folder": str(settings.DATA_DIR / "broker"),
+        "polling_interval": 0.2,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 2,
+        # For publishers, who must never wait for a broker; a worker's own retries are set above.
+        "max_retries": 0,
+    },
+    beat_schedule=SCHEDULE,
+    task_default_queue="default",
+    task_queues=[Queue("default"), Queue("events"), Queue("subscriptions")],
+    task_routes={"events.*": {"queue": "events"}, "subscriptions.*": {"queue": "subscriptions"}},
+    task_ignore_result=True,
+    task_publish_retry=False,
+    task_send_sent_event=False,
+    task_acks_late=False,
+    timezone="UTC",
+    worker_pool="threads",
+    worker_concurrency=4,
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+)
+app.steps["worker"].add(ScheduleStep)
+app.autodiscover_tasks()
+
+
+@signals.setup_logging.connect
+def use_our_logging(**_: object) -> None:
+    """Keeps Celery from replacing the log format of the settings."""
+    logging.config.dictConfig(settings.LOGGING)

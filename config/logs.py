@@ -1,0 +1,25 @@
+"""The shape of a log line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+# Whoever knows the token of a callback URL can send events to it.
+HOOK_TOKEN = re.compile(r"(/hooks/)[^/\s?'\"]+")
+
+
+class OneLine(logging.Formatter):
+    """One line a record, also with a traceback; times in UTC; tokens of callback URLs masked."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record as one line."""
+        return HOOK_TOKEN.sub(r"\1***", " | ".join(super().format(record).splitlines()))

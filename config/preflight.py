@@ -1,0 +1,71 @@
+"""What must be in order before the product is started. Each failure is one sentence that names the setting."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import tempfile
+from typing import IO
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from config.environment import SettingError
+
+
+def check_data_dir() -> None:
+    """Raises SettingError when DATA_DIR cannot be written to."""
+    try:
+        with tempfile.TemporaryFile(dir=settings.DATA_DIR):
+            pass
+    except OSError as error:
+        raise SettingError(
+            "DATA_DIR", f"{settings.DATA_DIR} cannot be written to ({error.strerror}); name another folder."
+        ) from None
+
+
+def lock_data_dir() -> IO[str]:
+    """Reserves DATA_DIR for this process, as long as it lives and keeps the file. Raises SettingError when it is taken.
+
+    Two on one folder would compete for the same database on other ports, and the second would be noticed by nobody.
+    """
+    file = (settings.DATA_DIR / "up.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise SettingError(
+            "DATA_DIR", f"another Hookkeeper runs on {settings.DATA_DIR}; stop it or name another folder."
+        ) from None
+    return file
+
+
+def check_port(name: str, host: str, port: int) -> None:
+    """Raises SettingError when nothing could listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Connections of an earlier run that are still closing do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror:
+        raise SettingError("HOST", f"{host!r} is not an address of this machine; use 127.0.0.1 or 0.0.0.0.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingError(
+                name, f"port {port} on {host} is in use; stop what uses it, or set {name} to another number."
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SettingError("HOST", f"{host} is not an address of this machine; use 127.0.0.1 or 0.0.0.0.") from None
+        raise SettingError(name, f"port {port} on {host} cannot be used: {os.strerror(error.errno or 0)}.") from None
+
+
+def check_database() -> None:
+    """Raises SettingError when the database cannot be reached."""
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SettingError("DATABASE_URL", f"the database cannot be reached: {reason}") from None

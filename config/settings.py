@@ -1,0 +1,193 @@
+"""All settings. Values come from the environment, `.env` or `DATA_DIR/secrets.env`; the README lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django_stubs_ext
+from django.urls import reverse_lazy
+
+from config import environment
+
+# Lets classes name what Django's generics hold, as in ModelAdmin[Event]; at run time Django has no such notation.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR: Path = environment.BASE_DIR
+DATA_DIR: Path = environment.DATA_DIR
+
+# Who we are, and where
+
+DEBUG = environment.flag("DEBUG", default=False)
+SECRET_KEY = environment.secret("SECRET_KEY")
+ENCRYPTION_KEYS: tuple[str, ...] = environment.fernet_keys("ENCRYPTION_KEYS")
+HOST = environment.text("HOST", "127.0.0.1")
+PORT = environment.number("PORT", 8000, least=1, most=65535)
+PUBLIC_URL = environment.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_host = urlsplit(PUBLIC_URL).hostname or ""
+PUBLIC_HOST = f"[{_host}]" if ":" in _host else _host
+ALLOWED_HOSTS: list[str] = list(environment.words("ALLOWED_HOSTS", tuple(dict.fromkeys((PUBLIC_HOST, *LOOPBACK)))))
+ADMIN_PASSWORD = environment.text("ADMIN_PASSWORD")
+
+# The sandbox: our simulation of the providers' servers
+
+DEMO = environment.flag("DEMO", default=True)
+SANDBOX_PORT = environment.number("SANDBOX_PORT", 8010, least=1, most=65535)
+SANDBOX_URL: str | None = f"http://127.0.0.1:{SANDBOX_PORT}" if DEMO else None
+if DEMO and SANDBOX_PORT == PORT:
+    raise environment.SettingError("SANDBOX_PORT", f"{PORT} is PORT already; name another one.")
+
+# Limits
+
+ALLOW_PRIVATE_NETWORKS = environment.networks("ALLOW_PRIVATE_NETWORKS")
+TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
+MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, least=1, most=2**31)
+
+# Django
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
+USE_TZ = True
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "config",
+    "unfold",  # before the admin, whose templates it replaces
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "providers",
+    "subscriptions",
+    "events",
+]
+
+MIDDLEWARE = [
+    "config.proxies.TrustedProxies",
+    "config.direct.DirectPaths",  # before everything that could refuse or redirect a webhook
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+# These are answered without any other middleware: no host check, no redirect, no session (see config/direct.py).
+DIRECT_PATHS = ("/hooks/", "/livez", "/readyz")
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# Database, broker, e-mail
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": environment.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'hookkeeper.sqlite3'}"),
+}
+CELERY_BROKER_URL = environment.broker("CELERY_BROKER_URL")
+vars().update(environment.email("EMAIL_URL"))
+
+# Static files, served by the web process itself straight from the packages: nothing has to be collected first.
+
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# Security
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+if urlsplit(PUBLIC_URL).scheme == "https":
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+if TRUSTED_PROXIES:
+    # config.proxies removes this header from everybody else's requests.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    # We do not speak TLS ourselves: without a proxy to say so, https would never be recognised and redirect for ever.
+    SECURE_SSL_REDIRECT = urlsplit(PUBLIC_URL).scheme == "https"
+
+# REST framework. A view is closed until it names who may use it.
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Hookkeeper",
+    "DESCRIPTION": "Keeps your webhook subscriptions alive, and every event they send.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# Admin
+
+UNFOLD = {
+    "SITE_TITLE": "Hookkeeper",
+    "SITE_HEADER": "Hookkeeper",
+    "SITE_SUBHEADER": "Webhook subscriptions, kept alive",
+    "SITE_SYMBOL": "webhook",
+    "SITE_URL": reverse_lazy("admin:index"),
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# Logging: one line a record, on standard error
+
+LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
+_CHATTY = LOG_LEVEL if LOG_LEVEL == "DEBUG" else "WARNING"
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "config.logs.OneLine"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        # Django's own handlers would write the same record a second time, or send e-mail about it.
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        "celery": {"level": _CHATTY},
+        "kombu": {"level": _CHATTY},
+        "urllib3": {"level": _CHATTY},
+    },
+}

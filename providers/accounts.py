@@ -1,0 +1,82 @@
+"""From an account row to a login that can call its provider, and the check that tells whether it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from providers.base import Login, validate
+from providers.errors import InvalidInput, ProviderError, Refused
+from providers.http import AddressGuard, Exchange, Http, Priority
+from providers.limiter import DatabaseLimiter
+from providers.models import AccountStatus, ProviderAccount
+
+
+def address_guard() -> AddressGuard:
+    """The guard as configured: ALLOW_PRIVATE_NETWORKS, and exactly the sandbox's address and port."""
+    endpoints = frozenset[tuple[str, int]]()
+    if django_settings.SANDBOX_URL:
+        parts = urlsplit(django_settings.SANDBOX_URL)
+        endpoints = frozenset({(parts.hostname or "", parts.port or 80)})
+    return AddressGuard(networks=tuple(django_settings.ALLOW_PRIVATE_NETWORKS), endpoints=endpoints)
+
+
+@contextmanager
+def open_login(
+    account: ProviderAccount,
+    *,
+    priority: Priority = Priority.CHANGE,
+    deadline: float | None = None,
+    record: Callable[[Exchange], None] | None = None,
+    secrets: Sequence[str] = (),
+) -> Iterator[Login[Any, Any]]:
+    """A login for that account. `deadline` in monotonic seconds bounds all its calls together; `secrets` are masked
+    in what is recorded, beside the credentials. Raises Refused when settings or credentials no longer fit."""
+    plugin = account.plugin
+    try:
+        settings = validate(plugin.settings_model, account.settings)
+        credentials = validate(plugin.credentials_model, account.credentials)
+    except InvalidInput as error:
+        raise Refused(f"The account's settings or credentials are not complete: {error}. Edit the account.") from None
+    http = Http(
+        guard=address_guard(),
+        limiter=DatabaseLimiter(account, plugin.rate_limit(settings)),
+        secrets=(*credentials.secret_values(), *secrets),
+        secret_keys=plugin.secret_keys,
+        deadline=deadline,
+        record=record,
+        priority=priority,
+    )
+    with http:
+        yield Login(settings=settings, credentials=credentials, http=http)
+
+
+def check(account: ProviderAccount, *, deadline: float | None = None) -> None:
+    """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do.
+
+    A call that could not be made (network, throttling) leaves the status as it was and says so. Never raises
+    ProviderError.
+    """
+    try:
+        with open_login(account, deadline=deadline) as login:
+            identity = account.plugin.identify(login)
+    except ProviderError as error:
+        note_failure(account, error)
+    else:
+        account.status = AccountStatus.OK
+        account.status_reason = identity.warning or ""
+        account.identity = dict(identity.facts)
+    account.checked_at = timezone.now()
+    account.save(update_fields=["status", "status_reason", "identity", "checked_at"])
+
+
+def note_failure(account: ProviderAccount, error: ProviderError) -> None:
+    """Sets status and reason (unsaved) from an error: only a refusal makes an account `failing`."""
+    if error.permanent:
+        account.status = AccountStatus.FAILING
+    account.status_reason = error.message

@@ -1,0 +1,51 @@
+"""Who works on a row. A claim is a conditional UPDATE and ends by itself, so a killed worker blocks nothing for long."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+CLAIM_SECONDS = 45  # longer than the longest wait for a slot and the longest call together
+
+
+def new_holder() -> str:
+    """A name for one claim: unique, and telling where it came from."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(6)}"
+
+
+class Claimable(models.Model):
+    """A row that one worker at a time may work on."""
+
+    claimed_by = models.CharField(max_length=100, blank=True, default="", editable=False)
+    claimed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:
+        """Takes the row if nobody holds it. A claim from the future was taken before the clock was set back:
+        it does not count."""
+        now = timezone.now()
+        free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_at__gt=now + timedelta(seconds=2))
+        return self._update_claim(
+            free, claimed_by=holder, claimed_at=now, claimed_until=now + timedelta(seconds=seconds)
+        )
+
+    def keep_claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:
+        """Prolongs our claim. False: it ended and somebody else has the row; stop."""
+        now = timezone.now()
+        return self._update_claim(Q(claimed_by=holder), claimed_at=now, claimed_until=now + timedelta(seconds=seconds))
+
+    def release(self, holder: str) -> None:
+        """Gives the row back, if it is still ours."""
+        self._update_claim(Q(claimed_by=holder), claimed_by="", claimed_at=None, claimed_until=None)
+
+    def _update_claim(self, condition: Q, **values: object) -> bool:
+        return type(self)._base_manager.filter(condition, pk=self.pk).update(**values) == 1

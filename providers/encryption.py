@@ -1,0 +1,32 @@
+"""Secrets at rest: Fernet with ENCRYPTION_KEYS (the first encrypts, all decrypt)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+
+
+class Undecryptable(ValueError):
+    """Stored with a key that is no longer in ENCRYPTION_KEYS."""
+
+
+@lru_cache(maxsize=4)
+def _fernet(keys: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+def encrypt(text: str) -> str:
+    """The text as a token that only ENCRYPTION_KEYS opens."""
+    return _fernet(tuple(settings.ENCRYPTION_KEYS)).encrypt(text.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    """The text of a token. Raises Undecryptable when no key opens it."""
+    try:
+        return _fernet(tuple(settings.ENCRYPTION_KEYS)).decrypt(token.encode()).decode()
+    except InvalidToken:
+        raise Undecryptable(
+            "A stored secret cannot be decrypted: the key it was encrypted with is missing from ENCRYPTION_KEYS."
+        ) from None

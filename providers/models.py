@@ -1,0 +1,88 @@
+"""Accounts: one login at one provider each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from django.conf import settings as django_settings
+from django.db import models
+from django.utils import timezone
+from pydantic import BaseModel
+
+from providers.base import AnyProvider, validate
+from providers.claims import Claimable
+from providers.fields import EncryptedJSONField, JSONTextField
+from providers.ids import new_id
+from providers.registry import get_provider
+
+SANDBOX_LOOK_INTERVAL = timedelta(seconds=15)
+LOOK_INTERVAL = timedelta(minutes=5)
+DETAILS_INTERVAL = timedelta(hours=1)
+
+
+class AccountStatus(models.TextChoices):
+    UNCHECKED = "unchecked", "Unchecked"
+    OK = "ok", "OK"
+    FAILING = "failing", "Failing"
+
+
+class ProviderAccount(Claimable):
+    """One login at one provider: settings and encrypted credentials."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    provider = models.CharField(max_length=50)
+    name = models.CharField(max_length=200)
+    settings = JSONTextField(default=dict)
+    credentials = EncryptedJSONField(default=dict)
+    status = models.CharField(max_length=20, choices=AccountStatus.choices, default=AccountStatus.UNCHECKED)
+    status_reason = models.TextField(blank=True, default="")
+    identity = JSONTextField(default=dict)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    looked_at = models.DateTimeField(null=True, blank=True)
+    look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = "account"
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def plugin(self) -> AnyProvider:
+        """The provider's code. Raises UnknownProvider when its folder is gone."""
+        return get_provider(self.provider)
+
+    @property
+    def typed_settings(self) -> BaseModel:
+        """The settings as the provider's model. Raises InvalidInput when they no longer fit it."""
+        return validate(self.plugin.settings_model, self.settings)
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it talks to our own sandbox, which is looked at more often and has no day quota."""
+        base_url = self.settings.get("base_url")
+        return bool(base_url) and base_url == django_settings.SANDBOX_URL
+
+    @property
+    def look_interval(self) -> timedelta:
+        """How often the remote state is looked at."""
+        return SANDBOX_LOOK_INTERVAL if self.is_sandbox else LOOK_INTERVAL
+
+    @property
+    def details_interval(self) -> timedelta:
+        """How often the details of each registration are read, where the list does not carry them."""
+        return timedelta(0) if self.is_sandbox else DETAILS_INTERVAL
+
+
+class AccountLimit(models.Model):
+    """What an account has used of its provider's limits; shared by all processes."""
+
+    account = models.OneToOneField(ProviderAccount, models.CASCADE, primary_key=True, related_name="limit")
+    next_slot_at = models.DateTimeField(default=timezone.now)
+    blocked_at = models.DateTimeField(null=True)
+    blocked_until = models.DateTimeField(null=True)
+    day = models.DateField(null=True)
+    day_calls = models.PositiveIntegerField(default=0)

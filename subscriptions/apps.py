@@ -1,0 +1,14 @@
+"""The subscriptions app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class SubscriptionsConfig(AppConfig):
+    """Its label is `subscriptions`."""
+
+    name = "subscriptions"
+    label = "subscriptions"
+    verbose_name = "Subscriptions"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,103 @@
+"""What is due now, and doing it. The rows are the queue: no message is needed for any of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from django.db import connections
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from providers.models import ProviderAccount
+from subscriptions.look import look
+from subscriptions.models import Managed, Subscription
+from subscriptions.reconcile import reconcile
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+THREADS = 16
+
+_pool: ThreadPoolExecutor | None = None
+_in_hand: set[int] = set()  # accounts that a thread of this process is working on
+_lock = threading.Lock()
+
+
+def due_subscriptions() -> QuerySet[Subscription]:
+    """Subscriptions that ask for work now, the longest overdue first. One that was reconciled in the future was so
+    before the clock was set back: its times mean nothing any more."""
+    now = timezone.now()
+    stepped_back = Q(last_reconciled_at__gt=now + timedelta(seconds=5))
+    held = Q(claimed_until__gt=now, claimed_at__lte=now)
+    return Subscription.objects.filter(Q(due_at__lte=now) | stepped_back, ~held, deleted_at=None).order_by("due_at")
+
+
+def due_accounts() -> QuerySet[ProviderAccount]:
+    """Accounts with subscriptions whose remote state is to be looked at now."""
+    now = timezone.now()
+    stepped_back = Q(looked_at__gt=now + timedelta(seconds=5))
+    subscribed = Subscription.objects.filter(account=OuterRef("pk"), deleted_at=None, managed=Managed.API)
+    return ProviderAccount.objects.filter(Exists(subscribed), Q(look_due_at__lte=now) | stepped_back).order_by(
+        "look_due_at"
+    )
+
+
+def sweep() -> int:
+    """Hands each account with something due to a thread of its own and returns at once, so that a provider that is
+    slow to answer keeps nobody else waiting. Accounts still being worked on are left to their thread. Returns how
+    many accounts were handed out."""
+    return sum(_hand_out(account_id) for account_id in _accounts_with_work())
+
+
+def sweep_here() -> int:
+    """The same in this thread, one account after the other. Returns how many had something due."""
+    accounts = _accounts_with_work()
+    for account_id in accounts:
+        work_on(account_id)
+    return len(accounts)
+
+
+def work_on(account_id: int) -> None:
+    """Does all that is due for one account: first its subscriptions, then the look at the whole."""
+    for row in due_subscriptions().filter(account_id=account_id).select_related("account")[:BATCH]:
+        _guarded(lambda row=row: reconcile(row), f"Reconciling subscription {row.uid}")
+    account = due_accounts().filter(pk=account_id).first()
+    if account is not None:
+        _guarded(lambda: look(account), f"Looking at account {account.uid}")
+
+
+def _accounts_with_work() -> list[int]:
+    subscribed = due_subscriptions().values_list("account_id", flat=True)[:BATCH]
+    looked = due_accounts().values_list("pk", flat=True)[:BATCH]
+    return list(dict.fromkeys([*subscribed, *looked]))
+
+
+def _guarded(job: Callable[[], object], what: str) -> None:
+    try:
+        job()
+    except Exception:  # one row's trouble, a plug-in's bug perhaps, must not keep the others from their turn
+        logger.exception("%s failed.", what)
+
+
+def _hand_out(account_id: int) -> bool:
+    global _pool
+    with _lock:
+        if account_id in _in_hand:
+            return False
+        _in_hand.add(account_id)
+        _pool = _pool or ThreadPoolExecutor(THREADS, thread_name_prefix="sweep")
+    _pool.submit(_in_thread, account_id)
+    return True
+
+
+def _in_thread(account_id: int) -> None:
+    try:
+        _guarded(lambda: work_on(account_id), f"The sweep of account {account_id}")
+    finally:
+        with _lock:
+            _in_hand.discard(account_id)
+        connections.close_all()

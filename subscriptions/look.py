@@ -1,0 +1,60 @@
+"""The periodic look at a whole account: one list call for all its subscriptions, then reconcile those that need it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.utils import timezone
+
+from providers import accounts
+from providers.claims import new_holder
+from providers.errors import ProviderError, Throttled
+from providers.http import Priority
+from providers.models import AccountStatus, ProviderAccount
+from subscriptions.models import Managed, Subscription
+from subscriptions.observe import Observation, observe
+from subscriptions.reconcile import details_due, reconcile
+
+logger = logging.getLogger(__name__)
+
+LOOK_CLAIM_SECONDS = 120
+
+
+def look(account: ProviderAccount) -> bool:
+    """Checks the account if that is open, lists what it has at the provider, and reconciles each of its subscriptions
+    with that. False when somebody else is looking, or there is nothing to look at. Failures are written down."""
+    holder = new_holder()
+    if not account.claim(holder, LOOK_CLAIM_SECONDS):
+        return False
+    now = timezone.now()
+    ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=now + account.look_interval, looked_at=now)
+    try:
+        rows = list(account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None))
+        if account.status != AccountStatus.OK:
+            accounts.check(account)
+        if not rows or account.status == AccountStatus.FAILING:
+            return False
+        observation = _observe(account, rows)
+        for row in rows:
+            reconcile(row, observation=observation)
+    except ProviderError as error:
+        _put_off(account, error)
+    finally:
+        account.release(holder)
+    return True
+
+
+def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
+    with accounts.open_login(account, priority=Priority.LOOK) as login:
+        return observe(account, login, details_of={row.pk for row in rows if details_due(row)})
+
+
+def _put_off(account: ProviderAccount, error: ProviderError) -> None:
+    accounts.note_failure(account, error)
+    pause = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
+    if isinstance(error, Throttled):
+        logger.info("Account %s is not looked at for %s: %s", account.uid, pause, error)
+    ProviderAccount.objects.filter(pk=account.pk).update(
+        status=account.status, status_reason=account.status_reason, look_due_at=timezone.now() + pause
+    )

@@ -1,0 +1,215 @@
+"""Subscriptions with their two halves, the operations that were done at providers, and whose remote ids we know."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from providers.base import SecretMadeBy
+from providers.claims import Claimable
+from providers.fields import EncryptedJSONField, JSONTextField
+from providers.ids import new_id
+from providers.models import ProviderAccount
+from subscriptions.plan import spread_of
+
+
+def new_token() -> str:
+    """The unguessable part of a callback URL: 256 bits, URL-safe."""
+    return secrets.token_urlsafe(32)
+
+
+def callback_url_for(token: str) -> str:
+    """The callback URL of a token at this installation's PUBLIC_URL."""
+    return f"{settings.PUBLIC_URL}/hooks/{token}"
+
+
+class State(models.TextChoices):
+    """Derived from the facts by `subscriptions.state.derive`; stored only to be filtered on."""
+
+    DELETED = "deleted", "Deleted"
+    DELETING = "deleting", "Deleting"
+    MANUAL = "manual", "Manual"
+    EXPIRED = "expired", "Expired"
+    MISSING = "missing", "Missing"
+    SUSPENDED = "suspended", "Suspended"
+    DRIFTED = "drifted", "Drifted"
+    FAILING = "failing", "Failing"
+    DISABLED = "disabled", "Disabled"
+    ACTIVE = "active", "Active"
+    PENDING = "pending", "Pending"
+
+
+class Managed(models.TextChoices):
+    API = "api", "Through the API"
+    MANUAL = "manual", "By hand at the provider"
+
+
+class Subscription(Claimable):
+    """What we want registered at a provider, and what was last observed there.
+
+    Only `subscriptions.reconcile` writes the observed half and what it learned; people, the API and the clock change
+    the wanted half, through `want`; `events` writes when events came.
+    """
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="subscriptions")
+    name = models.CharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # Where its events come in. The URL is kept as registered: signatures cover it, and PUBLIC_URL may change.
+    token = models.CharField(max_length=64, unique=True, default=new_token, editable=False)
+    callback_url = models.CharField(max_length=500, editable=False)
+    former_callback_urls = JSONTextField(default=list, editable=False)
+    secrets = EncryptedJSONField(default=list, editable=False)  # accepted for inbound proof, newest first
+
+    # Wanted
+    config = JSONTextField(default=dict)
+    enabled = models.BooleanField(default=True)
+    present = models.BooleanField(default=True, editable=False)
+    auto_renew = models.BooleanField(default=True)
+    managed = models.CharField(max_length=10, choices=Managed.choices, default=Managed.API)
+    renew_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    generation = models.PositiveIntegerField(default=1, editable=False)  # grows with each change of the wanted half
+    changed_by = models.CharField(max_length=200, blank=True, default="", editable=False)
+
+    # Observed
+    remote_id = models.CharField(max_length=200, null=True, blank=True, editable=False)
+    remote_status = models.CharField(max_length=50, null=True, blank=True, editable=False)
+    remote_enabled = models.BooleanField(null=True, editable=False)
+    remote_url = models.TextField(null=True, blank=True, editable=False)
+    remote_config = JSONTextField(null=True, blank=True, editable=False)
+    remote_secret_matches = models.BooleanField(null=True, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    granted = models.DurationField(null=True, blank=True, editable=False)  # the lease's life when it began
+    observed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    details_at = models.DateTimeField(null=True, blank=True, editable=False)
+    missing_since = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # Learned on the way
+    register_tried_at = models.DateTimeField(null=True, blank=True, editable=False)
+    renews_in_place = models.BooleanField(null=True, editable=False)
+    replace_refused = models.BooleanField(default=False, editable=False)
+    secret_for = models.CharField(max_length=200, null=True, blank=True, editable=False)
+    we_disabled = models.BooleanField(default=False, editable=False)
+    suspended_count = models.PositiveIntegerField(default=0, editable=False)
+    enable_not_before = models.DateTimeField(null=True, blank=True, editable=False)
+    enabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # How it stands
+    state = models.CharField(max_length=20, choices=State.choices, default=State.PENDING, db_index=True, editable=False)
+    state_reason = models.TextField(blank=True, default="", editable=False)
+    drift = JSONTextField(default=list, editable=False)
+    waiting = models.TextField(blank=True, default="", editable=False)
+    last_error = JSONTextField(null=True, blank=True, editable=False)
+    failures = models.PositiveIntegerField(default=0, editable=False)
+    applied_generation = models.PositiveIntegerField(default=0, editable=False)
+    last_reconciled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    renew_at = models.DateTimeField(null=True, blank=True, editable=False)
+    due_at = models.DateTimeField(null=True, blank=True, default=timezone.now, db_index=True, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # Written by events
+    accepted_at = models.DateTimeField(null=True, blank=True, editable=False)  # first accepted request
+    last_event_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name or str(self.uid)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.callback_url = self.callback_url or callback_url_for(self.token)
+            if not self.secrets and self.account.plugin.capabilities.secret_made_by is SecretMadeBy.US:
+                self.secrets = [self.account.plugin.new_secret()]
+        super().save(*args, **kwargs)
+
+    @property
+    def spread(self) -> float:
+        """Where this one stands in whatever is spread over time; 0 to 1, fixed."""
+        return spread_of(str(self.uid))
+
+    @property
+    def address_confirmed(self) -> bool:
+        """Whether PUBLIC_URL still is the address that the callback URL was made for."""
+        return self.callback_url == callback_url_for(self.token)
+
+    def want(self, *, by: str, **wanted: object) -> None:
+        """Changes the wanted half and makes the row due at once. `by` is who asked, for the operations."""
+        values: dict[str, object] = {
+            **wanted,
+            "changed_by": by,
+            "generation": models.F("generation") + 1,
+            "due_at": timezone.now(),
+            "failures": 0,
+        }
+        type(self).objects.filter(pk=self.pk).update(**values)
+        self.refresh_from_db()
+
+
+class OperationStatus(models.TextChoices):
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    UNKNOWN = "unknown", "Unknown"  # we died, or got no answer: it may have taken effect
+
+
+class Operation(models.Model):
+    """One executed step: who or what asked, what was sent, what came back. Committed before its call is made."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="operations")
+    action = models.CharField(max_length=20)
+    reason = models.TextField(blank=True, default="")
+    remote_id = models.CharField(max_length=200, null=True, blank=True)
+    actor = models.CharField(max_length=200)
+    status = models.CharField(max_length=20, choices=OperationStatus.choices, default=OperationStatus.RUNNING)
+    request = JSONTextField(null=True, blank=True)
+    response = JSONTextField(null=True, blank=True)
+    error = models.TextField(null=True, blank=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["subscription", "-id"], name="operation_of_subscription")]
+
+    def __str__(self) -> str:
+        return f"{self.action} ({self.status})"
+
+
+class KnownRemote(models.Model):
+    """Whose a remote id is: ours (`subscription`) or foreign. So that an id is asked for once, not at every look."""
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, related_name="known_remotes")
+    remote_id = models.CharField(max_length=200)
+    subscription = models.ForeignKey(Subscription, models.CASCADE, null=True, related_name="known_remotes")
+    url = models.TextField(blank=True, default="")
+    first_seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "remote_id"], name="known_remote_once")]
+
+    def __str__(self) -> str:
+        return self.remote_id
+
+
+class Heartbeat(models.Model):
+    """When a part of the installation last showed that it is alive."""
+
+    name = models.CharField(max_length=50, unique=True)
+    at = models.DateTimeField()
+    detail = models.TextField(blank=True, default="")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def beat(cls, name: str, detail: str = "") -> None:
+        """Writes down that this part is alive now."""
+        cls.objects.update_or_create(name=name, defaults={"at": timezone.now(), "detail": detail})

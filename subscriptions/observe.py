@@ -1,0 +1,139 @@
+"""Asking the provider: which remote subscriptions there are, and which of them are ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from providers.base import Login, RemoteSubscription
+from providers.errors import NotFound
+from providers.models import ProviderAccount
+from subscriptions.models import KnownRemote, Subscription
+
+_CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an account has at its provider: ours by subscription (primary key), and everything else."""
+
+    ours: Mapping[int, tuple[RemoteSubscription, ...]] = field(default_factory=dict)
+    others: tuple[RemoteSubscription, ...] = ()
+
+    def of(self, subscription: Subscription) -> tuple[RemoteSubscription, ...]:
+        """All that carry this subscription's token."""
+        return self.ours.get(subscription.pk, ())
+
+
+def token_in(url: str | None) -> str | None:
+    """The token in a callback URL of ours, at whatever host; None when it is none of ours."""
+    if not url:
+        return None
+    match = _CALLBACK_PATH.search(urlsplit(url).path)
+    return match.group(1) if match else None
+
+
+def observe(
+    account: ProviderAccount,
+    login: Login[Any, Any],
+    *,
+    details_of: Collection[int] = (),
+) -> Observation:
+    """Lists what the account has and tells whose it is. Ids whose owner is known are not asked for again, except for
+    the details of the subscriptions in `details_of` (primary keys). Raises ProviderError."""
+    plugin, capabilities = account.plugin, account.plugin.capabilities
+    known = {row.remote_id: row for row in KnownRemote.objects.filter(account=account).select_related("subscription")}
+    if capabilities.can_list:
+        listed = plugin.list_remote(login)
+        _forget(account, known, {remote.remote_id for remote in listed})
+    else:
+        listed = _read_known(account, login, known)
+    ours: dict[int, list[RemoteSubscription]] = {}
+    others: list[RemoteSubscription] = []
+    for remote in listed:
+        identified = _identify(account, login, remote, known)
+        if identified is None:
+            continue
+        owner, seen = identified
+        if owner is None or owner.account_id != account.pk:
+            others.append(seen)
+            continue
+        if seen.config is None and owner.pk in details_of and not capabilities.list_has_details:
+            fresh = _read(account, login, seen, owner)
+            if fresh is None:
+                continue
+            seen = fresh
+            if token_in(seen.url) != owner.token:  # somebody pointed it elsewhere: it is no longer ours to touch
+                _write_down(account, seen, None)
+                others.append(seen)
+                continue
+        ours.setdefault(owner.pk, []).append(seen)
+    return Observation({pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
+
+
+def remember(subscription: Subscription, remote_id: str) -> None:
+    """Writes down that this remote id is ours."""
+    KnownRemote.objects.update_or_create(
+        account_id=subscription.account_id,
+        remote_id=remote_id,
+        defaults={"subscription": subscription, "url": subscription.callback_url},
+    )
+
+
+def _identify(
+    account: ProviderAccount, login: Login[Any, Any], remote: RemoteSubscription, known: dict[str, KnownRemote]
+) -> tuple[Subscription | None, RemoteSubscription] | None:
+    """Whose it is, and what is known of it; None when it is gone by now."""
+    row = known.get(remote.remote_id)
+    if row is not None:
+        return row.subscription, remote if remote.url else replace(remote, url=row.url or None)
+    if remote.url is None and account.plugin.capabilities.reveals_url:
+        try:
+            details = account.plugin.read_remote(login, remote.remote_id)
+        except NotFound:
+            return None
+        # The secret was not at hand for comparison; a later look at the details does that.
+        remote = replace(details, secret_matches=None)
+    token = token_in(remote.url)
+    owner = Subscription.objects.filter(token=token).first() if token else None
+    _write_down(account, remote, owner)
+    return owner, remote
+
+
+def _write_down(account: ProviderAccount, remote: RemoteSubscription, owner: Subscription | None) -> None:
+    KnownRemote.objects.update_or_create(
+        account=account, remote_id=remote.remote_id, defaults={"subscription": owner, "url": remote.url or ""}
+    )
+
+
+def _read(
+    account: ProviderAccount, login: Login[Any, Any], remote: RemoteSubscription, owner: Subscription
+) -> RemoteSubscription | None:
+    try:
+        details = account.plugin.read_remote(login, remote.remote_id, secret=next(iter(owner.secrets), None))
+    except NotFound:
+        return None
+    return details if details.url else replace(details, url=remote.url)
+
+
+def _read_known(
+    account: ProviderAccount, login: Login[Any, Any], known: dict[str, KnownRemote]
+) -> tuple[RemoteSubscription, ...]:
+    """Without a list call, each known one is asked for by its id."""
+    found: list[RemoteSubscription] = []
+    for remote_id, row in known.items():
+        try:
+            secret = next(iter(row.subscription.secrets), None) if row.subscription else None
+            found.append(account.plugin.read_remote(login, remote_id, secret=secret))
+        except NotFound:
+            _forget(account, {remote_id: row}, set())
+    return tuple(found)
+
+
+def _forget(account: ProviderAccount, known: Mapping[str, KnownRemote], listed: Collection[str]) -> None:
+    gone = [remote_id for remote_id in known if remote_id not in listed]
+    if gone:
+        KnownRemote.objects.filter(account=account, remote_id__in=gone).delete()

@@ -1,0 +1,305 @@
+"""From what is wanted and what is observed to the steps between them. Pure: no I/O, no clock, no Django.
+
+Everything that happens to a subscription at a provider is a plan: registering, renewing, registering again after a
+deletion, switching back on, putting a changed config back, adopting what a crash left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from providers.base import Capabilities, RemoteSubscription, Renewal, SecretMadeBy
+
+
+class StepAction(StrEnum):
+    """What a step does at the provider. Each but `adopt` is exactly one changing call."""
+
+    REGISTER = "register"
+    UPDATE = "update"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    RENEW = "renew"
+    REPLACE = "replace"  # registers a new one beside the old one; deleting the old one is a step of its own
+    ADOPT = "adopt"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that a step changes. Secrets stand as `***`."""
+
+    field: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, its reason in words, and the remote subscription that it is about (None for a new one)."""
+
+    action: StepAction
+    reason: str
+    remote_id: str | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps in their order. `waiting` says why something that would have to be done is not done now, and
+    `not_before` when it may be."""
+
+    steps: tuple[Step, ...] = ()
+    waiting: str | None = None
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The wanted half. `config` is canonical. `address_confirmed` is false when PUBLIC_URL is no longer the address
+    that this subscription was made for, and nobody has confirmed the new one."""
+
+    present: bool
+    enabled: bool
+    auto_renew: bool
+    by_api: bool
+    callback_url: str
+    config: Mapping[str, object]
+    former_urls: Sequence[str] = ()
+    renew_now: bool = False
+    address_confirmed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The observed half, and what earlier runs learned.
+
+    `remotes` are all that carry our token. `current_id` is the one that our row names. `secret_for` is the remote id
+    whose provider-made secret we hold. `we_disabled`: its being off is our own doing.
+    """
+
+    remotes: tuple[RemoteSubscription, ...] = ()
+    current_id: str | None = None
+    granted: timedelta | None = None  # how long its lease was when it began
+    renews_in_place: bool | None = None  # None: not known yet
+    replace_refused: bool = False  # the provider has no room for a second one beside the first
+    secret_for: str | None = None
+    we_disabled: bool = False
+    enable_not_before: datetime | None = None
+    spread: float = field(default=0.0)  # 0 to 1, fixed per subscription: spreads renewals
+
+
+def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: datetime) -> Plan:
+    """The steps that turn what is observed into what is wanted; none when nothing is to do.
+
+    Applying the steps and planning again ends with an empty plan. No step ever names a remote subscription that is not
+    in `observed.remotes`, and none registers while a usable one exists, except as the first half of a replacement.
+    """
+    if not wanted.by_api:
+        return Plan()
+    if not wanted.address_confirmed:
+        return Plan(
+            waiting="PUBLIC_URL is no longer the address that this subscription was registered with. Nothing is changed "
+            "at the provider until a person confirms the new address (manage.py confirm_public_url)."
+        )
+    if not wanted.present:
+        return Plan(tuple(_delete(remote, "The subscription was deleted.") for remote in observed.remotes))
+    elsewhere = [remote for remote in observed.remotes if _moved_elsewhere(remote, wanted)]
+    if elsewhere:
+        return Plan(
+            waiting=f"The provider has our token at another address ({elsewhere[0].url}): another installation may be "
+            "using it. Nothing is changed there until a person has looked."
+        )
+    keep = choose(observed, capabilities, now)
+    others = tuple(remote for remote in observed.remotes if remote is not keep)
+    if keep is None:
+        return _without_usable(wanted, observed, others)
+    adopt: tuple[Step, ...] = ()
+    if keep.remote_id != observed.current_id:
+        adopt = (Step(StepAction.ADOPT, "It carries our callback URL; we take it as ours.", keep.remote_id),)
+    if wanted.enabled:
+        rest = _keep_alive(wanted, observed, capabilities, keep, now)
+    else:
+        rest = _keep_disabled(wanted, observed, capabilities, keep, now)
+    spare = tuple(_delete(remote, f"Only one is needed; {keep.remote_id} is newer.") for remote in others)
+    ready = keep.enabled or not wanted.enabled
+    # A second one goes only when the first is known to work; until then the others may still be delivering.
+    return Plan((*adopt, *rest.steps, *(spare if ready else ())), rest.waiting, rest.not_before)
+
+
+def choose(observed: Observed, capabilities: Capabilities, now: datetime) -> RemoteSubscription | None:
+    """The one to keep: the newest enabled. None when there is none, or none that we could use (where the provider
+    makes the secret and shows it once, one whose secret we lack is of no use)."""
+
+    def rank(item: tuple[int, RemoteSubscription]) -> tuple[bool, bool, float, bool, int]:
+        position, remote = item
+        expiry = remote.expires_at.timestamp() if remote.expires_at else float("inf")
+        return remote.enabled, not expired(remote, now), expiry, remote.remote_id == observed.current_id, position
+
+    usable = [
+        (position, remote)
+        for position, remote in enumerate(observed.remotes)
+        if capabilities.secret_made_by is not SecretMadeBy.PROVIDER or remote.remote_id == observed.secret_for
+    ]
+    return max(usable, key=rank)[1] if usable else None
+
+
+def expired(remote: RemoteSubscription, now: datetime) -> bool:
+    """Whether its lease has ended."""
+    return remote.expires_at is not None and remote.expires_at <= now
+
+
+def renewal_time(granted: timedelta | None, expires_at: datetime | None, spread: float = 0.0) -> datetime | None:
+    """When to renew: while 34 to 40 % of the granted life is left, so that there is time for many tries.
+    `spread` (0 to 1) tells where in that range, so that many do not come due at once. None without an expiry."""
+    if expires_at is None or granted is None:
+        return None
+    return expires_at - granted * (0.40 - 0.06 * spread)
+
+
+def spread_of(key: str) -> float:
+    """A number from 0 to 1 that is always the same for the same key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
+
+
+def config_changes(wanted: Wanted, remote: RemoteSubscription) -> tuple[Change, ...]:
+    """The fields in which the remote one differs from what is wanted. What could not be read does not differ."""
+    changes: list[Change] = []
+    if remote.url is not None and remote.url != wanted.callback_url:
+        changes.append(Change("callback_url", remote.url, wanted.callback_url))
+    for name, value in sorted(wanted.config.items()):
+        if remote.config is not None and name in remote.config and remote.config[name] != value:
+            changes.append(Change(name, remote.config[name], value))
+    if remote.secret_matches is False:
+        changes.append(Change("secret", "***", "***"))
+    return tuple(changes)
+
+
+def _without_usable(wanted: Wanted, observed: Observed, others: tuple[RemoteSubscription, ...]) -> Plan:
+    if not wanted.enabled:
+        return Plan(
+            tuple(_delete(remote, "It is switched off here, and its secret is not known.") for remote in others)
+        )
+    if others:
+        return Plan(
+            _replacement(observed, others, "Its secret is not known here, so its requests could not be verified.")
+        )
+    if observed.current_id:
+        reason = f"The provider no longer has {observed.current_id}; it is registered again."
+    else:
+        reason = "It is not registered at the provider."
+    return Plan((Step(StepAction.REGISTER, reason),))
+
+
+def _keep_alive(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities, keep: RemoteSubscription, now: datetime
+) -> Plan:
+    may_renew = wanted.auto_renew or wanted.renew_now
+    if expired(keep, now):
+        if not may_renew:
+            return Plan(waiting="Its lease has ended and automatic renewal is off.")
+        return Plan(_replacement(observed, (keep,), "Its lease has ended."))
+    changes = config_changes(wanted, keep)
+    if changes and (
+        not capabilities.can_update or any(change.field in capabilities.immutable_fields for change in changes)
+    ):
+        return Plan(_replacement(observed, (keep,), "It differs in what only a new registration can change.", changes))
+    if (
+        not keep.enabled
+        and not observed.we_disabled
+        and observed.enable_not_before
+        and now < observed.enable_not_before
+    ):
+        return Plan(
+            waiting="It is switched on again after a pause.",
+            not_before=observed.enable_not_before,
+        )
+    steps: list[Step] = []
+    if changes:
+        steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
+    if not keep.enabled:
+        reason = "It is wanted on." if observed.we_disabled else "The provider switched it off."
+        if not capabilities.can_set_status:
+            return Plan(_replacement(observed, (keep,), reason))
+        change = Change("enabled", False, True)
+        steps.append(Step(StepAction.ENABLE, reason, keep.remote_id, (change,)))
+    renewal = _renewal(wanted, observed, capabilities, keep, now) if may_renew else ()
+    return Plan((*steps, *renewal))
+
+
+def _keep_disabled(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities, keep: RemoteSubscription, now: datetime
+) -> Plan:
+    if not capabilities.can_set_status:
+        return Plan((_delete(keep, "It is switched off here, and this provider can only delete it."),))
+    if expired(keep, now):
+        return Plan((_delete(keep, "It is switched off here and its lease has ended."),))
+    steps: list[Step] = []
+    if keep.enabled:
+        change = Change("enabled", True, False)
+        steps.append(Step(StepAction.DISABLE, "It is wanted off.", keep.remote_id, (change,)))
+    changes = config_changes(wanted, keep)
+    if changes and capabilities.can_update and not any(c.field in capabilities.immutable_fields for c in changes):
+        steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
+    if (
+        capabilities.renewal is Renewal.UPDATE
+        and observed.renews_in_place is not False
+        and (wanted.auto_renew or wanted.renew_now)
+    ):
+        steps += _renewal(wanted, observed, capabilities, keep, now)
+    return Plan(tuple(steps))
+
+
+def _renewal(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities, keep: RemoteSubscription, now: datetime
+) -> tuple[Step, ...]:
+    if capabilities.renewal is Renewal.NONE or keep.expires_at is None:
+        return ()
+    # The life of one that we did not register ourselves is counted from its first observation.
+    granted = observed.granted if keep.remote_id == observed.current_id else keep.expires_at - now
+    due = renewal_time(granted, keep.expires_at, observed.spread)
+    if not wanted.renew_now and (due is None or due > now):
+        return ()
+    left = max(int((keep.expires_at - now).total_seconds()), 0)
+    reason = "Renewal was asked for." if wanted.renew_now else f"Its lease ends in {_duration(left)}."
+    if capabilities.renewal is Renewal.UPDATE and capabilities.can_update and observed.renews_in_place is not False:
+        return (Step(StepAction.RENEW, reason, keep.remote_id),)
+    return _replacement(observed, (keep,), reason)
+
+
+def _replacement(
+    observed: Observed, old: tuple[RemoteSubscription, ...], reason: str, changes: tuple[Change, ...] = ()
+) -> tuple[Step, ...]:
+    """Make before break; where the provider has no room for both, break before make."""
+    if observed.replace_refused:
+        gap = f"{reason} The provider has no room for a second one, so this one goes first: events may be missed until then."
+        deletes = tuple(_delete(remote, gap) for remote in old)
+        return (*deletes, Step(StepAction.REGISTER, f"{reason} The old one had to go first.", None, changes))
+    deletes = tuple(_delete(remote, "It was replaced.") for remote in old)
+    return (Step(StepAction.REPLACE, reason, old[0].remote_id, changes), *deletes)
+
+
+def _delete(remote: RemoteSubscription, reason: str) -> Step:
+    return Step(StepAction.DELETE, reason, remote.remote_id)
+
+
+def _moved_elsewhere(remote: RemoteSubscription, wanted: Wanted) -> bool:
+    if remote.url is None or remote.url in wanted.former_urls:
+        return False
+    return _place(remote.url) != _place(wanted.callback_url)
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _duration(seconds: int) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"

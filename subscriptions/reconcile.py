@@ -1,0 +1,578 @@
+"""Observe, plan, apply. Safe to run at any time, twice, or after a crash at any line.
+
+An operation is committed before each changing call, and its answer right after it. No call is made inside a
+transaction. Whoever works on a subscription holds a claim on its row, and checks it before each call.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from providers import accounts
+from providers.base import Login, Registration, RemoteSubscription, validate
+from providers.claims import new_holder
+from providers.errors import (
+    AuthenticationFailed,
+    InvalidInput,
+    LimitReached,
+    NotFound,
+    ProviderError,
+    Refused,
+    Throttled,
+)
+from providers.http import Exchange, Priority
+from providers.models import AccountStatus, ProviderAccount
+from subscriptions import receiver_check
+from subscriptions.models import Managed, Operation, OperationStatus, Subscription
+from subscriptions.observe import Observation, observe, remember
+from subscriptions.plan import (
+    Observed,
+    Plan,
+    Step,
+    StepAction,
+    Wanted,
+    config_changes,
+    plan,
+    renewal_time,
+)
+from subscriptions.state import derive
+
+logger = logging.getLogger(__name__)
+
+CLOCK = "clock"
+MOST_STEPS = 12  # in one run; a plan that needs more is not converging
+RECEIVER_RETRY = timedelta(seconds=20)
+RETRY_FIRST, RETRY_LONGEST = 2.0, 300.0  # seconds, after a temporary error
+REFUSED_FIRST, REFUSED_LONGEST = 60.0, 3600.0  # seconds, after a refusal
+PAUSE_FIRST, PAUSE_LONGEST = 30.0, 6 * 3600.0  # seconds, before a switched-off one is switched on again
+HEALTHY_AFTER = timedelta(minutes=15)  # switched on for that long, earlier switch-offs are forgotten
+
+
+class ClaimLost(Exception):
+    """Our claim ended while we worked: somebody else may be at it, so we stop."""
+
+
+def reconcile(
+    subscription: Subscription,
+    *,
+    actor: str | None = None,
+    deadline: float | None = None,
+    observation: Observation | None = None,
+    details: bool = False,
+) -> bool:
+    """Brings one subscription from what is observed to what is wanted, as far as the provider lets us.
+
+    `actor` is who asked (for the operations); by default the last one who changed the wanted half, or the clock.
+    `deadline` (monotonic seconds) bounds the calls; what is left goes on in the background. `observation` saves the
+    look at the provider when it was just made. `details` also reads what the list does not carry.
+    False when somebody else is working on it. Failures are written down on the row, not raised.
+    """
+    holder = new_holder()
+    if not subscription.claim(holder):
+        return False
+    try:
+        subscription.refresh_from_db()
+        _Run(subscription, holder, actor, deadline, details).go(observation)
+    except ClaimLost:
+        logger.warning("Lost the claim on subscription %s; stopped.", subscription.uid)
+    finally:
+        subscription.release(holder)
+    return True
+
+
+def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0) -> None:
+    """A first attempt within `seconds`, waiting its turn if somebody else is at it. The worker carries on from there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if reconcile(subscription, actor=actor, deadline=deadline):
+            break
+        time.sleep(0.1)
+    subscription.refresh_from_db()
+
+
+def plan_for(subscription: Subscription, remotes: Sequence[RemoteSubscription], now: datetime) -> Plan:
+    """The plan for a subscription row and what carries its token at the provider."""
+    return plan(
+        wanted_half(subscription), observed_half(subscription, remotes), subscription.account.plugin.capabilities, now
+    )
+
+
+def preview(subscription: Subscription, *, deadline: float | None = None) -> Plan:
+    """Looks at the provider and plans, changing nothing there. Raises ProviderError."""
+    account = subscription.account
+    if subscription.managed == Managed.MANUAL or subscription.deleted_at:
+        return Plan()
+    with accounts.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
+        observation = observe(account, login, details_of={subscription.pk})
+    return plan_for(subscription, observation.of(subscription), timezone.now())
+
+
+def wanted_half(row: Subscription) -> Wanted:
+    """The wanted half of a row."""
+    return Wanted(
+        present=row.present,
+        enabled=row.enabled,
+        auto_renew=row.auto_renew,
+        by_api=row.managed == Managed.API,
+        callback_url=row.callback_url,
+        config=_canonical_config(row),
+        former_urls=tuple(row.former_callback_urls),
+        renew_now=row.renew_asked_at is not None,
+        address_confirmed=row.address_confirmed,
+    )
+
+
+def observed_half(row: Subscription, remotes: Sequence[RemoteSubscription]) -> Observed:
+    """The observed half of a row, with what carries its token at the provider now."""
+    return Observed(
+        remotes=tuple(remotes),
+        current_id=row.remote_id,
+        granted=row.granted,
+        renews_in_place=row.renews_in_place,
+        replace_refused=row.replace_refused,
+        secret_for=row.secret_for,
+        we_disabled=row.we_disabled,
+        enable_not_before=row.enable_not_before,
+        spread=row.spread,
+    )
+
+
+def record_observed(row: Subscription, remotes: Sequence[RemoteSubscription], now: datetime) -> None:
+    """Writes the observed half (unsaved) from what carries the row's token at the provider."""
+    current = next((remote for remote in remotes if remote.remote_id == row.remote_id), None)
+    row.observed_at = now
+    if current is None:
+        if row.remote_id and row.present and row.enabled:
+            row.missing_since = row.missing_since or now
+        row.remote_status, row.remote_enabled = None, None
+        row.remote_config, row.drift = None, []
+        return
+    row.missing_since = None
+    _note_switch(row, current, now)
+    _note_lease(row, current, now)
+    row.remote_status, row.remote_enabled = current.status, current.enabled
+    row.remote_url = current.url or row.remote_url
+    if current.config is not None:
+        row.remote_config = dict(current.config)
+        row.remote_secret_matches = current.secret_matches
+        row.details_at = now
+    row.drift = [asdict(change) for change in config_changes(wanted_half(row), current)]
+
+
+def note_error(row: Subscription, error: ProviderError, now: datetime) -> None:
+    """Writes down (unsaved) what went wrong and when to try again."""
+    row.last_error = {"code": error.code, "message": error.message, "field": error.field}
+    row.failures += 1
+    row.due_at = now + _pause_after(row, error, now)
+
+
+def settle(row: Subscription, now: datetime) -> None:
+    """Derives state and times (unsaved) from the facts."""
+    row.renew_at = renewal_time(row.granted, row.expires_at, row.spread) if row.remote_id else None
+    state, row.state_reason = derive(row, now)
+    row.state = state
+
+
+@dataclass
+class _Run:
+    """One reconciliation of one claimed row."""
+
+    row: Subscription
+    holder: str
+    asked_by: str | None
+    deadline: float | None
+    details: bool
+
+    def go(self, observation: Observation | None) -> None:
+        row = self.row
+        _close_interrupted(row)
+        generation = row.generation
+        actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
+        row.waiting = ""
+        try:
+            if row.managed == Managed.API and not row.deleted_at:
+                self._converge(observation, actor)
+            row.last_error, row.failures = None, 0
+            row.applied_generation = generation
+            row.due_at = _next_due(row)
+        except ProviderError as error:
+            row.refresh_from_db(fields=["generation"])
+            note_error(row, error, timezone.now())
+            _note_account(row.account, error)
+        row.last_reconciled_at = timezone.now()
+        self._save(generation)
+
+    def _converge(self, observation: Observation | None, actor: str) -> None:
+        row = self.row
+        remotes = self._look(observation)
+        done: set[tuple[StepAction, str | None]] = set()
+        for _ in range(MOST_STEPS):
+            record_observed(row, remotes, timezone.now())
+            current = plan_for(row, remotes, timezone.now())
+            row.waiting = current.waiting or ""
+            row.enable_not_before = current.not_before or row.enable_not_before
+            if not current.steps:
+                break
+            step = current.steps[0]
+            if (step.action, step.remote_id) in done:
+                raise Refused(f"The provider accepted the {step.action}, but it has not taken effect.")
+            done.add((step.action, step.remote_id))
+            if step.action is StepAction.ENABLE and not self._receiver_ready():
+                break
+            remotes = self._apply(step, remotes, actor)
+            self._save(None)
+        else:
+            raise Refused("The provider's answers keep asking for more steps; stopped for now.")
+        row.renew_asked_at = None
+        if not row.present and not remotes:
+            row.deleted_at = timezone.now()
+
+    def _look(self, observation: Observation | None) -> tuple[RemoteSubscription, ...]:
+        row = self.row
+        if observation is None:
+            if row.register_tried_at is None:
+                return ()  # nobody but us knows its token, and we never sent it
+            details = self.details or details_due(row) or row.generation != row.applied_generation
+            with self._login(Priority.RENEWAL if _urgent(row) else Priority.CHANGE) as login:
+                observation = observe(row.account, login, details_of={row.pk} if details else set())
+        return tuple(_with_details(row, remote) for remote in observation.of(row))
+
+    def _login(self, priority: Priority, exchanges: list[Exchange] | None = None) -> Any:
+        return accounts.open_login(
+            self.row.account,
+            priority=priority,
+            deadline=self.deadline,
+            record=exchanges.append if exchanges is not None else None,
+            secrets=self.row.secrets,
+        )
+
+    def _receiver_ready(self) -> bool:
+        """A provider that switched us off is not told to call again before our receiver answers."""
+        if self.row.we_disabled:
+            return True
+        trouble = receiver_check.trouble_at(self.row.callback_url)
+        if trouble:
+            self.row.waiting = f"{trouble} It is switched on again when the receiver answers."
+            self.row.enable_not_before = timezone.now() + RECEIVER_RETRY
+        return trouble is None
+
+    def _apply(self, step: Step, remotes: tuple[RemoteSubscription, ...], actor: str) -> tuple[RemoteSubscription, ...]:
+        """One step: claim, record that we are about to, call, record the answer. Returns what there is now."""
+        row = self.row
+        if not row.keep_claim(self.holder):
+            raise ClaimLost
+        if step.action is StepAction.ADOPT:
+            return self._adopt(step, remotes, actor)
+        if step.action in (StepAction.REGISTER, StepAction.REPLACE):
+            row.register_tried_at = timezone.now()
+            Subscription.objects.filter(pk=row.pk).update(register_tried_at=row.register_tried_at)
+        operation = Operation.objects.create(
+            subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=actor
+        )
+        exchanges: list[Exchange] = []
+        try:
+            with self._login(_priority(step), exchanges) as login:
+                after = self._call(step, remotes, login)
+        except ProviderError as error:
+            _finish(operation, exchanges, error)
+            recovered = self._recover(step, remotes, error)
+            if recovered is None:
+                raise
+            return recovered
+        with transaction.atomic():
+            _finish(operation, exchanges, None)
+            self._note_success(step, remotes, after)
+            self._save(None)
+        return after
+
+    def _call(
+        self, step: Step, remotes: tuple[RemoteSubscription, ...], login: Login[Any, Any]
+    ) -> tuple[RemoteSubscription, ...]:
+        plugin, remote_id = self.row.account.plugin, step.remote_id or ""
+        match step.action:
+            case StepAction.REGISTER | StepAction.REPLACE:
+                return (*remotes, plugin.register(login, self._registration(enabled=True)))
+            case StepAction.UPDATE:
+                changed = plugin.update(login, remote_id, self._registration(enabled=self.row.enabled))
+            case StepAction.RENEW:
+                changed = plugin.renew(login, remote_id, self._registration(enabled=self.row.enabled))
+            case StepAction.ENABLE | StepAction.DISABLE:
+                changed = plugin.set_enabled(login, remote_id, step.action is StepAction.ENABLE)
+            case _:
+                plugin.delete(login, remote_id)
+                return tuple(remote for remote in remotes if remote.remote_id != remote_id)
+        return tuple(_merge(remote, changed) if remote.remote_id == remote_id else remote for remote in remotes)
+
+    def _registration(self, *, enabled: bool) -> Registration[Any]:
+        row = self.row
+        try:
+            config = validate(row.account.plugin.config_model, row.config)
+        except InvalidInput as error:
+            raise Refused(f"The config no longer fits the provider's schema: {error}", field="config") from None
+        return Registration(
+            callback_url=row.callback_url,
+            config=config,
+            secret=next(iter(row.secrets), None),
+            enabled=enabled,
+            name=row.name,
+        )
+
+    def _recover(
+        self, step: Step, remotes: tuple[RemoteSubscription, ...], error: ProviderError
+    ) -> tuple[RemoteSubscription, ...] | None:
+        """What there is now, where an error itself says how to go on; None where it is a failure."""
+        if isinstance(error, NotFound) and step.remote_id and step.action is not StepAction.REPLACE:
+            return tuple(remote for remote in remotes if remote.remote_id != step.remote_id)
+        if isinstance(error, LimitReached) and step.action is StepAction.REPLACE and not self.row.replace_refused:
+            self.row.replace_refused = True
+            return remotes
+        return None
+
+    def _note_success(
+        self, step: Step, before: tuple[RemoteSubscription, ...], after: tuple[RemoteSubscription, ...]
+    ) -> None:
+        row, now = self.row, timezone.now()
+        match step.action:
+            case StepAction.REGISTER | StepAction.REPLACE:
+                new = after[-1]
+                if new.new_secret:
+                    row.secrets, row.secret_for = [new.new_secret, *row.secrets][:2], new.remote_id
+                remember(row, new.remote_id)
+                _take(row, new.remote_id, now)
+            case StepAction.RENEW:
+                self._note_renewal(_by_id(before, step.remote_id), _by_id(after, step.remote_id), now)
+            case StepAction.DISABLE:
+                row.we_disabled = True
+            case StepAction.DELETE if step.remote_id == row.remote_id:
+                row.remote_id, row.expires_at, row.granted, row.missing_since = None, None, None, None
+            case StepAction.UPDATE if step.remote_id:
+                remember(row, step.remote_id)
+                row.former_callback_urls = []
+            case _:
+                pass
+
+    def _note_renewal(self, old: RemoteSubscription | None, new: RemoteSubscription | None, now: datetime) -> None:
+        """A lease that moved, or that is as long as a fresh one, is a new lease; else in place does not work here."""
+        row = self.row
+        if old is None or new is None or old.expires_at is None or new.expires_at is None:
+            return
+        if new.expires_at > old.expires_at or (row.granted and new.expires_at - now >= 0.9 * row.granted):
+            row.granted, row.expires_at = new.expires_at - now, new.expires_at
+            row.renews_in_place = True
+            row.renew_asked_at = None
+        else:
+            row.renews_in_place = False
+
+    def _adopt(self, step: Step, remotes: tuple[RemoteSubscription, ...], actor: str) -> tuple[RemoteSubscription, ...]:
+        now = timezone.now()
+        with transaction.atomic():
+            Operation.objects.create(
+                subscription=self.row,
+                action=step.action,
+                reason=step.reason,
+                remote_id=step.remote_id,
+                actor=actor,
+                status=OperationStatus.SUCCEEDED,
+                started_at=now,
+                finished_at=now,
+            )
+            _take(self.row, step.remote_id or "", now)
+            self._save(None)
+        return remotes
+
+    def _save(self, generation: int | None) -> None:
+        """Saves what we learned, but only while the claim is ours, and never a column of the wanted half.
+
+        With a generation (at the end): if the wanted half changed meanwhile, the row stays due."""
+        row, now = self.row, timezone.now()
+        settle(row, now)
+        values = {name: getattr(row, name) for name in _OURS}
+        mine = Subscription.objects.filter(pk=row.pk, claimed_by=self.holder)
+        if not mine.update(**values):
+            raise ClaimLost
+        if generation is None:
+            return
+        mine.filter(generation=generation).update(due_at=row.due_at, renew_asked_at=row.renew_asked_at)
+
+
+_OURS = (
+    "secrets",
+    "secret_for",
+    "former_callback_urls",
+    "remote_id",
+    "remote_status",
+    "remote_enabled",
+    "remote_url",
+    "remote_config",
+    "remote_secret_matches",
+    "expires_at",
+    "granted",
+    "observed_at",
+    "details_at",
+    "missing_since",
+    "renews_in_place",
+    "replace_refused",
+    "we_disabled",
+    "suspended_count",
+    "enable_not_before",
+    "enabled_at",
+    "state",
+    "state_reason",
+    "drift",
+    "waiting",
+    "last_error",
+    "failures",
+    "applied_generation",
+    "last_reconciled_at",
+    "renew_at",
+    "deleted_at",
+)
+
+
+def _canonical_config(row: Subscription) -> dict[str, object]:
+    plugin = row.account.plugin
+    try:
+        return plugin.canonical(validate(plugin.config_model, row.config))
+    except InvalidInput:
+        return {}  # said at the next call, where it matters
+
+
+def _close_interrupted(row: Subscription) -> None:
+    """Operations that a dead worker left open: nobody knows whether they took effect. Observing tells."""
+    row.operations.filter(status=OperationStatus.RUNNING).update(
+        status=OperationStatus.UNKNOWN,
+        error="The worker stopped before the answer was written down; what is there is looked at again.",
+        finished_at=timezone.now(),
+    )
+
+
+def _finish(operation: Operation, exchanges: Sequence[Exchange], error: ProviderError | None) -> None:
+    """Writes the answer of the changing call (its first exchange that is no GET) onto the operation."""
+    changing = next((item for item in exchanges if item.method != "GET"), exchanges[0] if exchanges else None)
+    if changing:
+        operation.request = {"method": changing.method, "url": changing.url, "body": changing.request_body}
+        if changing.status is not None:
+            operation.response = {"status": changing.status, "body": changing.response_body}
+    if error is None:
+        operation.status = OperationStatus.SUCCEEDED
+    else:
+        operation.status = OperationStatus.UNKNOWN if error.outcome_unknown else OperationStatus.FAILED
+        operation.error = error.message
+    operation.finished_at = timezone.now()
+    operation.save(update_fields=["request", "response", "status", "error", "finished_at"])
+
+
+def _take(row: Subscription, remote_id: str, now: datetime) -> None:
+    """Makes a remote one the row's own; its lease counts from now, as far as we know."""
+    row.remote_id = remote_id
+    row.missing_since = None
+    row.granted, row.expires_at = None, None
+    row.remote_enabled, row.we_disabled = None, False
+    row.remote_config, row.remote_secret_matches, row.details_at = None, None, None
+    row.enabled_at = now
+    row.renew_asked_at = None
+
+
+def _note_switch(row: Subscription, current: RemoteSubscription, now: datetime) -> None:
+    """Who switched it, and how often the provider did."""
+    if current.enabled:
+        if not row.remote_enabled:
+            row.enabled_at = now
+        row.we_disabled = False
+        if row.enabled_at and now - row.enabled_at > HEALTHY_AFTER:
+            row.suspended_count = 0
+        return
+    if row.enabled and not row.we_disabled and row.remote_enabled is not False:
+        row.suspended_count += 1
+        pause = 0.0 if row.suspended_count == 1 else min(PAUSE_FIRST * 2 ** (row.suspended_count - 2), PAUSE_LONGEST)
+        row.enable_not_before = now + timedelta(seconds=pause)
+
+
+def _note_lease(row: Subscription, current: RemoteSubscription, now: datetime) -> None:
+    """A lease that ends later than before is a new one. One that ends earlier is still the same."""
+    if current.expires_at and (row.granted is None or (row.expires_at and current.expires_at > row.expires_at)):
+        row.granted = max(current.expires_at - now, timedelta(0))
+    row.expires_at = current.expires_at
+
+
+def _with_details(row: Subscription, remote: RemoteSubscription) -> RemoteSubscription:
+    """The list's answer completed with the details that were read last."""
+    if remote.remote_id != row.remote_id or remote.config is not None or row.remote_config is None:
+        return remote
+    return replace(remote, config=row.remote_config, secret_matches=row.remote_secret_matches)
+
+
+def _merge(old: RemoteSubscription, new: RemoteSubscription) -> RemoteSubscription:
+    """The newer answer, with what it did not carry from the older."""
+    return replace(
+        new,
+        expires_at=new.expires_at or old.expires_at,
+        url=new.url or old.url,
+        config=new.config if new.config is not None else old.config,
+        secret_matches=new.secret_matches if new.config is not None else old.secret_matches,
+    )
+
+
+def _by_id(remotes: Sequence[RemoteSubscription], remote_id: str | None) -> RemoteSubscription | None:
+    return next((remote for remote in remotes if remote.remote_id == remote_id), None)
+
+
+def _priority(step: Step) -> Priority:
+    return Priority.RENEWAL if step.action in (StepAction.RENEW, StepAction.REPLACE) else Priority.CHANGE
+
+
+def _urgent(row: Subscription) -> bool:
+    return row.renew_at is not None and row.renew_at <= timezone.now()
+
+
+def details_due(row: Subscription) -> bool:
+    """Whether it is time to read what the list does not carry."""
+    return row.details_at is None or timezone.now() - row.details_at >= row.account.details_interval
+
+
+def _next_due(row: Subscription) -> datetime | None:
+    """When the row itself asks for work again; changes at the provider are noticed by the account's looks."""
+    if row.deleted_at or row.managed == Managed.MANUAL:
+        return None
+    times: list[datetime | None] = []
+    if row.waiting:
+        times.append(row.enable_not_before)
+    renew_at = renewal_time(row.granted, row.expires_at, row.spread)
+    if row.auto_renew and row.remote_id:
+        times += [renew_at]
+    if row.remote_id and row.enabled:
+        times.append(row.expires_at)
+    now = timezone.now()
+    ahead = [moment for moment in times if moment and moment > now]
+    return min(ahead) if ahead else None
+
+
+def _pause_after(row: Subscription, error: ProviderError, now: datetime) -> timedelta:
+    """How long to wait after an error: as long as the provider says, else growing, with jitter; never past the time
+    that the lease still leaves for several tries."""
+    if isinstance(error, Throttled):
+        seconds = max(error.retry_after or RETRY_FIRST, 1.0)
+    elif error.permanent:
+        seconds = min(REFUSED_FIRST * 2 ** min(row.failures - 1, 10), REFUSED_LONGEST)
+    else:
+        seconds = min(RETRY_FIRST * 2 ** min(row.failures - 1, 10), RETRY_LONGEST)
+    if row.expires_at and row.expires_at > now and not error.permanent:
+        seconds = min(seconds, max((row.expires_at - now).total_seconds() / 4, RETRY_FIRST))
+    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))
+
+
+def _note_account(account: ProviderAccount, error: ProviderError) -> None:
+    """Refused credentials are the account's trouble, shown there."""
+    if isinstance(error, AuthenticationFailed):
+        ProviderAccount.objects.filter(pk=account.pk).update(
+            status=AccountStatus.FAILING, status_reason=error.message, checked_at=timezone.now()
+        )

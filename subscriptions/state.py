@@ -1,0 +1,62 @@
+"""How a subscription stands, derived from the facts by one function."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from providers.base import SecretMadeBy
+from subscriptions.models import Managed, State, Subscription
+
+
+def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
+    """The state, the first that holds, and the reason in words that a person understands."""
+    row = subscription
+    if row.deleted_at:
+        return State.DELETED, "Deleted here and at the provider."
+    if not row.present:
+        return State.DELETING, _with_error("It is being deleted at the provider.", row)
+    if row.managed == Managed.MANUAL:
+        if row.accepted_at:
+            return State.ACTIVE, "Registered by hand at the provider; requests arrive."
+        return State.MANUAL, "Register it at the provider by hand; it becomes active with the first accepted request."
+    lapsed = row.expires_at is not None and row.expires_at <= now
+    if row.enabled and row.remote_id and lapsed:
+        return State.EXPIRED, _with_error(f"Its lease ended at {_time(row.expires_at)}.", row)
+    if row.enabled and row.missing_since:
+        return State.MISSING, _with_error(f"The provider no longer has it (since {_time(row.missing_since)}).", row)
+    if row.enabled and row.remote_id and row.remote_enabled is False and not row.we_disabled:
+        return State.SUSPENDED, _with_error("The provider switched it off.", row)
+    if row.remote_id and row.drift:
+        fields = ", ".join(change["field"] for change in row.drift)
+        return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.", row)
+    if row.last_error:
+        return State.FAILING, _with_error("", row)
+    if not row.enabled:
+        return State.DISABLED, _with_waiting("It is switched off here.", row)
+    if row.remote_id and row.remote_enabled:
+        if row.account.plugin.capabilities.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
+            return State.PENDING, _with_waiting("Its secret is not known yet.", row)
+        return State.ACTIVE, _with_waiting(_lease(row), row)
+    return State.PENDING, _with_waiting("It is about to be registered at the provider.", row)
+
+
+def _lease(row: Subscription) -> str:
+    if row.expires_at is None:
+        return "Registered and switched on; it does not expire."
+    if row.renew_at is None or not row.auto_renew:
+        return (
+            f"Registered and switched on; its lease ends at {_time(row.expires_at)} and is not renewed automatically."
+        )
+    return f"Registered and switched on; its lease is renewed from {_time(row.renew_at)}, it ends at {_time(row.expires_at)}."
+
+
+def _with_error(text: str, row: Subscription) -> str:
+    return _with_waiting(" ".join(part for part in (text, (row.last_error or {}).get("message", "")) if part), row)
+
+
+def _with_waiting(text: str, row: Subscription) -> str:
+    return f"{text} {row.waiting}".strip()
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "an unknown time"

@@ -1,0 +1,76 @@
+"""Fixtures: a quiet sandbox in this process, and accounts and subscriptions that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from providers.models import ProviderAccount
+from providers.sandbox import Sandbox
+from subscriptions import receiver_check, wanted
+from subscriptions.models import Subscription
+
+CONFIG = {"event_types": ["fs:*", "link:create"], "paths": ["/Shared/Finance"]}
+
+
+@dataclass(frozen=True)
+class Control:
+    """The sandbox's control API, for one provider."""
+
+    url: str
+    slug: str
+
+    def post(self, what: str, **body: object) -> dict[str, Any]:
+        response = requests.post(f"{self.url}/_sandbox/{self.slug}/{what}", json=body, timeout=10)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def state(self) -> dict[str, Any]:
+        return dict(requests.get(f"{self.url}/_sandbox/{self.slug}/state", timeout=10).json())
+
+    def remotes(self) -> list[dict[str, Any]]:
+        return list(self.state()["remote"])
+
+    def calls(self, method: str | None = None) -> list[dict[str, Any]]:
+        return [call for call in self.state()["calls"] if method in (None, call["method"])]
+
+
+@pytest.fixture
+def sandbox(settings: Settings) -> Iterator[Sandbox]:
+    with Sandbox(port=0, stream_per_minute=0, seed=1) as running:
+        settings.SANDBOX_URL = running.url
+        yield running
+
+
+@pytest.fixture
+def control(sandbox: Sandbox) -> Control:
+    egnyte = Control(sandbox.url, "egnyte-connect")
+    egnyte.post("options", calls_per_second=None)
+    return egnyte
+
+
+@pytest.fixture
+def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
+    login = sandbox.logins("egnyte-connect")[0]
+    return wanted.add_account(
+        provider="egnyte-connect",
+        name="Spare",
+        settings={**login["settings"], "calls_per_second": 100},
+        credentials=login["credentials"],
+    )
+
+
+@pytest.fixture
+def subscription(account: ProviderAccount) -> Subscription:
+    return wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
+
+
+@pytest.fixture
+def receiver_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no web server runs: our own receiver is taken to answer."""
+    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: None)

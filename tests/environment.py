@@ -1,0 +1,51 @@
+"""The environment of the tests, loaded by pytest before anything reads the settings.
+
+Every setting is given, so that neither the developer's environment nor a `.env` changes what is tested. Without
+TEST_DATABASE_URL the tests use a SQLite file: threads and other processes must be able to share it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+DATA_DIR = Path(tempfile.mkdtemp(prefix="hookkeeper-tests-"))
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
+FOREIGN_SETTINGS = ("ALLOWED_HOSTS", "EMAIL_URL", "ALLOW_PRIVATE_NETWORKS", "TRUSTED_PROXIES", "ADMIN_PASSWORD", "HOST")
+
+TEST_SETTINGS = {
+    "SECRET_KEY": "only-for-tests",
+    "ENCRYPTION_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk=",
+    "DATA_DIR": str(DATA_DIR),
+    "DATABASE_URL": os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DATA_DIR / 'unused.sqlite3'}",
+    "CELERY_BROKER_URL": os.environ.get("TEST_BROKER_URL") or "embedded://",
+    "PUBLIC_URL": "http://127.0.0.1:8000",
+    "PORT": "8000",
+    "SANDBOX_PORT": "8010",
+    "DEMO": "1",
+    "DEBUG": "0",
+    "LOG_LEVEL": "INFO",
+    "MAX_BODY_BYTES": str(10 * 1024 * 1024),
+}
+
+os.environ.update(TEST_SETTINGS)
+os.environ.update(dict.fromkeys(FOREIGN_SETTINGS, ""))  # an empty value counts as absent, and hides the one in `.env`
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings that make sense in tests only."""
+    from django.conf import settings
+
+    # Hashing passwords slowly is right in production, and most of a test run's time otherwise.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    database = settings.DATABASES["default"]
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "tests.sqlite3")
+    else:
+        # Unique, so that two runs against one server do not meet.
+        database.setdefault("TEST", {})["NAME"] = f"test_hookkeeper_{os.getpid()}"

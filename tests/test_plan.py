@@ -1,0 +1,363 @@
+"""`plan` as a pure function: examples of each step, and properties that hold for everything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.base import (
+    Capabilities,
+    ExpirySetBy,
+    Proof,
+    RemoteSubscription,
+    Renewal,
+    SecretMadeBy,
+)
+from subscriptions.plan import Observed, Plan, Step, StepAction, Wanted, choose, plan, renewal_time
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+URL = "https://hooks.example.test/hooks/t0ken"
+
+CAPABILITIES = Capabilities(
+    can_list=True,
+    list_has_details=False,
+    reveals_url=True,
+    can_update=True,
+    can_set_status=True,
+    can_test=False,
+    can_identify=True,
+    renewal=Renewal.UPDATE,
+    expiry_set_by=ExpirySetBy.PROVIDER,
+    proof=Proof.HEADER,
+    secret_made_by=SecretMadeBy.US,
+    methods=("POST",),
+    has_event_id=True,
+)
+WANTED = Wanted(
+    present=True, enabled=True, auto_renew=True, by_api=True, callback_url=URL, config={"paths": ["/a"], "types": ["x"]}
+)
+
+
+def remote(remote_id: str = "r1", **changes: object) -> RemoteSubscription:
+    base = RemoteSubscription(
+        remote_id=remote_id,
+        status="enabled",
+        enabled=True,
+        expires_at=NOW + timedelta(seconds=80),
+        url=URL,
+        config=dict(WANTED.config),
+        secret_matches=True,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def seen(*remotes: RemoteSubscription, **changes: object) -> Observed:
+    base = Observed(remotes=remotes, current_id="r1", granted=timedelta(seconds=90))
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def actions(result: Plan) -> list[str]:
+    return [step.action.value for step in result.steps]
+
+
+def test_nothing_to_do_when_all_is_as_wanted() -> None:
+    assert plan(WANTED, seen(remote()), CAPABILITIES, NOW) == Plan()
+
+
+def test_registers_what_was_never_registered() -> None:
+    result = plan(WANTED, seen(current_id=None), CAPABILITIES, NOW)
+    assert actions(result) == ["register"]
+    assert "not registered" in result.steps[0].reason
+
+
+def test_registers_again_what_was_deleted_there() -> None:
+    result = plan(WANTED, seen(), CAPABILITIES, NOW)
+    assert actions(result) == ["register"]
+    assert "no longer has r1" in result.steps[0].reason
+
+
+def test_adopts_what_a_crash_left_behind() -> None:
+    result = plan(WANTED, seen(remote("r7"), current_id=None, granted=None), CAPABILITIES, NOW)
+    assert actions(result) == ["adopt"]
+    assert result.steps[0].remote_id == "r7"
+
+
+def test_keeps_the_newest_enabled_and_deletes_the_others() -> None:
+    old, new = remote("r1"), remote("r2", expires_at=NOW + timedelta(seconds=85))
+    result = plan(WANTED, seen(old, new), CAPABILITIES, NOW)
+    assert [(step.action.value, step.remote_id) for step in result.steps] == [("adopt", "r2"), ("delete", "r1")]
+
+
+def test_does_not_delete_a_spare_before_the_kept_one_is_on() -> None:
+    result = plan(WANTED, seen(remote("r1", enabled=False), remote("r2", enabled=False)), CAPABILITIES, NOW)
+    assert "delete" not in actions(result)
+    assert "enable" in actions(result)
+
+
+def test_puts_a_changed_config_back_and_names_the_fields() -> None:
+    result = plan(WANTED, seen(remote(config={"paths": ["/b"], "types": ["x"]})), CAPABILITIES, NOW)
+    assert actions(result) == ["update"]
+    (change,) = result.steps[0].changes
+    assert (change.field, change.before, change.after) == ("paths", ["/b"], ["/a"])
+
+
+def test_what_could_not_be_read_is_no_difference() -> None:
+    assert plan(WANTED, seen(remote(config=None, url=None, secret_matches=None)), CAPABILITIES, NOW) == Plan()
+
+
+def test_a_changed_secret_is_put_back_and_stays_masked() -> None:
+    result = plan(WANTED, seen(remote(secret_matches=False)), CAPABILITIES, NOW)
+    assert actions(result) == ["update"]
+    assert result.steps[0].changes[0].after == "***"
+
+
+def test_a_field_that_only_a_new_registration_changes_is_replaced() -> None:
+    capabilities = replace(CAPABILITIES, immutable_fields=("paths",))
+    result = plan(WANTED, seen(remote(config={"paths": ["/b"], "types": ["x"]})), capabilities, NOW)
+    assert actions(result) == ["replace", "delete"]
+
+
+def test_switches_back_on_what_the_provider_switched_off() -> None:
+    result = plan(WANTED, seen(remote(enabled=False)), CAPABILITIES, NOW)
+    assert actions(result) == ["enable"]
+
+
+def test_waits_before_switching_on_again() -> None:
+    later = NOW + timedelta(seconds=30)
+    result = plan(WANTED, seen(remote(enabled=False), enable_not_before=later), CAPABILITIES, NOW)
+    assert result.steps == ()
+    assert result.not_before == later
+    assert result.waiting
+
+
+def test_a_pause_does_not_hold_back_what_we_switched_off_ourselves() -> None:
+    observed = seen(remote(enabled=False), enable_not_before=NOW + timedelta(seconds=30), we_disabled=True)
+    assert actions(plan(WANTED, observed, CAPABILITIES, NOW)) == ["enable"]
+
+
+def test_switches_off_what_is_wanted_off() -> None:
+    assert actions(plan(replace(WANTED, enabled=False), seen(remote()), CAPABILITIES, NOW)) == ["disable"]
+
+
+def test_where_nothing_can_be_switched_off_it_is_deleted_and_comes_back() -> None:
+    capabilities = replace(CAPABILITIES, can_set_status=False)
+    assert actions(plan(replace(WANTED, enabled=False), seen(remote()), capabilities, NOW)) == ["delete"]
+    assert actions(plan(WANTED, seen(), capabilities, NOW)) == ["register"]
+
+
+def test_renews_while_a_third_of_the_granted_life_is_left() -> None:
+    observed = seen(remote(expires_at=NOW + timedelta(seconds=30)))
+    assert actions(plan(WANTED, observed, CAPABILITIES, NOW)) == ["renew"]
+    observed = seen(remote(expires_at=NOW + timedelta(seconds=37)))
+    assert plan(WANTED, observed, CAPABILITIES, NOW) == Plan()
+
+
+def test_replaces_where_renewing_in_place_does_not_work() -> None:
+    observed = seen(
+        remote(expires_at=NOW + timedelta(seconds=20)),
+        renews_in_place=False,
+    )
+    assert actions(plan(WANTED, observed, CAPABILITIES, NOW)) == ["replace", "delete"]
+
+
+def test_deletes_first_where_there_is_no_room_for_two() -> None:
+    observed = seen(
+        remote(expires_at=NOW + timedelta(seconds=20)),
+        renews_in_place=False,
+        replace_refused=True,
+    )
+    result = plan(WANTED, observed, CAPABILITIES, NOW)
+    assert actions(result) == ["delete", "register"]
+    assert "events may be missed" in result.steps[0].reason
+
+
+def test_an_ended_lease_is_replaced_but_not_against_the_will() -> None:
+    observed = seen(remote(expires_at=NOW - timedelta(seconds=1)))
+    assert actions(plan(WANTED, observed, CAPABILITIES, NOW)) == ["replace", "delete"]
+    assert plan(replace(WANTED, auto_renew=False), observed, CAPABILITIES, NOW).steps == ()
+
+
+def test_renewal_on_request_needs_no_due_time() -> None:
+    assert actions(plan(replace(WANTED, renew_now=True, auto_renew=False), seen(remote()), CAPABILITIES, NOW)) == [
+        "renew"
+    ]
+
+
+def test_a_deleted_subscription_goes_with_all_its_remotes() -> None:
+    result = plan(replace(WANTED, present=False), seen(remote("r1"), remote("r2")), CAPABILITIES, NOW)
+    assert [step.remote_id for step in result.steps] == ["r1", "r2"]
+    assert set(actions(result)) == {"delete"}
+
+
+def test_a_manual_one_is_never_touched() -> None:
+    assert plan(replace(WANTED, by_api=False), seen(remote(enabled=False)), CAPABILITIES, NOW) == Plan()
+
+
+def test_nothing_is_written_from_an_unconfirmed_address() -> None:
+    result = plan(replace(WANTED, address_confirmed=False), seen(), CAPABILITIES, NOW)
+    assert result.steps == ()
+    assert "PUBLIC_URL" in (result.waiting or "")
+
+
+def test_our_token_at_another_host_stops_everything_until_somebody_confirms() -> None:
+    elsewhere = remote(url="https://other.example.test/hooks/t0ken", enabled=False)
+    stopped = plan(WANTED, seen(elsewhere), CAPABILITIES, NOW)
+    assert stopped.steps == ()
+    assert stopped.waiting
+    confirmed = replace(WANTED, former_urls=("https://other.example.test/hooks/t0ken",))
+    assert "update" in actions(plan(confirmed, seen(elsewhere), CAPABILITIES, NOW))
+
+
+def test_a_remote_whose_secret_we_lack_is_replaced_never_adopted() -> None:
+    capabilities = replace(CAPABILITIES, secret_made_by=SecretMadeBy.PROVIDER)
+    assert actions(plan(WANTED, seen(remote("r9"), current_id=None), capabilities, NOW)) == ["replace", "delete"]
+    assert plan(WANTED, seen(remote("r1"), secret_for="r1"), capabilities, NOW) == Plan()
+
+
+@pytest.mark.parametrize(("spread", "least", "most"), [(0.0, 0.6, 0.6), (1.0, 0.66, 0.66), (0.5, 0.62, 0.64)])
+def test_renewals_are_spread_but_never_later_than_a_third_before_the_end(
+    spread: float, least: float, most: float
+) -> None:
+    due = renewal_time(timedelta(seconds=900), NOW + timedelta(seconds=900), spread)
+    assert due is not None
+    assert 900 * least - 1 <= (due - NOW).total_seconds() <= 900 * most + 1
+    assert (NOW + timedelta(seconds=900) - due).total_seconds() >= 300
+
+
+# -- Properties ------------------------------------------------------------------------------------------------------
+
+remotes_ = st.builds(
+    lambda number, enabled, life, path, url, secret: remote(
+        f"r{number}",
+        enabled=enabled,
+        status="enabled" if enabled else "disabled",
+        expires_at=None if life is None else NOW + timedelta(seconds=life),
+        config=None if path is None else {"paths": [path], "types": ["x"]},
+        url=url,
+        secret_matches=secret,
+    ),
+    st.integers(1, 4),
+    st.booleans(),
+    st.one_of(st.none(), st.integers(-100, 200)),
+    st.sampled_from([None, "/a", "/b"]),
+    st.sampled_from([None, URL, URL + "/"]),
+    st.sampled_from([None, True, False]),
+)
+observed_ = st.builds(
+    Observed,
+    remotes=st.lists(remotes_, max_size=3, unique_by=lambda item: item.remote_id).map(tuple),
+    current_id=st.sampled_from([None, "r1", "r2", "gone"]),
+    granted=st.one_of(st.none(), st.integers(1, 300).map(lambda seconds: timedelta(seconds=seconds))),
+    renews_in_place=st.sampled_from([None, True, False]),
+    replace_refused=st.booleans(),
+    secret_for=st.sampled_from([None, "r1", "r2"]),
+    we_disabled=st.booleans(),
+    spread=st.floats(0, 1),
+)
+wanted_ = st.builds(
+    lambda present, enabled, auto_renew, renew_now: replace(
+        WANTED, present=present, enabled=enabled, auto_renew=auto_renew, renew_now=renew_now
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+capabilities_ = st.builds(
+    lambda update, status, renewal, maker, fixed: replace(
+        CAPABILITIES,
+        can_update=update,
+        can_set_status=status,
+        renewal=renewal,
+        secret_made_by=maker,
+        immutable_fields=fixed,
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(list(Renewal)),
+    st.sampled_from(list(SecretMadeBy)),
+    st.sampled_from([(), ("paths",)]),
+)
+
+
+def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tuple[Wanted, Observed]:
+    """What a provider that does all it is told makes of a step."""
+    fresh = remote(f"new{number}", expires_at=NOW + timedelta(seconds=90), config=dict(wanted.config))
+    named = {item.remote_id: item for item in observed.remotes}
+    match step.action:
+        case StepAction.ADOPT:
+            return wanted, replace(observed, current_id=step.remote_id, granted=timedelta(seconds=1))
+        case StepAction.REGISTER | StepAction.REPLACE:
+            return replace(wanted, renew_now=False), replace(
+                observed,
+                remotes=(*observed.remotes, fresh),
+                current_id=fresh.remote_id,
+                granted=timedelta(seconds=90),
+                secret_for=fresh.remote_id,
+                we_disabled=False,
+            )
+        case StepAction.DELETE:
+            named.pop(step.remote_id or "")
+        case StepAction.UPDATE:
+            old = named[step.remote_id or ""]
+            named[old.remote_id] = replace(old, url=URL, config=dict(wanted.config), secret_matches=True)
+        case StepAction.ENABLE | StepAction.DISABLE:
+            on = step.action is StepAction.ENABLE
+            named[step.remote_id or ""] = replace(named[step.remote_id or ""], enabled=on)
+            observed = replace(observed, we_disabled=not on)
+        case StepAction.RENEW:
+            old = named[step.remote_id or ""]
+            named[old.remote_id] = replace(old, expires_at=NOW + timedelta(seconds=90))
+            wanted, observed = replace(wanted, renew_now=False), replace(observed, granted=timedelta(seconds=90))
+    return wanted, replace(observed, remotes=tuple(named.values()))
+
+
+@given(wanted_, observed_, capabilities_)
+def test_applying_the_first_step_and_planning_again_always_ends(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities
+) -> None:
+    for number in range(12):
+        result = plan(wanted, observed, capabilities, NOW)
+        if not result.steps:
+            break
+        wanted, observed = applied(result.steps[0], wanted, observed, number)
+    assert plan(wanted, observed, capabilities, NOW).steps == ()
+    working = [item for item in observed.remotes if item.enabled]
+    if not wanted.present:
+        assert observed.remotes == ()
+    elif wanted.enabled and wanted.auto_renew:
+        assert len(working) == 1
+        assert len(observed.remotes) == 1
+        assert working[0].expires_at is None or working[0].expires_at > NOW
+    elif not wanted.enabled:
+        assert working == []
+
+
+@given(wanted_, observed_, capabilities_)
+def test_no_step_names_what_is_not_ours(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+    ours = {item.remote_id for item in observed.remotes}
+    for step in plan(wanted, observed, capabilities, NOW).steps:
+        assert step.remote_id is None or step.remote_id in ours
+        assert step.reason
+
+
+@given(wanted_, observed_, capabilities_)
+def test_never_registers_beside_a_usable_one_except_to_replace_it(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities
+) -> None:
+    steps = plan(wanted, observed, capabilities, NOW).steps
+    registers = [step for step in steps if step.action is StepAction.REGISTER]
+    assert len(registers) <= 1
+    if registers and choose(observed, capabilities, NOW) is not None:
+        deleted_before = {step.remote_id for step in steps[: steps.index(registers[0])]}
+        assert observed.replace_refused
+        assert choose(observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
+
+
+@given(wanted_, observed_, capabilities_)
+def test_planning_twice_gives_the_same(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+    assert plan(wanted, observed, capabilities, NOW) == plan(wanted, observed, capabilities, NOW)
