@@ -30,16 +30,11 @@ class Channel(virtual.Channel):
 
     do_restore = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self.folder = connection.folder
         self._puts = itertools.count()
         self._full = False
-
-    @property
-    def folder(self) -> Path:
-        """Where the queues are."""
-        options: dict[str, str] = self.connection.client.transport_options
-        return Path(options["folder"])
 
     def _queue_folder(self, queue: str) -> Path:
         folder = self.folder / queue
@@ -115,6 +110,7 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self.state = self.global_state
+        self.folder = Path(client.transport_options["folder"])
         self.polling_interval = float(client.transport_options.get("polling_interval", 0.2))
 
     def driver_version(self) -> str:

@@ -32,7 +32,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
 
 app = Celery("hookkeeper", task_cls=WakeUp)
 app.conf.update(
-    broker_url=settings.CELERY_BROKER_URL,
+    # Not broker_url: Celery reads an environment variable of that name past the settings, where `.env` is unknown.
+    broker_read_url=settings.CELERY_BROKER_URL,
+    broker_write_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # for ever
     broker_connection_timeout=2,

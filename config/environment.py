@@ -16,6 +16,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DATABASE_EXAMPLES = "postgres://user:password@host:5432/name or sqlite:////var/lib/hookkeeper/hookkeeper.sqlite3"
+DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "psql", "pgsql")
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 
 
@@ -143,13 +144,13 @@ def secret(name: str) -> str:
 def database(name: str, default: str) -> dict[str, Any]:
     """Django's settings of one database, from its URL: SQLite or PostgreSQL."""
     url = text(name, default)
-    scheme = url.partition(":")[0]
+    scheme = url.partition("://")[0]
     try:
-        found = dict(Environment.db_url_config(url))
+        found = dict(Environment.db_url_config(url)) if scheme in DATABASE_SCHEMES else {}
     except ValueError:
         found = {}
     options = found.setdefault("OPTIONS", {})
-    if scheme == "sqlite" and found.get("NAME") not in (None, "", ":memory:"):
+    if scheme == "sqlite" and found.get("NAME", ":memory:") != ":memory:":
         found["NAME"] = BASE_DIR / found["NAME"]
         # IMMEDIATE takes the write lock at once, so that two writers wait for each other instead of failing half-way.
         # FULL, because what was answered with 200 must survive a power cut.
@@ -157,7 +158,7 @@ def database(name: str, default: str) -> dict[str, Any]:
         options.setdefault("timeout", 30)
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         return found
-    if found.get("ENGINE") == "django.db.backends.postgresql" and found["NAME"]:
+    if scheme != "sqlite" and found.get("NAME"):
         options.setdefault("connect_timeout", 5)
         return {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, **found}
     raise SettingError(

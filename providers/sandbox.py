@@ -4,7 +4,7 @@
     POST /_sandbox/<slug>/emit               {"event_type"?, "count"?, "duplicate"?, "bad_signature"?, "remote_id"?}
     POST /_sandbox/<slug>/stream             {"per_minute"}; events that happen by themselves, 0 = quiet
     POST /_sandbox/<slug>/faults             {"status" | "timeout" | "drop" | "redirect" | "garbage" | "huge", "times"},
-                                             see `providers.simulator.Fault`
+                                             see `providers.simulated_tenant.Fault`
     POST /_sandbox/<slug>/clock              {"advance_seconds"}
     POST /_sandbox/<slug>/options            the simulator's own knobs, see its options model
     POST /_sandbox/<slug>/remote/<remote_id> {"status"? | "deleted"? | "config"?}
@@ -23,8 +23,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -32,7 +34,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from providers.courier import Courier
-from providers.simulator import AnySimulator, BadInputError, Call, Fault, LoginName, Reply, Silence
+from providers.simulated_tenant import Fault, LoginName
+from providers.simulator import AnySimulator, BadInputError, Call, Reply, Silence
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +97,10 @@ class ControlError(Exception):
 
 
 class Control:
-    """The control API over a set of simulators. `changed` is called when something may be due sooner."""
+    """The control API over a set of simulators."""
 
-    def __init__(self, simulators: Mapping[str, AnySimulator], changed: Callable[[], None]) -> None:
+    def __init__(self, simulators: Mapping[str, AnySimulator]) -> None:
         self._simulators = simulators
-        self._changed = changed
 
     def answer(self, call: Call) -> Reply:
         """Answers one control call."""
@@ -128,7 +130,6 @@ class Control:
                 simulator = self._simulator(slug)
                 _only(call, "POST")
                 answer: object = getattr(self, f"_{what}")(simulator, call.body)
-                self._changed()
                 return answer
         raise ControlError(404, f"There is nothing at {call.path}.")
 
@@ -238,17 +239,14 @@ class Sandbox:
         """Listens and serves. Raises OSError when the port cannot be had."""
         self._closing = threading.Event()
         self._wake = threading.Event()
-        self._server = _Server((HOST, self._port), self._closing)
-        self.url = f"http://{HOST}:{self._server.server_port}"
         self._courier = Courier(self._deliver_to)
-        self.simulators: dict[str, AnySimulator] = {
-            kind.slug: kind(
-                self.url, courier=self._courier, options=self._options, per_minute=self._per_minute, seed=self._seed
-            )
-            for kind in find_simulators()
-        }
-        self._control = Control(self.simulators, self._wake.set)
-        self._server.answer = self.answer
+        self._server = _Server((HOST, self._port), self.answer, self._closing)
+        self.url = f"http://{HOST}:{self._server.server_port}"
+        with ExitStack() as undo:
+            undo.callback(self._server.server_close)
+            self.simulators = {kind.slug: self._simulator(kind) for kind in find_simulators()}
+            undo.pop_all()
+        self._control = Control(self.simulators)
         self._threads = [
             threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True),
             threading.Thread(target=self._work, daemon=True),
@@ -283,6 +281,16 @@ class Sandbox:
         # Two providers may share a path (Egnyte's whoami); the credentials tell whose call it is.
         return next((item for item in claimers if item.login_of(call)), claimers[0]).answer(call)
 
+    def _simulator(self, kind: type[AnySimulator]) -> AnySimulator:
+        return kind(
+            self.url,
+            courier=self._courier,
+            options=self._options,
+            per_minute=self._per_minute,
+            seed=self._seed,
+            wake=self._wake.set,
+        )
+
     def _work(self) -> None:
         while not self._closing.is_set():
             self._wake.clear()
@@ -299,13 +307,20 @@ def find_simulators() -> list[type[AnySimulator]]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
-    answer: Callable[[Call], Reply | Silence]
 
-    def __init__(self, address: tuple[str, int], closing: threading.Event) -> None:
+    def __init__(
+        self, address: tuple[str, int], answer: Callable[[Call], Reply | Silence], closing: threading.Event
+    ) -> None:
+        self.answer = answer
         self.closing = closing
         self._connections: set[Any] = set()
         self._ended = threading.Condition()
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without http.server's reverse DNS look-up, which can take seconds on a machine that is offline."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._ended:
@@ -357,7 +372,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._reply(outcome)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 - the names that http.server calls
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve
 
     def _read_call(self) -> Call:
         if self.headers.get("Transfer-Encoding"):

@@ -1,9 +1,50 @@
-"""The sandbox accounts that `make run` shows: one per simulated provider, subscribed to everything."""
+"""The sandbox accounts that `make run` shows: one for each simulated provider, subscribed to everything."""
 
 from __future__ import annotations
 
-import logging
+from django.conf import settings
 
-logger = logging.getLogger(__name__)
+from providers.courier import Courier
+from providers.models import ProviderAccount
+from providers.registry import get_provider
+from providers.sandbox import find_simulators
+from providers.simulator import AnySimulator, LoginName, SandboxLogin
+from subscriptions import wanted
 
 DEMO = "demo"
+
+
+def ensure_demo() -> None:
+    """Adds the demo account and subscription of each provider that has none; what staff made of them since stays.
+
+    The sandbox is on this machine, so its accounts simply follow it, and PUBLIC_URL, to other ports.
+    """
+    for kind in find_simulators():
+        simulator = kind(settings.SANDBOX_URL or "", courier=Courier({}))
+        login = simulator.tenants[LoginName.DEMO].facts
+        account = _account_of(simulator, login)
+        if account is None:
+            _add(simulator, login)
+        else:
+            _follow(account, login)
+        simulator.close()
+
+
+def _account_of(simulator: AnySimulator, login: SandboxLogin) -> ProviderAccount | None:
+    accounts = ProviderAccount.objects.filter(provider=simulator.slug)
+    return next((account for account in accounts if account.credentials == dict(login.credentials)), None)
+
+
+def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
+    name = f"{get_provider(simulator.slug).name} (sandbox)"
+    account = wanted.add_account(
+        provider=simulator.slug, name=name, settings=login.settings, credentials=login.credentials
+    )
+    wanted.subscribe(account, config=simulator.demo_config, by=DEMO, name="Everything")
+
+
+def _follow(account: ProviderAccount, login: SandboxLogin) -> None:
+    base_url = login.settings["base_url"]
+    if account.settings.get("base_url") != base_url:
+        wanted.change_account(account, settings={**account.settings, "base_url": base_url})
+    wanted.confirm_public_url(by=DEMO, account=account)

@@ -560,8 +560,8 @@ def _pause_after(row: Subscription, error: ProviderError, now: datetime) -> time
     """How long to wait after an error: as long as the provider says, else growing, with jitter; never past the time
     that the lease still leaves for several tries."""
     if isinstance(error, Throttled):
-        seconds = max(error.retry_after or RETRY_FIRST, 1.0)
-    elif error.permanent:
+        return timedelta(seconds=max(error.retry_after or RETRY_FIRST, 1.0) * random.uniform(1.0, 1.2))
+    if error.permanent:
         seconds = min(REFUSED_FIRST * 2 ** min(row.failures - 1, 10), REFUSED_LONGEST)
     else:
         seconds = min(RETRY_FIRST * 2 ** min(row.failures - 1, 10), RETRY_LONGEST)

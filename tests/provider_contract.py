@@ -6,15 +6,14 @@ that a provider's declared capabilities rule out are left out of its run, never 
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,7 +47,6 @@ from providers.errors import (
     BadAnswer,
     InvalidInput,
     NotFound,
-    ProviderError,
     Throttled,
     Unavailable,
     UnreadableRequest,
@@ -98,7 +96,7 @@ def normalised(parsed: Parsed) -> dict[str, object]:
     }
 
 
-# -- A server that says what it is told to say ---------------------------------------------------------------------------
+# -- A server that says what it is told to say ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ class Received:
 
 
 class StubServer(AbstractContextManager["StubServer"]):
-    """An HTTP server on a free loopback port: gives the scripted answers in turn, then empty 200s, and remembers calls."""
+    """An HTTP server on a free loopback port: gives the scripted answers in turn, then empty 200s."""
 
     def __init__(self) -> None:
         self.answers: deque[Scripted] = deque()
@@ -182,7 +180,7 @@ class StubServer(AbstractContextManager["StubServer"]):
         return Handler
 
 
-# -- Leaving out what a provider cannot do -------------------------------------------------------------------------------
+# -- Leaving out what a provider cannot do -------------------------------------------------------------------------
 
 
 def needs(condition: Callable[[Capabilities], bool]) -> Callable[[T], T]:
@@ -195,13 +193,13 @@ def needs(condition: Callable[[Capabilities], bool]) -> Callable[[T], T]:
     return mark
 
 
-# -- The suite -----------------------------------------------------------------------------------------------------------
+# -- The suite -----------------------------------------------------------------------------------------------------
 
 
 class ProviderContract(ABC):
     """Subclass it as `Test...` beside the plug-in and fill in the first block."""
 
-    # -- A subclass declares these ---------------------------------------------------------------------------------------
+    # -- A subclass declares these -------------------------------------------------------------------------------
 
     provider: ClassVar[AnyProvider]
     fixtures: ClassVar[Path]
@@ -210,9 +208,9 @@ class ProviderContract(ABC):
     config: ClassVar[Mapping[str, object]]
     other_config: ClassVar[Mapping[str, object]]  # differs from `config` in what an update can change
     everything: ClassVar[Mapping[str, object]]  # a config that gets every event type
-    sandbox_options: ClassVar[Mapping[str, object]] = {}  # so that the simulator's throttle does not slow the suite down
+    sandbox_options: ClassVar[Mapping[str, object]] = {}  # to keep the simulator's throttle out of the way
 
-    # -- and may refine these --------------------------------------------------------------------------------------------
+    # -- and may refine these ------------------------------------------------------------------------------------
 
     def fixture_request(self, path: Path) -> InboundRequest:
         """The request that a fixture stands for: a POST of the file, unless the provider does it another way."""
@@ -230,7 +228,7 @@ class ProviderContract(ABC):
         """The name of the fixture that every event type must have."""
         return event_type.replace(":", "__")
 
-    # -- What a subclass should not need to touch ------------------------------------------------------------------------
+    # -- What a subclass should not need to touch ----------------------------------------------------------------
 
     def __init_subclass__(cls) -> None:
         """Takes away the tests that this provider's capabilities rule out."""
@@ -272,7 +270,7 @@ class ProviderContract(ABC):
         }
         return Registration(**{**values, **changes})
 
-    # -- Declarations ----------------------------------------------------------------------------------------------------
+    # -- Declarations --------------------------------------------------------------------------------------------
 
     def test_the_registry_finds_it_in_its_folder(self) -> None:
         assert get_provider(self.provider.slug) is self.provider
@@ -373,7 +371,7 @@ class ProviderContract(ABC):
     def _models(self) -> tuple[type[BaseModel], type[BaseModel], type[BaseModel]]:
         return (self.provider.settings_model, self.provider.credentials_model, self.provider.config_model)
 
-    # -- Parsing ---------------------------------------------------------------------------------------------------------
+    # -- Parsing -------------------------------------------------------------------------------------------------
 
     def test_every_event_type_has_a_fixture(self, event_type: str) -> None:
         named = [path for path in self.payloads() if path.stem == self.fixture_name(event_type)]
@@ -412,12 +410,10 @@ class ProviderContract(ABC):
 
     def test_rubbish_is_unreadable_and_nothing_worse(self) -> None:
         for body in (b"\xff\xfe\x00", b"{", b"[" * 100_000, b'{"a": NaN}', b"<xml/>", b"\x00" * 1000):
-            try:
+            with suppress(UnreadableRequest):
                 assert self.provider.parse(inbound(body)).events == ()
-            except UnreadableRequest as error:
-                assert str(error)
 
-    # -- Verification ----------------------------------------------------------------------------------------------------
+    # -- Verification --------------------------------------------------------------------------------------------
 
     def test_a_request_with_the_proof_is_verified(self) -> None:
         secret = self.secret()
@@ -497,7 +493,7 @@ class ProviderContract(ABC):
             return VerificationResult.NOT_VERIFIABLE
         return VerificationResult.FAILED
 
-    # -- Live, against the simulator -------------------------------------------------------------------------------------
+    # -- Live, against the simulator -----------------------------------------------------------------------------
 
     @pytest.fixture
     def live(self) -> Iterator[Live]:
@@ -621,7 +617,9 @@ class ProviderContract(ABC):
 
     def test_live_their_webhooks_are_verified_and_understood(self, live: Live, event_type: str) -> None:
         with StubServer() as receiver:
-            registration = self.registration(callback_url=f"{receiver.url}/hooks/t", config=self.checked_config(self.everything))
+            registration = self.registration(
+                callback_url=f"{receiver.url}/hooks/t", config=self.checked_config(self.everything)
+            )
             secret = live.register(registration).new_secret or registration.secret
             live.control("emit", event_type=event_type, count=2)
             live.control("emit", event_type=event_type, bad_signature=True)
@@ -631,7 +629,9 @@ class ProviderContract(ABC):
             ]
         secrets = [secret] if secret else []
         settings = live.login.settings
-        assert {self.provider.verify(request, secrets, settings).result for request in good} == {self.expected_proof(0)[0]}
+        assert {self.provider.verify(request, secrets, settings).result for request in good} == {
+            self.expected_proof(0)[0]
+        }
         assert self.provider.verify(bad, secrets, settings).result is self.refusal()
         events = [event for request in good for event in self.provider.parse(request).events]
         declared = self.provider.event_type(event_type)

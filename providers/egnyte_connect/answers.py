@@ -38,7 +38,7 @@ _DETAIL_KEYS = ("details", "detail")
 _LIST_KEYS = ("Errors", "errors", "formErrors")
 
 
-# -- Registrations -----------------------------------------------------------------------------------------------------
+# -- Registrations -------------------------------------------------------------------------------------------------
 
 
 def read_summary(value: object) -> RemoteSubscription:
@@ -125,7 +125,7 @@ def _wrong(key: str, what: str) -> BadAnswer:
     return BadAnswer(f"In the provider's answer `{key}` {what}.")
 
 
-# -- Identity ----------------------------------------------------------------------------------------------------------
+# -- Identity ------------------------------------------------------------------------------------------------------
 
 
 def read_identity(answer: Answer) -> Identity:
@@ -150,7 +150,7 @@ def _scopes(value: object) -> list[str]:
     return [scope for scope in value if isinstance(scope, str)] if isinstance(value, list) else []
 
 
-# -- Refusals ----------------------------------------------------------------------------------------------------------
+# -- Refusals ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

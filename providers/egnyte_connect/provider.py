@@ -82,7 +82,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         """Sorted, unique, without types that a wildcard covers, without the final slash of a path."""
         return answers.canonical(config.event_types, config.paths)
 
-    # -- Calls ---------------------------------------------------------------------------------------------------------
+    # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, login: EgnyteLogin) -> Identity:
         """GET whoami. Warns when the token's scopes are told and the webhook scope is not among them."""
@@ -148,7 +148,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
                 f"There is no Egnyte API at {self.api_origin(login.settings)}. Check the domain.", status=error.status
             ) from None
 
-    # -- Inbound -------------------------------------------------------------------------------------------------------
+    # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: EgnyteSettings) -> Verification:
         """Compares the secret with every header's value, or with the one header that the settings name."""

@@ -22,13 +22,14 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def _domain(value: str) -> str:
-    label, _, parent = value.lower().partition(".")
-    if not _LABEL.fullmatch(label) or parent not in ("", *API_HOSTS):
+    host = value.lower()
+    label = host.partition(".")[0]
+    if not _LABEL.fullmatch(label) or host not in (label, *(f"{label}.{parent}" for parent in API_HOSTS)):
         raise ValueError(
             "must be the domain's name (acme) or its API host (acme.egnyte.com, acme.egnytegov.com);"
             " Egnyte takes no API calls at a host name of your own"
         )
-    return value.lower()
+    return host
 
 
 def _header_name(value: str) -> str:

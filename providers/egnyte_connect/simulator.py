@@ -22,20 +22,8 @@ from pydantic import Field
 
 from providers.courier import WebhookCall
 from providers.egnyte_connect.stories import World
-from providers.simulator import (
-    BadInputError,
-    Call,
-    CallBudget,
-    Event,
-    Hook,
-    LoginName,
-    Options,
-    OverBudget,
-    Reply,
-    SandboxLogin,
-    Simulator,
-    Tenant,
-)
+from providers.simulated_tenant import CallBudget, Event, Hook, LoginName, Options, OverBudget, SandboxLogin, Tenant
+from providers.simulator import BadInputError, Call, Reply, Simulator
 
 PREFIX = "/pubapi/v1"
 MAX_PATHS = 100
@@ -142,6 +130,10 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
     paths: ClassVar[tuple[str, ...]] = (f"{PREFIX}/webhooks", f"{PREFIX}/whoami")
     event_types: ClassVar[tuple[str, ...]] = tuple(f"{group}:{name}" for group, n in EVENT_NAMES.items() for name in n)
     wildcards: ClassVar[frozenset[str]] = frozenset(f"{group}:*" for group in (*EVENT_NAMES, "user"))
+    demo_config: ClassVar[dict[str, object]] = {
+        "event_types": [f"{group}:*" for group in sorted(EVENT_NAMES)],
+        "paths": [],
+    }
     options_model = EgnyteConnectOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
@@ -194,10 +186,12 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
 
     def _quota_headers(self, tenant: EgnyteTenant) -> dict[str, str]:
         budget = self._budgets[tenant.login]
-        allotted = tenant.options.calls_per_second
+        allotted, quota, used_today = tenant.options.calls_per_second, tenant.options.day_quota, budget.used_today
+        if quota is None:  # not enforced, so it must never look used up
+            quota, used_today = DAY_QUOTA, min(used_today, DAY_QUOTA - 1)
         headers = {
-            "X-Accesstoken-Quota-Allotted": str(tenant.options.day_quota or DAY_QUOTA),
-            "X-Accesstoken-Quota-Current": str(budget.used_today),
+            "X-Accesstoken-Quota-Allotted": str(quota),
+            "X-Accesstoken-Quota-Current": str(used_today),
             "x-quota-reset": formatdate(budget.day_ends_at, usegmt=True),
         }
         if allotted is not None:

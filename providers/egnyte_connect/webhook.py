@@ -66,7 +66,7 @@ _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,9})?", re.ASCII)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what a text column cannot hold
 
 
-# -- Verification ------------------------------------------------------------------------------------------------------
+# -- Verification --------------------------------------------------------------------------------------------------
 
 
 def verify(request: InboundRequest, secrets: Sequence[str], *, only: str | None, expected: str) -> Verification:
@@ -99,7 +99,7 @@ def _why(request: InboundRequest, secrets: Sequence[str], carrying: list[HeaderM
     return f"None of the {len(request.headers)} headers carries the secret; {expected} is not among them."
 
 
-# -- Parsing -----------------------------------------------------------------------------------------------------------
+# -- Parsing -------------------------------------------------------------------------------------------------------
 
 
 def parse(request: InboundRequest) -> Parsed:

@@ -1,0 +1,89 @@
+"""The body of an inbound request: its exact bytes, read up to a limit, whatever its HTTP shape.
+
+Read from WSGI's own stream: Django's knows no body without Content-Length, as chunked ones are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CHUNK = 64 * 1024
+PREFIX = 64 * 1024  # kept of a body that is too large, where the provider sends files
+READ_AT_MOST = 1024**3  # of such a body; what is kept is there long before
+DIGITS = re.compile(r"[0-9]{1,18}")
+
+
+class BrokenBody(ValueError):
+    """The body did not come whole."""
+
+
+class BodyTooLarge(ValueError):
+    """It is larger than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """`size` is that of the body as it was sent; when truncated, `content` is only its beginning."""
+
+    content: bytes = field(repr=False)
+    size: int
+    truncated: bool = False
+
+
+def read_body(environ: Mapping[str, Any], *, limit: int, cut: bool) -> Body:
+    """Reads the body of a WSGI request.
+
+    Beyond `limit`: with `cut`, the beginning is kept and the rest read and thrown away, since a sender that cannot
+    finish does not hear our answer. Otherwise raises BodyTooLarge, as early as it is known. Raises BrokenBody when it
+    is shorter than announced. (That a chunked body was broken off is not told by every server; then it is kept as far
+    as it came, and the sender, having got no answer, sends it again.)
+    """
+    expected = _expected(environ)
+    if expected is not None and expected > limit and not cut:
+        raise BodyTooLarge
+    return _read(environ["wsgi.input"], expected, limit, cut)
+
+
+def _expected(environ: Mapping[str, Any]) -> int | None:
+    """The size as announced; None: read to the end of the stream."""
+    announced = environ.get("CONTENT_LENGTH") or ""
+    if announced:
+        if not DIGITS.fullmatch(announced):
+            raise BrokenBody("Content-Length is not a number.")
+        return int(announced)
+    if environ.get("wsgi.input_terminated"):
+        return None
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        # Reading on would block until the sender hangs up.
+        raise BrokenBody("This server does not tell where a chunked body ends.")
+    return 0
+
+
+def _read(stream: Any, expected: int | None, limit: int, cut: bool) -> Body:
+    kept = bytearray()
+    size = 0
+    while size != expected and size < READ_AT_MOST:
+        chunk = _read_chunk(stream, CHUNK if expected is None else min(CHUNK, expected - size))
+        if not chunk:
+            break
+        size += len(chunk)
+        if size > limit and not cut:
+            raise BodyTooLarge
+        if size <= max(limit, PREFIX):
+            kept += chunk
+    if expected is not None and size < min(expected, READ_AT_MOST):
+        raise BrokenBody(f"Only {size} of {expected} bytes came.")
+    if size > limit:
+        return Body(bytes(kept[: min(PREFIX, limit)]), max(size, expected or 0), truncated=True)
+    return Body(bytes(kept), size)
+
+
+def _read_chunk(stream: Any, size: int) -> bytes:
+    try:
+        chunk: bytes = stream.read(size)
+    except OSError as error:
+        raise BrokenBody(f"The sender broke off: {error}") from None
+    return chunk

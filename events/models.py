@@ -1,0 +1,153 @@
+"""Requests as they came in, the events that they carried, and where the feed ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from providers.base import InboundRequest, VerificationResult
+from providers.fields import EncryptedJSONField, JSONTextField
+from providers.ids import new_id
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+
+CLOCK_STEP = timedelta(seconds=5)
+
+
+class Outcome(models.TextChoices):
+    """What became of a request."""
+
+    RECEIVED = "received", "Received"  # its events are to follow
+    PROCESSED = "processed", "Processed"
+    DUPLICATE = "duplicate", "Duplicate"
+    QUARANTINED = "quarantined", "Quarantined"
+    REJECTED = "rejected", "Rejected"
+    TRUNCATED = "truncated", "Truncated"
+    PING = "ping", "Ping"
+
+
+class VerificationState(models.TextChoices):
+    """Whether a request proved that it comes from the provider."""
+
+    VERIFIED = VerificationResult.VERIFIED.value, "Verified"
+    FAILED = VerificationResult.FAILED.value, "Failed"
+    NOT_VERIFIABLE = VerificationResult.NOT_VERIFIABLE.value, "Not verifiable"
+
+
+class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
+    """Reads over requests."""
+
+    def unprocessed(self, *, older_than: timedelta = timedelta(0)) -> WebhookRequestQuerySet:
+        """Those whose events are still to come, oldest first. A time in the future was written before the clock was
+        set back; it does not keep a request waiting."""
+        now = timezone.now()
+        old_enough = Q(received_at__lte=now - older_than) | Q(received_at__gt=now + CLOCK_STEP)
+        return self.filter(old_enough, outcome=Outcome.RECEIVED).order_by("id")
+
+
+class WebhookRequest(models.Model):
+    """One inbound HTTP call at a callback URL, kept verbatim. Only `events.pipeline` writes it."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    # Both are served by indexes below. The account is the subscription's; it is repeated for lists by account.
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="webhook_requests", db_index=False)
+
+    method = models.CharField(max_length=10)
+    received_at = models.DateTimeField()
+    remote_addr = models.CharField("remote address", max_length=64, blank=True)
+    headers = JSONTextField(default=list)  # [[name, value], ...]; secret values are replaced by a marker
+    sealed_headers = EncryptedJSONField(default=dict, editable=False)  # {index in headers: the value}
+    query = models.TextField(blank=True)
+    body = models.BinaryField()
+    size = models.PositiveBigIntegerField()  # of the body as it was sent; more than is kept when truncated
+
+    verification = models.CharField(max_length=20, choices=VerificationState.choices)
+    verification_detail = models.TextField(blank=True)
+    outcome = models.CharField(max_length=20, choices=Outcome.choices)
+    reason = models.TextField(blank=True, default="")
+    processed_at = models.DateTimeField(null=True, blank=True)
+    # Events of other requests that this one repeated and was counted at, by their key: reprocessing counts none twice.
+    repeated_keys = JSONTextField(default=list, editable=False)
+
+    objects = WebhookRequestQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "request"
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["id"], condition=Q(outcome="received"), name="request_unprocessed"),
+            models.Index(fields=["subscription", "-id"], condition=Q(outcome="rejected"), name="request_rejected"),
+            models.Index(fields=["subscription", "-id"], name="request_of_subscription"),
+            models.Index(fields=["account", "-id"], name="request_of_account"),
+            models.Index(fields=["outcome", "-id"], name="request_by_outcome"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.uid}"
+
+    def inbound(self, *, unsealed: bool = False) -> InboundRequest:
+        """The call for the plug-in. Secret header values are markers; unsealed, those that were kept encrypted are
+        there again (what proved an accepted request never was kept)."""
+        sealed: dict[str, str] = self.sealed_headers if unsealed else {}
+        headers = tuple((name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers))
+        return InboundRequest(
+            method=self.method,
+            url=self.subscription.callback_url,
+            query=self.query,
+            headers=headers,
+            body=bytes(self.body),
+            received_at=self.received_at,
+        )
+
+
+class Event(models.Model):
+    """One normalised, de-duplicated thing that happened. Only `events.pipeline` and `events.feed` write it."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="events", db_index=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="events", db_index=False)
+    request = models.ForeignKey(WebhookRequest, models.PROTECT, related_name="events")
+    provider = models.CharField(max_length=50)
+
+    type = models.CharField(max_length=200)  # the provider's own word
+    action = models.CharField(max_length=30)
+    resource_type = models.CharField(max_length=50, null=True, blank=True)
+    resource = models.CharField(max_length=2000, null=True, blank=True)
+    actor = models.CharField(max_length=255, null=True, blank=True)
+    occurred_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField()
+    provider_event_id = models.CharField(max_length=255, null=True, blank=True)
+    dedup_key = models.CharField(max_length=255)
+    duplicates = models.PositiveIntegerField(default=0)
+    data = JSONTextField(null=True)  # the element as it was sent; null is JSON's null
+
+    position = models.BigIntegerField(unique=True, null=True, editable=False)  # in the feed; given after the commit
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["subscription", "dedup_key"], name="event_once")]
+        indexes: ClassVar = [
+            models.Index(fields=["account", "-id"], name="event_of_account"),
+            models.Index(fields=["subscription", "-id"], name="event_of_subscription"),
+            models.Index(fields=["type", "-id"], name="event_by_type"),
+            models.Index(fields=["action", "-id"], name="event_by_action"),
+            models.Index(fields=["id"], condition=Q(position=None), name="event_without_position"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.uid}"
+
+
+class FeedEnd(models.Model):
+    """The last position that was given out: one row, which is also the lock. It outlives the events themselves, so a
+    position is never given twice."""
+
+    position = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.position)

@@ -1,0 +1,378 @@
+"""From a call at a callback URL to events: store, normalise, reprocess.
+
+A request is committed before it is answered. Its events follow in one transaction of their own, all or none; whatever
+goes wrong with them, the request is there and can be processed again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from events import feed, rejected
+from events.columns import column_key, column_text, nested_too_deeply
+from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
+from providers.base import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
+from providers.errors import UnreadableRequest
+from subscriptions.models import Managed, Subscription
+
+logger = logging.getLogger(__name__)
+
+MARKER = "***"
+BATCH = 100  # requests whose common bookkeeping is done at once
+KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
+MAX_REASON = 2000
+UNREADABLE_NAMED = 10
+NORMALISE_LOCK = 0x686B  # first half of our advisory locks; the second is the subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`."""
+
+    subscription: Subscription
+    inbound: InboundRequest
+    verification: Verification
+    remote_addr: str
+    size: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a plug-in made of a request, ready to be written. Without an outcome, the database decides between
+    `processed` and `duplicate`."""
+
+    events: tuple[Event, ...] = ()
+    outcome: Outcome | None = None
+    reason: str = ""
+
+
+# -- Storing -----------------------------------------------------------------------------------------------------------
+
+
+def store(arrival: Arrival) -> WebhookRequest:
+    """Keeps the call. When this returns it is committed, and survives whatever happens next."""
+    outcome = _first_outcome(arrival)
+    headers: Any
+    sealed: Any
+    headers, sealed = _kept_headers(arrival)
+    request = WebhookRequest(
+        account=arrival.subscription.account,
+        subscription=arrival.subscription,
+        method=arrival.inbound.method,
+        received_at=arrival.inbound.received_at,
+        remote_addr=column_text(arrival.remote_addr, 64),
+        headers=headers,
+        sealed_headers=sealed,
+        query=column_text(arrival.inbound.query),
+        body=arrival.inbound.body,
+        size=arrival.size,
+        verification=arrival.verification.result.value,
+        verification_detail=column_text(arrival.verification.detail, MAX_REASON),
+        outcome=outcome,
+        reason=_first_reason(arrival, outcome),
+        processed_at=None if outcome == Outcome.RECEIVED else arrival.inbound.received_at,
+    )
+    with transaction.atomic(durable=True):
+        request.save(force_insert=True)
+        if outcome == Outcome.TRUNCATED:  # nothing will read it any more
+            _note_accepted(request)
+    if outcome == Outcome.REJECTED:
+        rejected.trim(request)
+    return request
+
+
+def _first_outcome(arrival: Arrival) -> Outcome:
+    if arrival.verification.result is VerificationResult.FAILED:
+        return Outcome.REJECTED
+    return Outcome.TRUNCATED if arrival.truncated else Outcome.RECEIVED
+
+
+def _first_reason(arrival: Arrival, outcome: Outcome) -> str:
+    if outcome == Outcome.REJECTED:
+        return column_text(arrival.verification.detail, MAX_REASON)
+    if outcome == Outcome.TRUNCATED:
+        return f"The body is too large; its first {len(arrival.inbound.body)} bytes are kept."
+    return ""
+
+
+def _kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The headers with markers for secrets, and the encrypted half: what may be a secret but proved nothing. It is
+    needed to verify a rejected request again."""
+    account = arrival.subscription.account
+    accepted = arrival.verification.result is not VerificationResult.FAILED
+    proof = {name.lower() for name in arrival.verification.proof_headers}
+    sensitive = account.plugin.sensitive_headers(account.typed_settings)
+    kept: list[tuple[str, str]] = []
+    sealed: dict[str, str] = {}
+    for index, (name, value) in enumerate(arrival.inbound.headers):
+        is_proof = name.lower() in proof
+        is_secret = is_proof or name.lower() in sensitive
+        kept.append((name, MARKER if is_secret else value))
+        if is_secret and not (is_proof and accepted):
+            sealed[str(index)] = value
+    return kept, sealed
+
+
+# -- Normalising -------------------------------------------------------------------------------------------------------
+
+
+def normalise(request_id: int) -> bool:
+    """Turns a stored request into its events. True when this call did it; False when somebody else has."""
+    return normalise_batch([request_id]) == 1
+
+
+def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATCH) -> int:
+    """Normalises every request that still waits, oldest first, and gives positions that are missing.
+
+    Returns how many requests were settled. One that fails is passed over here and tried again by the next call.
+    """
+    total = 0
+    last = 0
+    while True:
+        waiting = WebhookRequest.objects.unprocessed(older_than=older_than).filter(pk__gt=last)
+        ids = list(waiting.values_list("pk", flat=True)[:batch])
+        total += normalise_batch(ids)
+        if len(ids) < batch:
+            return total
+        last = ids[-1]
+
+
+def normalise_batch(request_ids: Sequence[int]) -> int:
+    """Normalises these, each in a transaction of its own, then does once what concerns them all. Returns how many it
+    settled. Raises OperationalError or InterfaceError only when the database cannot be reached."""
+    settled: list[WebhookRequest] = []
+    for request in _load(request_ids):
+        try:
+            if _settle(request):
+                settled.append(request)
+        except (OperationalError, InterfaceError) as error:
+            # It stays `received` and is tried again. A deadlock or a lock concerns this one; if we cannot even
+            # connect, the others would fail as well.
+            logger.warning("Request %s could not be normalised now: %s", request.uid, error)
+            connection.close()
+            connection.ensure_connection()
+    _note_last_events(settled)
+    feed.assign_positions()
+    return len(settled)
+
+
+def _load(request_ids: Sequence[int]) -> Iterable[WebhookRequest]:
+    """One after the other: a batch of large bodies would fill the memory."""
+    for request_id in request_ids:
+        request = _without_secrets().filter(pk=request_id, outcome=Outcome.RECEIVED).first()
+        if request is not None:
+            yield request
+
+
+def _without_secrets() -> WebhookRequestQuerySet:
+    """Requests with their account. Reading needs no secret, so a lost encryption key does not stop it."""
+    rows = WebhookRequest.objects.select_related("subscription__account")
+    return rows.defer("sealed_headers", "subscription__secrets", "subscription__account__credentials")
+
+
+def reprocess(request: WebhookRequest) -> WebhookRequest:
+    """Reads a stored request again, as after a fix or a new secret, and returns it as it is then.
+
+    A rejected one is verified again first, and stays rejected when no secret that is accepted now fits. Events that
+    are there stay as they are, missing ones appear, and nothing is counted twice.
+    """
+    request = _without_secrets().get(pk=request.pk)
+    released = _release(request) if request.outcome == Outcome.REJECTED else request.outcome != Outcome.TRUNCATED
+    if released and _settle(request):
+        _note_last_events([request])
+        feed.assign_positions()
+    request.refresh_from_db()
+    return request
+
+
+def _release(request: WebhookRequest) -> bool:
+    """Verifies a rejected request again. True when it is accepted now, and waits for its events."""
+    subscription = request.subscription
+    account = subscription.account
+    inbound = request.inbound(unsealed=True)
+    verification = account.plugin.verify(inbound, subscription.secrets, account.typed_settings)
+    rows = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED)
+    detail = column_text(verification.detail, MAX_REASON)
+    if verification.result is VerificationResult.FAILED:
+        rows.update(reason=detail, verification_detail=detail)
+        return False
+    truncated = request.size > len(inbound.body)
+    arrival = Arrival(
+        subscription=subscription,
+        inbound=inbound,
+        verification=verification,
+        remote_addr=request.remote_addr,
+        size=request.size,
+        truncated=truncated,
+    )
+    outcome = _first_outcome(arrival)
+    headers, sealed = _kept_headers(arrival)
+    changed = rows.update(
+        outcome=outcome,
+        reason=_first_reason(arrival, outcome),
+        verification=verification.result.value,
+        verification_detail=detail,
+        headers=headers,
+        sealed_headers=sealed,
+    )
+    request.refresh_from_db(fields=["outcome", "headers", "sealed_headers"])
+    return changed == 1 and not truncated
+
+
+def _settle(request: WebhookRequest) -> bool:
+    """Reads the request and writes what came of it. False when another process was quicker."""
+    reading = _read(request)
+    try:
+        return _write(request, reading)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        # A value that the database refuses would fail again each time, and hold up nobody but itself in quarantine.
+        logger.exception("The events of request %s could not be written", request.uid)
+        return _write(request, _broken("Its events could not be written", error))
+
+
+def _read(request: WebhookRequest) -> Reading:
+    """What the plug-in makes of it. Outside any transaction, since a plug-in may take its time; never raises."""
+    try:
+        parsed = request.subscription.account.plugin.parse(request.inbound())
+        return _as_reading(request, parsed)
+    except UnreadableRequest as error:
+        return Reading(outcome=Outcome.QUARANTINED, reason=column_text(str(error), MAX_REASON))
+    except Exception as error:
+        logger.exception("Request %s could not be read", request.uid)
+        return _broken("Reading it failed", error)
+
+
+def _broken(what: str, error: Exception) -> Reading:
+    reason = f"{what}: {type(error).__name__}: {error}. The log has the details; process it again once this is fixed."
+    return Reading(outcome=Outcome.QUARANTINED, reason=column_text(reason, MAX_REASON))
+
+
+def _as_reading(request: WebhookRequest, parsed: Parsed) -> Reading:
+    events: list[Event] = []
+    unreadable = [f"Element {item.index}: {item.reason}" for item in parsed.unreadable]
+    for event in parsed.events:
+        if nested_too_deeply(event.data):
+            unreadable.append(f"An element of type {event.type} is nested too deeply.")
+        else:
+            events.append(_row(request, event))
+    if unreadable:
+        return Reading(tuple(events), Outcome.QUARANTINED, _why_unreadable(unreadable, len(events)))
+    return Reading(tuple(events), None if events else Outcome.PING)
+
+
+def _why_unreadable(unreadable: Sequence[str], readable: int) -> str:
+    named = " ".join(unreadable[:UNREADABLE_NAMED])
+    total = len(unreadable) + readable
+    return column_text(f"{len(unreadable)} of {total} elements cannot be read. {named}", MAX_REASON)
+
+
+def _row(request: WebhookRequest, event: ParsedEvent) -> Event:
+    if event.occurred_at is not None and event.occurred_at.tzinfo is None:
+        raise ValueError("occurred_at has no time zone")
+    data: Any = event.data
+    return Event(
+        account_id=request.account_id,
+        subscription_id=request.subscription_id,
+        request=request,
+        provider=request.subscription.account.provider,
+        type=column_text(event.type, 200),
+        action=event.action.value,
+        resource_type=_optional(event.resource_type, 50),
+        resource=_optional(event.resource, 2000),
+        actor=_optional(event.actor, 255),
+        occurred_at=event.occurred_at,
+        received_at=request.received_at,
+        provider_event_id=_optional(event.provider_event_id, 255),
+        dedup_key=column_key(event.dedup_key, 255),
+        data=data,
+    )
+
+
+def _optional(value: str | None, limit: int) -> str | None:
+    return None if value is None else column_text(value, limit)
+
+
+def _write(request: WebhookRequest, reading: Reading) -> bool:
+    """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
+    with transaction.atomic(durable=True):
+        claim = WebhookRequest.objects.filter(pk=request.pk, outcome=request.outcome)
+        if not claim.update(processed_at=timezone.now(), reason=reading.reason):
+            return False
+        outcome = reading.outcome or Outcome.PROCESSED
+        if reading.events:
+            new = _insert(request, reading.events)
+            if reading.outcome is None and not new:
+                outcome = Outcome.DUPLICATE
+        WebhookRequest.objects.filter(pk=request.pk).update(outcome=outcome)
+        _note_accepted(request)
+    request.outcome = outcome
+    return True
+
+
+def _insert(request: WebhookRequest, events: Sequence[Event]) -> bool:
+    """Inserts what is not there yet and counts what is. True when at least one event comes from this request."""
+    _lock_subscription(request.subscription_id)
+    Event.objects.bulk_create(events, ignore_conflicts=True)
+    own = set(Event.objects.filter(request=request).values_list("dedup_key", flat=True))
+    _count_repeats(request, {event.dedup_key for event in events} - own)
+    return bool(own)
+
+
+def _count_repeats(request: WebhookRequest, keys: set[str]) -> None:
+    if not keys:
+        return
+    row = WebhookRequest.objects.filter(pk=request.pk)
+    counted: Any = row.values_list("repeated_keys", flat=True).get()
+    fresh = sorted(keys - set(counted))
+    remaining = iter(fresh)
+    while part := list(islice(remaining, KEYS_AT_ONCE)):
+        events = Event.objects.filter(subscription_id=request.subscription_id, dedup_key__in=part)
+        events.update(duplicates=F("duplicates") + 1)
+    if fresh:
+        row.update(repeated_keys=counted + fresh)
+
+
+def _lock_subscription(subscription_id: int) -> None:
+    """Lets one transaction at a time write the events of a subscription: two batches with the same events in another
+    order would block each other. On SQLite there is only one writer anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [NORMALISE_LOCK, subscription_id % 2**31])
+
+
+# -- What the subscription learns --------------------------------------------------------------------------------------
+
+
+def _note_accepted(request: WebhookRequest) -> None:
+    """The first accepted request makes a subscription that is managed by hand active: it is due at once."""
+    if request.subscription.accepted_at is not None:
+        return
+    rows = Subscription.objects.filter(pk=request.subscription_id, accepted_at=None)
+    if request.subscription.managed == Managed.MANUAL:
+        rows.update(accepted_at=request.received_at, due_at=timezone.now())
+    else:
+        rows.update(accepted_at=request.received_at)
+
+
+def _note_last_events(requests: Iterable[WebhookRequest]) -> None:
+    """Moves `last_event_at` on, once a batch and subscription: many requests a second come for the same one."""
+    latest: dict[int, datetime] = {}
+    for request in requests:
+        if request.outcome in (Outcome.PROCESSED, Outcome.DUPLICATE):
+            known = latest.get(request.subscription_id, request.received_at)
+            latest[request.subscription_id] = max(known, request.received_at)
+    for subscription_id, received_at in sorted(latest.items()):
+        older = Q(last_event_at=None) | Q(last_event_at__lt=received_at)
+        Subscription.objects.filter(older, pk=subscription_id).update(last_event_at=received_at)

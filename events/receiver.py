@@ -1,0 +1,165 @@
+"""The door at /hooks/<token>. Translates HTTP, and nothing else.
+
+`receive` is a plain function from a call to an answer; `HookView` is its door in Django. What the view bypasses, and
+why, stands in `config.direct`. Providers switch a webhook off after a few refusals, so no 4xx is given for a reason
+that can heal on our side, and never a redirect or a 500.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import django.db
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from rest_framework.views import APIView
+
+from events import pipeline
+from events.body import BodyTooLarge, BrokenBody, read_body
+from events.models import Outcome
+from events.normaliser import normaliser
+from providers.base import InboundRequest, Proof, VerificationResult
+from subscriptions.models import Subscription
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD", "POST")
+RETRY_AFTER = "10"  # seconds
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
+PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call at a callback URL. `environ` is WSGI's."""
+
+    method: str
+    token: str
+    environ: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Always without a body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def receive(call: Call) -> Answer:
+    """Find the subscription, cap the size, verify, store, answer; the events follow later.
+
+    Raises whatever the database or a plug-in raises; a door answers 503 then.
+    """
+    if call.method not in METHODS:
+        return _wrong_method(METHODS)
+    subscription = _find(call.token)
+    if subscription is None:
+        return Answer(404)
+    if call.method == "HEAD":
+        return Answer(200)
+    capabilities = subscription.account.plugin.capabilities
+    if call.method not in capabilities.methods:
+        return _wrong_method((*capabilities.methods, "HEAD"))
+    if capabilities.proof is not Proof.URL and not subscription.secrets:
+        logger.warning("A webhook request came for subscription %s, but no secret is known yet.", subscription.uid)
+        return later()
+    try:
+        return _keep(call, subscription)
+    except BodyTooLarge:
+        logger.warning("A webhook request for subscription %s exceeds MAX_BODY_BYTES.", subscription.uid)
+        return Answer(413)
+    except BrokenBody as error:
+        logger.info("A webhook request for subscription %s was not stored: %s", subscription.uid, error)
+        return Answer(400)
+
+
+def later() -> Answer:
+    """Asks the sender to come again: something on our side has to heal first."""
+    return Answer(503, {"Retry-After": RETRY_AFTER})
+
+
+def headers_of(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The headers as WSGI shows them, in Title-Case; their original case, and order among equals, are lost there."""
+    found: list[tuple[str, str]] = []
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            if PROCESS_ENVIRONMENT.get(key) != value:
+                found.append((key[5:].replace("_", "-").title(), value))
+        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
+            found.append((key.replace("_", "-").title(), value))
+    return tuple(found)
+
+
+def _wrong_method(allowed: tuple[str, ...]) -> Answer:
+    return Answer(405, {"Allow": ", ".join(sorted(set(allowed)))})
+
+
+def _find(token: str) -> Subscription | None:
+    """The subscription, also when it is disabled or being deleted; None once it is gone."""
+    if not TOKEN.fullmatch(token):
+        return None
+    rows = Subscription.objects.select_related("account").defer("account__credentials")
+    return rows.filter(token=token, deleted_at=None).first()
+
+
+def _keep(call: Call, subscription: Subscription) -> Answer:
+    account = subscription.account
+    plugin = account.plugin
+    received_at = timezone.now()
+    body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=plugin.capabilities.sends_files)
+    inbound = InboundRequest(
+        method=call.method,
+        url=subscription.callback_url,
+        query=call.environ.get("QUERY_STRING", ""),
+        headers=headers_of(call.environ),
+        body=body.content,
+        received_at=received_at,
+    )
+    verification = plugin.verify(inbound, subscription.secrets, account.typed_settings)
+    request = pipeline.store(
+        pipeline.Arrival(
+            subscription=subscription,
+            inbound=inbound,
+            verification=verification,
+            remote_addr=call.environ.get("REMOTE_ADDR", ""),
+            size=body.size,
+            truncated=body.truncated,
+        )
+    )
+    if verification.result is VerificationResult.FAILED:
+        logger.info("Request %s was rejected: %s", request.uid, verification.detail)
+        return Answer(401)
+    if request.outcome == Outcome.RECEIVED:
+        normaliser.wake(request.pk)
+    return Answer(200)
+
+
+class HookView(APIView):
+    """`receive` behind REST framework, whose negotiation, parsers and authentication have no say here."""
+
+    schema = None  # no part of the REST API's documentation
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Straight to `receive`."""
+        answer = self._answer(Call(request.method or "", kwargs["token"], request.META))
+        response = HttpResponse(status=answer.status, headers=dict(answer.headers))
+        del response["Content-Type"]  # there is no content
+        return response
+
+    def _answer(self, call: Call) -> Answer:
+        try:
+            return receive(call)
+        except django.db.Error as error:
+            logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
+        except Exception:
+            # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.
+            logger.exception("A webhook request could not be handled")
+        return later()

@@ -1,0 +1,63 @@
+"""Rejected requests are kept so that they can be verified again, but not without end: anybody may send them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from events.body import PREFIX
+from events.models import Outcome, WebhookRequest
+
+logger = logging.getLogger(__name__)
+
+KEPT = 100  # of each subscription, the newest
+KEPT_BYTES = 10 * 1024 * 1024  # of their bodies
+TRIM_EVERY = 20  # more requests, or
+TRIM_EVERY_BYTES = 1024 * 1024  # more bytes, before we look again
+
+
+class Growth:
+    """How much this process added to each subscription since it last trimmed it. It begins with a trim, so that
+    restarts do not add up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_EVERY, 0))
+
+    def calls_for_trim(self, subscription_id: int, size: int) -> bool:
+        """Counts one more. True once in a while."""
+        with self._lock:
+            count, total = self._added[subscription_id]
+            due = count + 1 >= TRIM_EVERY or total + size >= TRIM_EVERY_BYTES
+            self._added[subscription_id] = (0, 0) if due else (count + 1, total + size)
+        return due
+
+
+growth = Growth()
+
+
+def trim(request: WebhookRequest) -> None:
+    """Called for each stored rejected request; now and then deletes its subscription's older ones beyond the caps."""
+    if not growth.calls_for_trim(request.subscription_id, len(request.body)):
+        return
+    try:
+        delete_old(request.subscription_id)
+    except DatabaseError as error:
+        # The request itself is stored, and its sender must hear that; a later one trims.
+        logger.warning("Old rejected requests could not be deleted: %s", error)
+
+
+def delete_old(subscription_id: int) -> int:
+    """Deletes all but the newest rejected requests of a subscription, as far as both caps allow. Returns how many."""
+    rows = WebhookRequest.objects.filter(subscription_id=subscription_id, outcome=Outcome.REJECTED)
+    total = 0
+    for kept, (pk, size) in enumerate(rows.order_by("-id").values_list("pk", "size")[: KEPT + 1]):
+        total += size if size <= settings.MAX_BODY_BYTES else PREFIX  # of a larger one, only that much is kept
+        if kept == KEPT or (total > KEPT_BYTES and kept > 0):
+            deleted, _ = rows.filter(pk__lte=pk).only("pk").delete()  # without reading the bodies
+            return deleted
+    return 0

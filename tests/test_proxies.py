@@ -1,0 +1,56 @@
+"""Forwarding headers are believed from TRUSTED_PROXIES, and from nobody else."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from config.proxies import TrustedProxies
+
+
+def seen(remote: str, **headers: str) -> HttpRequest:
+    """The request as the views see it."""
+    requests: list[HttpRequest] = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        requests.append(request)
+        return HttpResponse()
+
+    TrustedProxies(view)(RequestFactory().get("/", REMOTE_ADDR=remote, headers=headers))
+    return requests[0]
+
+
+@pytest.fixture(autouse=True)
+def _proxy(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = (ipaddress.ip_network("10.0.0.0/8"),)
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "client"),
+    [
+        ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1", "1.1.1.1, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.1"),
+        ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
+    ],
+)
+def test_the_client_is_whom_a_trusted_proxy_names(remote: str, forwarded: str, client: str) -> None:
+    assert seen(remote, x_forwarded_for=forwarded).META["REMOTE_ADDR"] == client
+
+
+def test_only_a_trusted_proxy_can_say_https() -> None:
+    assert seen("10.0.0.1", x_forwarded_proto="https").is_secure()
+    assert not seen("192.0.2.1", x_forwarded_proto="https").is_secure()
+
+
+def test_without_trusted_proxies_nobody_is_believed(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = ()
+    request = seen("10.0.0.1", x_forwarded_for="198.51.100.7", x_forwarded_proto="https")
+    assert request.META["REMOTE_ADDR"] == "10.0.0.1"
+    assert not request.is_secure()

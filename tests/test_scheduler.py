@@ -1,0 +1,145 @@
+"""Whatever is periodic runs by itself: without a broker, whatever one task does, and whatever the clock does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import time_machine
+from celery import Celery
+
+from config.celery import SCHEDULE, app
+from config.environment import BASE_DIR
+from config.scheduler import LocalScheduler
+
+Job = Callable[[], None]
+
+
+def named(job: Job) -> Job:
+    """Celery takes no lambda."""
+
+    def run() -> None:
+        job()
+
+    return run
+
+
+@contextmanager
+def scheduled(jobs: dict[str, Job], *, every: float = 0.1) -> Iterator[LocalScheduler]:
+    """Runs the jobs periodically. The broker of this app does not exist."""
+    broken = Celery("test", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    for name, job in jobs.items():
+        broken.task(named(job), name=name, shared=False)
+    broken.conf.beat_schedule = {name: {"task": name, "schedule": every} for name in jobs}
+    scheduler = LocalScheduler(broken)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_entries_run_again_and_again_without_a_broker() -> None:
+    runs: list[float] = []
+    with scheduled({"job": lambda: runs.append(time.monotonic())}):
+        wait_until(lambda: len(runs) >= 4)
+    assert runs[3] - runs[0] >= 0.25
+
+
+def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixture) -> None:
+    runs: list[None] = []
+
+    def fail() -> None:
+        runs.append(None)
+        raise ValueError("no such thing")
+
+    with caplog.at_level(logging.ERROR, "config.scheduler"), scheduled({"job": fail}):
+        wait_until(lambda: len(runs) >= 3)
+    # The same reason is not repeated each time.
+    assert [record.getMessage() for record in caplog.records] == [
+        "The periodic task job failed and runs again in 0.1 s: no such thing"
+    ]
+    assert caplog.records[0].exc_info
+
+
+def test_a_run_that_takes_long_is_not_overtaken_by_itself() -> None:
+    running, most = 0, 0
+
+    def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.3)
+        running -= 1
+
+    with scheduled({"job": slow}, every=0.05):
+        time.sleep(1)
+    assert most == 1
+
+
+def test_one_that_hangs_does_not_stop_the_others() -> None:
+    runs: list[None] = []
+    release = threading.Event()
+    with scheduled({"hangs": lambda: bool(release.wait(10)) and None, "runs": lambda: runs.append(None)}):
+        wait_until(lambda: len(runs) >= 3)
+        release.set()
+
+
+@pytest.mark.parametrize("year", [2001, 2090])
+def test_a_clock_that_steps_stalls_nothing(year: int) -> None:
+    runs: list[None] = []
+    with scheduled({"job": lambda: runs.append(None)}):
+        wait_until(lambda: len(runs) >= 2)
+        with time_machine.travel(datetime(year, 1, 1, tzinfo=UTC)):
+            before = len(runs)
+            time.sleep(1)
+    assert before + 3 <= len(runs) <= before + 12
+
+
+def test_every_entry_of_our_schedule_is_a_task() -> None:
+    app.loader.import_default_modules()
+    assert {entry["task"] for entry in SCHEDULE.values()} <= set(app.tasks)
+
+
+@pytest.mark.e2e
+def test_a_worker_without_a_broker_keeps_the_schedule(tmp_path: Path) -> None:
+    env = {
+        **os.environ,
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'x.sqlite3'}",
+        "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+        "DEMO": "0",
+    }
+
+    def manage(*command: str) -> str:
+        run = [sys.executable, "manage.py", *command]
+        return subprocess.run(run, cwd=BASE_DIR, env=env, check=True, capture_output=True, text=True).stdout
+
+    manage("migrate", "--verbosity", "0")
+    command = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
+    log = (tmp_path / "log").open("w")
+    worker = subprocess.Popen([sys.executable, *command.split()], cwd=BASE_DIR, env=env, stdout=log, stderr=log)
+    try:
+        ask = "from subscriptions.models import Heartbeat; print(Heartbeat.objects.filter(name='scheduler').count())"
+        wait_until(lambda: manage("shell", "--no-imports", "--command", ask).strip() == "1", seconds=30)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(15)
+        log.close()

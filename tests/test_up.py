@@ -1,0 +1,260 @@
+"""`manage.py up`, for real: what it starts, prints, restarts and stops, and what it leaves behind (nothing)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from config.environment import BASE_DIR
+
+pytestmark = pytest.mark.e2e
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes to their parents")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Up:
+    """One run of the product."""
+
+    data_dir: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    sandbox_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def output(self) -> Path:
+        return self.data_dir.parent / f"output-{self.port}"
+
+    @property
+    def running(self) -> subprocess.Popen[str]:
+        assert self.process is not None
+        return self.process
+
+    def start(self) -> Up:
+        secrets = {"SECRET_KEY": "", "ENCRYPTION_KEYS": "", "PUBLIC_URL": "", "DATABASE_URL": ""}
+        own = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "SANDBOX_PORT": str(self.sandbox_port)}
+        env = {**os.environ, **secrets, "CELERY_BROKER_URL": "", **own, **self.settings}
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up"], cwd=BASE_DIR, env=env, stdout=output, stderr=output, text=True
+            )
+        return self
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def wait_ready(self) -> Up:
+        wait_until(lambda: "Hookkeeper is running." in self.said(), about=self, seconds=60)
+        return self
+
+    def password(self) -> str:
+        found = re.search(r"^ +Password +(.*)$", self.said(), re.MULTILINE)
+        assert found, self.said()
+        return found[1]
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def answers(self, path: str) -> bool:
+        try:
+            return self.get(path)[0] == 200
+        except (OSError, HTTPException):
+            return False
+
+    def processes(self) -> dict[int, str]:
+        """All processes of this run, found by their environment, with their command lines."""
+        mark = f"DATA_DIR={self.data_dir}".encode()
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def find(self, words: str) -> int:
+        """The one process whose command line has these words."""
+        (pid,) = [pid for pid, command in self.processes().items() if words in command]
+        return pid
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Seconds until it was gone."""
+        start = time.monotonic()
+        self.running.send_signal(number)
+        self.running.wait(20)
+        return time.monotonic() - start
+
+
+def wait_until(condition: Callable[[], bool], *, about: Up, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, about.said()
+        time.sleep(0.1)
+
+
+def login(up: Up, password: str) -> bool:
+    """Whether the admin lets this password in."""
+    import requests
+
+    url = f"http://127.0.0.1:{up.port}/admin/login/"
+    with requests.Session() as session:
+        session.get(url, timeout=10).raise_for_status()
+        form = {"username": "admin", "password": password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
+        answer = session.post(url, data=form, timeout=10, allow_redirects=False)
+    return answer.status_code == 302
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    """A run that is not started yet; whatever it left running is killed."""
+    run = Up(tmp_path / "data")
+    yield run
+    if run.process is not None and run.process.poll() is None:
+        run.process.kill()
+        run.process.wait()
+
+
+@linux
+def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
+    up.start().wait_ready()
+    password = up.password()
+    assert login(up, password)
+    assert (up.data_dir / "secrets.env").stat().st_mode & 0o777 == 0o600
+    wait_until(lambda: json.loads(up.get("/readyz")[1])["status"] == "ok", about=up)
+
+    # What crashes comes back, also when it is granian's own child that serves.
+    for victim in ("-m celery", "-m granian", "multiprocessing", "manage.py sandbox"):
+        crashed = up.find(victim)
+        os.kill(crashed, signal.SIGKILL)
+        wait_until(lambda gone=crashed: gone not in up.processes(), about=up)  # type: ignore[misc]
+        wait_until(lambda: up.answers("/livez"), about=up)
+        wait_until(lambda words=victim: any(words in line for line in up.processes().values()), about=up)  # type: ignore[misc]
+
+    assert up.stop(signal.SIGINT) < 8
+    assert up.running.returncode == 0
+    assert up.processes() == {}
+
+    start = time.monotonic()
+    up.start().wait_ready()
+    assert time.monotonic() - start < 15
+    assert up.password().startswith("(unchanged")
+    assert login(up, password)
+    assert up.stop() < 8
+    assert up.processes() == {}
+
+
+@linux
+def test_a_killed_supervisor_leaves_no_orphan(up: Up) -> None:
+    up.settings["ADMIN_PASSWORD"] = "correct horse"
+    up.start().wait_ready()
+    assert up.password() == "correct horse"
+    assert len(up.processes()) >= 5  # the supervisor, web and its child, worker, sandbox
+    up.running.kill()
+    up.running.wait()
+    wait_until(lambda: up.processes() == {}, about=up, seconds=3)
+
+
+def refused(up: Up) -> str:
+    """What a start says that must fail at once."""
+    up.start()
+    assert up.running.wait(30) == 1, up.said()
+    assert up.said().count("\n") == 1, up.said()
+    return up.said()
+
+
+@pytest.mark.parametrize("name", ["PORT", "SANDBOX_PORT"])
+def test_a_port_in_use_is_named(up: Up, name: str) -> None:
+    port = up.port if name == "PORT" else up.sandbox_port
+    with socket.create_server(("127.0.0.1", port)):
+        assert refused(up).startswith(f"{name}: port {port} on 127.0.0.1 is in use; ")
+
+
+def test_a_data_dir_that_cannot_be_written_to_is_named(up: Up) -> None:
+    up.data_dir.write_text("a file is in the way")
+    assert refused(up).startswith("DATA_DIR: the folder ")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://nobody@127.0.0.1:1/hookkeeper", "sqlite:////no/such/folder/hookkeeper.sqlite3"]
+)
+def test_a_database_that_cannot_be_reached_is_named(up: Up, url: str) -> None:
+    up.settings["DATABASE_URL"] = url
+    assert refused(up).startswith("DATABASE_URL: the database cannot be reached: ")
+
+
+def test_a_host_of_another_machine_is_named(up: Up) -> None:
+    up.settings["HOST"] = "192.0.2.1"
+    assert refused(up).startswith("HOST: 192.0.2.1 is not an address of this machine; ")
+
+
+@linux
+def test_two_on_one_data_dir_are_refused(up: Up) -> None:
+    up.settings["DEMO"] = "0"
+    up.start().wait_ready()
+    second = Up(up.data_dir, settings=up.settings)
+    assert refused(second).startswith("DATA_DIR: another Hookkeeper runs on ")
+    up.stop()
+
+
+@pytest.fixture
+def services(up: Up) -> Iterator[Up]:
+    """The same on the services of `make test-services`, with a database of its own."""
+    import psycopg
+    from psycopg import sql
+
+    server, broker = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_BROKER_URL")
+    if not server or not broker:
+        pytest.skip("needs TEST_DATABASE_URL and TEST_BROKER_URL")
+    name = f"hookkeeper_up_{os.getpid()}"
+    url = urlsplit(server)._replace(path=f"/{name}").geturl()
+    up.settings.update(DATABASE_URL=url, CELERY_BROKER_URL=broker)
+
+    def execute(command: str) -> None:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL(command).format(sql.Identifier(name)))  # type: ignore[arg-type]
+
+    execute("CREATE DATABASE {}")
+    yield up
+    if up.process is not None:
+        up.stop()
+    execute("DROP DATABASE {} WITH (FORCE)")
+
+
+def test_two_urls_move_it_to_other_services(services: Up) -> None:
+    services.start().wait_ready()
+
+    def ready() -> dict[str, Any]:
+        return dict(json.loads(services.get("/readyz")[1]))
+
+    wait_until(lambda: ready()["status"] == "ok", about=services)
+    assert ready()["checks"]["database"]["detail"] == "postgresql"
+    assert not list(services.data_dir.glob("*.sqlite3"))
+    assert not (services.data_dir / "broker").exists()

@@ -1,0 +1,53 @@
+"""Wake-ups: a broker that is away costs its callers nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from celery import Celery
+
+from config.tasks import worker_heartbeat
+from config.wake import WakeUp, broker_pause
+
+
+@pytest.fixture(autouse=True)
+def no_pause() -> None:
+    broker_pause.end()
+
+
+def make(broker: str) -> WakeUp:
+    app = Celery("test", task_cls=WakeUp, set_as_current=False)
+    app.conf.update(broker_write_url=broker, task_publish_retry=False, broker_transport_options={"max_retries": 0})
+
+    @app.task(name="job", shared=False)
+    def job() -> None:
+        """Nothing."""
+
+    task: WakeUp = app.tasks["job"]
+    return task
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://guest@127.0.0.1:1//"])
+def test_a_broker_that_is_away_neither_raises_nor_blocks(broker: str) -> None:
+    task = make(broker)
+    start = time.monotonic()
+    assert [task.delay() for _ in range(50)] == [None] * 50
+    assert time.monotonic() - start < 2
+    broker_pause.end()
+
+
+def test_it_is_tried_again_after_a_pause() -> None:
+    broker_pause.begin()
+    assert make("memory://").delay() is None
+    broker_pause.end()
+    assert make("memory://").delay() is not None
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    with pytest.raises(TypeError):
+        make("memory://").delay(object())
+
+
+def test_our_tasks_are_wake_ups() -> None:
+    assert isinstance(worker_heartbeat, WakeUp)
