@@ -18,7 +18,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from events import feed, rejected
-from events.columns import column_key, column_text, nested_too_deeply
+from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from providers.base import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.errors import UnreadableRequest
@@ -260,22 +260,16 @@ def _broken(what: str, error: Exception) -> Reading:
 
 
 def _as_reading(request: WebhookRequest, parsed: Parsed) -> Reading:
-    events: list[Event] = []
-    unreadable = [f"Element {item.index}: {item.reason}" for item in parsed.unreadable]
-    for event in parsed.events:
-        if nested_too_deeply(event.data):
-            unreadable.append(f"An element of type {event.type} is nested too deeply.")
-        else:
-            events.append(_row(request, event))
-    if unreadable:
-        return Reading(tuple(events), Outcome.QUARANTINED, _why_unreadable(unreadable, len(events)))
-    return Reading(tuple(events), None if events else Outcome.PING)
+    events = tuple(_row(request, event) for event in parsed.events)
+    if parsed.unreadable:
+        return Reading(events, Outcome.QUARANTINED, _why_unreadable(parsed))
+    return Reading(events, None if events else Outcome.PING)
 
 
-def _why_unreadable(unreadable: Sequence[str], readable: int) -> str:
-    named = " ".join(unreadable[:UNREADABLE_NAMED])
-    total = len(unreadable) + readable
-    return column_text(f"{len(unreadable)} of {total} elements cannot be read. {named}", MAX_REASON)
+def _why_unreadable(parsed: Parsed) -> str:
+    named = " ".join(f"Element {item.index}: {item.reason}" for item in parsed.unreadable[:UNREADABLE_NAMED])
+    total = len(parsed.unreadable) + len(parsed.events)
+    return column_text(f"{len(parsed.unreadable)} of {total} elements cannot be read. {named}", MAX_REASON)
 
 
 def _row(request: WebhookRequest, event: ParsedEvent) -> Event:

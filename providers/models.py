@@ -86,3 +86,27 @@ class AccountLimit(models.Model):
     blocked_until = models.DateTimeField(null=True)
     day = models.DateField(null=True)
     day_calls = models.PositiveIntegerField(default=0)
+
+
+class HistoryEntry(models.Model):
+    """Who changed or looked at what, in the admin and through the API alike. Kept for ever, and small.
+
+    `actor` is `staff:<user>`, `api:<token>`, `demo` or `command:<name>`; what the clock does is in the operations.
+    """
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=50)
+    subject_type = models.CharField(max_length=50)
+    subject_id = models.CharField(max_length=100)
+    subject_name = models.CharField(max_length=200, blank=True, default="")
+    changes = JSONTextField(default=list)  # [{"field", "from", "to"}], secrets as ***
+
+    class Meta:
+        verbose_name_plural = "history"
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["subject_type", "subject_id", "-id"], name="history_of_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.action} {self.subject_type} {self.subject_name}"

@@ -1,4 +1,4 @@
-"""What one login owns at a simulator: webhooks, faults, options, a call budget, and events on their way. No Django here."""
+"""What one login owns at a simulator: webhooks, faults, options, a call budget, events on their way. No Django here."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _account_of(simulator: AnySimulator, login: SandboxLogin) -> ProviderAccount
 def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
     name = f"{get_provider(simulator.slug).name} (sandbox)"
     account = wanted.add_account(
-        provider=simulator.slug, name=name, settings=login.settings, credentials=login.credentials
+        provider=simulator.slug, name=name, settings=login.settings, credentials=login.credentials, by=DEMO
     )
     wanted.subscribe(account, config=simulator.demo_config, by=DEMO, name="Everything")
 
@@ -46,5 +46,5 @@ def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
 def _follow(account: ProviderAccount, login: SandboxLogin) -> None:
     base_url = login.settings["base_url"]
     if account.settings.get("base_url") != base_url:
-        wanted.change_account(account, settings={**account.settings, "base_url": base_url})
+        wanted.change_account(account, by=DEMO, settings={**account.settings, "base_url": base_url})
     wanted.confirm_public_url(by=DEMO, account=account)

@@ -1,6 +1,7 @@
 """Changing what is wanted. The screens, the REST API and the demo call these; the clock never does.
 
-Each function checks, writes the wanted half, and returns; `reconcile` does the rest.
+Each function checks, writes the wanted half together with its history entry, and returns; `reconcile` does the rest.
+`by` is who did it: `staff:<user>`, `api:<token>`, `demo`, `command:<name>`.
 """
 
 from __future__ import annotations
@@ -11,31 +12,45 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from providers import history
 from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, Subscription, callback_url_for
 
+ACCOUNT, SUBSCRIPTION = "account", "subscription"
+WANTED_FIELDS = ("name", "config", "enabled", "auto_renew")
 
+
+class AccountInUse(Exception):
+    """The account still has subscriptions."""
+
+
+@transaction.atomic
 def add_account(
-    *, provider: str, name: str, settings: Mapping[str, Any], credentials: Mapping[str, Any]
+    *, provider: str, name: str, settings: Mapping[str, Any], credentials: Mapping[str, Any], by: str
 ) -> ProviderAccount:
     """A new account; no call is made. Raises UnknownProvider and InvalidInput."""
     account = ProviderAccount(provider=provider, name=name)
     _fill(account, settings, credentials)
     account.save()
+    after = {"name": name, "provider": provider, **_flat(account)}
+    _note_account(account, history.CREATED, by, before={}, after=after)
     return account
 
 
+@transaction.atomic
 def change_account(
     account: ProviderAccount,
     *,
+    by: str,
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     credentials: Mapping[str, Any] | None = None,
 ) -> None:
     """Changes an account: `settings` are replaced whole, `credentials` merged by key. What failed because of it is
     tried again at once. Raises InvalidInput."""
+    before = {"name": account.name, **_flat(account)}
     if name is not None:
         account.name = name
     if settings is not None or credentials is not None:
@@ -43,11 +58,23 @@ def change_account(
         _fill(account, account.settings if settings is None else settings, merged)
         account.status, account.status_reason = AccountStatus.UNCHECKED, ""
         account.look_due_at = timezone.now()
-    with transaction.atomic():
-        account.save(update_fields=["name", "settings", "credentials", "status", "status_reason", "look_due_at"])
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
+    account.save(update_fields=["name", "settings", "credentials", "status", "status_reason", "look_due_at"])
+    _note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
 
 
+@transaction.atomic
+def delete_account(account: ProviderAccount, *, by: str) -> None:
+    """Removes an account that has no subscriptions left. Raises AccountInUse."""
+    if account.subscriptions.exists():
+        raise AccountInUse(
+            "The account still has subscriptions, or keeps the record of deleted ones. Delete its subscriptions first."
+        )
+    _note_account(account, history.DELETED, by, before={}, after={})
+    account.delete()
+
+
+@transaction.atomic
 def subscribe(
     account: ProviderAccount,
     *,
@@ -59,7 +86,7 @@ def subscribe(
     managed: str = Managed.API,
 ) -> Subscription:
     """A new subscription, due at once; no call is made. Raises InvalidInput."""
-    return Subscription.objects.create(
+    subscription = Subscription.objects.create(
         account=account,
         name=name,
         config=_checked_config(account, config),
@@ -68,53 +95,102 @@ def subscribe(
         managed=managed,
         changed_by=by,
     )
+    after = {"account": account.name, "managed": str(managed), **_wanted(subscription)}
+    _note(subscription, history.CREATED, by, before={}, after=after)
+    return subscription
 
 
+@transaction.atomic
 def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
     """Changes `name`, `config`, `enabled` or `auto_renew`. Raises InvalidInput."""
+    unknown = set(wanted) - set(WANTED_FIELDS)
+    if unknown:
+        raise TypeError(f"Not of the wanted half: {', '.join(sorted(unknown))}")
     if "config" in wanted:
         wanted["config"] = _checked_config(subscription.account, wanted["config"])
+    before = _wanted(subscription)
     subscription.want(by=by, **wanted)
+    _note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
 
 
+@transaction.atomic
 def renew_now(subscription: Subscription, *, by: str) -> None:
     """Asks for a renewal before its time. Raises Unsupported where subscriptions do not expire."""
     if subscription.account.plugin.capabilities.renewal is Renewal.NONE:
         raise Unsupported(f"Subscriptions at {subscription.account.plugin.name} do not expire.")
     subscription.want(by=by, renew_asked_at=timezone.now())
+    _note(subscription, "renewal asked for", by)
 
 
+@transaction.atomic
 def remove(subscription: Subscription, *, by: str) -> None:
-    """Wants it gone. A manual one, which we never registered, is gone at once."""
+    """Wants it gone. A manual one, or one that was never registered, is gone at once; the others when the provider
+    says so."""
     values: dict[str, object] = {"present": False}
     if subscription.managed == Managed.MANUAL or subscription.register_tried_at is None:
         values["deleted_at"] = timezone.now()
     subscription.want(by=by, **values)
+    _note(subscription, history.DELETED, by)
 
 
 def confirm_public_url(*, by: str, account: ProviderAccount | None = None) -> int:
     """A person says that PUBLIC_URL is the new address of this installation: every callback URL moves there, and the
     plan follows at the providers. Returns how many moved."""
-    rows = Subscription.objects.filter(deleted_at=None)
+    rows = Subscription.objects.filter(deleted_at=None).select_related("account")
     if account is not None:
         rows = rows.filter(account=account)
-    moved = 0
-    for row in rows.iterator():
-        if not row.address_confirmed:
-            former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
-            row.want(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
-            moved += 1
-    return moved
+    return sum(_move(row, by) for row in rows.iterator(chunk_size=500) if not row.address_confirmed)
+
+
+@transaction.atomic
+def _move(row: Subscription, by: str) -> int:
+    before = {"callback_url": row.callback_url}
+    former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
+    row.want(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
+    _note(row, history.CHANGED, by, before=before, after={"callback_url": row.callback_url})
+    return 1
 
 
 def _fill(account: ProviderAccount, settings: Mapping[str, Any], credentials: Mapping[str, Any]) -> None:
     plugin = account.plugin
     checked = validate(plugin.settings_model, dict(settings))
+    secret = validate(plugin.credentials_model, dict(credentials))
     account.settings = checked.model_dump(mode="json", exclude_unset=True)
-    account.credentials = validate(plugin.credentials_model, dict(credentials)).model_dump(
-        mode="json", exclude_unset=True
-    )
+    account.credentials = secret.model_dump(mode="json", exclude_unset=True)
 
 
 def _checked_config(account: ProviderAccount, config: Mapping[str, Any]) -> dict[str, Any]:
-    return validate(account.plugin.config_model, dict(config)).model_dump(mode="json")
+    checked: dict[str, Any] = validate(account.plugin.config_model, dict(config)).model_dump(mode="json")
+    return checked
+
+
+def _wanted(subscription: Subscription) -> dict[str, object]:
+    values: dict[str, object] = {name: getattr(subscription, name) for name in WANTED_FIELDS if name != "config"}
+    return {**values, **{f"config.{name}": value for name, value in subscription.config.items()}}
+
+
+def _flat(account: ProviderAccount) -> dict[str, object]:
+    settings = {f"settings.{name}": value for name, value in account.settings.items()}
+    return {**settings, **{f"credentials.{name}": value for name, value in account.credentials.items()}}
+
+
+def _note(
+    subscription: Subscription,
+    action: str,
+    by: str,
+    *,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+) -> None:
+    history.note(
+        by, action, SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription), before=before, after=after
+    )
+
+
+def _note_account(
+    account: ProviderAccount, action: str, by: str, *, before: Mapping[str, object], after: Mapping[str, object]
+) -> None:
+    secret = frozenset(name for name in (*before, *after) if name.startswith("credentials."))
+    history.note(
+        by, action, ACCOUNT, subject_id=account.uid, name=account.name, before=before, after=after, secret=secret
+    )

@@ -62,6 +62,7 @@ def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
         name="Spare",
         settings={**login["settings"], "calls_per_second": 100},
         credentials=login["credentials"],
+        by="staff:ann",
     )
 
 

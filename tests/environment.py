@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     # Hashing passwords slowly is right in production, and most of a test run's time otherwise.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # A test that wants events normalises itself: beside a test's transaction, SQLite lets no other thread write.
+    settings.NORMALISE_IN_THREAD = False
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "tests.sqlite3")

@@ -1,49 +1,16 @@
-"""Running code of ours in a process of its own, on the test database, so that it can be killed."""
+"""What another process needs to work on the tests' database."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from urllib.parse import quote
 
-from django.conf import settings
 from django.db import connection
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def database_url() -> str:
-    """The test database, as DATABASE_URL."""
-    values = connection.settings_dict
+    """The DATABASE_URL of the database that this test runs on."""
+    at = connection.settings_dict
     if connection.vendor == "sqlite":
-        return f"sqlite:///{values['NAME']}"
-    login = quote(str(values["USER"] or ""))
-    if values["PASSWORD"]:
-        login += ":" + quote(str(values["PASSWORD"]))
-    return f"postgresql://{login}@{quote(str(values['HOST'] or ''), safe='')}:{values['PORT'] or 5432}/{values['NAME']}"
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """The environment of such a process: this test run's own settings, also those that a fixture changed."""
-    return {
-        **os.environ,
-        "DATABASE_URL": database_url(),
-        "PUBLIC_URL": settings.PUBLIC_URL,
-        "PYTHONUNBUFFERED": "1",
-        **changes,
-    }
-
-
-def run_python(code: str, *, timeout: float = 60, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Runs code with Django set up, and waits for its end."""
-    return subprocess.run(
-        [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-        cwd=ROOT,
-        env=environment(DJANGO_SETTINGS_MODULE="config.settings", **changes),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+        return f"sqlite:///{at['NAME']}"
+    login = quote(at["USER"]) + (f":{quote(at['PASSWORD'])}" if at["PASSWORD"] else "")
+    return f"postgresql://{login}@{at['HOST'] or 'localhost'}:{at['PORT'] or 5432}/{at['NAME']}"

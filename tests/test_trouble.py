@@ -133,13 +133,13 @@ def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(
 ) -> None:
     account = active.account
     good = dict(account.credentials)
-    wanted.change_account(account, credentials={"access_token": "stolen-and-revoked"})
+    wanted.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
     look(account)
     account.refresh_from_db()
     assert account.status == "failing"
     assert "access token" in account.status_reason
     assert "stolen" not in account.status_reason
-    wanted.change_account(account, credentials=good)
+    wanted.change_account(account, by="staff:ann", credentials=good)
     due.sweep_here()
     account.refresh_from_db()
     assert account.status == "ok"

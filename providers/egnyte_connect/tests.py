@@ -227,6 +227,11 @@ def test_set_enabled_and_delete(api: StubServer, desk: Desk) -> None:
     ]
 
 
+def test_an_id_stays_one_part_of_the_path(api: StubServer, desk: Desk) -> None:
+    provider.delete(desk.login, "a/../b?c#d")
+    assert api.received[0].path == "/pubapi/v1/webhooks/a%2F..%2Fb%3Fc%23d"
+
+
 @pytest.mark.parametrize(
     ("shown", "matches"),
     [

@@ -1,0 +1,196 @@
+"""A provider that does what a test says, and a subscription at it, for tests of what happens to inbound requests."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from events.models import WebhookRequest
+from events.pipeline import Arrival, store
+from providers import registry
+from providers.base import (
+    AccountSettings,
+    Action,
+    Capabilities,
+    Credentials,
+    EventType,
+    ExpirySetBy,
+    InboundRequest,
+    Login,
+    Parsed,
+    ParsedEvent,
+    Proof,
+    Provider,
+    Registration,
+    RemoteSubscription,
+    Renewal,
+    SecretMadeBy,
+    SubscriptionConfig,
+    UnreadableElement,
+    Verification,
+    VerificationResult,
+    load_json,
+)
+from providers.models import ProviderAccount
+from providers.signatures import find_shared_secret
+from subscriptions.models import Subscription
+
+SECRET = "the-shared-secret"
+T = TypeVar("T")
+
+
+class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
+    """Bodies are `{"events": [{"id", "type", ...}]}`; an element without `type` is unreadable."""
+
+    slug = "fake"
+    name = "Fake"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        can_list=False,
+        list_has_details=False,
+        reveals_url=False,
+        can_update=False,
+        can_set_status=False,
+        can_test=False,
+        can_identify=False,
+        renewal=Renewal.NONE,
+        expiry_set_by=ExpirySetBy.NOBODY,
+        proof=Proof.HEADER,
+        secret_made_by=SecretMadeBy.PROVIDER,
+        methods=("GET", "POST"),
+        has_event_id=True,
+    )
+    event_types: ClassVar[tuple[EventType, ...]] = ()
+    settings_model = AccountSettings
+    credentials_model = Credentials
+    config_model = SubscriptionConfig
+
+    def __init__(self) -> None:
+        self.before_parse: Callable[[InboundRequest], None] = lambda request: None
+        self.fixed = False  # whether unreadable elements became readable
+
+    def can(self, **changes: Any) -> None:
+        """Changes what it declares."""
+        self.capabilities = dataclasses.replace(self.capabilities, **changes)  # type: ignore[misc]
+
+    def origin(self, settings: AccountSettings) -> str:
+        return "https://fake.example.test"
+
+    def register(
+        self, login: Login[AccountSettings, Credentials], registration: Registration[SubscriptionConfig]
+    ) -> RemoteSubscription:
+        raise NotImplementedError
+
+    def delete(self, login: Login[AccountSettings, Credentials], remote_id: str) -> None:
+        raise NotImplementedError
+
+    def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AccountSettings) -> Verification:
+        if self.capabilities.proof is Proof.URL:
+            return Verification(VerificationResult.NOT_VERIFIABLE, "Only the address proves it.")
+        match = find_shared_secret(request.headers, secrets)
+        if match is None:
+            return Verification(VerificationResult.FAILED, "No header carries the secret.")
+        return Verification(VerificationResult.VERIFIED, "As agreed.", match.secret_index, (match.header,))
+
+    def parse(self, request: InboundRequest) -> Parsed:
+        self.before_parse(request)
+        if not request.body:
+            return Parsed(ping=True)
+        body: Any = load_json(request.body)
+        events: list[ParsedEvent] = []
+        unreadable: list[UnreadableElement] = []
+        for index, element in enumerate(body["events"]):
+            if "type" in element or self.fixed:
+                events.append(self._event(element))
+            else:
+                unreadable.append(UnreadableElement(index, "It has no type."))
+        return Parsed(tuple(events), tuple(unreadable))
+
+    def _event(self, element: dict[str, Any]) -> ParsedEvent:
+        occurred_at = element.get("at")
+        return ParsedEvent(
+            type=element.get("type", "late"),
+            action=Action.CREATED if element.get("type") == "made" else Action.OTHER,
+            data=element.get("data", element),
+            dedup_key=str(element["id"]),
+            provider_event_id=str(element["id"]),
+            resource=element.get("path"),
+            actor=element.get("by"),
+            occurred_at=datetime.fromisoformat(occurred_at) if occurred_at else None,
+        )
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    plugin = FakeProvider()
+    known = {**registry.all_providers(), plugin.slug: plugin}
+    monkeypatch.setattr(registry, "all_providers", lambda: known)
+    return plugin
+
+
+@pytest.fixture
+def hook(db: None, fake: FakeProvider) -> Subscription:
+    account = ProviderAccount.objects.create(provider=fake.slug, name="Fake account")
+    return Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
+
+
+def body_of(*elements: object) -> bytes:
+    return json.dumps({"events": elements}).encode()
+
+
+def keep(
+    subscription: Subscription,
+    body: bytes,
+    *,
+    headers: tuple[tuple[str, str], ...] = (("X-Secret", SECRET),),
+    received_at: datetime | None = None,
+) -> WebhookRequest:
+    """Stores a request as the receiver would."""
+    inbound = InboundRequest(
+        method="POST",
+        url=subscription.callback_url,
+        query="",
+        headers=headers,
+        body=body,
+        received_at=received_at or timezone.now(),
+    )
+    plugin = subscription.account.plugin
+    verification = plugin.verify(inbound, subscription.secrets, subscription.account.typed_settings)
+    return store(
+        Arrival(
+            subscription=subscription,
+            inbound=inbound,
+            verification=verification,
+            remote_addr="192.0.2.1",
+            size=len(body),
+        )
+    )
+
+
+def together(*calls: Callable[[], T]) -> list[T]:
+    """Runs the calls at the same time, each in a thread with its own database connection."""
+
+    def run(call: Callable[[], T]) -> T:
+        try:
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(30) for future in [pool.submit(run, call) for call in calls]]
+
+
+@contextmanager
+def clock_at(monkeypatch: pytest.MonkeyPatch, now: datetime) -> Iterator[None]:
+    """Django's clock shows another time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(timezone, "now", lambda: now.astimezone(UTC))
+        yield

@@ -1,0 +1,621 @@
+"""Store, normalise, reprocess: nothing accepted is lost, nothing comes twice, and one bad request stops nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.utils import timezone
+from pytest_django import Settings
+
+from events import pipeline, rejected, tasks
+from events.columns import column_key, column_text
+from events.models import Event, Outcome, WebhookRequest
+from events.normaliser import Normaliser
+from providers.base import InboundRequest, Proof
+from providers.errors import UnreadableRequest
+from subscriptions.models import Managed, Subscription
+from tests.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together
+from tests.processes import database_url
+
+__all__ = ["fake", "hook"]  # fixtures
+
+pytestmark = pytest.mark.django_db
+
+
+def fresh(request: WebhookRequest) -> WebhookRequest:
+    return WebhookRequest.objects.get(pk=request.pk)
+
+
+def reading_fails(request: InboundRequest) -> None:
+    raise KeyError("a bug")
+
+
+# -- Storing ---------------------------------------------------------------------------------------------------------
+
+
+def test_stores_the_exact_bytes_and_the_marker_instead_of_the_proof(hook: Subscription) -> None:
+    body = b'\xef\xbb\xbf{"a" :1,\r\n"b":"\xff"}\x00'
+    request = fresh(keep(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
+    assert bytes(request.body) == body
+    assert request.headers == [["X-Secret", "***"], ["X-Other", "v\xe9"]]
+    assert request.sealed_headers == {}
+    assert (request.outcome, request.verification) == (Outcome.RECEIVED, "verified")
+    assert request.account_id == hook.account_id
+    assert request.uid.version == 7
+
+
+def test_a_rejected_request_keeps_sensitive_values_encrypted_only(hook: Subscription) -> None:
+    request = keep(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong-one")))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT headers, sealed_headers FROM events_webhookrequest WHERE id = %s", [request.pk])
+        headers, sealed = cursor.fetchone()
+    assert json.loads(headers) == [["Host", "x"], ["Authorization", "***"]]
+    assert "wrong-one" not in sealed
+    assert fresh(request).sealed_headers == {"1": "Bearer wrong-one"}
+    assert fresh(request).inbound(unsealed=True).headers[1] == ("Authorization", "Bearer wrong-one")
+    assert (request.outcome, request.reason) == (Outcome.REJECTED, "No header carries the secret.")
+
+
+def test_an_accepted_request_keeps_other_sensitive_headers_encrypted(hook: Subscription) -> None:
+    request = fresh(keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "session=1"))))
+    assert request.headers == [["X-Secret", "***"], ["Cookie", "***"]]
+    assert request.sealed_headers == {"1": "session=1"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storing_commits_by_itself_or_refuses(hook: Subscription) -> None:
+    keep(hook, b"{}")
+    seen = together(lambda: WebhookRequest.objects.count())
+    assert seen == [1]
+    with transaction.atomic(), pytest.raises(RuntimeError):
+        keep(hook, b"{}")
+
+
+def test_rejected_requests_are_capped_by_count(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejected, "growth", rejected.Growth())
+    kept = keep(hook, body_of({"id": 1, "type": "made"}))
+    uids = [keep(hook, b"{}", headers=()).uid for _ in range(rejected.KEPT + rejected.TRIM_EVERY + 1)]
+    left = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
+    assert rejected.KEPT <= len(left) <= rejected.KEPT + rejected.TRIM_EVERY
+    assert list(left) == uids[-len(left) :]  # the newest
+    assert fresh(kept)
+    rejected.delete_old(hook.pk)
+    assert WebhookRequest.objects.filter(outcome=Outcome.REJECTED).count() == rejected.KEPT
+
+
+def test_rejected_requests_are_capped_by_bytes(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejected, "growth", rejected.Growth())
+    big = b"x" * (3 * 1024 * 1024)
+    for _ in range(5):
+        keep(hook, big, headers=())
+    assert WebhookRequest.objects.count() == 3  # a fourth would make 12 MB
+
+
+def test_trimming_looks_once_in_a_while_only(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(rejected, "growth", rejected.Growth())
+    monkeypatch.setattr(rejected, "delete_old", looks.append)
+    for _ in range(1 + 2 * rejected.TRIM_EVERY):
+        keep(hook, b"{}", headers=())
+    assert len(looks) == 3
+
+
+def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(subscription_id: int) -> int:
+        raise OperationalError("locked")
+
+    monkeypatch.setattr(rejected, "growth", rejected.Growth())
+    monkeypatch.setattr(rejected, "delete_old", fail)
+    assert keep(hook, b"{}", headers=()).outcome == Outcome.REJECTED
+
+
+# -- Normalising -----------------------------------------------------------------------------------------------------
+
+
+def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
+    element = {
+        "type": "made",
+        "id": "e1",
+        "z": 1,
+        "a": 2,
+        "path": "/S/f.txt",
+        "by": "ann",
+        "at": "2026-01-02T03:04:05Z",
+    }
+    request = keep(hook, body_of(element, {"id": "e2", "type": "unheard:of"}))
+    assert pipeline.normalise(request.pk) is True
+    first, second = Event.objects.order_by("id")
+    assert list(first.data) == list(element)  # key order
+    assert (first.type, first.action, first.resource, first.actor) == ("made", "created", "/S/f.txt", "ann")
+    assert (first.provider, first.account_id, first.request_id) == ("fake", hook.account_id, request.pk)
+    assert first.occurred_at is not None
+    assert first.occurred_at.isoformat() == "2026-01-02T03:04:05+00:00"
+    assert first.received_at == request.received_at
+    assert (second.type, second.action) == ("unheard:of", "other")
+    assert [first.position, second.position] == [1, 2]
+    request = fresh(request)
+    assert (request.outcome, request.reason) == (Outcome.PROCESSED, "")
+    assert request.processed_at is not None
+    assert pipeline.normalise(request.pk) is False
+
+
+def test_an_empty_request_is_a_ping(hook: Subscription) -> None:
+    request = keep(hook, b"")
+    pipeline.normalise(request.pk)
+    assert fresh(request).outcome == Outcome.PING
+
+
+def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) -> None:
+    for _ in range(3):
+        pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    assert Event.objects.get().duplicates == 2
+    outcomes = WebhookRequest.objects.order_by("id").values_list("outcome", flat=True)
+    assert list(outcomes) == ["processed", "duplicate", "duplicate"]
+
+
+def test_a_half_repeated_batch_is_completed(hook: Subscription) -> None:
+    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    pipeline.normalise(request.pk)
+    assert fresh(request).outcome == Outcome.PROCESSED
+    assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
+
+
+def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 1, "type": "made"}))
+    pipeline.normalise(request.pk)
+    assert Event.objects.get().duplicates == 0
+    assert fresh(request).outcome == Outcome.PROCESSED
+
+
+def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> None:
+    other = Subscription.objects.create(account=hook.account, secrets=[SECRET], due_at=None)
+    for subscription in (hook, other):
+        pipeline.normalise(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
+    assert Event.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"{not json", "The body is not JSON"),
+        (b'{"events": "\xff"}', "The body is not UTF-8."),
+        (b'{"events": [NaN]}', "NaN is no JSON number"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"events": [{"id": 1, "type": "made", "n": ' + b"1" * 5000 + b"}]}", "The body is not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_quarantined_with_the_reason(hook: Subscription, body: bytes, reason: str) -> None:
+    request = keep(hook, body)
+    pipeline.normalise(request.pk)
+    assert fresh(request).outcome == Outcome.QUARANTINED
+    assert reason in fresh(request).reason
+    assert bytes(fresh(request).body) == body
+
+
+def test_a_bug_in_a_plug_in_costs_no_request(
+    hook: Subscription, fake: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: InboundRequest) -> None:
+        if request.body != b"":
+            raise KeyError("a bug\x00\ud800")
+
+    fake.before_parse = fail
+    bad, good = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
+    assert pipeline.normalise_pending() == 2
+    assert fresh(bad).outcome == Outcome.QUARANTINED
+    assert "KeyError" in fresh(bad).reason
+    assert fresh(good).outcome == Outcome.PING
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_vanished_plug_in_is_a_reason_like_any_other(hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    type(hook.account).objects.update(provider="gone")
+    pipeline.normalise_pending()
+    assert fresh(request).outcome == Outcome.QUARANTINED
+    assert "There is no provider 'gone'" in fresh(request).reason
+
+
+def test_a_time_without_zone_is_a_bug_of_the_plug_in(hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
+    pipeline.normalise(request.pk)
+    assert "occurred_at has no time zone" in fresh(request).reason
+
+
+def test_unreadable_elements_wait_and_the_others_appear(hook: Subscription, fake: FakeProvider) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
+    pipeline.normalise(request.pk)
+    assert list(Event.objects.order_by("id").values_list("dedup_key", flat=True)) == ["1", "3"]
+    assert fresh(request).outcome == Outcome.QUARANTINED
+    assert fresh(request).reason == "1 of 3 elements cannot be read. Element 1: It has no type."
+
+    fake.fixed = True
+    assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+    assert fresh(request).reason == ""
+    assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 0), ("3", 0), ("2", 0)]
+    assert set(Event.objects.values_list("position", flat=True)) == {1, 2, 3}
+
+
+def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subscription) -> None:
+    body = (
+        b'{"events": [{"id": "a\\u0000\\ud800", "type": "t\\u0000\\udfff", "by": "\\u0000", "path": "/\\ud83d\\ude00\\ud83d",'
+        b' "n": 123456789012345678901234567890}, {"id": "a\\u0000\\ud801", "type": "made"}]}'
+    )
+    request = keep(hook, body)
+    pipeline.normalise(request.pk)
+    assert fresh(request).outcome == Outcome.PROCESSED, fresh(request).reason
+    first, second = Event.objects.order_by("id")
+    assert (first.type, first.actor, first.resource) == ("t\ufffd\ufffd", "\ufffd", "/\U0001f600\ufffd")
+    assert first.data["id"] == "a\x00\ud800"
+    assert first.data["n"] == 123456789012345678901234567890
+    assert first.dedup_key != second.dedup_key  # differing only in what was replaced
+
+
+def test_long_texts_are_cut_and_long_keys_are_not(hook: Subscription) -> None:
+    long = "x" * 5000
+    request = keep(
+        hook, body_of({"id": long + "1", "type": long, "path": long, "by": long}, {"id": long + "2", "type": "t"})
+    )
+    pipeline.normalise(request.pk)
+    first, second = Event.objects.order_by("id")
+    assert (len(first.type), len(first.resource or ""), len(first.actor or "")) == (200, 2000, 255)
+    assert first.dedup_key != second.dedup_key
+    assert first.data["path"] == long
+
+
+def test_columns() -> None:
+    assert column_text("a\x00\ud800b" + "c" * 9, 5) == "a\ufffd\ufffdbc"
+    assert column_key("short", 5) == "short"
+    assert column_key("longer", 5).startswith("sha256:")
+
+
+def test_refused_rows_are_quarantined_and_stop_nobody(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = pipeline._insert
+
+    def refuse(request: WebhookRequest, events: Any) -> bool:
+        if events[0].type == "poison":
+            raise DataError("value too long")
+        return original(request, events)
+
+    monkeypatch.setattr(pipeline, "_insert", refuse)
+    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
+    assert pipeline.normalise_pending() == 2
+    assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
+    assert "value too long" in fresh(bad).reason
+    assert any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = pipeline._write
+    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
+    with monkeypatch.context() as patch:
+
+        def locked(request: WebhookRequest, reading: pipeline.Reading) -> bool:
+            if request.pk == bad.pk:
+                raise OperationalError("deadlock detected")
+            return original(request, reading)
+
+        patch.setattr(pipeline, "_write", locked)
+        assert pipeline.normalise_pending() == 1
+    assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.RECEIVED, Outcome.PROCESSED)
+    assert pipeline.normalise_pending() == 1
+    assert fresh(bad).outcome == Outcome.PROCESSED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_events_of_a_request_appear_all_or_none(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = keep(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_note_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
+        assert pipeline.normalise_pending() == 0
+    assert Event.objects.count() == 0
+    assert fresh(request).outcome == Outcome.RECEIVED
+    assert pipeline.normalise_pending() == 1
+    assert Event.objects.count() == 150
+
+
+def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
+    for number in range(7):
+        keep(hook, body_of({"id": number, "type": "made"}))
+    assert pipeline.normalise_pending(batch=3) == 7
+    assert Event.objects.exclude(position=None).count() == 7
+
+
+def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
+    old = keep(hook, b"", received_at=timezone.now() - timedelta(seconds=1))
+    young = keep(hook, b"")
+    assert tasks.normalise_pending() == 1
+    assert (fresh(old).outcome, fresh(young).outcome) == (Outcome.PING, Outcome.RECEIVED)
+
+
+def test_a_clock_set_back_keeps_no_request_waiting(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = keep(hook, b"")
+    with clock_at(monkeypatch, timezone.now() - timedelta(hours=1)):
+        assert tasks.normalise_pending() == 1
+    assert fresh(request).outcome == Outcome.PING
+
+
+# -- Concurrency -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_processors_make_the_events_of_one_request_once(hook: Subscription, fake: FakeProvider) -> None:
+    barrier = threading.Barrier(2)
+    fake.before_parse = lambda request: (barrier.wait(10), None)[1]
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    assert sorted(together(*[lambda: pipeline.normalise(request.pk)] * 2)) == [False, True]
+    assert list(Event.objects.values_list("duplicates", flat=True)) == [0, 0]
+    assert fresh(request).outcome == Outcome.PROCESSED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeProvider) -> None:
+    barrier = threading.Barrier(2)
+    fake.before_parse = lambda request: (barrier.wait(10), None)[1]
+    elements = [{"id": number, "type": "made"} for number in range(60)]
+    requests = [keep(hook, body_of(*elements)), keep(hook, body_of(*reversed(elements)))]
+    assert together(*[lambda pk=request.pk: pipeline.normalise(pk) for request in requests]) == [True, True]  # type: ignore[misc]
+    assert list(Event.objects.values_list("duplicates", flat=True)) == [1] * 60
+    assert sorted(fresh(request).outcome for request in requests) == ["duplicate", "processed"]
+
+
+KILLED_IN_THE_MIDDLE = """
+import os, sys, django
+django.setup()
+from events import pipeline
+from events.models import Event
+def kill(request):
+    assert Event.objects.count() == 1
+    os.kill(os.getpid(), 9)
+pipeline._note_accepted = kill
+pipeline.normalise(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactional_db: None) -> None:
+    # Another process cannot know the fake.
+    account = pipeline.Subscription.account.field.related_model.objects.create(
+        provider="egnyte-connect", name="E", settings={"domain": "acme"}
+    )
+    subscription = Subscription.objects.create(account=account, due_at=None)
+    body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {}}]'
+    request = keep(subscription, body, headers=(("X", subscription.secrets[0]),))
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DATABASE_URL": database_url(),
+    }
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(request.pk)], env=environment, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
+    assert pipeline.normalise_pending() == 1
+    assert (fresh(request).outcome, Event.objects.get().provider_event_id) == (Outcome.PROCESSED, "e1")
+
+
+# -- The thread of the web process -----------------------------------------------------------------------------------
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@dataclass
+class WatchedConnection:
+    """The connection of the thread that uses it; tells when it was given back."""
+
+    given_back: threading.Event
+
+    def close(self) -> None:
+        connection.close()
+        self.given_back.set()
+
+
+@pytest.fixture
+def running(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Normaliser, threading.Event]]:
+    """A normaliser of its own, and the event that its connection was given back."""
+    settings.NORMALISE_IN_THREAD = True
+    monkeypatch.setattr("events.normaliser.PAUSE", 0.05)
+    monkeypatch.setattr("events.normaliser.IDLE", 0.1)
+    watched = WatchedConnection(threading.Event())
+    monkeypatch.setattr("events.normaliser.connection", watched)
+    yield Normaliser(), watched.given_back
+    assert watched.given_back.wait(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_normalises_at_once(hook: Subscription, running: tuple[Normaliser, threading.Event]) -> None:
+    normaliser, _ = running
+    for number in range(5):
+        normaliser.wake(keep(hook, body_of({"id": number, "type": "made"})).pk)
+    until(lambda: Event.objects.exclude(position=None).count() == 5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_gives_its_connection_back_when_idle(
+    hook: Subscription, running: tuple[Normaliser, threading.Event]
+) -> None:
+    normaliser, given_back = running
+    for number in range(2):
+        given_back.clear()
+        request = keep(hook, body_of({"id": number, "type": "made"}))
+        normaliser.wake(request.pk)
+        assert given_back.wait(10)
+        assert fresh(request).outcome == Outcome.PROCESSED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_survives_a_failure(
+    hook: Subscription, running: tuple[Normaliser, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normaliser, given_back = running
+    failed = threading.Event()
+
+    def fail(ids: Any) -> int:
+        failed.set()
+        raise RuntimeError("a bug")
+
+    lost, later = keep(hook, b""), keep(hook, b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "normalise_batch", fail)
+        normaliser.wake(lost.pk)
+        assert failed.wait(10)
+    normaliser.wake(later.pk)
+    until(lambda: fresh(later).outcome == Outcome.PING)
+    assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
+    assert pipeline.normalise_pending() == 1
+    given_back.clear()
+
+
+def test_the_thread_is_not_started_where_it_is_not_wanted(hook: Subscription) -> None:
+    normaliser = Normaliser()
+    normaliser.wake(keep(hook, b"").pk)
+    assert normaliser._thread is None
+
+
+def test_a_full_queue_leaves_the_rest_to_the_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.NORMALISE_IN_THREAD = True
+    normaliser = Normaliser()
+    monkeypatch.setattr(normaliser, "_start", lambda: None)
+    for number in range(10_001):
+        normaliser.wake(number)
+    assert normaliser._ids.qsize() == 10_000
+
+
+# -- What the subscription learns ------------------------------------------------------------------------------------
+
+
+def test_last_event_moves_on_and_never_back(hook: Subscription) -> None:
+    now = timezone.now()
+    for age in (10, 5, 20):
+        keep(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
+    pipeline.normalise_pending()
+    hook.refresh_from_db()
+    assert hook.last_event_at == now - timedelta(seconds=5)
+    assert hook.accepted_at == now - timedelta(seconds=10)  # of the first that was normalised
+    keep(hook, b"")
+    pipeline.normalise_pending()
+    hook.refresh_from_db()
+    assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
+
+
+def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_max_num_queries: Any) -> None:
+    hook.accepted_at = timezone.now()
+    hook.save()
+    for number in range(5):
+        keep(hook, body_of({"id": number, "type": "made"}))
+    with django_assert_max_num_queries(200) as captured:
+        pipeline.normalise_pending()
+    written = [query for query in captured.captured_queries if 'UPDATE "subscriptions_subscription"' in query["sql"]]
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize("managed", [Managed.MANUAL, Managed.API])
+def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, managed: str) -> None:
+    Subscription.objects.update(managed=managed)
+    keep(hook, b"{}", headers=())  # rejected
+    pipeline.normalise_pending()
+    hook.refresh_from_db()
+    assert (hook.accepted_at, hook.due_at) == (None, None)
+    request = keep(hook, b"")
+    pipeline.normalise_pending()
+    hook.refresh_from_db()
+    assert hook.accepted_at == request.received_at
+    assert (hook.due_at is not None) == (managed == Managed.MANUAL)
+
+
+# -- Reprocessing ----------------------------------------------------------------------------------------------------
+
+
+def test_reprocessing_completes_after_a_fix_and_is_idempotent(hook: Subscription, fake: FakeProvider) -> None:
+    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    fake.before_parse = reading_fails
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    pipeline.normalise(request.pk)
+    assert fresh(request).outcome == Outcome.QUARANTINED
+    fake.before_parse = lambda request: None
+    for _ in range(3):
+        assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+        assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
+
+
+def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
+    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    pipeline.normalise(request.pk)
+    assert pipeline.reprocess(request).outcome == Outcome.DUPLICATE
+    assert Event.objects.get().duplicates == 1
+
+
+def test_reprocessing_after_a_worse_change_keeps_the_events(hook: Subscription, fake: FakeProvider) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    pipeline.normalise(request.pk)
+
+    def unreadable(request: InboundRequest) -> None:
+        raise UnreadableRequest("No longer understood.")
+
+    fake.before_parse = unreadable
+    assert pipeline.reprocess(request).outcome == Outcome.QUARANTINED
+    assert Event.objects.count() == 1
+
+
+def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscription) -> None:
+    body = body_of({"id": 1, "type": "made"})
+    request = keep(hook, body, headers=(("Authorization", "another-secret"),))
+    assert pipeline.reprocess(request).outcome == Outcome.REJECTED
+    assert Event.objects.count() == 0
+    hook.secrets = ["another-secret", SECRET]
+    hook.save()
+    released = pipeline.reprocess(request)
+    assert (released.outcome, released.verification, released.reason) == (Outcome.PROCESSED, "verified", "")
+    assert (released.headers, released.sealed_headers) == ([["Authorization", "***"]], {})
+    assert Event.objects.count() == 1
+    hook.refresh_from_db()
+    assert hook.accepted_at == hook.last_event_at == request.received_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reprocessing_twice_at_once(hook: Subscription, fake: FakeProvider) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
+    pipeline.normalise(request.pk)
+    fake.fixed = True
+    together(*[lambda: pipeline.reprocess(request)] * 2)
+    assert fresh(request).outcome == Outcome.PROCESSED
+    assert list(Event.objects.order_by("id").values_list("duplicates", flat=True)) == [0, 0]
+
+
+def test_a_url_only_request_is_accepted_without_proof(hook: Subscription, fake: FakeProvider) -> None:
+    fake.can(proof=Proof.URL)
+    request = keep(hook, b"", headers=())
+    assert (request.outcome, request.verification) == (Outcome.RECEIVED, "not_verifiable")
+
+
+def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subscription) -> None:
+    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    event = Event.objects.get()
+    event.pk, event.position, event.uid = None, None, pipeline.WebhookRequest().uid
+    with pytest.raises(IntegrityError), transaction.atomic():
+        event.save(force_insert=True)
