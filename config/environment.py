@@ -32,9 +32,9 @@ class SettingError(SystemExit):
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # the library has no types
-    """A copy of the environment. Files fill in what it lacks, and `os.environ` stays as it is."""
+    """A copy of the environment. Files fill in what it lacks or has empty, and `os.environ` stays as it is."""
 
-    ENVIRON: ClassVar[dict[str, str]] = dict(os.environ)
+    ENVIRON: ClassVar[dict[str, str]] = {name: value for name, value in os.environ.items() if value.strip()}
 
 
 def text(name: str, default: str = "") -> str:
@@ -193,7 +193,7 @@ def email(name: str) -> dict[str, Any]:
         ) from None
 
 
-Environment.read_env(BASE_DIR / ".env")
+Environment.read_env(text("ENV_FILE", str(BASE_DIR / ".env")))
 DATA_DIR = data_dir()
 SECRETS_FILE = DATA_DIR / "secrets.env"
 Environment.read_env(SECRETS_FILE)

@@ -66,6 +66,8 @@ class Renewal(StrEnum):
 
 
 class ExpirySetBy(StrEnum):
+    """Who decides how long a lease is."""
+
     NOBODY = "nobody"
     PROVIDER = "provider"
     US = "us"
@@ -81,6 +83,8 @@ class Proof(StrEnum):
 
 
 class SecretMadeBy(StrEnum):
+    """Who makes the secret that proves inbound requests."""
+
     US = "us"
     PROVIDER = "provider"
     NOBODY = "nobody"
@@ -292,6 +296,8 @@ class InboundRequest:
 
 
 class VerificationResult(StrEnum):
+    """What a verification can come to; the last two are never mixed up."""
+
     VERIFIED = "verified"
     FAILED = "failed"
     NOT_VERIFIABLE = "not_verifiable"

@@ -1,4 +1,4 @@
-"""Who works on a row. A claim is a conditional UPDATE and ends by itself, so a killed worker blocks nothing for long."""
+"""Who works on a row. A claim is a conditional UPDATE and ends by itself: a killed worker blocks nothing for long."""
 
 from __future__ import annotations
 
@@ -48,4 +48,5 @@ class Claimable(models.Model):
         self._update_claim(Q(claimed_by=holder), claimed_by="", claimed_at=None, claimed_until=None)
 
     def _update_claim(self, condition: Q, **values: object) -> bool:
-        return type(self)._base_manager.filter(condition, pk=self.pk).update(**values) == 1
+        rows: models.Manager[models.Model] = type(self)._base_manager  # noqa: SLF001 - Django's documented name for it
+        return rows.filter(condition, pk=self.pk).update(**values) == 1

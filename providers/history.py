@@ -37,9 +37,7 @@ def note(
     )
 
 
-def _differences(
-    before: Mapping[str, object], after: Mapping[str, object]
-) -> list[tuple[str, object, object]]:
+def _differences(before: Mapping[str, object], after: Mapping[str, object]) -> list[tuple[str, object, object]]:
     fields = dict.fromkeys([*before, *after])
     return [(name, before.get(name), after.get(name)) for name in fields if before.get(name) != after.get(name)]
 

@@ -387,7 +387,7 @@ class _GuardedAdapter(HTTPAdapter):
         guard = self._guard
 
         def connect(connection: HTTPConnection) -> socket.socket:
-            host, port = connection._dns_host, connection.port
+            host, port = connection.host, connection.port
             try:
                 found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
             except (OSError, UnicodeError) as error:

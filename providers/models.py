@@ -22,6 +22,8 @@ DETAILS_INTERVAL = timedelta(hours=1)
 
 
 class AccountStatus(models.TextChoices):
+    """Whether the credentials work, as far as we know."""
+
     UNCHECKED = "unchecked", "Unchecked"
     OK = "ok", "OK"
     FAILING = "failing", "Failing"
@@ -58,7 +60,8 @@ class ProviderAccount(Claimable):
     @property
     def typed_settings(self) -> BaseModel:
         """The settings as the provider's model. Raises InvalidInput when they no longer fit it."""
-        return validate(self.plugin.settings_model, self.settings)
+        checked: BaseModel = validate(self.plugin.settings_model, self.settings)
+        return checked
 
     @property
     def is_sandbox(self) -> bool:
@@ -86,6 +89,9 @@ class AccountLimit(models.Model):
     blocked_until = models.DateTimeField(null=True)
     day = models.DateField(null=True)
     day_calls = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"Limits of account {self.account_id}"
 
 
 class HistoryEntry(models.Model):

@@ -8,7 +8,8 @@ from providers.courier import Courier
 from providers.models import ProviderAccount
 from providers.registry import get_provider
 from providers.sandbox import find_simulators
-from providers.simulator import AnySimulator, LoginName, SandboxLogin
+from providers.simulated_tenant import LoginName, SandboxLogin
+from providers.simulator import AnySimulator
 from subscriptions import wanted
 
 DEMO = "demo"

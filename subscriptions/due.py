@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 from django.db import connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -64,10 +65,10 @@ def sweep_here() -> int:
 def work_on(account_id: int) -> None:
     """Does all that is due for one account: first its subscriptions, then the look at the whole."""
     for row in due_subscriptions().filter(account_id=account_id).select_related("account")[:BATCH]:
-        _guarded(lambda row=row: reconcile(row), f"Reconciling subscription {row.uid}")
+        _guarded(partial(reconcile, row), f"Reconciling subscription {row.uid}")
     account = due_accounts().filter(pk=account_id).first()
     if account is not None:
-        _guarded(lambda: look(account), f"Looking at account {account.uid}")
+        _guarded(partial(look, account), f"Looking at account {account.uid}")
 
 
 def _accounts_with_work() -> list[int]:
@@ -96,7 +97,7 @@ def _hand_out(account_id: int) -> bool:
 
 def _in_thread(account_id: int) -> None:
     try:
-        _guarded(lambda: work_on(account_id), f"The sweep of account {account_id}")
+        _guarded(partial(work_on, account_id), f"The sweep of account {account_id}")
     finally:
         with _lock:
             _in_hand.discard(account_id)

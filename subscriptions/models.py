@@ -44,6 +44,8 @@ class State(models.TextChoices):
 
 
 class Managed(models.TextChoices):
+    """Who registers it at the provider."""
+
     API = "api", "Through the API"
     MANUAL = "manual", "By hand at the provider"
 
@@ -123,6 +125,7 @@ class Subscription(Claimable):
         return self.name or str(self.uid)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new row gets its callback URL and, where we make it, its secret: both before any call is made."""
         if self._state.adding:
             self.callback_url = self.callback_url or callback_url_for(self.token)
             if not self.secrets and self.account.plugin.capabilities.secret_made_by is SecretMadeBy.US:
@@ -153,6 +156,8 @@ class Subscription(Claimable):
 
 
 class OperationStatus(models.TextChoices):
+    """How an operation ended."""
+
     RUNNING = "running", "Running"
     SUCCEEDED = "succeeded", "Succeeded"
     FAILED = "failed", "Failed"

@@ -66,7 +66,7 @@ def observe(
             if fresh is None:
                 continue
             seen = fresh
-            if token_in(seen.url) != owner.token:  # somebody pointed it elsewhere: it is no longer ours to touch
+            if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
                 _write_down(account, seen, None)
                 others.append(seen)
                 continue
@@ -101,6 +101,11 @@ def _identify(
     owner = Subscription.objects.filter(token=token).first() if token else None
     _write_down(account, remote, owner)
     return owner, remote
+
+
+def _points_to(owner: Subscription, url: str | None) -> bool:
+    # A provider that does not show the URL leaves us with what we know; one that is being taken over has its old URL.
+    return url is None or token_in(url) == owner.token or url in owner.former_callback_urls
 
 
 def _write_down(account: ProviderAccount, remote: RemoteSubscription, owner: Subscription | None) -> None:

@@ -103,8 +103,8 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
         return Plan()
     if not wanted.address_confirmed:
         return Plan(
-            waiting="PUBLIC_URL is no longer the address that this subscription was registered with. Nothing is changed "
-            "at the provider until a person confirms the new address (manage.py confirm_public_url)."
+            waiting="PUBLIC_URL is no longer the address that this subscription was registered with. Nothing is "
+            "changed at the provider until a person confirms the new address (manage.py confirm_public_url)."
         )
     if not wanted.present:
         return Plan(tuple(_delete(remote, "The subscription was deleted.") for remote in observed.remotes))
@@ -276,7 +276,7 @@ def _replacement(
 ) -> tuple[Step, ...]:
     """Make before break; where the provider has no room for both, break before make."""
     if observed.replace_refused:
-        gap = f"{reason} The provider has no room for a second one, so this one goes first: events may be missed until then."
+        gap = f"{reason} The provider has no room for a second one, so this one goes first: events may be missed."
         deletes = tuple(_delete(remote, gap) for remote in old)
         return (*deletes, Step(StepAction.REGISTER, f"{reason} The old one had to go first.", None, changes))
     deletes = tuple(_delete(remote, "It was replaced.") for remote in old)

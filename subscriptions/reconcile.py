@@ -44,6 +44,7 @@ from subscriptions.plan import (
     plan,
     renewal_time,
 )
+from subscriptions.proof import registration_of
 from subscriptions.state import derive
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def reconcile(
 
 
 def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0) -> None:
-    """A first attempt within `seconds`, waiting its turn if somebody else is at it. The worker carries on from there."""
+    """A first attempt within `seconds`, waiting for its turn if somebody else is at it. The worker carries on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if reconcile(subscription, actor=actor, deadline=deadline):
@@ -313,18 +314,10 @@ class _Run:
         return tuple(_merge(remote, changed) if remote.remote_id == remote_id else remote for remote in remotes)
 
     def _registration(self, *, enabled: bool) -> Registration[Any]:
-        row = self.row
         try:
-            config = validate(row.account.plugin.config_model, row.config)
+            return registration_of(self.row, enabled=enabled)
         except InvalidInput as error:
             raise Refused(f"The config no longer fits the provider's schema: {error}", field="config") from None
-        return Registration(
-            callback_url=row.callback_url,
-            config=config,
-            secret=next(iter(row.secrets), None),
-            enabled=enabled,
-            name=row.name,
-        )
 
     def _recover(
         self, step: Step, remotes: tuple[RemoteSubscription, ...], error: ProviderError

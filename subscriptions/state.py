@@ -16,11 +16,19 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
     if not row.present:
         return State.DELETING, _with_error("It is being deleted at the provider.", row)
     if row.managed == Managed.MANUAL:
-        if row.accepted_at:
-            return State.ACTIVE, "Registered by hand at the provider; requests arrive."
-        return State.MANUAL, "Register it at the provider by hand; it becomes active with the first accepted request."
-    lapsed = row.expires_at is not None and row.expires_at <= now
-    if row.enabled and row.remote_id and lapsed:
+        return _manual(row)
+    return _troubled(row, now) or _quiet(row)
+
+
+def _manual(row: Subscription) -> tuple[State, str]:
+    if row.accepted_at:
+        return State.ACTIVE, "Registered by hand at the provider; requests arrive."
+    return State.MANUAL, "Register it at the provider by hand; it becomes active with the first accepted request."
+
+
+def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
+    """Where the provider's side is not as wanted."""
+    if row.enabled and row.remote_id and row.expires_at and row.expires_at <= now:
         return State.EXPIRED, _with_error(f"Its lease ended at {_time(row.expires_at)}.", row)
     if row.enabled and row.missing_since:
         return State.MISSING, _with_error(f"The provider no longer has it (since {_time(row.missing_since)}).", row)
@@ -29,15 +37,17 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
     if row.remote_id and row.drift:
         fields = ", ".join(change["field"] for change in row.drift)
         return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.", row)
-    if row.last_error:
-        return State.FAILING, _with_error("", row)
+    return (State.FAILING, _with_error("", row)) if row.last_error else None
+
+
+def _quiet(row: Subscription) -> tuple[State, str]:
     if not row.enabled:
         return State.DISABLED, _with_waiting("It is switched off here.", row)
-    if row.remote_id and row.remote_enabled:
-        if row.account.plugin.capabilities.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
-            return State.PENDING, _with_waiting("Its secret is not known yet.", row)
-        return State.ACTIVE, _with_waiting(_lease(row), row)
-    return State.PENDING, _with_waiting("It is about to be registered at the provider.", row)
+    if not (row.remote_id and row.remote_enabled):
+        return State.PENDING, _with_waiting("It is about to be registered at the provider.", row)
+    if row.account.plugin.capabilities.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
+        return State.PENDING, _with_waiting("Its secret is not known yet.", row)
+    return State.ACTIVE, _with_waiting(_lease(row), row)
 
 
 def _lease(row: Subscription) -> str:
@@ -47,7 +57,8 @@ def _lease(row: Subscription) -> str:
         return (
             f"Registered and switched on; its lease ends at {_time(row.expires_at)} and is not renewed automatically."
         )
-    return f"Registered and switched on; its lease is renewed from {_time(row.renew_at)}, it ends at {_time(row.expires_at)}."
+    renewal, end = _time(row.renew_at), _time(row.expires_at)
+    return f"Registered and switched on; its lease is renewed from {renewal}, it ends at {end}."
 
 
 def _with_error(text: str, row: Subscription) -> str:

@@ -1,7 +1,7 @@
 """The environment of the tests, loaded by pytest before anything reads the settings.
 
-Every setting is given, so that neither the developer's environment nor a `.env` changes what is tested. Without
-TEST_DATABASE_URL the tests use a SQLite file: threads and other processes must be able to share it.
+Neither the developer's environment nor a `.env` changes what is tested. Without TEST_DATABASE_URL the tests use a SQLite
+file: threads and other processes must be able to share it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 FOREIGN_SETTINGS = ("ALLOWED_HOSTS", "EMAIL_URL", "ALLOW_PRIVATE_NETWORKS", "TRUSTED_PROXIES", "ADMIN_PASSWORD", "HOST")
 
 TEST_SETTINGS = {
+    "ENV_FILE": os.devnull,
     "SECRET_KEY": "only-for-tests",
     "ENCRYPTION_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk=",
     "DATA_DIR": str(DATA_DIR),
@@ -34,7 +35,8 @@ TEST_SETTINGS = {
 }
 
 os.environ.update(TEST_SETTINGS)
-os.environ.update(dict.fromkeys(FOREIGN_SETTINGS, ""))  # an empty value counts as absent, and hides the one in `.env`
+for name in FOREIGN_SETTINGS:
+    os.environ.pop(name, None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -41,7 +41,7 @@ def due_again(subscription: Subscription) -> float:
     return (subscription.due_at - timezone.now()).total_seconds()
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
     "500": ({"status": 500}, "unavailable", "in trouble"),
     "503": ({"status": 503}, "unavailable", "in trouble"),
     "429": ({"status": 429, "retry_after": 7}, "throttled", "limit of calls"),
@@ -114,9 +114,7 @@ def test_the_first_attempt_of_a_person_ends_in_time(subscription: Subscription, 
     assert subscription.state == State.FAILING
 
 
-def test_throttled_by_the_provider_keeps_everybody_away_for_that_long(
-    active: Subscription, control: Control
-) -> None:
+def test_throttled_by_the_provider_keeps_everybody_away_for_that_long(active: Subscription, control: Control) -> None:
     control.post("faults", status=429, retry_after=120, times=1)
     look(active.account)
     calls = len(control.calls())

@@ -65,7 +65,9 @@ class Up:
         return self.output.read_text()
 
     def wait_ready(self) -> Up:
-        wait_until(lambda: "Hookkeeper is running." in self.said(), about=self, seconds=60)
+        done = "Hookkeeper is running."
+        wait_until(lambda: done in self.said() or self.running.poll() is not None, about=self, seconds=60)
+        assert done in self.said(), self.said()
         return self
 
     def password(self) -> str:
@@ -151,7 +153,7 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
     wait_until(lambda: json.loads(up.get("/readyz")[1])["status"] == "ok", about=up)
 
     # What crashes comes back, also when it is granian's own child that serves.
-    for victim in ("-m celery", "-m granian", "multiprocessing", "manage.py sandbox"):
+    for victim in ("-m celery", "-m granian", "spawn_main", "manage.py sandbox"):
         crashed = up.find(victim)
         os.kill(crashed, signal.SIGKILL)
         wait_until(lambda gone=crashed: gone not in up.processes(), about=up)  # type: ignore[misc]
