@@ -44,7 +44,7 @@ if DEMO and SANDBOX_PORT == PORT:
 ALLOW_PRIVATE_NETWORKS = environment.networks("ALLOW_PRIVATE_NETWORKS")
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, least=1, most=2**31)
-NORMALISE_IN_THREAD = True  # the web process turns requests into events itself, at once; the worker finds what it missed
+NORMALISE_IN_THREAD = True  # in the web process, at once; the worker finds what it missed
 
 # Django
 

@@ -21,7 +21,9 @@ from events import feed, rejected
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from providers.base import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
-from providers.errors import UnreadableRequest
+from providers.encryption import Undecryptable
+from providers.errors import InvalidInput, UnreadableRequest
+from providers.registry import UnknownProvider
 from subscriptions.models import Managed, Subscription
 
 logger = logging.getLogger(__name__)
@@ -197,36 +199,48 @@ def reprocess(request: WebhookRequest) -> WebhookRequest:
 
 def _release(request: WebhookRequest) -> bool:
     """Verifies a rejected request again. True when it is accepted now, and waits for its events."""
+    arrival = _verified_again(request)
+    if arrival is None:
+        return False
+    outcome = _first_outcome(arrival)
+    headers, sealed = _kept_headers(arrival)
+    with transaction.atomic(durable=True):
+        changed = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(
+            outcome=outcome,
+            reason=_first_reason(arrival, outcome),
+            verification=arrival.verification.result.value,
+            verification_detail=column_text(arrival.verification.detail, MAX_REASON),
+            headers=headers,
+            sealed_headers=sealed,
+        )
+        if changed and outcome == Outcome.TRUNCATED:
+            _note_accepted(request)
+    request.refresh_from_db(fields=["outcome", "headers", "sealed_headers"])
+    return outcome == Outcome.RECEIVED
+
+
+def _verified_again(request: WebhookRequest) -> Arrival | None:
+    """The request as if it came now, or None when it fails again; the reason is then written down."""
     subscription = request.subscription
     account = subscription.account
-    inbound = request.inbound(unsealed=True)
-    verification = account.plugin.verify(inbound, subscription.secrets, account.typed_settings)
-    rows = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED)
-    detail = column_text(verification.detail, MAX_REASON)
-    if verification.result is VerificationResult.FAILED:
-        rows.update(reason=detail, verification_detail=detail)
-        return False
-    truncated = request.size > len(inbound.body)
-    arrival = Arrival(
+    try:
+        inbound = request.inbound(unsealed=True)
+        verification = account.plugin.verify(inbound, subscription.secrets, account.typed_settings)
+        detail = verification.detail
+    except (Undecryptable, InvalidInput, UnknownProvider) as error:
+        verification, detail = None, f"It could not be verified again: {error}"
+    if verification is None or verification.result is VerificationResult.FAILED:
+        reason = column_text(detail, MAX_REASON)
+        WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(reason=reason)
+        return None
+    return Arrival(
         subscription=subscription,
         inbound=inbound,
         verification=verification,
         remote_addr=request.remote_addr,
         size=request.size,
-        truncated=truncated,
+        truncated=request.size > len(inbound.body),
     )
-    outcome = _first_outcome(arrival)
-    headers, sealed = _kept_headers(arrival)
-    changed = rows.update(
-        outcome=outcome,
-        reason=_first_reason(arrival, outcome),
-        verification=verification.result.value,
-        verification_detail=detail,
-        headers=headers,
-        sealed_headers=sealed,
-    )
-    request.refresh_from_db(fields=["outcome", "headers", "sealed_headers"])
-    return changed == 1 and not truncated
 
 
 def _settle(request: WebhookRequest) -> bool:

@@ -15,6 +15,7 @@ from providers.errors import InvalidInput, ProviderError, Refused
 from providers.http import AddressGuard, Exchange, Http, Priority
 from providers.limiter import DatabaseLimiter
 from providers.models import AccountStatus, ProviderAccount
+from providers.tokens import DatabaseTokens
 
 
 def address_guard() -> AddressGuard:
@@ -53,7 +54,7 @@ def open_login(
         priority=priority,
     )
     with http:
-        yield Login(settings=settings, credentials=credentials, http=http)
+        yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
 
 
 def check(account: ProviderAccount, *, deadline: float | None = None) -> None:

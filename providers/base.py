@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -107,6 +107,7 @@ class Capabilities:
     reveals_url: bool  # the callback URL can be read back somewhere; if not, nothing is ever adopted
     can_update: bool  # an existing registration can be changed in place
     can_set_status: bool  # an existing registration can be switched off and on
+    update_may_enable: bool = False  # without a status call: an update perhaps switches it on again; if not, replace
     can_test: bool  # it sends a test webhook on request
     can_identify: bool  # it tells whose credentials these are
     renewal: Renewal
@@ -217,13 +218,47 @@ def _complaint(kind: str, message: str, context: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ")
 
 
+class TokenStore(Protocol):
+    """Keeps short-lived access tokens of one account, encrypted, for all processes."""
+
+    def get(self, name: str) -> str | None:
+        """The token, or None when there is none or it has expired."""
+
+    def put(self, name: str, value: str, expires_at: datetime) -> None:
+        """Keeps a token until it expires."""
+
+    def forget(self, name: str) -> None:
+        """Drops a token that the provider no longer accepts."""
+
+
+class MemoryTokens:
+    """A token store for tests and for one-off logins."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, tuple[str, datetime]] = {}
+
+    def get(self, name: str) -> str | None:
+        """See TokenStore."""
+        value, expires_at = self._tokens.get(name, ("", datetime.min.replace(tzinfo=UTC)))
+        return value if expires_at > datetime.now(UTC) else None
+
+    def put(self, name: str, value: str, expires_at: datetime) -> None:
+        """See TokenStore."""
+        self._tokens[name] = (value, expires_at)
+
+    def forget(self, name: str) -> None:
+        """See TokenStore."""
+        self._tokens.pop(name, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Login(Generic[S, C]):
-    """What a management call needs: checked settings and credentials, and the way out."""
+    """What a management call needs: checked settings and credentials, the way out, and where tokens are kept."""
 
     settings: S
     credentials: C
     http: Http
+    tokens: TokenStore = field(default_factory=MemoryTokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +395,8 @@ class Provider(ABC, Generic[S, C, F]):
     config_model: type[F]
     # JSON keys whose values are secret wherever they stand in a request or an answer
     secret_keys: ClassVar[frozenset[str]] = frozenset()
+    # What a person does at the provider to register a `manual` subscription, one sentence a step
+    manual_steps: ClassVar[tuple[str, ...]] = ()
 
     # -- and does these; every call raises ProviderError ---------------------------------------------------------
 

@@ -170,6 +170,10 @@ class Http:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def hide(self, secret: str) -> None:
+        """Masks one more secret, such as a token that was just obtained, in everything recorded from now on."""
+        self.secrets = (*self.secrets, secret)
+
     def close(self) -> None:
         """Closes the connections."""
         self._session.close()

@@ -94,6 +94,21 @@ class AccountLimit(models.Model):
         return f"Limits of account {self.account_id}"
 
 
+class AccountToken(models.Model):
+    """A short-lived access token that an account's credentials were exchanged for."""
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=50)
+    value = EncryptedJSONField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "name"], name="account_token_once")]
+
+    def __str__(self) -> str:
+        return f"Token {self.name} of account {self.account_id}"
+
+
 class HistoryEntry(models.Model):
     """Who changed or looked at what, in the admin and through the API alike. Kept for ever, and small.
 

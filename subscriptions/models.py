@@ -94,6 +94,7 @@ class Subscription(Claimable):
     # Learned on the way
     register_tried_at = models.DateTimeField(null=True, blank=True, editable=False)
     renews_in_place = models.BooleanField(null=True, editable=False)
+    update_enables = models.BooleanField(null=True, editable=False)
     replace_refused = models.BooleanField(default=False, editable=False)
     secret_for = models.CharField(max_length=200, null=True, blank=True, editable=False)
     we_disabled = models.BooleanField(default=False, editable=False)

@@ -86,6 +86,7 @@ class Observed:
     current_id: str | None = None
     granted: timedelta | None = None  # how long its lease was when it began
     renews_in_place: bool | None = None  # None: not known yet
+    update_enables: bool | None = None  # None: not known yet
     replace_refused: bool = False  # the provider has no room for a second one beside the first
     secret_for: str | None = None
     we_disabled: bool = False
@@ -114,7 +115,7 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
             waiting=f"The provider has our token at another address ({elsewhere[0].url}): another installation may be "
             "using it. Nothing is changed there until a person has looked."
         )
-    keep = choose(observed, capabilities, now)
+    keep = choose(wanted, observed, capabilities, now)
     others = tuple(remote for remote in observed.remotes if remote is not keep)
     if keep is None:
         return _without_usable(wanted, observed, others)
@@ -131,14 +132,23 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
     return Plan((*adopt, *rest.steps, *(spare if ready else ())), rest.waiting, rest.not_before)
 
 
-def choose(observed: Observed, capabilities: Capabilities, now: datetime) -> RemoteSubscription | None:
-    """The one to keep: the newest enabled. None when there is none, or none that we could use (where the provider
-    makes the secret and shows it once, one whose secret we lack is of no use)."""
+def choose(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: datetime) -> RemoteSubscription | None:
+    """The one to keep: enabled, with a lease, as wanted, not due for renewal, the newest, in that order of weight.
 
-    def rank(item: tuple[int, RemoteSubscription]) -> tuple[bool, bool, float, bool, int]:
+    None when there is none, or none that we could use (where the provider makes the secret and shows it once, one
+    whose secret we lack is of no use)."""
+
+    def rank(item: tuple[int, RemoteSubscription]) -> tuple[bool, bool, bool, bool, float, bool, int]:
         position, remote = item
-        expiry = remote.expires_at.timestamp() if remote.expires_at else float("inf")
-        return remote.enabled, not expired(remote, now), expiry, remote.remote_id == observed.current_id, position
+        return (
+            remote.enabled,
+            not expired(remote, now),
+            not config_changes(wanted, remote),
+            not _renewal_due(observed, remote, now),
+            remote.expires_at.timestamp() if remote.expires_at else float("inf"),
+            remote.remote_id == observed.current_id,
+            position,
+        )
 
     usable = [
         (position, remote)
@@ -219,14 +229,16 @@ def _keep_alive(
             not_before=observed.enable_not_before,
         )
     steps: list[Step] = []
+    off = "It is wanted on." if observed.we_disabled else "The provider switched it off."
+    switch = Change("enabled", False, True)
+    if not keep.enabled and not capabilities.can_set_status:
+        if not capabilities.update_may_enable or observed.update_enables is False:
+            return Plan(_replacement(observed, (keep,), off))
+        return Plan((Step(StepAction.UPDATE, off, keep.remote_id, (*changes, switch)),))
     if changes:
         steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
     if not keep.enabled:
-        reason = "It is wanted on." if observed.we_disabled else "The provider switched it off."
-        if not capabilities.can_set_status:
-            return Plan(_replacement(observed, (keep,), reason))
-        change = Change("enabled", False, True)
-        steps.append(Step(StepAction.ENABLE, reason, keep.remote_id, (change,)))
+        steps.append(Step(StepAction.ENABLE, off, keep.remote_id, (switch,)))
     renewal = _renewal(wanted, observed, capabilities, keep, now) if may_renew else ()
     return Plan((*steps, *renewal))
 
@@ -259,16 +271,21 @@ def _renewal(
 ) -> tuple[Step, ...]:
     if capabilities.renewal is Renewal.NONE or keep.expires_at is None:
         return ()
-    # The life of one that we did not register ourselves is counted from its first observation.
-    granted = observed.granted if keep.remote_id == observed.current_id else keep.expires_at - now
-    due = renewal_time(granted, keep.expires_at, observed.spread)
-    if not wanted.renew_now and (due is None or due > now):
+    if not wanted.renew_now and not _renewal_due(observed, keep, now):
         return ()
     left = max(int((keep.expires_at - now).total_seconds()), 0)
     reason = "Renewal was asked for." if wanted.renew_now else f"Its lease ends in {_duration(left)}."
     if capabilities.renewal is Renewal.UPDATE and capabilities.can_update and observed.renews_in_place is not False:
         return (Step(StepAction.RENEW, reason, keep.remote_id),)
     return _replacement(observed, (keep,), reason)
+
+
+def _renewal_due(observed: Observed, remote: RemoteSubscription, now: datetime) -> bool:
+    # The life of one that we did not register ourselves is counted from its first observation, which is now.
+    if remote.expires_at is None or remote.remote_id != observed.current_id or expired(remote, now):
+        return False
+    due = renewal_time(observed.granted, remote.expires_at, observed.spread)
+    return due is not None and due <= now
 
 
 def _replacement(

@@ -139,6 +139,7 @@ def observed_half(row: Subscription, remotes: Sequence[RemoteSubscription]) -> O
         current_id=row.remote_id,
         granted=row.granted,
         renews_in_place=row.renews_in_place,
+        update_enables=row.update_enables,
         replace_refused=row.replace_refused,
         secret_for=row.secret_for,
         we_disabled=row.we_disabled,
@@ -227,7 +228,7 @@ class _Run:
             if (step.action, step.remote_id) in done:
                 raise Refused(f"The provider accepted the {step.action}, but it has not taken effect.")
             done.add((step.action, step.remote_id))
-            if step.action is StepAction.ENABLE and not self._receiver_ready():
+            if _switches_on(step) and not self._receiver_ready():
                 break
             remotes = self._apply(step, remotes, actor)
             self._save(None)
@@ -350,6 +351,9 @@ class _Run:
             case StepAction.UPDATE if step.remote_id:
                 remember(row, step.remote_id)
                 row.former_callback_urls = []
+                old, new = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
+                if row.enabled and old and new and not old.enabled:
+                    row.update_enables = new.enabled
             case _:
                 pass
 
@@ -413,6 +417,7 @@ _OURS = (
     "details_at",
     "missing_since",
     "renews_in_place",
+    "update_enables",
     "replace_refused",
     "we_disabled",
     "suspended_count",
@@ -513,6 +518,10 @@ def _merge(old: RemoteSubscription, new: RemoteSubscription) -> RemoteSubscripti
         config=new.config if new.config is not None else old.config,
         secret_matches=new.secret_matches if new.config is not None else old.secret_matches,
     )
+
+
+def _switches_on(step: Step) -> bool:
+    return any(change.field == "enabled" and change.after is True for change in step.changes)
 
 
 def _by_id(remotes: Sequence[RemoteSubscription], remote_id: str | None) -> RemoteSubscription | None:

@@ -57,6 +57,7 @@ def change_account(
         merged = {**account.credentials, **(credentials or {})}
         _fill(account, account.settings if settings is None else settings, merged)
         account.status, account.status_reason = AccountStatus.UNCHECKED, ""
+        account.tokens.all().delete()  # they were obtained with the old credentials
         account.look_due_at = timezone.now()
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
     account.save(update_fields=["name", "settings", "credentials", "status", "status_reason", "look_due_at"])

@@ -1,7 +1,7 @@
 """The environment of the tests, loaded by pytest before anything reads the settings.
 
-Neither the developer's environment nor a `.env` changes what is tested. Without TEST_DATABASE_URL the tests use a SQLite
-file: threads and other processes must be able to share it.
+Neither the developer's environment nor a `.env` changes what is tested. Without TEST_DATABASE_URL the tests use a
+SQLite file: threads and other processes must be able to share it.
 """
 
 from __future__ import annotations

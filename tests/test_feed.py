@@ -104,7 +104,7 @@ def test_many_assigners_and_a_reader_that_misses_none(hook: Subscription) -> Non
 
     def write_all() -> list[int]:
         try:
-            together(*[lambda name=name: write_and_assign(name) for name in "abc"])  # type: ignore[misc]
+            together(*[lambda name=name: write_and_assign(name) for name in "abc"])
             feed.assign_positions()
         finally:
             done.set()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +22,11 @@ from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import Normaliser
 from providers.base import InboundRequest, Proof
 from providers.errors import UnreadableRequest
+from providers.ids import new_id
+from providers.models import ProviderAccount
 from subscriptions.models import Managed, Subscription
 from tests.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together
-from tests.processes import database_url
+from tests.processes import run_python
 
 __all__ = ["fake", "hook"]  # fixtures
 
@@ -251,8 +250,9 @@ def test_unreadable_elements_wait_and_the_others_appear(hook: Subscription, fake
 
 def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subscription) -> None:
     body = (
-        b'{"events": [{"id": "a\\u0000\\ud800", "type": "t\\u0000\\udfff", "by": "\\u0000", "path": "/\\ud83d\\ude00\\ud83d",'
-        b' "n": 123456789012345678901234567890}, {"id": "a\\u0000\\ud801", "type": "made"}]}'
+        b'{"events": [{"id": "a\\u0000\\ud800", "type": "t\\u0000\\udfff", "by": "\\u0000",'
+        b' "path": "/\\ud83d\\ude00\\ud83d", "n": 123456789012345678901234567890},'
+        b' {"id": "a\\u0000\\ud801", "type": "made"}]}'
     )
     request = keep(hook, body)
     pipeline.normalise(request.pk)
@@ -372,40 +372,32 @@ def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeP
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     elements = [{"id": number, "type": "made"} for number in range(60)]
     requests = [keep(hook, body_of(*elements)), keep(hook, body_of(*reversed(elements)))]
-    assert together(*[lambda pk=request.pk: pipeline.normalise(pk) for request in requests]) == [True, True]  # type: ignore[misc]
+    assert together(*[lambda pk=request.pk: pipeline.normalise(pk) for request in requests]) == [True, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [1] * 60
     assert sorted(fresh(request).outcome for request in requests) == ["duplicate", "processed"]
 
 
 KILLED_IN_THE_MIDDLE = """
-import os, sys, django
-django.setup()
+import os
 from events import pipeline
 from events.models import Event
 def kill(request):
     assert Event.objects.count() == 1
     os.kill(os.getpid(), 9)
 pipeline._note_accepted = kill
-pipeline.normalise(int(sys.argv[1]))
+pipeline.normalise(int(os.environ['REQUEST']))
 """
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactional_db: None) -> None:
     # Another process cannot know the fake.
-    account = pipeline.Subscription.account.field.related_model.objects.create(
-        provider="egnyte-connect", name="E", settings={"domain": "acme"}
-    )
+    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
     body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {}}]'
     request = keep(subscription, body, headers=(("X", subscription.secrets[0]),))
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "DATABASE_URL": database_url(),
-    }
-    killed = subprocess.run([sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(request.pk)], env=environment, timeout=60)
-    assert killed.returncode == -signal.SIGKILL
+    killed = run_python(KILLED_IN_THE_MIDDLE, REQUEST=str(request.pk))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
     assert pipeline.normalise_pending() == 1
     assert (fresh(request).outcome, Event.objects.get().provider_event_id) == (Outcome.PROCESSED, "e1")
@@ -597,6 +589,16 @@ def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscr
     assert hook.accepted_at == hook.last_event_at == request.received_at
 
 
+def test_a_lost_encryption_key_is_a_reason_and_no_crash(hook: Subscription, settings: Settings) -> None:
+    rejected_one = keep(hook, b"", headers=(("Authorization", "sealed"),))
+    waiting = keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
+    settings.ENCRYPTION_KEYS = ("b3RoZXItb25seS1vdGhlci1vbmx5LW90aGVyLW9ubHk=",)
+    assert pipeline.normalise_pending() == 1
+    reprocessed = pipeline.reprocess(rejected_one)
+    assert (reprocessed.outcome, "ENCRYPTION_KEYS" in reprocessed.reason) == (Outcome.REJECTED, True)
+    assert pipeline.reprocess(waiting).outcome == Outcome.PING
+
+
 @pytest.mark.django_db(transaction=True)
 def test_reprocessing_twice_at_once(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
@@ -616,6 +618,6 @@ def test_a_url_only_request_is_accepted_without_proof(hook: Subscription, fake: 
 def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subscription) -> None:
     pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
-    event.pk, event.position, event.uid = None, None, pipeline.WebhookRequest().uid
+    event.pk, event.position, event.uid = None, None, new_id()
     with pytest.raises(IntegrityError), transaction.atomic():
         event.save(force_insert=True)

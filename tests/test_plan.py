@@ -92,6 +92,13 @@ def test_keeps_the_newest_enabled_and_deletes_the_others() -> None:
     assert [(step.action.value, step.remote_id) for step in result.steps] == [("adopt", "r2"), ("delete", "r1")]
 
 
+def test_a_fresh_one_wins_over_one_without_end_that_could_not_be_changed() -> None:
+    old, new = remote("r1", expires_at=None, url=URL + "/"), remote("r2")
+    capabilities = replace(CAPABILITIES, can_update=False)
+    result = plan(WANTED, seen(old, new, current_id="r2"), capabilities, NOW)
+    assert [(step.action.value, step.remote_id) for step in result.steps] == [("delete", "r1")]
+
+
 def test_does_not_delete_a_spare_before_the_kept_one_is_on() -> None:
     result = plan(WANTED, seen(remote("r1", enabled=False), remote("r2", enabled=False)), CAPABILITIES, NOW)
     assert "delete" not in actions(result)
@@ -147,6 +154,13 @@ def test_where_nothing_can_be_switched_off_it_is_deleted_and_comes_back() -> Non
     capabilities = replace(CAPABILITIES, can_set_status=False)
     assert actions(plan(replace(WANTED, enabled=False), seen(remote()), capabilities, NOW)) == ["delete"]
     assert actions(plan(WANTED, seen(), capabilities, NOW)) == ["register"]
+
+
+def test_where_an_update_may_switch_it_on_it_is_tried_before_a_replacement() -> None:
+    capabilities = replace(CAPABILITIES, can_set_status=False, update_may_enable=True)
+    assert actions(plan(WANTED, seen(remote(enabled=False)), capabilities, NOW)) == ["update"]
+    observed = seen(remote(enabled=False), update_enables=False)
+    assert actions(plan(WANTED, observed, capabilities, NOW)) == ["replace", "delete"]
 
 
 def test_renews_while_a_third_of_the_granted_life_is_left() -> None:
@@ -253,6 +267,7 @@ observed_ = st.builds(
     current_id=st.sampled_from([None, "r1", "r2", "gone"]),
     granted=st.one_of(st.none(), st.integers(1, 300).map(lambda seconds: timedelta(seconds=seconds))),
     renews_in_place=st.sampled_from([None, True, False]),
+    update_enables=st.sampled_from([None, True, False]),
     replace_refused=st.booleans(),
     secret_for=st.sampled_from([None, "r1", "r2"]),
     we_disabled=st.booleans(),
@@ -268,14 +283,16 @@ wanted_ = st.builds(
     st.booleans(),
 )
 capabilities_ = st.builds(
-    lambda update, status, renewal, maker, fixed: replace(
+    lambda update, status, may_enable, renewal, maker, fixed: replace(
         CAPABILITIES,
+        update_may_enable=update and may_enable,
         can_update=update,
         can_set_status=status,
         renewal=renewal,
         secret_made_by=maker,
         immutable_fields=fixed,
     ),
+    st.booleans(),
     st.booleans(),
     st.booleans(),
     st.sampled_from(list(Renewal)),
@@ -290,7 +307,9 @@ def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tupl
     named = {item.remote_id: item for item in observed.remotes}
     match step.action:
         case StepAction.ADOPT:
-            return wanted, replace(observed, current_id=step.remote_id, granted=timedelta(seconds=1))
+            ends = named[step.remote_id or ""].expires_at
+            granted = max(ends - NOW, timedelta(0)) if ends else None
+            return wanted, replace(observed, current_id=step.remote_id, granted=granted)
         case StepAction.REGISTER | StepAction.REPLACE:
             return replace(wanted, renew_now=False), replace(
                 observed,
@@ -304,7 +323,9 @@ def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tupl
             named.pop(step.remote_id or "")
         case StepAction.UPDATE:
             old = named[step.remote_id or ""]
-            named[old.remote_id] = replace(old, url=URL, config=dict(wanted.config), secret_matches=True)
+            on = old.enabled or observed.update_enables is True
+            named[old.remote_id] = replace(old, url=URL, config=dict(wanted.config), secret_matches=True, enabled=on)
+            observed = replace(observed, update_enables=on if not old.enabled else observed.update_enables)
         case StepAction.ENABLE | StepAction.DISABLE:
             on = step.action is StepAction.ENABLE
             named[step.remote_id or ""] = replace(named[step.remote_id or ""], enabled=on)
@@ -352,10 +373,10 @@ def test_never_registers_beside_a_usable_one_except_to_replace_it(
     steps = plan(wanted, observed, capabilities, NOW).steps
     registers = [step for step in steps if step.action is StepAction.REGISTER]
     assert len(registers) <= 1
-    if registers and choose(observed, capabilities, NOW) is not None:
+    if registers and choose(wanted, observed, capabilities, NOW) is not None:
         deleted_before = {step.remote_id for step in steps[: steps.index(registers[0])]}
         assert observed.replace_refused
-        assert choose(observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
+        assert choose(wanted, observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
 
 
 @given(wanted_, observed_, capabilities_)

@@ -102,10 +102,11 @@ class Up:
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         return found
 
-    def find(self, words: str) -> int:
-        """The one process whose command line has these words."""
-        (pid,) = [pid for pid, command in self.processes().items() if words in command]
-        return pid
+    def find(self, words: str, *, parent: int | None = None) -> int | None:
+        """The process with these words in its command line that the supervisor, or the given parent, has started."""
+        parent = parent or self.running.pid
+        mine = [pid for pid, command in self.processes().items() if words in command and parent_of(pid) == parent]
+        return mine[0] if mine else None
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Seconds until it was gone."""
@@ -113,6 +114,13 @@ class Up:
         self.running.send_signal(number)
         self.running.wait(20)
         return time.monotonic() - start
+
+
+def parent_of(pid: int) -> int | None:
+    """None for a process that is gone."""
+    with contextlib.suppress(OSError):
+        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
 def wait_until(condition: Callable[[], bool], *, about: Up, seconds: float = 20) -> None:
@@ -152,13 +160,12 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
     assert (up.data_dir / "secrets.env").stat().st_mode & 0o777 == 0o600
     wait_until(lambda: json.loads(up.get("/readyz")[1])["status"] == "ok", about=up)
 
-    # What crashes comes back, also when it is granian's own child that serves.
-    for victim in ("-m celery", "-m granian", "spawn_main", "manage.py sandbox"):
-        crashed = up.find(victim)
-        os.kill(crashed, signal.SIGKILL)
-        wait_until(lambda gone=crashed: gone not in up.processes(), about=up)  # type: ignore[misc]
-        wait_until(lambda: up.answers("/livez"), about=up)
-        wait_until(lambda words=victim: any(words in line for line in up.processes().values()), about=up)  # type: ignore[misc]
+    for name in ("-m celery", "-m granian", "manage.py sandbox"):
+        crash(up, lambda words=name: up.find(words))  # type: ignore[misc]
+    # granian serves from a child of its own.
+    crash(up, lambda: up.find("-m granian", parent=up.find("-m granian")))
+    wait_until(lambda: up.answers("/livez"), about=up)
+    assert sum("-m granian" in command for command in up.processes().values()) == 2, "an orphan still serves"
 
     assert up.stop(signal.SIGINT) < 8
     assert up.running.returncode == 0
@@ -182,6 +189,14 @@ def test_a_killed_supervisor_leaves_no_orphan(up: Up) -> None:
     up.running.kill()
     up.running.wait()
     wait_until(lambda: up.processes() == {}, about=up, seconds=3)
+
+
+def crash(up: Up, find: Callable[[], int | None]) -> None:
+    """Kills a process, and waits until another one is there instead."""
+    victim = find()
+    assert victim is not None, up.processes()
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: find() not in (None, victim), about=up)
 
 
 def refused(up: Up) -> str:

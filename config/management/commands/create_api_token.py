@@ -1,0 +1,46 @@
+"""`manage.py create_api_token NAME [--scope S]...`: a token for another service, printed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from config.models import ApiToken, Scope
+from providers import history
+
+
+class Command(BaseCommand):
+    """Creates an API token and prints it, and nothing else, on standard output."""
+
+    help = "Creates an API token and prints it. It cannot be shown again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """NAME, and --scope as often as wanted."""
+        parser.add_argument("name", metavar="NAME", help="who will use it")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            choices=Scope.values,
+            metavar="SCOPE",
+            help=f"one of {', '.join(Scope.values)}; repeat it for more; all when none is given",
+        )
+
+    def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:
+        """Creates and prints it."""
+        name = name.strip()
+        longest = ApiToken._meta.get_field("name").max_length or 0
+        if not name or len(name) > longest or not name.isprintable():
+            raise CommandError(f"NAME: 1 to {longest} printable characters are needed.")
+        with transaction.atomic():
+            token, text = ApiToken.issue(name, scope)
+            history.note(
+                "command:create_api_token",
+                history.CREATED,
+                "api token",
+                subject_id=token.uid,
+                name=token.name,
+                after={"prefix": token.prefix, "scopes": token.scopes},
+            )
+        self.stdout.write(text)

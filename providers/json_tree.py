@@ -1,0 +1,67 @@
+"""JSON as a tree that opens and closes without any script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+MOST_NODES = 2000  # a page with more is of no use to anybody; the raw text has everything
+MOST_DEPTH = 60
+OPEN_DEPTH = 3
+LONGEST_TEXT = 2000
+
+
+class TooLarge(ValueError):
+    """The value has more nodes than a page should have."""
+
+
+def tree(value: object) -> SafeString:
+    """The value as nested lists. Raises TooLarge."""
+    return _node(value, 0, iter(range(MOST_NODES)))
+
+
+def pretty(value: object) -> str:
+    """The value as indented JSON text."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _node(value: object, depth: int, budget: Iterator[int]) -> SafeString:
+    if next(budget, None) is None or depth > MOST_DEPTH:
+        raise TooLarge
+    if isinstance(value, dict):
+        return _branch(((str(key), child) for key, child in value.items()), len(value), "{}", depth, budget)
+    if isinstance(value, list):
+        return _branch(((str(index), child) for index, child in enumerate(value)), len(value), "[]", depth, budget)
+    return _leaf(value)
+
+
+def _branch(
+    items: Iterable[tuple[str, object]], count: int, brackets: str, depth: int, budget: Iterator[int]
+) -> SafeString:
+    if not count:
+        return format_html('<span class="hk-json-empty">{}</span>', brackets)
+    rows = mark_safe(  # noqa: S308 - joins what format_html escaped
+        "".join(
+            format_html('<li><span class="hk-json-key">{}</span>{}</li>', key, _node(child, depth + 1, budget))
+            for key, child in items
+        )
+    )
+    noun = "field" if brackets == "{}" else "element"
+    return format_html(
+        '<details class="hk-json-branch"{}><summary>{} {}{}</summary><ul>{}</ul></details>',
+        mark_safe(" open") if depth < OPEN_DEPTH else "",
+        count,
+        noun,
+        "" if count == 1 else "s",
+        rows,
+    )
+
+
+def _leaf(value: object) -> SafeString:
+    if isinstance(value, str):
+        shown = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + " …"
+        return format_html('<span class="hk-json-text">{}</span>', shown)
+    return format_html('<span class="hk-json-word">{}</span>', json.dumps(value))

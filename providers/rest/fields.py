@@ -1,0 +1,65 @@
+"""Serializer fields that the whole API shares."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from providers.registry import UnknownProvider, get_provider
+
+
+def time_text(moment: datetime) -> str:
+    """A time as the API writes it: UTC, always three digits of a second, Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class TimeField(serializers.DateTimeField):
+    """A time in an answer."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"read_only": True, **kwargs})
+
+    def to_representation(self, value: Any) -> str:
+        return time_text(value)
+
+
+class ObjectField(serializers.DictField):
+    """A JSON object whose shape the provider's schema decides. `part` says which of its schemas: settings,
+    credentials or config."""
+
+    def __init__(self, *, part: str, **kwargs: Any) -> None:
+        self.part = part
+        super().__init__(**kwargs)
+
+
+class ProviderField(serializers.CharField):
+    """The slug of a provider that exists."""
+
+    def to_internal_value(self, data: Any) -> str:
+        slug: str = super().to_internal_value(data)
+        try:
+            get_provider(slug)
+        except UnknownProvider as error:
+            raise serializers.ValidationError(str(error.args[0]), code="invalid_choice") from None
+        return slug
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """true or false, and nothing that looks like them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string; numbers are not taken for one."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text

@@ -1,0 +1,165 @@
+"""Filters of lists: what a query string may hold, and how it narrows a list. Repeating one means `or`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TypeVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Left
+from django.http import QueryDict
+from django.utils.dateparse import parse_datetime
+
+T = TypeVar("T", bound=models.Model)
+
+WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
+
+
+class Many(forms.Field):
+    """A filter that may be repeated; each value is checked by `each`. `schema` is that of one value."""
+
+    widget = forms.MultipleHiddenInput
+
+    def __init__(self, each: forms.Field, *, schema: Mapping[str, Any], help_text: str = "") -> None:
+        self.each = each
+        self.schema = dict(schema)
+        super().__init__(required=False, help_text=help_text)
+
+    def clean(self, value: Any) -> list[Any]:
+        """Every value, checked."""
+        return [self.each.clean(item) for item in value or ()]
+
+
+class One(forms.Field):
+    """A filter that may be given once."""
+
+    widget = forms.MultipleHiddenInput
+
+    def __init__(self, each: forms.Field, *, schema: Mapping[str, Any], help_text: str = "") -> None:
+        self.each = each
+        self.schema = dict(schema)
+        super().__init__(required=False, help_text=help_text)
+
+    def clean(self, value: Any) -> Any:
+        """The value, checked, or None."""
+        if not value:
+            return None
+        if len(value) > 1:
+            raise ValidationError("Only one is possible.", code="repeated")
+        return self.each.clean(value[0])
+
+
+class Moment(forms.Field):
+    """An ISO 8601 time with its offset."""
+
+    def clean(self, value: Any) -> datetime:
+        """The time in UTC."""
+        try:
+            moment = parse_datetime(value.upper()) if WITH_OFFSET.fullmatch(value) else None
+            if moment is not None and moment.tzinfo is not None:
+                return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            moment = None  # well formed, but no such time
+        raise ValidationError("Give a time with its offset, such as 2026-01-02T03:04:05Z.", code="invalid")
+
+
+class TrueOrFalse(forms.Field):
+    """true or false."""
+
+    def clean(self, value: Any) -> bool:
+        """The value as a bool."""
+        if value not in ("true", "false"):
+            raise ValidationError("Give true or false.", code="invalid")
+        return bool(value == "true")
+
+
+TEXT = {"type": "string", "minLength": 1, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
+UUID_TEXT = {"type": "string", "format": "uuid"}
+TIME = {"type": "string", "format": "date-time"}
+
+
+def texts(help_text: str = "") -> Many:
+    """Any texts."""
+    return Many(forms.CharField(strip=False), schema=TEXT, help_text=help_text)
+
+
+def ids(help_text: str = "") -> Many:
+    """Ids as the API gives them."""
+    return Many(forms.UUIDField(), schema=UUID_TEXT, help_text=help_text)
+
+
+def choices(among: Sequence[tuple[str, Any]], help_text: str = "") -> Many:
+    """Some of a closed set."""
+    values = [value for value, _ in among]
+    field = forms.ChoiceField(choices=[(value, value) for value in values])
+    return Many(field, schema={"type": "string", "enum": values}, help_text=help_text)
+
+
+def moment(help_text: str) -> One:
+    """A time."""
+    return One(Moment(), schema=TIME, help_text=help_text)
+
+
+def text(help_text: str) -> One:
+    """One text."""
+    return One(forms.CharField(), schema=TEXT, help_text=help_text)
+
+
+def flag(help_text: str = "") -> One:
+    """true or false."""
+    return One(TrueOrFalse(), schema={"type": "boolean"}, help_text=help_text)
+
+
+class Filters(forms.Form):
+    """The filters of one list. A subclass declares them and says in `narrow` what they do.
+
+    `also` are parameters of the query string that the view itself reads.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ()
+
+    def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
+        """The rows that pass."""
+        raise NotImplementedError
+
+    def chosen(self, name: str) -> Any:
+        """The checked value or values of a filter; None or empty when it was not given."""
+        return self.cleaned_data[name]
+
+
+def unknown_parameters(query: QueryDict, known: Sequence[str]) -> list[str]:
+    """The names in a query string that nothing reads."""
+    return sorted(set(query) - set(known))
+
+
+def any_of(column: str, values: Sequence[Any]) -> Q:
+    """One of the values, or no condition when there are none."""
+    if not values:
+        return Q()
+    return Q(**{column: values[0]}) if len(values) == 1 else Q(**{f"{column}__in": list(values)})
+
+
+def belonging_to(column: str, model: type[T], uids: Sequence[Any]) -> Q:
+    """Rows whose foreign key is one of those with these public ids. They are looked up first, so that the index on the
+    foreign key serves the list."""
+    if not uids:
+        return Q()
+    keys = list(model._default_manager.filter(uid__in=uids).order_by().values_list("pk", flat=True))
+    return any_of(f"{column}_id", keys) if keys else Q(pk__in=())
+
+
+def any_prefix(rows: QuerySet[Any, Any], column: str, prefixes: Sequence[str]) -> QuerySet[Any, Any]:
+    """Rows whose text begins with one of these. Compared literally: LIKE would ignore case on SQLite."""
+    if not prefixes:
+        return rows
+    condition = Q()
+    for length in sorted({len(prefix) for prefix in prefixes}):
+        alias = f"{column}_{length}"
+        rows = rows.alias(**{alias: Left(column, length)})
+        condition |= Q(**{f"{alias}__in": [prefix for prefix in prefixes if len(prefix) == length]})
+    return rows.filter(condition)

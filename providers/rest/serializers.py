@@ -1,0 +1,41 @@
+"""Serializers that refuse what they do not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A request body: an unknown field is an error. `immutable` names fields that may be repeated in a change, as long
+    as they are what they were; `current` tells what that is."""
+
+    immutable: ClassVar[tuple[str, ...]] = ()
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            self._refuse(data)
+        return super().to_internal_value(data)
+
+    def current(self) -> Mapping[str, object]:
+        """The values of the immutable fields as the API shows them."""
+        return {}
+
+    def _refuse(self, data: Mapping[str, Any]) -> None:
+        errors: dict[str, list[ErrorDetail]] = {}
+        current = self.current() if self.immutable else {}
+        for name in data:
+            if name in self.immutable:
+                if data[name] != current[name]:
+                    errors[name] = [ErrorDetail("This field cannot be changed.", code="immutable")]
+            elif name not in self.fields:
+                errors[name] = [ErrorDetail("This field does not exist here or cannot be set.", code="unknown")]
+        if errors:
+            raise ValidationError(errors)
+
+
+class NoBodySerializer(StrictSerializer):
+    """For actions that take nothing."""

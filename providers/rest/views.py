@@ -1,0 +1,63 @@
+"""The base of all resources of the REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import Http404
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
+
+from providers.rest.filters import Filters
+from providers.rest.serializers import NoBodySerializer
+
+
+class ApiViewSet(GenericViewSet[Any]):
+    """Fetches, calls one function, answers. Tokens, scopes, filters, pages and errors are REST framework's settings.
+
+    `scope` is the first half of the scope that is needed: reading needs `<scope>:read`, all else `<scope>:write`. None:
+    any token will do. `scopes_of` names actions that need others, all of them.
+    """
+
+    http_method_names = ["get", "head", "post", "patch", "delete"]  # noqa: RUF012  # the base class has a list as well
+    lookup_field = "uid"
+    scope: ClassVar[str | None]
+    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    filters: ClassVar[type[Filters] | None] = None
+
+    @property
+    def by(self) -> str:
+        """Who asks, for operations and history."""
+        return str(self.request.auth.actor)
+
+    def page(self, rows: QuerySet[Any, Any] | list[Any], show: type[BaseSerializer[Any]]) -> Response:
+        """One page of a list, in the usual envelope."""
+        narrowed: Any = self.filter_queryset(rows)  # type: ignore[arg-type]  # ours takes lists as well
+        page = self.paginate_queryset(narrowed) or []
+        return self.get_paginated_response(show(page, many=True).data)
+
+    def find(self, rows: QuerySet[Any, Any]) -> Any:
+        """The row that the path names, or 404."""
+        row = rows.filter(uid=self.kwargs["uid"]).first()
+        if row is None:
+            raise Http404
+        return row
+
+    def body(self, kind: type[BaseSerializer[Any]], **options: Any) -> Mapping[str, Any]:
+        """The checked request body. Raises ValidationError."""
+        serializer = kind(data=self.request.data, **options)
+        serializer.is_valid(raise_exception=True)
+        checked: Mapping[str, Any] = serializer.validated_data
+        return checked
+
+    def no_body(self) -> None:
+        """Refuses a body with anything in it."""
+        self.body(NoBodySerializer)
+
+
+def shown(pages: Iterable[Any], show: type[BaseSerializer[Any]]) -> list[Any]:
+    """Rows as the API shows them."""
+    return list(show(list(pages), many=True).data)

@@ -1,0 +1,85 @@
+"""Times and states in words, for the screens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+
+# What a word of state means to the person who looks: a tone (colour) and an icon, so that colour never stands alone.
+GOOD, BUSY, WARN, BAD, QUIET = "good", "busy", "warn", "bad", "quiet"
+TONES: dict[str, tuple[str, str]] = {
+    # subscriptions
+    "active": (GOOD, "check_circle"),
+    "manual": (BUSY, "back_hand"),
+    "pending": (BUSY, "hourglass_top"),
+    "deleting": (BUSY, "delete"),
+    "disabled": (QUIET, "pause_circle"),
+    "deleted": (QUIET, "delete"),
+    "suspended": (WARN, "block"),
+    "drifted": (WARN, "compare_arrows"),
+    "expired": (BAD, "timer_off"),
+    "missing": (BAD, "link_off"),
+    "failing": (BAD, "error"),
+    # accounts
+    "ok": (GOOD, "check_circle"),
+    "unchecked": (QUIET, "help"),
+    # operations
+    "running": (BUSY, "sync"),
+    "succeeded": (GOOD, "check_circle"),
+    "failed": (BAD, "error"),
+    "unknown": (WARN, "help"),
+    # requests
+    "received": (BUSY, "hourglass_top"),
+    "processed": (GOOD, "check_circle"),
+    "duplicate": (QUIET, "content_copy"),
+    "quarantined": (WARN, "inventory_2"),
+    "rejected": (BAD, "gpp_bad"),
+    "truncated": (WARN, "content_cut"),
+    "ping": (QUIET, "sensors"),
+    "verified": (GOOD, "verified_user"),
+    "not_verifiable": (QUIET, "shield"),
+    # parts of the installation
+    "degraded": (WARN, "warning"),
+    "unavailable": (BAD, "error"),
+}
+
+
+def tone_of(value: str) -> tuple[str, str]:
+    """Tone and icon of a word of state."""
+    return TONES.get(value, (QUIET, "circle"))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units at most: `42 s`, `3 min`, `2 h 5 min`."""
+    left = max(int(seconds), 0)
+    if left < 60:
+        return f"{left} s"
+    words: list[str] = []
+    for unit, size in UNITS:
+        if left >= size and len(words) < 2:
+            words.append(f"{left // size} {unit}")
+            left %= size
+        elif words:
+            break
+    return " ".join(words)
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """`in 42 s`, `3 min ago`, `now`."""
+    seconds = (moment - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
+
+
+def exact(moment: datetime) -> str:
+    """The time itself, to the second."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(count: int) -> str:
+    """A number of bytes."""
+    if count < 1024:
+        return f"{count} bytes"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"

@@ -1,0 +1,24 @@
+"""`manage.py confirm_public_url`: this installation has moved to PUBLIC_URL for good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from subscriptions import wanted
+
+
+class Command(BaseCommand):
+    """Moves every callback URL to PUBLIC_URL; the worker then changes them at the providers."""
+
+    help = (
+        "Confirms that PUBLIC_URL is the new address of this installation. Until then nothing is changed at a provider, "
+        "because a copy of the database that runs elsewhere would take the original's subscriptions away."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Says how many moved."""
+        moved = wanted.confirm_public_url(by="command:confirm_public_url")
+        self.stdout.write(f"{moved} subscriptions now have callback URLs at {settings.PUBLIC_URL}.")
