@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
+
+from django.utils import timezone
 
 from providers.base import Login, RemoteSubscription
 from providers.errors import NotFound
@@ -20,6 +23,7 @@ _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
 class Observation:
     """What an account has at its provider: ours by subscription (primary key), and everything else."""
 
+    at: datetime  # just before the provider was asked
     ours: Mapping[int, tuple[RemoteSubscription, ...]] = field(default_factory=dict)
     others: tuple[RemoteSubscription, ...] = ()
 
@@ -44,7 +48,7 @@ def observe(
 ) -> Observation:
     """Lists what the account has and tells whose it is. Ids whose owner is known are not asked for again, except for
     the details of the subscriptions in `details_of` (primary keys). Raises ProviderError."""
-    plugin, capabilities = account.plugin, account.plugin.capabilities
+    plugin, capabilities, now = account.plugin, account.plugin.capabilities, timezone.now()
     known = {row.remote_id: row for row in KnownRemote.objects.filter(account=account).select_related("subscription")}
     if capabilities.can_list:
         listed = plugin.list_remote(login)
@@ -71,7 +75,7 @@ def observe(
                 others.append(seen)
                 continue
         ours.setdefault(owner.pk, []).append(seen)
-    return Observation({pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
+    return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 
 def remember(subscription: Subscription, remote_id: str) -> None:

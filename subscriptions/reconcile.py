@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from providers import accounts
@@ -240,13 +241,17 @@ class _Run:
 
     def _look(self, observation: Observation | None) -> tuple[RemoteSubscription, ...]:
         row = self.row
-        if observation is None:
+        if observation is None or self._acted_since(observation.at):
             if row.register_tried_at is None:
                 return ()  # nobody but us knows its token, and we never sent it
             details = self.details or details_due(row) or row.generation != row.applied_generation
             with self._login(Priority.RENEWAL if _urgent(row) else Priority.CHANGE) as login:
                 observation = observe(row.account, login, details_of={row.pk} if details else set())
         return tuple(_with_details(row, remote) for remote in observation.of(row))
+
+    def _acted_since(self, moment: datetime) -> bool:
+        """Whether something was done to it after that: what was observed then is no longer so."""
+        return self.row.operations.filter(Q(finished_at=None) | Q(finished_at__gte=moment)).exists()
 
     def _login(self, priority: Priority, exchanges: list[Exchange] | None = None) -> Any:
         return accounts.open_login(

@@ -8,10 +8,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from providers import accounts
 from providers.models import ProviderAccount
 from subscriptions import receiver_check, wanted
 from subscriptions.look import look
 from subscriptions.models import KnownRemote, State, Subscription
+from subscriptions.observe import observe
 from subscriptions.reconcile import preview, reconcile
 from tests.conftest import CONFIG, Control
 
@@ -265,3 +267,16 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
     assert active.state == State.ACTIVE, active.state_reason
     assert control.remotes()[0]["url"] == active.callback_url
     assert active.callback_url.startswith("https://clone.example.test/hooks/")
+
+
+def test_an_observation_from_before_our_own_change_is_not_believed(
+    account: ProviderAccount, subscription: Subscription, control: Control
+) -> None:
+    with accounts.open_login(account) as login:
+        stale = observe(account, login)
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    assert stale.of(subscription) == ()
+    reconcile(subscription, observation=stale)
+    assert operations(subscription) == [("register", "succeeded")]
+    assert len(control.remotes()) == 1

@@ -14,8 +14,8 @@ class Command(BaseCommand):
     """Moves every callback URL to PUBLIC_URL; the worker then changes them at the providers."""
 
     help = (
-        "Confirms that PUBLIC_URL is the new address of this installation. Until then nothing is changed at a provider, "
-        "because a copy of the database that runs elsewhere would take the original's subscriptions away."
+        "Confirms that PUBLIC_URL is the new address of this installation. Until then nothing is changed at a "
+        "provider, because a copy of the database that runs elsewhere would take the original's subscriptions away."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
