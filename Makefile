@@ -12,7 +12,7 @@ CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAA
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 
-.PHONY: run test test-services e2e lint types migrations check venv venv-dev requirements clean
+.PHONY: run test test-services e2e soak lint types migrations check venv venv-dev requirements clean
 .DEFAULT_GOAL := run
 
 run: venv
@@ -26,6 +26,10 @@ test-services: venv-dev
 
 e2e: venv-dev
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
+
+# The lifecycle's model with many more, random examples.
+soak: venv-dev
+	LIFECYCLE_EXAMPLES=150 $(BIN)/python -m pytest tests/test_lifecycle_model.py $(PYTEST_ARGS)
 
 lint: venv-dev
 	$(BIN)/ruff check .

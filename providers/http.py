@@ -116,19 +116,24 @@ class Answer:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            raise BadAnswer(
-                # Not quoted: the body may hold a secret, and only `Http` knows how to mask it.
-                f"The provider answered {self.status} with something that is not JSON"
-                f" ({self.headers.get('Content-Type') or 'no content type'}).",
-                status=self.status,
-            ) from None
+            # Not quoted: the body may hold a secret, and only `Http` knows how to mask it.
+            kind = self.headers.get("Content-Type") or "no content type"
+            raise self.bad(f"something that is not JSON ({kind})") from None
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object. Raises BadAnswer when it is none."""
         value = self.json()
         if not isinstance(value, dict):
-            raise BadAnswer(f"The provider answered {self.status} with JSON that is no object.", status=self.status)
+            raise self.bad("JSON that is no object")
         return value
+
+    def bad(self, what: str) -> BadAnswer:
+        """The error for an answer that cannot be right. With a good status, the call may have taken effect."""
+        return BadAnswer(
+            f"The provider answered {self.status} with {what}.",
+            status=self.status,
+            outcome_unknown=200 <= self.status < 300,
+        )
 
 
 ErrorReader = Callable[[Answer], ProviderError | None]

@@ -15,6 +15,8 @@ from providers.sandbox import Sandbox
 from subscriptions import receiver_check, wanted
 from subscriptions.models import Subscription
 
+collect_ignore = ["sample_provider"]  # it lives in `providers` only; see test_sixth_provider.py
+
 CONFIG = {"event_types": ["fs:*", "link:create"], "paths": ["/Shared/Finance"]}
 
 

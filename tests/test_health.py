@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
 
-from config import health
 from subscriptions.models import Heartbeat
 
 
@@ -66,7 +66,7 @@ def test_without_a_database_it_is_unavailable(client: Client, monkeypatch: pytes
 
 @pytest.mark.django_db
 def test_missing_migrations_make_it_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.MigrationExecutor, "migration_plan", lambda *_: [object()])
+    monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [object()])
     status, body = readyz(client)
     assert (status, body["checks"]["migrations"]["status"]) == (503, "unavailable")
 

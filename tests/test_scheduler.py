@@ -39,7 +39,7 @@ def scheduled(jobs: dict[str, Job], *, every: float = 0.1) -> Iterator[LocalSche
     """Runs the jobs periodically. The broker of this app does not exist."""
     broken = Celery("test", broker="redis://127.0.0.1:1/0", set_as_current=False)
     for name, job in jobs.items():
-        broken.task(named(job), name=name, shared=False)
+        broken.task(name=name, shared=False)(named(job))
     broken.conf.beat_schedule = {name: {"task": name, "schedule": every} for name in jobs}
     scheduler = LocalScheduler(broken)
     scheduler.start()
@@ -97,7 +97,11 @@ def test_a_run_that_takes_long_is_not_overtaken_by_itself() -> None:
 def test_one_that_hangs_does_not_stop_the_others() -> None:
     runs: list[None] = []
     release = threading.Event()
-    with scheduled({"hangs": lambda: bool(release.wait(10)) and None, "runs": lambda: runs.append(None)}):
+
+    def hang() -> None:
+        release.wait(10)
+
+    with scheduled({"hangs": hang, "runs": lambda: runs.append(None)}):
         wait_until(lambda: len(runs) >= 3)
         release.set()
 

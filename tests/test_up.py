@@ -256,7 +256,7 @@ def services(up: Up) -> Iterator[Up]:
 
     def execute(command: str) -> None:
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(sql.SQL(command).format(sql.Identifier(name)))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(command).format(sql.Identifier(name)))
 
     execute("CREATE DATABASE {}")
     yield up

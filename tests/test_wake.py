@@ -24,7 +24,8 @@ def make(broker: str) -> WakeUp:
     def job() -> None:
         """Nothing."""
 
-    task: WakeUp = app.tasks["job"]
+    task = app.tasks["job"]
+    assert isinstance(task, WakeUp)
     return task
 
 

@@ -1,0 +1,158 @@
+"""Acme Box: registers and deletes, nothing else. It cannot list, so what is ours is asked for by its id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+
+from providers.base import (
+    Action,
+    Capabilities,
+    EventType,
+    ExpirySetBy,
+    Identity,
+    InboundRequest,
+    Login,
+    Parsed,
+    ParsedEvent,
+    Proof,
+    Provider,
+    Registration,
+    RemoteSubscription,
+    Renewal,
+    SecretMadeBy,
+    Verification,
+    VerificationResult,
+    load_json,
+)
+from providers.errors import BadAnswer, UnreadableRequest
+from providers.signatures import same
+
+from .schemas import AcmeConfig, AcmeCredentials, AcmeSettings
+
+AcmeLogin = Login[AcmeSettings, AcmeCredentials]
+SIGNATURE = "X-Acme-Signature"
+
+
+class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
+    """The Acme Box plug-in."""
+
+    slug = "acme-box"
+    name = "Acme Box"
+    capabilities = Capabilities(
+        can_list=False,
+        list_has_details=False,
+        reveals_url=True,
+        can_update=False,
+        can_set_status=False,
+        can_test=False,
+        can_identify=True,
+        renewal=Renewal.NONE,
+        expiry_set_by=ExpirySetBy.NOBODY,
+        proof=Proof.HMAC,
+        secret_made_by=SecretMadeBy.US,
+        methods=("POST",),
+        has_event_id=True,
+    )
+    event_types = (
+        EventType("box.filled", Action.CREATED, "Boxes", "A box was filled", "box"),
+        EventType("box.emptied", Action.DELETED, "Boxes", "A box was emptied", "box"),
+    )
+    settings_model = AcmeSettings
+    credentials_model = AcmeCredentials
+    config_model = AcmeConfig
+    secret_keys = frozenset({"key"})
+
+    def origin(self, settings: AcmeSettings) -> str:
+        """One host per team."""
+        return f"https://{settings.team}.acme.example"
+
+    def identify(self, login: AcmeLogin) -> Identity:
+        """The team."""
+        answer = self._call(login, "GET", "/acme/team")
+        return Identity({"team": str(answer["team"])})
+
+    def register(self, login: AcmeLogin, registration: Registration[AcmeConfig]) -> RemoteSubscription:
+        """POST /acme/hooks."""
+        body = {
+            "target": registration.callback_url,
+            "kinds": list(registration.config.kinds),
+            "key": registration.secret,
+        }
+        return _remote(self._call(login, "POST", "/acme/hooks", body))
+
+    def read_remote(self, login: AcmeLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+        """GET /acme/hooks/<id>."""
+        return _remote(self._call(login, "GET", f"/acme/hooks/{remote_id.encode().hex()}"))
+
+    def delete(self, login: AcmeLogin, remote_id: str) -> None:
+        """DELETE /acme/hooks/<id>."""
+        login.http.call("DELETE", self._url(login, f"/acme/hooks/{remote_id.encode().hex()}"), headers=_auth(login))
+
+    def canonical(self, config: AcmeConfig) -> dict[str, object]:
+        """Order means nothing."""
+        return {"kinds": sorted(set(config.kinds))}
+
+    def sensitive_headers(self, settings: AcmeSettings) -> frozenset[str]:
+        """The signature as well."""
+        return super().sensitive_headers(settings) | {SIGNATURE.lower()}
+
+    def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AcmeSettings) -> Verification:
+        """HMAC-SHA256 over the body, in hex."""
+        for name, value in request.headers:
+            for index, secret in enumerate(secrets):
+                if name.lower() == SIGNATURE.lower() and secret and same(value, signature(secret, request.body)):
+                    return Verification(VerificationResult.VERIFIED, "The signature fits.", index, (name,))
+        return Verification(VerificationResult.FAILED, "No signature fits.")
+
+    def parse(self, request: InboundRequest) -> Parsed:
+        """One event per call."""
+        if not request.body.strip():
+            return Parsed(ping=True)
+        value = load_json(request.body)
+        if (
+            not isinstance(value, dict)
+            or not isinstance(value.get("id"), str)
+            or not isinstance(value.get("kind"), str)
+        ):
+            raise UnreadableRequest("An object with the texts id and kind is expected.")
+        known = self.event_type(value["kind"])
+        event = ParsedEvent(
+            type=value["kind"],
+            action=known.action if known else Action.OTHER,
+            data=value,
+            dedup_key=value["id"][:200],
+            provider_event_id=value["id"][:200],
+            resource_type="box",
+            resource=str(value.get("box", "")) or None,
+        )
+        return Parsed(events=(event,))
+
+    def _url(self, login: AcmeLogin, path: str) -> str:
+        return self.api_origin(login.settings) + path
+
+    def _call(self, login: AcmeLogin, method: str, path: str, body: object = None) -> dict[str, object]:
+        return login.http.call(method, self._url(login, path), headers=_auth(login), json_body=body).json_object()
+
+
+def signature(secret: str, body: bytes) -> str:
+    """What Acme puts into the header."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def _auth(login: AcmeLogin) -> dict[str, str]:
+    return {"X-Acme-Key": login.credentials.key}
+
+
+def _remote(answer: Mapping[str, object]) -> RemoteSubscription:
+    kinds = answer.get("kinds")
+    if not isinstance(kinds, list) or not answer.get("id"):
+        raise BadAnswer("Acme answered with something that is no hook.", outcome_unknown=True)
+    return RemoteSubscription(
+        remote_id=str(answer["id"]),
+        status="on",
+        enabled=True,
+        url=str(answer.get("target")),
+        config={"kinds": sorted(map(str, kinds))},
+    )

@@ -1,0 +1,104 @@
+"""Acme's server."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from providers.courier import WebhookCall
+from providers.simulated_tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
+from providers.simulator import BadInputError, Call, Reply, Simulator
+
+KEYS = {"acme-spare-key": LoginName.SPARE, "acme-demo-key": LoginName.DEMO}
+
+
+@dataclass(slots=True, kw_only=True)
+class Box(Hook):
+    """A registered hook."""
+
+    kinds: list[str]
+    key: str
+
+
+AcmeTenant = Tenant[Box, Options]
+
+
+class AcmeSimulator(Simulator[Box, Options]):
+    """Two teams."""
+
+    slug = "acme-box"
+    paths: ClassVar[tuple[str, ...]] = ("/acme",)
+    event_types: ClassVar[tuple[str, ...]] = ("box.filled", "box.emptied")
+    demo_config: ClassVar[Mapping[str, object]] = {"kinds": ["box.filled", "box.emptied"]}
+    options_model = Options
+
+    def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
+        """One key each."""
+        spare, demo = (
+            SandboxLogin(login=login, settings={"team": login.value, "base_url": base_url}, credentials={"key": key})
+            for key, login in KEYS.items()
+        )
+        return spare, demo
+
+    def login_of(self, call: Call) -> LoginName | None:
+        """By the key."""
+        return next((KEYS.get(value) for name, value in call.headers.items() if name.lower() == "x-acme-key"), None)
+
+    def handle(self, tenant: AcmeTenant, call: Call) -> Reply:
+        """Register, read, delete."""
+        match call.method, call.path.removeprefix("/acme/").split("/"):
+            case "GET", ["team"]:
+                return Reply(200, {"team": tenant.login.value})
+            case "POST", ["hooks"]:
+                return self._register(tenant, json.loads(call.body))
+            case method, ["hooks", remote_id] if bytes.fromhex(remote_id).decode() in tenant.hooks:
+                hook = tenant.hooks[bytes.fromhex(remote_id).decode()]
+                if method == "DELETE":
+                    del tenant.hooks[hook.remote_id]
+                    return Reply(204)
+                return Reply(200, self.details(tenant, hook))
+        return self.failure(404)
+
+    def _register(self, tenant: AcmeTenant, body: dict[str, Any]) -> Reply:
+        hook = Box(remote_id=str(uuid.uuid4()), url=body["target"], kinds=body["kinds"], key=body["key"])
+        tenant.hooks[hook.remote_id] = hook
+        return Reply(201, self.details(tenant, hook))
+
+    def failure(self, status: int) -> Reply:
+        """Acme says little."""
+        return Reply(status, {"error": status})
+
+    def details(self, tenant: AcmeTenant, hook: Box) -> dict[str, object]:
+        """In Acme's words."""
+        return {"id": hook.remote_id, "target": hook.url, "kinds": hook.kinds}
+
+    def change(self, tenant: AcmeTenant, hook: Box, *, status: str | None, config: Mapping[str, object] | None) -> None:
+        """Only the kinds can be changed, by somebody with access to Acme's own pages."""
+        kinds = (config or {}).get("kinds", hook.kinds)
+        if status is not None or not isinstance(kinds, list):
+            raise BadInputError("config.kinds: must be a list; there is no status at Acme")
+        hook.kinds = kinds
+
+    def wants_type(self, hook: Box, event_type: str) -> bool:
+        """By name."""
+        return event_type in hook.kinds
+
+    def invent(self, tenant: AcmeTenant, event_type: str, hook: Box) -> Event:
+        """Something about a box."""
+        event_id = str(uuid.uuid4())
+        return Event(id=event_id, type=event_type, body={"id": event_id, "kind": event_type, "box": "B-7"})
+
+    def compose(self, tenant: AcmeTenant, hook: Box, events: Sequence[Event], *, bad_signature: bool) -> WebhookCall:
+        """Signed JSON."""
+        body = json.dumps(events[0].body).encode()
+        key = "wrong" if bad_signature else hook.key
+        signature = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+        return WebhookCall("POST", hook.url, {"X-Acme-Signature": signature, "Content-Type": "application/json"}, body)
+
+
+simulator = AcmeSimulator
