@@ -12,7 +12,7 @@ CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAA
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 
-.PHONY: run test test-services e2e soak lint types migrations check venv venv-dev requirements clean
+.PHONY: run test test-services e2e soak lint types migrations check venv venv-dev requirements docs clean
 .DEFAULT_GOAL := run
 
 run: venv
@@ -75,6 +75,10 @@ requirements: venv-dev
 	$(BIN)/uv $(COMPILE) -o requirements.txt
 	$(BIN)/uv $(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
 	sed -i '1i $(HEADER)' requirements.txt requirements-dev.txt
+
+# What is generated from the code; tests compare it.
+docs: venv-dev
+	$(CHECK_ENV) $(BIN)/python manage.py provider_table > docs/providers.md
 
 # The data in var/ stays.
 clean:
