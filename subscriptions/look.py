@@ -14,7 +14,7 @@ from providers.http import Priority
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, Subscription
 from subscriptions.observe import Observation, observe
-from subscriptions.reconcile import details_due, reconcile
+from subscriptions.reconcile import TIMES, details_due, nothing_to_do, reconcile
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,24 @@ def look(account: ProviderAccount) -> bool:
         if not rows or account.status == AccountStatus.FAILING:
             return False
         observation = _observe(account, rows)
-        for row in rows:
+        busy = [row for row in rows if not nothing_to_do(row, observation)]
+        _note_looked_at(rows, busy, observation)
+        for row in busy:
             reconcile(row, observation=observation)
     except ProviderError as error:
         _put_off(account, error)
     finally:
         account.release(holder)
     return True
+
+
+def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observation: Observation) -> None:
+    """One write for all that are as they were."""
+    quiet = {row.pk for row in rows} - {row.pk for row in busy}
+    detailed = {pk for pk in quiet if any(remote.config is not None for remote in observation.ours.get(pk, ()))}
+    for ids, names in ((quiet - detailed, ("observed_at", "last_reconciled_at")), (detailed, TIMES)):
+        if ids:
+            Subscription.objects.filter(pk__in=ids).update(**dict.fromkeys(names, observation.at))
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from providers import accounts
 from providers.models import ProviderAccount
@@ -280,3 +281,22 @@ def test_an_observation_from_before_our_own_change_is_not_believed(
     reconcile(subscription, observation=stale)
     assert operations(subscription) == [("register", "succeeded")]
     assert len(control.remotes()) == 1
+
+
+def test_a_look_that_finds_nothing_new_is_one_write_for_all(
+    account: ProviderAccount, control: Control, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
+    for row in rows:
+        settled(row)
+    look(account)  # checks the account, and takes the details in
+    calls = len(control.calls())
+    with django_assert_max_num_queries(40):  # most of them hand out slots of the rate limit, one a call
+        assert look(ProviderAccount.objects.get())
+    assert len(control.calls()) - calls == 6
+    assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
+    for row in rows:
+        seen, before = Subscription.objects.get(pk=row.pk), row.observed_at
+        assert seen.observed_at is not None
+        assert before is not None
+        assert seen.observed_at > before
