@@ -293,7 +293,7 @@ class Http:
             raise Unavailable(f"{_host(url)} {reason}.", outcome_unknown=not never_sent) from None
         except requests.exceptions.InvalidURL as error:
             raise AddressRefused(f"{url} cannot be called: {error}") from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Unavailable(f"The call to {_host(url)} failed: {error}", outcome_unknown=True) from None
 
 
@@ -356,7 +356,8 @@ def _host(url: str) -> str:
 
 def _read(response: requests.Response, stop: float) -> bytes:
     body = bytearray()
-    for chunk in response.iter_content(64 * 1024):
+    # `iter_content` would wait for a whole chunk to fill, however slowly it comes; `read1` gives what is there.
+    while chunk := response.raw.read1(64 * 1024, decode_content=True):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise BadAnswer(
