@@ -57,16 +57,15 @@ class Lifecycle(RuleBasedStateMachine):
         self.django_settings.SANDBOX_URL = self.sandbox.url
         self.control = Control(self.sandbox.url, "egnyte-connect")
         self.control.post("options", calls_per_second=None)
-        self.subscriptions: list[Subscription] = []
         self.foreign: dict[str, dict[str, Any]] = {}
 
     def teardown(self) -> None:
         self.sandbox.close()
 
-    @initialize(extends=st.booleans(), hides_url=st.just(False), room=st.sampled_from([10, 1]))
-    def begin(self, extends: bool, hides_url: bool, room: int) -> None:
+    @initialize(extends=st.booleans(), room=st.sampled_from([10, 1]))
+    def begin(self, extends: bool, room: int) -> None:
         self.room = room
-        self.control.post("options", update_extends=extends, hide_url=hides_url, max_webhooks=room)
+        self.control.post("options", update_extends=extends, max_webhooks=room)
         login = self.sandbox.logins("egnyte-connect")[0]
         self.account = wanted.add_account(
             provider="egnyte-connect",
@@ -79,10 +78,10 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- People and programs -----------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.room > 1 and len(self.subscriptions) < 3)
+    @precondition(lambda self: self.room > 1 and len(self.present()) < 3)
     @rule()
     def subscribe(self) -> None:
-        self.subscriptions.append(wanted.subscribe(self.account, config=CONFIG, by="staff:ann"))
+        wanted.subscribe(self.account, config=CONFIG, by="staff:ann")
 
     @rule(data=st.data(), config=st.sampled_from([CONFIG, OTHER_CONFIG]))
     def change_config(self, data: st.DataObject, config: dict[str, Any]) -> None:
@@ -97,7 +96,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert self.account.plugin.capabilities.renewal is not Renewal.NONE
         wanted.renew_now(self.any_of(data), by="staff:ann")
 
-    @precondition(lambda self: len(self.subscriptions) > 1)
+    @precondition(lambda self: len(self.present()) > 1)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         wanted.remove(self.any_of(data), by="staff:ann")
@@ -145,9 +144,8 @@ class Lifecycle(RuleBasedStateMachine):
         def die(*_: object, **__: object) -> None:
             raise WorkerDiedError
 
-        with mock.patch.object(reconcile_module, at, die):
-            with suppress(WorkerDiedError):
-                self.sweep_now()
+        with mock.patch.object(reconcile_module, at, die), suppress(WorkerDiedError):
+            self.sweep_now()
         # What the database looks like when the process is gone: `release` never ran.
         Subscription.objects.update(claimed_by="dead", claimed_at=timezone.now(), claimed_until=timezone.now())
 
@@ -182,9 +180,11 @@ class Lifecycle(RuleBasedStateMachine):
 
     # -- Small things ------------------------------------------------------------------------------------------------
 
+    def present(self) -> list[Subscription]:
+        return list(Subscription.objects.filter(account=self.account, present=True).order_by("pk"))
+
     def any_of(self, data: st.DataObject) -> Subscription:
-        self.subscriptions = list(Subscription.objects.filter(account=self.account, present=True).order_by("pk"))
-        return self.subscriptions[data.draw(st.integers(0, len(self.subscriptions) - 1))]
+        return data.draw(st.sampled_from(self.present()))
 
     def remote(self, remote_id: str) -> dict[str, Any]:
         return next(remote for remote in self.control.remotes() if remote["webhookId"] == remote_id)
@@ -203,6 +203,7 @@ class Lifecycle(RuleBasedStateMachine):
         due.sweep_here()
 
 
+@pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
 def test_whatever_happens_it_settles(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
     monkeypatch.setattr(receiver_check, "trouble_at", answers)
