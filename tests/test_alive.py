@@ -1,0 +1,143 @@
+"""The product as a newcomer meets it: started by its one command, left alone, then poked at through the sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from config.environment import BASE_DIR
+from providers.registry import all_providers
+from tests.test_up import Up
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+class Alive:
+    """A running product, seen through its REST API, and its sandbox."""
+
+    def __init__(self, up: Up) -> None:
+        self.up = up
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {self.token()}"
+
+    def token(self) -> str:
+        env = {
+            **os.environ,
+            "DATA_DIR": str(self.up.data_dir),
+            "SECRET_KEY": "",
+            "ENCRYPTION_KEYS": "",
+            "DATABASE_URL": "",
+        }
+        command = [sys.executable, "manage.py", "create_api_token", "test"]
+        done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    def get(self, path: str, **params: str | int) -> Any:
+        url = path if path.startswith("http") else f"http://127.0.0.1:{self.up.port}/api/v1/{path}"
+        response = self.session.get(url, params=params, timeout=20)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def everything(self, path: str, **params: str | int) -> list[Any]:
+        page = self.get(path, limit=250, **params)
+        found = list(page["results"])
+        while page["next"]:
+            page = self.get(page["next"])
+            found += page["results"]
+        return found
+
+    def subscriptions(self) -> dict[str, Any]:
+        """The demo subscriptions by their provider's slug; a provider with several: the newest."""
+        providers = {account["id"]: account["provider"] for account in self.everything("accounts/")}
+        return {providers[row["account"]]: row for row in reversed(self.everything("subscriptions/"))}
+
+    def control(self, slug: str, what: str, **body: object) -> Any:
+        url = f"http://127.0.0.1:{self.up.sandbox_port}/_sandbox/{slug}/{what}"
+        response = requests.post(url, json=body, timeout=20)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def operations(self, subscription: str) -> list[str]:
+        """What was done to it, oldest first."""
+        return [item["action"] for item in reversed(self.everything(f"subscriptions/{subscription}/operations/"))]
+
+
+def within(seconds: float, condition: Callable[[], object], what: str) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alive]:
+    data_dir: Path = tmp_path_factory.mktemp("alive") / "data"
+    data_dir.mkdir()
+    up = Up(data_dir, {"DEMO": "1"}).start().wait_ready()
+    yield Alive(up)
+    up.stop()
+
+
+def test_without_touching_anything_it_is_alive(alive: Alive) -> None:
+    def accounts() -> dict[str, str]:
+        return {account["provider"]: account["status"] for account in alive.everything("accounts/")}
+
+    assert set(accounts()) == set(all_providers())
+    within(60, lambda: set(accounts().values()) == {"ok"}, f"accounts: {accounts()}")
+    within(
+        60,
+        lambda: {row["state"] for row in alive.everything("subscriptions/")} == {"active"},
+        f"{alive.everything('subscriptions/')}",
+    )
+    within(30, lambda: json.loads(alive.up.get("/readyz")[1])["status"] == "ok", str(alive.up.get("/readyz")))
+
+
+@pytest.mark.parametrize("slug", all_providers())
+def test_events_of_all_types_arrive(alive: Alive, slug: str) -> None:
+    alive.control(slug, "stream", per_minute=600)
+    declared = {item.name for item in all_providers()[slug].event_types if not item.wildcard}
+
+    def missing() -> set[str]:
+        return declared - {event["type"] for event in alive.everything("events/", provider=slug)}
+
+    within(90, lambda: not missing(), f"still missing: {missing()}")
+    alive.control(slug, "stream", per_minute=0)
+
+
+@pytest.mark.parametrize("slug", all_providers())
+def test_what_is_done_behind_our_back_is_repaired(alive: Alive, slug: str) -> None:
+    can = all_providers()[slug].capabilities
+    row = alive.subscriptions()[slug]
+
+    def now() -> Any:
+        return alive.get(f"subscriptions/{row['id']}/")
+
+    def active() -> bool:
+        return bool(now()["state"] == "active")
+
+    if row["expires_at"]:
+        before = datetime.fromisoformat(now()["expires_at"])
+        alive.control(slug, "clock", advance_seconds=60)
+        within(40, lambda: active() and datetime.fromisoformat(now()["expires_at"]) > before, f"not renewed: {now()}")
+        done = alive.operations(row["id"])
+        assert {"renew", "replace"} & set(done), done
+    if can.can_set_status or can.update_may_enable:
+        count = len(alive.operations(row["id"]))
+        alive.control(slug, f"remote/{now()['remote_id']}", status="disabled")
+        within(40, lambda: len(alive.operations(row["id"])) > count and active(), f"not switched on: {now()}")
+    if can.can_list:
+        gone = now()["remote_id"]
+        alive.control(slug, f"remote/{gone}", deleted=True)
+        within(40, lambda: active() and now()["remote_id"] != gone, f"not registered again: {now()}")
+        assert "register" in alive.operations(row["id"])[1:]
