@@ -125,7 +125,7 @@ def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscript
     ]
     assert active.state == State.ACTIVE, active.state_reason
     assert "events may be missed" in active.operations.get(action="delete").reason
-    assert "Max webhook limit exceeded." in active.operations.get(action="replace").error
+    assert "Max webhook limit exceeded." in str(active.operations.get(action="replace").error)
     assert len(control.remotes()) == 1
 
 
