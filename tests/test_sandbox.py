@@ -321,6 +321,16 @@ def test_whoami_tells_client_user_domain_and_scopes(client: Client, demo: Client
     assert client.call("GET", "/whoami").json()["scopes"] == ["Egnyte.filesystem"]
 
 
+def test_a_path_that_two_providers_share_is_answered_by_whose_token_it_is(client: Client) -> None:
+    for slug in (SLUG, "egnyte-msp"):
+        for facts in client.sandbox.logins(slug):
+            answer = client.call("GET", "/whoami", token=facts["credentials"]["access_token"])
+            assert answer.json()["domain"] == facts["settings"]["domain"]
+            calls = client.raw("GET", f"{slug}/state?login={facts['login']}").json()["calls"]
+            assert [call["path"] for call in calls] == ["/pubapi/v1/whoami"]
+    assert client.call("GET", "/webhooks", token=facts["credentials"]["access_token"]).status_code == 401
+
+
 def test_an_unknown_token_is_401(client: Client) -> None:
     answer = client.call("GET", "/webhooks", token="wrong")
     assert answer.status_code == 401

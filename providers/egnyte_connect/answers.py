@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 
 from providers.base import Identity, RemoteSubscription, time_from_number
+from providers.complaints import ComplaintReader
 from providers.egnyte_connect.event_types import ALL_EVENTS, without_covered
-from providers.errors import AuthenticationFailed, BadAnswer, LimitReached, PermissionMissing, ProviderError, Throttled
-from providers.http import Answer, error_for, retry_after
+from providers.errors import AuthenticationFailed, BadAnswer, LimitReached, PermissionMissing, ProviderError
+from providers.http import Answer, error_for
+from providers.mashery import read_throttling
 
 SCOPE = "Egnyte.webhooks"
 
-# Seconds to stay away when Egnyte throttles without saying for how long.
-WAIT_PER_SECOND_LIMIT = 2.0
-WAIT_UNKNOWN_LIMIT = 30.0
-WAIT_DAY_LIMIT = 3600.0
-
-MAX_WORDS = 500
-
 # Egnyte's names of what we sent, and ours.
-_FIELDS = {
-    "url": "callback_url",
-    "eventType": "event_types",
-    "path": "paths",
-    "authHeader": "secret",
-    "authHeaderValue": "secret",
-    "status": "enabled",
-}
-_LISTS = frozenset({"eventType", "path"})
-_FIELD = re.compile(rf"\b({'|'.join(_FIELDS)})\b(?:[\[.](\d{{1,3}})\]?)?")
-_TEXT_KEYS = ("message", "errorMessage", "msg", "description")
-_DETAIL_KEYS = ("details", "detail")
-_LIST_KEYS = ("Errors", "errors", "formErrors")
+_COMPLAINTS = ComplaintReader(
+    {
+        "url": "callback_url",
+        "eventType": "event_types",
+        "path": "paths",
+        "authHeader": "secret",
+        "authHeaderValue": "secret",
+        "status": "enabled",
+    },
+    lists=frozenset({"eventType", "path"}),
+)
 
 
 # -- Registrations -------------------------------------------------------------------------------------------------
@@ -153,23 +143,14 @@ def _scopes(value: object) -> list[str]:
 # -- Refusals ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """One thing that Egnyte says is wrong; `field` is our name for the field, where it names one."""
-
-    words: str
-    field: str | None
-
-
 def read_error(answer: Answer) -> ProviderError:
-    """The error that an unexpected answer means; see `read_complaints` for the bodies."""
+    """The error that an unexpected answer means."""
     status = answer.status
-    throttled = _read_throttling(answer)
+    throttled = read_throttling(answer, provider="Egnyte")
     if throttled:
         return throttled
-    complaints = read_complaints(_json_or_none(answer))
-    words = "; ".join(dict.fromkeys(item.words for item in complaints))[:MAX_WORDS]
-    said = f" Egnyte says: {words}" if words else ""
+    complaint = _COMPLAINTS.read(answer)
+    said = f" Egnyte says: {complaint.words}" if complaint.words else ""
     if status == 401:
         return AuthenticationFailed(
             "Egnyte refused the access token. Tokens expire, and are revoked when the password changes;"
@@ -188,94 +169,4 @@ def read_error(answer: Answer) -> ProviderError:
             f" domain, so two accounts here may share the limit.{said}",
             status=status,
         )
-    field = next((item.field for item in complaints if item.field), None)
-    return error_for(answer, words or None, field=field)
-
-
-def _read_throttling(answer: Answer) -> Throttled | None:
-    # Older answers are a 403 with Mashery's header, newer ones a 429 (egnyte/integrations-cookbook, throttling.md).
-    mashery = answer.headers.get("X-Mashery-Error-Code", "").upper()
-    if answer.status != 429 and not (answer.status == 403 and "_OVER_" in mashery):
-        return None
-    if mashery.endswith("_OVER_RATE") or _day_quota_used_up(answer):
-        which, wait = "calls per day", WAIT_DAY_LIMIT
-    elif mashery.endswith("_OVER_QPS"):
-        which, wait = "calls per second", WAIT_PER_SECOND_LIMIT
-    else:
-        which, wait = "calls", WAIT_UNKNOWN_LIMIT
-    seconds = retry_after(answer) or wait
-    return Throttled(
-        f"Egnyte's limit of {which} is reached; the next call may be made in {math.ceil(seconds)} s.",
-        status=answer.status,
-        retry_after=seconds,
-    )
-
-
-def _day_quota_used_up(answer: Answer) -> bool:
-    allotted = answer.headers.get("X-Accesstoken-Quota-Allotted", "").strip()
-    used = answer.headers.get("X-Accesstoken-Quota-Current", "").strip()
-    return _is_count(allotted) and _is_count(used) and int(used) >= int(allotted)
-
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
-
-
-def _json_or_none(answer: Answer) -> object:
-    try:
-        value: object = answer.json()
-    except BadAnswer:
-        return None
-    return value
-
-
-def read_complaints(body: object) -> tuple[Complaint, ...]:
-    """Everything that an error body says, whichever of Egnyte's envelopes it uses.
-
-    Known are `{code, message, details}`, `{message}`, `{errorMessage}`, `{Errors: [{description, code}]}`,
-    `{errors: [...]}`, `{formErrors: [{code, msg}]}` and `{inputErrors: {field: [{code, msg}]}}`
-    (egnyte/python-egnyte, beplatform/egnyte-go-sdk). Anything else yields nothing.
-    """
-    return tuple(_complaints(body, None, depth=4)) if isinstance(body, dict) else ()
-
-
-def _complaints(value: object, field: str | None, *, depth: int) -> Iterator[Complaint]:
-    if isinstance(value, str) and value.strip():
-        yield Complaint(value.strip(), field or _field_in(value))
-    elif isinstance(value, list) and depth:
-        for item in value[:20]:
-            yield from _complaints(item, field, depth=depth - 1)
-    elif isinstance(value, dict) and depth:
-        yield from _from_object(value, field, depth=depth - 1)
-
-
-def _from_object(value: Mapping[str, object], field: str | None, *, depth: int) -> Iterator[Complaint]:
-    named = value.get("field")
-    field = field or (_field_in(named) if isinstance(named, str) else None)
-    words = _words(value)
-    if words:
-        yield Complaint(words, field or _field_in(words))
-    for key in _LIST_KEYS:
-        yield from _complaints(value.get(key), field, depth=depth)
-    by_field = value.get("inputErrors")
-    if isinstance(by_field, dict):
-        for name, item in by_field.items():
-            yield from _complaints(item, _field_in(name) or field, depth=depth)
-
-
-def _words(value: Mapping[str, object]) -> str:
-    text = next((found for key in _TEXT_KEYS if isinstance(found := value.get(key), str) and found.strip()), "")
-    more = next((found for key in _DETAIL_KEYS if isinstance(found := value.get(key), str) and found.strip()), "")
-    code = value.get("code")
-    words = " - ".join(dict.fromkeys(part.strip() for part in (text, more) if part))
-    if isinstance(code, str | int) and not isinstance(code, bool) and str(code).strip():
-        words = f"{words} ({code})" if words else str(code)
-    return words
-
-
-def _field_in(text: str) -> str | None:
-    found = _FIELD.search(text)
-    if not found:
-        return None
-    name, index = found.groups()
-    return f"{_FIELDS[name]}.{index}" if index and name in _LISTS else _FIELDS[name]
+    return error_for(answer, complaint.words or None, field=complaint.field)

@@ -6,13 +6,11 @@ Where the real behaviour is unknown, an option chooses between the possible ones
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from functools import cached_property
 from ipaddress import ip_address
 from typing import ClassVar, Literal
@@ -22,12 +20,12 @@ from pydantic import Field
 
 from providers.courier import WebhookCall
 from providers.egnyte_connect.stories import World
-from providers.simulated_tenant import CallBudget, Event, Hook, LoginName, Options, OverBudget, SandboxLogin, Tenant
+from providers.simulated_mashery import MasheryGateway, MasheryOptions
+from providers.simulated_tenant import Event, Hook, LoginName, SandboxLogin, Tenant
 from providers.simulator import BadInputError, Call, Reply, Simulator
 
 PREFIX = "/pubapi/v1"
 MAX_PATHS = 100
-DAY_QUOTA = 1000  # what the headers say; enforced only when the option `day_quota` asks for it
 EVENT_NAMES: Mapping[str, tuple[str, ...]] = {
     "comment": ("remove_comment", "set_comment"),
     "fs": (
@@ -53,12 +51,9 @@ OUR_WORDS: Mapping[str, str] = {"event_types": "eventType", "paths": "path", "ca
 FIELDS = ("url", "eventType", "path", "authHeader", "authHeaderValue")
 
 
-class EgnyteConnectOptions(Options):
+class EgnyteConnectOptions(MasheryOptions):
     """What can be asked of this simulator."""
 
-    throttle_style: Literal["mashery", "429"] = "mashery"
-    calls_per_second: float | None = Field(default=2.0, gt=0)
-    day_quota: int | None = Field(default=None, ge=0)
     max_webhooks: int = Field(default=10, ge=0)
     update_extends: bool = True  # a PUT begins a new lease
     hide_auth_header: bool = False  # from details
@@ -149,8 +144,8 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         return spare, demo
 
     @cached_property
-    def _budgets(self) -> dict[LoginName, CallBudget]:
-        return {login: CallBudget() for login in DOMAINS}
+    def _gateway(self) -> MasheryGateway:
+        return MasheryGateway(DOMAINS)
 
     @cached_property
     def _worlds(self) -> dict[LoginName, World]:
@@ -168,42 +163,12 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
     # -- The gateway ---------------------------------------------------------------------------------------------
 
     def serve(self, tenant: EgnyteTenant, call: Call) -> Reply:
-        """Two calls a second, and a day quota when asked for; every answer tells what is left."""
-        options = tenant.options
-        budget = self._budgets[tenant.login]
-        over = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
-        reply = self._throttled(tenant, over) if over else self.handle(tenant, call)
-        return Reply(reply.status, reply.body, {**self._quota_headers(tenant), **reply.headers})
-
-    def _throttled(self, tenant: EgnyteTenant, over: OverBudget) -> Reply:
-        left = self._budgets[tenant.login].day_ends_at - time.time() if over is OverBudget.PER_DAY else 1.0
-        headers = {"Retry-After": str(max(1, math.ceil(left)))}
-        message = "Developer Over Rate" if over is OverBudget.PER_DAY else "Developer Over Qps"
-        if tenant.options.throttle_style == "429":
-            return Reply(429, {"message": message}, headers)
-        code = "ERR_403_DEVELOPER_OVER_RATE" if over is OverBudget.PER_DAY else "ERR_403_DEVELOPER_OVER_QPS"
-        return Reply(403, f"<h1>{message}</h1>".encode(), {**headers, "X-Mashery-Error-Code": code})
-
-    def _quota_headers(self, tenant: EgnyteTenant) -> dict[str, str]:
-        budget = self._budgets[tenant.login]
-        allotted, quota, used_today = tenant.options.calls_per_second, tenant.options.day_quota, budget.used_today
-        if quota is None:  # not enforced, so it must never look used up
-            quota, used_today = DAY_QUOTA, min(used_today, DAY_QUOTA - 1)
-        headers = {
-            "X-Accesstoken-Quota-Allotted": str(quota),
-            "X-Accesstoken-Quota-Current": str(used_today),
-            "x-quota-reset": formatdate(budget.day_ends_at, usegmt=True),
-        }
-        if allotted is not None:
-            capacity = max(1.0, allotted)
-            used = capacity - (capacity if budget.tokens is None else budget.tokens)
-            headers["X-Accesstoken-Qps-Allotted"] = f"{allotted:g}"
-            headers["X-Accesstoken-Qps-Current"] = str(math.ceil(max(0.0, used)))
-        return headers
+        """Two calls a second, and a day quota when asked for."""
+        return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
     def age_more(self, tenant: EgnyteTenant, seconds: float) -> None:
         """The limits recover."""
-        self._budgets[tenant.login].age(seconds)
+        self._gateway.age(tenant.login, seconds)
 
     # -- The API -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,69 @@
+"""The bodies of Egnyte MSP's events whose fields are documented: those of one type, so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from providers.base import validate
+from providers.egnyte_msp.event_types import LINK_NFR
+from providers.errors import InvalidInput
+
+MAX_TIME = 64  # characters of a time; no form of ISO 8601 needs as many
+
+
+def read_time(value: object) -> datetime | None:
+    """A time in ISO 8601; without an offset it is taken as UTC. None for everything else."""
+    if not isinstance(value, str) or len(value) > MAX_TIME:
+        return None
+    try:
+        moment = datetime.fromisoformat(value.strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _time(value: str) -> str:
+    if read_time(value) is None:
+        raise ValueError("must be a date and time in ISO 8601")
+    return value
+
+
+class LinkNfrManually(BaseModel):
+    """RESELLER_LINK_NFR_MANUALLY: somebody linked an NFR domain to the reseller. All fields are required; further ones
+    are let through (source: Egnyte's "MSP Webhooks Receiver specification")."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    reseller_code: str
+    first_name: str
+    last_name: str
+    email: str
+    company_name: str
+    transaction_timestamp: Annotated[str, AfterValidator(_time)]
+    event_created_by: str
+    is_event_by_staff_user: bool
+    nfr_domain_name: str
+    nfr_plan: str
+    power_users: int
+    storage: int
+
+
+DOCUMENTED: Mapping[str, type[BaseModel]] = {LINK_NFR: LinkNfrManually}
+
+
+def complaint_about(event_type: str, element: Mapping[str, object]) -> str | None:
+    """What is wrong with an element of that type, naming every wrong field but no value; None when nothing is, or
+    when its fields are not documented."""
+    model = DOCUMENTED.get(event_type)
+    if model is None:
+        return None
+    try:
+        validate(model, element)
+    except InvalidInput as error:
+        fields = "; ".join(f"`{item.field}`: {item.message.rstrip('.')}" for item in error.errors)
+        return f"{event_type} has wrong fields. {fields}."
+    return None

@@ -1,0 +1,369 @@
+"""Egnyte's server, as far as the MSP webhooks go: registration, whoami, throttling, switching off, deliveries.
+
+Where the real behaviour is unknown, an option chooses between the possible ones; its default is what we assume.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_address
+from typing import ClassVar, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field
+
+from providers.courier import WebhookCall
+from providers.egnyte_msp.stories import Reseller, World
+from providers.simulated_mashery import MasheryGateway, MasheryOptions
+from providers.simulated_tenant import Event, Hook, LoginName, SandboxLogin, Tenant
+from providers.simulator import BadInputError, Call, Reply, Simulator
+
+PREFIX = "/pubapi/v1/msp/webhooks"
+WHOAMI = "/pubapi/v1/whoami"  # Egnyte's other API has it, too; the access token tells whose call it is
+EVENT_NAMES: tuple[str, ...] = (
+    "RESELLER_LINK_NFR_MANUALLY",
+    "RESELLER_CREATED_CONNECT_TRIAL",
+    "RESELLER_CREATED_PROTECT_TRIAL",
+    "RESELLER_CONVERTED_CONNECT_TRIAL_TO_PAID",
+    "RESELLER_CONVERTED_PROTECT_TRIAL_TO_PAID",
+    "RESELLER_CONNECT_TRIAL_EXPIRED",
+    "RESELLER_PROFILE_UPDATED",
+    "RESELLER_MRR_CHANGED",
+    "RESELLER_FIRST_LOGIN",
+    "RESELLER_CC_ADDED",
+    "RESELLER_PVI_ADDED",
+    "USER_ADDED",
+    "RESELLER_TFA_ENABLED",
+    "RESELLER_TFA_ENROLLED",
+    "USER_TFA_ENABLED",
+    "USER_TFA_ENROLLED",
+    "RESELLER_UPSELL_INVOICE_GENERATED",
+    "RESELLER_RECURRING_INVOICE_GENERATED",
+    "RESELLER_INVOICE_EDITED",
+    "RESELLER_INVOICE_PAID",
+)
+TOKENS: Mapping[str, LoginName] = {
+    "sandbox-egnyte-msp-spare-token": LoginName.SPARE,
+    "sandbox-egnyte-msp-demo-token": LoginName.DEMO,
+}
+RESELLERS: Mapping[LoginName, Reseller] = {
+    LoginName.SPARE: Reseller("RX12", "Lee IT", "leeit", ("Ann Lee", "Bob Tanaka", "Chloe Dubois")),
+    LoginName.DEMO: Reseller("NB47", "Northbridge Managed IT", "northbridge", ("Ruth Keller", "Sam Osei", "Tess Wynn")),
+}
+SPELLINGS = ("event_types", "eventTypes")
+# Our words for their fields, for the sandbox's control calls
+OUR_WORDS: Mapping[str, str] = {"eventTypes": "event_types", "callback_url": "webhook_url"}
+FIELDS = ("webhook_url", "event_types", "auth_header", "auth_header_value")
+
+
+class EgnyteMspOptions(MasheryOptions):
+    """What can be asked of this simulator."""
+
+    max_webhooks: int = Field(default=5, ge=0)
+    update_enables: bool = True  # a PUT switches on what was switched off
+    hide_auth_value: bool = False  # from reads
+    whoami: Literal["open", "forbidden", "missing"] = "open"  # to MSP tokens
+    # How the list of event types is called: either way in requests and `event_types` in answers, or only one way.
+    spelling: Literal["either", "eventTypes", "event_types"] = "either"
+    envelope: Literal["object", "array"] = "object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """What a client configured, checked."""
+
+    url: str
+    event_types: tuple[str, ...]
+    auth_header: str
+    auth_header_value: str = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Webhook(Hook):
+    """A registered webhook."""
+
+    config: WebhookConfig
+
+    def summary(self) -> dict[str, object]:
+        """What registering, updating and listing answer."""
+        return {"webhook_id": self.remote_id, "status": "enabled" if self.enabled else "disabled"}
+
+
+class RefusalError(Exception):
+    """A call that their server refuses, with what their error envelope says."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"message": message, "code": code}
+
+
+MspTenant = Tenant[Webhook, EgnyteMspOptions]
+
+
+class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
+    """Two NFR domains with an API each; the access token tells them apart."""
+
+    slug = "egnyte-msp"
+    paths: ClassVar[tuple[str, ...]] = (PREFIX, WHOAMI)
+    event_types: ClassVar[tuple[str, ...]] = EVENT_NAMES
+    demo_config: ClassVar[dict[str, object]] = {"event_types": list(EVENT_NAMES)}
+    options_model = EgnyteMspOptions
+
+    def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
+        """One NFR domain each, with a token that never changes."""
+        spare, demo = (
+            SandboxLogin(
+                login=login,
+                settings={"domain": RESELLERS[login].nfr_domain, "base_url": base_url},
+                credentials={"access_token": token},
+            )
+            for token, login in TOKENS.items()
+        )
+        return spare, demo
+
+    @cached_property
+    def _gateway(self) -> MasheryGateway:
+        return MasheryGateway(RESELLERS)
+
+    @cached_property
+    def _worlds(self) -> dict[LoginName, World]:
+        return {login: World(reseller, self.random) for login, reseller in RESELLERS.items()}
+
+    def login_of(self, call: Call) -> LoginName | None:
+        """By the access token."""
+        return TOKENS.get(call.bearer_token() or "")
+
+    def failure(self, status: int) -> Reply:
+        """Their error envelope."""
+        body = {"message": f"The call failed with {status}.", "code": f"http_{status}_error"}
+        return Reply(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
+
+    # -- The API -------------------------------------------------------------------------------------------------
+
+    def serve(self, tenant: MspTenant, call: Call) -> Reply:
+        """Two calls a second, and a day quota when asked for."""
+        return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
+
+    def age_more(self, tenant: MspTenant, seconds: float) -> None:
+        """The limits recover."""
+        self._gateway.age(tenant.login, seconds)
+
+    def handle(self, tenant: MspTenant, call: Call) -> Reply:
+        """Registration and everything around it."""
+        try:
+            routes = self._routes(tenant, call)
+            if call.method not in routes:
+                return Reply(405, self.failure(405).body, {"Allow": ", ".join(routes)})
+            return routes[call.method]()
+        except RefusalError as refusal:
+            return Reply(refusal.status, refusal.body)
+
+    def _routes(self, tenant: MspTenant, call: Call) -> dict[str, Callable[[], Reply]]:
+        if call.path.rstrip("/") == WHOAMI:
+            return {"GET": lambda: self._whoami(tenant)}
+        match [unquote(part) for part in call.path.removeprefix(PREFIX).split("/") if part]:
+            case []:
+                return {"GET": lambda: self._list(tenant), "POST": lambda: self._register(tenant, call)}
+            case [remote_id] if remote_id in tenant.hooks:
+                hook = tenant.hooks[remote_id]
+                return {
+                    "GET": lambda: Reply(200, self._shown(tenant, hook)),
+                    "PUT": lambda: self._update(tenant, hook, call),
+                    "DELETE": lambda: self._delete(tenant, hook),
+                }
+        raise RefusalError(404, "webhook_not_found_error", "Webhook not found.")
+
+    def _whoami(self, tenant: MspTenant) -> Reply:
+        if tenant.options.whoami != "open":
+            return self.failure(403 if tenant.options.whoami == "forbidden" else 404)
+        reseller = RESELLERS[tenant.login]
+        username = reseller.people[0].lower().replace(" ", "")
+        return Reply(
+            200,
+            {"clientId": "msp8adyh3gumiypa45qdgkm", "username": username, "domain": reseller.nfr_domain, "scopes": []},
+        )
+
+    def _list(self, tenant: MspTenant) -> Reply:
+        return Reply(200, [hook.summary() for hook in tenant.hooks.values()])
+
+    def _register(self, tenant: MspTenant, call: Call) -> Reply:
+        config = self._read_config(_object(call.body), tenant.options)
+        if len(tenant.hooks) >= tenant.options.max_webhooks:
+            raise RefusalError(409, "webhook_limit_exceeded_error", "Max webhook limit exceeded.")
+        hook = Webhook(remote_id=str(uuid.uuid4()), url=config.url, config=config)
+        tenant.hooks[hook.remote_id] = hook
+        return Reply(200, hook.summary())
+
+    def _update(self, tenant: MspTenant, hook: Webhook, call: Call) -> Reply:
+        _configure(hook, self._read_config(_object(call.body), tenant.options))
+        if tenant.options.update_enables:
+            _set_enabled(hook, enabled=True)
+        return Reply(200, hook.summary())
+
+    def _delete(self, tenant: MspTenant, hook: Webhook) -> Reply:
+        del tenant.hooks[hook.remote_id]
+        return Reply(200, {"success": True})
+
+    def _shown(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
+        hidden = "auth_header_value" if tenant.options.hide_auth_value else None
+        return {key: value for key, value in self.details(tenant, hook).items() if key != hidden}
+
+    def _read_config(self, body: Mapping[str, object], options: EgnyteMspOptions) -> WebhookConfig:
+        """Checks a config as a whole. Raises RefusalError for the first field that is wrong."""
+        auth_header = _text(body, "auth_header")
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", auth_header):
+            raise _bad("auth_header", "must be the name of a header")
+        return WebhookConfig(
+            url=self._read_url(body),
+            event_types=_read_event_types(body, options),
+            auth_header=auth_header,
+            auth_header_value=_text(body, "auth_header_value"),
+        )
+
+    def _read_url(self, body: Mapping[str, object]) -> str:
+        url = _text(body, "webhook_url")
+        try:
+            parts = urlsplit(url)
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise _bad("webhook_url", "is not a URL")
+        # The real one wants HTTPS. A sandbox also talks to the machine that it runs on, or is told to go there.
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.courier.rewrites(url))
+        ):
+            raise _bad("webhook_url", "must begin with https://")
+        return url
+
+    # -- What the base asks --------------------------------------------------------------------------------------
+
+    def details(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
+        """Summary and config in their words."""
+        spelling = tenant.options.spelling
+        return {
+            **hook.summary(),
+            "event_types" if spelling == "either" else spelling: list(hook.config.event_types),
+            "webhook_url": hook.config.url,
+            "auth_header": hook.config.auth_header,
+            "auth_header_value": hook.config.auth_header_value,
+        }
+
+    def change(
+        self, tenant: MspTenant, hook: Webhook, *, status: str | None, config: Mapping[str, object] | None
+    ) -> None:
+        """Merges the given fields into the config."""
+        options = tenant.options.model_copy(update={"spelling": "event_types"})
+        before = {
+            "webhook_url": hook.config.url,
+            "event_types": list(hook.config.event_types),
+            "auth_header": hook.config.auth_header,
+            "auth_header_value": hook.config.auth_header_value,
+        }
+        try:
+            changed = self._read_config({**before, **_their_words(config or {})}, options)
+        except RefusalError as refusal:
+            raise BadInputError(f"config.{refusal}") from None
+        if status not in (None, "enabled", "disabled"):
+            raise BadInputError("status: must be enabled or disabled")
+        _configure(hook, changed)
+        if status is not None:
+            _set_enabled(hook, enabled=status == "enabled")
+
+    def wants_type(self, hook: Webhook, event_type: str) -> bool:
+        """By name; there are no wildcards."""
+        return event_type in hook.config.event_types
+
+    def invent(self, tenant: MspTenant, event_type: str, hook: Webhook) -> Event:
+        """Something that happens to the tenant's reseller."""
+        return self._worlds[tenant.login].event(event_type)
+
+    def batch_limit(self, tenant: MspTenant) -> int:
+        """One event a call, or up to four where the envelope can hold them."""
+        return 1 if tenant.options.envelope == "object" else 4
+
+    def compose(self, tenant: MspTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool) -> WebhookCall:
+        """POST with the event as JSON and the secret in the configured header."""
+        items = [event.body for event in events]
+        headers = {
+            "User-Agent": "Egnyte-MSP-Webhooks/1.0",
+            "Content-Type": "application/json",
+            "Accept": "*/*",
+            hook.config.auth_header: f"wrong-{uuid.uuid4()}" if bad_signature else hook.config.auth_header_value,
+        }
+        content = items if tenant.options.envelope == "array" else items[0]
+        return WebhookCall("POST", hook.url, headers, json.dumps(content).encode())
+
+
+simulator = EgnyteMspSimulator
+
+
+def _bad(name: str, problem: str) -> RefusalError:
+    return RefusalError(400, "invalid_request_error", f"{name} {problem}")
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RefusalError(400, "invalid_request_error", "The body is not JSON.") from None
+    if not isinstance(value, dict):
+        raise RefusalError(400, "invalid_request_error", "The body is not an object.")
+    return value
+
+
+def _text(body: Mapping[str, object], name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value:
+        raise _bad(name, "is required")
+    if not value.isascii() or not value.isprintable():
+        raise _bad(name, "must be printable ASCII text")
+    return value
+
+
+def _read_event_types(body: Mapping[str, object], options: EgnyteMspOptions) -> tuple[str, ...]:
+    names = SPELLINGS if options.spelling == "either" else (options.spelling,)
+    name = next((name for name in names if body.get(name) is not None), names[-1])
+    value = body.get(name)
+    if not isinstance(value, list) or not value:
+        raise _bad(name, "must be a list with at least one event type")
+    for item in value:
+        if item not in EVENT_NAMES:
+            raise _bad(name, f"has {item!r}, which is not an event type")
+    return tuple(value)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _configure(hook: Webhook, config: WebhookConfig) -> None:
+    hook.config, hook.url = config, config.url
+
+
+def _set_enabled(hook: Webhook, *, enabled: bool) -> None:
+    hook.enabled = enabled
+    if enabled:
+        hook.failures = 0
+
+
+def _their_words(config: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a control call in their words. Raises BadInputError for one that does not exist."""
+    changes: dict[str, object] = {}
+    for key, value in config.items():
+        name = OUR_WORDS.get(key, key)
+        if name not in FIELDS:
+            raise BadInputError(f"config.{key}: there is no such field")
+        changes[name] = value
+    return changes
