@@ -12,7 +12,7 @@ CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAA
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 
-.PHONY: run test test-services e2e soak lint types migrations check venv venv-dev requirements docs clean
+.PHONY: run test test-services e2e soak lint types migrations schema check venv venv-dev requirements docs clean
 .DEFAULT_GOAL := run
 
 run: venv
@@ -42,6 +42,10 @@ types: venv-dev
 migrations: venv-dev
 	$(CHECK_ENV) $(BIN)/python manage.py check
 	$(CHECK_ENV) $(BIN)/python manage.py makemigrations --check --dry-run
+
+# The REST API's description; a test compares it with the code.
+schema: venv-dev
+	$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 check: lint types migrations test
 

@@ -16,6 +16,7 @@ from providers.fields import JSONTextField
 from providers.ids import new_id
 
 MARK = "hkt_"
+NAME_LENGTH = 100
 PREFIX_LENGTH = 12  # shown, so that a person can tell tokens apart; the other 35 characters stay secret
 USED_EVERY = timedelta(minutes=1)
 
@@ -38,7 +39,7 @@ class ApiToken(models.Model):
     """One token. Only its digest is kept: 256 random bits need no salt and no slow hash, and no two digests meet."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=NAME_LENGTH)
     prefix = models.CharField(max_length=20, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     scopes = JSONTextField(default=list)

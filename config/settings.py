@@ -7,9 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django_stubs_ext
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from config import environment
+from config.sidebar import NAVIGATION
 
 # Lets classes name what Django's generics hold, as in ModelAdmin[Event]; at run time Django has no such notation.
 django_stubs_ext.monkeypatch()
@@ -78,6 +80,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.proxies.TrustedProxies",
     "config.direct.DirectPaths",  # before everything that could refuse or redirect a webhook
+    "config.rest.problems.ApiProblems",  # around everything that could answer the API's clients with a page
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -145,32 +148,69 @@ if TRUSTED_PROXIES:
 
 # REST framework. A view is closed until it names who may use it.
 
-REST_FRAMEWORK = {
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": [],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_RENDERER_CLASSES": ["providers.rest.renderers.FastJSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.rest.parsers.StrictJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["config.rest.authentication.BearerTokens"],
+    "DEFAULT_PERMISSION_CLASSES": ["config.rest.permissions.HasScopes"],
+    "DEFAULT_PAGINATION_CLASS": "config.rest.pagination.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["config.rest.filters.StrictFilters"],
+    "DEFAULT_SCHEMA_CLASS": "config.rest.documentation.ApiSchema",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "config.rest.problems.handle",
+    "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
-SPECTACULAR_SETTINGS = {
+SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Hookkeeper",
     "DESCRIPTION": "Keeps your webhook subscriptions alive, and every event they send.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],  # both pages are public
+    "SERVE_PERMISSIONS": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "PREPROCESSING_HOOKS": ["config.rest.documentation.only_the_api"],
+    "POSTPROCESSING_HOOKS": ["config.rest.documentation.complete"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # None: nobody outside is asked
 }
 
 # Admin
 
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD = {
     "SITE_TITLE": "Hookkeeper",
     "SITE_HEADER": "Hookkeeper",
-    "SITE_SUBHEADER": "Webhook subscriptions, kept alive",
+    "SITE_SUBHEADER": "Webhooks, kept alive",
     "SITE_SYMBOL": "webhook",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("hookkeeper/icon.svg")}],
     "SITE_URL": reverse_lazy("admin:index"),
     "SHOW_VIEW_ON_SITE": False,
+    "SHOW_HISTORY": False,  # ours is a list of its own, and knows the API's changes as well
+    "DASHBOARD_CALLBACK": "config.home.dashboard",
+    "STYLES": [lambda request: static("hookkeeper/pages.css")],
+    "SCRIPTS": [lambda request: static("hookkeeper/pages.js")],
+    "SIDEBAR": {"show_search": False, "navigation": NAVIGATION},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(70.7% .165 254.6)",
+            "500": "oklch(62.3% .214 259.8)",
+            "600": "oklch(54.6% .245 262.9)",
+            "700": "oklch(48.8% .243 264.4)",
+            "800": "oklch(42.4% .199 265.6)",
+            "900": "oklch(37.9% .146 265.5)",
+            "950": "oklch(28.2% .091 267.9)",
+        },
+    },
 }
 
 # Logging: one line a record, on standard error

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config import health
+from config.rest.problems import NothingHere
+from events.api.events import EventViewSet
+from events.api.requests import RequestViewSet
 from events.receiver import HookView
+from providers.api import ProviderViewSet
+from subscriptions.api.accounts import AccountViewSet
+from subscriptions.api.subscriptions import SubscriptionViewSet
+
+Actions = dict[str, Any]
+ONE: Actions = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+ALL: Actions = {"get": "list", "post": "create"}
+
+v1 = [
+    path("providers/", ProviderViewSet.as_view({"get": "list"})),
+    path("providers/<slug:slug>/", ProviderViewSet.as_view({"get": "retrieve"})),
+    path("accounts/", AccountViewSet.as_view(ALL)),
+    path("accounts/<uuid:id>/", AccountViewSet.as_view(ONE)),
+    path("accounts/<uuid:id>/check/", AccountViewSet.as_view({"post": "check"})),
+    path("accounts/<uuid:id>/remote-subscriptions/", AccountViewSet.as_view({"get": "remote_subscriptions"})),
+    path("accounts/<uuid:id>/import/", AccountViewSet.as_view({"post": "take_in"})),
+    path("subscriptions/", SubscriptionViewSet.as_view(ALL)),
+    path("subscriptions/<uuid:id>/", SubscriptionViewSet.as_view(ONE)),
+    path("subscriptions/<uuid:id>/plan/", SubscriptionViewSet.as_view({"get": "plan"})),
+    path("subscriptions/<uuid:id>/reconcile/", SubscriptionViewSet.as_view({"post": "reconcile"})),
+    path("subscriptions/<uuid:id>/enable/", SubscriptionViewSet.as_view({"post": "enable"})),
+    path("subscriptions/<uuid:id>/disable/", SubscriptionViewSet.as_view({"post": "disable"})),
+    path("subscriptions/<uuid:id>/renew/", SubscriptionViewSet.as_view({"post": "renew"})),
+    path("subscriptions/<uuid:id>/test/", SubscriptionViewSet.as_view({"post": "test"})),
+    path("subscriptions/<uuid:id>/secret/", SubscriptionViewSet.as_view({"post": "secret"})),
+    path("subscriptions/<uuid:id>/operations/", SubscriptionViewSet.as_view({"get": "operations"})),
+    path("requests/", RequestViewSet.as_view({"get": "list"})),
+    path("requests/<uuid:id>/", RequestViewSet.as_view({"get": "retrieve"})),
+    path("requests/<uuid:id>/reprocess/", RequestViewSet.as_view({"post": "reprocess"})),
+    path("requests/<uuid:id>/headers/", RequestViewSet.as_view({"post": "secret_headers"})),
+    path("events/", EventViewSet.as_view({"get": "list"})),
+    path("events/<uuid:id>/", EventViewSet.as_view({"get": "retrieve"})),
+]
 
 urlpatterns = [
     # Everything below /hooks/ is the receiver's: what is no token is answered by it, never by a redirect.
     re_path(r"^hooks/(?P<token>(?s:.*?))/?\Z", HookView.as_view(), name="hook"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("api/v1/", include(v1)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # Whatever else is below /api/ is a 404 of the API; without this, Django would redirect a path that lacks its slash.
+    re_path(r"^api(?:/|\Z)", NothingHere.as_view()),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
 ]

@@ -20,7 +20,7 @@ class TooLarge(ValueError):
 
 def tree(value: object) -> SafeString:
     """The value as nested lists. Raises TooLarge."""
-    return _node(value, 0, iter(range(MOST_NODES)))
+    return _node("", value, 0, iter(range(MOST_NODES)))
 
 
 def pretty(value: object) -> str:
@@ -28,31 +28,36 @@ def pretty(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _node(value: object, depth: int, budget: Iterator[int]) -> SafeString:
+def _node(key: str, value: object, depth: int, budget: Iterator[int]) -> SafeString:
+    """Its key, if it has one, and the value."""
     if next(budget, None) is None or depth > MOST_DEPTH:
         raise TooLarge
+    name = format_html('<span class="hk-json-key">{}</span>', key) if depth else SafeString("")
     if isinstance(value, dict):
-        return _branch(((str(key), child) for key, child in value.items()), len(value), "{}", depth, budget)
+        return _branch(name, ((str(k), child) for k, child in value.items()), len(value), "{}", depth, budget)
     if isinstance(value, list):
-        return _branch(((str(index), child) for index, child in enumerate(value)), len(value), "[]", depth, budget)
-    return _leaf(value)
+        return _branch(name, ((str(i), child) for i, child in enumerate(value)), len(value), "[]", depth, budget)
+    return name + _leaf(value)
 
 
 def _branch(
-    items: Iterable[tuple[str, object]], count: int, brackets: str, depth: int, budget: Iterator[int]
+    name: SafeString,
+    items: Iterable[tuple[str, object]],
+    count: int,
+    brackets: str,
+    depth: int,
+    budget: Iterator[int],
 ) -> SafeString:
     if not count:
-        return format_html('<span class="hk-json-empty">{}</span>', brackets)
+        return name + format_html('<span class="hk-json-empty">{}</span>', brackets)
     rows = mark_safe(  # noqa: S308 - joins what format_html escaped
-        "".join(
-            format_html('<li><span class="hk-json-key">{}</span>{}</li>', key, _node(child, depth + 1, budget))
-            for key, child in items
-        )
+        "".join(format_html("<li>{}</li>", _node(key, child, depth + 1, budget)) for key, child in items)
     )
     noun = "field" if brackets == "{}" else "element"
     return format_html(
-        '<details class="hk-json-branch"{}><summary>{} {}{}</summary><ul>{}</ul></details>',
+        '<details class="hk-json-branch"{}><summary>{}{} {}{}</summary><ul>{}</ul></details>',
         mark_safe(" open") if depth < OPEN_DEPTH else "",
+        name,
         count,
         noun,
         "" if count == 1 else "s",

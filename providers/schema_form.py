@@ -1,6 +1,6 @@
-"""Form fields from a provider's schema: labels, help and examples come from the one declaration that the API uses too.
+"""Form fields from a provider's schema: labels, help and examples come from the declaration that the API uses.
 
-Django's fields only carry what was typed; whether it is right is decided by the schema alone (`providers.base.validate`).
+Django's fields only carry what was typed; whether it is right, the schema alone decides (`providers.base.validate`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.utils.datastructures import MultiValueDict
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from providers.base import EventType
+from providers.base import AccountSettings, EventType
 from providers.errors import InvalidInput
 
 LISTS = (tuple, list, set, frozenset)
@@ -29,7 +29,7 @@ class Kind(StrEnum):
     """How a field is shown."""
 
     TEXT = "text"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - a kind of field
     NUMBER = "number"
     SWITCH = "switch"
     CHOICE = "choice"
@@ -55,13 +55,18 @@ class Group:
     options: tuple[Option, ...]
 
 
+YES_OR_NO = Group("", (Option("true", "Yes"), Option("false", "No")))
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How one field of a schema is to be shown."""
 
     kind: Kind
     required: bool = False
+    optional: bool = False  # may be left out altogether
     unconfirmed: bool = False
+    aside: bool = False  # few people touch it
     groups: tuple[Group, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()  # of rows: name and label
     placeholder: str = ""
@@ -77,6 +82,12 @@ class ShownField:
     errors: tuple[str, ...]
     refusal: str = ""
     stored: bool = False  # a secret that is there already
+    changed: bool = False  # not as the schema proposes
+
+    @property
+    def aside(self) -> bool:
+        """Whether it stands among the settings that few people touch."""
+        return self.look.aside and not self.stored
 
     @property
     def value(self) -> Any:
@@ -89,9 +100,19 @@ class ShownField:
         return [str(item) for item in self.value or ()]
 
     @property
+    def lines(self) -> str:
+        """A list, one word per line."""
+        return "\n".join(self.chosen)
+
+    @property
+    def known(self) -> set[str]:
+        """The words that can be picked."""
+        return {option.value for group in self.look.groups for option in group.options}
+
+    @property
     def others(self) -> str:
         """The words of a list that have no checkbox, one per line."""
-        known = {option.value for group in self.look.groups for option in group.options}
+        known = self.known
         return "\n".join(word for word in self.chosen if word not in known)
 
     @property
@@ -99,6 +120,23 @@ class ShownField:
         """For a table of rows: name, label and value of each cell, with spare rows at the end."""
         filled: list[Mapping[str, Any]] = [*(self.value or ()), *[{}] * SPARE_ROWS]
         return [[(name, label, _as_text(row.get(name))) for name, label in self.look.columns] for row in filled]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSchema:
+    """The fields of one schema. Those aside are shown at once only when something is the matter with one of them."""
+
+    fields: tuple[ShownField, ...]
+
+    @property
+    def aside(self) -> bool:
+        """Whether there are any aside."""
+        return any(field.aside for field in self.fields)
+
+    @property
+    def aside_open(self) -> bool:
+        """Whether one of them needs to be seen."""
+        return any(field.aside and (field.errors or field.refusal or field.changed) for field in self.fields)
 
 
 class ListWidget(forms.Widget):
@@ -160,6 +198,7 @@ class SchemaForm(forms.Form):
         self.looks: dict[str, Look] = {}
         self.refusals: dict[str, str] = {}
         self.stored: set[str] = set()
+        self.usual: dict[str, Any] = {}  # what the schema proposes
 
     def add_schema(
         self,
@@ -176,6 +215,7 @@ class SchemaForm(forms.Form):
             look = look_of(name, info, event_types, secret=secret)
             self.looks[key] = look
             self.fields[key] = _form_field(look, info)
+            self.usual[key] = _initial(look, _default(info))
             if secret:
                 if (values or {}).get(name) not in (None, ""):
                     self.stored.add(key)
@@ -209,31 +249,33 @@ class SchemaForm(forms.Form):
             words += f" ({value[int(index)][:80]})"
         return key, f"{words}{f', {column}' if column else ''}: {message}"
 
-    def shown(self, prefix: str = "") -> list[ShownField]:
+    def shown(self, prefix: str) -> ShownSchema:
         """The fields of one schema, for the page."""
-        return [
-            ShownField(
-                name=key,
-                bound=self[key],
-                look=look,
-                errors=tuple(str(error) for error in self.errors.get(key, ())) if self.is_bound else (),
-                refusal=self.refusals.get(key, ""),
-                stored=key in self.stored,
-            )
-            for key, look in self.looks.items()
-            if key.startswith(prefix)
-        ]
+        return ShownSchema(tuple(self._shown_field(key) for key in self.looks if key.startswith(prefix)))
+
+    def _shown_field(self, key: str) -> ShownField:
+        return ShownField(
+            name=key,
+            bound=self[key],
+            look=self.looks[key],
+            errors=tuple(str(error) for error in self.errors.get(key, ())) if self.is_bound else (),
+            refusal=self.refusals.get(key, ""),
+            stored=key in self.stored,
+            changed=(self[key].value() or None) != (self.usual[key] or None),
+        )
 
 
 def look_of(name: str, info: FieldInfo, event_types: Sequence[EventType], *, secret: bool) -> Look:
     """How a field of a schema is shown."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     core, optional = _core(info.annotation)
-    shape = _shape(name, core, optional, event_types if _lists_events(name, extra) else (), event_types)
+    shape = _shape(core, optional, event_types if _lists_events(name, extra) else (), event_types)
     return Look(
         kind=Kind.SECRET if secret else shape.kind,
         required=info.is_required(),
+        optional=optional,
         unconfirmed=bool(extra.get("unconfirmed")),
+        aside=not secret and (bool(extra.get("unconfirmed")) or name in AccountSettings.model_fields),
         groups=shape.groups,
         columns=shape.columns,
         # The example of a secret looks like one; shown in an empty field it would pass for the stored value.
@@ -252,13 +294,11 @@ def _lists_events(name: str, extra: Mapping[str, Any]) -> bool:
     return name == "event_types" or bool(extra.get("event_types"))
 
 
-def _shape(
-    name: str, core: Any, optional: bool, listed: Sequence[EventType], event_types: Sequence[EventType]
-) -> _Shape:
+def _shape(core: Any, optional: bool, listed: Sequence[EventType], event_types: Sequence[EventType]) -> _Shape:
     if get_origin(core) in LISTS or core in LISTS:
         return _list_shape(core, listed, event_types)
     if core is bool:
-        return _Shape(Kind.CHOICE, (Group("", (Option("true", "Yes"), Option("false", "No"))),)) if optional else _Shape(Kind.SWITCH)
+        return _Shape(Kind.CHOICE, (YES_OR_NO,)) if optional else _Shape(Kind.SWITCH)
     words = _words(core)
     if words:
         return _Shape(Kind.CHOICE, (Group("", words),))

@@ -51,9 +51,9 @@ def tone_of(value: str) -> tuple[str, str]:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units at most: `42 s`, `3 min`, `2 h 5 min`."""
+    """A length of time in its two largest units at most: `42 s`, `95 s`, `3 min`, `2 h 5 min`."""
     left = max(int(seconds), 0)
-    if left < 60:
+    if left < 120:
         return f"{left} s"
     words: list[str] = []
     for unit, size in UNITS:
@@ -71,6 +71,11 @@ def relative(moment: datetime, now: datetime) -> str:
     if abs(seconds) < 1:
         return "now"
     return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
+
+
+def until(moment: datetime, now: datetime) -> str:
+    """`in 42 s`, or `due now` once it has passed."""
+    return relative(moment, now) if moment > now else "due now"
 
 
 def exact(moment: datetime) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pydantic
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 
@@ -46,8 +48,16 @@ def complaints(model: type[M], data: object, prefix: str) -> dict[str, list[Erro
     """What a provider's model says against the data; empty when nothing."""
     try:
         validate(model, data)
+        # A form sends texts only, and they are converted. In JSON a number has to be a number.
+        model.model_validate_json(json.dumps(data), strict=True)
     except InvalidInput as error:
         return field_errors(error, prefix)
+    except pydantic.ValidationError as error:
+        wrong_types = [
+            FieldError(".".join(str(part) for part in item["loc"]), "invalid", item["msg"])
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        return field_errors(InvalidInput(wrong_types), prefix)
     return {}
 
 

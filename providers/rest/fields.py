@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from providers.registry import UnknownProvider, get_provider
@@ -22,6 +23,7 @@ class TimeField(serializers.DateTimeField):
         super().__init__(**{"read_only": True, **kwargs})
 
     def to_representation(self, value: Any) -> str:
+        """As `time_text`."""
         return time_text(value)
 
 
@@ -34,10 +36,16 @@ class ObjectField(serializers.DictField):
         super().__init__(**kwargs)
 
 
+@extend_schema_field({})
+class AnyJSONField(serializers.JSONField):
+    """Whatever JSON there is, null included."""
+
+
 class ProviderField(serializers.CharField):
     """The slug of a provider that exists."""
 
     def to_internal_value(self, data: Any) -> str:
+        """The slug itself."""
         slug: str = super().to_internal_value(data)
         try:
             get_provider(slug)
@@ -50,6 +58,7 @@ class StrictBooleanField(serializers.BooleanField):
     """true or false, and nothing that looks like them."""
 
     def to_internal_value(self, data: Any) -> bool:
+        """The value itself."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
@@ -59,6 +68,7 @@ class StrictCharField(serializers.CharField):
     """A JSON string; numbers are not taken for one."""
 
     def to_internal_value(self, data: Any) -> str:
+        """The text, trimmed."""
         if not isinstance(data, str):
             self.fail("invalid")
         text: str = super().to_internal_value(data)

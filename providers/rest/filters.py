@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import models
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
 
-T = TypeVar("T", bound=models.Model)
-
+UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 
 
@@ -90,7 +88,7 @@ def texts(help_text: str = "") -> Many:
 
 def ids(help_text: str = "") -> Many:
     """Ids as the API gives them."""
-    return Many(forms.UUIDField(), schema=UUID_TEXT, help_text=help_text)
+    return Many(forms.RegexField(UUID), schema=UUID_TEXT, help_text=help_text)
 
 
 def choices(among: Sequence[tuple[str, Any]], help_text: str = "") -> Many:
@@ -116,12 +114,12 @@ def flag(help_text: str = "") -> One:
 
 
 class Filters(forms.Form):
-    """The filters of one list. A subclass declares them and says in `narrow` what they do.
+    """The filters of one list. A subclass declares them and says in `narrow` what they do."""
 
-    `also` are parameters of the query string that the view itself reads.
-    """
-
-    also: ClassVar[tuple[str, ...]] = ()
+    @classmethod
+    def base_filters(cls) -> dict[str, Many | One]:
+        """The declared filters by name."""
+        return {name: field for name, field in cls.base_fields.items() if isinstance(field, Many | One)}
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
         """The rows that pass."""
@@ -144,22 +142,21 @@ def any_of(column: str, values: Sequence[Any]) -> Q:
     return Q(**{column: values[0]}) if len(values) == 1 else Q(**{f"{column}__in": list(values)})
 
 
-def belonging_to(column: str, model: type[T], uids: Sequence[Any]) -> Q:
-    """Rows whose foreign key is one of those with these public ids. They are looked up first, so that the index on the
-    foreign key serves the list."""
+def belonging_to(column: str, owners: QuerySet[Any, Any], uids: Sequence[Any]) -> Q:
+    """Rows whose foreign key is one of those `owners` with these public ids. They are looked up first: so the index on
+    the foreign key serves the list."""
     if not uids:
         return Q()
-    keys = list(model._default_manager.filter(uid__in=uids).order_by().values_list("pk", flat=True))
+    keys = list(owners.filter(uid__in=uids).order_by().values_list("pk", flat=True))
     return any_of(f"{column}_id", keys) if keys else Q(pk__in=())
 
 
-def any_prefix(rows: QuerySet[Any, Any], column: str, prefixes: Sequence[str]) -> QuerySet[Any, Any]:
-    """Rows whose text begins with one of these. Compared literally: LIKE would ignore case on SQLite."""
-    if not prefixes:
-        return rows
+def any_prefix(rows: QuerySet[Any, Any], column: str, prefixes: Sequence[str]) -> tuple[QuerySet[Any, Any], Q]:
+    """The condition that a text begins with one of these, and the rows prepared for it. Compared literally: LIKE would
+    ignore case on SQLite."""
     condition = Q()
     for length in sorted({len(prefix) for prefix in prefixes}):
         alias = f"{column}_{length}"
         rows = rows.alias(**{alias: Left(column, length)})
         condition |= Q(**{f"{alias}__in": [prefix for prefix in prefixes if len(prefix) == length]})
-    return rows.filter(condition)
+    return rows, condition

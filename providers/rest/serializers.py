@@ -16,6 +16,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     immutable: ClassVar[tuple[str, ...]] = ()
 
     def to_internal_value(self, data: Any) -> Any:
+        """The checked values. Raises ValidationError, for unknown fields first."""
         if isinstance(data, Mapping):
             self._refuse(data)
         return super().to_internal_value(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -19,19 +19,21 @@ class ApiViewSet(GenericViewSet[Any]):
     """Fetches, calls one function, answers. Tokens, scopes, filters, pages and errors are REST framework's settings.
 
     `scope` is the first half of the scope that is needed: reading needs `<scope>:read`, all else `<scope>:write`. None:
-    any token will do. `scopes_of` names actions that need others, all of them.
+    any token will do. `scopes_of` names actions that need others, all of them; `filters_of` those that are lists with
+    filters.
     """
 
     http_method_names = ["get", "head", "post", "patch", "delete"]  # noqa: RUF012  # the base class has a list as well
-    lookup_field = "uid"
     scope: ClassVar[str | None]
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    filters: ClassVar[type[Filters] | None] = None
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {}
+    live: ClassVar[frozenset[str]] = frozenset()  # actions that fail when the provider does; for the documentation
 
     @property
     def by(self) -> str:
         """Who asks, for operations and history."""
-        return str(self.request.auth.actor)
+        token: Any = self.request.auth
+        return str(token.actor)
 
     def page(self, rows: QuerySet[Any, Any] | list[Any], show: type[BaseSerializer[Any]]) -> Response:
         """One page of a list, in the usual envelope."""
@@ -41,7 +43,7 @@ class ApiViewSet(GenericViewSet[Any]):
 
     def find(self, rows: QuerySet[Any, Any]) -> Any:
         """The row that the path names, or 404."""
-        row = rows.filter(uid=self.kwargs["uid"]).first()
+        row = rows.filter(uid=self.kwargs["id"]).first()
         if row is None:
             raise Http404
         return row
@@ -56,8 +58,3 @@ class ApiViewSet(GenericViewSet[Any]):
     def no_body(self) -> None:
         """Refuses a body with anything in it."""
         self.body(NoBodySerializer)
-
-
-def shown(pages: Iterable[Any], show: type[BaseSerializer[Any]]) -> list[Any]:
-    """Rows as the API shows them."""
-    return list(show(list(pages), many=True).data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,30 +12,31 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from providers import json_tree, wording
-from providers.registry import all_providers
+from providers import json_tree, registry, wording
 
 register = template.Library()
+NOTHING = "\N{EN DASH}"
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+ABBREVIATIONS = re.compile(r"\b(?:url|id|api)\b", re.IGNORECASE)
 
 
 @register.filter
 def relative(moment: datetime | None) -> SafeString | str:
     """A time as `3 min ago` or `in 42 s`, kept up to date by the page; the exact time is its tooltip."""
-    if moment is None:
-        return "–"
-    return format_html(
-        '<time class="hk-time" datetime="{}" title="{}" data-relative>{}</time>',
-        moment.isoformat(),
-        wording.exact(moment),
-        wording.relative(moment, timezone.now()),
-    )
+    return NOTHING if moment is None else _time(moment, "ago", wording.relative(moment, timezone.now()))
+
+
+@register.filter
+def until(moment: datetime | None) -> SafeString | str:
+    """A time to come as `in 42 s`; once it has passed it is due."""
+    return NOTHING if moment is None else _time(moment, "until", wording.until(moment, timezone.now()))
 
 
 @register.filter
 def exact(moment: datetime | None) -> SafeString | str:
     """The time itself."""
     if moment is None:
-        return "–"
+        return NOTHING
     return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), wording.exact(moment))
 
 
@@ -68,24 +70,26 @@ def pretty(value: object) -> str:
 def listed(value: object) -> str:
     """A value of a config in a few words."""
     if isinstance(value, list | tuple):
-        return ", ".join(listed(item) for item in value) if value else "–"
+        return ", ".join(listed(item) for item in value) if value else NOTHING
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {listed(item)}" for name, item in value.items()) or "–"
+        return ", ".join(f"{name}: {listed(item)}" for name, item in value.items()) or NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)
+    return NOTHING if value in (None, "") else str(value)
 
 
 @register.filter
 def spoken(name: str) -> str:
-    """A field's name as words: `config.event_types` is `Event types`."""
-    return name.removeprefix("config.").removeprefix("settings.").replace("_", " ").capitalize()
+    """A field's name as words: `config.event_types` is `Event types`, `clientId` is `Client ID`."""
+    words = name.removeprefix("config.").removeprefix("settings.").removeprefix("credentials.")
+    text = CAMEL.sub(" ", words).replace("_", " ").replace(".", " ").lower().capitalize()
+    return ABBREVIATIONS.sub(lambda found: found[0].upper(), text)
 
 
 @register.filter
 def provider_name(slug: str) -> str:
     """The provider's name; the slug itself when its folder is gone."""
-    plugin = all_providers().get(slug)
+    plugin = registry.all_providers().get(slug)
     return plugin.name if plugin else slug
 
 
@@ -120,3 +124,13 @@ def without(query: Any, name: str) -> str:
         kept.pop(key, None)
     text: str = kept.urlencode()
     return f"?{text}"
+
+
+def _time(moment: datetime, way: str, words: str) -> SafeString:
+    return format_html(
+        '<time class="hk-time" datetime="{}" title="{}" data-relative="{}">{}</time>',
+        moment.isoformat(),
+        wording.exact(moment),
+        way,
+        words,
+    )

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from config.models import ApiToken, Scope
+from config.models import NAME_LENGTH, ApiToken, Scope
 from providers import history
 
 
@@ -30,15 +30,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:
         """Creates and prints it."""
         name = name.strip()
-        longest = ApiToken._meta.get_field("name").max_length or 0
-        if not name or len(name) > longest or not name.isprintable():
-            raise CommandError(f"NAME: 1 to {longest} printable characters are needed.")
+        if not name or len(name) > NAME_LENGTH or not name.isprintable():
+            raise CommandError(f"NAME: 1 to {NAME_LENGTH} printable characters are needed.")
         with transaction.atomic():
             token, text = ApiToken.issue(name, scope)
             history.note(
                 "command:create_api_token",
                 history.CREATED,
-                "api token",
+                "token",
                 subject_id=token.uid,
                 name=token.name,
                 after={"prefix": token.prefix, "scopes": token.scopes},

@@ -1,0 +1,121 @@
+"""People, groups, and the tokens of other services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern
+from django.utils.cache import add_never_cache_headers
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from config.models import ApiToken, Scope
+from providers import history
+from providers.admin_base import PageAdmin, actor_of
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+else:
+    from unfold.admin import ModelAdmin
+
+TOKEN = "token"  # noqa: S105 - the word that the history uses
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin[User], ModelAdmin[User]):
+    """People who may log in."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin[Group]):
+    """Groups of people with the same permissions."""
+
+
+class TokenForm(forms.Form):
+    """What a new token is called, and what it may do."""
+
+    name = forms.CharField(max_length=100, label="Name", help_text="Which service will use it; the history names it.")
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        label="Scopes",
+        help_text="What it may do. To change something includes to see it.",
+        error_messages={"required": "Choose at least one."},
+    )
+
+
+@admin.register(ApiToken)
+class TokenAdmin(PageAdmin[ApiToken]):
+    """API tokens: shown once when made, then only by their first characters."""
+
+    writable = True
+    list_template = "tokens/list.html"
+    detail_template = "tokens/detail.html"
+    list_title = "API tokens"
+    list_intro = "What other services show to use the REST API. A token's text is shown once, when it is made."
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [self.own_url("<int:pk>/revoke/", self.revoke_view, "revoke"), *super().get_urls()]
+
+    def detail_context(self, request: HttpRequest, row: ApiToken) -> dict[str, Any]:
+        """Its scopes in words."""
+        return {"scopes": [(scope.value, scope.label, scope.value in row.scopes) for scope in Scope]}
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """Revoked ones stay, so that the history's names mean something."""
+        return False
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; then, once, the token."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = TokenForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            return self._issue(request, form)
+        chosen = form["scopes"].value() or []
+        scopes = [(scope.value, scope.label, scope.value in chosen) for scope in Scope]
+        context = {"form": form, "scopes": scopes, "cancel_url": self.list_url()}
+        return self.render(request, "tokens/form.html", "Add an API token", context, parent=True)
+
+    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ends it for good."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        row.revoke()
+        history.note(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
+        return self.back_to(request, row, ok=True, text=f"The token {row} was revoked; it opens nothing any more.")
+
+    def _issue(self, request: HttpRequest, form: TokenForm) -> HttpResponse:
+        scopes = form.cleaned_data["scopes"]
+        token, text = ApiToken.issue(form.cleaned_data["name"], scopes)
+        history.note(
+            actor_of(request),
+            history.CREATED,
+            TOKEN,
+            subject_id=token.uid,
+            name=token.name,
+            after={"scopes": scopes},
+        )
+        messages.success(request, f"The token {token} was made.")
+        context = {"row": token, "text": text, **self.detail_context(request, token)}
+        response = self.render(request, "tokens/detail.html", str(token), context, parent=True)
+        add_never_cache_headers(response)
+        return response

@@ -1,0 +1,39 @@
+"""JSON in, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
+
+from providers.base import load_json
+from providers.errors import UnreadableRequest
+
+
+class TooLarge(APIException):
+    """More than a request body of this API can need."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+    default_detail = "The request body is too large."
+
+
+class StrictJSONParser(BaseParser):
+    """UTF-8 JSON without NaN, without endless nesting, and not without end."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """The body's value. Raises ParseError and TooLarge."""
+        limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
+        body: bytes = stream.read(limit + 1)
+        if len(body) > limit:
+            raise TooLarge
+        try:
+            return load_json(body)
+        except UnreadableRequest as error:
+            raise ParseError(str(error), code="malformed") from None

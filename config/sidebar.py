@@ -1,0 +1,58 @@
+"""The admin's navigation. An entry is there for those who may see what it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+
+
+def _may(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(permission)
+
+
+def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": _may(f"{app}.view_{model}"),
+    }
+
+
+NAVIGATION: list[dict[str, Any]] = [
+    {
+        "items": [
+            {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
+            _item("Subscriptions", "webhook", "subscription", "subscriptions"),
+            _item("Accounts", "key", "provideraccount", "providers"),
+        ],
+    },
+    {
+        "title": "What came in",
+        "separator": True,
+        "items": [
+            _item("Events", "bolt", "event", "events"),
+            _item("Requests", "call_received", "webhookrequest", "events"),
+        ],
+    },
+    {
+        "title": "What was done",
+        "separator": True,
+        "items": [
+            _item("Operations", "sync_alt", "operation", "subscriptions"),
+            _item("History", "history", "historyentry", "providers"),
+        ],
+    },
+    {
+        "title": "Access",
+        "separator": True,
+        "items": [
+            _item("API tokens", "vpn_key", "apitoken", "config"),
+            _item("People", "person", "user", "auth"),
+            _item("Groups", "group", "group", "auth"),
+        ],
+    },
+]

@@ -1,0 +1,100 @@
+// Small comforts. Every page works without them.
+(function () {
+  "use strict";
+
+  const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
+
+  function duration(seconds) {
+    let left = Math.max(Math.floor(seconds), 0);
+    if (left < 120) return left + " s";
+    const words = [];
+    for (const [unit, size] of UNITS) {
+      if (left >= size && words.length < 2) {
+        words.push(Math.floor(left / size) + " " + unit);
+        left %= size;
+      } else if (words.length) break;
+    }
+    return words.join(" ");
+  }
+
+  // The server's clock counts: a browser's may be wrong.
+  let ahead = 0;
+
+  function tick() {
+    const now = Date.now() + ahead;
+    for (const item of document.querySelectorAll("time[data-relative]")) {
+      const seconds = (Date.parse(item.dateTime) - now) / 1000;
+      const due = item.dataset.relative === "until" && seconds < 0;
+      item.textContent = due ? "due now" :
+        Math.abs(seconds) < 1 ? "now" : seconds > 0 ? "in " + duration(seconds) : duration(-seconds) + " ago";
+    }
+  }
+
+  function copy(button) {
+    const source = document.getElementById(button.dataset.copy);
+    const done = function () {
+      const before = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(function () { button.textContent = before; }, 1500);
+    };
+    if (navigator.clipboard) {
+      navigator.clipboard.writeText(source.textContent.trim()).then(done, function () { select(source); });
+    } else select(source);
+  }
+
+  function select(source) {
+    const range = document.createRange();
+    range.selectNodeContents(source);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+  }
+
+  function addRow(button) {
+    const rows = button.previousElementSibling;
+    const row = rows.lastElementChild.cloneNode(true);
+    for (const input of row.querySelectorAll("input, select")) input.value = "";
+    rows.append(row);
+    row.querySelector("input, select").focus();
+  }
+
+  function countChosen(form) {
+    const chosen = form.querySelectorAll("input[name=pk]:checked").length;
+    for (const bar of form.querySelectorAll("[data-bulk]")) bar.hidden = !chosen;
+    for (const place of form.querySelectorAll("[data-chosen]")) place.textContent = chosen;
+  }
+
+  document.addEventListener("click", function (event) {
+    const button = event.target.closest("[data-copy], [data-add-row]");
+    if (!button) return;
+    event.preventDefault();
+    if (button.dataset.copy) copy(button);
+    else addRow(button);
+  });
+
+  document.addEventListener("change", function (event) {
+    const target = event.target;
+    if (target.matches("[data-choose-all]")) {
+      for (const box of target.form.querySelectorAll("input[name=pk]")) box.checked = target.checked;
+    }
+    if (target.form && target.form.matches("[data-bulk-form]")) countChosen(target.form);
+    if (target.matches(".hk-filters select")) target.form.requestSubmit();
+  });
+
+  document.addEventListener("submit", function (event) {
+    // Calls at a provider take seconds; a second click would only make them twice.
+    if (event.target.matches("form[method=post]")) {
+      for (const button of event.target.querySelectorAll("button[data-once]")) {
+        setTimeout(function () { button.disabled = true; }, 0);
+      }
+    }
+  });
+
+  document.addEventListener("DOMContentLoaded", function () {
+    const root = document.querySelector("[data-now]");
+    if (root) ahead = Date.parse(root.dataset.now) - Date.now();
+    for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
+    for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
+    tick();
+    setInterval(tick, 1000);
+  });
+})();

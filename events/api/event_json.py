@@ -1,0 +1,105 @@
+"""Events in JSON, straight from the columns: the feed is read often and in large pages, and model instances and
+serializers would be most of its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from django.db.models import F, QuerySet, TextField
+from django.db.models.functions import Cast
+from rest_framework import serializers
+
+from events.models import Event
+from providers.base import Action
+from providers.rest.fields import AnyJSONField, ProviderField, TimeField, time_text
+
+PLAIN = (
+    "id",
+    "uid",
+    "provider",
+    "type",
+    "action",
+    "resource_type",
+    "resource",
+    "actor",
+    "occurred_at",
+    "received_at",
+    "provider_event_id",
+    "duplicates",
+    "position",
+)
+
+
+def event_rows(rows: QuerySet[Event]) -> QuerySet[Event, dict[str, Any]]:
+    """The columns that `event_json` needs. `data` stays the text that it is stored as."""
+    found: QuerySet[Event, dict[str, Any]] = rows.values(
+        *PLAIN,
+        of_account=F("account__uid"),
+        of_subscription=F("subscription__uid"),
+        of_request=F("request__uid"),
+        data_text=Cast("data", TextField()),
+    )
+    return found
+
+
+def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of `event_rows` as the API shows it."""
+    return {
+        "id": str(row["uid"]),
+        "account": str(row["of_account"]),
+        "subscription": str(row["of_subscription"]),
+        "request": str(row["of_request"]),
+        "provider": row["provider"],
+        "type": row["type"],
+        "action": row["action"],
+        "resource_type": row["resource_type"],
+        "resource": row["resource"],
+        "actor": row["actor"],
+        "occurred_at": time_text(row["occurred_at"]) if row["occurred_at"] else None,
+        "received_at": time_text(row["received_at"]),
+        "provider_event_id": row["provider_event_id"],
+        "duplicates": row["duplicates"],
+        # Written by ourselves as JSON, so it goes out as it is, half surrogate pairs and huge numbers included.
+        "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
+    }
+
+
+class EventSerializer(serializers.Serializer[Event]):
+    """Only for the documentation: `event_json` writes it."""
+
+    id = serializers.UUIDField()
+    account = serializers.UUIDField()
+    subscription = serializers.UUIDField()
+    request = serializers.UUIDField()
+    provider = ProviderField()
+    type = serializers.CharField(help_text="The provider's own word.")
+    action = serializers.ChoiceField(choices=[item.value for item in Action])
+    resource_type = serializers.CharField(allow_null=True)
+    resource = serializers.CharField(allow_null=True)
+    actor = serializers.CharField(allow_null=True)
+    occurred_at = TimeField(allow_null=True)
+    received_at = TimeField()
+    provider_event_id = serializers.CharField(allow_null=True)
+    duplicates = serializers.IntegerField()
+    data = AnyJSONField(help_text="This event's element as it was sent.")  # type: ignore[assignment]  # a field
+
+
+class CloudEventSerializer(serializers.Serializer[Any]):
+    """Only for the documentation: `events.cloudevents` writes it."""
+
+    specversion = serializers.ChoiceField(choices=["1.0"])
+    id = serializers.UUIDField()
+    source = serializers.CharField(help_text="`urn:uuid:` and the account's id.")  # type: ignore[assignment]  # a field
+    type = serializers.CharField(help_text="`hookkeeper.<provider>.<the provider's own word>`.")
+    subject = serializers.CharField(required=False, help_text="The resource.")
+    time = TimeField(help_text="When it happened, or else when it came.")
+    datacontenttype = serializers.ChoiceField(choices=["application/json"])
+    subscription = serializers.UUIDField()
+    action = serializers.ChoiceField(choices=[item.value for item in Action])
+    resourcetype = serializers.CharField(required=False)
+    actor = serializers.CharField(required=False)
+    receivedat = TimeField()
+    providereventid = serializers.CharField(required=False)
+    data = AnyJSONField(help_text="This event's element as it was sent.")  # type: ignore[assignment]  # a field

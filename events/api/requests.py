@@ -1,0 +1,131 @@
+"""/requests/: every call at a callback URL, kept verbatim."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from events import pipeline
+from events.api.filters import RequestFilters
+from events.body import PREFIX
+from events.models import Event, Outcome, VerificationState, WebhookRequest
+from providers import history
+from providers.rest.fields import TimeField, time_text
+from providers.rest.filters import Filters
+from providers.rest.views import ApiViewSet
+
+
+class HeaderPairsField(serializers.ListField):
+    """Headers as pairs of name and value."""
+
+    child = serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2)
+
+
+class RequestSerializer(serializers.Serializer[WebhookRequest]):
+    """Only for the documentation: `told` writes it."""
+
+    id = serializers.UUIDField()
+    subscription = serializers.UUIDField()
+    method = serializers.CharField()
+    received_at = TimeField()
+    remote_addr = serializers.CharField()
+    headers = HeaderPairsField(help_text="What was or may be a secret stands as `***`.")
+    query = serializers.CharField()
+    body_base64 = serializers.CharField(help_text="The exact bytes; of a truncated one their beginning.")
+    size = serializers.IntegerField(help_text="Of the body as it was sent.")
+    verification = serializers.ChoiceField(choices=VerificationState.choices)
+    outcome = serializers.ChoiceField(choices=Outcome.choices)
+    reason = serializers.CharField()
+    events = serializers.ListField(child=serializers.UUIDField(), help_text="The events that came with it.")
+
+
+class HeadersSerializer(serializers.Serializer[Any]):
+    """Headers with their secret values, as far as they are kept."""
+
+    headers = HeaderPairsField()
+
+
+@extend_schema(tags=["requests"])
+class RequestViewSet(ApiViewSet):
+    """What came in at the callback URLs."""
+
+    scope: ClassVar[str | None] = "events"
+    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret_headers": ("events:read", "secrets:read")}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": RequestFilters}
+
+    @extend_schema(operation_id="requests_list", responses=RequestSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Newest first. A page of large bodies may end before its limit."""
+        rows: QuerySet[WebhookRequest] = self.filter_queryset(_rows())
+        page: Sequence[WebhookRequest] = self.paginate_queryset(rows) or []
+        return self.get_paginated_response(told(page))
+
+    @extend_schema(operation_id="requests_read", responses=RequestSerializer)
+    def retrieve(self, request: Request, **path: object) -> Response:
+        """One request."""
+        return Response(told([self.find(_rows())])[0])
+
+    @extend_schema(operation_id="requests_reprocess", request=None, responses=RequestSerializer)
+    def reprocess(self, request: Request, **path: object) -> Response:
+        """Reads it again, as after a fix. A rejected one is verified again first. Nothing is counted twice."""
+        self.no_body()
+        return Response(told([pipeline.reprocess(self.find(_rows()))])[0])
+
+    @extend_schema(operation_id="requests_headers", request=None, responses=HeadersSerializer)
+    def secret_headers(self, request: Request, **path: object) -> Response:
+        """The headers with those secret values that are kept: of a rejected request, so that it can be seen what was
+        wrong with them. Every look is written to the history."""
+        self.no_body()
+        row = self.find(WebhookRequest.objects.select_related("subscription").defer("body", "subscription__secrets"))
+        history.note(self.by, "headers revealed", "request", subject_id=row.uid, name=str(row.subscription))
+        sealed = row.sealed_headers
+        return Response(
+            {"headers": [[name, sealed.get(str(index), value)] for index, (name, value) in enumerate(row.headers)]}
+        )
+
+    def weight(self, row: WebhookRequest) -> int:
+        """For the pages: bytes of its body, as far as they are kept."""
+        return row.size if row.outcome != Outcome.TRUNCATED else min(row.size, PREFIX)
+
+
+def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
+    """Requests as the API shows them; their bodies and event ids come with one query each."""
+    keys = [row.pk for row in rows]
+    bodies = dict(WebhookRequest.objects.filter(pk__in=keys).values_list("pk", "body"))
+    events: defaultdict[int, list[UUID]] = defaultdict(list)
+    for request_id, uid in Event.objects.filter(request__in=keys).order_by("id").values_list("request_id", "uid"):
+        events[request_id].append(uid)
+    return [
+        {
+            "id": row.uid,
+            "subscription": row.subscription.uid,
+            "method": row.method,
+            "received_at": time_text(row.received_at),
+            "remote_addr": row.remote_addr,
+            "headers": row.headers,
+            "query": row.query,
+            "body_base64": base64.b64encode(bodies.get(row.pk, b"")).decode(),
+            "size": row.size,
+            "verification": row.verification,
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "events": events[row.pk],
+        }
+        for row in rows
+    ]
+
+
+def _rows() -> QuerySet[WebhookRequest]:
+    """Requests without their bodies and without what is encrypted."""
+    return WebhookRequest.objects.select_related("subscription").defer(
+        "body", "sealed_headers", "subscription__secrets"
+    )

@@ -1,0 +1,116 @@
+"""/providers/: what can be connected, and what its settings, credentials and configs look like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers.base import AnyProvider, ExpirySetBy, Proof, Renewal, SecretMadeBy
+from providers.registry import UnknownProvider, all_providers, get_provider
+from providers.rest.views import ApiViewSet
+
+
+class RateLimitSerializer(serializers.Serializer[Any]):
+    """Calls that one account may make; null where no limit is known."""
+
+    per_second = serializers.FloatField(allow_null=True)
+    per_day = serializers.IntegerField(allow_null=True)
+
+
+class CapabilitiesSerializer(serializers.Serializer[Any]):
+    """What the provider's API can do."""
+
+    can_list = serializers.BooleanField()
+    list_has_details = serializers.BooleanField()
+    reveals_url = serializers.BooleanField()
+    can_update = serializers.BooleanField()
+    can_set_status = serializers.BooleanField()
+    can_test = serializers.BooleanField()
+    can_identify = serializers.BooleanField()
+    renewal = serializers.ChoiceField(choices=[item.value for item in Renewal])
+    expiry_set_by = serializers.ChoiceField(choices=[item.value for item in ExpirySetBy])
+    proof = serializers.ChoiceField(choices=[item.value for item in Proof])
+    secret_made_by = serializers.ChoiceField(choices=[item.value for item in SecretMadeBy])
+    methods = serializers.ListField(child=serializers.CharField())
+    has_event_id = serializers.BooleanField()
+    sends_files = serializers.BooleanField()
+    immutable_fields = serializers.ListField(child=serializers.CharField())
+    success_statuses = serializers.ListField(child=serializers.IntegerField())
+    answer_within = serializers.FloatField()
+    rate_limit = RateLimitSerializer()
+    notes = serializers.ListField(child=serializers.CharField())
+
+
+class EventTypeSerializer(serializers.Serializer[Any]):
+    """One kind of event, in the provider's own word and in ours."""
+
+    name = serializers.CharField()
+    action = serializers.CharField()
+    group = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field
+    resource_type = serializers.CharField(allow_null=True)
+    wildcard = serializers.BooleanField()
+
+
+class SchemasSerializer(serializers.Serializer[Any]):
+    """JSON Schemas of what staff and clients enter."""
+
+    settings = serializers.DictField()
+    credentials = serializers.DictField()
+    config = serializers.DictField()
+
+
+class ProviderSerializer(serializers.Serializer[Any]):
+    """A platform that can be connected."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    capabilities = CapabilitiesSerializer()
+    event_types = EventTypeSerializer(many=True)
+    schemas = SchemasSerializer()
+
+
+@extend_schema(tags=["providers"])
+class ProviderViewSet(ApiViewSet):
+    """What can be connected. Any token may read it."""
+
+    scope: ClassVar[str | None] = None
+
+    @extend_schema(operation_id="providers_list", responses=ProviderSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """All providers, by name."""
+        return self.page([told(plugin) for plugin in all_providers().values()], ProviderSerializer)
+
+    @extend_schema(
+        operation_id="providers_read",
+        parameters=[OpenApiParameter("slug", str, OpenApiParameter.PATH)],
+        responses=ProviderSerializer,
+    )
+    def retrieve(self, request: Request, slug: str) -> Response:
+        """One provider."""
+        try:
+            plugin = get_provider(slug)
+        except UnknownProvider:
+            raise Http404 from None
+        return Response(ProviderSerializer(told(plugin)).data)
+
+
+def told(plugin: AnyProvider) -> dict[str, Any]:
+    """A provider as the API shows it."""
+    return {
+        "slug": plugin.slug,
+        "name": plugin.name,
+        "capabilities": asdict(plugin.capabilities),
+        "event_types": [asdict(item) for item in plugin.event_types],
+        "schemas": {
+            "settings": plugin.settings_model.model_json_schema(),
+            "credentials": plugin.credentials_model.model_json_schema(),
+            "config": plugin.config_model.model_json_schema(),
+        },
+    }

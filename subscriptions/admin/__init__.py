@@ -1,0 +1,7 @@
+"""The admin of accounts, subscriptions and operations."""
+
+from __future__ import annotations
+
+from subscriptions.admin import accounts as accounts
+from subscriptions.admin import operations as operations
+from subscriptions.admin import subscriptions as subscriptions

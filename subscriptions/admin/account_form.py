@@ -1,0 +1,63 @@
+"""Adding and changing an account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from providers.base import AnyProvider, validate
+from providers.errors import InvalidInput
+from providers.models import ProviderAccount
+from providers.schema_form import SchemaForm
+from subscriptions import wanted
+
+SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
+
+
+class AccountForm(SchemaForm):
+    """A name, and the provider's settings and credentials. A credential that is left empty stays as it is."""
+
+    name = forms.CharField(max_length=200, label="Name", help_text="How this account is called here.")
+
+    def __init__(self, *args: Any, plugin: AnyProvider, account: ProviderAccount | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.plugin = plugin
+        self.account = account
+        self.initial.setdefault("name", account.name if account else "")
+        self.add_schema(SETTINGS, plugin.settings_model, values=account.settings if account else None)
+        stored = account.credentials if account else {}
+        self.add_schema(CREDENTIALS, plugin.credentials_model, values=stored, secret=True)
+        for key in self.stored:
+            if not self.looks[key].required:
+                self.fields[FORGET + key] = forms.BooleanField(required=False, label="Remove what is stored")
+
+    def clean(self) -> dict[str, Any]:
+        """Asks the provider's schemas."""
+        for prefix, model, values in (
+            (SETTINGS, self.plugin.settings_model, self.values(SETTINGS)),
+            (CREDENTIALS, self.plugin.credentials_model, {**self._kept(), **self.new_credentials()}),
+        ):
+            try:
+                validate(model, values)
+            except InvalidInput as error:
+                self.note(prefix, error)
+        return self.cleaned_data
+
+    def new_credentials(self) -> dict[str, Any]:
+        """What was typed; None for what is to be forgotten."""
+        forgotten = [key.removeprefix(CREDENTIALS) for key in self.stored if self.cleaned_data.get(FORGET + key)]
+        return {**dict.fromkeys(forgotten), **self.values(CREDENTIALS)}
+
+    def save(self, *, by: str) -> ProviderAccount:
+        """Writes the account, with its history. Makes no call."""
+        name, settings, credentials = self.cleaned_data["name"], self.values(SETTINGS), self.new_credentials()
+        if self.account is None:
+            return wanted.add_account(
+                provider=self.plugin.slug, name=name, settings=settings, credentials=credentials, by=by
+            )
+        wanted.change_account(self.account, by=by, name=name, settings=settings, credentials=credentials)
+        return self.account
+
+    def _kept(self) -> dict[str, Any]:
+        return dict(self.account.credentials) if self.account else {}

@@ -1,0 +1,204 @@
+"""Accounts: their pages, adding, changing, checking and removing them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern
+
+from providers import accounts, registry
+from providers.admin_base import PageAdmin, actor_of
+from providers.base import AnyProvider
+from providers.list_page import Choices, Filter, among
+from providers.models import AccountStatus, HistoryEntry, ProviderAccount
+from providers.registry import UnknownProvider
+from subscriptions import wanted
+from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
+from subscriptions.models import Operation, Subscription
+
+SHOWN = 25
+OPERATIONS_SHOWN = 10
+HISTORY_SHOWN = 15
+CHECK_SECONDS = 10.0
+
+
+def provider_choices() -> Choices:
+    """Every provider, for a filter."""
+    return [(slug, plugin.name) for slug, plugin in registry.all_providers().items()]
+
+
+def account_choices() -> Choices:
+    """Every account, for a filter."""
+    return [(str(pk), name) for pk, name in ProviderAccount.objects.order_by("name").values_list("pk", "name")[:500]]
+
+
+def history_of(subject_type: str, uid: object) -> Sequence[HistoryEntry]:
+    """The latest that people and programs did with one thing."""
+    return list(HistoryEntry.objects.filter(subject_type=subject_type, subject_id=str(uid))[:HISTORY_SHOWN])
+
+
+def latest_operations(account: ProviderAccount) -> list[Operation]:
+    """The newest operations of an account. Only subscriptions with the newest can have them, and those are found by
+    one index look-up each, however many operations there are."""
+    newest = Operation.objects.filter(subscription=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    busiest = account.subscriptions.annotate(newest=Subquery(newest)).exclude(newest=None).order_by("-newest")
+    found = [
+        operation
+        for row in busiest[:OPERATIONS_SHOWN]
+        for operation in row.operations.select_related("subscription").order_by("-pk")[:OPERATIONS_SHOWN]
+    ]
+    return sorted(found, key=lambda operation: operation.pk, reverse=True)[:OPERATIONS_SHOWN]
+
+
+def plugin_of(account: ProviderAccount) -> AnyProvider | None:
+    """The provider's code; None when its folder is gone."""
+    try:
+        return account.plugin
+    except UnknownProvider:
+        return None
+
+
+@admin.register(ProviderAccount)
+class AccountAdmin(PageAdmin[ProviderAccount]):
+    """Accounts. Whatever is changed goes through `subscriptions.wanted`."""
+
+    writable = True
+    list_template = "accounts/list.html"
+    detail_template = "accounts/detail.html"
+    list_title = "Accounts"
+    list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
+    search_hint = "Search by name"
+    search_fields = ("name",)
+    filters = (
+        Filter("provider", "Provider", among("provider", provider_choices), provider_choices),
+        Filter(
+            "status",
+            "Status",
+            among("status", lambda: AccountStatus.choices),
+            lambda: AccountStatus.choices,
+        ),
+    )
+
+    def rows(self, request: HttpRequest) -> QuerySet[ProviderAccount]:
+        """With the number of subscriptions; never the credentials."""
+        living = Count("subscriptions", filter=Q(subscriptions__deleted_at=None))
+        return self.get_queryset(request).defer("credentials").annotate(subscription_count=living)
+
+    def search(self, rows: QuerySet[ProviderAccount], words: str) -> QuerySet[ProviderAccount]:
+        """By name or id."""
+        return rows.filter(Q(name__icontains=words) | Q(uid__icontains=words.replace("-", "")))
+
+    def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
+        """Its subscriptions, operations and history."""
+        plugin = plugin_of(row)
+        return {
+            "plugin": plugin,
+            "credential_names": sorted(name for name, value in row.credentials.items() if value),
+            "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
+            "operations": latest_operations(row),
+            "history": history_of(wanted.ACCOUNT, row.uid),
+            "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),
+        }
+
+    # -- Writing ---------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [
+            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.own_url("<int:pk>/check/", self.check_view, "check"),
+            *super().get_urls(),
+        ]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """First the provider, then its form."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        plugin = registry.all_providers().get(request.GET.get("provider", ""))
+        if plugin is None:
+            context = {"providers": list(registry.all_providers().values())}
+            return self.render(request, "accounts/choose.html", "Add an account", context, parent=True)
+        form = AccountForm(request.POST or None, plugin=plugin)
+        if request.method == "POST" and form.is_valid():
+            account = form.save(by=actor_of(request))
+            return self._checked(request, account, "Added.")
+        return self._form_page(request, form, f"Add an account at {plugin.name}")
+
+    def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Changing it."""
+        row = self.row_or_404(request, str(pk))
+        plugin = plugin_of(row)
+        if not self.has_change_permission(request, row) or plugin is None:
+            raise PermissionDenied
+        form = AccountForm(request.POST or None, plugin=plugin, account=row)
+        if request.method == "POST" and form.is_valid():
+            return self._checked(request, form.save(by=actor_of(request)), "Saved.")
+        return self._form_page(request, form, f"Change {row}", row=row)
+
+    def check_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Asks the provider who we are."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row) or plugin_of(row) is None:
+            raise PermissionDenied
+        return self._checked(request, row, "Checked.")
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Asks once, then removes it, unless it is in use."""
+        row = self.row_or_404(request, object_id)
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        in_use = row.subscriptions.exists()
+        if request.method == "POST":
+            try:
+                wanted.delete_account(row, by=actor_of(request))
+            except wanted.AccountInUse as error:
+                return self.back_to(request, row, ok=False, text=str(error))
+            messages.success(request, f"The account {row} was deleted.")
+            return HttpResponseRedirect(self.list_url())
+        context = {"row": row, "in_use": in_use, "row_url": self.page_url(row)}
+        return self.render(request, "accounts/delete.html", f"Delete {row}", context, parent=True)
+
+    def _form_page(
+        self, request: HttpRequest, form: AccountForm, title: str, row: ProviderAccount | None = None
+    ) -> HttpResponse:
+        context = {
+            "form": form,
+            "plugin": form.plugin,
+            "settings": form.shown(SETTINGS),
+            "credentials": form.shown(CREDENTIALS),
+            "forget": {key: form[f"forget.{key}"] for key in form.stored if f"forget.{key}" in form.fields},
+            "row": row,
+            "cancel_url": self.page_url(row) if row else self.list_url(),
+        }
+        return self.render(request, "accounts/form.html", title, context, parent=True)
+
+    def _checked(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
+        """Asks the provider and says what it said."""
+        accounts.check(account, deadline=time.monotonic() + CHECK_SECONDS)
+        name = account.plugin.name
+        if account.status == AccountStatus.OK and account.status_reason:
+            messages.warning(request, f"{done} {name} accepts the credentials, but: {account.status_reason}")
+        elif account.status == AccountStatus.OK:
+            messages.success(request, f"{done} {name} accepts the credentials.")
+        elif account.status == AccountStatus.FAILING:
+            messages.error(request, f"{done} {name} refused: {account.status_reason}")
+        else:
+            messages.warning(request, f"{done} {name} could not be asked: {account.status_reason}")
+        return HttpResponseRedirect(self.page_url(account))
+
+
+def living_subscriptions() -> QuerySet[Subscription]:
+    """Those that are not gone."""
+    return Subscription.objects.filter(deleted_at=None)

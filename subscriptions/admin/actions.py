@@ -1,0 +1,134 @@
+"""What people do with subscriptions, one or many at a time: what it means, and doing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from subscriptions import proof, wanted
+from subscriptions.foresee import SubscriptionAction, foresee, refusal
+from subscriptions.models import Managed, State, Subscription
+from subscriptions.plan import Plan
+from subscriptions.reconcile import reconcile_soon
+
+SECONDS_FOR_ONE = 10.0
+SECONDS_FOR_ALL = 20.0  # what does not fit goes on in the background
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An action as it is named on buttons and in questions."""
+
+    button: str
+    question: str
+    icon: str
+    explanation: str
+    dangerous: bool = False
+
+
+WORDS: dict[SubscriptionAction, Words] = {
+    SubscriptionAction.ENABLE: Words(
+        "Switch on", "Switch on", "play_circle", "The provider is told to send events again."
+    ),
+    SubscriptionAction.DISABLE: Words(
+        "Switch off",
+        "Switch off",
+        "pause_circle",
+        "The provider is told to send nothing. Events that still come are kept.",
+    ),
+    SubscriptionAction.RENEW: Words(
+        "Renew now", "Renew", "update", "The provider is asked for a new lease before the old one ends."
+    ),
+    SubscriptionAction.TEST: Words(
+        "Test",
+        "Test",
+        "network_check",
+        "The provider is asked to send a test webhook; where it cannot, our own receiver is called.",
+    ),
+    SubscriptionAction.RECONCILE: Words(
+        "Reconcile",
+        "Reconcile",
+        "sync",
+        "The provider is looked at now, and whatever differs from what is wanted is repaired.",
+    ),
+    SubscriptionAction.DELETE: Words(
+        "Delete",
+        "Delete",
+        "delete",
+        "It is removed at the provider, and no more events come. The requests and events that came are kept.",
+        dangerous=True,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What an action would do with one subscription."""
+
+    row: Subscription
+    refusal: str | None
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What it did."""
+
+    row: Subscription
+    ok: bool
+    text: str
+
+
+def prospects(rows: Sequence[Subscription], action: SubscriptionAction, now: datetime) -> list[Prospect]:
+    """What the action would do with each, told from what was observed last."""
+    found: list[Prospect] = []
+    for row in rows:
+        reason = refusal(row, action)
+        found.append(Prospect(row, reason, Plan() if reason else foresee(row, now, action)))
+    return found
+
+
+def run(rows: Sequence[Subscription], action: SubscriptionAction, *, by: str) -> list[Result]:
+    """Does it with each: what is wanted is written first for all, then the provider is told as far as the time
+    suffices; the worker carries on with the rest."""
+    allowed = [row for row in rows if refusal(row, action) is None]
+    for row in allowed:
+        _want(row, action, by=by)
+    end = time.monotonic() + (SECONDS_FOR_ONE if len(allowed) == 1 else SECONDS_FOR_ALL)
+    return [_finish(row, action, by=by, end=end) for row in allowed]
+
+
+def _want(row: Subscription, action: SubscriptionAction, *, by: str) -> None:
+    match action:
+        case SubscriptionAction.ENABLE:
+            wanted.change(row, by=by, enabled=True)
+        case SubscriptionAction.DISABLE:
+            wanted.change(row, by=by, enabled=False)
+        case SubscriptionAction.RENEW:
+            wanted.renew_now(row, by=by)
+        case SubscriptionAction.DELETE:
+            wanted.remove(row, by=by)
+        case SubscriptionAction.RECONCILE | SubscriptionAction.TEST:
+            pass
+
+
+def _finish(row: Subscription, action: SubscriptionAction, *, by: str, end: float) -> Result:
+    left = end - time.monotonic()
+    if left <= 0:
+        return Result(row, ok=True, text="Noted; it is done in the background.")
+    if action is SubscriptionAction.TEST:
+        test = proof.try_out(row, by=by, seconds=min(left, SECONDS_FOR_ONE))
+        return Result(row, ok=test.ok, text=test.detail)
+    reconcile_soon(row, actor=by, seconds=min(left, SECONDS_FOR_ONE))
+    return outcome(row)
+
+
+def outcome(row: Subscription) -> Result:
+    """How a subscription stands after an attempt, in one sentence."""
+    if row.last_error:
+        return Result(row, ok=False, text=str(row.last_error.get("message", "The provider refused.")))
+    if row.state == State.DELETING or (row.generation != row.applied_generation and row.managed == Managed.API):
+        return Result(row, ok=True, text="Noted; the provider is told in the background.")
+    return Result(row, ok=True, text=row.state_reason)

@@ -1,0 +1,266 @@
+"""Subscriptions: their pages, forms, actions, and the look at their secret."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+
+from providers.admin_base import PageAdmin, actor_of
+from providers.base import SecretHint
+from providers.errors import InvalidInput, ProviderError
+from providers.list_page import Filter, NotUnderstood, among, number, related
+from providers.models import ProviderAccount
+from subscriptions import proof, reconcile, wanted
+from subscriptions.admin import actions
+from subscriptions.admin.accounts import account_choices, history_of, plugin_of, provider_choices
+from subscriptions.admin.actions import WORDS, Result
+from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
+from subscriptions.foresee import SubscriptionAction, foresee, refusal
+from subscriptions.models import Managed, State, Subscription
+
+OPERATIONS_SHOWN = 10
+EVENTS_SHOWN = 10
+MOST_AT_ONCE = 50
+LOOK_SECONDS = 10.0
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(PageAdmin[Subscription]):
+    """Subscriptions. Whatever is changed goes through `subscriptions.wanted`."""
+
+    writable = True
+    list_template = "subscriptions/list.html"
+    detail_template = "subscriptions/detail.html"
+    list_title = "Subscriptions"
+    list_intro = "What is registered at the providers, and kept alive there."
+    search_hint = "Search by name, id at the provider or callback URL"
+    search_fields = ("name",)
+    filters = (
+        Filter("state", "State", among("state", lambda: State.choices), lambda: State.choices),
+        Filter("provider", "Provider", among("account__provider", provider_choices), provider_choices),
+        Filter("account", "Account", related("account"), account_choices),
+    )
+
+    def rows(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """Without deleted ones, unless those are asked for."""
+        rows = self.detail_rows(request).defer("account__credentials", "secrets", "remote_config", "config")
+        return rows if request.GET.get("state") == State.DELETED else rows.filter(deleted_at=None)
+
+    def detail_rows(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """With the account."""
+        return self.get_queryset(request).select_related("account")
+
+    def search(self, rows: QuerySet[Subscription], words: str) -> QuerySet[Subscription]:
+        """By name, id at the provider, callback URL, or our id."""
+        token = words.rstrip("/").rpartition("/")[2]
+        same_id = Q(uid__icontains=words.replace("-", ""))
+        return rows.filter(
+            Q(name__icontains=words) | Q(remote_id__icontains=words) | Q(token=token) | Q(callback_url=words) | same_id
+        )
+
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        """The bulk actions that this person may use, and whether there is anything to subscribe with."""
+        return {
+            "actions": self._allowed_actions(request),
+            "has_accounts": ProviderAccount.objects.exists(),
+            "may_add_account": request.user.has_perm("providers.add_provideraccount"),
+        }
+
+    def detail_context(self, request: HttpRequest, row: Subscription) -> dict[str, Any]:
+        """Everything there is to know about it. With `?plan=now` the provider is looked at first."""
+        plugin = plugin_of(row.account)
+        sees_events = request.user.has_perm("events.view_event")
+        return {
+            "plugin": plugin,
+            "config": _config_rows(row),
+            "proof": plugin.capabilities.proof.value if plugin else "",
+            **self._plan_context(request, row),
+            "actions": [
+                (action, words)
+                for action, words in self._allowed_actions(request)
+                if plugin and not refusal(row, action)
+            ],
+            "operations": list(row.operations.order_by("-pk")[:OPERATIONS_SHOWN]),
+            "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
+            "sees_requests": request.user.has_perm("events.view_webhookrequest"),
+            "history": history_of(wanted.SUBSCRIPTION, row.uid),
+            "editable": plugin is not None and row.present and self.has_change_permission(request, row),
+        }
+
+    def _plan_context(self, request: HttpRequest, row: Subscription) -> dict[str, Any]:
+        if plugin_of(row.account) is None or row.deleted_at or row.managed == Managed.MANUAL:
+            return {"plan": None}
+        if request.GET.get("plan") != "now":
+            return {"plan": foresee(row, timezone.now()), "plan_at": row.observed_at}
+        try:
+            plan = reconcile.preview(row, deadline=time.monotonic() + LOOK_SECONDS)
+        except ProviderError as error:
+            return {"plan": None, "plan_error": error.message}
+        return {"plan": plan, "plan_at": timezone.now(), "plan_is_live": True}
+
+    # -- Writing ---------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [
+            self.own_url("actions/", self.actions_view, "actions"),
+            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.own_url("<int:pk>/secret/", never_cache(self.secret_view), "secret"),
+            *super().get_urls(),
+        ]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """First the account, then its provider's form."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        account = _account_named(request.GET.get("account", ""))
+        if account is None or plugin_of(account) is None:
+            context = {
+                "accounts": list(ProviderAccount.objects.defer("credentials").order_by("name")[:200]),
+                "may_add_account": request.user.has_perm("providers.add_provideraccount"),
+            }
+            return self.render(request, "subscriptions/choose.html", "Add a subscription", context, parent=True)
+        form = SubscriptionForm(request.POST or None, account=account)
+        if request.method == "POST" and form.is_valid():
+            return self._saved(request, form.save(by=actor_of(request)))
+        return self._form_page(request, form, f"Subscribe with {account}")
+
+    def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Changing what is wanted. What the provider refused stands at its field."""
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row) or not row.present or plugin_of(row.account) is None:
+            raise PermissionDenied
+        form = SubscriptionForm(request.POST or None, account=row.account, subscription=row)
+        if request.method == "POST" and form.is_valid():
+            return self._saved(request, form.save(by=actor_of(request)))
+        if request.method != "POST":
+            form.note_refusal()
+        return self._form_page(request, form, f"Change {row}", row=row)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Deleting is an action like the others: it asks, and says what happens at the provider."""
+        row = self.row_or_404(request, object_id)
+        actions_url = self.list_url() + "actions/"
+        return HttpResponseRedirect(f"{actions_url}?action={SubscriptionAction.DELETE}&pk={row.pk}")
+
+    def secret_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Shows the secret once, and writes that down."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row) or plugin_of(row.account) is None:
+            raise PermissionDenied
+        try:
+            hint: SecretHint = proof.reveal(row, by=actor_of(request))
+        except InvalidInput as error:
+            return self.back_to(request, row, ok=False, text=f"The account's settings are not complete: {error}")
+        context = {"row": row, **self.detail_context(request, row), "secret": hint}
+        return self.render(request, self.detail_template, str(row), context, parent=True)
+
+    def actions_view(self, request: HttpRequest) -> HttpResponse:
+        """Says what an action will do with the chosen ones (GET), and does it (POST)."""
+        asked = request.POST if request.method == "POST" else request.GET
+        action = _action_named(asked.get("action", ""))
+        if action not in dict(self._allowed_actions(request)):
+            raise PermissionDenied
+        rows = self._chosen(request, asked.getlist("pk"))
+        if not rows:
+            messages.warning(request, "No subscription was chosen.")
+            return HttpResponseRedirect(self.list_url())
+        if request.method == "POST":
+            results = actions.run(rows, action, by=actor_of(request))
+            _report(request, results, action)
+            gone = action is SubscriptionAction.DELETE
+            return HttpResponseRedirect(self.page_url(rows[0]) if len(rows) == 1 and not gone else self.list_url())
+        prospects = actions.prospects(rows, action, timezone.now())
+        words = WORDS[action]
+        context = {
+            "action": action,
+            "words": words,
+            "prospects": prospects,
+            "possible": any(item.refusal is None for item in prospects),
+            "back_url": self.page_url(rows[0]) if len(rows) == 1 else self.list_url(),
+        }
+        subject = str(rows[0]) if len(rows) == 1 else f"{len(rows)} subscriptions"
+        return self.render(request, "subscriptions/confirm.html", f"{words.question} {subject}?", context, parent=True)
+
+    def _chosen(self, request: HttpRequest, keys: Sequence[str]) -> list[Subscription]:
+        try:
+            wanted_keys = [number(key) for key in keys][:MOST_AT_ONCE]
+        except NotUnderstood:
+            raise Http404("A chosen subscription has no such number.") from None
+        return list(self.detail_rows(request).filter(pk__in=wanted_keys, deleted_at=None).order_by("-pk"))
+
+    def _allowed_actions(self, request: HttpRequest) -> list[tuple[SubscriptionAction, actions.Words]]:
+        change, delete = self.has_change_permission(request), self.has_delete_permission(request)
+        return [
+            (action, words)
+            for action, words in WORDS.items()
+            if (delete if action is SubscriptionAction.DELETE else change)
+        ]
+
+    def _form_page(
+        self, request: HttpRequest, form: SubscriptionForm, title: str, row: Subscription | None = None
+    ) -> HttpResponse:
+        context = {
+            "form": form,
+            "account": form.account,
+            "plugin": form.account.plugin,
+            "config": form.shown(CONFIG),
+            "row": row,
+            "cancel_url": self.page_url(row) if row else self.list_url(),
+        }
+        return self.render(request, "subscriptions/form.html", title, context, parent=True)
+
+    def _saved(self, request: HttpRequest, row: Subscription) -> HttpResponse:
+        """Tells the provider, and shows what it said: at the field where there is one."""
+        reconcile.reconcile_soon(row, actor=actor_of(request))
+        result = actions.outcome(row)
+        if result.ok:
+            messages.success(request, f"Saved. {result.text}")
+            return HttpResponseRedirect(self.page_url(row))
+        messages.error(request, f"Saved here, but {row.account.plugin.name} did not take it: {result.text}")
+        names_field = bool((row.last_error or {}).get("field"))
+        return HttpResponseRedirect(self.page_url(row, "edit" if names_field else "change"))
+
+
+def _config_rows(row: Subscription) -> list[dict[str, Any]]:
+    """The wanted config, beside what differs at the provider."""
+    drift = {change["field"]: change["before"] for change in row.drift}
+    return [{"name": name, "wanted": value, "remote": drift.get(name)} for name, value in row.config.items()]
+
+
+def _account_named(key: str) -> ProviderAccount | None:
+    try:
+        return ProviderAccount.objects.filter(pk=number(key)).first()
+    except NotUnderstood:
+        return None
+
+
+def _action_named(name: str) -> SubscriptionAction | None:
+    return SubscriptionAction(name) if name in list(SubscriptionAction) else None
+
+
+def _report(request: HttpRequest, results: Sequence[Result], action: SubscriptionAction) -> None:
+    for result in results:
+        if not result.ok or len(results) == 1:
+            level = messages.SUCCESS if result.ok else messages.ERROR
+            messages.add_message(request, level, f"{WORDS[action].button}, {result.row}: {result.text}")
+    good = sum(result.ok for result in results)
+    if len(results) > 1 and good:
+        messages.success(request, f"{WORDS[action].button}: done for {good} of {len(results)} subscriptions.")
+    if not results:
+        messages.warning(request, "Nothing was to be done.")

@@ -1,0 +1,105 @@
+"""Accounts in JSON: as they are shown, and as they may be added and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+
+from providers.models import AccountStatus, ProviderAccount
+from providers.registry import get_provider
+from providers.rest.errors import complaints
+from providers.rest.fields import ObjectField, ProviderField, StrictBooleanField, StrictCharField, TimeField
+from providers.rest.serializers import StrictSerializer
+from subscriptions.discovery import Kind
+
+
+class AccountSerializer(serializers.Serializer[ProviderAccount]):
+    """One login at one provider, without its credentials."""
+
+    id = serializers.UUIDField(source="uid", read_only=True)
+    provider = ProviderField(read_only=True)
+    name = serializers.CharField(read_only=True)
+    settings = ObjectField(part="settings", read_only=True)
+    status = serializers.ChoiceField(choices=AccountStatus.choices, read_only=True)
+    status_reason = serializers.CharField(read_only=True)
+    identity = serializers.DictField(read_only=True, help_text="Whose credentials these are, as the provider told.")
+    checked_at = TimeField(allow_null=True)
+    created_at = TimeField()
+
+
+class NewAccountSerializer(StrictSerializer):
+    """An account to add."""
+
+    provider = ProviderField()
+    name = StrictCharField(max_length=200)
+    settings = ObjectField(part="settings", default=dict)
+    credentials = ObjectField(part="credentials", default=dict, help_text="Never shown again.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Against the provider's own schema."""
+        _check(attrs["provider"], attrs["settings"], attrs["credentials"])
+        return attrs
+
+
+class AccountChangesSerializer(StrictSerializer):
+    """What is to change in an account. `provider` may be repeated, but not changed."""
+
+    immutable: ClassVar[tuple[str, ...]] = ("provider",)
+
+    name = StrictCharField(max_length=200, required=False)
+    settings = ObjectField(part="settings", required=False, help_text="Replaces the settings as a whole.")
+    credentials = ObjectField(
+        part="credentials", required=False, help_text="Merged key by key with those that are stored; null empties one."
+    )
+
+    def current(self) -> Mapping[str, object]:
+        """What cannot be changed."""
+        return {"provider": self.account.provider}
+
+    @property
+    def account(self) -> ProviderAccount:
+        """The account that is changed."""
+        account: ProviderAccount = self.context["account"]
+        return account
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Against the provider's own schema."""
+        if "settings" in attrs or "credentials" in attrs:
+            credentials = {**self.account.credentials, **attrs.get("credentials", {})}
+            _check(self.account.provider, attrs.get("settings", self.account.settings), credentials)
+        return attrs
+
+
+class RemoteSubscriptionSerializer(serializers.Serializer[Any]):
+    """What the provider says it has, and whose it is."""
+
+    remote_id = serializers.CharField(source="remote.remote_id")
+    kind = serializers.ChoiceField(choices=[item.value for item in Kind])
+    subscription = serializers.UUIDField(source="subscription.uid", allow_null=True)
+    url = serializers.CharField(source="remote.url", allow_null=True)
+    status = serializers.CharField(source="remote.status", help_text="The provider's own word.")
+    expires_at = TimeField(allow_null=True)
+    config = serializers.DictField(allow_null=True, help_text="Null where it was not read.")
+
+
+class ImportSerializer(StrictSerializer):
+    """Which remote subscription to take in, and how."""
+
+    remote_id = StrictCharField(max_length=200)
+    name = StrictCharField(max_length=200, default="", allow_blank=True)
+    take_over = StrictBooleanField(
+        default=False,
+        help_text="True: its URL and secret are changed at the provider to ours. False: it is only shown.",
+    )
+
+
+def _check(provider: str, settings: object, credentials: object) -> None:
+    plugin = get_provider(provider)
+    errors = {
+        **complaints(plugin.settings_model, settings, "settings"),
+        **complaints(plugin.credentials_model, credentials, "credentials"),
+    }
+    if errors:
+        raise serializers.ValidationError(errors)

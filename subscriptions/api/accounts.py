@@ -1,0 +1,137 @@
+"""/accounts/ and what can be done with one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import ClassVar
+
+from django.db import transaction
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers import accounts
+from providers.errors import NotFound
+from providers.models import ProviderAccount
+from providers.rest.errors import sent_input
+from providers.rest.filters import Filters
+from providers.rest.views import ApiViewSet
+from subscriptions import discovery, wanted
+from subscriptions.api.account_serializers import (
+    AccountChangesSerializer,
+    AccountSerializer,
+    ImportSerializer,
+    NewAccountSerializer,
+    RemoteSubscriptionSerializer,
+)
+from subscriptions.api.etags import IF_MATCH, account_etag, check_if_match
+from subscriptions.api.filters import AccountFilters
+from subscriptions.api.subscription_serializers import SubscriptionSerializer
+from subscriptions.api.subscriptions import answer as subscription_answer
+from subscriptions.models import Subscription
+from subscriptions.reconcile import reconcile_soon
+
+SECONDS = 10.0  # that a request may spend at the provider
+
+
+@extend_schema(tags=["accounts"])
+class AccountViewSet(ApiViewSet):
+    """One login at one provider each."""
+
+    scope: ClassVar[str | None] = "accounts"
+    # Importing makes a subscription, so seeing accounts is not enough for it, and changing them not needed.
+    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"take_in": ("accounts:read", "subscriptions:write")}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters}
+    live: ClassVar[frozenset[str]] = frozenset({"remote_subscriptions", "take_in"})
+
+    @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Newest first."""
+        return self.page(ProviderAccount.objects.defer("credentials"), AccountSerializer)
+
+    @extend_schema(operation_id="accounts_create", request=NewAccountSerializer, responses={201: AccountSerializer})
+    def create(self, request: Request) -> Response:
+        """Adds one. No call is made to the provider; `check` does that."""
+        account = wanted.add_account(**self.body(NewAccountSerializer), by=self.by)
+        return answer(account, status.HTTP_201_CREATED)
+
+    @extend_schema(operation_id="accounts_read", responses=AccountSerializer)
+    def retrieve(self, request: Request, **path: object) -> Response:
+        """One account, without its credentials."""
+        return answer(self.find(ProviderAccount.objects.all()))
+
+    @extend_schema(
+        operation_id="accounts_change",
+        parameters=[IF_MATCH],
+        request=AccountChangesSerializer,
+        responses=AccountSerializer,
+    )
+    def partial_update(self, request: Request, **path: object) -> Response:
+        """Replaces `settings` whole and merges `credentials` by key. What failed because of them is tried again."""
+        with transaction.atomic():
+            account = self._locked()
+            changes = self.body(AccountChangesSerializer, context={"account": account})
+            check_if_match(request, account_etag(account))
+            if changes:
+                wanted.change_account(account, by=self.by, **changes)
+        return answer(account)
+
+    @extend_schema(operation_id="accounts_delete", parameters=[IF_MATCH], responses={204: None})
+    def destroy(self, request: Request, **path: object) -> Response:
+        """Removes one that has no subscriptions."""
+        with transaction.atomic():
+            account = self._locked()
+            check_if_match(request, account_etag(account))
+            wanted.delete_account(account, by=self.by)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(operation_id="accounts_check", request=None, responses=AccountSerializer)
+    def check(self, request: Request, **path: object) -> Response:
+        """Asks the provider who we are. 200 also when it failed: `status` and `status_reason` tell."""
+        self.no_body()
+        account = self.find(ProviderAccount.objects.all())
+        accounts.check(account, deadline=time.monotonic() + SECONDS)
+        return answer(account)
+
+    @extend_schema(operation_id="accounts_remote_subscriptions", responses=RemoteSubscriptionSerializer(many=True))
+    def remote_subscriptions(self, request: Request, **path: object) -> Response:
+        """What the account has at the provider now, whoever made it. A live call."""
+        account = self.find(ProviderAccount.objects.all())
+        self.page([], RemoteSubscriptionSerializer)  # refuses a wrong query string before the provider is asked
+        found = discovery.discover(account, seconds=SECONDS)
+        return self.page(sorted(found, key=lambda item: item.remote.remote_id), RemoteSubscriptionSerializer)
+
+    @extend_schema(operation_id="accounts_import", request=ImportSerializer, responses={201: SubscriptionSerializer})
+    def take_in(self, request: Request, **path: object) -> Response:
+        """Makes a subscription of a remote one that is not ours yet."""
+        account = self.find(ProviderAccount.objects.all())
+        asked = self.body(ImportSerializer)
+        subscription = _take_in(account, asked, self.by)
+        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
+        return subscription_answer(subscription, status.HTTP_201_CREATED)
+
+    def _locked(self) -> ProviderAccount:
+        """The row, locked until the change is written: nobody changes it between the look at its version and then."""
+        rows: QuerySet[ProviderAccount] = ProviderAccount.objects.select_for_update()
+        account: ProviderAccount = self.find(rows)
+        return account
+
+
+def answer(account: ProviderAccount, code: int = status.HTTP_200_OK) -> Response:
+    """One account, with its version."""
+    return Response(AccountSerializer(account).data, status=code, headers={"ETag": account_etag(account)})
+
+
+def _take_in(account: ProviderAccount, asked: Mapping[str, object], by: str) -> Subscription:
+    remote_id = str(asked["remote_id"])
+    try:
+        with sent_input("config"):
+            return discovery.take_in(
+                account, remote_id, by=by, name=str(asked["name"]), take_over=bool(asked["take_over"])
+            )
+    except NotFound as error:
+        raise ValidationError({"remote_id": [ErrorDetail(error.message, code="not_found")]}) from None

@@ -1,0 +1,196 @@
+"""Subscriptions in JSON: as they are shown, and as they may be made and changed; plans and operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from uuid import UUID
+
+from rest_framework import serializers
+
+from providers.base import Proof
+from providers.models import ProviderAccount
+from providers.rest.errors import complaints
+from providers.rest.fields import (
+    AnyJSONField,
+    ObjectField,
+    ProviderField,
+    StrictBooleanField,
+    StrictCharField,
+    TimeField,
+)
+from providers.rest.serializers import StrictSerializer
+from subscriptions.models import Managed, Operation, OperationStatus, State, Subscription
+from subscriptions.plan import StepAction
+
+CONFIG_HELP = "What to send; its shape is the provider's `schemas.config`."
+
+
+class LastErrorSerializer(serializers.Serializer[Any]):
+    """What the provider refused last."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    field = serializers.CharField(allow_null=True, help_text="The config field that the provider complained about.")
+
+
+class SubscriptionSerializer(serializers.Serializer[Subscription]):
+    """What we want registered at a provider, and how it stands there."""
+
+    id = serializers.UUIDField(source="uid", read_only=True)
+    account = serializers.UUIDField(source="account.uid", read_only=True)
+    provider = ProviderField(source="account.provider", read_only=True)
+    name = serializers.CharField(read_only=True)
+    config = ObjectField(part="config", read_only=True)
+    enabled = serializers.BooleanField(read_only=True)
+    auto_renew = serializers.BooleanField(read_only=True)
+    managed = serializers.ChoiceField(choices=Managed.choices, read_only=True)
+    state = serializers.ChoiceField(choices=State.choices, read_only=True)
+    state_reason = serializers.CharField(read_only=True)
+    callback_url = serializers.CharField(read_only=True)
+    remote_id = serializers.CharField(read_only=True, allow_null=True)
+    remote_status = serializers.CharField(read_only=True, allow_null=True, help_text="The provider's own word.")
+    expires_at = TimeField(allow_null=True)
+    renew_at = TimeField(allow_null=True)
+    last_reconciled_at = TimeField(allow_null=True)
+    last_event_at = TimeField(allow_null=True)
+    last_error = LastErrorSerializer(read_only=True, allow_null=True)
+    created_at = TimeField()
+
+
+class NewSubscriptionSerializer(StrictSerializer):
+    """A subscription to make."""
+
+    account = serializers.UUIDField()
+    name = StrictCharField(max_length=200, default="", allow_blank=True)
+    config = ObjectField(part="config", help_text=CONFIG_HELP)
+    enabled = StrictBooleanField(default=True)
+    auto_renew = StrictBooleanField(default=True)
+    managed = serializers.ChoiceField(choices=Managed.choices, default=Managed.API.value)
+
+    def validate_account(self, value: UUID) -> ProviderAccount:
+        """The account with that id."""
+        account = ProviderAccount.objects.filter(uid=value).first()
+        if account is None:
+            raise serializers.ValidationError("There is no such account.", code="not_found")
+        return account
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Against the provider's own schema."""
+        _check(attrs["account"], attrs["config"])
+        return attrs
+
+
+class SubscriptionChangesSerializer(StrictSerializer):
+    """What is to change in a subscription. `account`, `provider` and `managed` may be repeated, but not changed."""
+
+    immutable: ClassVar[tuple[str, ...]] = ("account", "provider", "managed")
+
+    name = StrictCharField(max_length=200, required=False, allow_blank=True)
+    config = ObjectField(part="config", required=False, help_text=f"Replaces the config as a whole. {CONFIG_HELP}")
+    enabled = StrictBooleanField(required=False)
+    auto_renew = StrictBooleanField(required=False)
+
+    @property
+    def subscription(self) -> Subscription:
+        """The subscription that is changed."""
+        subscription: Subscription = self.context["subscription"]
+        return subscription
+
+    def current(self) -> Mapping[str, object]:
+        """What cannot be changed."""
+        row = self.subscription
+        return {"account": str(row.account.uid), "provider": row.account.provider, "managed": row.managed}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Against the provider's own schema."""
+        if "config" in attrs:
+            _check(self.subscription.account, attrs["config"])
+        return attrs
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """One field that a step changes; secrets stand as `***`."""
+
+    field = serializers.CharField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """With `from` and `to`."""
+        # `from` is a word of Python's, so it cannot be an attribute.
+        return {
+            **super().get_fields(),
+            "from": AnyJSONField(source="before"),
+            "to": AnyJSONField(source="after"),
+        }
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """One step; `remote_id` is null for a new one."""
+
+    action = serializers.ChoiceField(choices=[item.value for item in StepAction])
+    reason = serializers.CharField()
+    remote_id = serializers.CharField(allow_null=True)
+    changes = ChangeSerializer(many=True)
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    """The steps in their order; none when nothing is to do."""
+
+    steps = StepSerializer(many=True)
+    waiting = serializers.CharField(
+        allow_null=True, help_text="Why something that would have to be done is not done now."
+    )
+
+
+class TestResultSerializer(serializers.Serializer[Any]):
+    """How the test went."""
+
+    __test__ = False  # not a pytest class
+
+    ok = serializers.BooleanField()
+    detail = serializers.CharField()
+
+
+class SecretSerializer(serializers.Serializer[Any]):
+    """How to prove a request by hand: for `header`, sending `header: value` as given passes."""
+
+    kind = serializers.ChoiceField(choices=[item.value for item in Proof])
+    header = serializers.CharField(allow_null=True)
+    value = serializers.CharField(allow_null=True)
+
+
+class SentSerializer(serializers.Serializer[Any]):
+    """What was sent to the provider."""
+
+    method = serializers.CharField()
+    url = serializers.CharField()
+    body = AnyJSONField()
+
+
+class AnsweredSerializer(serializers.Serializer[Any]):
+    """What came back."""
+
+    status = serializers.IntegerField()
+    body = AnyJSONField()
+
+
+class OperationSerializer(serializers.Serializer[Operation]):
+    """One executed step: who or what asked, what was sent, what came back."""
+
+    id = serializers.UUIDField(source="uid", read_only=True)
+    subscription = serializers.UUIDField(source="subscription.uid", read_only=True)
+    action = serializers.ChoiceField(choices=[item.value for item in StepAction], read_only=True)
+    reason = serializers.CharField(read_only=True)
+    actor = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(choices=OperationStatus.choices, read_only=True)
+    request = SentSerializer(read_only=True, allow_null=True)
+    response = AnsweredSerializer(read_only=True, allow_null=True)
+    error = serializers.CharField(read_only=True, allow_null=True)
+    started_at = TimeField()
+    finished_at = TimeField(allow_null=True)
+
+
+def _check(account: ProviderAccount, config: object) -> None:
+    errors = complaints(account.plugin.config_model, config, "config")
+    if errors:
+        raise serializers.ValidationError(errors)

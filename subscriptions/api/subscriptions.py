@@ -1,0 +1,210 @@
+"""/subscriptions/ and what can be done with one. What is changed here is wanted; `reconcile` does the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from django.db import transaction
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers.rest.errors import Conflict, NotSupported, stored_input
+from providers.rest.filters import Filters
+from providers.rest.views import ApiViewSet
+from subscriptions import proof, wanted
+from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
+from subscriptions.api.filters import SubscriptionFilters
+from subscriptions.api.subscription_serializers import (
+    NewSubscriptionSerializer,
+    OperationSerializer,
+    PlanSerializer,
+    SecretSerializer,
+    SubscriptionChangesSerializer,
+    SubscriptionSerializer,
+    TestResultSerializer,
+)
+from subscriptions.models import Managed, Subscription
+from subscriptions.reconcile import preview, reconcile, reconcile_soon
+
+SECONDS = 10.0  # that a request may spend at the provider
+
+
+@extend_schema(tags=["subscriptions"])
+class SubscriptionViewSet(ApiViewSet):
+    """What we want registered at a provider, and how it stands there."""
+
+    scope: ClassVar[str | None] = "subscriptions"
+    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret": ("secrets:read",)}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": SubscriptionFilters}
+    live: ClassVar[frozenset[str]] = frozenset({"plan"})
+
+    @extend_schema(operation_id="subscriptions_list", responses=SubscriptionSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Newest first."""
+        return self.page(without_secrets(), SubscriptionSerializer)
+
+    @extend_schema(
+        operation_id="subscriptions_create", request=NewSubscriptionSerializer, responses={201: SubscriptionSerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """Makes one and tries to register it. 201 also when the provider refused: `state` is `failing` then,
+        `last_error` says why, and it is tried again."""
+        subscription = wanted.subscribe(**self.body(NewSubscriptionSerializer), by=self.by)
+        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
+        return answer(subscription, status.HTTP_201_CREATED)
+
+    @extend_schema(operation_id="subscriptions_read", responses=SubscriptionSerializer)
+    def retrieve(self, request: Request, **path: object) -> Response:
+        """One subscription; also one that was deleted."""
+        return answer(self.find(without_secrets()))
+
+    @extend_schema(
+        operation_id="subscriptions_change",
+        parameters=[IF_MATCH],
+        request=SubscriptionChangesSerializer,
+        responses=SubscriptionSerializer,
+    )
+    def partial_update(self, request: Request, **path: object) -> Response:
+        """Changes what is wanted and tries it at the provider. `config` is replaced whole."""
+
+        def change(subscription: Subscription) -> None:
+            changes = self.body(SubscriptionChangesSerializer, context={"subscription": subscription})
+            self._check_version(subscription)
+            if changes:
+                wanted.change(subscription, by=self.by, **changes)
+
+        return self._changed(change)
+
+    @extend_schema(operation_id="subscriptions_delete", parameters=[IF_MATCH], responses={202: SubscriptionSerializer})
+    def destroy(self, request: Request, **path: object) -> Response:
+        """Deletes it here and at the provider. It stays readable by its id."""
+        with transaction.atomic():
+            subscription = self._locked()
+            self._check_version(subscription)
+            if subscription.present:
+                wanted.remove(subscription, by=self.by)
+        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
+        return answer(subscription, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        operation_id="subscriptions_enable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
+    )
+    def enable(self, request: Request, **path: object) -> Response:
+        """Switches it on."""
+        return self._switched(enabled=True)
+
+    @extend_schema(
+        operation_id="subscriptions_disable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
+    )
+    def disable(self, request: Request, **path: object) -> Response:
+        """Switches it off at the provider. What still comes is accepted."""
+        return self._switched(enabled=False)
+
+    @extend_schema(
+        operation_id="subscriptions_renew", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
+    )
+    def renew(self, request: Request, **path: object) -> Response:
+        """Renews its lease now."""
+        self.no_body()
+
+        def renew(subscription: Subscription) -> None:
+            _only_by_api(subscription)
+            self._check_version(subscription)
+            wanted.renew_now(subscription, by=self.by)
+
+        return self._changed(renew)
+
+    @extend_schema(operation_id="subscriptions_reconcile", request=None, responses=SubscriptionSerializer)
+    def reconcile(self, request: Request, **path: object) -> Response:
+        """Looks at the provider, details included, and repairs what differs."""
+        self.no_body()
+        subscription = self.find(Subscription.objects.select_related("account"))
+        _only_undeleted(subscription)
+        if not reconcile(subscription, actor=self.by, deadline=time.monotonic() + SECONDS, details=True):
+            reconcile_soon(subscription, actor=self.by, seconds=SECONDS)  # somebody else is at it: wait for our turn
+        return answer(subscription)
+
+    @extend_schema(operation_id="subscriptions_plan", responses=PlanSerializer)
+    def plan(self, request: Request, **path: object) -> Response:
+        """What a reconciliation would do now. A live look that changes nothing."""
+        subscription = self.find(Subscription.objects.select_related("account"))
+        return Response(PlanSerializer(preview(subscription, deadline=time.monotonic() + SECONDS)).data)
+
+    @extend_schema(operation_id="subscriptions_test", request=None, responses=TestResultSerializer)
+    def test(self, request: Request, **path: object) -> Response:
+        """Has the provider send a test webhook, or else tries our own receiver."""
+        self.no_body()
+        subscription = self.find(Subscription.objects.select_related("account"))
+        _only_undeleted(subscription)
+        with stored_input("config"):
+            result = proof.try_out(subscription, by=self.by, seconds=SECONDS)
+        return Response(TestResultSerializer(result).data)
+
+    @extend_schema(operation_id="subscriptions_secret", request=None, responses=SecretSerializer)
+    def secret(self, request: Request, **path: object) -> Response:
+        """How an inbound request proves itself. Every look is written to the history."""
+        self.no_body()
+        subscription = self.find(Subscription.objects.select_related("account"))
+        with stored_input("settings"):
+            hint = proof.reveal(subscription, by=self.by)
+        return Response(SecretSerializer(hint).data)
+
+    @extend_schema(operation_id="subscriptions_operations", responses=OperationSerializer(many=True))
+    def operations(self, request: Request, **path: object) -> Response:
+        """What was done at the provider, newest first, with secrets masked."""
+        subscription: Subscription = self.find(Subscription.objects.only("uid"))
+        return self.page(subscription.operations.all(), OperationSerializer)
+
+    def _switched(self, *, enabled: bool) -> Response:
+        self.no_body()
+
+        def switch(subscription: Subscription) -> None:
+            _only_by_api(subscription)
+            self._check_version(subscription)
+            wanted.change(subscription, by=self.by, enabled=enabled)
+
+        return self._changed(switch)
+
+    def _changed(self, change: Callable[[Subscription], None]) -> Response:
+        """Changes the wanted half, makes a first attempt at the provider, and answers whatever came of it."""
+        with transaction.atomic():
+            subscription = self._locked()
+            _only_undeleted(subscription)
+            change(subscription)
+        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
+        return answer(subscription)
+
+    def _locked(self) -> Subscription:
+        """The row, locked until the change is written: nobody changes it between the look at its version and then."""
+        rows: QuerySet[Subscription] = Subscription.objects.select_related("account").select_for_update(of=("self",))
+        subscription: Subscription = self.find(rows)
+        return subscription
+
+    def _check_version(self, subscription: Subscription) -> None:
+        check_if_match(self.request, subscription_etag(subscription))
+
+
+def answer(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:
+    """One subscription, with its version."""
+    shown = SubscriptionSerializer(subscription).data
+    return Response(shown, status=code, headers={"ETag": subscription_etag(subscription)})
+
+
+def without_secrets() -> QuerySet[Subscription]:
+    """Subscriptions with their accounts, as far as they are shown: nothing has to be decrypted."""
+    return Subscription.objects.select_related("account").defer("secrets", "account__credentials")
+
+
+def _only_undeleted(subscription: Subscription) -> None:
+    if not subscription.present:
+        raise Conflict("The subscription was deleted.")
+
+
+def _only_by_api(subscription: Subscription) -> None:
+    if subscription.managed == Managed.MANUAL:
+        raise NotSupported("This subscription is managed by hand: do it at the provider.")

@@ -1,0 +1,62 @@
+"""People with different permissions, and a subscription with everything that a page shows."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from events.models import WebhookRequest
+from events.pipeline import normalise
+from subscriptions.models import Subscription
+from tests.fake_provider import body_of, fake, hook, keep
+
+__all__ = ["fake", "hook"]  # fixtures
+
+
+def person(name: str, *permissions: str) -> Client:
+    """A logged-in member of staff with these permissions, as in `subscriptions.view_subscription`."""
+    user = User.objects.create_user(name, is_staff=True)
+    for permission in permissions:
+        app, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    """May do everything."""
+    user = User.objects.create_superuser("ann")
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+VIEWS = (
+    *("providers.view_provideraccount", "providers.view_historyentry", "config.view_apitoken"),
+    *("subscriptions.view_subscription", "subscriptions.view_operation"),
+    *("events.view_event", "events.view_webhookrequest"),
+)
+
+
+@pytest.fixture
+def viewer(db: None) -> Client:
+    """May look at everything, and change nothing."""
+    return person("vic", *VIEWS)
+
+
+@pytest.fixture
+def nobody(db: None) -> Client:
+    """Staff without any permission."""
+    return person("nob")
+
+
+@pytest.fixture
+def received(hook: Subscription) -> WebhookRequest:
+    """A request with one event."""
+    request = keep(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx", "by": "emma"}))
+    normalise(request.pk)
+    request.refresh_from_db()
+    return request

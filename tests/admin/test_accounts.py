@@ -1,0 +1,153 @@
+"""Accounts: adding, changing, checking and deleting them in the dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from providers.models import AccountStatus, HistoryEntry, ProviderAccount
+from providers.sandbox import Sandbox
+from subscriptions import wanted
+from subscriptions.models import Subscription
+from tests.admin.conftest import person
+from tests.conftest import CONFIG, Control
+
+ADD = "/admin/providers/provideraccount/add/"
+
+
+def page_of(name: str, account: ProviderAccount) -> str:
+    return reverse(f"admin:providers_provideraccount_{name}", args=[account.pk])
+
+
+@pytest.fixture
+def typed(sandbox: Sandbox) -> dict[str, Any]:
+    """What a person types for the spare login."""
+    login = sandbox.logins("egnyte-connect")[0]
+    return {
+        "name": "Acme",
+        **{f"settings.{name}": value for name, value in login["settings"].items()},
+        **{f"credentials.{name}": value for name, value in login["credentials"].items()},
+        "settings.auth_header_style": "value",
+        "settings.auth_header_name": "Authorization",
+        "settings.calls_per_second": "100",
+        "settings.calls_per_day": "0",
+    }
+
+
+def test_first_the_provider_is_chosen(boss: Client) -> None:
+    page = boss.get(ADD).content.decode()
+    assert "?provider=egnyte-connect" in page
+    assert boss.get(ADD + "?provider=bogus").content.decode().count("?provider=egnyte-connect") == 1
+
+
+def test_the_form_comes_from_the_schema(boss: Client) -> None:
+    page = boss.get(ADD + "?provider=egnyte-connect").content.decode()
+    assert 'name="settings.domain"' in page
+    assert 'placeholder="acme"' in page
+    assert "The name before .egnyte.com" in page
+    assert "not confirmed" in page
+    assert 'type="password" name="credentials.access_token"' in page
+
+
+def test_adding_checks_at_once_and_says_who_we_are(boss: Client, control: Control, typed: dict[str, Any]) -> None:
+    response = boss.post(ADD + "?provider=egnyte-connect", typed, follow=True)
+    account = ProviderAccount.objects.get()
+    assert account.status == AccountStatus.OK
+    assert account.settings["calls_per_second"] == 100
+    assert account.settings["only_header"] is False
+    page = response.content.decode()
+    assert "accepts the credentials" in page
+    assert account.identity["username"] in page
+    assert typed["credentials.access_token"] not in page
+    assert HistoryEntry.objects.get(action="created").actor == "staff:ann"
+
+
+def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, typed: dict[str, Any]) -> None:
+    typed |= {"settings.domain": "not a domain!", "settings.calls_per_second": "many", "credentials.access_token": ""}
+    response = boss.post(ADD + "?provider=egnyte-connect", typed)
+    errors = response.context["form"].errors
+    assert set(errors) == {"settings.domain", "settings.calls_per_second", "credentials.access_token"}
+    assert errors["credentials.access_token"] == ["This field is required."]
+    page = response.content.decode()
+    assert "not a domain!" in page
+    assert '<details class="hk-aside" open>' in page
+    assert not ProviderAccount.objects.exists()
+
+
+def test_refused_credentials_are_saved_and_said(boss: Client, control: Control, typed: dict[str, Any]) -> None:
+    page = boss.post(ADD + "?provider=egnyte-connect", {**typed, "credentials.access_token": "wrong"}, follow=True)
+    assert ProviderAccount.objects.get().status == AccountStatus.FAILING
+    assert "refused" in page.content.decode()
+
+
+def test_an_empty_credential_stays_as_it_is(boss: Client, account: ProviderAccount, typed: dict[str, Any]) -> None:
+    before = dict(account.credentials)
+    page = boss.get(page_of("edit", account)).content.decode()
+    assert "Stored. Leave empty to keep it." in page
+    assert before["access_token"] not in page
+    boss.post(page_of("edit", account), {**typed, "name": "Renamed", "credentials.access_token": ""})
+    account.refresh_from_db()
+    assert account.name == "Renamed"
+    assert account.credentials == before
+
+
+def test_a_new_credential_replaces_the_old(boss: Client, account: ProviderAccount, typed: dict[str, Any]) -> None:
+    boss.post(page_of("edit", account), {**typed, "credentials.access_token": "other"})
+    account.refresh_from_db()
+    assert account.credentials == {"access_token": "other"}
+    assert account.status == AccountStatus.FAILING
+    entry = HistoryEntry.objects.filter(action="changed").latest("pk")
+    assert {"field": "credentials.access_token", "from": "***", "to": "***"} in entry.changes
+
+
+def test_check_says_what_to_do_when_the_provider_cannot_be_asked(
+    boss: Client, account: ProviderAccount, control: Control
+) -> None:
+    control.post("faults", status=503, times=10)
+    page = boss.post(page_of("check", account), follow=True).content.decode()
+    assert "could not be asked" in page
+    account.refresh_from_db()
+    assert account.status == AccountStatus.UNCHECKED
+
+
+def test_an_account_in_use_is_not_deleted(boss: Client, subscription: Subscription) -> None:
+    account = subscription.account
+    assert "cannot be deleted" in boss.get(page_of("delete", account)).content.decode()
+    page = boss.post(page_of("delete", account), follow=True).content.decode()
+    assert "still has subscriptions" in page
+    assert ProviderAccount.objects.filter(pk=account.pk).exists()
+
+
+def test_an_unused_account_is_deleted_after_asking(boss: Client, account: ProviderAccount) -> None:
+    assert "Delete the account" in boss.get(page_of("delete", account)).content.decode()
+    boss.post(page_of("delete", account))
+    assert not ProviderAccount.objects.exists()
+    assert HistoryEntry.objects.latest("pk").action == "deleted"
+
+
+def test_its_page_shows_subscriptions_and_operations(boss: Client, subscription: Subscription) -> None:
+    wanted.subscribe(subscription.account, config=CONFIG, by="staff:ann", name="Legal")
+    page = boss.get(page_of("change", subscription.account)).content.decode()
+    assert "Finance" in page
+    assert "Legal" in page
+    assert "stored, never shown" in page
+
+
+@pytest.mark.parametrize("page", ["edit", "check", "delete"])
+def test_who_may_only_look_changes_nothing(viewer: Client, account: ProviderAccount, page: str) -> None:
+    assert viewer.post(page_of(page, account), {"name": "x"}).status_code == 403
+    assert viewer.post(ADD + "?provider=egnyte-connect").status_code == 403
+
+
+def test_each_permission_opens_only_its_own(db: None, account: ProviderAccount) -> None:
+    changer = person("chris", "providers.view_provideraccount", "providers.change_provideraccount")
+    assert changer.get(page_of("edit", account)).status_code == 200
+    assert changer.get(page_of("delete", account)).status_code == 403
+    assert changer.get(ADD).status_code == 403
+
+
+def test_check_is_no_link(boss: Client, account: ProviderAccount) -> None:
+    assert boss.get(page_of("check", account)).status_code == 405

@@ -1,0 +1,131 @@
+"""Requests and events: what their pages tell, and reading a request again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from events import outcomes
+from events.models import Event, Outcome, WebhookRequest
+from events.pipeline import normalise
+from providers.models import HistoryEntry
+from subscriptions.models import Subscription
+from tests.admin.conftest import VIEWS, person
+from tests.fake_provider import SECRET, FakeProvider, body_of, keep
+
+
+def page_of(name: str, row: WebhookRequest) -> str:
+    return reverse(f"admin:events_webhookrequest_{name}", args=[row.pk])
+
+
+def read(client: Client, row: WebhookRequest) -> str:
+    response = client.get(page_of("change", row))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_request_tells_everything_but_its_secret(viewer: Client, received: WebhookRequest) -> None:
+    page = read(viewer, received)
+    assert "Its events were read and stored." in page
+    assert "It proved that it comes from the provider." in page
+    assert "X-Secret" in page
+    assert SECRET not in page
+    assert '<span class="hk-json-text">/Shared/Plan.docx</span>' in page
+    assert f"/admin/events/event/{Event.objects.get().pk}/change/" in page
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, outcome: Outcome) -> None:
+    WebhookRequest.objects.update(outcome=outcome)
+    page = read(viewer, received)
+    assert f'data-state="{outcome}"' in page
+    assert outcomes.OUTCOMES[outcome] in page
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"plain text",
+        b"\xff\xfe\x00binary",
+        b"<script>alert(1)</script>",
+        b'{"deep": ' + b"[" * 90 + b"]" * 90 + b"}",
+        b"[" * 5000,
+        json.dumps(list(range(5000))).encode(),
+        b'{"long": "' + b"x" * 300_000 + b'"}',
+        "ä\u0000".encode(),
+    ],
+    ids=["empty", "text", "binary", "script", "deep", "bottomless", "wide", "long", "nul"],
+)
+def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) -> None:
+    row = keep(hook, body)
+    page = read(boss, row)
+    assert "<script>alert" not in page
+    assert len(page) < 1_500_000
+    download = boss.get(page_of("body", row))
+    assert download.content == body
+    assert download["Content-Type"] == "application/octet-stream"
+    assert download["Content-Disposition"].startswith("attachment")
+
+
+def test_a_quarantined_request_is_read_again_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
+    row = keep(hook, body_of({"id": 1}))
+    normalise(row.pk)
+    assert "Process again" in read(boss, row)
+    still = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "It still cannot be read" in still
+    fake.fixed = True
+    done = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "It is processed now." in done
+    assert Event.objects.count() == 1
+    entry = HistoryEntry.objects.latest("pk")
+    assert (entry.action, entry.actor, entry.subject_id) == ("processed again", "staff:ann", str(row.uid))
+
+
+def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook: Subscription) -> None:
+    row = keep(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "new-secret"),))
+    assert "Verify again and release" in read(boss, row)
+    assert "new-secret" not in read(boss, row)
+    still = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "It is still rejected" in still
+    Subscription.objects.filter(pk=hook.pk).update(secrets=["new-secret"])
+    done = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Released: it is processed now." in done
+    assert Event.objects.count() == 1
+
+
+def test_reading_again_needs_the_permission_and_a_post(viewer: Client, boss: Client, received: WebhookRequest) -> None:
+    assert viewer.post(page_of("reprocess", received)).status_code == 403
+    assert boss.get(page_of("reprocess", received)).status_code == 405
+    changer = person("chris", *VIEWS, "events.change_webhookrequest")
+    assert changer.post(page_of("reprocess", received)).status_code == 302
+
+
+def test_what_was_cut_cannot_be_read_again(boss: Client, received: WebhookRequest) -> None:
+    WebhookRequest.objects.update(outcome=Outcome.TRUNCATED)
+    assert "Process again" not in read(boss, received)
+    assert boss.post(page_of("reprocess", received)).status_code == 403
+
+
+def test_the_body_needs_the_permission(nobody: Client, received: WebhookRequest) -> None:
+    assert nobody.get(page_of("body", received)).status_code == 403
+
+
+def test_neighbours_are_of_the_same_subscription(viewer: Client, hook: Subscription) -> None:
+    first, second = keep(hook, b"1"), keep(hook, b"2")
+    other = Subscription.objects.create(account=hook.account, secrets=[SECRET])
+    keep(other, b"3")
+    context = viewer.get(page_of("change", first)).context
+    assert (context["newer"], context["older"]) == (page_of("change", second), None)
+    context = viewer.get(page_of("change", second)).context
+    assert (context["newer"], context["older"]) == (None, page_of("change", first))
+
+
+def test_an_event_in_our_words_and_as_it_was_sent(viewer: Client, received: WebhookRequest) -> None:
+    event = Event.objects.get()
+    page = viewer.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
+    for words in ("Created", "/Shared/Plan.docx", "emma", str(event.uid), page_of("change", received)):
+        assert words in page

@@ -1,0 +1,157 @@
+"""Filters, search and paging, the same for all lists."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from events.models import Event
+from events.pipeline import normalise_pending
+from providers import list_page
+from subscriptions.models import State, Subscription
+from tests.fake_provider import body_of, keep
+
+REQUESTS = "admin:events_webhookrequest_changelist"
+EVENTS = "admin:events_event_changelist"
+SUBSCRIPTIONS = "admin:subscriptions_subscription_changelist"
+
+
+def rows_of(client: Client, name: str, query: str = "") -> list[int]:
+    response = client.get(reverse(name) + query)
+    assert response.status_code == 200
+    return [row.pk for row in response.context["page"].rows]
+
+
+@pytest.fixture
+def many(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seven requests, newest first, on pages of three."""
+    monkeypatch.setattr(list_page, "PAGE", 3)
+    return [keep(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
+
+
+def test_pages_lead_to_the_oldest_and_back(viewer: Client, many: list[int]) -> None:
+    seen: list[int] = []
+    query: str | None = ""
+    while query is not None:
+        page = viewer.get(reverse(REQUESTS) + query).context["page"]
+        seen += [row.pk for row in page.rows]
+        query = page.older
+    assert seen == many
+    back: list[int] = []
+    query = page.newer
+    while query is not None:
+        page = viewer.get(reverse(REQUESTS) + query).context["page"]
+        back = [row.pk for row in page.rows] + back
+        query = page.newer
+    assert back == many[:6]
+
+
+def test_a_new_row_does_not_shift_a_page(viewer: Client, hook: Subscription, many: list[int]) -> None:
+    older = viewer.get(reverse(REQUESTS)).context["page"].older
+    keep(hook, body_of({"id": 99, "type": "made"}))
+    assert rows_of(viewer, REQUESTS, older) == many[3:6]
+
+
+def test_a_filter_is_kept_from_page_to_page(viewer: Client, many: list[int]) -> None:
+    page = viewer.get(reverse(REQUESTS) + "?outcome=received").context["page"]
+    assert "outcome=received" in page.older
+
+
+@pytest.mark.parametrize(
+    "query", ["?before=x", "?after=-1", "?before=99999999999999999999999", "?after=", "?p=7", "?o=1"]
+)
+def test_a_broken_place_is_the_first_page(viewer: Client, many: list[int], query: str) -> None:
+    assert rows_of(viewer, REQUESTS, query) == many[:3]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?outcome=bogus", "?account=x", "?subscription=1e9", "?since=yesterday", "?until=%00x", "?within=9y"],
+)
+def test_a_filter_that_means_nothing_is_said_and_ignored(viewer: Client, many: list[int], query: str) -> None:
+    response = viewer.get(reverse(REQUESTS) + query)
+    assert [row.pk for row in response.context["page"].rows] == many[:3]
+    assert "does not understand" in response.content.decode()
+
+
+def test_requests_by_outcome_and_subscription(viewer: Client, hook: Subscription) -> None:
+    good = keep(hook, body_of({"id": 1, "type": "made"}))
+    bad = keep(hook, b"{}", headers=())
+    other = Subscription.objects.create(account=hook.account, secrets=["other"])
+    assert rows_of(viewer, REQUESTS, "?outcome=rejected") == [bad.pk]
+    assert rows_of(viewer, REQUESTS, f"?subscription={hook.pk}") == [bad.pk, good.pk]
+    assert rows_of(viewer, REQUESTS, f"?subscription={other.pk}") == []
+    assert rows_of(viewer, REQUESTS, f"?account={hook.account_id}&outcome=received") == [good.pk]
+
+
+def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None:
+    now = timezone.now()
+    request = keep(hook, body_of({"id": 1, "type": "made"}), received_at=now)
+    normalise_pending()
+    event = Event.objects.get()
+    for name, key in ((REQUESTS, request.pk), (EVENTS, event.pk)):
+        before, after = (now - timedelta(minutes=5)).isoformat(), (now + timedelta(minutes=5)).isoformat()
+        ask = {"since": before.replace("+00:00", ""), "until": after.replace("+00:00", "")}
+        assert rows_of(viewer, name, f"?since={ask['since']}&until={ask['until']}") == [key]
+        assert rows_of(viewer, name, f"?since={ask['until']}") == []
+        assert rows_of(viewer, name, f"?until={ask['since']}") == []
+        assert rows_of(viewer, name, "?within=15m") == [key]
+
+
+def test_a_request_that_was_stored_later_than_it_came_is_found_by_its_own_time(
+    viewer: Client, hook: Subscription
+) -> None:
+    came = timezone.now() - timedelta(hours=2)
+    request = keep(hook, body_of({"id": 1, "type": "made"}), received_at=came)
+    until = (came + timedelta(minutes=1)).isoformat().replace("+00:00", "")
+    since = (came - timedelta(minutes=1)).isoformat().replace("+00:00", "")
+    assert rows_of(viewer, REQUESTS, f"?since={since}&until={until}") == [request.pk]
+
+
+def test_events_by_provider_action_and_type(viewer: Client, hook: Subscription) -> None:
+    keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "odd"}))
+    normalise_pending()
+    odd, made = Event.objects.order_by("-pk")
+    assert rows_of(viewer, EVENTS, "?provider=fake") == [odd.pk, made.pk]
+    assert rows_of(viewer, EVENTS, "?action=created") == [made.pk]
+    assert rows_of(viewer, EVENTS, "?type=odd") == [odd.pk]
+    assert rows_of(viewer, EVENTS, f"?account={hook.account_id}&type=nothing") == []
+
+
+@pytest.fixture
+def two(hook: Subscription) -> tuple[Subscription, Subscription]:
+    other = Subscription.objects.create(
+        account=hook.account, name="Legal", secrets=["s"], remote_id="wh-77", state=State.FAILING, due_at=None
+    )
+    return hook, other
+
+
+def test_subscriptions_by_state_and_search(viewer: Client, two: tuple[Subscription, Subscription]) -> None:
+    plain, legal = two
+    assert rows_of(viewer, SUBSCRIPTIONS) == [legal.pk, plain.pk]
+    assert rows_of(viewer, SUBSCRIPTIONS, "?state=failing") == [legal.pk]
+    for words in ("lega", "wh-77", legal.callback_url, legal.token, str(legal.uid)):
+        assert rows_of(viewer, SUBSCRIPTIONS, f"?q={words}") == [legal.pk], words
+    assert rows_of(viewer, SUBSCRIPTIONS, "?q=nothing%00") == []
+    assert rows_of(viewer, SUBSCRIPTIONS, "?provider=fake&account=" + str(plain.account_id)) == [legal.pk, plain.pk]
+
+
+def test_deleted_subscriptions_are_shown_only_when_asked_for(
+    viewer: Client, two: tuple[Subscription, Subscription]
+) -> None:
+    plain, legal = two
+    Subscription.objects.filter(pk=legal.pk).update(state=State.DELETED, deleted_at=timezone.now())
+    assert rows_of(viewer, SUBSCRIPTIONS) == [plain.pk]
+    assert rows_of(viewer, SUBSCRIPTIONS, "?state=deleted") == [legal.pk]
+
+
+def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> None:
+    keep(hook, body_of({"id": 1, "type": "made"}))
+    request = viewer.get(reverse(REQUESTS)).context["page"].rows[0]
+    assert {"body", "headers", "sealed_headers"} <= request.get_deferred_fields()
+    row = viewer.get(reverse(SUBSCRIPTIONS)).context["page"].rows[0]
+    assert "secrets" in row.get_deferred_fields()

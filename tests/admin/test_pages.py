@@ -1,0 +1,185 @@
+"""Every page: there for those who may see it, without buttons for those who may only look, quick, and empty at first."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from config.models import ApiToken
+from events.models import Event, WebhookRequest
+from providers import history
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions.models import Operation, OperationStatus, Subscription
+from tests.fake_provider import body_of, keep
+
+LISTS = {
+    "providers_provideraccount": "No accounts yet.",
+    "providers_historyentry": "Nobody has changed anything yet.",
+    "subscriptions_subscription": "First, an account.",
+    "subscriptions_operation": "Nothing was done at a provider yet.",
+    "events_webhookrequest": "Nothing has come in yet.",
+    "events_event": "No event has come in yet.",
+    "config_apitoken": "No tokens yet.",
+}
+ADDABLE = ("providers_provideraccount", "subscriptions_subscription", "config_apitoken")
+MOST_QUERIES = 25
+
+
+def text_of(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200, url
+    return response.content.decode()
+
+
+def list_url(name: str) -> str:
+    return reverse(f"admin:{name}_changelist")
+
+
+@pytest.fixture
+def rows(received: WebhookRequest) -> dict[str, int]:
+    """One row of everything, by the name of its pages."""
+    subscription = received.subscription
+    operation = Operation.objects.create(
+        subscription=subscription,
+        action="register",
+        reason="It is not registered.",
+        actor="staff:ann",
+        status=OperationStatus.FAILED,
+        request={"method": "POST", "url": "https://fake.example.test/hooks", "body": {"url": "<b>bold</b>"}},
+        response={"status": 400, "body": "no <b>such</b> thing"},
+        error="It said no.",
+        finished_at=timezone.now(),
+    )
+    after = {"name": "<i>Finance</i>"}
+    history.note("api:importer", "changed", "subscription", subject_id=subscription.uid, name="Finance", after=after)
+    token, _ = ApiToken.issue("importer", ["events:read"])
+    entry, event = HistoryEntry.objects.latest("pk"), Event.objects.get()
+    return {
+        "providers_provideraccount": subscription.account_id,
+        "providers_historyentry": entry.pk,
+        "subscriptions_subscription": subscription.pk,
+        "subscriptions_operation": operation.pk,
+        "events_webhookrequest": received.pk,
+        "events_event": event.pk,
+        "config_apitoken": token.pk,
+    }
+
+
+@pytest.mark.parametrize(("name", "words"), LISTS.items())
+def test_an_empty_list_says_so(viewer: Client, name: str, words: str) -> None:
+    assert words in text_of(viewer, list_url(name))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_and_details_need_the_permission(nobody: Client, viewer: Client, rows: dict[str, int], name: str) -> None:
+    detail = reverse(f"admin:{name}_change", args=[rows[name]])
+    for url in (list_url(name), detail):
+        assert nobody.get(url).status_code == 403
+        assert viewer.get(url).status_code == 200
+        assert Client().get(url).status_code == 302  # to the login
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_who_may_only_look_has_no_buttons(viewer: Client, rows: dict[str, int], name: str) -> None:
+    for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
+        page = text_of(viewer, url)
+        own = page[page.index('<div class="hk"') :]  # below Unfold's frame, which has a form to log out
+        assert 'method="post"' not in own
+        assert "hk-primary" not in own
+        assert 'name="pk"' not in own
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_nobody_adds_or_deletes_what_the_product_writes(boss: Client, rows: dict[str, int], name: str) -> None:
+    detail = reverse(f"admin:{name}_change", args=[rows[name]])
+    assert boss.post(detail, {"name": "x"}).status_code == 405
+    if name not in ADDABLE:
+        assert boss.get(reverse(f"admin:{name}_add")).status_code == 403
+        assert boss.post(reverse(f"admin:{name}_delete", args=[rows[name]])).status_code == 403
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_is_not_there_is_not_found(boss: Client, name: str) -> None:
+    for key in ("999999", "x", "9" * 30):
+        assert boss.get(reverse(f"admin:{name}_change", args=[key])).status_code in (302, 404)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_page_needs_few_queries(
+    boss: Client, rows: dict[str, int], name: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
+        with django_assert_max_num_queries(MOST_QUERIES) as captured:
+            text_of(boss, url)
+        counting = [query for query in captured.captured_queries if "COUNT(*)" in query["sql"].upper()]
+        assert not counting
+
+
+def test_more_rows_need_no_more_queries(
+    boss: Client, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    def queries() -> int:
+        with django_assert_max_num_queries(MOST_QUERIES) as captured:
+            text_of(boss, list_url("events_webhookrequest"))
+        return len(captured.captured_queries)
+
+    keep(hook, body_of({"id": 0, "type": "made"}))
+    few = queries()
+    for number in range(1, 10):
+        keep(hook, body_of({"id": number, "type": "made"}))
+    assert queries() == few
+
+
+def test_what_came_from_outside_is_escaped(boss: Client, rows: dict[str, int]) -> None:
+    operation = text_of(boss, reverse("admin:subscriptions_operation_change", args=[rows["subscriptions_operation"]]))
+    entry = text_of(boss, reverse("admin:providers_historyentry_change", args=[rows["providers_historyentry"]]))
+    assert "&lt;b&gt;such&lt;/b&gt;" in operation
+    assert "<b>bold</b>" not in operation
+    assert "&lt;i&gt;Finance&lt;/i&gt;" in entry
+
+
+def test_history_names_people_and_programs(viewer: Client, rows: dict[str, int]) -> None:
+    page = text_of(viewer, list_url("providers_historyentry"))
+    assert "importer (API)" in page
+    assert text_of(viewer, list_url("providers_historyentry") + "?by=staff:").count("importer (API)") == 0
+
+
+def test_history_of_one_thing(viewer: Client, rows: dict[str, int]) -> None:
+    uid = Subscription.objects.get().uid
+    assert "importer (API)" in text_of(viewer, list_url("providers_historyentry") + f"?subject={uid}")
+    assert "Nothing fits." in text_of(viewer, list_url("providers_historyentry") + "?subject=other")
+
+
+def test_unfold_styles_people_and_groups(boss: Client) -> None:
+    for name in ("auth_user", "auth_group"):
+        assert "unfold" in text_of(boss, list_url(name))
+        assert "unfold" in text_of(boss, reverse(f"admin:{name}_add"))
+
+
+def test_the_sidebar_shows_what_one_may_see(viewer: Client, nobody: Client) -> None:
+    links = [list_url(name) for name in LISTS]
+    seen, unseen = text_of(viewer, reverse("admin:index")), text_of(nobody, reverse("admin:index"))
+    assert all(f'href="{link}"' in seen for link in links)
+    assert not any(f'href="{link}"' in unseen for link in links)
+    assert list_url("auth_user") not in seen
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_nothing_is_fetched_from_elsewhere(boss: Client, rows: dict[str, int], name: str) -> None:
+    page = text_of(boss, list_url(name))
+    for mark in ('src="http', 'href="https', "url(http"):
+        assert mark not in page
+
+
+def test_an_account_without_its_provider_can_still_be_seen(boss: Client) -> None:
+    account = ProviderAccount.objects.create(provider="gone", name="Old")
+    subscription = Subscription(account=account, callback_url="http://127.0.0.1/hooks/x", secrets=["s"])
+    super(Subscription, subscription).save()
+    assert "no provider “gone” any more" in text_of(
+        boss, reverse("admin:providers_provideraccount_change", args=[account.pk])
+    )
+    assert "Old" in text_of(boss, reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
+    assert boss.get(reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])).status_code == 403

@@ -1,0 +1,137 @@
+"""Forms from schemas, with the kinds of field that providers may declare."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+import pytest
+from django.http import QueryDict
+from pydantic import BaseModel, Field
+
+from providers.base import Action, EventType, validate
+from providers.errors import InvalidInput
+from providers.schema_form import Kind, SchemaForm
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Watch(BaseModel):
+    type: str
+    filter: str | None = Field(default=None, title="Filter")
+
+
+class Everything(BaseModel):
+    text: str = Field(title="Text", examples=["hello"])
+    maybe: str | None = None
+    count: int = 3
+    on: bool = True
+    perhaps: bool | None = None
+    method: Literal["GET", "POST"] = "GET"
+    colour: Colour | None = None
+    lines: tuple[str, ...] = ()
+    triggers: list[Literal["create", "delete"]] = []
+    event_types: list[str] = []
+    watches: tuple[Watch, ...] = ()
+    extra: dict[str, str] = {}
+
+
+TYPES = (
+    EventType("a:*", Action.OTHER, "A", "Everything of A", wildcard=True),
+    EventType("a:one", Action.CREATED, "A", "One"),
+)
+
+
+def form_of(text: str | None = None, values: dict[str, object] | None = None) -> SchemaForm:
+    form = SchemaForm(None if text is None else QueryDict(text))
+    form.add_schema("c.", Everything, values=values, event_types=TYPES)
+    return form
+
+
+def test_each_type_has_its_kind() -> None:
+    kinds = {field.name.removeprefix("c."): field.look.kind for field in form_of().shown("c.").fields}
+    assert kinds == {
+        "text": Kind.TEXT,
+        "maybe": Kind.TEXT,
+        "count": Kind.NUMBER,
+        "on": Kind.SWITCH,
+        "perhaps": Kind.CHOICE,
+        "method": Kind.CHOICE,
+        "colour": Kind.CHOICE,
+        "lines": Kind.LINES,
+        "triggers": Kind.CHECKBOXES,
+        "event_types": Kind.CHECKBOXES,
+        "watches": Kind.ROWS,
+        "extra": Kind.JSON,
+    }
+
+
+def test_what_was_typed_becomes_values_of_the_schema() -> None:
+    form = form_of(
+        "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.colour=red&c.lines.lines=x%0D%0A%0Ay"
+        "&c.triggers=create&c.event_types=a:one&c.event_types.lines=b:two"
+        "&c.watches.type=a:one&c.watches.filter=&c.watches.type=&c.watches.filter="
+        "&c.watches.type=odd&c.watches.filter=z&c.extra=%7B%22k%22%3A%22v%22%7D"
+    )
+    assert form.is_valid(), form.errors
+    checked = validate(Everything, form.values("c."))
+    assert checked == Everything(
+        text="hi",
+        count=5,
+        on=False,
+        perhaps=False,
+        method="POST",
+        colour=Colour.RED,
+        lines=("x", "y"),
+        triggers=["create"],
+        event_types=["a:one", "b:two"],
+        watches=(Watch(type="a:one"), Watch(type="odd", filter="z")),
+        extra={"k": "v"},
+    )
+
+
+def test_stored_values_come_back_unchanged() -> None:
+    values = {"text": "hi", "on": False, "perhaps": True, "lines": ["x"], "event_types": ["a:one", "b:two"]}
+    values |= {"watches": [{"type": "odd", "filter": None}], "colour": "blue", "extra": {"k": "v"}, "count": 0}
+    fields = {field.name: field for field in form_of(values=values).shown("c.").fields}
+    assert fields["c.lines"].lines == "x"
+    assert fields["c.event_types"].others == "b:two"
+    assert fields["c.watches"].rows[0] == [("type", "Type", "odd"), ("filter", "Filter", "")]
+    assert len(fields["c.watches"].rows) == 2
+    assert fields["c.perhaps"].value == "true"
+    assert fields["c.count"].value == "0"
+    assert fields["c.extra"].value == '{\n  "k": "v"\n}'
+    assert fields["c.on"].value is False
+
+
+def test_an_untouched_form_gives_the_defaults() -> None:
+    form = form_of("c.text=hi&c.on=on")
+    assert form.is_valid()
+    assert validate(Everything, form.values("c.")) == Everything(text="hi")
+
+
+def test_complaints_stand_at_their_fields() -> None:
+    form = form_of("c.count=many&c.triggers=bogus&c.watches.type=&c.watches.filter=z&c.extra=%7B")
+    assert not form.is_valid()
+    with pytest.raises(InvalidInput) as error:
+        validate(Everything, form.values("c."))
+    form.note("c.", error.value)
+    assert set(form.errors) == {"c.text", "c.count", "c.triggers", "c.watches", "c.extra"}
+    assert form.errors["c.watches"] == ["Entry 1, type: This field is required."]
+
+
+def test_a_complaint_about_nothing_we_show_is_one_about_the_whole() -> None:
+    assert form_of().place("c.", "other.3", "No.") == (None, "other.3: No.")
+    assert form_of().place("c.", "", "No.") == (None, "No.")
+
+
+def test_secrets_are_never_shown() -> None:
+    form = SchemaForm()
+    form.add_schema("s.", Everything, values={"text": "hidden-value"}, secret=True)
+    field = form.shown("s.").fields[0]
+    assert field.stored
+    assert field.value is None
+    assert "hidden-value" not in str(form)

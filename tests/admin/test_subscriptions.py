@@ -1,0 +1,351 @@
+"""Subscriptions: forms, refusals at their fields, actions one and many at a time, the plan, and the secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from events.models import WebhookRequest
+from providers.errors import Refused
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import wanted
+from subscriptions.foresee import SubscriptionAction, foresee
+from subscriptions.models import Managed, Operation, State, Subscription
+from subscriptions.plan import StepAction
+from subscriptions.reconcile import note_error, reconcile_soon
+from tests.admin.conftest import person
+from tests.conftest import CONFIG, Control
+
+ADD = "/admin/subscriptions/subscription/add/"
+ACTIONS = "/admin/subscriptions/subscription/actions/"
+TYPED = {
+    "name": "Legal",
+    "enabled": "on",
+    "auto_renew": "on",
+    "managed": "api",
+    "config.event_types": ["fs:*", "link:create"],
+    "config.event_types.lines": "comment:*\n",
+    "config.paths.lines": "/Shared/Legal\n\n /Shared/Board \n",
+}
+pytestmark = pytest.mark.usefixtures("receiver_answers")
+
+
+def page_of(name: str, row: Subscription) -> str:
+    return reverse(f"admin:subscriptions_subscription_{name}", args=[row.pk])
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    reconcile_soon(subscription, actor="staff:ann")
+    assert subscription.state == State.ACTIVE
+    return subscription
+
+
+def run(client: Client, action: str, *rows: Subscription) -> str:
+    """The whole way: the confirmation page, then its button."""
+    keys = [row.pk for row in rows]
+    asked = client.get(ACTIONS, {"action": action, "pk": keys})
+    assert asked.status_code == 200
+    answer = client.post(ACTIONS, {"action": action, "pk": keys}, follow=True)
+    for row in rows:
+        row.refresh_from_db()
+    return answer.content.decode()
+
+
+# -- Forms
+
+
+def test_first_the_account_is_chosen(boss: Client, account: ProviderAccount) -> None:
+    assert f"?account={account.pk}" in boss.get(ADD).content.decode()
+    for query in ("?account=999", "?account=x"):
+        assert f"?account={account.pk}" in boss.get(ADD + query).content.decode()
+
+
+def test_event_types_are_grouped_checkboxes(boss: Client, account: ProviderAccount) -> None:
+    page = boss.get(f"{ADD}?account={account.pk}").content.decode()
+    assert "<legend>Links</legend>" in page
+    assert '<input type="checkbox" name="config.event_types" value="fs:*">' in page
+    assert "Every file and folder event" in page
+
+
+def test_subscribing_registers_at_once(boss: Client, account: ProviderAccount, control: Control) -> None:
+    page = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True).content.decode()
+    row = Subscription.objects.get()
+    assert row.state == State.ACTIVE
+    assert row.config == {
+        "event_types": ["fs:*", "link:create", "comment:*"],
+        "paths": ["/Shared/Legal", "/Shared/Board"],
+    }
+    assert len(control.remotes()) == 1
+    assert "Saved." in page
+    assert Operation.objects.get().actor == "staff:ann"
+
+
+def test_our_own_refusal_names_the_entry_and_saves_nothing(boss: Client, account: ProviderAccount) -> None:
+    typed = {
+        **TYPED,
+        "config.paths.lines": "/Shared/Legal\n/Shared/A,B",
+        "config.event_types": [],
+        "config.event_types.lines": "",
+    }
+    response = boss.post(f"{ADD}?account={account.pk}", typed)
+    errors = response.context["form"].errors
+    assert set(errors) == {"config.paths", "config.event_types"}
+    assert errors["config.paths"][0].startswith("Entry 2 (/Shared/A,B): must not contain a comma")
+    assert "/Shared/A,B</textarea>" in response.content.decode()
+    assert not Subscription.objects.exists()
+
+
+def test_the_providers_refusal_stands_at_its_field(
+    boss: Client, account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("There is no such folder.", field="paths.1")
+
+    monkeypatch.setattr(type(account.plugin), "register", refuse)
+    response = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True)
+    row = Subscription.objects.get()
+    assert row.state == State.FAILING
+    assert response.redirect_chain[-1][0] == page_of("edit", row)
+    field = next(item for item in response.context["config"].fields if item.name == "config.paths")
+    assert field.refusal == "Entry 2 (/Shared/Board): There is no such folder."
+    assert "The provider refused this" in response.content.decode()
+    monkeypatch.undo()
+    boss.post(page_of("edit", row), {**TYPED, "config.paths.lines": "/Shared/Legal"})
+    row.refresh_from_db()
+    assert row.state == State.ACTIVE
+
+
+def test_a_refusal_without_a_field_is_said(boss: Client, subscription: Subscription) -> None:
+    note_error(subscription, Refused("No room for another one."), subscription.created_at)
+    subscription.save()
+    assert boss.get(page_of("edit", subscription)).status_code == 200
+    assert "No room" not in boss.get(page_of("edit", subscription)).content.decode()
+
+
+def test_the_form_shows_what_is_wanted_now(boss: Client, subscription: Subscription) -> None:
+    page = boss.get(page_of("edit", subscription)).content.decode()
+    assert '<input type="checkbox" name="config.event_types" value="fs:*" checked>' in page
+    assert "/Shared/Finance</textarea>" in page
+
+
+def test_changing_the_config_changes_it_at_the_provider(boss: Client, active: Subscription, control: Control) -> None:
+    boss.post(page_of("edit", active), {**TYPED, "config.paths.lines": "/Shared/Sales"})
+    active.refresh_from_db()
+    assert active.name == "Legal"
+    assert control.remotes()[0]["path"] == "/Shared/Sales"
+    entry = HistoryEntry.objects.filter(subject_id=str(active.uid), action="changed").latest("pk")
+    assert {"field": "config.paths", "from": ["/Shared/Finance"], "to": ["/Shared/Sales"]} in entry.changes
+
+
+def test_by_hand_shows_the_steps(boss: Client, account: ProviderAccount, control: Control) -> None:
+    page = boss.post(f"{ADD}?account={account.pk}", {**TYPED, "managed": "manual"}, follow=True).content.decode()
+    assert "Register it by hand" in page
+    assert not control.remotes()
+
+
+# -- Actions
+
+
+def test_switching_off_and_on(boss: Client, active: Subscription, control: Control) -> None:
+    run(boss, "disable", active)
+    assert active.state == State.DISABLED
+    assert control.remotes()[0]["enabled"] is False
+    run(boss, "enable", active)
+    assert active.state == State.ACTIVE
+    assert control.remotes()[0]["enabled"] is True
+
+
+def test_renewing_moves_the_lease(boss: Client, active: Subscription, control: Control) -> None:
+    control.post("clock", advance_seconds=20)
+    before = control.remotes()[0]["expires_at"]
+    run(boss, "renew", active)
+    assert control.remotes()[0]["expires_at"] > before
+    assert active.renew_asked_at is None
+
+
+def test_deleting_removes_it_at_the_provider(boss: Client, active: Subscription, control: Control) -> None:
+    run(boss, "delete", active)
+    assert active.state == State.DELETED
+    assert not control.remotes()
+
+
+def test_reconciling_repairs_at_once(boss: Client, active: Subscription, control: Control) -> None:
+    control.post(f"remote/{active.remote_id}", deleted=True)
+    run(boss, "reconcile", active)
+    assert active.state == State.ACTIVE
+    assert len(control.remotes()) == 1
+
+
+def test_testing_says_how_it_went(boss: Client, active: Subscription) -> None:
+    assert "No test webhook was sent" in run(boss, "test", active)
+
+
+def test_many_at_a_time(boss: Client, active: Subscription, control: Control) -> None:
+    second = wanted.subscribe(active.account, config=CONFIG, by="staff:ann", name="Second")
+    reconcile_soon(second, actor="staff:ann")
+    page = run(boss, "disable", active, second)
+    assert "done for 2 of 2 subscriptions" in page
+    assert [remote["enabled"] for remote in control.remotes()] == [False, False]
+
+
+def test_the_confirmation_says_what_will_happen_and_changes_nothing(
+    boss: Client, active: Subscription, control: Control
+) -> None:
+    calls = len(control.calls())
+    page = boss.get(ACTIONS, {"action": "delete", "pk": active.pk}).content.decode()
+    assert "The subscription was deleted." in page
+    assert str(active.remote_id) in page
+    page = boss.get(ACTIONS, {"action": "enable", "pk": active.pk}).content.decode()
+    assert "It is switched on already." in page
+    assert 'name="pk"' not in page
+    assert len(control.calls()) == calls
+    active.refresh_from_db()
+    assert active.present
+
+
+@pytest.mark.parametrize(
+    ("action", "steps"),
+    [
+        (SubscriptionAction.DISABLE, [StepAction.DISABLE]),
+        (SubscriptionAction.RENEW, [StepAction.RENEW]),
+        (SubscriptionAction.DELETE, [StepAction.DELETE]),
+        (SubscriptionAction.RECONCILE, []),
+        (SubscriptionAction.TEST, []),
+    ],
+)
+def test_what_is_foreseen_is_what_happens(
+    boss: Client, active: Subscription, action: SubscriptionAction, steps: list[StepAction]
+) -> None:
+    assert [step.action for step in foresee(active, active.created_at, action).steps] == steps
+    last = Operation.objects.latest("pk").pk
+    run(boss, action, active)
+    done = Operation.objects.filter(pk__gt=last).order_by("pk").values_list("action", flat=True)
+    assert list(done) == [step.value for step in steps]
+
+
+@pytest.mark.parametrize("action", list(SubscriptionAction))
+def test_who_may_only_look_does_nothing(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
+    for call in (viewer.get, viewer.post):
+        assert call(ACTIONS, {"action": action, "pk": active.pk}).status_code == 403
+    assert viewer.post(page_of("edit", active), TYPED).status_code == 403
+    assert viewer.get(ADD).status_code == 403
+
+
+def test_deleting_needs_its_own_permission(db: None, active: Subscription) -> None:
+    changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
+    assert changer.get(ACTIONS, {"action": "disable", "pk": active.pk}).status_code == 200
+    assert changer.post(ACTIONS, {"action": "delete", "pk": active.pk}).status_code == 403
+    page = changer.get(page_of("change", active)).content.decode()
+    assert "action=disable" in page
+    assert "action=delete" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"action": "bogus", "pk": "1"}, 403),
+        ({"action": "disable", "pk": "x"}, 404),
+        ({"action": "disable"}, 302),
+        ({}, 403),
+    ],
+)
+def test_a_broken_action_is_refused(boss: Client, query: dict[str, str], status: int) -> None:
+    assert boss.get(ACTIONS, query).status_code == status
+
+
+def test_a_deleted_one_offers_nothing(boss: Client, subscription: Subscription) -> None:
+    wanted.remove(subscription, by="staff:ann")
+    page = boss.get(page_of("change", subscription)).content.decode()
+    assert "actions/?action=" not in page
+    assert boss.get(page_of("edit", subscription)).status_code == 403
+
+
+# -- The page
+
+
+def test_the_secret_is_shown_on_demand_and_that_is_written_down(boss: Client, subscription: Subscription) -> None:
+    secret = subscription.secrets[0]
+    assert secret not in boss.get(page_of("change", subscription)).content.decode()
+    response = boss.post(page_of("secret", subscription))
+    assert f"Authorization: {secret}" in response.content.decode()
+    assert "no-store" in response["Cache-Control"]
+    entry = HistoryEntry.objects.latest("pk")
+    assert (entry.action, entry.actor) == ("secret revealed", "staff:ann")
+
+
+def test_the_secret_needs_the_permission_and_a_post(boss: Client, viewer: Client, subscription: Subscription) -> None:
+    assert viewer.post(page_of("secret", subscription)).status_code == 403
+    assert boss.get(page_of("secret", subscription)).status_code == 405
+    assert not HistoryEntry.objects.filter(action="secret revealed").exists()
+
+
+def test_the_plan_is_a_difference_field_by_field(boss: Client, active: Subscription, control: Control) -> None:
+    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/Sales"]})
+    page = boss.get(page_of("change", active) + "?plan=now")
+    step = page.context["plan"].steps[0]
+    assert step.action == "update"
+    text = page.content.decode()
+    assert '<span class="hk-from">/Shared/Finance</span>' in text
+    assert '<span class="hk-to">/Shared/Sales</span>' in text
+
+
+def test_a_plan_that_cannot_be_made_is_said(boss: Client, active: Subscription, control: Control) -> None:
+    control.post("faults", status=401, times=5)
+    page = boss.get(page_of("change", active) + "?plan=now").content.decode()
+    assert "The provider could not be looked at" in page
+
+
+def test_the_page_makes_no_call_by_itself(boss: Client, active: Subscription, control: Control) -> None:
+    calls = len(control.calls())
+    assert boss.get(page_of("change", active)).status_code == 200
+    assert len(control.calls()) == calls
+
+
+def test_operations_are_shown_without_secrets(boss: Client, active: Subscription) -> None:
+    page = boss.get(page_of("change", active)).content.decode()
+    assert "/pubapi/v1/webhooks" in page
+    assert active.secrets[0] not in page
+    assert active.account.credentials["access_token"] not in page
+
+
+def test_recent_events_are_shown_to_those_who_may_see_events(viewer: Client, received: WebhookRequest) -> None:
+    url = page_of("change", received.subscription)
+    assert "/Shared/Plan.docx" in viewer.get(url).content.decode()
+    other = person("olga", "subscriptions.view_subscription")
+    assert "/Shared/Plan.docx" not in other.get(url).content.decode()
+
+
+def test_states_are_named_not_only_coloured(boss: Client, subscription: Subscription) -> None:
+    for state in State:
+        Subscription.objects.filter(pk=subscription.pk).update(state=state, state_reason=f"Because of {state}.")
+        text = boss.get(page_of("change", subscription)).content.decode()
+        assert f'data-state="{state}"' in text
+        assert f"</span>{state.label}</span>" in text
+        assert f"Because of {state}." in text
+
+
+def test_the_list_counts_down(boss: Client, active: Subscription) -> None:
+    page = boss.get("/admin/subscriptions/subscription/").content.decode()
+    assert 'data-relative="until"' in page
+    assert 'name="action" value="disable"' in page
+
+
+def test_bulk_buttons_are_hidden_from_those_who_may_only_look(viewer: Client, active: Subscription) -> None:
+    assert 'name="action"' not in viewer.get("/admin/subscriptions/subscription/").content.decode()
+
+
+def test_managed_by_hand_is_not_told_to_the_provider(boss: Client, account: ProviderAccount, control: Control) -> None:
+    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    calls = len(control.calls())
+    run(boss, "delete", row)
+    assert row.state == State.DELETED or row.deleted_at is not None
+    assert len(control.calls()) == calls
+
+
+def test_the_delete_page_is_the_action(boss: Client, subscription: Subscription) -> None:
+    response: Any = boss.get(page_of("delete", subscription))
+    assert response.url.endswith(f"actions/?action=delete&pk={subscription.pk}")

@@ -1,0 +1,55 @@
+"""API tokens: made, shown once, revoked."""
+
+from __future__ import annotations
+
+import re
+
+from django.test import Client
+from django.urls import reverse
+
+from config.models import ApiToken
+from providers.models import HistoryEntry
+from tests.admin.conftest import person
+
+ADD = "/admin/config/apitoken/add/"
+
+
+def test_a_token_is_shown_once(boss: Client) -> None:
+    response = boss.post(ADD, {"name": "importer", "scopes": ["events:read", "accounts:write"]})
+    page = response.content.decode()
+    found = re.search(r'id="token">([^<]+)<', page)
+    assert found
+    token = ApiToken.find(found[1])
+    assert token is not None
+    assert token.scopes == ["accounts:write", "events:read"]
+    assert "no-store" in response["Cache-Control"]
+    later = boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+    assert found[1] not in later
+    assert token.prefix in later
+    entry = HistoryEntry.objects.get()
+    assert (entry.actor, entry.action, entry.subject_type) == ("staff:ann", "created", "token")
+    assert found[1] not in str(entry.changes)
+
+
+def test_a_token_needs_a_name_and_known_scopes(boss: Client) -> None:
+    for typed in ({"scopes": ["events:read"]}, {"name": "x"}, {"name": "x", "scopes": ["events:everything"]}):
+        assert boss.post(ADD, typed).context["form"].errors
+    assert not ApiToken.objects.exists()
+
+
+def test_a_revoked_token_opens_nothing(boss: Client) -> None:
+    token, text = ApiToken.issue("importer", ["events:read"])
+    revoke = reverse("admin:config_apitoken_revoke", args=[token.pk])
+    assert boss.get(revoke).status_code == 405
+    assert "opens nothing any more" in boss.post(revoke, follow=True).content.decode()
+    assert ApiToken.find(text) is None
+    assert HistoryEntry.objects.get().action == "revoked"
+    assert "Revoke for good" not in boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+
+
+def test_permissions(viewer: Client) -> None:
+    token, text = ApiToken.issue("importer")
+    assert viewer.get(ADD).status_code == 403
+    assert viewer.post(reverse("admin:config_apitoken_revoke", args=[token.pk])).status_code == 403
+    assert person("al", "config.add_apitoken").get(ADD).status_code == 200
+    assert ApiToken.find(text) is not None

@@ -1,0 +1,139 @@
+"""Fixtures: a client with a token, as another service would have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from config.models import ApiToken
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+from subscriptions.reconcile import reconcile
+from tests.fake_provider import fake, hook
+
+__all__ = ["fake", "hook"]  # fixtures
+
+PROBLEM = "application/problem+json"
+UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `json` is None without a body."""
+
+    status: int
+    headers: dict[str, str]
+    json: Any
+
+    def fields(self) -> dict[str, str]:
+        """Field and code of each complaint."""
+        return {error["field"]: error["code"] for error in self.json["errors"]}
+
+
+@dataclass
+class Api:
+    """Calls below /api/v1. Every answer must have a request id, and every error must be a problem."""
+
+    token: str | None
+    client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        if self.token:
+            headers = {"Authorization": f"Bearer {self.token}", **headers}
+        content = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
+        target = path if path.startswith("http") else f"/api/v1{path}"
+        got = self.client.generic(method, target, headers=headers, **content)  # type: ignore[arg-type]
+        answer = Answer(got.status_code, dict(got.headers), json.loads(got.content) if got.content else None)
+        assert answer.headers["X-Request-ID"]
+        assert "Location" not in answer.headers
+        if answer.status >= 400 and method != "HEAD":
+            check_problem(answer)
+        return answer
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.call("GET", path, **headers)
+
+    def post(self, path: str, body: object = None, **headers: str) -> Answer:
+        return self.call("POST", path, body, **headers)
+
+    def patch(self, path: str, body: object, **headers: str) -> Answer:
+        return self.call("PATCH", path, body, **headers)
+
+    def delete(self, path: str, **headers: str) -> Answer:
+        return self.call("DELETE", path, **headers)
+
+
+def check_problem(answer: Answer) -> None:
+    assert answer.headers["Content-Type"] == PROBLEM
+    problem = answer.json
+    assert problem["status"] == answer.status
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["type"] == f"urn:hookkeeper:problem:{problem['code']}"
+    assert problem["title"]
+    assert problem["detail"]
+
+
+Issue = Callable[..., Api]
+
+
+@pytest.fixture
+def with_scopes(db: None) -> Issue:
+    """An Api whose token has just these scopes."""
+
+    def issue(*scopes: str) -> Api:
+        return Api(ApiToken.issue("limited", scopes)[1])
+
+    return issue
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    """An Api whose token may do everything."""
+    return Api(ApiToken.issue("ci")[1])
+
+
+@pytest.fixture
+def nobody() -> Api:
+    """An Api without a token."""
+    return Api(None)
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    """A subscription that is registered in the sandbox."""
+    assert reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    assert subscription.state == "active", subscription.state_reason
+    return subscription
+
+
+@pytest.fixture
+def account_path(account: ProviderAccount) -> str:
+    return f"/accounts/{account.uid}/"
+
+
+@pytest.fixture
+def path(active: Subscription) -> str:
+    """Of the active subscription."""
+    return f"/subscriptions/{active.uid}/"
+
+
+def check_doors(
+    path: str, method: str, *, nobody: Api, wrong: Api, scope: str, wrong_method: str, api: Api, body: object = None
+) -> None:
+    """What every endpoint has in common: no token, a token without the scope, and a method that it does not have."""
+    refused = nobody.call(method, path, body)
+    assert (refused.status, refused.json["code"]) == (401, "not_authenticated")
+    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+    forbidden = wrong.call(method, path, body)
+    assert (forbidden.status, forbidden.json["code"]) == (403, "missing_scope")
+    assert scope in forbidden.json["detail"]
+    unknown = api.call(wrong_method, path)
+    assert unknown.status == 405
+    assert method in unknown.headers["Allow"]
+    assert wrong_method not in unknown.headers["Allow"]

@@ -1,0 +1,156 @@
+"""/accounts/{id}/remote-subscriptions/ and /accounts/{id}/import/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import Control
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def foreign(account: ProviderAccount) -> str:
+    """The id of a webhook that somebody else made at the provider."""
+    response = requests.post(
+        f"{account.settings['base_url']}/pubapi/v1/webhooks",
+        json={"url": "https://elsewhere.example/in", "eventType": ["fs:add_file"], "authHeader": "x"},
+        headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
+        timeout=5,
+    )
+    assert response.status_code == 201, response.text
+    return str(response.json()["webhookId"])
+
+
+def by_id(answer: dict[str, Any]) -> dict[str, Any]:
+    return {item["remote_id"]: item for item in answer["results"]}
+
+
+# -- What there is ---------------------------------------------------------------------------------------------------
+
+
+def test_tells_whose_each_is(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
+    answer = api.get(f"{account_path}remote-subscriptions/")
+    assert answer.status == 200
+    assert (answer.json["next"], answer.json["previous"]) == (None, None)
+    found = by_id(answer.json)
+    assert set(found) == {active.remote_id, foreign}
+    ours, theirs = found[str(active.remote_id)], found[foreign]
+    assert (ours["kind"], ours["subscription"], ours["url"]) == ("managed", str(active.uid), active.callback_url)
+    assert ours["expires_at"].endswith("Z")
+    assert ours["status"] == "enabled"
+    assert (theirs["kind"], theirs["subscription"], theirs["url"]) == ("foreign", None, "https://elsewhere.example/in")
+    assert theirs["config"]["event_types"] == ["fs:add_file"]
+
+
+def test_pages(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
+    first = api.get(f"{account_path}remote-subscriptions/?limit=1").json
+    second = api.get(first["next"]).json
+    assert {first["results"][0]["remote_id"], second["results"][0]["remote_id"]} == {active.remote_id, foreign}
+    assert second["next"] is None
+    assert api.get(second["previous"]).json["results"] == first["results"]
+
+
+def test_a_failing_provider_is_502(api: Api, account_path: str, control: Control) -> None:
+    control.post("faults", status=500, times=1)
+    answer = api.get(f"{account_path}remote-subscriptions/")
+    assert (answer.status, answer.json["code"], answer.json["provider_code"]) == (502, "provider_error", "unavailable")
+
+
+def test_refused_credentials_are_502_too(api: Api, account_path: str) -> None:
+    api.patch(account_path, {"credentials": {"access_token": "wrong"}})
+    answer = api.get(f"{account_path}remote-subscriptions/")
+    assert (answer.status, answer.json["provider_code"]) == (502, "authentication_failed")
+
+
+def test_a_throttling_provider_is_503_with_retry_after(api: Api, account_path: str, control: Control) -> None:
+    control.post("faults", status=429, times=1)
+    answer = api.get(f"{account_path}remote-subscriptions/")
+    assert (answer.status, answer.json["code"]) == (503, "provider_throttled")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    check_doors(
+        f"{account_path}remote-subscriptions/",
+        "GET",
+        nobody=nobody,
+        wrong=with_scopes("subscriptions:write"),
+        scope="accounts:read",
+        wrong_method="POST",
+        api=api,
+    )
+    assert api.get(f"/accounts/{UNKNOWN_ID}/remote-subscriptions/").status == 404
+    assert api.get(f"{account_path}remote-subscriptions/?kind=foreign").fields() == {"kind": "unknown"}
+
+
+# -- Import ----------------------------------------------------------------------------------------------------------
+
+
+def test_imports_without_touching_it(api: Api, account_path: str, foreign: str, control: Control) -> None:
+    answer = api.post(f"{account_path}import/", {"remote_id": foreign, "name": "Old one"})
+    assert answer.status == 201
+    told = answer.json
+    assert (told["name"], told["managed"], told["state"], told["remote_id"]) == ("Old one", "manual", "manual", foreign)
+    assert told["config"]["event_types"] == ["fs:add_file"]
+    assert answer.headers["ETag"]
+    assert control.remotes()[0]["url"] == "https://elsewhere.example/in"
+    assert {call["method"] for call in control.calls()} == {"GET", "POST"}  # the POST made it
+    assert HistoryEntry.objects.latest("id").actor == "api:ci"
+
+
+def test_takes_it_over(api: Api, account_path: str, foreign: str, control: Control) -> None:
+    told = api.post(f"{account_path}import/", {"remote_id": foreign, "take_over": True}).json
+    assert (told["managed"], told["state"], told["remote_id"]) == ("api", "active", foreign)
+    (remote,) = control.remotes()
+    assert remote["url"] == told["callback_url"]
+
+
+def test_what_is_managed_already_is_a_conflict(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
+    answer = api.post(f"{account_path}import/", {"remote_id": active.remote_id})
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 201
+    assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"remote_id": "required"}),
+        ({"remote_id": "nothing"}, {"remote_id": "not_found"}),
+        ({"remote_id": 7}, {"remote_id": "invalid"}),
+        ({"remote_id": "a", "take_over": "yes"}, {"take_over": "invalid"}),
+        ({"remote_id": "a", "config": {}}, {"config": "unknown"}),
+    ],
+)
+def test_refuses_wrong_imports(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = api.post(f"{account_path}import/", body)
+    assert (answer.status, answer.fields()) == (400, fields)
+    assert not Subscription.objects.exists()
+
+
+def test_a_failing_provider_is_502_on_import(api: Api, account_path: str, control: Control, foreign: str) -> None:
+    control.post("faults", status=500, times=1)
+    assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 502
+    assert not Subscription.objects.exists()
+
+
+def test_doors_of_import(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
+        check_doors(
+            f"{account_path}import/",
+            "POST",
+            nobody=nobody,
+            wrong=with_scopes(have),
+            scope=miss,
+            wrong_method="GET",
+            api=api,
+            body={"remote_id": "a"},
+        )
+    assert api.post(f"/accounts/{UNKNOWN_ID}/import/", {"remote_id": "a"}).status == 404

@@ -1,0 +1,265 @@
+"""/accounts/: list, create, read, change, delete."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from providers.models import AccountStatus, HistoryEntry, ProviderAccount
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import Control
+
+pytestmark = pytest.mark.django_db
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+FIELDS = {"id", "provider", "name", "settings", "status", "status_reason", "identity", "checked_at", "created_at"}
+
+
+def new(**changes: Any) -> dict[str, Any]:
+    return {
+        "provider": "egnyte-connect",
+        "name": "Acme",
+        "settings": {"domain": "acme"},
+        "credentials": {"access_token": "very-secret-token"},
+        **changes,
+    }
+
+
+# -- Create ----------------------------------------------------------------------------------------------------------
+
+
+def test_creates_without_a_call(api: Api, control: Control) -> None:
+    answer = api.post("/accounts/", new())
+    assert answer.status == 201
+    told = answer.json
+    assert set(told) == FIELDS
+    assert UUID(told["id"]).version == 7
+    assert (told["provider"], told["name"], told["settings"]) == ("egnyte-connect", "Acme", {"domain": "acme"})
+    assert (told["status"], told["status_reason"], told["identity"], told["checked_at"]) == ("unchecked", "", {}, None)
+    assert TIME.fullmatch(told["created_at"])
+    assert answer.headers["ETag"]
+    assert control.calls() == []
+    assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
+    entry = HistoryEntry.objects.get()
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "created", told["id"])
+
+
+def test_credentials_are_in_no_answer(api: Api) -> None:
+    created = api.post("/accounts/", new())
+    path = f"/accounts/{created.json['id']}/"
+    for answer in (created, api.get(path), api.get("/accounts/"), api.patch(path, {"name": "B"})):
+        assert "credentials" not in str(answer.json)
+        assert "very-secret-token" not in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"provider": "nobody"}, {"provider": "invalid_choice"}),
+        ({"provider": None}, {"provider": "null"}),
+        ({"name": ""}, {"name": "blank"}),
+        ({"name": 7}, {"name": "invalid"}),
+        ({"name": "x" * 201}, {"name": "max_length"}),
+        ({"name": "a\x00b"}, {"name": "null_characters_not_allowed"}),
+        ({"name": "\ud800"}, {"name": "surrogate_characters_not_allowed"}),
+        ({"settings": {}}, {"settings.domain": "required"}),
+        ({"settings": []}, {"settings": "not_a_dict"}),
+        ({"settings": {"domain": "acme", "calls_per_day": "1000"}}, {"settings.calls_per_day": "invalid"}),
+        ({"credentials": {"access_token": "\ud800"}}, {"credentials.access_token": "invalid"}),
+        ({"settings": {"domain": "a b", "colour": 1}}, {"settings.domain": "invalid", "settings.colour": "invalid"}),
+        ({"settings": {"domain": "acme", "base_url": "ftp://x"}}, {"settings.base_url": "invalid"}),
+        ({"credentials": {}}, {"credentials.access_token": "required"}),
+        ({"settings": {}, "credentials": {}}, {"settings.domain": "required", "credentials.access_token": "required"}),
+        ({"colour": "red"}, {"colour": "unknown"}),
+        ({"status": "ok", "id": UNKNOWN_ID}, {"status": "unknown", "id": "unknown"}),
+    ],
+)
+def test_says_which_fields_are_wrong(api: Api, changes: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = api.post("/accounts/", new(**changes))
+    assert (answer.status, answer.json["code"]) == (400, "invalid")
+    assert answer.fields() == fields
+    assert not ProviderAccount.objects.exists()
+
+
+def test_an_error_does_not_repeat_the_credentials(api: Api) -> None:
+    answer = api.post("/accounts/", new(credentials={"access_token": "very secret with blanks"}))
+    assert answer.fields() == {"credentials.access_token": "invalid"}
+    assert "very secret" not in str(answer)
+
+
+def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
+    wrong = with_scopes("subscriptions:write", "events:write", "destinations:write", "secrets:read")
+    for method, scope in (("GET", "accounts:read"), ("POST", "accounts:write")):
+        check_doors(
+            "/accounts/", method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="DELETE", api=api, body=new()
+        )
+    assert not ProviderAccount.objects.exists()
+
+
+# -- List ------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -> None:
+    ids = [api.post("/accounts/", new(name=f"A{number}")).json["id"] for number in range(3)]
+    with CaptureQueriesContext(connection) as queries:
+        told = api.get("/accounts/").json
+    assert [item["id"] for item in told["results"]] == [*reversed(ids), str(account.uid)]
+    assert len(queries) == 2  # the token and the page
+    assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in queries)
+
+
+def test_filters(api: Api, account: ProviderAccount) -> None:
+    api.post("/accounts/", new(name="Other"))
+    ProviderAccount.objects.filter(pk=account.pk).update(status=AccountStatus.OK)
+
+    def names(query: str) -> list[str]:
+        return [item["name"] for item in api.get(f"/accounts/?{query}").json["results"]]
+
+    assert names("provider=egnyte-connect") == ["Other", "Spare"]
+    assert names("provider=nobody") == []
+    assert names("status=ok") == ["Spare"]
+    assert names("status=ok&status=unchecked") == ["Other", "Spare"]
+    assert names("name=Other") == ["Other"]
+    assert names("q=spa") == ["Spare"]
+    assert names("q=spa&status=unchecked") == []
+
+
+@pytest.mark.parametrize("query", ["colour=red", "status=bad", "status=", "q=", "q=a&q=b", "page=1", "offset=1"])
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/accounts/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+
+
+# -- Read ------------------------------------------------------------------------------------------------------------
+
+
+def test_reads_one(api: Api, account: ProviderAccount, account_path: str) -> None:
+    answer = api.get(account_path)
+    assert answer.status == 200
+    assert set(answer.json) == FIELDS
+    assert answer.json["settings"] == account.settings
+
+
+def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    wrong = with_scopes("subscriptions:write")
+    for method, scope in (("GET", "accounts:read"), ("PATCH", "accounts:write"), ("DELETE", "accounts:write")):
+        check_doors(
+            account_path,
+            method,
+            nobody=nobody,
+            wrong=wrong,
+            scope=scope,
+            wrong_method="POST",
+            api=api,
+            body={"name": "B"},
+        )
+    assert ProviderAccount.objects.get().name == "Spare"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "1", "x", "01890000000070008000000000000000"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, uid: str) -> None:
+    assert api.call(method, f"/accounts/{uid}/", {} if method == "PATCH" else None).status == 404
+
+
+# -- Change ----------------------------------------------------------------------------------------------------------
+
+
+def test_changes_the_name_only(api: Api, account: ProviderAccount, account_path: str) -> None:
+    ProviderAccount.objects.update(status=AccountStatus.OK)
+    answer = api.patch(account_path, {"name": " New "})
+    assert (answer.status, answer.json["name"], answer.json["status"]) == (200, "New", "ok")
+    entry = HistoryEntry.objects.latest("id")
+    assert entry.actor == "api:ci"
+    assert entry.changes == [{"field": "name", "from": "Spare", "to": "New"}]
+
+
+def test_replaces_settings_whole_and_merges_credentials(api: Api) -> None:
+    settings = {"domain": "acme", "calls_per_second": 5, "act_as_email": "ann@example.com"}
+    path = f"/accounts/{api.post('/accounts/', new(settings=settings)).json['id']}/"
+    answer = api.patch(path, {"settings": {"domain": "other"}})
+    assert answer.json["settings"] == {"domain": "other"}
+    assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
+    assert api.patch(path, {"credentials": {}}).status == 200
+    assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
+    assert api.patch(path, {"credentials": {"access_token": "newer"}}).json["settings"] == {"domain": "other"}
+    assert ProviderAccount.objects.get().credentials == {"access_token": "newer"}
+    assert "newer" not in str(HistoryEntry.objects.latest("id").changes)
+
+
+def test_new_credentials_make_it_unchecked(api: Api, account: ProviderAccount, account_path: str) -> None:
+    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Refused.")
+    answer = api.patch(account_path, {"credentials": {"access_token": "newer"}})
+    assert (answer.json["status"], answer.json["status_reason"]) == ("unchecked", "")
+
+
+def test_the_provider_never_changes(api: Api, account_path: str) -> None:
+    assert api.patch(account_path, {"provider": "other"}).fields() == {"provider": "immutable"}
+    assert api.patch(account_path, {"provider": "egnyte-connect", "name": "B"}).json["name"] == "B"
+
+
+def test_nothing_to_change_changes_nothing(api: Api, account_path: str) -> None:
+    before = HistoryEntry.objects.count()
+    assert api.patch(account_path, {}).status == 200
+    assert HistoryEntry.objects.count() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"settings": {}}, {"settings.domain": "required"}),
+        ({"credentials": {"access_token": ""}}, {"credentials.access_token": "invalid"}),
+        ({"credentials": {"colour": "x"}}, {"credentials.colour": "invalid"}),
+        ({"name": None}, {"name": "null"}),
+        ({"status": "ok"}, {"status": "unknown"}),
+    ],
+)
+def test_refuses_wrong_changes(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = api.patch(account_path, body)
+    assert (answer.status, answer.fields()) == (400, fields)
+
+
+# -- Versions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_stale_version_changes_nothing(api: Api, account_path: str) -> None:
+    first = api.get(account_path).headers["ETag"]
+    second = api.patch(account_path, {"name": "B"}, **{"If-Match": first})
+    assert second.status == 200
+    assert second.headers["ETag"] != first
+    for stale in (first, '"x"', f"W/{second.headers['ETag']}", "nonsense"):
+        answer = api.patch(account_path, {"name": "C"}, **{"If-Match": stale})
+        assert (answer.status, answer.json["code"]) == (412, "precondition_failed")
+        assert api.delete(account_path, **{"If-Match": stale}).status == 412
+    assert api.get(account_path).json["name"] == "B"
+    assert api.patch(account_path, {"name": "C"}, **{"If-Match": f'"x", {second.headers["ETag"]}'}).status == 200
+    assert api.patch(account_path, {"name": "D"}, **{"If-Match": "*"}).status == 200
+
+
+def test_the_version_covers_what_is_wanted_only(api: Api, account_path: str) -> None:
+    before = api.get(account_path).headers["ETag"]
+    assert api.post(f"{account_path}check/").headers["ETag"] == before
+    changed = api.patch(account_path, {"credentials": {"access_token": "newer"}})
+    assert changed.headers["ETag"] != before
+
+
+# -- Delete ----------------------------------------------------------------------------------------------------------
+
+
+def test_deletes(api: Api, account: ProviderAccount, account_path: str) -> None:
+    answer = api.delete(account_path)
+    assert (answer.status, answer.json) == (204, None)
+    assert api.get(account_path).status == 404
+    assert HistoryEntry.objects.latest("id").action == "deleted"
+
+
+def test_an_account_in_use_stays(api: Api, subscription: Subscription, account_path: str) -> None:
+    answer = api.delete(account_path)
+    assert (answer.status, answer.json["code"]) == (409, "account_in_use")
+    assert api.get(account_path).status == 200

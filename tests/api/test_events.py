@@ -1,0 +1,294 @@
+"""/events/: the list, the feed, one, and CloudEvents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from events import feed, pipeline
+from events.models import Event, FeedEnd
+from providers.models import ProviderAccount
+from providers.rest.fields import time_text
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.fake_provider import SECRET, body_of, keep
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+Emit = Callable[..., str]
+
+
+@pytest.fixture
+def emit(hook: Subscription) -> Emit:
+    """Receives one event and returns its id."""
+
+    def emit(*, to: Subscription = hook, came: datetime = NOON, **element: Any) -> str:
+        element = {"id": Event.objects.count(), "type": "made", **element}
+        pipeline.normalise(keep(to, body_of(element), received_at=came).pk)
+        return str(Event.objects.latest("id").uid)
+
+    return emit
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status == 200, answer.json
+    return [item["id"] for item in answer.json["results"]]
+
+
+# -- One -------------------------------------------------------------------------------------------------------------
+
+
+def test_shows_one(api: Api, hook: Subscription, emit: Emit) -> None:
+    element = {"id": "e1", "type": "made", "path": "/S/f.txt", "by": "ann", "at": "2026-01-02T03:04:05.6789+01:00"}
+    uid = emit(**element)
+    answer = api.get(f"/events/{uid}/")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json == {
+        "id": uid,
+        "account": str(hook.account.uid),
+        "subscription": str(hook.uid),
+        "request": str(Event.objects.get().request.uid),
+        "provider": "fake",
+        "type": "made",
+        "action": "created",
+        "resource_type": None,
+        "resource": "/S/f.txt",
+        "actor": "ann",
+        "occurred_at": "2026-01-02T02:04:05.678Z",
+        "received_at": "2026-01-02T12:00:00.000Z",
+        "provider_event_id": "e1",
+        "duplicates": 0,
+        "data": element,
+    }
+    assert list(answer.json["data"]) == list(element)
+
+
+@pytest.mark.parametrize(
+    "data", [None, 7, "text", [1, None], {"half": "\ud83d", "huge": 10**40, "nul": "\x00", "e": 1e300}]
+)
+def test_data_is_what_was_sent_whatever_it_is(api: Api, emit: Emit, data: object) -> None:
+    uid = emit(data=data)
+    assert api.get(f"/events/{uid}/").json["data"] == data
+    assert api.get("/events/").json["results"][0]["data"] == data
+    assert api.get(f"/events/{uid}/", Accept="application/cloudevents+json").json["data"] == data
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
+    wrong = with_scopes("subscriptions:write", "destinations:write", "secrets:read")
+    for path in ("/events/", f"/events/{emit()}/"):
+        check_doors(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
+
+
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "x", "1"])
+def test_unknown_and_malformed_ids_are_404(api: Api, uid: str) -> None:
+    assert api.get(f"/events/{uid}/").status == 404
+
+
+# -- List ------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_newest_first_with_one_query(api: Api, emit: Emit) -> None:
+    emitted = [emit() for _ in range(4)]
+    api.get("/providers/")  # writes down that the token is used
+    with CaptureQueriesContext(connection) as queries:
+        answer = api.get("/events/")
+    assert ids(answer) == emitted[::-1]
+    assert len(queries) == 2  # the token and the page
+    assert answer.json["results"][0] == api.get(f"/events/{emitted[-1]}/").json
+
+
+def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
+    account = ProviderAccount.objects.create(provider="fake", name="Other")
+    other = Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
+    made = emit(path="/Shared/Finance/a_b%c", by="ann", id="first")
+    file = emit(type="fs:add_file", path="/shared/finance/x", by="bob", came=NOON + timedelta(hours=1))
+    link = emit(type="link:add_link", to=other, came=NOON + timedelta(hours=2))
+
+    def found(query: str) -> list[str]:
+        return ids(api.get(f"/events/?{query}"))
+
+    assert found(f"account={account.uid}") == [link]
+    assert found(f"account={account.uid}&account={hook.account.uid}") == [link, file, made]
+    assert found(f"subscription={hook.uid}") == [file, made]
+    assert found(f"subscription={hook.uid}&account={account.uid}") == []
+    assert found(f"account={UNKNOWN_ID}") == []
+    assert found("provider=fake") == [link, file, made]
+    assert found("provider=egnyte-connect") == []
+    assert found("type=made") == [made]
+    assert found("type=made&type=fs:add_file") == [file, made]
+    assert found("type=fs:*") == [file]
+    assert found("type=FS:*") == []
+    assert found("type=*") == [link, file, made]
+    assert found("type=*:add*") == [link, file]
+    assert found("type=*:add_*k&type=made") == [link, made]
+    assert found("type=f.*") == []
+    assert found("action=created") == [made]
+    assert found("action=created&action=other") == [link, file, made]
+    assert found("resource_prefix=/Shared/") == [made]
+    assert found("resource_prefix=/Shared/Finance/a_b%25c") == [made]
+    assert found("resource_prefix=/Shared/Finance/a__") == []
+    assert found("resource_prefix=/Shared&resource_prefix=/shared/f") == [file, made]
+    assert found("actor=ann") == [made]
+    assert found("actor=an") == []
+    assert found("q=FINANCE") == [file, made]
+    assert found("q=first") == [made]
+    assert found("q=bob&type=made") == []
+
+
+def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
+    first, second = emit(), emit(came=NOON + timedelta(hours=1))
+    assert ids(api.get("/events/?since=2026-01-02T12:00:00Z&until=2026-01-02T13:00:00Z")) == [first]
+    assert ids(api.get("/events/?since=2026-01-02T13:00:00.000Z")) == [second]
+    assert ids(api.get("/events/?since=2026-01-02T14:00:00%2B01:00")) == [second]
+    assert ids(api.get("/events/?until=2026-01-02T12:00:00Z")) == []
+    assert ids(api.get("/events/?since=2026-01-02T12:00:00.001Z")) == [second]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "colour=red",
+        "action=eaten",
+        "order=oldest",
+        "since=2026-01-02T12:00:00",
+        "since=2026-13-02T12:00:00Z",
+        "since=0001-01-01T00:00:00%2B23:00",
+        "until=",
+        "type=",
+        "type=*a*b*c*d*",
+        "q=%20",
+        "subscription=x",
+        "resource_prefix=%00",
+        "since=2026-01-02T12:00:00Z&since=2026-01-02T12:00:00Z",
+    ],
+)
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/events/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+
+
+# -- Feed ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_feed_is_in_commit_order_and_can_always_be_resumed(api: Api, emit: Emit) -> None:
+    empty = api.get("/events/?order=feed")
+    assert ids(empty) == []
+    emitted = [emit() for _ in range(3)]
+    first = api.get(f"{empty.json['next']}&limit=2")
+    assert ids(first) == emitted[:2]
+    second = api.get(first.json["next"])
+    assert ids(second) == emitted[2:]
+    third = api.get(second.json["next"])
+    assert ids(third) == []
+    emitted.append(emit())
+    assert ids(api.get(third.json["next"])) == emitted[3:]
+    assert ids(api.get(second.json["previous"])) == emitted[:2]
+
+
+def test_the_feed_goes_by_position_and_not_by_id(api: Api, emit: Emit) -> None:
+    early, late = emit(), emit()
+    Event.objects.filter(uid=early).update(position=9)  # its commit came later
+    FeedEnd.objects.update(position=9)
+    assert ids(api.get("/events/?order=feed")) == [late, early]
+    assert ids(api.get("/events/")) == [late, early]
+    assert ids(api.get(api.get("/events/?order=feed&limit=1").json["next"])) == [early]
+
+
+def test_an_event_without_position_is_not_in_the_feed_yet(api: Api, emit: Emit) -> None:
+    uid = emit()
+    Event.objects.update(position=None)
+    before = api.get("/events/?order=feed")
+    assert ids(before) == []
+    assert ids(api.get("/events/")) == [uid]
+    feed.assign_positions()
+    assert ids(api.get(before.json["next"])) == [uid]
+
+
+def test_a_filtered_feed_moves_on_over_what_it_leaves_out(api: Api, emit: Emit) -> None:
+    for _ in range(3):
+        emit(type="fs:x")
+    page = api.get("/events/?order=feed&type=made")
+    assert ids(page) == []
+    with CaptureQueriesContext(connection) as queries:
+        api.get(page.json["next"])
+    assert any('"position" > 3' in query["sql"] for query in queries)
+    wanted = emit()
+    assert ids(api.get(page.json["next"])) == [wanted]
+
+
+def test_a_cursor_of_the_list_is_none_of_the_feed(api: Api, emit: Emit) -> None:
+    emit()
+    emit()
+    url = api.get("/events/?limit=1").json["next"]
+    assert api.get(f"{url}&order=feed").fields() == {"cursor": "invalid"}
+    url = api.get("/events/?order=feed").json["next"].replace("order=feed&", "").replace("&order=feed", "")
+    assert api.get(url).fields() == {"cursor": "invalid"}
+
+
+def test_a_feed_that_was_set_back_does_not_go_round(api: Api, emit: Emit) -> None:
+    emit()
+    url = api.get("/events/?order=feed").json["next"]
+    FeedEnd.objects.update(position=0)
+    Event.objects.all().delete()
+    assert api.get(url).json["next"] == url
+
+
+# -- CloudEvents -----------------------------------------------------------------------------------------------------
+
+
+def test_one_as_a_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
+    uid = emit(id="e1", path="/S/f.txt", by="ann", came=NOON)
+    Event.objects.update(occurred_at=NOON - timedelta(seconds=1))
+    answer = api.get(f"/events/{uid}/", Accept="application/cloudevents+json")
+    assert answer.headers["Content-Type"].startswith("application/cloudevents+json")
+    data = answer.json.pop("data")
+    assert data["path"] == "/S/f.txt"
+    assert answer.json == {
+        "specversion": "1.0",
+        "id": uid,
+        "source": f"urn:uuid:{hook.account.uid}",
+        "type": "hookkeeper.fake.made",
+        "subject": "/S/f.txt",
+        "time": time_text(NOON - timedelta(seconds=1)),
+        "datacontenttype": "application/json",
+        "subscription": str(hook.uid),
+        "action": "created",
+        "actor": "ann",
+        "receivedat": time_text(NOON),
+        "providereventid": "e1",
+    }
+
+
+def test_attributes_that_are_not_known_are_left_out(api: Api, emit: Emit) -> None:
+    told = api.get(f"/events/{emit()}/", Accept="application/cloudevents+json").json
+    assert told["time"] == told["receivedat"]
+    assert not {"subject", "actor", "resourcetype"} & set(told)
+
+
+def test_a_page_of_cloud_events(api: Api, emit: Emit) -> None:
+    emitted = [emit() for _ in range(2)]
+    page = api.get("/events/?limit=1", Accept="application/cloudevents+json")
+    assert page.json["results"][0]["specversion"] == "1.0"
+    assert ids(page) == emitted[1:]
+    batch = api.get("/events/?limit=1", Accept="application/cloudevents-batch+json")
+    assert batch.headers["Content-Type"].startswith("application/cloudevents-batch+json")
+    assert batch.json == page.json["results"]
+    assert batch.headers["Link"] == f'<{page.json["next"]}>; rel="next"'
+
+
+def test_one_event_is_no_batch(api: Api, emit: Emit) -> None:
+    assert api.get(f"/events/{emit()}/", Accept="application/cloudevents-batch+json").status == 406
+
+
+def test_errors_are_problems_here_too(api: Api) -> None:
+    answer = api.get("/events/?colour=red", Accept="application/cloudevents+json")
+    assert json.dumps(answer.json)
+    assert answer.status == 400

@@ -1,0 +1,116 @@
+"""The OpenAPI document: complete, without a warning, public, and the one that is checked in."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from config.environment import BASE_DIR
+from providers.registry import all_providers
+
+CHECKED_IN = Path(BASE_DIR) / "docs" / "openapi.yaml"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    out = StringIO()
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def document(text: str) -> dict[str, Any]:
+    return dict(yaml.safe_load(text))
+
+
+def test_is_the_one_that_is_checked_in(text: str) -> None:
+    assert text.strip() == CHECKED_IN.read_text().strip(), "The API changed: run `make schema` and look at the diff."
+
+
+def test_has_every_route(document: dict[str, Any]) -> None:
+    routes = {
+        "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", path)
+        for path in paths(get_resolver().url_patterns)
+        if path.startswith("api/v1/")
+    }
+    assert set(document["paths"]) == routes
+
+
+def paths(patterns: list[Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for item in patterns:
+        route = prefix + str(item.pattern)
+        if isinstance(item, URLResolver):
+            found += paths(list(item.url_patterns), route)
+        elif isinstance(item, URLPattern):
+            found.append(route)
+    return found
+
+
+def test_every_operation_says_how_it_can_fail_and_what_it_needs(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            where = f"{method} {path}"
+            assert {"401", "403", "406"} <= set(operation["responses"]), where
+            assert "Scope: " in operation["description"], where
+            assert operation["security"] == [{"token": []}], where
+            if "{" in path:
+                assert "404" in operation["responses"], where
+
+
+def test_shapes_are_typed_by_provider(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name in ("Account", "NewAccountRequest", "Subscription"):
+        assert set(schemas[name]["discriminator"]["mapping"]) == set(all_providers())
+        assert len(schemas[name]["oneOf"]) == len(all_providers())
+    for plugin in all_providers().values():
+        prefix = "".join(word.capitalize() for word in plugin.slug.split("-"))
+        assert set(schemas[f"{prefix}Config"]["properties"]) == set(plugin.config_model.model_fields)
+        account = schemas[f"{prefix}Account"]["properties"]
+        assert "credentials" not in account
+        assert account["settings"]["anyOf"] == [{"$ref": f"#/components/schemas/{prefix}Settings"}]
+        assert account["provider"]["enum"] == [plugin.slug]
+    assert len(schemas["NewSubscriptionRequest"]["properties"]["config"]["anyOf"]) == len(all_providers())
+
+
+def test_every_reference_leads_somewhere(text: str, document: dict[str, Any]) -> None:
+    for kind, name in set(re.findall(r"#/components/(\w+)/(\w+)", text)):
+        assert name in document["components"][kind]
+
+
+def test_requests_refuse_what_is_unknown(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        if name.endswith("Request") and "oneOf" not in schema:
+            assert schema["additionalProperties"] is False, name
+
+
+@pytest.mark.django_db
+def test_schema_and_docs_are_public() -> None:
+    client = Client()
+    schema = client.get("/api/schema/")
+    assert (schema.status_code, yaml.safe_load(schema.content)["info"]["title"]) == (200, "Hookkeeper")
+    docs = client.get("/api/docs/", headers={"Authorization": "Bearer nonsense"})
+    assert docs.status_code == 200
+    assert client.post("/api/docs/").status_code == 405
+
+
+@pytest.mark.django_db
+def test_docs_load_nothing_from_elsewhere() -> None:
+    page = Client().get("/api/docs/").content.decode()
+    urls = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(urls) > 3
+    for url in urls:
+        assert url.startswith("/static/")
+        assert finders.find(url.removeprefix("/static/")), url
+    assert not re.findall(r"https?://", page)
+    assert re.search(r'"validatorUrl": ?null', page)  # or the page would ask swagger.io about our schema

@@ -1,0 +1,50 @@
+"""/providers/ and /providers/{slug}/."""
+
+from __future__ import annotations
+
+import pytest
+
+from providers.registry import all_providers
+from tests.api.conftest import Api, Issue
+
+pytestmark = pytest.mark.django_db
+
+
+def test_lists_every_provider_by_name(api: Api) -> None:
+    answer = api.get("/providers/")
+    assert answer.status == 200
+    assert (answer.json["next"], answer.json["previous"]) == (None, None)
+    assert [item["slug"] for item in answer.json["results"]] == list(all_providers())
+
+
+@pytest.mark.parametrize("slug", list(all_providers()))
+def test_shows_one(api: Api, slug: str) -> None:
+    plugin = all_providers()[slug]
+    told = api.get(f"/providers/{slug}/").json
+    assert set(told) == {"slug", "name", "capabilities", "event_types", "schemas"}
+    assert (told["slug"], told["name"]) == (slug, plugin.name)
+    assert told["capabilities"]["renewal"] == plugin.capabilities.renewal
+    assert told["capabilities"]["methods"] == list(plugin.capabilities.methods)
+    assert len(told["event_types"]) == len(plugin.event_types)
+    assert set(told["schemas"]) == {"settings", "credentials", "config"}
+    assert "base_url" in told["schemas"]["settings"]["properties"]
+
+
+def test_pages(api: Api) -> None:
+    seen, url = [], "/providers/?limit=1"
+    while url:
+        page = api.get(url).json
+        seen += [item["slug"] for item in page["results"]]
+        url = page["next"]
+    assert seen == list(all_providers())
+
+
+def test_any_token_will_do_but_one_is_needed(with_scopes: Issue, nobody: Api) -> None:
+    assert with_scopes().get("/providers/").status == 200
+    assert nobody.get("/providers/").status == 401
+
+
+def test_unknown_ones_and_unknown_parameters(api: Api) -> None:
+    assert api.get("/providers/nobody/").status == 404
+    assert api.get("/providers/?slug=x").fields() == {"slug": "unknown"}
+    assert api.post("/providers/egnyte-connect/", {}).status == 405

@@ -1,0 +1,180 @@
+"""/requests/, and what can be done with one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from events import pipeline
+from events.models import Event, Outcome
+from providers.models import HistoryEntry, ProviderAccount
+from providers.rest.fields import time_text
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.fake_provider import SECRET, FakeProvider, body_of, keep
+
+pytestmark = pytest.mark.django_db
+
+
+def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
+    body = b'\xff\x00{"a": 1}'
+    request = keep(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "\xe9"), ("X-Other", "2")))
+    answer = api.get(f"/requests/{request.uid}/")
+    assert answer.status == 200
+    assert answer.json == {
+        "id": str(request.uid),
+        "subscription": str(hook.uid),
+        "method": "POST",
+        "received_at": time_text(request.received_at),
+        "remote_addr": "192.0.2.1",
+        "headers": [["X-Secret", "***"], ["X-Other", "\xe9"], ["X-Other", "2"]],
+        "query": "",
+        "body_base64": base64.b64encode(body).decode(),
+        "size": len(body),
+        "verification": "verified",
+        "outcome": "received",
+        "reason": "",
+        "events": [],
+    }
+
+
+def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    again = keep(hook, body_of({"id": 1, "type": "made"}))
+    pipeline.normalise_pending()
+    told = api.get(f"/requests/{request.uid}/").json
+    assert told["outcome"] == "processed"
+    assert told["events"] == [str(event.uid) for event in Event.objects.order_by("id")]
+    told = api.get(f"/requests/{again.uid}/").json
+    assert (told["outcome"], told["events"]) == ("duplicate", [])
+
+
+def test_lists_with_a_few_queries(api: Api, hook: Subscription) -> None:
+    for number in range(5):
+        keep(hook, body_of({"id": number, "type": "made"}))
+    pipeline.normalise_pending()
+    api.get("/providers/")  # writes down that the token is used
+    with CaptureQueriesContext(connection) as queries:
+        results = api.get("/requests/").json["results"]
+    assert [json.loads(base64.b64decode(item["body_base64"]))["events"][0]["id"] for item in results] == [4, 3, 2, 1, 0]
+    assert all(len(item["events"]) == 1 for item in results)
+    assert len(queries) == 4  # the token, the page, the bodies, the events
+    assert not any("sealed_headers" in query["sql"] for query in queries)
+
+
+def test_filters(api: Api, hook: Subscription) -> None:
+    other_account = ProviderAccount.objects.create(provider="fake", name="Other")
+    other = Subscription.objects.create(account=other_account, secrets=[SECRET], due_at=None)
+    now = timezone.now()
+    old = keep(hook, b"", received_at=now - timedelta(hours=2))
+    rejected = keep(hook, b"{}", headers=(), received_at=now - timedelta(hours=1))
+    elsewhere = keep(other, b"", received_at=now)
+
+    def found(query: str) -> list[str]:
+        return [item["id"] for item in api.get(f"/requests/?{query}").json["results"]]
+
+    assert found(f"account={hook.account.uid}") == [str(rejected.uid), str(old.uid)]
+    assert found(f"subscription={other.uid}") == [str(elsewhere.uid)]
+    assert found(f"subscription={other.uid}&subscription={hook.uid}&account={hook.account.uid}") == [
+        str(rejected.uid),
+        str(old.uid),
+    ]
+    assert found(f"subscription={UNKNOWN_ID}") == []
+    assert found("outcome=rejected") == [str(rejected.uid)]
+    assert found("outcome=rejected&outcome=received") == [str(elsewhere.uid), str(rejected.uid), str(old.uid)]
+    start, end = time_text(old.received_at), time_text(elsewhere.received_at)
+    assert found(f"since={start}&until={end}") == [str(rejected.uid), str(old.uid)]
+
+
+@pytest.mark.parametrize(
+    "query", ["colour=red", "outcome=bad", "since=yesterday", "until=2026-01-01", "account=1", "method=POST"]
+)
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/requests/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, hook: Subscription) -> None:
+    request = keep(hook, b"")
+    wrong = with_scopes("subscriptions:write", "secrets:read")
+    for method, path, scope, other in (
+        ("GET", "/requests/", "events:read", "POST"),
+        ("GET", f"/requests/{request.uid}/", "events:read", "DELETE"),
+        ("POST", f"/requests/{request.uid}/reprocess/", "events:write", "GET"),
+        ("POST", f"/requests/{request.uid}/headers/", "events:read", "GET"),
+    ):
+        check_doors(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+    assert with_scopes("events:write").post(f"/requests/{request.uid}/headers/").status == 403
+
+
+@pytest.mark.parametrize(("method", "end"), [("GET", ""), ("POST", "reprocess/"), ("POST", "headers/")])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "x"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid: str) -> None:
+    assert api.call(method, f"/requests/{uid}/{end}").status == 404
+
+
+# -- Reprocess -------------------------------------------------------------------------------------------------------
+
+
+def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
+    pipeline.normalise_pending()
+    path = f"/requests/{request.uid}/"
+    assert api.get(path).json["outcome"] == "quarantined"
+    fake.fixed = True
+    answer = api.post(f"{path}reprocess/")
+    assert (answer.status, answer.json["outcome"], len(answer.json["events"])) == (200, "processed", 2)
+    again = api.post(f"{path}reprocess/")
+    assert again.json == answer.json == api.get(path).json
+
+
+def test_reprocess_releases_what_fits_a_new_secret(api: Api, hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "Bearer new"),))
+    path = f"/requests/{request.uid}/reprocess/"
+    answer = api.post(path)
+    assert (answer.status, answer.json["outcome"]) == (200, "rejected")
+    Subscription.objects.filter(pk=hook.pk).update(secrets=["Bearer new", SECRET])
+    answer = api.post(path)
+    assert (answer.json["outcome"], answer.json["verification"]) == ("processed", "verified")
+    assert Event.objects.count() == 1
+
+
+def test_reprocess_takes_no_body(api: Api, hook: Subscription) -> None:
+    request = keep(hook, b"")
+    assert api.post(f"/requests/{request.uid}/reprocess/", {"force": True}).fields() == {"force": "unknown"}
+
+
+def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api, hook: Subscription) -> None:
+    request = keep(hook, b"{}", headers=())
+    ProviderAccount.objects.update(settings={"colour": "red"})
+    answer = api.post(f"/requests/{request.uid}/reprocess/")
+    assert (answer.status, answer.json["outcome"]) == (200, "rejected")
+    assert "colour" in answer.json["reason"]
+
+
+# -- Secret header values --------------------------------------------------------------------------------------------
+
+
+def test_secret_headers_are_shown_to_few_and_written_down(with_scopes: Issue, hook: Subscription) -> None:
+    request = keep(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong")))
+    assert request.outcome == Outcome.REJECTED
+    few = with_scopes("events:read", "secrets:read")
+    path = f"/requests/{request.uid}/"
+    assert few.get(path).json["headers"] == [["Host", "x"], ["Authorization", "***"]]
+    answer = few.post(f"{path}headers/")
+    assert answer.json == {"headers": [["Host", "x"], ["Authorization", "Bearer wrong"]]}
+    entry = HistoryEntry.objects.latest("id")
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:limited", "headers revealed", str(request.uid))
+
+
+def test_what_proved_an_accepted_request_is_kept_nowhere(api: Api, hook: Subscription) -> None:
+    request = keep(hook, b"{}")
+    told: dict[str, Any] = api.post(f"/requests/{request.uid}/headers/").json
+    assert told == {"headers": [["X-Secret", "***"]]}

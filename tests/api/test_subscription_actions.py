@@ -1,0 +1,236 @@
+"""/subscriptions/{id}/ reconcile, enable, disable, renew, test, secret, plan and operations."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import receiver_check, wanted
+from subscriptions.api import subscriptions as views
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import CONFIG, Control
+from tests.fake_provider import FakeProvider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+ACTIONS = ["reconcile", "enable", "disable", "renew", "test", "secret"]
+
+
+@pytest.fixture
+def manual_path(account: ProviderAccount) -> str:
+    return f"/subscriptions/{wanted.subscribe(account, config=CONFIG, by='staff:ann', managed='manual').uid}/"
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_doors_of_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
+    scope = "secrets:read" if action == "secret" else "subscriptions:write"
+    others = {"subscriptions:read", "accounts:write", "events:write", "secrets:read", "subscriptions:write"} - {scope}
+    calls = len(control.calls())
+    check_doors(
+        f"{path}{action}/",
+        "POST",
+        nobody=nobody,
+        wrong=with_scopes(*others),
+        scope=scope,
+        wrong_method="GET",
+        api=api,
+    )
+    assert len(control.calls()) == calls
+    assert api.post(f"/subscriptions/{UNKNOWN_ID}/{action}/").status == 404
+    assert api.post(f"{path}{action}/", {"force": True}).fields() == {"force": "unknown"}
+
+
+@pytest.mark.parametrize("what", ["plan", "operations"])
+def test_doors_of_what_is_read(with_scopes: Issue, nobody: Api, api: Api, path: str, what: str) -> None:
+    check_doors(
+        f"{path}{what}/",
+        "GET",
+        nobody=nobody,
+        wrong=with_scopes("accounts:write"),
+        scope="subscriptions:read",
+        wrong_method="POST",
+        api=api,
+    )
+    assert api.get(f"/subscriptions/{UNKNOWN_ID}/{what}/").status == 404
+
+
+def test_rotating_secrets_is_not_there_yet(api: Api, path: str) -> None:
+    assert api.post(f"{path}rotate-secret/").status == 404
+
+
+# -- Reconcile -------------------------------------------------------------------------------------------------------
+
+
+def test_reconcile_repairs_what_only_details_show(api: Api, path: str, control: Control) -> None:
+    remote_id = api.get(path).json["remote_id"]
+    control.post(f"remote/{remote_id}", config={"paths": ["/Shared/Elsewhere"]})
+    answer = api.post(f"{path}reconcile/")
+    assert (answer.status, answer.json["state"]) == (200, "active")
+    assert control.remotes()[0]["path"] == "/Shared/Finance"
+    assert api.get(f"{path}operations/").json["results"][0]["actor"] == "api:ci"
+
+
+def test_reconcile_tells_a_failure_in_the_body(api: Api, path: str, control: Control) -> None:
+    control.post("faults", status=500, times=9)
+    answer = api.post(f"{path}reconcile/")
+    assert (answer.status, answer.json["state"], answer.json["last_error"]["code"]) == (200, "failing", "unavailable")
+
+
+def test_reconcile_waits_for_its_turn(
+    api: Api, active: Subscription, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "SECONDS", 1.0)
+    assert active.claim("somebody else", 60)
+    begun = time.monotonic()
+    assert api.post(f"{path}reconcile/").status == 200
+    assert 0.9 < time.monotonic() - begun < 5
+
+
+# -- Enable, disable -------------------------------------------------------------------------------------------------
+
+
+def test_disables_and_enables(api: Api, path: str, control: Control) -> None:
+    off = api.post(f"{path}disable/")
+    assert (off.status, off.json["enabled"], off.json["state"]) == (200, False, "disabled")
+    assert control.remotes()[0]["status"] == "disabled"
+    on = api.post(f"{path}enable/")
+    assert (on.status, on.json["enabled"], on.json["state"]) == (200, True, "active")
+    assert control.remotes()[0]["status"] == "enabled"
+    assert on.headers["ETag"] == api.get(path).headers["ETag"] != off.headers["ETag"]
+    assert [entry.actor for entry in HistoryEntry.objects.all()[:2]] == ["api:ci", "api:ci"]
+
+
+@pytest.mark.parametrize("action", ["enable", "disable", "renew"])
+def test_what_is_managed_by_hand_is_not_switched_here(api: Api, manual_path: str, action: str) -> None:
+    answer = api.post(f"{manual_path}{action}/")
+    assert (answer.status, answer.json["code"]) == (409, "not_supported")
+
+
+# -- Renew -----------------------------------------------------------------------------------------------------------
+
+
+def test_renews(api: Api, path: str, control: Control) -> None:
+    control.post("clock", advance_seconds=20)
+    api.post(f"{path}reconcile/")
+    before = api.get(path).json
+    answer = api.post(f"{path}renew/")
+    assert (answer.status, answer.json["state"]) == (200, "active")
+    assert answer.json["expires_at"] > before["expires_at"]
+    assert api.get(f"{path}operations/").json["results"][0]["action"] in ("renew", "delete")  # or replaced
+
+
+def test_what_does_not_expire_is_not_renewed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+    answer = api.post(f"/subscriptions/{hook.uid}/renew/")
+    assert (answer.status, answer.json["code"]) == (409, "not_supported")
+    assert "do not expire" in answer.json["detail"]
+
+
+# -- Test, secret ----------------------------------------------------------------------------------------------------
+
+
+def test_tries_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = api.post(f"{path}test/")
+    assert (answer.status, set(answer.json), answer.json["ok"]) == (200, {"ok", "detail"}, True)
+    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "It answered 500.")
+    answer = api.post(f"{path}test/")
+    assert (answer.status, answer.json["ok"]) == (200, False)
+    assert "500" in answer.json["detail"]
+    assert HistoryEntry.objects.latest("id").action == "tested"
+
+
+def test_reveals_the_secret_and_writes_it_down(with_scopes: Issue, active: Subscription, path: str) -> None:
+    answer = with_scopes("secrets:read").post(f"{path}secret/")
+    assert answer.status == 200
+    assert answer.json == {"kind": "header", "header": "Authorization", "value": active.secrets[0]}
+    assert answer.headers["Cache-Control"] == "no-store"
+    entry = HistoryEntry.objects.latest("id")
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:limited", "secret revealed", str(active.uid))
+
+
+def test_stored_settings_that_no_longer_fit_are_a_conflict(api: Api, active: Subscription, path: str) -> None:
+    ProviderAccount.objects.update(settings={})
+    answer = api.post(f"{path}secret/")
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert "domain" in answer.json["detail"]
+
+
+# -- Plan ------------------------------------------------------------------------------------------------------------
+
+
+def test_plan_is_empty_when_nothing_is_to_do(api: Api, path: str) -> None:
+    answer = api.get(f"{path}plan/")
+    assert (answer.status, answer.json) == (200, {"steps": [], "waiting": None})
+
+
+def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Control) -> None:
+    remote_id = api.get(path).json["remote_id"]
+    control.post(f"remote/{remote_id}", config={"paths": ["/Shared/Elsewhere"]})
+    calls = len(control.calls("PUT")) + len(control.calls("POST"))
+    (step,) = api.get(f"{path}plan/").json["steps"]
+    assert set(step) == {"action", "reason", "remote_id", "changes"}
+    assert (step["action"], step["remote_id"]) == ("update", remote_id)
+    assert step["changes"] == [{"field": "paths", "from": ["/Shared/Elsewhere"], "to": ["/Shared/Finance"]}]
+    assert len(control.calls("PUT")) + len(control.calls("POST")) == calls
+
+
+def test_plan_of_one_that_was_deleted_behind_our_back(api: Api, path: str, control: Control) -> None:
+    control.post(f"remote/{api.get(path).json['remote_id']}", deleted=True)
+    (step,) = api.get(f"{path}plan/").json["steps"]
+    assert (step["action"], step["remote_id"]) == ("register", None)
+
+
+def test_plan_without_the_provider_is_502_or_503(api: Api, path: str, control: Control) -> None:
+    control.post("faults", status=500, times=1)
+    assert (api.get(f"{path}plan/").status) == 502
+    control.post("faults", status=429, times=1)
+    answer = api.get(f"{path}plan/")
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+# -- Operations ------------------------------------------------------------------------------------------------------
+
+
+def test_operations_newest_first_and_masked(api: Api, active: Subscription, path: str) -> None:
+    api.post(f"{path}disable/")
+    answer = api.get(f"{path}operations/")
+    assert answer.status == 200
+    last, first = answer.json["results"]
+    assert set(first) == {
+        "id",
+        "subscription",
+        "action",
+        "reason",
+        "actor",
+        "status",
+        "request",
+        "response",
+        "error",
+        "started_at",
+        "finished_at",
+    }
+    assert (last["action"], last["actor"], last["status"]) == ("disable", "api:ci", "succeeded")
+    assert (first["action"], first["subscription"]) == ("register", str(active.uid))
+    assert (first["request"]["method"], first["response"]["status"]) == ("POST", 201)
+    assert first["request"]["body"]["authHeader"] == "***"
+    assert active.secrets[0] not in str(answer.json)
+    assert first["started_at"] <= first["finished_at"]
+
+
+def test_operations_page_and_take_no_filters(api: Api, path: str) -> None:
+    api.post(f"{path}disable/")
+    first = api.get(f"{path}operations/?limit=1").json
+    second = api.get(first["next"]).json
+    assert [item["action"] for item in first["results"] + second["results"]] == ["disable", "register"]
+    assert second["next"] is None
+    assert api.get(f"{path}operations/?status=failed").fields() == {"status": "unknown"}
+
+
+def test_what_a_provider_answered_is_shown_whatever_it_is(api: Api, active: Subscription, path: str) -> None:
+    odd: dict[str, Any] = {"status": 500, "body": {"half": "\ud83d", "huge": 10**30}}
+    active.operations.update(response=odd)
+    assert api.get(f"{path}operations/").json["results"][0]["response"] == odd

@@ -1,0 +1,335 @@
+"""/subscriptions/: list, create, read, change, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import wanted
+from subscriptions.models import State, Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+FIELDS = {
+    "id",
+    "account",
+    "provider",
+    "name",
+    "config",
+    "enabled",
+    "auto_renew",
+    "managed",
+    "state",
+    "state_reason",
+    "callback_url",
+    "remote_id",
+    "remote_status",
+    "expires_at",
+    "renew_at",
+    "last_reconciled_at",
+    "last_event_at",
+    "last_error",
+    "created_at",
+}
+
+
+def new(account: ProviderAccount, /, **changes: Any) -> dict[str, Any]:
+    return {"account": str(account.uid), "name": "Legal", "config": CONFIG, **changes}
+
+
+# -- Create ----------------------------------------------------------------------------------------------------------
+
+
+def test_creates_and_registers(api: Api, account: ProviderAccount, control: Control) -> None:
+    answer = api.post("/subscriptions/", new(account))
+    assert answer.status == 201
+    told = answer.json
+    assert set(told) == FIELDS
+    assert UUID(told["id"]).version == 7
+    assert (told["account"], told["provider"], told["config"]) == (str(account.uid), "egnyte-connect", CONFIG)
+    assert (told["enabled"], told["auto_renew"], told["managed"]) == (True, True, "api")
+    assert (told["state"], told["last_error"]) == ("active", None)
+    (remote,) = control.remotes()
+    assert (remote["webhookId"], remote["url"]) == (told["remote_id"], told["callback_url"])
+    assert told["created_at"] < told["renew_at"] < told["expires_at"]
+    assert api.get(f"/subscriptions/{told['id']}/").headers["ETag"] == answer.headers["ETag"]
+    assert HistoryEntry.objects.latest("id").actor == "api:ci"
+    assert Subscription.objects.get().operations.get().actor == "api:ci"
+
+
+def test_a_refusal_by_the_provider_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
+    control.post("faults", status=400, times=1)
+    answer = api.post("/subscriptions/", new(account))
+    assert (answer.status, answer.json["state"]) == (201, "failing")
+    assert answer.json["last_error"]["code"] == "refused"
+    assert set(answer.json["last_error"]) == {"code", "message", "field"}
+    assert answer.json["remote_id"] is None
+
+
+def test_a_provider_that_is_away_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
+    control.post("faults", drop=True, times=1)
+    answer = api.post("/subscriptions/", new(account))
+    assert (answer.status, answer.json["last_error"]["code"]) == (201, "unavailable")
+
+
+def test_a_manual_one_makes_no_call(api: Api, account: ProviderAccount, control: Control) -> None:
+    told = api.post("/subscriptions/", new(account, managed="manual", auto_renew=False)).json
+    assert (told["managed"], told["state"], told["auto_renew"]) == ("manual", "manual", False)
+    assert told["callback_url"]
+    assert control.calls() == []
+
+
+def test_one_that_is_wanted_off_is_not_registered(api: Api, account: ProviderAccount, control: Control) -> None:
+    told = api.post("/subscriptions/", new(account, enabled=False)).json
+    assert (told["enabled"], told["state"]) == (False, "disabled")
+    assert control.remotes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"account": UNKNOWN_ID}, {"account": "not_found"}),
+        ({"account": "x"}, {"account": "invalid"}),
+        ({"account": None}, {"account": "null"}),
+        ({"config": {}}, {"config.event_types": "required"}),
+        ({"config": {"event_types": []}}, {"config.event_types": "invalid"}),
+        ({"config": {"event_types": ["fs:*"], "paths": ["/a", "/b", "/c,d"]}}, {"config.paths.2": "invalid"}),
+        ({"config": {"event_types": ["fs:*"], "secret": "x"}}, {"config.secret": "invalid"}),
+        ({"config": "x"}, {"config": "not_a_dict"}),
+        ({"enabled": "yes"}, {"enabled": "invalid"}),
+        ({"enabled": 1, "auto_renew": None}, {"enabled": "invalid", "auto_renew": "null"}),
+        ({"managed": "both"}, {"managed": "invalid_choice"}),
+        ({"state": "active"}, {"state": "unknown"}),
+        ({"callback_url": "https://x", "colour": 1}, {"callback_url": "unknown", "colour": "unknown"}),
+    ],
+)
+def test_says_which_fields_are_wrong(
+    api: Api, account: ProviderAccount, control: Control, changes: dict[str, Any], fields: dict[str, str]
+) -> None:
+    answer = api.post("/subscriptions/", new(account, **changes))
+    assert (answer.status, answer.json["code"], answer.fields()) == (400, "invalid", fields)
+    assert not Subscription.objects.exists()
+    assert control.calls() == []
+
+
+def test_account_and_config_are_needed(api: Api) -> None:
+    assert api.post("/subscriptions/", {}).fields() == {"account": "required", "config": "required"}
+
+
+def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api, account: ProviderAccount) -> None:
+    wrong = with_scopes("accounts:write", "events:write", "secrets:read")
+    for method, scope in (("GET", "subscriptions:read"), ("POST", "subscriptions:write")):
+        check_doors(
+            "/subscriptions/",
+            method,
+            nobody=nobody,
+            wrong=wrong,
+            scope=scope,
+            wrong_method="PATCH",
+            api=api,
+            body=new(account),
+        )
+    assert not Subscription.objects.exists()
+
+
+# -- List ------------------------------------------------------------------------------------------------------------
+
+
+def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -> None:
+    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann", name=str(number)) for number in range(4)]
+    api.get("/providers/")  # writes down that the token is used
+    with CaptureQueriesContext(connection) as queries:
+        told = api.get("/subscriptions/").json
+    assert [item["id"] for item in told["results"]] == [str(row.uid) for row in reversed(rows)]
+    assert all(set(item) == FIELDS for item in told["results"])
+    assert len(queries) == 2  # the token and the page
+    assert "secrets" not in queries[1]["sql"]
+    assert "credentials" not in queries[1]["sql"]
+
+
+def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> None:
+    other = wanted.add_account(
+        provider="egnyte-connect", name="B", settings={"domain": "b"}, credentials={"access_token": "t"}, by="staff:ann"
+    )
+    off = wanted.subscribe(other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual")
+    Subscription.objects.filter(pk=off.pk).update(state=State.MANUAL)
+
+    def names(query: str) -> list[str]:
+        return [item["name"] for item in api.get(f"/subscriptions/?{query}").json["results"]]
+
+    assert names(f"account={other.uid}") == ["Off"]
+    assert names(f"account={other.uid}&account={account.uid}") == ["Off", "Finance"]
+    assert names(f"account={UNKNOWN_ID}") == []
+    assert names("provider=egnyte-connect") == ["Off", "Finance"]
+    assert names("provider=nobody") == []
+    assert names("state=active") == ["Finance"]
+    assert names("state=active&state=manual") == ["Off", "Finance"]
+    assert names("enabled=false") == ["Off"]
+    assert names("enabled=true") == ["Finance"]
+    assert names("managed=manual") == ["Off"]
+    assert names("name=Finance") == ["Finance"]
+    assert names("q=fin") == ["Finance"]
+    assert names(f"q={active.remote_id}") == ["Finance"]
+    assert names(f"q={active.token}") == ["Finance"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["colour=red", "state=bad", "enabled=1", "account=x", "account=", "id=x", "name=%00", "enabled=true&enabled=true"],
+)
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/subscriptions/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+
+
+# -- Read ------------------------------------------------------------------------------------------------------------
+
+
+def test_reads_one(api: Api, active: Subscription, path: str) -> None:
+    answer = api.get(path)
+    assert (answer.status, answer.json["remote_id"], answer.json["remote_status"]) == (200, active.remote_id, "enabled")
+    assert active.secrets[0] not in str(answer)
+
+
+def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+    wrong = with_scopes("accounts:write", "secrets:read")
+    read, write = "subscriptions:read", "subscriptions:write"
+    for method, scope in (("GET", read), ("PATCH", write), ("DELETE", write)):
+        check_doors(
+            path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="POST", api=api, body={"enabled": False}
+        )
+    assert api.get(path).json["state"] == "active"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "1", "x"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, uid: str) -> None:
+    assert api.call(method, f"/subscriptions/{uid}/", {} if method == "PATCH" else None).status == 404
+
+
+# -- Change ----------------------------------------------------------------------------------------------------------
+
+
+def test_changes_reach_the_provider(api: Api, path: str, control: Control) -> None:
+    answer = api.patch(path, {"config": {"event_types": ["comment:*"]}, "name": "Comments"})
+    assert (answer.status, answer.json["state"], answer.json["name"]) == (200, "active", "Comments")
+    assert answer.json["config"] == {"event_types": ["comment:*"], "paths": []}
+    (remote,) = control.remotes()
+    assert remote["eventType"] == ["comment:*"]
+    assert not remote.get("path")
+    entry = HistoryEntry.objects.latest("id")
+    assert entry.actor == "api:ci"
+    assert {change["field"] for change in entry.changes} == {"name", "config.event_types", "config.paths"}
+
+
+def test_a_refused_change_is_still_200(api: Api, path: str, control: Control) -> None:
+    control.post("faults", status=400, times=9)
+    answer = api.patch(path, {"config": {"event_types": ["link:*"]}})
+    assert (answer.status, answer.json["last_error"]["code"]) == (200, "refused")
+    assert answer.json["config"]["event_types"] == ["link:*"]
+
+
+def test_account_provider_and_managed_never_change(api: Api, account: ProviderAccount, path: str) -> None:
+    answer = api.patch(path, {"account": UNKNOWN_ID, "managed": "manual", "provider": "other"})
+    assert answer.status == 400
+    assert answer.fields() == {"account": "immutable", "managed": "immutable", "provider": "immutable"}
+    same = {"account": str(account.uid), "managed": "api", "provider": "egnyte-connect", "auto_renew": False}
+    answer = api.patch(path, same)
+    assert (answer.status, answer.json["auto_renew"]) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"config": {"paths": ["/a"]}}, {"config.event_types": "required"}),
+        ({"config": None}, {"config": "null"}),
+        ({"enabled": "no"}, {"enabled": "invalid"}),
+        ({"state": "active"}, {"state": "unknown"}),
+        ({"id": UNKNOWN_ID}, {"id": "unknown"}),
+    ],
+)
+def test_refuses_wrong_changes(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    before = api.get(path)
+    answer = api.patch(path, body)
+    assert (answer.status, answer.fields()) == (400, fields)
+    assert api.get(path).json == before.json
+
+
+def test_nothing_to_change_writes_no_history(api: Api, path: str) -> None:
+    before = HistoryEntry.objects.count()
+    assert api.patch(path, {}).status == 200
+    assert HistoryEntry.objects.count() == before
+
+
+# -- Versions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_stale_version_changes_nothing(api: Api, path: str, control: Control) -> None:
+    first = api.get(path).headers["ETag"]
+    second = api.patch(path, {"auto_renew": False}, **{"If-Match": first})
+    assert second.status == 200
+    assert second.headers["ETag"] != first
+    calls = len(control.calls())
+    for answer in (
+        api.patch(path, {"enabled": False}, **{"If-Match": first}),
+        api.delete(path, **{"If-Match": first}),
+        api.post(f"{path}disable/", **{"If-Match": first}),
+        api.post(f"{path}renew/", **{"If-Match": first}),
+    ):
+        assert (answer.status, answer.json["code"]) == (412, "precondition_failed")
+    assert len(control.calls()) == calls
+    assert api.patch(path, {"enabled": False}, **{"If-Match": second.headers["ETag"]}).status == 200
+
+
+def test_the_version_covers_what_is_wanted_only(api: Api, path: str, control: Control) -> None:
+    before = api.get(path)
+    control.post(f"remote/{before.json['remote_id']}", deleted=True)
+    after = api.post(f"{path}reconcile/")
+    assert after.json["remote_id"] != before.json["remote_id"]
+    assert after.headers["ETag"] == before.headers["ETag"]
+    # So an unchanged version never means that nothing is new.
+    assert api.get(path, **{"If-None-Match": before.headers["ETag"]}).status == 200
+
+
+# -- Delete ----------------------------------------------------------------------------------------------------------
+
+
+def test_deletes_here_and_there(api: Api, path: str, control: Control) -> None:
+    answer = api.delete(path)
+    assert (answer.status, answer.json["state"]) == (202, "deleted")
+    assert control.remotes() == []
+    assert api.get(path).json["state"] == "deleted"
+    assert api.get("/subscriptions/").json["results"] == []
+    assert [item["state"] for item in api.get("/subscriptions/?state=deleted").json["results"]] == ["deleted"]
+    assert HistoryEntry.objects.latest("id").action == "deleted"
+
+
+def test_a_provider_that_is_away_leaves_it_deleting(api: Api, path: str, control: Control) -> None:
+    control.post("faults", status=500, times=9)
+    answer = api.delete(path)
+    assert (answer.status, answer.json["state"]) == (202, "deleting")
+    assert answer.json["last_error"]["code"] == "unavailable"
+    assert [item["state"] for item in api.get("/subscriptions/").json["results"]] == ["deleting"]
+
+
+def test_deleting_again_is_the_same(api: Api, path: str) -> None:
+    first = api.delete(path)
+    before = HistoryEntry.objects.count()
+    assert api.delete(path).json["state"] == first.json["state"]
+    assert HistoryEntry.objects.count() == before
+
+
+def test_a_deleted_one_cannot_be_changed(api: Api, path: str) -> None:
+    api.delete(path)
+    answers = [api.patch(path, {"name": "B"})]
+    answers += [api.post(f"{path}{action}/") for action in ("enable", "disable", "renew", "reconcile", "test")]
+    assert {(answer.status, answer.json["code"]) for answer in answers} == {(409, "conflict")}
+    assert api.get(f"{path}plan/").json["steps"] == []
+    assert api.get(f"{path}operations/").status == 200

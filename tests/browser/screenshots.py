@@ -1,0 +1,179 @@
+"""Takes the README's pictures: `python -m tests.browser.screenshots`. Starts the product in a folder of its own, gives it
+two days of requests and a few subscriptions, and looks at it in Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "docs" / "screenshots"
+PASSWORD = "only-for-pictures"  # noqa: S105
+SIZE = {"width": 1360, "height": 900}
+THEMES = ("light", "dark")
+LIVELY_SECONDS = 45  # until leases were renewed and events came in
+START_SECONDS = 60
+HISTORY_HOURS = 47
+
+
+def main() -> None:
+    """Everything, from an empty folder to the pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(surroundings(folder))
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=os.environ, check=True)  # noqa: S603
+        prepare()
+        with running():
+            time.sleep(LIVELY_SECONDS)
+            take_pictures(f"http://127.0.0.1:{os.environ['PORT']}")
+
+
+def surroundings(folder: str) -> dict[str, str]:
+    """The settings of an installation that nobody else sees."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
+        "ENV_FILE": os.devnull,
+        "DATA_DIR": folder,
+        "SECRET_KEY": "only-for-pictures",
+        "ENCRYPTION_KEYS": "cGljdHVyZXMtcGljdHVyZXMtcGljdHVyZXMtcGljdHU=",
+        "PORT": str(free_port()),
+        "SANDBOX_PORT": str(free_port()),
+        "ADMIN_PASSWORD": PASSWORD,
+    }
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def prepare() -> None:
+    """The demo account, a second team's subscriptions, and two days of requests."""
+    import django
+
+    django.setup()
+    from subscriptions import wanted
+    from subscriptions.demo import ensure_demo
+    from subscriptions.models import Subscription
+
+    ensure_demo()
+    demo = Subscription.objects.select_related("account").get()
+    wanted.change(demo, by="staff:ann", name="Everything at Globex")
+    for name, config in (
+        ("Finance documents", {"event_types": ["fs:*", "comment:*"], "paths": ["/Shared/Finance"]}),
+        ("Shared links", {"event_types": ["link:*"], "paths": []}),
+    ):
+        wanted.subscribe(demo.account, config=config, by="staff:ann", name=name)
+    fill_past(demo.pk)
+
+
+def fill_past(subscription_id: int) -> None:
+    """Requests as a working week has them: few at night, many in the afternoon."""
+    from django.utils import timezone
+
+    from events.arrival import first_id_at
+    from events.models import Outcome, VerificationState, WebhookRequest
+    from subscriptions.models import Subscription
+
+    account_id = Subscription.objects.values_list("account_id", flat=True).get(pk=subscription_id)
+    chance = random.Random(4)
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=HISTORY_HOURS)
+    for _ in range(HISTORY_HOURS):
+        moments = sorted(hour + timedelta(seconds=chance.uniform(0, 3599)) for _ in range(busy(hour, chance)))
+        WebhookRequest.objects.bulk_create(
+            WebhookRequest(
+                uid=type(first_id_at(moment))(int=first_id_at(moment).int + number),
+                account_id=account_id,
+                subscription_id=subscription_id,
+                method="POST",
+                received_at=moment,
+                remote_addr="127.0.0.1",
+                body=b"",
+                size=0,
+                verification=VerificationState.VERIFIED,
+                outcome=Outcome.PING,
+                processed_at=moment,
+            )
+            for number, moment in enumerate(moments)
+        )
+        hour += timedelta(hours=1)
+
+
+def busy(hour: datetime, chance: random.Random) -> int:
+    """How many requests come in an hour of the day."""
+    return round(18 + 60 * math.exp(-(((hour.hour - 14) / 4) ** 2)) + chance.uniform(0, 14))
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """The whole product, until the pictures are taken."""
+    product = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "manage.py", "up"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{os.environ['PORT']}/livez")
+        yield
+    finally:
+        product.send_signal(signal.SIGTERM)
+        product.wait(20)
+
+
+def wait_for(url: str) -> None:
+    """Until it answers. Raises TimeoutError."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(urllib.error.URLError):
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own address
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"{url} does not answer.")
+
+
+def take_pictures(site: str) -> None:
+    """Home and a subscription, in both themes."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
+        )
+        for theme in THEMES:
+            take(browser, site, theme)
+        browser.close()
+
+
+def take(browser: Browser, site: str, theme: str) -> None:
+    """Both pictures in one theme."""
+    page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
+    page.goto(f"{site}/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=PICTURES / f"home-{theme}.png")
+    page.goto(f"{site}/admin/subscriptions/subscription/")
+    page.get_by_role("link", name="Finance documents").click()
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=PICTURES / f"subscription-{theme}.png")
+    page.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""A person with only a browser takes a new sandbox account from nothing to its first event, and away again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import requests
+from django.conf import settings
+from django.contrib.auth.models import User
+from playwright.sync_api import Page, expect
+
+from events.pipeline import normalise_pending
+from subscriptions.models import Subscription
+from tests.conftest import Control
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def quiet(page: Page) -> Page:
+    """A page on which no script may fail."""
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: pytest.fail(f"A script failed: {error}"))
+    return page
+
+
+def log_in(page: Page, site: str) -> None:
+    User.objects.create_superuser("ann", password="open-sesame")
+    page.goto(f"{site}/admin/")
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill("open-sesame")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("Nothing is being renewed")).to_be_visible()  # no worker runs beside the tests
+
+
+def add_account(page: Page) -> None:
+    login = requests.get(f"{settings.SANDBOX_URL}/_sandbox/", timeout=5).json()["providers"][0]
+    page.get_by_role("link", name="Add an account").click()
+    page.get_by_role("link", name="Egnyte Connect").click()
+    page.locator("#id_name").fill("Acme")
+    page.get_by_label("Domain").fill("wrong domain")
+    page.get_by_label("Access token").fill(login["credentials"]["access_token"])
+    page.get_by_role("button", name="Save and check").click()
+    expect(page.locator("[data-field='settings.domain'] .hk-error")).to_contain_text("must be the domain")
+    page.get_by_label("Domain").fill(login["settings"]["domain"])
+    page.get_by_text("More settings").click()
+    page.get_by_label("Base URL").fill(login["settings"]["base_url"])
+    page.get_by_label("Calls per second").fill("100")
+    page.get_by_label("Access token").fill(login["credentials"]["access_token"])
+    page.get_by_role("button", name="Save and check").click()
+    expect(page.get_by_text("accepts the credentials")).to_be_visible()
+
+
+def test_from_nothing_to_the_first_event_and_away_again(quiet: Page, site: str) -> None:
+    page = quiet
+    log_in(page, site)
+    add_account(page)
+    control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
+    control.post("options", calls_per_second=None)
+
+    # Subscribe: our schema refuses a path, then the provider refuses the registration, then both are content.
+    page.get_by_role("link", name="Subscribe").click()
+    page.locator("#id_name").fill("Finance")
+    page.get_by_label("Every file and folder event").check()
+    page.get_by_label("Paths").fill("/Shared/A,B")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.locator("[data-field='config.paths'] .hk-error")).to_contain_text("must not contain a comma")
+    page.get_by_label("Paths").fill("/Shared/Finance")
+    control.post("faults", status=400, times=1)
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.get_by_text("did not take it")).to_be_visible()
+    assert Subscription.objects.get().last_error
+    page.get_by_role("link", name="Change").click()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".hk-title [data-state=active]")).to_be_visible()
+
+    # An event arrives.
+    control.post("emit", event_type="fs:add_file")
+    normalise_pending()
+    page.reload()
+    expect(page.get_by_text("fs:add_file")).to_be_visible()
+    page.get_by_role("link", name=re.compile("ago$|^now$")).first.click()
+    expect(page.get_by_role("heading", name="As it was sent")).to_be_visible()
+    page.get_by_role("link", name="this request").click()
+    expect(page.get_by_text("Its events were read and stored.")).to_be_visible()
+
+    # The secret, on demand.
+    page.get_by_role("link", name="Finance").first.click()
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.locator("#secret")).to_contain_text(Subscription.objects.get().secrets[0])
+
+    # Off, and away.
+    page.get_by_role("link", name="Switch off").click()
+    expect(page.get_by_text("What will happen at Egnyte Connect")).to_be_visible()
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator(".hk-title [data-state=disabled]")).to_be_visible()
+    assert control.remotes()[0]["enabled"] is False
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Deleted here and at the provider.")).to_be_visible()
+    assert control.remotes() == []
+
+
+def test_choosing_many_at_a_time(quiet: Page, site: str) -> None:
+    page = quiet
+    log_in(page, site)
+    add_account(page)
+    control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
+    control.post("options", calls_per_second=None)
+    for name in ("One", "Two"):
+        page.goto(f"{site}/admin/subscriptions/subscription/add/")
+        page.get_by_role("link", name="Acme").click()
+        page.locator("#id_name").fill(name)
+        page.get_by_label("Every link event").check()
+        page.get_by_role("button", name="Subscribe").click()
+        expect(page.locator(".hk-title [data-state=active]")).to_be_visible()
+    page.goto(f"{site}/admin/subscriptions/subscription/")
+    bar = page.locator("[data-bulk]")
+    expect(bar).to_be_hidden()
+    page.get_by_label("Choose all on this page").check()
+    expect(bar).to_contain_text("2 chosen")
+    page.get_by_role("button", name="Switch off").click()
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.get_by_text("done for 2 of 2 subscriptions")).to_be_visible()
+    assert [remote["enabled"] for remote in control.remotes()] == [False, False]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_is_wider_than_the_screen(quiet: Page, site: str, width: int) -> None:
+    page = quiet
+    page.set_viewport_size({"width": width, "height": 900})
+    log_in(page, site)
+    add_account(page)
+    account = page.url
+    subscribe = str(page.get_by_role("link", name="Subscribe").get_attribute("href"))
+    lists = ("/admin/", "/admin/providers/provideraccount/", "/admin/events/event/", "/admin/config/apitoken/add/")
+    for url in (account, *(f"{site}{path}" for path in (subscribe, *lists))):
+        page.goto(url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, url
