@@ -369,9 +369,9 @@ class _Run:
             case StepAction.UPDATE if step.remote_id:
                 remember(row, step.remote_id)
                 row.former_callback_urls = []
-                old, new = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
-                if row.enabled and old and new and not old.enabled:
-                    row.update_enables = new.enabled
+                was, is_now = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
+                if row.enabled and was and is_now and not was.enabled:
+                    row.update_enables = is_now.enabled
             case _:
                 pass
 
