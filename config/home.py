@@ -174,7 +174,7 @@ def _verdict(
 
 def _renewals() -> list[Subscription]:
     rows = Subscription.objects.filter(
-        deleted_at=None, present=True, auto_renew=True, managed=Managed.API, renew_at__isnull=False
+        deleted_at=None, present=True, enabled=True, auto_renew=True, managed=Managed.API, renew_at__isnull=False
     )
     return list(rows.select_related("account").order_by("renew_at")[:SHOWN])
 

@@ -1,4 +1,4 @@
-"""Every page: there for those who may see it, without buttons for those who may only look, quick, and empty at first."""
+"""Every page: there for those who may see it, without buttons for those who may only look, quick, empty at first."""
 
 from __future__ import annotations
 
