@@ -459,6 +459,10 @@ class Provider(ABC, Generic[S, C, F]):
         """The config as JSON in which equal meanings are equal values (order, defaults). Compared field by field."""
         return config.model_dump(mode="json")
 
+    def warnings(self, config: F) -> tuple[str, ...]:
+        """What staff should know about a config although it is valid, one sentence each; shown at the subscription."""
+        return ()
+
     def rate_limit(self, settings: S) -> RateLimit:
         """The limits of this account."""
         return self.capabilities.rate_limit
