@@ -55,6 +55,7 @@ def read_webhook(
     if asked_for is not None and remote_id != asked_for:
         raise BadAnswer(f"SideDrawer was asked about webhook {asked_for} and answered about another one.")
     status, enabled = _status(item)
+    shown = _shown_secret(item)
     return RemoteSubscription(
         remote_id=remote_id,
         status=status,
@@ -62,7 +63,8 @@ def read_webhook(
         expires_at=_expiry(item.get("expirationDateTime")),
         url=_text(item.get("notificationUrl")),
         config=_config(item),
-        secret_matches=_secret_matches(item, secret),
+        secret_matches=same(shown, secret) if shown and secret else None,
+        shown_secret=None if secret else shown,
     )
 
 
@@ -164,9 +166,10 @@ def _config(item: Mapping[str, object]) -> dict[str, object]:
     return config
 
 
-def _secret_matches(item: Mapping[str, object], secret: str | None) -> bool | None:
+def _shown_secret(item: Mapping[str, object]) -> str | None:
+    """The integrity key; None where it is hidden or masked."""
     shown = _text(item.get("integrityKey"))
-    return None if not secret or not shown or "*" in shown else same(shown, secret)
+    return None if shown and "*" in shown else shown
 
 
 def _text(value: object) -> str | None:

@@ -476,8 +476,9 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
 
     def retry_delays(self, tenant: SideDrawerTenant, hook: Webhook) -> Sequence[float]:
         """As often as the webhook's `maxRetries` says; the schedule's last pause is repeated."""
-        schedule = tenant.options.retry_delays or (0.0,)
-        return [schedule[min(number, len(schedule) - 1)] for number in range(hook.config.max_retries)]
+        schedule = tenant.options.retry_delays
+        tries = range(hook.config.max_retries if schedule else 0)
+        return [schedule[min(number, len(schedule) - 1)] for number in tries]
 
     def wants_type(self, hook: Webhook, event_type: str) -> bool:
         """By the kinds that its resource is about, and by its modification type."""
