@@ -461,6 +461,11 @@ class Provider(ABC, Generic[S, C, F]):
         """The config as JSON in which equal meanings are equal values (order, defaults). Compared field by field."""
         return config.model_dump(mode="json")
 
+    def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+        """What is stored, changed by what was entered now, before it is checked. By key, unless one way of logging in
+        takes the place of another."""
+        return {**stored, **given}
+
     def warnings(self, config: F) -> tuple[str, ...]:
         """What staff should know about a config although it is valid, one sentence each; shown at the subscription."""
         return ()

@@ -325,6 +325,18 @@ def test_by_hand_no_call_is_made(account: ProviderAccount, config: dict[str, obj
     assert control.calls() == []
 
 
+def test_an_account_can_change_from_one_way_of_logging_in_to_the_other(sandbox: Sandbox, control: Control) -> None:
+    login = sandbox.logins(SLUG)[1]
+    account = wanted.add_account(
+        provider=SLUG, name="Tenant", settings=login["settings"], credentials={"access_token": "old"}, by="staff:ann"
+    )
+    accounts.check(account)
+    assert account.status == AccountStatus.FAILING
+    wanted.change_account(account, by="staff:ann", credentials=login["credentials"])
+    accounts.check(account)
+    assert account.status == AccountStatus.OK, account.status_reason
+
+
 def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
     account = wanted.add_account(

@@ -6,7 +6,7 @@ JavaScript SDK for hosts, house style and lists. Paths and verbs are published n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -37,6 +37,7 @@ SideDrawerRegistration = Registration[SideDrawerConfig]
 
 API_HOSTS = {"production": "https://api.sidedrawer.com", "sandbox": "https://api-sbx.sidedrawersbx.com"}
 MAX_PAGES = 100
+CLIENT = ("client_id", "client_secret")
 
 
 class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerConfig]):
@@ -88,6 +89,12 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     def origin(self, settings: SideDrawerSettings) -> str:
         """The API host of the environment."""
         return API_HOSTS[settings.environment]
+
+    def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+        """Entering one way of logging in drops the other, because only one of them can be meant."""
+        pasted, client = bool(given.get("access_token")), any(given.get(name) for name in CLIENT)
+        dropped = {"access_token"} if client and not pasted else set(CLIENT) if pasted and not client else set()
+        return {**{name: value for name, value in stored.items() if name not in dropped}, **given}
 
     def canonical(self, config: SideDrawerConfig) -> dict[str, object]:
         """What a webhook shows of it: all but the lifetime, which only says what expiry to ask for."""

@@ -903,6 +903,26 @@ def test_a_way_that_is_emptied_does_not_count() -> None:
     assert kept.secret_values() == ("t",)
 
 
+@pytest.mark.parametrize(
+    ("given", "merged"),
+    [
+        ({"client_id": "a", "client_secret": "s"}, {"client_id": "a", "client_secret": "s"}),
+        ({"access_token": "new"}, {"access_token": "new"}),
+        ({}, {"access_token": "old"}),
+        ({"client_secret": ""}, {"access_token": "old", "client_secret": ""}),
+        ({"client_id": "a", "access_token": "new"}, {"access_token": "new", "client_id": "a"}),
+    ],
+)
+def test_entering_one_way_of_logging_in_drops_the_other(given: dict[str, str], merged: dict[str, str]) -> None:
+    assert provider.merge_credentials({"access_token": "old"}, given) == merged
+
+
+def test_a_new_client_secret_keeps_the_client_id() -> None:
+    stored = {"client_id": "a", "client_secret": "old"}
+    assert provider.merge_credentials(stored, {"client_secret": "new"}) == {"client_id": "a", "client_secret": "new"}
+    assert provider.merge_credentials(stored, {"access_token": "t"}) == {"access_token": "t"}
+
+
 @pytest.mark.parametrize("resource", [filled(resource.template) for resource in RESOURCES])
 def test_every_resource_of_the_reference_is_taken(resource: str) -> None:
     assert validate(SideDrawerConfig, {"resource": f"/{resource}/", "modification_type": "any"}).resource == resource
