@@ -285,7 +285,8 @@ class RemoteSubscription:
     """What the provider says it has.
 
     `url` and `config` are None when this answer did not carry them. `config` is canonical (see `Provider.canonical`)
-    and holds only the fields that were readable. `secret_matches` is None when it cannot be told.
+    and holds only the fields that were readable. `secret_matches` is None when it cannot be told; a list that shows
+    secrets in clear gives `shown_secret` instead, for the core to compare.
     `new_secret` is set once, by a register call of a provider that makes the secret itself.
     """
 
@@ -296,6 +297,7 @@ class RemoteSubscription:
     url: str | None = None
     config: Mapping[str, object] | None = None
     secret_matches: bool | None = None
+    shown_secret: str | None = field(default=None, repr=False)
     new_secret: str | None = field(default=None, repr=False)
 
 
@@ -458,6 +460,15 @@ class Provider(ABC, Generic[S, C, F]):
     def canonical(self, config: F) -> dict[str, object]:
         """The config as JSON in which equal meanings are equal values (order, defaults). Compared field by field."""
         return config.model_dump(mode="json")
+
+    def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+        """What is stored, changed by what was entered now, before it is checked. By key, unless one way of logging in
+        takes the place of another."""
+        return {**stored, **given}
+
+    def warnings(self, config: F) -> tuple[str, ...]:
+        """What staff should know about a config although it is valid, one sentence each; shown at the subscription."""
+        return ()
 
     def rate_limit(self, settings: S) -> RateLimit:
         """The limits of this account."""

@@ -151,6 +151,18 @@ class Simulator(ABC, Generic[H, O]):
         """Whether a failed delivery is tried again; None is a network failure."""
         return True
 
+    def retry_delays(self, tenant: Tenant[H, O], hook: H) -> Sequence[float]:
+        """Seconds before each further try for this webhook; where they end, the failure counts."""
+        return tenant.options.retry_delays
+
+    def logs_in(self, call: Call) -> bool:
+        """Whether a call only obtains a token. Faults leave those alone: they are about the calls that follow."""
+        return False
+
+    def demo_configs(self) -> Mapping[str, Mapping[str, object]]:
+        """The demo's subscriptions by name: one to everything, where one can be about everything."""
+        return {"Everything": self.demo_config}
+
     def age_more(self, tenant: Tenant[H, O], seconds: float) -> None:
         """Ages what only this simulator has (quotas, tokens)."""
         return
@@ -214,7 +226,7 @@ class Simulator(ABC, Generic[H, O]):
             return outcome
 
     def _outcome(self, tenant: Tenant[H, O], call: Call) -> Reply | Silence:
-        if not tenant.faults:
+        if not tenant.faults or self.logs_in(call):
             return self.serve(tenant, call)
         fault = tenant.faults.popleft()
         if fault.status:
@@ -481,7 +493,7 @@ class Simulator(ABC, Generic[H, O]):
         if status is not None and self.received(status):
             hook.failures = 0
             return None
-        delays = tenant.options.retry_delays
+        delays = self.retry_delays(tenant, hook)
         if self.worth_retrying(status) and batch.number <= len(delays):
             due_at = time.time() + delays[batch.number - 1]
             tenant.retries.append(replace(batch, number=batch.number + 1, due_at=due_at))

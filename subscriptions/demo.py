@@ -1,4 +1,6 @@
-"""The sandbox accounts that `make run` shows: one for each simulated provider, subscribed to everything."""
+"""The sandbox accounts that `make run` shows: one for each simulated provider, subscribed to everything.
+
+Where one subscription cannot be about everything there are several."""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ DEMO = "demo"
 
 
 def ensure_demo() -> None:
-    """Adds the demo account and subscription of each provider that has none; what staff made of them since stays.
+    """Adds the demo account and its subscriptions of each provider that has none; what staff made of them since stays.
 
     The sandbox is on this machine, so its accounts simply follow it, and PUBLIC_URL, to other ports.
     """
@@ -41,7 +43,8 @@ def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
     account = wanted.add_account(
         provider=simulator.slug, name=name, settings=login.settings, credentials=login.credentials, by=DEMO
     )
-    wanted.subscribe(account, config=simulator.demo_config, by=DEMO, name="Everything")
+    for title, config in simulator.demo_configs().items():
+        wanted.subscribe(account, config=config, by=DEMO, name=title)
 
 
 def _follow(account: ProviderAccount, login: SandboxLogin) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from providers.base import Login, RemoteSubscription
 from providers.errors import NotFound
 from providers.models import ProviderAccount
+from providers.signatures import same
 from subscriptions.models import KnownRemote, Subscription
 
 _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
@@ -70,11 +71,11 @@ def observe(
             if fresh is None:
                 continue
             seen = fresh
-            if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
-                _write_down(account, seen, None)
-                others.append(seen)
-                continue
-        ours.setdefault(owner.pk, []).append(seen)
+        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
+            _write_down(account, seen, None)
+            others.append(seen)
+            continue
+        ours.setdefault(owner.pk, []).append(_compared(seen, owner))
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 
@@ -105,6 +106,13 @@ def _identify(
     owner = Subscription.objects.filter(token=token).first() if token else None
     _write_down(account, remote, owner)
     return owner, remote
+
+
+def _compared(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscription:
+    """With `secret_matches` told from what a list showed."""
+    if remote.shown_secret is None or not owner.secrets:
+        return remote
+    return replace(remote, shown_secret=None, secret_matches=same(remote.shown_secret, owner.secrets[0]))
 
 
 def _points_to(owner: Subscription, url: str | None) -> bool:

@@ -29,6 +29,7 @@ from providers.errors import (
     ProviderError,
     Refused,
     Throttled,
+    Unsupported,
 )
 from providers.http import Exchange, Priority
 from providers.models import AccountStatus, ProviderAccount
@@ -101,11 +102,15 @@ def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 1
     subscription.refresh_from_db()
 
 
-def plan_for(subscription: Subscription, remotes: Sequence[RemoteSubscription], now: datetime) -> Plan:
-    """The plan for a subscription row and what carries its token at the provider."""
-    return plan(
-        wanted_half(subscription), observed_half(subscription, remotes), subscription.account.plugin.capabilities, now
-    )
+def plan_for(
+    subscription: Subscription, remotes: Sequence[RemoteSubscription], now: datetime, *, no_update: bool = False
+) -> Plan:
+    """The plan for a subscription row and what carries its token at the provider. `no_update`: the provider has just
+    said that it has no update call after all."""
+    capabilities = subscription.account.plugin.capabilities
+    if no_update:
+        capabilities = replace(capabilities, can_update=False, update_may_enable=False)
+    return plan(wanted_half(subscription), observed_half(subscription, remotes), capabilities, now)
 
 
 def preview(subscription: Subscription, *, deadline: float | None = None) -> Plan:
@@ -207,6 +212,7 @@ class _Run:
     asked_by: str | None
     deadline: float | None
     details: bool
+    no_update: bool = False  # learned in this run: the update call that its plug-in counts on is not there
 
     def go(self, observation: Observation | None) -> None:
         row = self.row
@@ -233,7 +239,7 @@ class _Run:
         done: set[tuple[StepAction, str | None]] = set()
         for _ in range(MOST_STEPS):
             record_observed(row, remotes, timezone.now())
-            current = plan_for(row, remotes, timezone.now())
+            current = plan_for(row, remotes, timezone.now(), no_update=self.no_update)
             row.waiting = current.waiting or ""
             row.enable_not_before = current.not_before or row.enable_not_before
             if not current.steps:
@@ -346,6 +352,12 @@ class _Run:
             return tuple(remote for remote in remotes if remote.remote_id != step.remote_id)
         if isinstance(error, LimitReached) and step.action is StepAction.REPLACE and not self.row.replace_refused:
             self.row.replace_refused = True
+            return remotes
+        if isinstance(error, Unsupported) and step.action in (StepAction.UPDATE, StepAction.RENEW):
+            # Not every provider's update call is documented. Without one, only a new registration changes anything.
+            self.no_update = True
+            if step.action is StepAction.RENEW:
+                self.row.renews_in_place = False
             return remotes
         return None
 
@@ -479,8 +491,9 @@ def _close_interrupted(row: Subscription) -> None:
 
 
 def _finish(operation: Operation, exchanges: Sequence[Exchange], error: ProviderError | None) -> None:
-    """Writes the answer of the changing call (its first exchange that is no GET) onto the operation."""
-    changing = next((item for item in exchanges if item.method != "GET"), exchanges[0] if exchanges else None)
+    """Writes the answer of the changing call onto the operation: its last exchange that is no GET, because logging in
+    may come before it and reading back after it."""
+    changing = next((item for item in reversed(exchanges) if item.method != "GET"), exchanges[0] if exchanges else None)
     if changing:
         operation.request = {"method": changing.method, "url": changing.url, "body": changing.request_body}
         if changing.status is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from providers.base import SecretMadeBy
+from providers.base import SecretMadeBy, validate
+from providers.errors import InvalidInput
 from subscriptions.models import Managed, State, Subscription
 
 
@@ -22,8 +23,9 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
 
 def _manual(row: Subscription) -> tuple[State, str]:
     if row.accepted_at:
-        return State.ACTIVE, "Registered by hand at the provider; requests arrive."
-    return State.MANUAL, "Register it at the provider by hand; it becomes active with the first accepted request."
+        return State.ACTIVE, _with_warnings("Registered by hand at the provider; requests arrive.", row)
+    text = "Register it at the provider by hand; it becomes active with the first accepted request."
+    return State.MANUAL, _with_warnings(text, row)
 
 
 def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
@@ -47,7 +49,7 @@ def _quiet(row: Subscription) -> tuple[State, str]:
         return State.PENDING, _with_waiting("It is about to be registered at the provider.", row)
     if row.account.plugin.capabilities.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
         return State.PENDING, _with_waiting("Its secret is not known yet.", row)
-    return State.ACTIVE, _with_waiting(_lease(row), row)
+    return State.ACTIVE, _with_waiting(_with_warnings(_lease(row), row), row)
 
 
 def _lease(row: Subscription) -> str:
@@ -59,6 +61,16 @@ def _lease(row: Subscription) -> str:
         )
     renewal, end = _time(row.renew_at), _time(row.expires_at)
     return f"Registered and switched on; its lease is renewed from {renewal}, it ends at {end}."
+
+
+def _with_warnings(text: str, row: Subscription) -> str:
+    """What the provider's plug-in has to say about the config, after the text."""
+    plugin = row.account.plugin
+    try:
+        config = validate(plugin.config_model, row.config)
+    except InvalidInput:
+        return text  # said at the next call, where it matters
+    return " ".join((text, *plugin.warnings(config)))
 
 
 def _with_error(text: str, row: Subscription) -> str:

@@ -54,7 +54,7 @@ def change_account(
     if name is not None:
         account.name = name
     if settings is not None or credentials is not None:
-        merged = {**account.credentials, **(credentials or {})}
+        merged = account.plugin.merge_credentials(account.credentials, credentials or {})
         _fill(account, account.settings if settings is None else settings, merged)
         account.status, account.status_reason = AccountStatus.UNCHECKED, ""
         account.tokens.all().delete()  # they were obtained with the old credentials

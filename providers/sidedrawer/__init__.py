@@ -1,0 +1,5 @@
+"""SideDrawer: events about drawers, folders, files, inboxes, collaboration networks, plans and licenses."""
+
+from providers.sidedrawer.provider import SideDrawer
+
+provider = SideDrawer()

@@ -1,0 +1,47 @@
+"""The kinds of events of SideDrawer: what a resource is about, and what happened to it.
+
+SideDrawer documents neither the body of its notifications nor names for events. A type here is `<kind>.<modification>`:
+the ten kinds that the thirteen resources are about, each with the three modifications of the API reference (`any` is
+only for subscribing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from providers.base import Action, EventType
+
+MODIFICATIONS = ("create", "update", "delete")
+_CHANGES = (Action.CREATED, Action.UPDATED, Action.DELETED)
+# A collaboration network lists people with their roles (contributor and role in SideDrawer's JavaScript SDK).
+_PEOPLE = (Action.MEMBER_ADDED, Action.PERMISSION_CHANGED, Action.MEMBER_REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an event is about."""
+
+    label: str
+    resource_type: str
+    actions: tuple[Action, Action, Action] = _CHANGES  # for create, update, delete
+
+
+KINDS: Mapping[str, Kind] = {
+    "sidedrawer": Kind("Drawer", "drawer"),
+    "record": Kind("Folder", "folder"),
+    "record-network": Kind("Collaborator of a folder", "network", _PEOPLE),
+    "file": Kind("File", "file"),
+    "inbox": Kind("Inbox", "inbox"),
+    "sidedrawer-network": Kind("Collaborator of a drawer", "network", _PEOPLE),
+    "plan-request": Kind("Plan", "plan"),
+    "plan-item": Kind("Plan item", "item"),
+    "network": Kind("Collaboration of a person", "network", _PEOPLE),
+    "license": Kind("License", "license"),
+}
+
+EVENT_TYPES: tuple[EventType, ...] = tuple(
+    EventType(f"{name}.{modification}", action, kind.label, f"{kind.label}: {modification}", kind.resource_type)
+    for name, kind in KINDS.items()
+    for modification, action in zip(MODIFICATIONS, kind.actions, strict=True)
+)
