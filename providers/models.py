@@ -29,8 +29,18 @@ class AccountStatus(models.TextChoices):
     FAILING = "failing", "Failing"
 
 
+class PresentAccounts(models.Manager["ProviderAccount"]):
+    """Accounts that were not deleted."""
+
+    def get_queryset(self) -> models.QuerySet[ProviderAccount]:
+        """Without the deleted ones."""
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class ProviderAccount(Claimable):
-    """One login at one provider: settings and encrypted credentials."""
+    """One login at one provider: settings and encrypted credentials.
+
+    A deleted one keeps its row, without credentials, because its events and operations are kept."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     provider = models.CharField(max_length=50)
@@ -44,6 +54,10 @@ class ProviderAccount(Claimable):
     looked_at = models.DateTimeField(null=True, blank=True)
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = PresentAccounts()
+    with_deleted = models.Manager["ProviderAccount"]()
 
     class Meta:
         verbose_name = "account"

@@ -223,9 +223,20 @@ class SchemaForm(forms.Form):
             self.initial[key] = _initial(look, (values or {}).get(name, _default(info)))
 
     def values(self, prefix: str) -> dict[str, Any]:
-        """What was entered for a schema. Empty fields are left out: the schema's defaults apply."""
-        found = {key.removeprefix(prefix): self.cleaned_data.get(key) for key in self.looks if key.startswith(prefix)}
-        return {name: value for name, value in found.items() if value not in (None, "", [], ())}
+        """What was entered for a schema. Empty fields are left out, so that its defaults apply; but where it proposes
+        something and allows nothing, an emptied field means nothing."""
+        found: dict[str, Any] = {}
+        for key, look in self.looks.items():
+            if not key.startswith(prefix):
+                continue
+            value = self.cleaned_data.get(key)
+            if value not in (None, "", [], ()):
+                found[key.removeprefix(prefix)] = value
+            elif self.usual[key] and look.kind in (Kind.LINES, Kind.CHECKBOXES, Kind.ROWS):
+                found[key.removeprefix(prefix)] = []
+            elif self.usual[key] and look.optional:
+                found[key.removeprefix(prefix)] = None
+        return found
 
     def note(self, prefix: str, error: InvalidInput) -> None:
         """Shows each complaint at the field that it is about."""

@@ -28,14 +28,19 @@ def ensure_demo() -> None:
         account = _account_of(simulator, login)
         if account is None:
             _add(simulator, login)
-        else:
+        elif account.deleted_at is None:
             _follow(account, login)
         simulator.close()
 
 
 def _account_of(simulator: AnySimulator, login: SandboxLogin) -> ProviderAccount | None:
-    accounts = ProviderAccount.objects.filter(provider=simulator.slug)
-    return next((account for account in accounts if account.credentials == dict(login.credentials)), None)
+    """The account of that login, also when staff deleted it: then it is not added again."""
+
+    for account in ProviderAccount.with_deleted.filter(provider=simulator.slug).order_by("pk"):
+        address = {"base_url": account.settings.get("base_url")}
+        if address["base_url"] and {**account.settings, **login.settings, **address} == account.settings:
+            return account
+    return None
 
 
 def _add(simulator: AnySimulator, login: SandboxLogin) -> None:

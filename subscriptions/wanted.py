@@ -66,13 +66,22 @@ def change_account(
 
 @transaction.atomic
 def delete_account(account: ProviderAccount, *, by: str) -> None:
-    """Removes an account that has no subscriptions left. Raises AccountInUse."""
-    if account.subscriptions.exists():
-        raise AccountInUse(
-            "The account still has subscriptions, or keeps the record of deleted ones. Delete its subscriptions first."
-        )
+    """Takes an account away whose subscriptions are all deleted, and its credentials with it; what came in through it
+    and what was done is kept. Raises AccountInUse."""
+    _lock(account)
+    left = account.subscriptions.filter(deleted_at=None).count()
+    if left:
+        raise AccountInUse(f"The account still has {left} subscription{'s' if left > 1 else ''}. Delete them first.")
     _note_account(account, history.DELETED, by, before={}, after={})
-    account.delete()
+    account.tokens.all().delete()
+    account.credentials, account.deleted_at = {}, timezone.now()
+    account.save(update_fields=["credentials", "deleted_at"])
+
+
+def _lock(account: ProviderAccount) -> None:
+    """Keeps an account from being deleted while a subscription is added to it, and the other way round. Raises
+    ProviderAccount.DoesNotExist when it is deleted already."""
+    ProviderAccount.objects.select_for_update().values_list("pk").get(pk=account.pk)
 
 
 @transaction.atomic
@@ -86,7 +95,9 @@ def subscribe(
     auto_renew: bool = True,
     managed: str = Managed.API,
 ) -> Subscription:
-    """A new subscription, due at once; no call is made. Raises InvalidInput."""
+    """A new subscription, due at once; no call is made. Raises InvalidInput, and ProviderAccount.DoesNotExist when the
+    account was deleted meanwhile."""
+    _lock(account)
     subscription = Subscription.objects.create(
         account=account,
         name=name,

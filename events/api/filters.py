@@ -103,7 +103,7 @@ class EventFilters(Filters):
 
 def _owned(filters: Filters, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     return rows.filter(
-        belonging_to("account", ProviderAccount.objects.all(), filters.chosen("account")),
+        belonging_to("account", ProviderAccount.with_deleted.all(), filters.chosen("account")),
         belonging_to("subscription", Subscription.objects.all(), filters.chosen("subscription")),
     )
 

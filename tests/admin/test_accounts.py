@@ -117,7 +117,7 @@ def test_an_account_in_use_is_not_deleted(boss: Client, subscription: Subscripti
     account = subscription.account
     assert "cannot be deleted" in boss.get(page_of("delete", account)).content.decode()
     page = boss.post(page_of("delete", account), follow=True).content.decode()
-    assert "still has subscriptions" in page
+    assert "still has 1 subscription" in page
     assert ProviderAccount.objects.filter(pk=account.pk).exists()
 
 

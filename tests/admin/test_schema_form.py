@@ -113,6 +113,18 @@ def test_an_untouched_form_gives_the_defaults() -> None:
     assert validate(Everything, form.values("c.")) == Everything(text="hi")
 
 
+def test_an_emptied_field_means_nothing_where_nothing_is_allowed() -> None:
+    class Proposing(BaseModel):
+        days: int | None = 30
+        words: tuple[str, ...] = ("a",)
+        header: str = "Authorization"
+
+    form = SchemaForm(QueryDict("c.days=&c.words.lines=&c.header="))
+    form.add_schema("c.", Proposing)
+    assert form.is_valid()
+    assert validate(Proposing, form.values("c.")) == Proposing(days=None, words=(), header="Authorization")
+
+
 def test_complaints_stand_at_their_fields() -> None:
     form = form_of("c.count=many&c.triggers=bogus&c.watches.type=&c.watches.filter=z&c.extra=%7B")
     assert not form.is_valid()

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import Control
+from tests.conftest import CONFIG, Control
 
 pytestmark = pytest.mark.django_db
 
@@ -257,6 +257,22 @@ def test_deletes(api: Api, account: ProviderAccount, account_path: str) -> None:
     assert (answer.status, answer.json) == (204, None)
     assert api.get(account_path).status == 404
     assert HistoryEntry.objects.latest("id").action == "deleted"
+
+
+def test_an_account_whose_subscriptions_are_all_deleted_goes_and_what_came_in_stays(
+    api: Api, subscription: Subscription, account: ProviderAccount, account_path: str
+) -> None:
+    assert api.delete(f"/subscriptions/{subscription.uid}/").status == 202
+    assert api.get(f"/subscriptions/{subscription.uid}/").json["state"] == "deleted"
+    assert api.delete(account_path).status == 204
+    assert api.get(account_path).status == 404
+    assert account_path not in str(api.get("/accounts/").json)
+    kept = ProviderAccount.with_deleted.get(pk=account.pk)
+    assert kept.credentials == {}
+    assert api.get(f"/subscriptions/{subscription.uid}/").json["account"] == str(account.uid)
+    assert api.get(f"/events/?account={account.uid}").status == 200
+    refused = api.post("/subscriptions/", {"account": str(account.uid), "config": CONFIG})
+    assert (refused.status, refused.json["errors"][0]["field"]) == (400, "account")
 
 
 def test_an_account_in_use_stays(api: Api, subscription: Subscription, account_path: str) -> None:
