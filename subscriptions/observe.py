@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from providers.base import Login, RemoteSubscription
 from providers.errors import NotFound
 from providers.models import ProviderAccount
+from providers.signatures import same
 from subscriptions.models import KnownRemote, Subscription
 
 _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
@@ -70,7 +71,7 @@ def observe(
                 _write_down(account, seen, None)
                 others.append(seen)
                 continue
-        ours.setdefault(owner.pk, []).append(seen)
+        ours.setdefault(owner.pk, []).append(_with_secret_compared(seen, owner))
     return Observation({pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 
@@ -101,6 +102,14 @@ def _identify(
     owner = Subscription.objects.filter(token=token).first() if token else None
     _write_down(account, remote, owner)
     return owner, remote
+
+
+def _with_secret_compared(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscription:
+    """A list call is given no secret to compare with; where it shows the one that is set, that is done here."""
+    secret = next(iter(owner.secrets), None)
+    if remote.secret_matches is not None or remote.shown_secret is None or not secret:
+        return remote
+    return replace(remote, secret_matches=same(remote.shown_secret, secret))
 
 
 def _points_to(owner: Subscription, url: str | None) -> bool:
