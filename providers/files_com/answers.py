@@ -81,7 +81,7 @@ def read_value(value: object) -> Mapping[str, object] | None:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            value = _texts(value)
+            value = [text for text in _texts(value) if "://" in text]
     if isinstance(value, dict):
         return value
     if isinstance(value, list) and value and all(isinstance(url, str) for url in value):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from email.message import Message
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import ParseError
 
@@ -24,7 +23,7 @@ MAX_ELEMENTS = 10_000
 MAX_FIELD_BYTES = 64 * 1024  # of one text field in a multipart form
 FILE_HEADERS = ("content-type", "content-disposition")  # what is known of a file, beside X-Files-...
 THEIR_HEADERS = "x-files-"
-MESSAGE_FIELDS = frozenset({"action", "interface", "path"})  # a file that has all of these is no file
+MESSAGES = (frozenset({"action", "interface", "at"}), frozenset({"accountname", "operation"}))  # no file has these
 
 Fields = Mapping[str, object]
 
@@ -52,7 +51,7 @@ def read_body(request: InboundRequest) -> Fields | None:
     except UnreadableRequest:
         return None
     # What has no file (a deletion) comes as a message all the same.
-    return fields if fields and fields.keys() >= MESSAGE_FIELDS else None
+    return fields if fields and any(fields.keys() >= names for names in MESSAGES) else None
 
 
 def _read_as_promised(request: InboundRequest) -> Fields | None:
@@ -134,9 +133,8 @@ def file_facts(request: InboundRequest) -> dict[str, object]:
 
 def file_name(request: InboundRequest) -> str | None:
     """The name in Content-Disposition."""
-    message = Message()
-    message["Content-Disposition"] = re.sub(r"[\r\n\x00]", " ", header(request, "content-disposition"))
-    return message.get_filename()
+    _, _, name = multipart.parse_content_disposition(header(request, "content-disposition"))
+    return None if name is None else str(name)
 
 
 def content_type(request: InboundRequest) -> str:

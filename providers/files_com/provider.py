@@ -51,6 +51,7 @@ PER_PAGE = 1000  # "1,000 or less is recommended"
 MOST_PAGES = 100
 CURSOR_NEXT = "X-Files-Cursor-Next"
 DEFAULT_NAME = "Hookkeeper"
+SIGNED_WITH = "verification_token"
 # What each test call takes; both take a definition, not the id of a saved webhook.
 TEST_CALLS: Mapping[str, tuple[str, frozenset[str]]] = {
     "behaviors": ("behaviors/webhook/test", frozenset({"method", "encoding", "headers", "body"})),
@@ -163,6 +164,8 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         """
         present = self._read(login, remote_id).value or {}
         kept = {key: value for key, value in present.items() if key not in answers.MANAGED_KEYS}
+        if answers.shown_in_clear(kept.get(SIGNED_WITH)) is None:
+            kept.pop(SIGNED_WITH, None)  # what stands in for a hidden token must not become the token
         body = _body(login, registration, {**kept, **_value(login, registration, complete=True)})
         self._call(login, "PATCH", _path(remote_id), body)
         return self.read_remote(login, remote_id, registration.secret)
@@ -260,7 +263,7 @@ def _checked(login: FilesComLogin, found: answers.Behavior, secret: str | None) 
     if not login.settings.expect_header:
         remote = replace(remote, shown_secret=None)
     if token and found.value is not None:
-        shown = found.value.get("verification_token")
+        shown = found.value.get(SIGNED_WITH)
         if not shown or answers.shown_in_clear(shown) not in (None, token):
             return replace(remote, secret_matches=False)
     if secret and remote.shown_secret is not None:
@@ -319,7 +322,7 @@ def _value(
         "use_dedicated_ips": config.use_dedicated_ips,
     }
     if login.credentials.verification_token:
-        value["verification_token"] = login.credentials.verification_token
+        value[SIGNED_WITH] = login.credentials.verification_token
     return {key: item for key, item in value.items() if item or complete}
 
 

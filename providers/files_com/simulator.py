@@ -12,17 +12,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import ClassVar, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from pydantic import Field
 
 from providers.courier import Receipt, WebhookCall
 from providers.files_com.messages import compose
+from providers.files_com.simulated_behavior import (
+    VALUE_KEYS,
+    Behavior,
+    RefusalError,
+    bad,
+    configure,
+    covers,
+    decoded,
+    envelope,
+    read_value,
+    texts,
+)
 from providers.files_com.stories import FILE_ACTIONS, Place, World
-from providers.simulated_tenant import Batch, CallBudget, Event, Hook, LoginName, Options, SandboxLogin, Tenant, iso
+from providers.simulated_tenant import Batch, CallBudget, Event, LoginName, Options, SandboxLogin, Tenant, iso
 from providers.simulator import REMEMBERED, BadInputError, Call, Reply, Silence, Simulator
 
 PREFIX = "/api/rest/v1"
@@ -37,13 +48,6 @@ ON_REQUEST = tuple(
 )
 # Our words for the keys of `value`, for the sandbox's control calls
 OUR_WORDS: Mapping[str, str] = {"filenames": "triggering_filenames"}
-VALUE_LISTS = ("urls", "triggers", "triggering_filenames", "exclude_filenames")
-VALUE_MAPS = ("headers", "body")
-VALUE_KEYS = (
-    *VALUE_LISTS, *VALUE_MAPS, "method", "encoding", "verification_token", "file_form_field", "file_as_body",
-    "use_dedicated_ips",
-)  # fmt: skip
-CHOICES: Mapping[str, tuple[str, ...]] = {"method": ("GET", "POST"), "encoding": ("JSON", "XML", "RAW", "EV1", "EV2")}
 SETTABLE = ("name", "description", "recursive", "value", "disable_parent_folder_behavior")
 TITLES = {400: "bad-request", 401: "not-authenticated/invalid-credentials", 404: "not-found"}
 
@@ -66,32 +70,6 @@ class FilesComOptions(Options):
     file_metadata: Literal["none", "query", "headers"] = "none"  # what comes beside a file as the body
 
 
-@dataclass(slots=True, kw_only=True)
-class Behavior(Hook):
-    """A webhook behavior. `value` is replaced, never changed, so that it may be read without the lock."""
-
-    path: str
-    value: Mapping[str, object]
-    name: str = ""
-    description: str = ""
-    recursive: bool = False
-    disable_parent_folder_behavior: bool = False
-
-    def describe(self) -> dict[str, object]:
-        """As BehaviorEntity."""
-        return {
-            "id": int(self.remote_id),
-            "path": self.path,
-            "attachment_url": None,
-            "behavior": "webhook",
-            "name": self.name,
-            "description": self.description,
-            "value": dict(self.value),
-            "disable_parent_folder_behavior": self.disable_parent_folder_behavior,
-            "recursive": self.recursive,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class TestOrder(Reply):
     """The answer to a test call: it is made once the webhook was sent, without holding the lock."""
@@ -99,18 +77,6 @@ class TestOrder(Reply):
     __test__ = False  # not a pytest class
 
     webhook: WebhookCall | None = field(default=None)
-
-
-class RefusalError(Exception):
-    """A call that their server refuses, with what their error envelope says."""
-
-    def __init__(self, status: int, kind: str, message: str, *, about: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.about = about
-        self.body = envelope(status, kind, message)
-        if about:
-            self.body["model-errors"] = {about: [message]}
 
 
 FilesComTenant = Tenant[Behavior, FilesComOptions]
@@ -244,7 +210,8 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         if folder is None and not tenant.options.site_admin:
             raise RefusalError(403, "not-authorized/non-admins-must-query-by-folder-or-path", "Name a folder or path")
         query = parse_qs(call.query)
-        items = [self._shown(tenant, hook) for hook in tenant.hooks.values() if folder in (None, hook.path)]
+        hooks = [hook for hook in tenant.hooks.values() if folder is None or folder.lower() == hook.path.lower()]
+        items = [self._shown(tenant, hook) for hook in hooks]
         if query.get("filter[behavior]") != ["webhook"]:
             items.insert(0, _another_behavior(folder or ""))
         start = _number(query.get("cursor", ["0"])[0], "bad-request/invalid-cursor")
@@ -255,18 +222,18 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     def _create(self, tenant: FilesComTenant, call: Call) -> Reply:
         body = _object(call.body)
         if body.get("behavior") != "webhook":
-            raise _bad("behavior", "must be webhook in this sandbox")
+            raise bad("behavior", "must be webhook in this sandbox")
         if not isinstance(body.get("path"), str):
             raise RefusalError(422, "bad-request/request-params-required", "path is missing", about="path")
-        value = self._read_value(tenant, body.get("value"))
+        value = self._checked(tenant, body.get("value"))
         self._last_id[0] += 1
         hook = Behavior(
             remote_id=str(self._last_id[0]),
-            url=_texts(value["urls"])[0],
+            url=texts(value["urls"])[0],
             path=str(body["path"]).strip("/"),
             value=value,
         )
-        _configure(hook, body, value)
+        configure(hook, body, value)
         tenant.hooks[hook.remote_id] = hook
         return Reply(201, self._shown(tenant, hook))
 
@@ -276,10 +243,10 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             raise RefusalError(422, "bad-request/request-params-invalid", "path and behavior cannot be changed")
         value = hook.value
         if "value" in body:
-            given = _decoded(body["value"])
+            given = decoded(body["value"])
             merged = {**hook.value, **given} if tenant.options.update_merges_value else given
-            value = self._read_value(tenant, merged)
-        _configure(hook, body, value)
+            value = self._checked(tenant, merged)
+        configure(hook, body, value)
         return Reply(200, self._shown(tenant, hook))
 
     def _delete(self, tenant: FilesComTenant, hook: Behavior) -> Reply:
@@ -288,29 +255,14 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 
     def _test(self, tenant: FilesComTenant, call: Call, status: int) -> Reply:
         body = _object(call.body)
-        value = self._read_value(
-            tenant, {**{key: body[key] for key in VALUE_KEYS if key in body}, "urls": [body.get("url")]}
-        )
+        given = {key: body[key] for key in VALUE_KEYS if key in body}
+        value = read_value({**given, "urls": [body.get("url")]}, self.event_types, at_least=1)
         hook = Behavior(remote_id="0", url=str(body["url"]), path="", value=value)
         event = self._worlds[tenant.login].event(str(body.get("action") or "create"), Place("", True, None))
         return TestOrder(status, webhook=self._message(tenant, hook, event))
 
-    def _read_value(self, tenant: FilesComTenant, value: object) -> dict[str, object]:
-        """Checks a webhook's `value` as a whole. Raises RefusalError for the first key that is wrong."""
-        checked = _decoded(value)
-        _check_shapes(checked)
-        urls = _texts(checked.get("urls"))
-        if not urls or not all(_is_url(url) for url in urls):
-            raise _bad("urls", "urls must hold at least one URL, and nothing else")
-        if tenant.options.require_redundant_url and len(urls) < 2:
-            raise _bad("urls", "urls must hold a redundant URL")
-        for key, words in CHOICES.items():
-            if checked.get(key) not in (None, "", *words):
-                raise _bad(key, f"{key} must be one of {', '.join(words)}")
-        for trigger in _texts(checked.get("triggers")):
-            if trigger not in self.event_types:
-                raise _bad("triggers", f"{trigger} is not one of the triggers")
-        return checked
+    def _checked(self, tenant: FilesComTenant, value: object) -> dict[str, object]:
+        return read_value(value, self.event_types, at_least=2 if tenant.options.require_redundant_url else 1)
 
     def _shown(self, tenant: FilesComTenant, hook: Behavior) -> dict[str, object]:
         described = hook.describe()
@@ -340,25 +292,25 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             raise BadInputError("status: Files.com cannot switch a behavior off; delete it instead")
         fields, changes = _their_words(config or {}, hook)
         try:
-            value = self._read_value(tenant, {**hook.value, **changes})
+            value = self._checked(tenant, {**hook.value, **changes})
         except RefusalError as refusal:
             raise BadInputError(f"config.{refusal.about or 'value'}: {refusal}") from None
-        _configure(hook, fields, value)
+        configure(hook, fields, value)
 
     def wants_type(self, hook: Behavior, event_type: str) -> bool:
         """Without triggers, everything."""
-        triggers = _texts(hook.value.get("triggers"))
+        triggers = texts(hook.value.get("triggers"))
         return not triggers or event_type in triggers
 
     def wants(self, hook: Behavior, event: Event) -> bool:
         """By type; and where the event has a place, by folder and file name. Case does not matter."""
         if not self.wants_type(hook, event.type):
             return False
-        return not event.paths or any(_covers(hook, path.lower()) for path in event.paths)
+        return not event.paths or any(covers(hook, path.lower()) for path in event.paths)
 
     def invent(self, tenant: FilesComTenant, event_type: str, hook: Behavior) -> Event:
         """Something that happens in the webhook's folder."""
-        pattern = next(iter(_texts(hook.value.get("triggering_filenames"))), None)
+        pattern = next(iter(texts(hook.value.get("triggering_filenames"))), None)
         return self._worlds[tenant.login].event(event_type, Place(hook.path, hook.recursive, pattern))
 
     def received(self, status: int) -> bool:
@@ -397,7 +349,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 
     def send(self, tenant: FilesComTenant, hook: Behavior, call: WebhookCall) -> Receipt:
         """To the first URL, then to the redundant ones until one succeeds."""
-        urls = _texts(hook.value.get("urls"))
+        urls = texts(hook.value.get("urls"))
         rest = call.url.removeprefix(hook.url)
         receipts: list[Receipt] = []
         for url in (hook.url, *urls[1:]):
@@ -423,16 +375,6 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 simulator = FilesComSimulator
 
 
-def envelope(status: int, kind: str, message: str) -> dict[str, object]:
-    """An error as Files.com words it."""
-    title = kind.rpartition("/")[2].replace("-", " ").title()
-    return {"error": message, "http-code": status, "instance": "5f8f5a4e-0000", "title": title, "type": kind}
-
-
-def _bad(about: str, problem: str) -> RefusalError:
-    return RefusalError(422, "processing-failure/model-save-error", problem, about=about)
-
-
 def _object(body: bytes) -> dict[str, object]:
     try:
         value: object = json.loads(body)
@@ -443,74 +385,16 @@ def _object(body: bytes) -> dict[str, object]:
     return value
 
 
-def _decoded(value: object) -> dict[str, object]:
-    """`value` comes nested, as JSON text, or as the old list of URLs."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise _bad("value", "value is no JSON") from None
-    if isinstance(value, list):
-        value = {"urls": value}
-    if not isinstance(value, dict):
-        raise _bad("value", "value must be a hash")
-    return dict(value)
-
-
-def _check_shapes(value: Mapping[str, object]) -> None:
-    for key, item in value.items():
-        if key not in VALUE_KEYS:
-            raise _bad("value", f"value has the unknown key {key}")
-        if key in VALUE_LISTS and item is not None and _texts(item) != item:
-            raise _bad(key, f"{key} must be a list of texts")
-        if key in VALUE_MAPS and item is not None and not isinstance(item, dict):
-            raise _bad(key, f"{key} must be a hash")
-
-
-def _texts(value: object) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
 def _number(text: str, kind: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
         raise RefusalError(422, kind, f"{text} is no number")
     return int(text)
 
 
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def _find(tenant: FilesComTenant, remote_id: str) -> Behavior:
     if remote_id not in tenant.hooks:
         raise RefusalError(404, "not-found", "Not Found. This may be related to your permissions.")
     return tenant.hooks[remote_id]
-
-
-def _configure(hook: Behavior, fields: Mapping[str, object], value: Mapping[str, object]) -> None:
-    hook.value, hook.url = dict(value), _texts(value.get("urls"))[0]
-    hook.name = str(fields.get("name", hook.name))
-    hook.description = str(fields.get("description", hook.description))
-    hook.recursive = bool(fields.get("recursive", hook.recursive))
-    hook.disable_parent_folder_behavior = bool(
-        fields.get("disable_parent_folder_behavior", hook.disable_parent_folder_behavior)
-    )
-
-
-def _covers(hook: Behavior, path: str) -> bool:
-    folder, (parent, _, name) = hook.path.lower(), path.rpartition("/")
-    inside = parent == folder or (hook.recursive and (not folder or parent.startswith(folder + "/")))
-    wanted = [pattern.lower() for pattern in _texts(hook.value.get("triggering_filenames"))]
-    excluded = [pattern.lower() for pattern in _texts(hook.value.get("exclude_filenames"))]
-    return (
-        (inside or path == folder)
-        and (not wanted or any(fnmatchcase(name, pattern) for pattern in wanted))
-        and not any(fnmatchcase(name, pattern) for pattern in excluded)
-    )
 
 
 def _another_behavior(folder: str) -> dict[str, object]:
@@ -536,7 +420,7 @@ def _their_words(config: Mapping[str, object], hook: Behavior) -> tuple[dict[str
     for key, value in config.items():
         name = OUR_WORDS.get(key, key)
         if name == "callback_url":
-            changes["urls"] = [value, *_texts(hook.value["urls"])[1:]]
+            changes["urls"] = [value, *texts(hook.value["urls"])[1:]]
         elif name == "redundant_urls" and isinstance(value, list):
             changes["urls"] = [hook.url, *value]
         elif name in VALUE_KEYS:
