@@ -285,8 +285,8 @@ class RemoteSubscription:
     """What the provider says it has.
 
     `url` and `config` are None when this answer did not carry them. `config` is canonical (see `Provider.canonical`)
-    and holds only the fields that were readable. `secret_matches` is None when it cannot be told; a list that shows
-    secrets in clear gives `shown_secret` instead, for the core to compare.
+    and holds only the fields that were readable. `secret_matches` is None when it cannot be told. `shown_secret` is the
+    inbound secret as an answer to a call without one shows it (empty: none is set there), for the caller to compare.
     `new_secret` is set once, by a register call of a provider that makes the secret itself.
     """
 

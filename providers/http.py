@@ -237,7 +237,16 @@ class Http:
             }
         if isinstance(value, list | tuple):
             return [self.mask(item) for item in value]
-        return self._mask_text(value) if isinstance(value, str) else value
+        return self._mask_text(self._mask_inside(value)) if isinstance(value, str) else value
+
+    def _mask_inside(self, text: str) -> str:
+        """The text; where it holds a JSON object, as some providers nest them, that is masked by its keys, too."""
+        if not text.lstrip().startswith("{"):
+            return text
+        try:
+            return json.dumps(self.mask(json.loads(text)), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return text
 
     def _mask_text(self, text: str) -> str:
         for secret in self.secrets:

@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic
 
-from providers.courier import Courier, WebhookCall
+from providers.courier import Courier, Receipt, WebhookCall
 from providers.simulated_tenant import Batch, Delivery, Event, Fault, H, LoginName, O, SandboxLogin, Tenant, iso
 
 log = logging.getLogger(__name__)
@@ -166,6 +166,16 @@ class Simulator(ABC, Generic[H, O]):
     def age_more(self, tenant: Tenant[H, O], seconds: float) -> None:
         """Ages what only this simulator has (quotas, tokens)."""
         return
+
+    def send(self, tenant: Tenant[H, O], hook: H, call: WebhookCall) -> Receipt:
+        """One try to deliver, without the lock: a webhook with several URLs may make more than one call."""
+        return self.courier.send(call, timeout=self.answer_within)
+
+    def give_up(self, tenant: Tenant[H, O], hook: H, batch: Batch) -> None:
+        """What follows when the last try has failed: after so many times in a row it is switched off."""
+        hook.failures += 1
+        if hook.failures >= tenant.options.failures_until_disabled:
+            hook.enabled = False
 
     # -- What a simulator should not need to touch ---------------------------------------------------------------
 
@@ -474,7 +484,7 @@ class Simulator(ABC, Generic[H, O]):
                 if hook is None or not hook.is_live(time.time()):
                     return None
                 call = self.compose(tenant, hook, batch.events, bad_signature=batch.bad_signature)
-            receipt = self.courier.send(call, timeout=self.answer_within)
+            receipt = self.send(tenant, hook, call)
             with self.lock:
                 next_at = self._settle(tenant, hook, batch, receipt.status)
                 delivery = Delivery(
@@ -499,9 +509,7 @@ class Simulator(ABC, Generic[H, O]):
             tenant.retries.append(replace(batch, number=batch.number + 1, due_at=due_at))
             self.wake()
             return due_at
-        hook.failures += 1
-        if hook.failures >= tenant.options.failures_until_disabled:
-            hook.enabled = False
+        self.give_up(tenant, hook, batch)
         return None
 
 

@@ -110,7 +110,7 @@ def _identify(
 
 def _compared(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscription:
     """With `secret_matches` told from what a list showed."""
-    if remote.shown_secret is None or not owner.secrets:
+    if remote.secret_matches is not None or remote.shown_secret is None or not owner.secrets:
         return remote
     return replace(remote, shown_secret=None, secret_matches=same(remote.shown_secret, owner.secrets[0]))
 

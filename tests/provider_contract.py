@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -628,7 +629,13 @@ class ProviderContract(ABC):
             live.control("emit", event_type=event_type, count=2)
             live.control("emit", event_type=event_type, bad_signature=True)
             *good, bad = [
-                inbound(call.body, method=call.method, headers=call.headers, url=registration.callback_url)
+                inbound(
+                    call.body,
+                    method=call.method,
+                    query=urlsplit(call.path).query,
+                    headers=call.headers,
+                    url=registration.callback_url,
+                )
                 for call in receiver.received
             ]
         secrets = [secret] if secret else []
