@@ -131,6 +131,10 @@ class Simulator(ABC, Generic[H, O]):
         """`handle` behind their gateway: throttling goes here. Faults come before it."""
         return self.handle(tenant, call)
 
+    def has_faults(self, call: Call) -> bool:
+        """Whether faults that were asked for hit this call; not one that only logs in, say."""
+        return True
+
     def wants_type(self, hook: H, event_type: str) -> bool:
         """Whether a webhook is subscribed to a type."""
         return True
@@ -214,7 +218,7 @@ class Simulator(ABC, Generic[H, O]):
             return outcome
 
     def _outcome(self, tenant: Tenant[H, O], call: Call) -> Reply | Silence:
-        if not tenant.faults:
+        if not tenant.faults or not self.has_faults(call):
             return self.serve(tenant, call)
         fault = tenant.faults.popleft()
         if fault.status:
