@@ -66,10 +66,10 @@ def observe(
             if fresh is None:
                 continue
             seen = fresh
-            if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
-                _write_down(account, seen, None)
-                others.append(seen)
-                continue
+        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
+            _write_down(account, seen, None)
+            others.append(seen)
+            continue
         ours.setdefault(owner.pk, []).append(seen)
     return Observation({pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 

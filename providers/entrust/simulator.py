@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import ip_address
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
@@ -30,7 +30,8 @@ from providers.simulator import BadInputError, Call, Reply, Simulator
 
 WEBHOOKS = "/api/web/v1/webhooks"
 AUTHENTICATE = "/api/web/v1/adminapi/authenticate"
-PERMISSIONS = ("WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE")
+Permission = Literal["WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"]
+PERMISSIONS: tuple[Permission, ...] = ("WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE")
 MAX_EXPIRY_DAYS = 1000
 SECONDS_A_DAY = 86400
 EVENT_TYPES = (
@@ -74,10 +75,10 @@ CUSTOMERS: Mapping[LoginName, Customer] = {
 class EntrustOptions(Options):
     """What can be asked of this simulator."""
 
-    retry_delays: tuple[float, ...] = (2.0, 4.0)
+    retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 4.0)
     failures_until_disabled: int = Field(default=100, ge=1)
     token_seconds: float = Field(default=900.0, gt=0)  # how long an access token lives
-    permissions: tuple[str, ...] = PERMISSIONS  # of the application's role
+    permissions: tuple[Permission, ...] = PERMISSIONS  # of the application's role
     knows_name: bool = True  # as from version 5.46 on: a name is needed; else it is refused
     max_active: int = Field(default=20, ge=0)
     update_extends: bool = True  # a PUT with an expiry begins a new lease

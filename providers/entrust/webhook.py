@@ -32,6 +32,7 @@ from providers.http_signatures import Message, Policy, SignatureRefused, verify_
 MUST_COVER = ("@method", "@target-uri", "content-digest")
 UNTYPED = "untyped"  # our word for a payload that names no event type, such as that of the test call
 
+MAX_FORMER_URLS = 3
 MAX_KEY = 255
 MAX_TYPE = 100
 MAX_ACTOR = 255
@@ -59,25 +60,30 @@ class Key:
 def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm, max_age: int) -> Verification:
     """Checks the content digest and the signature. `max_age` in seconds, 0 for any. Never raises.
 
-    The signed address is the callback URL as registered, with the query as it came; never what a Host header says.
+    The signed address is the callback URL as registered (or, while that is being changed, as it was before) with the
+    query as it came; never what a Host header says.
     No header is secret in itself: a signature is worth nothing for any other body.
     """
     keys = list(_keys(secrets, key_form))
-    message = Message(
-        method=request.method,
-        target_uri=f"{request.url}?{request.query}" if request.query else request.url,
-        headers=request.headers,
-        body=request.body,
-    )
+    if not keys:
+        return Verification(VerificationResult.FAILED, "No secret is known for this subscription.")
     policy = Policy(MUST_COVER, timedelta(seconds=max_age) if max_age else None)
-    try:
-        match = verify_hmac(message, [key.value for key in keys], policy, request.received_at)
-    except SignatureRefused as refusal:
-        reason = str(refusal) if keys else "No secret is known for this subscription."
-        return Verification(VerificationResult.FAILED, reason)
-    key = keys[match.key_index]
-    detail = f"The signature {match.label} fits; its key is the token {key.form}."
-    return Verification(VerificationResult.VERIFIED, detail, key.secret_index)
+    reason = ""
+    for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
+        try:
+            match = verify_hmac(_message(request, url), [key.value for key in keys], policy, request.received_at)
+        except SignatureRefused as refusal:
+            reason = reason or str(refusal)
+            continue
+        key = keys[match.key_index]
+        detail = f"The signature {match.label} fits; its key is the token {key.form}."
+        return Verification(VerificationResult.VERIFIED, detail, key.secret_index)
+    return Verification(VerificationResult.FAILED, reason)
+
+
+def _message(request: InboundRequest, url: str) -> Message:
+    address = f"{url}?{request.query}" if request.query else url
+    return Message(method=request.method, target_uri=address, headers=request.headers, body=request.body)
 
 
 def _keys(secrets: Sequence[str], form: KeyForm) -> Iterator[Key]:
