@@ -131,10 +131,6 @@ class Simulator(ABC, Generic[H, O]):
         """`handle` behind their gateway: throttling goes here. Faults come before it."""
         return self.handle(tenant, call)
 
-    def has_faults(self, call: Call) -> bool:
-        """Whether faults that were asked for hit this call; not one that only logs in, say."""
-        return True
-
     def wants_type(self, hook: H, event_type: str) -> bool:
         """Whether a webhook is subscribed to a type."""
         return True
@@ -154,6 +150,10 @@ class Simulator(ABC, Generic[H, O]):
     def worth_retrying(self, status: int | None) -> bool:
         """Whether a failed delivery is tried again; None is a network failure."""
         return True
+
+    def logs_in(self, call: Call) -> bool:
+        """Whether a call only obtains a token. Faults leave those alone: they are about the calls that follow."""
+        return False
 
     def age_more(self, tenant: Tenant[H, O], seconds: float) -> None:
         """Ages what only this simulator has (quotas, tokens)."""
@@ -218,7 +218,7 @@ class Simulator(ABC, Generic[H, O]):
             return outcome
 
     def _outcome(self, tenant: Tenant[H, O], call: Call) -> Reply | Silence:
-        if not tenant.faults or not self.has_faults(call):
+        if not tenant.faults or self.logs_in(call):
             return self.serve(tenant, call)
         fault = tenant.faults.popleft()
         if fault.status:

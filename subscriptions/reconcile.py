@@ -359,9 +359,9 @@ class _Run:
             case StepAction.UPDATE if step.remote_id:
                 remember(row, step.remote_id)
                 row.former_callback_urls = []
-                old, new = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
-                if row.enabled and old and new and not old.enabled:
-                    row.update_enables = new.enabled
+                was, is_now = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
+                if row.enabled and was and is_now and not was.enabled:
+                    row.update_enables = is_now.enabled
             case _:
                 pass
 
@@ -462,8 +462,8 @@ def _close_interrupted(row: Subscription) -> None:
 
 
 def _finish(operation: Operation, exchanges: Sequence[Exchange], error: ProviderError | None) -> None:
-    """Writes the answer of the changing call onto the operation: the last exchange that is no GET, since a login or a
-    try that was refused may come before it."""
+    """Writes the answer of the changing call onto the operation: its last exchange that is no GET, because logging in
+    may come before it and reading back after it."""
     changing = next((item for item in reversed(exchanges) if item.method != "GET"), exchanges[0] if exchanges else None)
     if changing:
         operation.request = {"method": changing.method, "url": changing.url, "body": changing.request_body}

@@ -182,9 +182,9 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         code = {401: "access_denied", 403: "forbidden"}.get(status, f"error_{status}")
         return Reply(status, {"errorCode": code, "errorMessage": f"The call failed with {status}.", "parameters": []})
 
-    def has_faults(self, call: Call) -> bool:
-        """Faults hit what is done with webhooks, not the login before it."""
-        return call.path != AUTHENTICATE
+    def logs_in(self, call: Call) -> bool:
+        """The authenticate call."""
+        return call.path == AUTHENTICATE
 
     def age_more(self, tenant: EntrustTenant, seconds: float) -> None:
         """Access tokens end sooner."""
