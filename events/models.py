@@ -102,6 +102,7 @@ class WebhookRequest(models.Model):
             headers=headers,
             body=bytes(self.body),
             received_at=self.received_at,
+            former_urls=tuple(self.subscription.former_callback_urls),
         )
 
 

@@ -122,6 +122,7 @@ def _keep(call: Call, subscription: Subscription) -> Answer:
         headers=headers_of(call.environ),
         body=body.content,
         received_at=received_at,
+        former_urls=tuple(subscription.former_callback_urls),
     )
     verification = plugin.verify(inbound, subscription.secrets, account.typed_settings)
     request = pipeline.store(

@@ -322,7 +322,8 @@ class SecretHint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundRequest:
-    """One HTTP call at a callback URL, as it came. `url` is the callback URL as registered, without query."""
+    """One HTTP call at a callback URL, as it came. `url` is the callback URL as registered, without query; while it
+    is being changed, `former_urls` are those that the provider may still be calling."""
 
     method: str
     url: str
@@ -330,6 +331,7 @@ class InboundRequest:
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
     received_at: datetime
+    former_urls: tuple[str, ...] = ()
 
 
 class VerificationResult(StrEnum):

@@ -43,6 +43,7 @@ from subscriptions.plan import (
     StepAction,
     Wanted,
     config_changes,
+    expired,
     plan,
     renewal_time,
 )
@@ -120,7 +121,8 @@ def preview(subscription: Subscription, *, deadline: float | None = None) -> Pla
         return Plan()
     with accounts.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
         observation = observe(account, login, details_of={subscription.pk})
-    return plan_for(subscription, observation.of(subscription), timezone.now())
+    remotes = [_with_details(subscription, remote) for remote in observation.of(subscription)]
+    return plan_for(subscription, remotes, timezone.now())
 
 
 def nothing_to_do(row: Subscription, observation: Observation) -> bool:
@@ -326,17 +328,23 @@ class _Run:
         plugin, remote_id = self.row.account.plugin, step.remote_id or ""
         match step.action:
             case StepAction.REGISTER | StepAction.REPLACE:
-                return (*remotes, plugin.register(login, self._registration(enabled=True)))
+                return (*remotes, self._as_sent(plugin.register(login, self._registration(enabled=True))))
             case StepAction.UPDATE:
-                changed = plugin.update(login, remote_id, self._registration(enabled=self.row.enabled))
+                changed = self._as_sent(plugin.update(login, remote_id, self._registration(enabled=self.row.enabled)))
             case StepAction.RENEW:
-                changed = plugin.renew(login, remote_id, self._registration(enabled=self.row.enabled))
+                changed = self._as_sent(plugin.renew(login, remote_id, self._registration(enabled=self.row.enabled)))
             case StepAction.ENABLE | StepAction.DISABLE:
                 changed = plugin.set_enabled(login, remote_id, step.action is StepAction.ENABLE)
             case _:
                 plugin.delete(login, remote_id)
                 return tuple(remote for remote in remotes if remote.remote_id != remote_id)
         return tuple(_merge(remote, changed) if remote.remote_id == remote_id else remote for remote in remotes)
+
+    def _as_sent(self, answer: RemoteSubscription) -> RemoteSubscription:
+        """A whole answer, completed with the fields that we sent and the provider does not show."""
+        if answer.config is None:
+            return answer
+        return replace(answer, config={**_canonical_config(self.row), **answer.config})
 
     def _registration(self, *, enabled: bool) -> Registration[Any]:
         try:
@@ -527,6 +535,8 @@ def _note_switch(row: Subscription, current: RemoteSubscription, now: datetime) 
         if row.enabled_at and now - row.enabled_at > HEALTHY_AFTER:
             row.suspended_count = 0
         return
+    if expired(current, now):  # its lease ended; that is no mistrust
+        return
     if row.enabled and not row.we_disabled and row.remote_enabled is not False:
         row.suspended_count += 1
         pause = 0.0 if row.suspended_count == 1 else min(PAUSE_FIRST * 2 ** (row.suspended_count - 2), PAUSE_LONGEST)
@@ -541,19 +551,23 @@ def _note_lease(row: Subscription, current: RemoteSubscription, now: datetime) -
 
 
 def _with_details(row: Subscription, remote: RemoteSubscription) -> RemoteSubscription:
-    """The list's answer completed with the details that were read last."""
-    if remote.remote_id != row.remote_id or remote.config is not None or row.remote_config is None:
+    """The provider's answer completed with what it does not carry: the details that were read last, and the fields
+    that it never shows, as we sent them last."""
+    if remote.remote_id != row.remote_id or row.remote_config is None:
         return remote
+    if remote.config is not None:
+        return replace(remote, config={**row.remote_config, **remote.config})
     return replace(remote, config=row.remote_config, secret_matches=row.remote_secret_matches)
 
 
 def _merge(old: RemoteSubscription, new: RemoteSubscription) -> RemoteSubscription:
-    """The newer answer, with what it did not carry from the older."""
+    """The newer answer, with what it did not carry from the older. One with a config is whole: it then has no expiry
+    because it does not expire (any more)."""
     return replace(
         new,
-        expires_at=new.expires_at or old.expires_at,
+        expires_at=new.expires_at if new.config is not None else new.expires_at or old.expires_at,
         url=new.url or old.url,
-        config=new.config if new.config is not None else old.config,
+        config={**(old.config or {}), **new.config} if new.config is not None else old.config,
         secret_matches=new.secret_matches if new.config is not None else old.secret_matches,
     )
 

@@ -1,0 +1,5 @@
+"""Entrust Identity as a Service: users, authentications, passkeys, tokens, grids and issued credentials."""
+
+from providers.entrust.provider import Entrust
+
+provider = Entrust()
