@@ -71,6 +71,10 @@ class Look:
     columns: tuple[tuple[str, str], ...] = ()  # of rows: name and label
     placeholder: str = ""
 
+    def offers(self, word: str) -> bool:
+        """Whether the word can be picked."""
+        return any(option.value == word for group in self.groups for option in group.options)
+
 
 @dataclass(frozen=True, slots=True)
 class ShownField:
@@ -108,6 +112,11 @@ class ShownField:
     def known(self) -> set[str]:
         """The words that can be picked."""
         return {option.value for group in self.look.groups for option in group.options}
+
+    @property
+    def blank(self) -> bool:
+        """Whether a select needs an entry for nothing beside its words."""
+        return not self.look.offers("") and (self.look.optional or not self.value)
 
     @property
     def others(self) -> str:
@@ -234,6 +243,8 @@ class SchemaForm(forms.Form):
                 found[key.removeprefix(prefix)] = value
             elif self.usual[key] and look.kind in (Kind.LINES, Kind.CHECKBOXES, Kind.ROWS):
                 found[key.removeprefix(prefix)] = []
+            elif value == "" and look.kind is Kind.CHOICE and look.offers(""):
+                found[key.removeprefix(prefix)] = ""
             elif self.usual[key] and look.optional:
                 found[key.removeprefix(prefix)] = None
         return found
@@ -344,7 +355,7 @@ def _core(annotation: Any) -> tuple[Any, bool]:
 
 def _words(core: Any) -> tuple[Option, ...]:
     if get_origin(core) is Literal:
-        return tuple(Option(str(value), str(value)) for value in get_args(core))
+        return tuple(Option(str(value), str(value) or "none") for value in get_args(core))
     if isinstance(core, type) and issubclass(core, Enum):
         return tuple(Option(str(item.value), _spoken(str(item.value))) for item in core)
     return ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -41,13 +40,11 @@ def exact(moment: datetime | None) -> SafeString | str:
 
 
 @register.simple_tag
-def badge(value: str, label: str = "", link: str = "") -> SafeString:
+def badge(value: str, label: str = "") -> SafeString:
     """A word of state with its colour and icon."""
     tone, icon = wording.tone_of(value)
     words = label or value.replace("_", " ").capitalize()
     inner = format_html('<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}', icon, words)
-    if link:
-        return format_html('<a class="hk-badge hk-{}" href="{}">{}</a>', tone, link, inner)
     return format_html('<span class="hk-badge hk-{}" data-state="{}">{}</span>', tone, value, inner)
 
 
@@ -114,16 +111,6 @@ def actor(name: str) -> str:
             return "Hookkeeper itself"
         case _:
             return name
-
-
-@register.simple_tag
-def without(query: Any, name: str) -> str:
-    """The query string without one parameter and without the place in the list."""
-    kept = query.copy()
-    for key in (name, "before", "after"):
-        kept.pop(key, None)
-    text: str = kept.urlencode()
-    return f"?{text}"
 
 
 def _time(moment: datetime, way: str, words: str) -> SafeString:

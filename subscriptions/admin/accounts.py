@@ -20,7 +20,7 @@ from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.registry import UnknownProvider
 from subscriptions import wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
-from subscriptions.models import Operation, Subscription
+from subscriptions.models import Operation
 
 SHOWN = 25
 OPERATIONS_SHOWN = 10
@@ -74,7 +74,6 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
     list_title = "Accounts"
     list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
     search_hint = "Search by name"
-    search_fields = ("name",)
     filters = (
         Filter("provider", "Provider", among("provider", provider_choices), provider_choices),
         Filter(
@@ -197,8 +196,3 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         else:
             messages.warning(request, f"{done} {name} could not be asked: {account.status_reason}")
         return HttpResponseRedirect(self.page_url(account))
-
-
-def living_subscriptions() -> QuerySet[Subscription]:
-    """Those that are not gone."""
-    return Subscription.objects.filter(deleted_at=None)

@@ -43,7 +43,6 @@ class SubscriptionAdmin(PageAdmin[Subscription]):
     list_title = "Subscriptions"
     list_intro = "What is registered at the providers, and kept alive there."
     search_hint = "Search by name, id at the provider or callback URL"
-    search_fields = ("name",)
     filters = (
         Filter("state", "State", among("state", lambda: State.choices), lambda: State.choices),
         Filter("provider", "Provider", among("account__provider", provider_choices), provider_choices),

@@ -31,6 +31,7 @@ class Everything(BaseModel):
     on: bool = True
     perhaps: bool | None = None
     method: Literal["GET", "POST"] = "GET"
+    encoding: Literal["", "RAW"] = "RAW"
     colour: Colour | None = None
     lines: tuple[str, ...] = ()
     triggers: list[Literal["create", "delete"]] = []
@@ -60,6 +61,7 @@ def test_each_type_has_its_kind() -> None:
         "on": Kind.SWITCH,
         "perhaps": Kind.CHOICE,
         "method": Kind.CHOICE,
+        "encoding": Kind.CHOICE,
         "colour": Kind.CHOICE,
         "lines": Kind.LINES,
         "triggers": Kind.CHECKBOXES,
@@ -71,7 +73,7 @@ def test_each_type_has_its_kind() -> None:
 
 def test_what_was_typed_becomes_values_of_the_schema() -> None:
     form = form_of(
-        "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.colour=red&c.lines.lines=x%0D%0A%0Ay"
+        "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.encoding=&c.colour=red&c.lines.lines=x%0D%0A%0Ay"
         "&c.triggers=create&c.event_types=a:one&c.event_types.lines=b:two"
         "&c.watches.type=a:one&c.watches.filter=&c.watches.type=&c.watches.filter="
         "&c.watches.type=odd&c.watches.filter=z&c.extra=%7B%22k%22%3A%22v%22%7D"
@@ -84,6 +86,7 @@ def test_what_was_typed_becomes_values_of_the_schema() -> None:
         on=False,
         perhaps=False,
         method="POST",
+        encoding="",
         colour=Colour.RED,
         lines=("x", "y"),
         triggers=["create"],
@@ -108,7 +111,7 @@ def test_stored_values_come_back_unchanged() -> None:
 
 
 def test_an_untouched_form_gives_the_defaults() -> None:
-    form = form_of("c.text=hi&c.on=on")
+    form = form_of("c.text=hi&c.on=on&c.encoding=RAW")
     assert form.is_valid()
     assert validate(Everything, form.values("c.")) == Everything(text="hi")
 

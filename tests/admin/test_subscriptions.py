@@ -46,7 +46,7 @@ def active(subscription: Subscription) -> Subscription:
 
 def run(client: Client, action: str, *rows: Subscription) -> str:
     """The whole way: the confirmation page, then its button."""
-    keys = [row.pk for row in rows]
+    keys = [str(row.pk) for row in rows]
     asked = client.get(ACTIONS, {"action": action, "pk": keys})
     assert asked.status_code == 200
     answer = client.post(ACTIONS, {"action": action, "pk": keys}, follow=True)
@@ -196,10 +196,10 @@ def test_the_confirmation_says_what_will_happen_and_changes_nothing(
     boss: Client, active: Subscription, control: Control
 ) -> None:
     calls = len(control.calls())
-    page = boss.get(ACTIONS, {"action": "delete", "pk": active.pk}).content.decode()
+    page = boss.get(ACTIONS, {"action": "delete", "pk": str(active.pk)}).content.decode()
     assert "The subscription was deleted." in page
     assert str(active.remote_id) in page
-    page = boss.get(ACTIONS, {"action": "enable", "pk": active.pk}).content.decode()
+    page = boss.get(ACTIONS, {"action": "enable", "pk": str(active.pk)}).content.decode()
     assert "It is switched on already." in page
     assert 'name="pk"' not in page
     assert len(control.calls()) == calls
@@ -230,15 +230,15 @@ def test_what_is_foreseen_is_what_happens(
 @pytest.mark.parametrize("action", list(SubscriptionAction))
 def test_who_may_only_look_does_nothing(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
     for call in (viewer.get, viewer.post):
-        assert call(ACTIONS, {"action": action, "pk": active.pk}).status_code == 403
+        assert call(ACTIONS, {"action": action, "pk": str(active.pk)}).status_code == 403
     assert viewer.post(page_of("edit", active), TYPED).status_code == 403
     assert viewer.get(ADD).status_code == 403
 
 
 def test_deleting_needs_its_own_permission(db: None, active: Subscription) -> None:
     changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
-    assert changer.get(ACTIONS, {"action": "disable", "pk": active.pk}).status_code == 200
-    assert changer.post(ACTIONS, {"action": "delete", "pk": active.pk}).status_code == 403
+    assert changer.get(ACTIONS, {"action": "disable", "pk": str(active.pk)}).status_code == 200
+    assert changer.post(ACTIONS, {"action": "delete", "pk": str(active.pk)}).status_code == 403
     page = changer.get(page_of("change", active)).content.decode()
     assert "action=disable" in page
     assert "action=delete" not in page
