@@ -28,6 +28,7 @@ NAVIGATION: list[dict[str, Any]] = [
             {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
             _item("Subscriptions", "webhook", "subscription", "subscriptions"),
             _item("Accounts", "key", "provideraccount", "providers"),
+            {"title": "Providers", "icon": "hub", "link": reverse_lazy("provider-table")},
         ],
     },
     {

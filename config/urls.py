@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config import health
+from config.provider_page import provider_page
 from config.rest.problems import NothingHere
 from events.api.events import EventViewSet
 from events.api.requests import RequestViewSet
@@ -58,6 +59,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     # Whatever else is below /api/ is a 404 of the API; without this, Django would redirect a path that lacks its slash.
     re_path(r"^api(?:/|\Z)", NothingHere.as_view()),
+    path("admin/providers/table/", admin.site.admin_view(provider_page), name="provider-table"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
 ]

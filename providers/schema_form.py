@@ -240,7 +240,7 @@ class SchemaForm(forms.Form):
                 continue
             value = self.cleaned_data.get(key)
             if value not in (None, "", [], ()):
-                found[key.removeprefix(prefix)] = value
+                found[key.removeprefix(prefix)] = self._in_stored_order(key, value)
             elif self.usual[key] and look.kind in (Kind.LINES, Kind.CHECKBOXES, Kind.ROWS):
                 found[key.removeprefix(prefix)] = []
             elif value == "" and look.kind is Kind.CHOICE and look.offers(""):
@@ -248,6 +248,12 @@ class SchemaForm(forms.Form):
             elif self.usual[key] and look.optional:
                 found[key.removeprefix(prefix)] = None
         return found
+
+    def _in_stored_order(self, key: str, value: Any) -> Any:
+        """Boxes are sent in the order of the page; the same words as before are no change."""
+        before = self.initial.get(key)
+        ticked = self.looks[key].kind is Kind.CHECKBOXES
+        return before if ticked and before and sorted(before) == sorted(value) else value
 
     def note(self, prefix: str, error: InvalidInput) -> None:
         """Shows each complaint at the field that it is about."""

@@ -69,7 +69,10 @@ def listed(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(listed(item) for item in value) if value else NOTHING
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {listed(item)}" for name, item in value.items()) or NOTHING
+        filled = {name: item for name, item in value.items() if item not in (None, "", [], {})}
+        if len(filled) == 1 and len(value) > 1:  # such as an event type whose filter is empty
+            return listed(next(iter(filled.values())))
+        return " ".join(f"{name}={listed(item)}" for name, item in filled.items()) or NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     return NOTHING if value in (None, "") else str(value)

@@ -1,0 +1,111 @@
+"""Whatever a provider's schema declares: its forms can be shown, and one sent back untouched changes nothing."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from providers.courier import Courier
+from providers.models import ProviderAccount
+from providers.registry import all_providers
+from providers.sandbox import find_simulators
+from providers.simulated_tenant import LoginName
+from subscriptions import reconcile, wanted
+from subscriptions.models import Subscription
+
+SIMULATORS = {kind.slug: kind for kind in find_simulators()}
+
+
+class Fields(HTMLParser):
+    """What a browser would send of the page's only form that has a name field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, str]] = []
+        self.within: tuple[str, str] | None = None  # the select or textarea that is open
+        self.chosen: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        name = found.get("name", "")
+        if tag == "input" and name:
+            ticked = found.get("type") in ("checkbox", "radio")
+            if not ticked or "checked" in found:
+                self.sent.append((name, found.get("value", "on" if ticked else "")))
+        elif tag in ("select", "textarea"):
+            self.within, self.chosen = (tag, name), None
+        elif tag == "option" and ("selected" in found or self.chosen is None):
+            self.chosen = found.get("value", "")
+
+    def handle_data(self, data: str) -> None:
+        if self.within and self.within[0] == "textarea":
+            self.chosen = (self.chosen or "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.within and tag == self.within[0]:
+            self.sent.append((self.within[1], self.chosen or ""))
+            self.within = None
+
+
+def untouched(client: Client, url: str) -> dict[str, list[str]]:
+    page = client.get(url)
+    assert page.status_code == 200
+    parser = Fields()
+    parser.feed(page.content.decode())
+    names = dict.fromkeys(name for name, _ in parser.sent)
+    return {name: [value for other, value in parser.sent if other == name] for name in names}
+
+
+@pytest.fixture(params=sorted(SIMULATORS))
+def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> Subscription:
+    """The demo subscription of each provider, without its server: nothing here is about calls."""
+    monkeypatch.setattr(reconcile, "reconcile_soon", lambda row, **_: row.refresh_from_db())
+    monkeypatch.setattr("providers.accounts.check", lambda account, **_: None)
+    simulator = SIMULATORS[request.param]("http://127.0.0.1:1", courier=Courier({}))
+    login = simulator.tenants[LoginName.DEMO].facts
+    account = wanted.add_account(
+        provider=simulator.slug, name="Demo", settings=login.settings, credentials=login.credentials, by="demo"
+    )
+    config: Any = simulator.demo_config
+    simulator.close()
+    return wanted.subscribe(account, config=config, by="demo", name="Everything")
+
+
+def test_every_provider_has_a_simulator() -> None:
+    assert set(SIMULATORS) == set(all_providers())
+
+
+def test_an_untouched_subscription_stays_as_it_is(boss: Client, subscription: Subscription) -> None:
+    url = reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])
+    response = boss.post(url, untouched(boss, url))
+    assert response.status_code == 302, response.context["form"].errors
+    changed = Subscription.objects.get(pk=subscription.pk)
+    assert changed.generation == subscription.generation + 1
+    assert changed.config == subscription.config
+    assert (changed.name, changed.enabled, changed.auto_renew) == ("Everything", True, True)
+
+
+def test_an_untouched_account_stays_as_it_is(boss: Client, subscription: Subscription) -> None:
+    account = subscription.account
+    plugin = account.plugin
+    before = plugin.settings_model.model_validate(account.settings)
+    url = reverse("admin:providers_provideraccount_edit", args=[account.pk])
+    response = boss.post(url, untouched(boss, url))
+    assert response.status_code == 302, response.context["form"].errors
+    changed = ProviderAccount.objects.get(pk=account.pk)
+    assert plugin.settings_model.model_validate(changed.settings) == before
+    assert changed.credentials == account.credentials
+
+
+def test_empty_forms_can_be_shown(boss: Client, subscription: Subscription) -> None:
+    account = subscription.account
+    for url in (
+        reverse("admin:providers_provideraccount_add") + f"?provider={account.provider}",
+        reverse("admin:subscriptions_subscription_add") + f"?account={account.pk}",
+    ):
+        assert boss.post(url, {"name": ""}).context["form"].errors
+        assert boss.get(url).status_code == 200

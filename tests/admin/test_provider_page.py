@@ -1,0 +1,27 @@
+"""The page that compares the providers."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from providers.registry import all_providers
+from providers.table import rows
+
+pytestmark = pytest.mark.django_db
+PATH = "/admin/providers/table/"
+
+
+def test_it_shows_every_answer_of_every_provider() -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("ann", is_staff=True))
+    page = client.get(PATH).content.decode()
+    for provider in all_providers().values():
+        assert provider.name in page
+    for row in rows(all_providers().values()):
+        assert row.question in page
+
+
+def test_it_is_for_staff_only() -> None:
+    assert Client().get(PATH).status_code == 302

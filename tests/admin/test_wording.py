@@ -1,0 +1,48 @@
+"""Times and values in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from providers import wording
+from providers.templatetags.hookkeeper import actor, listed, spoken
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (-5, "0 s"), (119.9, "119 s"), (120, "2 min"), (3600, "1 h"), (3725, "1 h 2 min"), (90000, "1 d 1 h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (["a", "b"], "a, b"),
+        ([], "\N{EN DASH}"),
+        (None, "\N{EN DASH}"),
+        (False, "no"),
+        (0, "0"),
+        ([{"type": "made", "filter": None}, {"type": "gone", "filter": "x"}], "made, type=gone filter=x"),
+        ({"k": "v"}, "k=v"),
+        ({}, "\N{EN DASH}"),
+    ],
+)
+def test_values(value: object, words: str) -> None:
+    assert listed(value) == words
+
+
+def test_names_of_fields_and_actors() -> None:
+    assert [spoken(name) for name in ("config.event_types", "clientId", "base_url")] == [
+        "Event types",
+        "Client ID",
+        "Base URL",
+    ]
+    assert [actor(name) for name in ("staff:ann", "api:importer", "command:confirm", "clock", "demo")] == [
+        "ann",
+        "importer (API)",
+        "confirm (command)",
+        "Hookkeeper itself",
+        "demo",
+    ]
