@@ -39,7 +39,7 @@ v1 = [
     path("subscriptions/<uuid:id>/disable/", SubscriptionViewSet.as_view({"post": "disable"})),
     path("subscriptions/<uuid:id>/renew/", SubscriptionViewSet.as_view({"post": "renew"})),
     path("subscriptions/<uuid:id>/test/", SubscriptionViewSet.as_view({"post": "test"})),
-    path("subscriptions/<uuid:id>/secret/", SubscriptionViewSet.as_view({"post": "secret"})),
+    path("subscriptions/<uuid:id>/secret/", SubscriptionViewSet.as_view({"post": "secret", "patch": "enter_secret"})),
     path("subscriptions/<uuid:id>/operations/", SubscriptionViewSet.as_view({"get": "operations"})),
     path("requests/", RequestViewSet.as_view({"get": "list"})),
     path("requests/<uuid:id>/", RequestViewSet.as_view({"get": "retrieve"})),

@@ -494,6 +494,11 @@ class Provider(ABC, Generic[S, C, F]):
         """Where calls go: the account's `base_url` if set, else the provider's own host."""
         return settings.base_url or self.origin(settings)
 
+    @property
+    def single_event_types(self) -> tuple[EventType, ...]:
+        """The event types that are received: without the wildcards."""
+        return tuple(item for item in self.event_types if not item.wildcard)
+
     def event_type(self, name: str) -> EventType | None:
         """The declared event type of that name, or None for one that we do not know."""
         return next((item for item in self.event_types if item.name == name and not item.wildcard), None)

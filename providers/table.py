@@ -56,7 +56,7 @@ def _changing(can: Capabilities) -> str:
 
 
 QUESTIONS: tuple[tuple[str, Callable[[AnyProvider], str]], ...] = (
-    ("Event types", lambda p: str(sum(not item.wildcard for item in p.event_types))),
+    ("Event types", lambda p: str(len(p.single_event_types))),
     ("Registrations can be listed", lambda p: _yes(p.capabilities.can_list)),
     ("Callback URLs can be read back", lambda p: _yes(p.capabilities.reveals_url)),
     ("Changed", lambda p: _changing(p.capabilities)),

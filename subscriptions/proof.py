@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from django.db import transaction
+
 from providers import accounts, history
-from providers.base import Registration, SecretHint, TestResult, validate
-from providers.errors import ProviderError
+from providers.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
+from providers.errors import ProviderError, Unsupported
 from subscriptions import receiver_check
 from subscriptions.models import Managed, Subscription
 from subscriptions.wanted import SUBSCRIPTION
@@ -19,6 +21,24 @@ def reveal(subscription: Subscription, *, by: str) -> SecretHint:
     history.note(by, "secret revealed", SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription))
     secret = next(iter(subscription.secrets), None)
     return subscription.account.plugin.secret_hint(subscription.account.typed_settings, secret)
+
+
+def can_enter_secret(subscription: Subscription) -> bool:
+    """Whether a person has to bring the secret: it was registered by hand where the provider makes it."""
+    made_by = subscription.account.plugin.capabilities.secret_made_by
+    return subscription.managed == Managed.MANUAL and made_by is SecretMadeBy.PROVIDER
+
+
+def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
+    """Keeps the secret that the provider showed to whoever registered it by hand. One that was entered before counts
+    as well, so that nothing is refused during a change. Raises Unsupported where the secret is not entered."""
+    if not can_enter_secret(subscription):
+        raise Unsupported("A secret is only entered where it was registered by hand and the provider makes it.")
+    kept = [value, *(secret for secret in subscription.secrets if secret != value)][:2]
+    with transaction.atomic():
+        Subscription.objects.filter(pk=subscription.pk).update(secrets=kept)
+        history.note(by, "secret entered", SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription))
+    subscription.refresh_from_db()
 
 
 def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> TestResult:

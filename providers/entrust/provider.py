@@ -72,6 +72,14 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     settings_model = EntrustSettings
     credentials_model = EntrustCredentials
     config_model = EntrustConfig
+    manual_steps = (
+        "Have somebody whose role holds WEBHOOKS:ADD call POST /api/web/v1/webhooks.",
+        "Give the callback URL as callbackUrl, and the wanted events.",
+        "Copy the token of the answer: Entrust shows it this once. Enter it below, under Secret.",
+        "Until it is entered, requests are answered 503, so that Entrust sends them again.",
+        "Renew it there before its expiry: nothing is renewed from here.",
+        "The subscription becomes active with the first request whose signature fits.",
+    )
     secret_keys = frozenset({"token", "authToken", "sharedSecret", "applicationId"})
 
     def origin(self, settings: EntrustSettings) -> str:

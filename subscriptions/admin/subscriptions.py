@@ -82,6 +82,7 @@ class SubscriptionAdmin(PageAdmin[Subscription]):
             "plugin": plugin,
             "config": _config_rows(row),
             "proof": plugin.capabilities.proof.value if plugin else "",
+            "enters_secret": plugin is not None and proof.can_enter_secret(row),
             **self._plan_context(request, row),
             "actions": [
                 (action, words)
@@ -156,18 +157,30 @@ class SubscriptionAdmin(PageAdmin[Subscription]):
         return HttpResponseRedirect(f"{actions_url}?action={SubscriptionAction.DELETE}&pk={row.pk}")
 
     def secret_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Shows the secret once, and writes that down."""
+        """Shows the secret once, or keeps the one that was entered; either is written down."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
         if not self.has_change_permission(request, row) or plugin_of(row.account) is None:
             raise PermissionDenied
+        if "value" in request.POST:
+            return self._enter_secret(request, row, request.POST["value"].strip())
         try:
             hint: SecretHint = proof.reveal(row, by=actor_of(request))
         except InvalidInput as error:
             return self.back_to(request, row, ok=False, text=f"The account's settings are not complete: {error}")
         context = {"row": row, **self.detail_context(request, row), "secret": hint}
         return self.render(request, self.detail_template, str(row), context, parent=True)
+
+    def _enter_secret(self, request: HttpRequest, row: Subscription, value: str) -> HttpResponse:
+        if not proof.can_enter_secret(row):
+            raise PermissionDenied
+        if not value:
+            return self.back_to(request, row, ok=False, text="Enter the secret as the provider showed it.")
+        proof.enter_secret(row, value, by=actor_of(request))
+        return self.back_to(
+            request, row, ok=True, text="The secret is kept. Requests that carry its proof are accepted."
+        )
 
     def actions_view(self, request: HttpRequest) -> HttpResponse:
         """Says what an action will do with the chosen ones (GET), and does it (POST)."""

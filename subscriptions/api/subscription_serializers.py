@@ -151,6 +151,12 @@ class TestResultSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
+class EnterSecretSerializer(StrictSerializer):
+    """The secret as the provider showed it."""
+
+    value = StrictCharField(max_length=1000, help_text="Never shown in an answer but to `secrets:read`.")
+
+
 class SecretSerializer(serializers.Serializer[Any]):
     """How to prove a request by hand: for `header`, sending `header: value` as given passes."""
 

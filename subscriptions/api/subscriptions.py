@@ -20,6 +20,7 @@ from subscriptions import proof, wanted
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
 from subscriptions.api.filters import SubscriptionFilters
 from subscriptions.api.subscription_serializers import (
+    EnterSecretSerializer,
     NewSubscriptionSerializer,
     OperationSerializer,
     PlanSerializer,
@@ -153,6 +154,14 @@ class SubscriptionViewSet(ApiViewSet):
         with stored_input("settings"):
             hint = proof.reveal(subscription, by=self.by)
         return Response(SecretSerializer(hint).data)
+
+    @extend_schema(operation_id="subscriptions_enter_secret", request=EnterSecretSerializer, responses={204: None})
+    def enter_secret(self, request: Request, **path: object) -> Response:
+        """Keeps the secret of one that was registered by hand where the provider makes it. 409 for any other."""
+        subscription = self.find(Subscription.objects.select_related("account"))
+        asked = self.body(EnterSecretSerializer)
+        proof.enter_secret(subscription, str(asked["value"]), by=self.by)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="subscriptions_operations", responses=OperationSerializer(many=True))
     def operations(self, request: Request, **path: object) -> Response:

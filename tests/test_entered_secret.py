@@ -1,0 +1,68 @@
+"""A subscription registered by hand where the provider makes the secret: a person brings it."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from config.models import ApiToken
+from providers.errors import Unsupported
+from providers.models import HistoryEntry
+from providers.sandbox import Sandbox
+from subscriptions import proof, wanted
+from subscriptions.models import Managed, Subscription
+
+pytestmark = pytest.mark.django_db
+
+SECRET = "the-token-that-was-shown-once"
+
+
+@pytest.fixture
+def by_hand(sandbox: Sandbox) -> Subscription:
+    login = sandbox.logins("entrust")[0]
+    account = wanted.add_account(
+        provider="entrust", name="E", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
+    )
+    config = {"events": [{"type": "user.created"}]}
+    return wanted.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
+
+
+def test_until_then_the_provider_is_asked_to_come_again(by_hand: Subscription) -> None:
+    answer = Client().post(f"/hooks/{by_hand.token}", b"{}", content_type="application/json")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+
+
+def test_entered_over_the_api_it_is_kept_and_written_down_without_its_text(by_hand: Subscription) -> None:
+    headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
+    path = f"/api/v1/subscriptions/{by_hand.uid}/secret/"
+    for wrong in ({}, {"value": ""}, {"value": 3}, {"value": "x", "more": 1}):
+        assert Client().patch(path, wrong, content_type="application/json", headers=headers).status_code == 400
+    assert Client().patch(path, {"value": SECRET}, content_type="application/json", headers=headers).status_code == 204
+    by_hand.refresh_from_db()
+    assert by_hand.secrets == [SECRET]
+    entry = HistoryEntry.objects.latest("id")
+    assert (entry.actor, entry.action) == ("api:ci", "secret entered")
+    assert SECRET not in str(entry.changes)
+    answer = Client().post(f"/hooks/{by_hand.token}", b"{}", content_type="application/json")
+    assert answer.status_code == 401, "now it is known, and this request does not fit it"
+
+
+def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscription) -> None:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ann"))
+    page = f"/admin/subscriptions/subscription/{by_hand.pk}/change/"
+    assert "Entrust shows it this once" in client.get(page).content.decode()
+    for value in ("", "the-first", SECRET):
+        client.post(f"/admin/subscriptions/subscription/{by_hand.pk}/secret/", {"value": value})
+    by_hand.refresh_from_db()
+    assert by_hand.secrets == [SECRET, "the-first"]
+
+
+def test_where_we_make_the_secret_none_is_entered(subscription: Subscription) -> None:
+    with pytest.raises(Unsupported):
+        proof.enter_secret(subscription, SECRET, by="staff:ann")
+    headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
+    path = f"/api/v1/subscriptions/{subscription.uid}/secret/"
+    assert Client().patch(path, {"value": SECRET}, content_type="application/json", headers=headers).status_code == 409
