@@ -19,7 +19,8 @@ from config.environment import BASE_DIR
 from providers.registry import all_providers
 from tests.test_up import Up
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+# One product for all of them, also where several processes share the tests.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("alive")]
 
 
 class Alive:
