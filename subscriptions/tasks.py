@@ -1,26 +1,17 @@
-"""Celery tasks. Thin: fetch, call one function. Safe to run twice, and to lose: the sweep finds what is due."""
+"""Celery tasks. Thin: each calls one function. The schedule runs them in every worker, without a message."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from subscriptions import due
-from subscriptions.models import Heartbeat, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.models import Heartbeat
 
 
 @shared_task(name="subscriptions.tasks.sweep")
 def sweep() -> int:
     """Does everything that is due now. Returns how much was done."""
     return due.sweep()
-
-
-@shared_task(name="subscriptions.tasks.reconcile_one")
-def reconcile_one(subscription_id: int) -> None:
-    """A wake-up: this subscription became due just now."""
-    subscription = Subscription.objects.select_related("account").filter(pk=subscription_id).first()
-    if subscription is not None:
-        reconcile(subscription)
 
 
 @shared_task(name="subscriptions.tasks.beat_heartbeat")
