@@ -227,6 +227,8 @@ LOGGING: dict[str, Any] = {
         # Django's own handlers would write the same record a second time, or send e-mail about it.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
+        # Scanners send any Host header; a traceback for each would bury what matters.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         "celery": {"level": _CHATTY},
         "kombu": {"level": _CHATTY},
         "urllib3": {"level": _CHATTY},

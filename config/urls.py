@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config import health
+from config.metrics import metrics
 from config.provider_page import provider_page
 from config.rest.problems import NothingHere
 from events.api.events import EventViewSet
@@ -51,9 +52,11 @@ v1 = [
 
 urlpatterns = [
     # Everything below /hooks/ is the receiver's: what is no token is answered by it, never by a redirect.
+    re_path(r"^hooks\Z", HookView.as_view(), {"token": ""}),  # not even this is redirected
     re_path(r"^hooks/(?P<token>(?s:.*?))/?\Z", HookView.as_view(), name="hook"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("api/v1/", include(v1)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

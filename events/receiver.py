@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST")
 RETRY_AFTER = "10"  # seconds
+LOCK_WAIT = 2.0  # seconds
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
 PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
@@ -143,6 +145,26 @@ def _keep(call: Call, subscription: Subscription) -> Answer:
     return Answer(200)
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """A provider waits for seconds only, and a call that waits for a locked SQLite holds one of few threads: here the
+    wait is short, and ends with a 503. The connection's other users wait as long as the settings say."""
+    if django.db.connection.vendor != "sqlite":
+        yield
+        return
+    patience = django.db.connection.settings_dict["OPTIONS"].get("timeout", 30)
+    _busy_timeout(LOCK_WAIT)
+    try:
+        yield
+    finally:
+        _busy_timeout(patience)
+
+
+def _busy_timeout(seconds: float) -> None:
+    with django.db.connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+
 class HookView(APIView):
     """`receive` behind REST framework, whose negotiation, parsers and authentication have no say here."""
 
@@ -157,7 +179,8 @@ class HookView(APIView):
 
     def _answer(self, call: Call) -> Answer:
         try:
-            return receive(call)
+            with impatient():
+                return receive(call)
         except django.db.Error as error:
             logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
         except Exception:

@@ -35,6 +35,7 @@ def open_login(
     deadline: float | None = None,
     record: Callable[[Exchange], None] | None = None,
     secrets: Sequence[str] = (),
+    before_call: Callable[[], None] | None = None,
 ) -> Iterator[Login[Any, Any]]:
     """A login for that account. `deadline` in monotonic seconds bounds all its calls together; `secrets` are masked
     in what is recorded, beside the credentials. Raises Refused when settings or credentials no longer fit."""
@@ -52,6 +53,7 @@ def open_login(
         deadline=deadline,
         record=record,
         priority=priority,
+        before_call=before_call,
     )
     with http:
         yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))

@@ -10,6 +10,7 @@
       Unsupported            the provider has no such call                         permanent
       Throttled              too many calls; `retry_after` says when               temporary
       Unavailable            time-out, 5xx, network                                temporary
+      PluginFailed           a bug of ours                                         tried again slowly
       BadAnswer              a redirect, broken JSON, a wrong shape, too large     temporary
 
 Two more are not about calls: `InvalidInput` (settings, credentials or config that our own schema refuses) and
@@ -109,6 +110,13 @@ class Unavailable(ProviderError):
     """Time-out, network failure or 5xx. Worth trying again."""
 
     code = "unavailable"
+
+
+class PluginFailed(ProviderError):
+    """Not the provider: our own code failed. The log has the traceback."""
+
+    code = "internal_error"
+    permanent = True
 
 
 class BadAnswer(ProviderError):

@@ -156,6 +156,7 @@ class Http:
         deadline: float | None = None,
         record: Callable[[Exchange], None] | None = None,
         priority: Priority = Priority.CHANGE,
+        before_call: Callable[[], None] | None = None,
     ) -> None:
         self.limiter = limiter or NoLimit()
         self.secrets = tuple(sorted(secrets, key=len, reverse=True))  # a secret may hold a shorter one
@@ -163,6 +164,7 @@ class Http:
         self.deadline = deadline
         self.record = record
         self.priority = priority
+        self._before_call = before_call
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy and no netrc from the environment behind the guard's back
         adapter = _GuardedAdapter(guard)
@@ -198,6 +200,8 @@ class Http:
 
         `read_error` lets the plug-in read its provider's own error bodies; None from it means the general rule.
         """
+        if self._before_call:
+            self._before_call()
         self.limiter.acquire(self.priority, self.deadline)
         sent = json.dumps(json_body).encode() if json_body is not None else None
         answer: Answer | None = None

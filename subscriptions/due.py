@@ -10,18 +10,20 @@ from datetime import timedelta
 from functools import partial
 
 from django.db import connections
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from providers.models import ProviderAccount
+from providers.encryption import Undecryptable
+from providers.models import AccountStatus, ProviderAccount
 from subscriptions.look import look
-from subscriptions.models import Managed, Subscription
+from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconcile import reconcile
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
 THREADS = 16
+UNREADABLE_RETRY = timedelta(minutes=5)  # for rows that no encryption key opens
 
 _pool: ThreadPoolExecutor | None = None
 _in_hand: set[int] = set()  # accounts that a thread of this process is working on
@@ -64,17 +66,44 @@ def sweep_here() -> int:
 
 def work_on(account_id: int) -> None:
     """Does all that is due for one account: first its subscriptions, then the look at the whole."""
-    for row in due_subscriptions().filter(account_id=account_id).select_related("account")[:BATCH]:
-        _guarded(partial(reconcile, row), f"Reconciling subscription {row.uid}")
-    account = due_accounts().filter(pk=account_id).first()
-    if account is not None:
-        _guarded(partial(look, account), f"Looking at account {account.uid}")
+    due = due_subscriptions().filter(account_id=account_id)
+    for pk in list(due.values_list("pk", flat=True)[:BATCH]):
+        _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
+    if due_accounts().filter(pk=account_id).exists():
+        _guarded(partial(_look, account_id), f"Looking at account {account_id}")
+
+
+def _reconcile(pk: int) -> None:
+    try:
+        row = Subscription.objects.select_related("account").get(pk=pk)
+    except Undecryptable as error:  # its own secret, or the account's credentials
+        Subscription.objects.filter(pk=pk).update(
+            state=State.FAILING, state_reason=str(error), due_at=timezone.now() + UNREADABLE_RETRY
+        )
+        logger.error("Subscription %s cannot be worked on: %s", pk, error)
+    else:
+        reconcile(row)
+
+
+def _look(account_id: int) -> None:
+    try:
+        account = ProviderAccount.objects.get(pk=account_id)
+    except Undecryptable as error:
+        ProviderAccount.objects.filter(pk=account_id).update(
+            status=AccountStatus.FAILING,
+            status_reason=str(error),
+            look_due_at=timezone.now() + UNREADABLE_RETRY,
+            looked_at=timezone.now(),
+        )
+        logger.error("Account %s cannot be looked at: %s", account_id, error)
+    else:
+        look(account)
 
 
 def _accounts_with_work() -> list[int]:
-    subscribed = due_subscriptions().values_list("account_id", flat=True)[:BATCH]
-    looked = due_accounts().values_list("pk", flat=True)[:BATCH]
-    return list(dict.fromkeys([*subscribed, *looked]))
+    subscribed = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
+    looked = due_accounts().values_list("pk", flat=True)
+    return list(dict.fromkeys([*(item["account_id"] for item in subscribed[:BATCH]), *looked[:BATCH]]))
 
 
 def _guarded(job: Callable[[], object], what: str) -> None:

@@ -30,7 +30,8 @@ def look(account: ProviderAccount) -> bool:
     now = timezone.now()
     ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=now + account.look_interval, looked_at=now)
     try:
-        rows = list(account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None))
+        ours = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
+        rows = list(ours.select_related("account").defer("secrets"))
         if account.status != AccountStatus.OK:
             accounts.check(account)
         if not rows or account.status == AccountStatus.FAILING:

@@ -50,7 +50,12 @@ def observe(
     """Lists what the account has and tells whose it is. Ids whose owner is known are not asked for again, except for
     the details of the subscriptions in `details_of` (primary keys). Raises ProviderError."""
     plugin, capabilities, now = account.plugin, account.plugin.capabilities, timezone.now()
-    known = {row.remote_id: row for row in KnownRemote.objects.filter(account=account).select_related("subscription")}
+    known = {
+        row.remote_id: row
+        for row in KnownRemote.objects.filter(account=account)
+        .select_related("subscription")
+        .defer("subscription__secrets")
+    }
     if capabilities.can_list:
         listed = plugin.list_remote(login)
         _forget(account, known, {remote.remote_id for remote in listed})
@@ -71,8 +76,8 @@ def observe(
             if fresh is None:
                 continue
             seen = fresh
-        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is no longer ours to touch
-            _write_down(account, seen, None)
+        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is not ours to touch while it is so
+            _write_down(account, seen, owner)
             others.append(seen)
             continue
         ours.setdefault(owner.pk, []).append(_compared(seen, owner))
@@ -93,7 +98,8 @@ def _identify(
 ) -> tuple[Subscription | None, RemoteSubscription] | None:
     """Whose it is, and what is known of it; None when it is gone by now."""
     row = known.get(remote.remote_id)
-    if row is not None:
+    # One that shows another URL than it did may have changed hands; where the list shows none, its details tell later.
+    if row is not None and remote.url in (None, row.url):
         return row.subscription, remote if remote.url else replace(remote, url=row.url or None)
     if remote.url is None and account.plugin.capabilities.reveals_url:
         try:
@@ -104,6 +110,8 @@ def _identify(
         remote = replace(details, secret_matches=None)
     token = token_in(remote.url)
     owner = Subscription.objects.filter(token=token).first() if token else None
+    if owner is None and row is not None:
+        owner = row.subscription  # once ours; where it points to decides
     _write_down(account, remote, owner)
     return owner, remote
 

@@ -233,7 +233,7 @@ def _keep_alive(
     switch = Change("enabled", False, True)
     if not keep.enabled and not capabilities.can_set_status:
         if not capabilities.update_may_enable or observed.update_enables is False:
-            return Plan(_replacement(observed, (keep,), off))
+            return Plan(_replacement(observed, (keep,), off, (*changes, switch)))
         return Plan((Step(StepAction.UPDATE, off, keep.remote_id, (*changes, switch)),))
     if changes:
         steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))

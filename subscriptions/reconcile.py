@@ -6,6 +6,7 @@ transaction. Whoever works on a subscription holds a claim on its row, and check
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import time
@@ -14,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -26,6 +27,7 @@ from providers.errors import (
     InvalidInput,
     LimitReached,
     NotFound,
+    PluginFailed,
     ProviderError,
     Refused,
     Throttled,
@@ -55,6 +57,7 @@ logger = logging.getLogger(__name__)
 CLOCK = "clock"
 MOST_STEPS = 12  # in one run; a plan that needs more is not converging
 RECEIVER_RETRY = timedelta(seconds=20)
+WAITING_RETRY = timedelta(minutes=5)  # for what only a person can end
 RETRY_FIRST, RETRY_LONGEST = 2.0, 300.0  # seconds, after a temporary error
 REFUSED_FIRST, REFUSED_LONGEST = 60.0, 3600.0  # seconds, after a refusal
 PAUSE_FIRST, PAUSE_LONGEST = 30.0, 6 * 3600.0  # seconds, before a switched-off one is switched on again
@@ -128,13 +131,17 @@ def preview(subscription: Subscription, *, deadline: float | None = None) -> Pla
 def nothing_to_do(row: Subscription, observation: Observation) -> bool:
     """Whether a row is as wanted and nothing about it has changed but the time of looking. Most looks end here, so
     that thousands of healthy subscriptions cost one write together instead of several each."""
-    if row.last_error or row.waiting or row.generation != row.applied_generation or not row.present:
+    now = timezone.now()
+    put_off = row.last_error is not None and row.due_at is not None and row.due_at > now
+    if not put_off and (row.last_error or row.waiting or row.generation != row.applied_generation or not row.present):
         return False
     before = _facts(row)
     remotes = [_with_details(row, remote) for remote in observation.of(row)]
     record_observed(row, remotes, observation.at)
-    settle(row, timezone.now())
-    current = plan_for(row, remotes, timezone.now())
+    settle(row, now)
+    if put_off:  # what failed is tried again when its pause is over, or when something has changed there
+        return _facts(row) == before
+    current = plan_for(row, remotes, now)
     return _facts(row) == before and not current.steps and not current.waiting
 
 
@@ -218,6 +225,7 @@ class _Run:
 
     def go(self, observation: Observation | None) -> None:
         row = self.row
+        self.saved = copy.deepcopy({name: getattr(row, name) for name in _OURS})
         _close_interrupted(row)
         generation = row.generation
         actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
@@ -229,9 +237,15 @@ class _Run:
             row.applied_generation = generation
             row.due_at = _next_due(row)
         except ProviderError as error:
-            row.refresh_from_db(fields=["generation"])
             note_error(row, error, timezone.now())
             _note_account(row.account, error)
+        except (ClaimLost, DatabaseError):
+            raise
+        except Exception as error:
+            # A bug, a plug-in's perhaps. Unless it is written down, the row stays due and is tried again at once.
+            logger.exception("Reconciling subscription %s failed.", row.uid)
+            failed = PluginFailed(f"An error of ours: {type(error).__name__}. The log says more.")
+            note_error(row, failed, timezone.now())
         row.last_reconciled_at = timezone.now()
         self._save(generation)
 
@@ -281,7 +295,13 @@ class _Run:
             deadline=self.deadline,
             record=exchanges.append if exchanges is not None else None,
             secrets=self.row.secrets,
+            before_call=self._keep_claim,
         )
+
+    def _keep_claim(self) -> None:
+        """Before each call: it may have to wait for a slot and then for its answer."""
+        if not self.row.keep_claim(self.holder):
+            raise ClaimLost
 
     def _receiver_ready(self) -> bool:
         """A provider that switched us off is not told to call again before our receiver answers."""
@@ -296,8 +316,7 @@ class _Run:
     def _apply(self, step: Step, remotes: tuple[RemoteSubscription, ...], actor: str) -> tuple[RemoteSubscription, ...]:
         """One step: claim, record that we are about to, call, record the answer. Returns what there is now."""
         row = self.row
-        if not row.keep_claim(self.holder):
-            raise ClaimLost
+        self._keep_claim()
         if step.action is StepAction.ADOPT:
             return self._adopt(step, remotes, actor)
         if step.action in (StepAction.REGISTER, StepAction.REPLACE):
@@ -388,7 +407,8 @@ class _Run:
                 row.remote_id, row.expires_at, row.granted, row.missing_since = None, None, None, None
             case StepAction.UPDATE if step.remote_id:
                 remember(row, step.remote_id)
-                row.former_callback_urls = []
+                if all(remote.url in (None, row.callback_url) for remote in after):
+                    row.former_callback_urls = []
                 was, is_now = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
                 if row.enabled and was and is_now and not was.enabled:
                     row.update_enables = is_now.enabled
@@ -429,16 +449,22 @@ class _Run:
 
         With a generation (at the end): if the wanted half changed meanwhile, the row stays due."""
         row, now = self.row, timezone.now()
+        deleted_at = row.deleted_at
+        row.refresh_from_db(fields=_WANTED)  # somebody may have changed it meanwhile; the state must follow
+        row.deleted_at = row.deleted_at or deleted_at
         settle(row, now)
-        values = {name: getattr(row, name) for name in _OURS}
+        facts = {name: getattr(row, name) for name in _OURS}
+        changed = {name: value for name, value in facts.items() if value != self.saved.get(name)}
         mine = Subscription.objects.filter(pk=row.pk, claimed_by=self.holder)
-        if not mine.update(**values):
+        if not mine.update(**changed, last_reconciled_at=row.last_reconciled_at):
             raise ClaimLost
+        self.saved = copy.deepcopy(facts)
         if generation is None:
             return
         mine.filter(generation=generation).update(due_at=row.due_at, renew_asked_at=row.renew_asked_at)
 
 
+_WANTED = ("config", "enabled", "present", "auto_renew", "managed", "callback_url", "deleted_at")
 _OURS = (
     "secrets",
     "secret_for",
@@ -468,7 +494,6 @@ _OURS = (
     "last_error",
     "failures",
     "applied_generation",
-    "last_reconciled_at",
     "renew_at",
     "deleted_at",
 )
@@ -478,7 +503,7 @@ TIMES = ("observed_at", "details_at", "last_reconciled_at")
 
 
 def _facts(row: Subscription) -> dict[str, object]:
-    return {name: getattr(row, name) for name in _OURS if name not in TIMES}
+    return {name: getattr(row, name) for name in _OURS if name not in TIMES and name != "secrets"}
 
 
 def _canonical_config(row: Subscription) -> dict[str, object]:
@@ -599,7 +624,7 @@ def _next_due(row: Subscription) -> datetime | None:
         return None
     times: list[datetime | None] = []
     if row.waiting:
-        times.append(row.enable_not_before)
+        times += [row.enable_not_before, timezone.now() + WAITING_RETRY]
     renew_at = renewal_time(row.granted, row.expires_at, row.spread)
     if row.auto_renew and row.remote_id:
         times += [renew_at]
@@ -613,15 +638,21 @@ def _next_due(row: Subscription) -> datetime | None:
 def _pause_after(row: Subscription, error: ProviderError, now: datetime) -> timedelta:
     """How long to wait after an error: as long as the provider says, else growing, with jitter; never past the time
     that the lease still leaves for several tries."""
-    if isinstance(error, Throttled):
-        return timedelta(seconds=max(error.retry_after or RETRY_FIRST, 1.0) * random.uniform(1.0, 1.2))
-    if error.permanent:
-        seconds = min(REFUSED_FIRST * 2 ** min(row.failures - 1, 10), REFUSED_LONGEST)
+    growth: float = 2 ** min(row.failures - 1, 10)
+    if isinstance(error, Throttled) and error.retry_after:
+        seconds = max(error.retry_after, 1.0) * 1.1
+    elif error.permanent:
+        seconds = min(REFUSED_FIRST * growth, REFUSED_LONGEST)
     else:
-        seconds = min(RETRY_FIRST * 2 ** min(row.failures - 1, 10), RETRY_LONGEST)
+        seconds = min(RETRY_FIRST * growth, RETRY_LONGEST)
     if row.expires_at and row.expires_at > now and not error.permanent:
-        seconds = min(seconds, max((row.expires_at - now).total_seconds() / 4, RETRY_FIRST))
-    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))
+        renew_at = renewal_time(row.granted, row.expires_at, row.spread)
+        if renew_at and renew_at > now:  # a renewal may be let through where a change or a look is not
+            most = (renew_at - now).total_seconds()
+        else:
+            most = max((row.expires_at - now).total_seconds() / 4, RETRY_FIRST)
+        seconds = min(seconds, most)
+    return timedelta(seconds=seconds * random.uniform(0.9, 1.1))
 
 
 def _note_account(account: ProviderAccount, error: ProviderError) -> None:

@@ -24,6 +24,9 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
 def _manual(row: Subscription) -> tuple[State, str]:
     if row.accepted_at:
         return State.ACTIVE, _with_warnings("Registered by hand at the provider; requests arrive.", row)
+    if row.remote_id and not row.accepted_at:
+        text = f"The provider has it as {row.remote_id}, and nothing is changed there. Enter our callback URL there."
+        return State.MANUAL, _with_warnings(text, row)
     text = "Register it at the provider by hand; it becomes active with the first accepted request."
     return State.MANUAL, _with_warnings(text, row)
 

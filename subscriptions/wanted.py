@@ -16,7 +16,7 @@ from providers import history
 from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions.models import Managed, Subscription, callback_url_for
+from subscriptions.models import Managed, State, Subscription, callback_url_for
 
 ACCOUNT, SUBSCRIPTION = "account", "subscription"
 WANTED_FIELDS = ("name", "config", "enabled", "auto_renew")
@@ -140,7 +140,7 @@ def remove(subscription: Subscription, *, by: str) -> None:
     says so."""
     values: dict[str, object] = {"present": False}
     if subscription.managed == Managed.MANUAL or subscription.register_tried_at is None:
-        values["deleted_at"] = timezone.now()
+        values |= {"deleted_at": timezone.now(), "state": State.DELETED, "state_reason": "Deleted here."}
     subscription.want(by=by, **values)
     _note(subscription, history.DELETED, by)
 

@@ -160,7 +160,9 @@ def test_where_an_update_may_switch_it_on_it_is_tried_before_a_replacement() -> 
     capabilities = replace(CAPABILITIES, can_set_status=False, update_may_enable=True)
     assert actions(plan(WANTED, seen(remote(enabled=False)), capabilities, NOW)) == ["update"]
     observed = seen(remote(enabled=False), update_enables=False)
-    assert actions(plan(WANTED, observed, capabilities, NOW)) == ["replace", "delete"]
+    result = plan(WANTED, observed, capabilities, NOW)
+    assert actions(result) == ["replace", "delete"]
+    assert ("enabled", True) in {(change.field, change.after) for change in result.steps[0].changes}
 
 
 def test_renews_while_a_third_of_the_granted_life_is_left() -> None:

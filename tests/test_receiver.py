@@ -587,3 +587,31 @@ def test_events_are_there_at_once(web: Web) -> None:
     event = Event.objects.get()
     assert (event.provider_event_id, event.action, event.duplicates, event.position) == ("e1", "created", 1, 1)
     assert get_provider("egnyte-connect").event_type("fs:add_file") is not None
+
+
+# -- A locked database -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has one lock for all writers")
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_database_is_not_waited_for_long(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    monkeypatch.setattr(receiver, "LOCK_WAIT", 0.2)
+    holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    try:
+        answer = Client().post(f"/hooks/{hook.token}", b"{}", content_type="application/json")
+    finally:
+        holder.rollback()
+        holder.close()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert time.monotonic() - started < 5
+    with connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone()[0] >= 30_000
+
+
+def test_not_even_the_bare_path_is_redirected() -> None:
+    assert Client().get("/hooks").status_code == 404
+    assert Client().post("/hooks").status_code == 404

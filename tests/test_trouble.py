@@ -124,7 +124,7 @@ def test_throttled_by_the_provider_keeps_everybody_away_for_that_long(active: Su
     active.refresh_from_db()
     assert active.last_error["code"] == "throttled"
     assert len(control.calls()) == calls
-    assert 60 < due_again(active) < 160
+    assert 30 < due_again(active) < 160  # not past the time of its renewal, which may be let through
 
 
 def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(

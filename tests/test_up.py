@@ -173,7 +173,7 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
 
     start = time.monotonic()
     up.start().wait_ready()
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 45  # a few seconds on an idle machine; nothing is installed or made again
     assert up.password().startswith("(unchanged")
     assert login(up, password)
     assert up.stop() < 8

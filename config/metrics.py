@@ -1,0 +1,49 @@
+"""/metrics: how the installation is doing, in Prometheus's text format. Few queries, none over the large tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from django.db.models import Count, Max
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from events.models import Event, WebhookRequest
+from providers.models import AccountStatus, ProviderAccount
+from subscriptions.models import Heartbeat, State, Subscription
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """All figures. They hold no names, no ids and no secrets; still, let only the monitoring reach this path."""
+    registry = CollectorRegistry()
+    registry.register(_Installation())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Installation(Collector):
+    def collect(self) -> Iterator[Metric]:
+        subscriptions = Subscription.objects.order_by().values_list("state").annotate(number=Count("pk"))
+        yield _gauge("subscriptions", "Subscriptions by state.", "state", dict(subscriptions), State.values)
+        accounts = ProviderAccount.objects.order_by().values_list("status").annotate(number=Count("pk"))
+        yield _gauge("accounts", "Accounts by status.", "status", dict(accounts), AccountStatus.values)
+        ages = {row.name: (timezone.now() - row.at).total_seconds() for row in Heartbeat.objects.all()}
+        yield _gauge("heartbeat_age_seconds", "Since the last sign of life.", "name", ages, ages)
+        waiting = WebhookRequest.objects.unprocessed().order_by()
+        yield GaugeMetricFamily("hookkeeper_requests_waiting", "Stored requests without events yet.", waiting.count())
+        position = Event.objects.aggregate(last=Max("position"))["last"]
+        yield GaugeMetricFamily("hookkeeper_feed_position", "The newest event's place in the feed.", position or 0)
+
+
+def _gauge(name: str, text: str, label: str, found: dict[str, float], values: Iterable[str]) -> Metric:
+    family = GaugeMetricFamily(f"hookkeeper_{name}", text, labels=[label])
+    for value in values:
+        family.add_metric([value], found.get(value, 0))
+    return family

@@ -1,0 +1,38 @@
+"""/metrics."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import DjangoAssertNumQueries
+
+from subscriptions.models import Heartbeat, Subscription
+
+pytestmark = pytest.mark.django_db
+
+
+def read() -> dict[tuple[str, str], float]:
+    answer = Client().get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(answer.content.decode())
+        for sample in family.samples
+    }
+
+
+def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    Heartbeat.beat("worker")
+    with django_assert_max_num_queries(5):
+        found = read()
+    assert found["hookkeeper_subscriptions", "pending"] == 1
+    assert found["hookkeeper_subscriptions", "active"] == 0
+    assert found["hookkeeper_accounts", "unchecked"] == 1
+    assert found["hookkeeper_requests_waiting", ""] == 0
+    assert 0 <= found["hookkeeper_heartbeat_age_seconds", "worker"] < 60
+
+
+def test_only_for_reading() -> None:
+    assert Client().post("/metrics").status_code == 405
