@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import ParseError
 
@@ -20,6 +21,8 @@ from providers.files_com.schemas import FILE_HEADER
 
 MAX_FIELDS = 1000  # real messages have about ten
 MAX_ELEMENTS = 10_000
+MAX_ATTRIBUTES = 10_000  # in the whole of an XML document
+MAX_NAMESPACE = 1000  # characters; each name in it is stored with it
 MAX_FIELD_BYTES = 64 * 1024  # of one text field in a multipart form
 FILE_HEADERS = ("content-type", "content-disposition")  # what is known of a file, beside X-Files-...
 THEIR_HEADERS = "x-files-"
@@ -31,11 +34,15 @@ Fields = Mapping[str, object]
 _LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?) (\d\d:?\d\d)", re.ASCII)
 
 
+# Each attribute has this, in UTF-16 too; so may texts, which makes the count an upper bound.
+_ATTRIBUTE = re.compile(rb"=[\s\0]*[\"']")
+
+
 def read_fields(request: InboundRequest) -> tuple[Fields, bool]:
     """Everything that a message says, by name, and whether its body is a file. Query and body are taken together; the
     body wins. Raises UnreadableRequest."""
     query = read_query(request.query)
-    body = read_body(request) if request.body.strip() else {}
+    body = read_body(request) if request.body.strip() else _read_nothing(request)
     if body is not None:
         return {**query, **body}, False
     return {**file_facts(request), **query}, True
@@ -91,6 +98,9 @@ def read_json(body: bytes) -> Fields:
 
 def read_xml(body: bytes) -> Fields:
     """The children of any root element. No entities and no document type are allowed."""
+    # The parser collects all attributes of an element before it tells of any.
+    if next(islice(_ATTRIBUTE.finditer(body), MAX_ATTRIBUTES, None), None):
+        raise UnreadableRequest(f"The body is not XML of a message: more than {MAX_ATTRIBUTES} attributes.")
     parser = XMLParser(target=_Tree(), forbid_dtd=True)
     try:
         parser.feed(body)
@@ -151,6 +161,14 @@ def _says_file(request: InboundRequest) -> bool:
     return header(request, FILE_HEADER.lower()).strip().lower() == "file"
 
 
+def _read_nothing(request: InboundRequest) -> Fields | None:
+    """An empty body is a file without content (None) where our mark or Files.com's headers say that there is one.
+    What comes by GET has no body, whatever the mark says."""
+    facts = file_facts(request)
+    marked = _says_file(request) and request.method != "GET"
+    return None if marked or facts.get("action") or facts.get("path") else {}
+
+
 def _guessed(body: bytes, start: bytes) -> Fields | None:
     """Without a telling Content-Type: a message when it reads as one (ExaVault's came with any), else a file."""
     reader = {b"{": read_json, b"<": read_xml}.get(start)
@@ -202,12 +220,21 @@ class _Tree:
     def __init__(self) -> None:
         self._open: list[tuple[dict[str, object], list[str]]] = [({}, [])]
         self._elements = 0
+        self._attributes = 0
+
+    def start_ns(self, _prefix: str, uri: str) -> None:
+        """A namespace is declared."""
+        if len(uri) > MAX_NAMESPACE:
+            raise ValueError(f"a namespace is longer than {MAX_NAMESPACE} characters")
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """An element begins."""
         self._elements += 1
         if self._elements > MAX_ELEMENTS:
             raise ValueError(f"more than {MAX_ELEMENTS} elements")
+        self._attributes += len(attributes)
+        if self._attributes > MAX_ATTRIBUTES:
+            raise ValueError(f"more than {MAX_ATTRIBUTES} attributes")
         if len(self._open) > MAX_JSON_DEPTH - 2:
             raise ValueError("nested too deeply")
         self._open.append(({f"@{name}": value for name, value in attributes.items()}, []))

@@ -33,7 +33,7 @@ from providers.base import (
 from providers.errors import BadAnswer, NotFound, ProviderError, Refused, Unsupported
 from providers.files_com import answers, webhook
 from providers.files_com.event_types import EVENT_TYPES
-from providers.files_com.refusals import read_error
+from providers.files_com.refusals import has_type, is_about_the_behavior, read_error
 from providers.files_com.schemas import (
     AUTH_HEADER,
     FILE_HEADER,
@@ -221,20 +221,35 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
     ) -> Answer:
         url = f"{self.api_origin(login.settings)}/{API}/{path}"
         headers = {"X-FilesAPI-Key": login.credentials.api_key}
-        try:
-            return login.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read_error)
-        except NotFound as error:
-            if path.startswith("behaviors/folders/"):
-                raise BadAnswer(
-                    f"Files.com has no folder for {path}. Look at the account's setting `folders`.", status=error.status
-                ) from None
-            if path not in ("behaviors", "api_key"):
-                raise
-            # Nothing was named that could be missing, so it is the API that is not there.
-            raise BadAnswer(
-                f"There is no Files.com API at {self.api_origin(login.settings)}. Check the subdomain.",
-                status=error.status,
-            ) from None
+
+        def read(answer: Answer) -> ProviderError | None:
+            error = read_error(answer)
+            return self._not_found(login, method, path, answer, error) if isinstance(error, NotFound) else error
+
+        return login.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read)
+
+    def _not_found(
+        self, login: FilesComLogin, method: str, path: str, answer: Answer, error: NotFound
+    ) -> ProviderError:
+        """What it means that something is not there: a folder of ours, the behavior, or the API."""
+        status = error.status
+        if path.startswith("behaviors/folders/"):
+            return BadAnswer(
+                f"Files.com has no folder for {path}. Look at the account's setting `folders`.", status=status
+            )
+        if path in ("behaviors", "api_key"):
+            if not has_type(answer):
+                # Nothing was named that could be missing, so it is the API that is not there.
+                return BadAnswer(
+                    f"There is no Files.com API at {self.api_origin(login.settings)}. Check the subdomain.",
+                    status=status,
+                )
+            if method == "POST":
+                return Refused(error.message, status=status, field="path")
+            return BadAnswer(error.message, status=status)
+        if method == "PATCH" and not is_about_the_behavior(answer):
+            return Refused(error.message, status=status, field="path")
+        return error
 
     # -- Inbound -------------------------------------------------------------------------------------------------
 

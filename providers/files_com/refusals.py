@@ -64,6 +64,8 @@ _ABOUT_THE_PATH = frozenset(
         "processing-failure/resource-belongs-to-parent-site",
     }
 )
+# Statuses that decide where the type is a new one; 409, 429 and 5xx are decided before.
+_TELLING = frozenset({401, 403, 404, 408, 410})
 # What to do about some of them, in words that Files.com's own message lacks.
 _ADVICE = {
     "not-authorized/non-admins-must-query-by-folder-or-path": (
@@ -114,6 +116,17 @@ def read_error(answer: Answer) -> ProviderError | None:
     return _by_type(answer, kind.strip(), body)
 
 
+def has_type(answer: Answer) -> bool:
+    """Whether it is an error in Files.com's own form, so that their API is there."""
+    kind = _body(answer).get("type")
+    return isinstance(kind, str) and bool(kind.strip())
+
+
+def is_about_the_behavior(answer: Answer) -> bool:
+    """Whether what is not found can be the behavior itself, rather than a folder that it names."""
+    return str(_body(answer).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
+
+
 def _by_type(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderError:
     status, said, advice = answer.status, _said(body), _ADVICE.get(kind, "")
     group = kind.partition("/")[0]
@@ -132,10 +145,18 @@ def _by_type(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderE
         return NotFound(f"Files.com does not have it. {said}", status=status)
     if kind in _CONFLICTS or status == 409:
         return LimitReached(f"Files.com sees a conflict. {said}", status=status, field=_field(body))
+    return _other(answer, kind, body)
+
+
+def _other(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderError:
+    """What is wrong with the call itself; a type that nobody knows yet means what its status says."""
+    status, said = answer.status, _said(body)
     if kind == "bad-request/method-not-allowed":
         return Unsupported(f"Files.com has no such call here. {said}", status=status)
     if kind.startswith("bad-request/invalid-cursor"):
         return BadAnswer(f"Files.com no longer knows where its list went on. {said}", status=status)
+    if kind not in _ABOUT_THE_PATH and status in _TELLING:
+        return error_for(answer, _words(body))
     field = "path" if kind in _ABOUT_THE_PATH else _field(body)
     return Refused(f"Files.com refused this. {said}", status=status, field=field)
 

@@ -428,6 +428,16 @@ def error(kind: str, message: str = "why", **keys: object) -> dict[str, object]:
         ("bad-request/method-not-allowed", 422, Unsupported),
         ("bad-request/request-params-invalid", 400, Refused),
         ("a-new-kind/of-error", 422, Refused),
+        ("a-new-kind/of-error", 400, Refused),
+        ("a-new-kind/of-error", 401, AuthenticationFailed),
+        ("a-new-kind/of-error", 403, PermissionMissing),
+        ("a-new-kind/of-error", 404, NotFound),
+        ("a-new-kind/of-error", 409, LimitReached),
+        ("a-new-kind/of-error", 429, Throttled),
+        ("a-new-kind/of-error", 500, Unavailable),
+        ("a-new-kind/of-error", 503, Unavailable),
+        ("bad-request/something-new", 403, PermissionMissing),
+        ("bad-request/invalid-path", 404, Refused),
         ("", 401, AuthenticationFailed),
         ("", 403, PermissionMissing),
         ("", 404, NotFound),
@@ -511,6 +521,42 @@ def test_without_a_behavior_in_the_path_404_means_a_wrong_address(api: StubServe
                  lambda: provider.register(desk.login, registration())):  # fmt: skip
         with pytest.raises(BadAnswer, match="Check the subdomain"):
             call()
+
+
+@pytest.mark.parametrize("kind", ["not-found/folder-not-found", "not-found", "a-new-kind/of-error"])
+def test_what_a_registration_names_and_files_com_lacks_is_the_path(api: StubServer, desk: Desk, kind: str) -> None:
+    api.say(Scripted.json(error(kind, "No such folder"), 404))
+    with pytest.raises(Refused, match="No such folder") as caught:
+        provider.register(desk.login, registration())
+    assert (caught.value.field, caught.value.status) == ("path", 404)
+    assert kind in caught.value.message
+    assert "subdomain" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "field"),
+    [
+        ("not-found/folder-not-found", Refused, "path"),
+        ("not-found/behavior-not-found", NotFound, None),
+        ("not-found", NotFound, None),
+        ("", NotFound, None),
+    ],
+)
+def test_an_update_tells_a_missing_folder_from_a_missing_behavior(
+    api: StubServer, desk: Desk, kind: str, expected: type[ProviderError], field: str | None
+) -> None:
+    api.say(Scripted.json(BEHAVIOR), Scripted.json(error(kind), 404))
+    with pytest.raises(ProviderError, match="why") as caught:
+        provider.update(desk.login, "8123", registration())
+    assert (type(caught.value), caught.value.field) == (expected, field)
+
+
+def test_a_list_that_files_com_says_it_lacks_keeps_their_words(api: StubServer, desk: Desk) -> None:
+    api.say(*[Scripted.json(error("not-found/folder-not-found"), 404)] * 2)
+    for call in (provider.list_remote, provider.identify):
+        with pytest.raises(BadAnswer, match="why") as caught:
+            call(desk.login)
+        assert "subdomain" not in caught.value.message
 
 
 # -- Settings and config -------------------------------------------------------------------------------------------

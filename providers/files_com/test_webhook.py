@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from providers.errors import (
     UnreadableRequest,
 )
 from providers.files_com import provider
-from providers.files_com.bodies import MAX_ELEMENTS, MAX_FIELDS
+from providers.files_com.bodies import MAX_ATTRIBUTES, MAX_ELEMENTS, MAX_FIELDS
 from providers.files_com.schemas import FilesComSettings
 from tests.provider_contract import (
     inbound,
@@ -197,7 +198,7 @@ def test_without_a_time_each_request_is_an_event_of_its_own() -> None:
 @pytest.mark.parametrize("kind", ["application/json", FORM, "text/plain", None])
 def test_exavault_words_in_any_content_type(operation: str, action: Action, key: str, kind: str | None) -> None:
     (event,) = post(json.dumps({key: operation, "path": "/a"}).encode(), kind).events
-    assert (event.type, event.action, event.resource) == (operation, action, "/a")
+    assert (event.type, event.action, event.resource) == (operation, action, "a")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,33 @@ def test_with_our_mark_a_body_is_a_file_whatever_it_looks_like(body: bytes, kind
     assert (event.type, event.resource) == ("create", "a")
 
 
+@pytest.mark.parametrize("body", [b"", b" \n"])
+@pytest.mark.parametrize("kind", [None, "application/json", "application/xml", FORM, "text/plain"])
+def test_an_empty_file_is_a_file_and_no_ping(body: bytes, kind: str | None) -> None:
+    mark = ("X-Hookkeeper-Body", "file")
+    told = (("X-Files-Action", "create"), ("X-Files-Path", "a/empty.txt"))
+    query = "action=create&path=a/empty.txt&at=2026-01-02T03:04:05Z"
+    for parsed in (post(body, kind, mark, *told), post(body, kind, *told), post(body, kind, mark, query=query)):
+        (event,) = parsed.events
+        assert (event.type, event.action, event.resource) == ("create", Action.CREATED, "a/empty.txt")
+        assert event.resource_type == "file"
+    (event,) = post(body, kind, mark).events
+    assert (event.type, event.action, event.resource) == ("file", Action.OTHER, None)
+
+
+def test_a_get_has_no_file_whatever_the_mark_says() -> None:
+    headers = (("X-Hookkeeper-Body", "file"),)
+    assert provider.parse(inbound(method="GET", headers=headers)).ping
+    (event,) = provider.parse(inbound(method="GET", query="action=user_destroy", headers=headers)).events
+    assert (event.type, event.data) == ("user_destroy", {"action": "user_destroy"})
+
+
+@pytest.mark.parametrize(("path", "resource"), [("/a/b", "a/b"), ("a/b", "a/b"), ("//a", "a"), ("/", None), ("", None)])
+def test_a_resource_has_no_leading_slash_and_the_data_stay_as_sent(path: str, resource: str | None) -> None:
+    (event,) = post(json.dumps({"operation": "Upload", "path": path}).encode(), "application/json").events
+    assert (event.resource, event.data) == (resource, {"operation": "Upload", "path": path})
+
+
 def test_headers_may_tell_of_a_file() -> None:
     (event,) = post(b"%PDF", "application/pdf", ("X-Files-Action", "update"), ("X-Files-Path", "a/b.pdf")).events
     assert (event.type, event.resource) == ("update", "a/b.pdf")
@@ -281,6 +309,10 @@ BOMBS = {
     "deep and closed": b"<a>" * 150_000 + b"</a>" * 150_000,
     "many": b"<a>" + b"<b/>" * (MAX_ELEMENTS + 1) + b"</a>",
     "attributes": b"<a " + b" ".join(b'a%d="1"' % i for i in range(200_000)) + b"><action>create</action>",
+    "attributes and closed": b"<a " + b" ".join(b'a%d = "1"' % i for i in range(900_000)) + b"/>",
+    "attributes in UTF-16": ("<a " + " ".join(f'a{i}="1"' for i in range(200_000)) + "/>").encode("utf-16"),
+    "attributes of many": b"<a>" + b'<b c="1" d="2"/>' * (MAX_ATTRIBUTES // 2 + 1) + b"</a>",
+    "long namespace": b'<x:a xmlns:x="' + b"u" * 200_000 + b'">' + b"".join(b"<x:b%d/>" % i for i in range(9000)),
     "encoding": b'<?xml version="1.0" encoding="no-such"?><a/>',
     "wide encoding": b'<?xml version="1.0" encoding="utf-7"?><a>+ADw-</a>',
     "two roots": b"<a/><b/>",
@@ -294,6 +326,22 @@ def test_hostile_xml_is_refused_in_bounded_time(name: str) -> None:
     with pytest.raises(UnreadableRequest):
         post(BOMBS[name], "application/xml")
     assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("name", [name for name in BOMBS if name.startswith(("attributes", "long"))])
+def test_hostile_xml_takes_bounded_memory(name: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(UnreadableRequest):
+        post(BOMBS[name], "application/xml")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(BOMBS[name]) + 5_000_000
+
+
+def test_some_attributes_are_read() -> None:
+    body = b"<a><action>create</action><path " + b" ".join(b"a%d='1'" % i for i in range(1000)) + b">x</path></a>"
+    (event,) = post(body, "application/xml").events
+    assert (event.type, event.resource) == ("create", "x")
 
 
 def multipart_kind(boundary: str = "b") -> str:

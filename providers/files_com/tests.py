@@ -301,7 +301,8 @@ class TestMessages:
             ("Move", Action.MOVED),
             ("user_create", Action.CREATED),
         ]
-        assert str(events[0].resource).startswith("/")
+        paths = [json.loads(item.body)["path"] for item in (created, moved)]
+        assert [f"/{event.resource}" for event in events[:2]] == paths
         assert all(event.actor and event.occurred_at is None for event in events)
         assert ("sourcepath" in json.loads(moved.body)) == (encoding == "EV2")
 

@@ -124,7 +124,8 @@ def _event(request: InboundRequest, name: str, fields: Fields, is_file: bool) ->
         dedup_key=_dedup_key(request, name, fields, is_file),
         resource_type=(known.resource_type if known else None) or _resource_type(name, fields, is_file),
         # Where it ended up, as for a move; where it came from stands in the data.
-        resource=_field(fields, "destination", MAX_RESOURCE) or path,
+        # ExaVault's forms begin it with a slash, the others do not.
+        resource=(_field(fields, "destination", MAX_RESOURCE) or path or "").lstrip("/") or None,
         actor=_field(fields, "username", MAX_ACTOR),
         occurred_at=_time(_plain(fields.get("at"))),
     )
