@@ -6,6 +6,7 @@ Django's fields only carry what was typed; whether it is right, the schema alone
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from providers.errors import InvalidInput
 
 LISTS = (tuple, list, set, frozenset)
 SPARE_ROWS = 1  # empty rows that a table of rows offers
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 class Kind(StrEnum):
@@ -55,6 +57,20 @@ class Group:
     options: tuple[Option, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with `{placeholders}` that a field can be filled in from. `doubt` says what is not certain about it."""
+
+    template: str
+    label: str
+    doubt: str = ""
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names within braces, each once."""
+        return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.template)))
+
+
 YES_OR_NO = Group("", (Option("true", "Yes"), Option("false", "No")))
 
 
@@ -70,6 +86,7 @@ class Look:
     groups: tuple[Group, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()  # of rows: name and label
     placeholder: str = ""
+    templates: tuple[Template, ...] = ()
 
     def offers(self, word: str) -> bool:
         """Whether the word can be picked."""
@@ -308,6 +325,7 @@ def look_of(name: str, info: FieldInfo, event_types: Sequence[EventType], *, sec
         columns=shape.columns,
         # The example of a secret looks like one; shown in an empty field it would pass for the stored value.
         placeholder="" if secret else _placeholder(shape.kind, info),
+        templates=_templates(extra) if shape.kind is Kind.TEXT and not secret else (),
     )
 
 
@@ -320,6 +338,13 @@ class _Shape:
 
 def _lists_events(name: str, extra: Mapping[str, Any]) -> bool:
     return name == "event_types" or bool(extra.get("event_types"))
+
+
+def _templates(extra: Mapping[str, Any]) -> tuple[Template, ...]:
+    return tuple(
+        Template(item["template"], item.get("label") or item["template"], item.get("doubt", ""))
+        for item in extra.get("templates", ())
+    )
 
 
 def _shape(core: Any, optional: bool, listed: Sequence[EventType], event_types: Sequence[EventType]) -> _Shape:

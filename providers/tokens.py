@@ -20,7 +20,8 @@ class DatabaseTokens:
 
     def get(self, name: str) -> str | None:
         """The token, or None when there is none or it has expired."""
-        row = AccountToken.objects.filter(account=self.account, name=self._key(name), expires_at__gt=timezone.now()).first()
+        rows = AccountToken.objects.filter(account=self.account, name=self._key(name))
+        row = rows.filter(expires_at__gt=timezone.now()).first()
         return str(row.value) if row else None
 
     def put(self, name: str, value: str, expires_at: datetime) -> None:

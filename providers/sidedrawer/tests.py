@@ -1075,6 +1075,27 @@ def test_compact_json_is_a_second_try_only_where_it_is_asked_for() -> None:
         assert verify(VECTOR_HEX, body=body, accept_compact_json=True).result is VerificationResult.FAILED
 
 
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        (b"[1.0, -0.0, 0, -0, 1.50, 123.456, -7.25]", "[1,0,0,0,1.5,123.456,-7.25]"),
+        (
+            b"[1e21, 1.0e20, 1.25e+22, 123456789012345680000]",
+            "[1e+21,100000000000000000000,1.25e+22,123456789012345680000]",
+        ),
+        (b"[1e-6, 0.000001234, 1e-7, -1.5e-9, 5e-324]", "[0.000001,0.000001234,1e-7,-1.5e-9,5e-324]"),
+        (b"[9007199254740993, 1152921504606846976]", "[9007199254740992,1152921504606847000]"),
+        (b"[" + b"9" * 400 + b", true, null]", "[null,true,null]"),
+        (b'{"b": 1, "10": 2, "9": 3, "01": 4, "4294967295": 5}', '{"9":3,"10":2,"b":1,"01":4,"4294967295":5}'),
+        ('{"ä": "\\u00e9\\u2028\\/\\u0001\\n\x7f"}'.encode(), '{"ä":"é\u2028/\\u0001\\n\x7f"}'),
+        (b'["\\uD800", "\\ud83d\\ude00"]', '["\\ud800","\U0001f600"]'),
+    ],
+)
+def test_compact_json_is_written_as_javascript_does(body: bytes, written: str) -> None:
+    signature = hmac.new(b"k1", written.encode(), hashlib.sha256).hexdigest()
+    assert verify(signature, body=body, accept_compact_json=True).result is VerificationResult.VERIFIED
+
+
 def test_many_headers_on_a_large_body_take_bounded_time() -> None:
     headers = tuple((f"X-{number}", VECTOR_HEX) for number in range(1000))
     started = time.monotonic()
@@ -1136,6 +1157,20 @@ JWE = (
         (json.dumps({"protected": "e30", "iv": "x", "ciphertext": "abc", "tag": "t"}).encode(), "field ciphertext"),
         (json.dumps({"encryptedData": "abc", "iv": "x"}).encode(), "field encryptedData"),
         (hashlib.sha512(b"x").digest(), "binary data"),
+        (b"\xff\x80\x07", "binary data"),
+        (b"deadbeefdeadbeef", "hexadecimal text"),
+        (b'"' + b"ab" * 40 + b'"', "hexadecimal text"),
+        (json.dumps([CIPHERTEXT]).encode(), "base64 text in a list"),
+        (json.dumps({"events": [CIPHERTEXT, CIPHERTEXT]}).encode(), "base64 text in a list"),
+        (b'["deadbeefdeadbeef"]', "hexadecimal text in a list"),
+        (b'{"iv": "00112233", "content": "deadbeef"}', "hexadecimal text in the field content"),
+        (b'{"iv": "AAECAw==", "content": "c2VjcmV0"}', "base64 text in the field content"),
+        (b'{"iv": "AAECAw==", "tag": "BAUG", "value": "c2VjcmV0"}', "base64 text in the field value"),
+        (b'{"nonce": "AAECAw==", "data": "c2VjcmV0"}', "base64 text in the field data"),
+        (b'{"authTag": "AAECAw==", "payload": "c2VjcmV0"}', "base64 text in the field payload"),
+        (json.dumps({"tag": "BAUG", "value": CIPHERTEXT}).encode(), "base64 text in the field value"),
+        (b'{"iv": "AAECAw==", "encrypted": "c2VjcmV0"}', "field encrypted"),
+        (b'{"version": 1, "encrypted": {"iv": "AA==", "content": "c2VjcmV0"}}', "in the field content of encrypted"),
     ],
 )
 def test_what_looks_encrypted_is_unreadable_as_a_whole_with_that_reason(body: bytes, form: str) -> None:
@@ -1148,7 +1183,7 @@ def test_what_looks_encrypted_is_unreadable_as_a_whole_with_that_reason(body: by
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html><body>Service unavailable, please try again</body></html>", b"{broken", b"a=1&b=2", b"short", b"\xff"],
+    [b"<html><body>Service unavailable, please try again</body></html>", b"{broken", b"a=1&b=2", b"short", b"deadbeef"],
 )
 def test_other_rubbish_is_not_called_encrypted(body: bytes) -> None:
     with pytest.raises(UnreadableRequest) as caught:
@@ -1159,6 +1194,26 @@ def test_other_rubbish_is_not_called_encrypted(body: bytes) -> None:
 def test_an_event_with_a_long_text_inside_is_not_called_encrypted() -> None:
     assert parse(event(data=CIPHERTEXT)).events[0].type == "record.update"
     assert parse({"checksum": CIPHERTEXT}).events[0].type == "unknown.unknown"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (event(iv="00112233", content="deadbeefdeadbeef", tag="AAECAw=="), "record.update"),
+        ({"eventType": "record.created", "content": CIPHERTEXT, "iv": "AAECAw=="}, "record.create"),
+        ({"name": "x", "tag": "vip", "content": "hello"}, "unknown.unknown"),
+        ({"iv": "AAECAw==", "content": "two words"}, "unknown.unknown"),
+        ({"data": "64b7f0c2a1d3e40012ab34cd"}, "unknown.unknown"),
+    ],
+)
+def test_what_has_the_fields_of_an_event_or_plain_words_is_an_event(value: object, kind: str) -> None:
+    assert [item.type for item in parse(value).events] == [kind]
+    assert [item.type for item in parse([value]).events] == [kind]
+
+
+def test_one_ciphertext_among_events_leaves_them_readable() -> None:
+    found = parse([event(), CIPHERTEXT])
+    assert (len(found.events), len(found.unreadable)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -1225,6 +1280,9 @@ def test_dedup_keys() -> None:
     timeless: dict[str, Any] = {"modificationDateTime": None}
     assert key(**timeless) == key(RECEIVED_AT + timedelta(minutes=10), **timeless)
     assert key(**timeless) != key(later, **timeless)
+    before, after = (datetime(2026, 1, 2, 3, 59, 59, tzinfo=UTC), datetime(2026, 1, 2, 4, 0, 4, tzinfo=UTC))
+    assert key(before, **timeless) == key(after, **timeless)
+    assert key(before, **timeless) != key(before + timedelta(days=1), **timeless)
     assert key(**timeless, eventId="e1") == key(later, **timeless, eventId="e1")
 
 

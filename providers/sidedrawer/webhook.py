@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from providers.base import (
     Action,
@@ -37,6 +38,10 @@ MAX_TEXT = 200
 MAX_RESOURCE = 2000
 MAX_ACTOR = 255
 UNKNOWN = "unknown"
+MAX_PLAIN_DIGITS = 21  # before the point, in a number that JavaScript prints without exponent
+MAX_LEADING_ZEROS = 6  # likewise, with the one before the point
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Object = Mapping[str, object]
 
@@ -72,12 +77,52 @@ def _best(matches: Sequence[HmacMatch], header: str) -> HmacMatch | None:
 
 
 def _compact(body: bytes) -> bytes | None:
-    """The body as JavaScript's JSON.stringify would write it; None when it is no JSON."""
+    """The body as JavaScript's JSON.stringify(JSON.parse(body)) would write it; None when it is no JSON."""
     try:
         value = load_json(body)
     except UnreadableRequest:
         return None
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _stringify(value).encode()
+
+
+def _stringify(value: object) -> str:
+    """Unlike Python: numbers are doubles, keys that are array indexes come first, lone surrogates are escaped."""
+    if isinstance(value, dict):
+        indexes = sorted((key for key in value if _is_index(key)), key=int)
+        keys = [*indexes, *(key for key in value if not _is_index(key))] if indexes else value
+        return "{" + ",".join([f"{_stringify(key)}:{_stringify(value[key])}" for key in keys]) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([_stringify(item) for item in value]) + "]"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(value)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def _is_index(key: str) -> bool:
+    return bool(_INDEX.fullmatch(key)) and int(key) < 2**32 - 1
+
+
+def _number(value: float) -> str:
+    """As JavaScript prints it: the shortest digits that give the same double, with an exponent only from 1e21 and below
+    1e-6. What is too large for a double is Infinity there, which JSON writes as null."""
+    try:
+        double = float(value)
+    except OverflowError:
+        return "null"
+    if not double:
+        return "0"
+    sign, all_digits, exponent = Decimal(repr(double)).as_tuple()
+    point = len(all_digits) + int(exponent)  # where the decimal point stands within the digits
+    digits = "".join(map(str, all_digits)).rstrip("0")
+    if len(digits) <= point <= MAX_PLAIN_DIGITS:
+        text = digits.ljust(point, "0")
+    elif 0 < point <= MAX_PLAIN_DIGITS:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -MAX_LEADING_ZEROS < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1:+d}"
+    return "-" + text if sign else text
 
 
 def _why(matches: Sequence[HmacMatch], secrets: Sequence[str], header: str, present: bool) -> str:
@@ -149,6 +194,7 @@ def parse(request: InboundRequest) -> Parsed:
     elements = _elements(_load(request.body))
     if not elements:
         return Parsed(ping=True)
+    _refuse_ciphertext(ciphertext.form_of_list(elements))
     if len(elements) > MAX_EVENTS:
         raise UnreadableRequest(f"The body holds more than {MAX_EVENTS} elements.")
     events: list[ParsedEvent] = []
@@ -173,7 +219,7 @@ def _load(body: bytes) -> object:
         raise
     if isinstance(value, str):
         _refuse_ciphertext(ciphertext.form_of_text(value))
-    if isinstance(value, dict) and not _is_recognised(value):
+    if isinstance(value, dict) and not _is_recognised(value) and _type(_Scopes.of(value)) not in _BY_NAME:
         _refuse_ciphertext(ciphertext.form_of_object(value))
     return value
 
@@ -202,7 +248,7 @@ def _is_recognised(value: Object) -> bool:
 def _event(element: Object, dedup_key: str) -> ParsedEvent:
     scopes = _Scopes.of(element)
     kind = _kind(scopes)
-    name = f"{kind or UNKNOWN}.{_modification(scopes)}"
+    name = _type(scopes)
     known = _BY_NAME.get(name)
     return ParsedEvent(
         type=name,
@@ -265,6 +311,10 @@ def _modification(scopes: _Scopes) -> str:
     return "-".join(_words(said[0]))[:MAX_WORD] or UNKNOWN if said else UNKNOWN
 
 
+def _type(scopes: _Scopes) -> str:
+    return f"{_kind(scopes) or UNKNOWN}.{_modification(scopes)}"
+
+
 def _kind(scopes: _Scopes) -> str | None:
     """From a resource path, else from a word, else from the most special id."""
     for path in _texts(scopes.everywhere, _PATHS):
@@ -323,14 +373,17 @@ def _moment(value: object) -> datetime | None:
 def _dedup_key(element: Object, received_at: datetime) -> str:
     """The content's hash. While a webhook is replaced, the old and the new one both deliver: their ids do not count.
 
-    Content without a time or an id of its own may rightly come again, so for that the hour of arrival counts as well.
+    Content without a time or an id of its own may rightly come again, so for that the day of arrival (UTC) counts as
+    well. A key that follows from the request alone cannot look back over the last hours, so both ends are rough: a
+    retransmission after midnight is a second event, and a second change with the same content on one day is taken for
+    a retransmission.
     """
     content = {name: value for name, value in element.items() if name not in _WEBHOOK_IDS}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
     scopes = _Scopes.of(element)
     if _time(scopes.everywhere) or any(scope.get(name) for scope in scopes.envelope for name in _OWN_IDS):
         return f"body:{digest}"
-    return f"body:{digest}@{received_at.astimezone(UTC):%Y-%m-%dT%H}"
+    return f"body:{digest}@{received_at.astimezone(UTC):%Y-%m-%d}"
 
 
 def _storable(text: str, *, limit: int) -> str | None:

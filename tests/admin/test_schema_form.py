@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
+from html import unescape
 from typing import Literal
 
 import pytest
 from django.http import QueryDict
+from django.template.loader import render_to_string
 from pydantic import BaseModel, Field
 
 from providers.base import Action, EventType, validate
 from providers.errors import InvalidInput
 from providers.schema_form import Kind, SchemaForm
+from providers.sidedrawer.resources import RESOURCES
+from providers.sidedrawer.schemas import SideDrawerConfig
 
 
 class Colour(Enum):
@@ -150,3 +155,55 @@ def test_secrets_are_never_shown() -> None:
     assert field.stored
     assert field.value is None
     assert "hidden-value" not in str(form)
+
+
+def field_page(form: SchemaForm, name: str) -> str:
+    field = next(field for field in form.shown("c.").fields if field.name == name)
+    return render_to_string("forms/field.html", {"field": field})
+
+
+def test_a_field_with_templates_can_be_filled_in_from_them() -> None:
+    form = SchemaForm()
+    form.add_schema("c.", SideDrawerConfig)
+    page = unescape(field_page(form, "c.resource"))
+    assert len(RESOURCES) == 13
+    assert "Fill in from a template" in page
+    helper, listed = page.split("<details", 1)
+    blocks = dict(
+        re.findall(r'<div data-fill-template="([^"]+)" hidden>(.*?)(?=<div data-fill-template|$)', helper, re.S)
+    )
+    assert list(blocks) == [resource.template for resource in RESOURCES]
+    for resource in RESOURCES:
+        mark = " (not certain)" if resource.doubt else ""
+        assert f'<option value="{resource.template}">{resource.label}{mark}</option>' in helper
+        names = re.findall(r'data-fill-part="(\w+)"', blocks[resource.template])
+        assert names == re.findall(r"\{(\w+)\}", resource.template)
+        assert ("hk-warn" in blocks[resource.template]) == bool(resource.doubt)
+        assert resource.doubt in blocks[resource.template]
+        entry = next(item for item in listed.split("<li>") if f">{resource.template}</code>" in item)
+        assert resource.label in entry
+        assert resource.doubt in entry
+
+
+def test_only_the_real_input_of_such_a_field_is_sent() -> None:
+    form = SchemaForm()
+    form.add_schema("c.", SideDrawerConfig, values={"resource": "tenant/t1/sidedrawer"})
+    page = field_page(form, "c.resource")
+    assert re.findall(r'\bname="([^"]+)"', page) == ["c.resource"]
+    assert 'value="tenant/t1/sidedrawer"' in page
+    assert re.search(r"<div [^>]*data-script-only hidden>", page)  # without script there is the list instead
+
+
+def test_templates_are_no_matter_of_one_provider_and_are_escaped() -> None:
+    class Filled(BaseModel):
+        path: str = Field(json_schema_extra={"templates": [{"template": "a/{x}/{x}/<{y}>", "label": "A & B"}]})
+        plain: str = ""
+
+    form = SchemaForm()
+    form.add_schema("c.", Filled)
+    page = field_page(form, "c.path")
+    assert re.findall(r'data-fill-part="(\w+)"', page) == ["x", "y"]
+    assert "a/{x}/{x}/&lt;{y}&gt;" in page
+    assert "A &amp; B" in page
+    assert "hk-warn" not in page
+    assert "data-fill" not in field_page(form, "c.plain")

@@ -57,6 +57,65 @@
     row.querySelector("input, select").focus();
   }
 
+  // A template such as `tenant/{tenantId}` and inputs for its placeholders write into the input that is sent.
+  const PLACEHOLDER = /\{(\w+)\}/g;
+
+  function fillTarget(fill) { return document.getElementById(fill.dataset.fill); }
+
+  function fillParts(fill) {
+    return [...fill.querySelectorAll("[data-fill-template]")]
+      .filter(function (item) { return !item.hidden; })
+      .flatMap(function (item) { return [...item.querySelectorAll("[data-fill-part]")]; });
+  }
+
+  function chooseTemplate(fill, template, values) {
+    fill.querySelector("[data-fill-choice]").value = template;
+    for (const item of fill.querySelectorAll("[data-fill-template]")) {
+      item.hidden = !template || item.dataset.fillTemplate !== template;
+    }
+    for (const part of fillParts(fill)) part.value = values[part.dataset.fillPart] || "";
+  }
+
+  function filledIn(fill) {
+    const values = {};
+    for (const part of fillParts(fill)) values[part.dataset.fillPart] = part.value.trim();
+    return values;
+  }
+
+  function compose(fill) {
+    const template = fill.querySelector("[data-fill-choice]").value;
+    if (!template) return;
+    const values = filledIn(fill);
+    fillTarget(fill).value = template.replace(PLACEHOLDER, function (all, name) { return values[name] || all; });
+  }
+
+  // The template and its values that give this text; null when there is none.
+  function readTemplate(template, text) {
+    const names = [];
+    const pattern = template.split(PLACEHOLDER).map(function (piece, index) {
+      if (index % 2 === 0) return piece.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+      names.push(piece);
+      return "([^/]+)";
+    }).join("");
+    const found = new RegExp("^" + pattern + "$").exec(text);
+    if (!found) return null;
+    const values = {};
+    names.forEach(function (name, index) {
+      const value = found[index + 1];
+      values[name] = value === "{" + name + "}" ? "" : value;
+    });
+    return values;
+  }
+
+  function recogniseTemplate(fill) {
+    const text = fillTarget(fill).value.trim();
+    for (const item of fill.querySelectorAll("[data-fill-template]")) {
+      const values = readTemplate(item.dataset.fillTemplate, text);
+      if (values) return chooseTemplate(fill, item.dataset.fillTemplate, values);
+    }
+    chooseTemplate(fill, "", {});
+  }
+
   function countChosen(form) {
     const chosen = form.querySelectorAll("input[name=pk]:checked").length;
     for (const bar of form.querySelectorAll("[data-bulk]")) bar.hidden = !chosen;
@@ -71,8 +130,20 @@
     else addRow(button);
   });
 
+  document.addEventListener("input", function (event) {
+    if (event.target.matches("[data-fill-part]")) compose(event.target.closest("[data-fill]"));
+    for (const fill of document.querySelectorAll("[data-fill]")) {
+      if (event.target === fillTarget(fill)) recogniseTemplate(fill);
+    }
+  });
+
   document.addEventListener("change", function (event) {
     const target = event.target;
+    if (target.matches("[data-fill-choice]")) {
+      const fill = target.closest("[data-fill]");
+      chooseTemplate(fill, target.value, filledIn(fill));
+      compose(fill);
+    }
     if (target.matches("[data-choose-all]")) {
       for (const box of target.form.querySelectorAll("input[name=pk]")) box.checked = target.checked;
     }
@@ -93,6 +164,7 @@
     const root = document.querySelector("[data-now]");
     if (root) ahead = Date.parse(root.dataset.now) - Date.now();
     for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
+    for (const fill of document.querySelectorAll("[data-fill]")) recogniseTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
     tick();
     setInterval(tick, 1000);
