@@ -249,12 +249,7 @@ class SideDrawerConfig(SubscriptionConfig):
 
     resource: Annotated[str, AfterValidator(_resource)] = Field(
         title="Resource",
-        description="One of SideDrawer's resource paths with the ids filled in: "
-        + "; ".join(
-            f"{resource.template} ({resource.label}{'; not certain' if resource.doubt else ''})"
-            for resource in RESOURCES
-        )
-        + ".",
+        description="One of SideDrawer's 13 resource paths, with the ids filled in. Its templates are listed here.",
         examples=[
             "tenant/64b7f0c2a1d3e40012ab34cd/sidedrawer",
             "tenant/64b7f0c2a1d3e40012ab34cd/sidedrawer/64b7f0c2a1d3e40012ab0001/record",
