@@ -201,7 +201,7 @@ class Sandbox:
     """All simulators behind one port, in threads of this process.
 
         with Sandbox(port=0) as sandbox:
-            sandbox.url, sandbox.logins("egnyte-connect")
+            sandbox.url, sandbox.logins(slug)
 
     `stream_per_minute` is the rate per login at the start (0 = quiet). `retry_delays` (seconds) replaces each
     provider's own schedule. `seed` makes the stories repeatable, but not the ids. `deliver_to` maps an origin of
@@ -278,7 +278,7 @@ class Sandbox:
         claimers = [simulator for simulator in self.simulators.values() if simulator.claims(call.path)]
         if not claimers:
             return Reply(404, {"error": f"No provider has {call.path}."})
-        # Two providers may share a path (Egnyte's whoami); the credentials tell whose call it is.
+        # Two providers of one vendor may share a path; the credentials tell whose call it is.
         return next((item for item in claimers if item.login_of(call)), claimers[0]).answer(call)
 
     def _simulator(self, kind: type[AnySimulator]) -> AnySimulator:
