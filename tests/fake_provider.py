@@ -131,8 +131,8 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     plugin = FakeProvider()
-    known = {**registry.all_providers(), plugin.slug: plugin}
-    monkeypatch.setattr(registry, "all_providers", lambda: known)
+    # Into the registry's own dictionary: a module that is first imported during a test would keep a patched function.
+    monkeypatch.setitem(registry.all_providers(), plugin.slug, plugin)
     return plugin
 
 

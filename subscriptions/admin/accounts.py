@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -91,7 +93,10 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
 
     def search(self, rows: QuerySet[ProviderAccount], words: str) -> QuerySet[ProviderAccount]:
         """By name or id."""
-        return rows.filter(Q(name__icontains=words) | Q(uid__icontains=words.replace("-", "")))
+        found = Q(name__icontains=words)
+        with suppress(ValueError):  # not everything that is searched for is an id
+            found |= Q(uid=UUID(words))
+        return rows.filter(found)
 
     def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
         """Its subscriptions, operations and history."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -61,10 +63,10 @@ class SubscriptionAdmin(PageAdmin[Subscription]):
     def search(self, rows: QuerySet[Subscription], words: str) -> QuerySet[Subscription]:
         """By name, id at the provider, callback URL, or our id."""
         token = words.rstrip("/").rpartition("/")[2]
-        same_id = Q(uid__icontains=words.replace("-", ""))
-        return rows.filter(
-            Q(name__icontains=words) | Q(remote_id__icontains=words) | Q(token=token) | Q(callback_url=words) | same_id
-        )
+        found = Q(name__icontains=words) | Q(remote_id__icontains=words) | Q(token=token) | Q(callback_url=words)
+        with suppress(ValueError):  # not everything that is searched for is an id
+            found |= Q(uid=UUID(words))
+        return rows.filter(found)
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
         """The bulk actions that this person may use, and whether there is anything to subscribe with."""
