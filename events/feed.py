@@ -21,6 +21,7 @@ NUMBER_THE_NEXT = """
     ) AS numbered
     WHERE events_event.id = numbered.id
 """
+NUMBERING_LOCK = 0x686B6665  # a PostgreSQL advisory lock of ours
 
 
 def assign_positions() -> int:
@@ -44,8 +45,19 @@ def after(position: int, limit: int) -> QuerySet[Event]:
     return Event.objects.filter(position__gt=position).order_by("position")[:limit]
 
 
+def keep_numbering_out() -> None:
+    """For a transaction that updates events in an order of its own: until it ends, no positions are given. Two updates
+    of the same rows in different orders would block each other. SQLite has only one writer anyway."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [NUMBERING_LOCK])
+
+
 def _assign_batch() -> int:
     with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [NUMBERING_LOCK])
         # The row lock on PostgreSQL; on SQLite the transaction itself (IMMEDIATE) has the only write lock.
         end, _ = FeedEnd.objects.select_for_update().get_or_create(pk=1)
         with connection.cursor() as cursor:

@@ -344,6 +344,8 @@ def _count_repeats(request: WebhookRequest, keys: set[str]) -> None:
     row = WebhookRequest.objects.filter(pk=request.pk)
     counted: Any = row.values_list("repeated_keys", flat=True).get()
     fresh = sorted(keys - set(counted))
+    if fresh:
+        feed.keep_numbering_out()
     remaining = iter(fresh)
     while part := list(islice(remaining, KEYS_AT_ONCE)):
         events = Event.objects.filter(subscription_id=request.subscription_id, dedup_key__in=part)
