@@ -36,6 +36,7 @@ from providers.errors import (
 from providers.http import Exchange, Priority
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions import receiver_check
+from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Managed, Operation, OperationStatus, Subscription
 from subscriptions.observe import Observation, observe, remember
 from subscriptions.plan import (
@@ -75,12 +76,15 @@ def reconcile(
     deadline: float | None = None,
     observation: Observation | None = None,
     details: bool = False,
+    choice: Choice | None = None,
 ) -> bool:
     """Brings one subscription from what is observed to what is wanted, as far as the provider lets us.
 
     `actor` is who asked (for the operations); by default the last one who changed the wanted half, or the clock.
     `deadline` (monotonic seconds) bounds the calls; what is left goes on in the background. `observation` saves the
     look at the provider when it was just made. `details` also reads what the list does not carry.
+    `choice`: only these steps, and what is left is left to the next look; raises PlanChanged or Incomplete, and then
+    nothing was done.
     False when somebody else is working on it. Failures are written down on the row, not raised.
     """
     holder = new_holder()
@@ -88,7 +92,7 @@ def reconcile(
         return False
     try:
         subscription.refresh_from_db()
-        _Run(subscription, holder, actor, deadline, details).go(observation)
+        _Run(subscription, holder, actor, deadline, details, choice).go(observation)
     except ClaimLost:
         logger.warning("Lost the claim on subscription %s; stopped.", subscription.uid)
     finally:
@@ -221,6 +225,7 @@ class _Run:
     asked_by: str | None
     deadline: float | None
     details: bool
+    choice: Choice | None = None
     no_update: bool = False  # learned in this run: the update call that its plug-in counts on is not there
 
     def go(self, observation: Observation | None) -> None:
@@ -230,16 +235,20 @@ class _Run:
         generation = row.generation
         actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
         row.waiting = ""
+        left = False  # steps that were not chosen
         try:
             if row.managed == Managed.API and not row.deleted_at:
-                self._converge(observation, actor)
+                left = self._converge(observation, actor)
+            elif self.choice is not None:
+                self.choice.check(Plan())
             row.last_error, row.failures = None, 0
-            row.applied_generation = generation
-            row.due_at = _next_due(row)
+            if not left:
+                row.applied_generation = generation
+                row.due_at = _next_due(row)
         except ProviderError as error:
             note_error(row, error, timezone.now())
             _note_account(row.account, error)
-        except (ClaimLost, DatabaseError):
+        except (ClaimLost, PlanChanged, Incomplete, DatabaseError):
             raise
         except Exception as error:
             # A bug, a plug-in's perhaps. Unless it is written down, the row stays due and is tried again at once.
@@ -249,7 +258,8 @@ class _Run:
         row.last_reconciled_at = timezone.now()
         self._save(generation)
 
-    def _converge(self, observation: Observation | None, actor: str) -> None:
+    def _converge(self, observation: Observation | None, actor: str) -> bool:
+        """Applies step after step. Whether steps are left, because they were not chosen."""
         row = self.row
         remotes = self._look(observation)
         done: set[tuple[StepAction, str | None]] = set()
@@ -258,9 +268,13 @@ class _Run:
             current = plan_for(row, remotes, timezone.now(), no_update=self.no_update)
             row.waiting = current.waiting or ""
             row.enable_not_before = current.not_before or row.enable_not_before
-            if not current.steps:
+            if self.choice is not None and not done:
+                self.choice.check(current)
+            step = next(iter(current.steps), None) if self.choice is None else self.choice.next(current)
+            if step is None and current.steps:
+                return True
+            if step is None:
                 break
-            step = current.steps[0]
             if (step.action, step.remote_id) in done:
                 raise Refused(f"The provider accepted the {step.action}, but it has not taken effect.")
             done.add((step.action, step.remote_id))
@@ -273,6 +287,7 @@ class _Run:
         row.renew_asked_at = None
         if not row.present and not remotes:
             row.deleted_at = timezone.now()
+        return False
 
     def _look(self, observation: Observation | None) -> tuple[RemoteSubscription, ...]:
         row = self.row
