@@ -125,7 +125,12 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             raise PermissionDenied
         before = row.outcome
         history.note(
-            actor_of(request), "processed again", REQUEST, subject_id=row.uid, name=f"{row.method} {row.subscription}"
+            actor_of(request),
+            "processed again",
+            REQUEST,
+            subject_id=row.uid,
+            name=f"{row.method} {row.subscription}",
+            account_id=row.account_id,
         )
         row = pipeline.reprocess(row)
         ok, text = outcomes.after_reprocessing(before, row)

@@ -15,6 +15,7 @@ from providers.errors import InvalidInput, ProviderError, Refused
 from providers.http import AddressGuard, Exchange, Http, Priority
 from providers.limiter import DatabaseLimiter
 from providers.models import AccountStatus, ProviderAccount
+from providers.state_changes import CLOCK, write
 from providers.tokens import DatabaseTokens
 
 
@@ -59,8 +60,8 @@ def open_login(
         yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
 
 
-def check(account: ProviderAccount, *, deadline: float | None = None) -> None:
-    """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do.
+def check(account: ProviderAccount, *, deadline: float | None = None, by: str = CLOCK) -> None:
+    """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do. `by` is who asked.
 
     A call that could not be made (network, throttling) leaves the status as it was and says so. Never raises
     ProviderError.
@@ -75,7 +76,13 @@ def check(account: ProviderAccount, *, deadline: float | None = None) -> None:
         account.status_reason = identity.warning or ""
         account.identity = dict(identity.facts)
     account.checked_at = timezone.now()
-    account.save(update_fields=["status", "status_reason", "identity", "checked_at"])
+    save_facts(account, "status", "status_reason", "identity", "checked_at", by=by)
+
+
+def save_facts(account: ProviderAccount, *names: str, by: str = CLOCK) -> None:
+    """Writes these fields; a change of the status goes on the timeline."""
+    rows = ProviderAccount.with_deleted.filter(pk=account.pk)
+    write(rows, by=by, **{name: getattr(account, name) for name in names})
 
 
 def note_failure(account: ProviderAccount, error: ProviderError) -> None:

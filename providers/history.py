@@ -17,12 +17,14 @@ def note(
     *,
     subject_id: object,
     name: str = "",
+    account_id: int | None = None,
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
     secret: frozenset[str] = frozenset(),
 ) -> None:
     """Writes down what happened. Of `before` and `after` only the fields that differ are kept, those named in `secret`
-    as `***`. Call it in the transaction of the change itself."""
+    as `***`. `account_id` is the number of the account that it is about, for its timeline. Call it in the transaction
+    of the change itself."""
     changes = [
         {"field": field, "from": _shown(field, old, secret), "to": _shown(field, new, secret)}
         for field, old, new in _differences(before or {}, after or {})
@@ -33,6 +35,7 @@ def note(
         subject_type=subject_type,
         subject_id=str(subject_id),
         subject_name=name[:200],
+        account_id=account_id,
         changes=changes,
     )
 

@@ -40,7 +40,12 @@ class PresentAccounts(models.Manager["ProviderAccount"]):
 class ProviderAccount(Claimable):
     """One login at one provider: settings and encrypted credentials.
 
-    A deleted one keeps its row, without credentials, because its events and operations are kept."""
+    A deleted one keeps its row, without credentials, because its events and operations are kept. `status` is written by
+    `providers.state_changes` only."""
+
+    subject: ClassVar[str] = "account"
+    state_field: ClassVar[str] = "status"
+    account_key: ClassVar[str] = "pk"
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     provider = models.CharField(max_length=50)
@@ -136,12 +141,44 @@ class HistoryEntry(models.Model):
     subject_type = models.CharField(max_length=50)
     subject_id = models.CharField(max_length=100)
     subject_name = models.CharField(max_length=200, blank=True, default="")
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, null=True, db_index=False, related_name="+")
     changes = JSONTextField(default=list)  # [{"field", "from", "to"}], secrets as ***
 
     class Meta:
         verbose_name_plural = "history"
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["subject_type", "subject_id", "-id"], name="history_of_subject")]
+        indexes: ClassVar = [
+            models.Index(fields=["subject_type", "subject_id", "-id"], name="history_of_subject"),
+            models.Index(fields=["subject_id", "-uid"], name="history_timeline"),
+            models.Index(fields=["account", "-uid"], name="history_of_account"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject_type} {self.subject_name}"
+
+
+class StateChange(models.Model):
+    """That an account or a subscription changed its state, and why. Kept for ever, and small: what goes to and fro is
+    counted on one row (see `providers.state_changes`, which alone writes it)."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")
+    subject_type = models.CharField(max_length=50)
+    subject_id = models.CharField(max_length=100)
+    before = models.CharField(max_length=20)
+    after = models.CharField(max_length=20)
+    reason = models.TextField(blank=True, default="")
+    actor = models.CharField(max_length=200)
+    at = models.DateTimeField(default=timezone.now)
+    times = models.PositiveIntegerField(default=1)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["subject_id", "-uid"], name="state_change_timeline"),
+            models.Index(fields=["account", "-uid"], name="state_change_of_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject_type} {self.before} to {self.after}"

@@ -13,13 +13,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from providers import accounts, history
+from providers import accounts
 from providers.base import Login, RemoteSubscription, validate
 from providers.errors import NotFound, Throttled, Unavailable
 from providers.models import ProviderAccount
 from subscriptions.models import KnownRemote, Managed, Subscription
 from subscriptions.observe import observe, token_in
-from subscriptions.wanted import SUBSCRIPTION
+from subscriptions.wanted import note
 
 
 class Kind(StrEnum):
@@ -116,14 +116,7 @@ def _take_in(
             remote_id=remote.remote_id,
             defaults={"subscription": subscription, "url": remote.url or ""},
         )
-    history.note(
-        by,
-        "imported",
-        SUBSCRIPTION,
-        subject_id=subscription.uid,
-        name=str(subscription),
-        after={"remote_id": remote.remote_id, "take_over": take_over},
-    )
+    note(subscription, "imported", by, after={"remote_id": remote.remote_id, "take_over": take_over})
     return subscription
 
 

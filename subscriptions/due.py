@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from providers.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
+from providers.state_changes import CLOCK, write
 from subscriptions.look import look
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconcile import reconcile
@@ -77,8 +78,12 @@ def _reconcile(pk: int) -> None:
     try:
         row = Subscription.objects.select_related("account").get(pk=pk)
     except Undecryptable as error:  # its own secret, or the account's credentials
-        Subscription.objects.filter(pk=pk).update(
-            state=State.FAILING, state_reason=str(error), due_at=timezone.now() + UNREADABLE_RETRY
+        write(
+            Subscription.objects.filter(pk=pk),
+            by=CLOCK,
+            state=State.FAILING,
+            state_reason=str(error),
+            due_at=timezone.now() + UNREADABLE_RETRY,
         )
         logger.error("Subscription %s cannot be worked on: %s", pk, error)
     else:
@@ -89,7 +94,9 @@ def _look(account_id: int) -> None:
     try:
         account = ProviderAccount.objects.get(pk=account_id)
     except Undecryptable as error:
-        ProviderAccount.objects.filter(pk=account_id).update(
+        write(
+            ProviderAccount.objects.filter(pk=account_id),
+            by=CLOCK,
             status=AccountStatus.FAILING,
             status_reason=str(error),
             look_due_at=timezone.now() + UNREADABLE_RETRY,

@@ -67,6 +67,5 @@ def _put_off(account: ProviderAccount, error: ProviderError) -> None:
     pause = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
     if isinstance(error, Throttled):
         logger.info("Account %s is not looked at for %s: %s", account.uid, pause, error)
-    ProviderAccount.objects.filter(pk=account.pk).update(
-        status=account.status, status_reason=account.status_reason, look_due_at=timezone.now() + pause
-    )
+    account.look_due_at = timezone.now() + pause
+    accounts.save_facts(account, "status", "status_reason", "look_due_at")

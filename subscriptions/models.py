@@ -14,6 +14,7 @@ from providers.claims import Claimable
 from providers.fields import EncryptedJSONField, JSONTextField
 from providers.ids import new_id
 from providers.models import ProviderAccount
+from providers.state_changes import write
 from subscriptions.plan import spread_of
 
 
@@ -54,8 +55,13 @@ class Subscription(Claimable):
     """What we want registered at a provider, and what was last observed there.
 
     Only `subscriptions.reconcile` writes the observed half and what it learned; people, the API and the clock change
-    the wanted half, through `want`; `events` writes when events came.
+    the wanted half, through `want`; `events` writes when events came. `state` is written by `providers.state_changes`
+    only.
     """
+
+    subject: ClassVar[str] = "subscription"
+    state_field: ClassVar[str] = "state"
+    account_key: ClassVar[str] = "account_id"
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="subscriptions")
@@ -152,7 +158,7 @@ class Subscription(Claimable):
             "due_at": timezone.now(),
             "failures": 0,
         }
-        type(self).objects.filter(pk=self.pk).update(**values)
+        write(type(self).objects.filter(pk=self.pk), by=by, **values)
         self.refresh_from_db()
 
 
@@ -169,6 +175,8 @@ class Operation(models.Model):
     """One executed step: who or what asked, what was sent, what came back. Committed before its call is made."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    # The account is the subscription's; it is repeated for the account's timeline.
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")
     subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="operations")
     action = models.CharField(max_length=20)
     reason = models.TextField(blank=True, default="")
@@ -183,10 +191,20 @@ class Operation(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["subscription", "-id"], name="operation_of_subscription")]
+        indexes: ClassVar = [
+            models.Index(fields=["subscription", "-id"], name="operation_of_subscription"),
+            models.Index(fields=["subscription", "-uid"], name="operation_timeline"),
+            models.Index(fields=["account", "-uid"], name="operation_of_account"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} ({self.status})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new one belongs to its subscription's account."""
+        if self._state.adding and self.account_id is None:
+            self.account_id = self.subscription.account_id
+        super().save(*args, **kwargs)
 
 
 class KnownRemote(models.Model):

@@ -7,18 +7,18 @@ from typing import Any
 
 from django.db import transaction
 
-from providers import accounts, history
+from providers import accounts
 from providers.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
 from providers.errors import ProviderError, Unsupported
 from subscriptions import receiver_check
 from subscriptions.models import Managed, Subscription
-from subscriptions.wanted import SUBSCRIPTION
+from subscriptions.wanted import note
 
 
 def reveal(subscription: Subscription, *, by: str) -> SecretHint:
     """The secret in clear, and how it is sent. Every look is written to the history. Raises InvalidInput when the
     account's settings no longer fit."""
-    history.note(by, "secret revealed", SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription))
+    note(subscription, "secret revealed", by)
     secret = next(iter(subscription.secrets), None)
     return subscription.account.plugin.secret_hint(subscription.account.typed_settings, secret)
 
@@ -37,14 +37,14 @@ def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
     kept = [value, *(secret for secret in subscription.secrets if secret != value)][:2]
     with transaction.atomic():
         Subscription.objects.filter(pk=subscription.pk).update(secrets=kept)
-        history.note(by, "secret entered", SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription))
+        note(subscription, "secret entered", by)
     subscription.refresh_from_db()
 
 
 def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> TestResult:
     """Has the provider send a test webhook, where it has a call for that. Else tells whether our own receiver answers
     at the callback URL. Never raises ProviderError: the result says what went wrong."""
-    history.note(by, "tested", SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription))
+    note(subscription, "tested", by)
     plugin = subscription.account.plugin
     if not plugin.capabilities.can_test or subscription.managed == Managed.MANUAL or not subscription.remote_id:
         trouble = receiver_check.trouble_at(subscription.callback_url)

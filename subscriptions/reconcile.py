@@ -35,6 +35,7 @@ from providers.errors import (
 )
 from providers.http import Exchange, Priority
 from providers.models import AccountStatus, ProviderAccount
+from providers.state_changes import CLOCK, write
 from subscriptions import receiver_check
 from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Managed, Operation, OperationStatus, Subscription
@@ -55,7 +56,6 @@ from subscriptions.state import derive
 
 logger = logging.getLogger(__name__)
 
-CLOCK = "clock"
 MOST_STEPS = 12  # in one run; a plan that needs more is not converging
 RECEIVER_RETRY = timedelta(seconds=20)
 WAITING_RETRY = timedelta(minutes=5)  # for what only a person can end
@@ -226,6 +226,7 @@ class _Run:
     deadline: float | None
     details: bool
     choice: Choice | None = None
+    actor: str = CLOCK  # who brought about what happens in this run
     no_update: bool = False  # learned in this run: the update call that its plug-in counts on is not there
 
     def go(self, observation: Observation | None) -> None:
@@ -233,12 +234,12 @@ class _Run:
         self.saved = copy.deepcopy({name: getattr(row, name) for name in _OURS})
         _close_interrupted(row)
         generation = row.generation
-        actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
+        self.actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
         row.waiting = ""
         left = False  # steps that were not chosen
         try:
             if row.managed == Managed.API and not row.deleted_at:
-                left = self._converge(observation, actor)
+                left = self._converge(observation)
             elif self.choice is not None:
                 self.choice.check(Plan())
             row.last_error, row.failures = None, 0
@@ -258,7 +259,7 @@ class _Run:
         row.last_reconciled_at = timezone.now()
         self._save(generation)
 
-    def _converge(self, observation: Observation | None, actor: str) -> bool:
+    def _converge(self, observation: Observation | None) -> bool:
         """Applies step after step. Whether steps are left, because they were not chosen."""
         row = self.row
         remotes = self._look(observation)
@@ -280,7 +281,7 @@ class _Run:
             done.add((step.action, step.remote_id))
             if _switches_on(step) and not self._receiver_ready():
                 break
-            remotes = self._apply(step, remotes, actor)
+            remotes = self._apply(step, remotes)
             self._save(None)
         else:
             raise Refused("The provider's answers keep asking for more steps; stopped for now.")
@@ -328,17 +329,17 @@ class _Run:
             self.row.enable_not_before = timezone.now() + RECEIVER_RETRY
         return trouble is None
 
-    def _apply(self, step: Step, remotes: tuple[RemoteSubscription, ...], actor: str) -> tuple[RemoteSubscription, ...]:
+    def _apply(self, step: Step, remotes: tuple[RemoteSubscription, ...]) -> tuple[RemoteSubscription, ...]:
         """One step: claim, record that we are about to, call, record the answer. Returns what there is now."""
         row = self.row
         self._keep_claim()
         if step.action is StepAction.ADOPT:
-            return self._adopt(step, remotes, actor)
+            return self._adopt(step, remotes)
         if step.action in (StepAction.REGISTER, StepAction.REPLACE):
             row.register_tried_at = timezone.now()
             Subscription.objects.filter(pk=row.pk).update(register_tried_at=row.register_tried_at)
         operation = Operation.objects.create(
-            subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=actor
+            subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=self.actor
         )
         exchanges: list[Exchange] = []
         try:
@@ -442,7 +443,7 @@ class _Run:
         else:
             row.renews_in_place = False
 
-    def _adopt(self, step: Step, remotes: tuple[RemoteSubscription, ...], actor: str) -> tuple[RemoteSubscription, ...]:
+    def _adopt(self, step: Step, remotes: tuple[RemoteSubscription, ...]) -> tuple[RemoteSubscription, ...]:
         now = timezone.now()
         with transaction.atomic():
             Operation.objects.create(
@@ -450,7 +451,7 @@ class _Run:
                 action=step.action,
                 reason=step.reason,
                 remote_id=step.remote_id,
-                actor=actor,
+                actor=self.actor,
                 status=OperationStatus.SUCCEEDED,
                 started_at=now,
                 finished_at=now,
@@ -471,7 +472,7 @@ class _Run:
         facts = {name: getattr(row, name) for name in _OURS}
         changed = {name: value for name, value in facts.items() if value != self.saved.get(name)}
         mine = Subscription.objects.filter(pk=row.pk, claimed_by=self.holder)
-        if not mine.update(**changed, last_reconciled_at=row.last_reconciled_at):
+        if not write(mine, by=self.actor, **changed, last_reconciled_at=row.last_reconciled_at):
             raise ClaimLost
         self.saved = copy.deepcopy(facts)
         if generation is None:
@@ -673,6 +674,10 @@ def _pause_after(row: Subscription, error: ProviderError, now: datetime) -> time
 def _note_account(account: ProviderAccount, error: ProviderError) -> None:
     """Refused credentials are the account's trouble, shown there."""
     if isinstance(error, AuthenticationFailed):
-        ProviderAccount.objects.filter(pk=account.pk).update(
-            status=AccountStatus.FAILING, status_reason=error.message, checked_at=timezone.now()
+        write(
+            ProviderAccount.objects.filter(pk=account.pk),
+            by=CLOCK,
+            status=AccountStatus.FAILING,
+            status_reason=error.message,
+            checked_at=timezone.now(),
         )

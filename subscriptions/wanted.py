@@ -12,13 +12,13 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from providers import history
+from providers import accounts, history
 from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, State, Subscription, callback_url_for
 
-ACCOUNT, SUBSCRIPTION = "account", "subscription"
+ACCOUNT, SUBSCRIPTION = ProviderAccount.subject, Subscription.subject
 WANTED_FIELDS = ("name", "config", "enabled", "auto_renew")
 
 
@@ -60,7 +60,8 @@ def change_account(
         account.tokens.all().delete()  # they were obtained with the old credentials
         account.look_due_at = timezone.now()
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
-    account.save(update_fields=["name", "settings", "credentials", "status", "status_reason", "look_due_at"])
+    names = ("name", "settings", "credentials", "status", "status_reason", "look_due_at")
+    accounts.save_facts(account, *names, by=by)
     _note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
 
 
@@ -108,7 +109,7 @@ def subscribe(
         changed_by=by,
     )
     after = {"account": account.name, "managed": str(managed), **_wanted(subscription)}
-    _note(subscription, history.CREATED, by, before={}, after=after)
+    note(subscription, history.CREATED, by, before={}, after=after)
     return subscription
 
 
@@ -122,7 +123,7 @@ def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
         wanted["config"] = _checked_config(subscription.account, wanted["config"])
     before = _wanted(subscription)
     subscription.want(by=by, **wanted)
-    _note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
+    note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
 
 
 @transaction.atomic
@@ -131,7 +132,7 @@ def renew_now(subscription: Subscription, *, by: str) -> None:
     if subscription.account.plugin.capabilities.renewal is Renewal.NONE:
         raise Unsupported(f"Subscriptions at {subscription.account.plugin.name} do not expire.")
     subscription.want(by=by, renew_asked_at=timezone.now())
-    _note(subscription, "renewal asked for", by)
+    note(subscription, "renewal asked for", by)
 
 
 @transaction.atomic
@@ -142,7 +143,7 @@ def remove(subscription: Subscription, *, by: str) -> None:
     if subscription.managed == Managed.MANUAL or subscription.register_tried_at is None:
         values |= {"deleted_at": timezone.now(), "state": State.DELETED, "state_reason": "Deleted here."}
     subscription.want(by=by, **values)
-    _note(subscription, history.DELETED, by)
+    note(subscription, history.DELETED, by)
 
 
 def confirm_public_url(*, by: str, account: ProviderAccount | None = None) -> int:
@@ -159,7 +160,7 @@ def _move(row: Subscription, by: str) -> int:
     before = {"callback_url": row.callback_url}
     former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
     row.want(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
-    _note(row, history.CHANGED, by, before=before, after={"callback_url": row.callback_url})
+    note(row, history.CHANGED, by, before=before, after={"callback_url": row.callback_url})
     return 1
 
 
@@ -186,7 +187,7 @@ def _flat(account: ProviderAccount) -> dict[str, object]:
     return {**settings, **{f"credentials.{name}": value for name, value in account.credentials.items()}}
 
 
-def _note(
+def note(
     subscription: Subscription,
     action: str,
     by: str,
@@ -194,8 +195,16 @@ def _note(
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
+    """Writes down what was done with a subscription. Call it in the transaction of the change itself."""
     history.note(
-        by, action, SUBSCRIPTION, subject_id=subscription.uid, name=str(subscription), before=before, after=after
+        by,
+        action,
+        SUBSCRIPTION,
+        subject_id=subscription.uid,
+        name=str(subscription),
+        account_id=subscription.account_id,
+        before=before,
+        after=after,
     )
 
 
@@ -204,5 +213,13 @@ def _note_account(
 ) -> None:
     secret = frozenset(name for name in (*before, *after) if name.startswith("credentials."))
     history.note(
-        by, action, ACCOUNT, subject_id=account.uid, name=account.name, before=before, after=after, secret=secret
+        by,
+        action,
+        ACCOUNT,
+        subject_id=account.uid,
+        name=account.name,
+        account_id=account.pk,
+        before=before,
+        after=after,
+        secret=secret,
     )

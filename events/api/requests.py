@@ -86,7 +86,14 @@ class RequestViewSet(ApiViewSet):
         wrong with them. Every look is written to the history."""
         self.no_body()
         row = self.find(WebhookRequest.objects.select_related("subscription").defer("body", "subscription__secrets"))
-        history.note(self.by, "headers revealed", "request", subject_id=row.uid, name=str(row.subscription))
+        history.note(
+            self.by,
+            "headers revealed",
+            "request",
+            subject_id=row.uid,
+            name=str(row.subscription),
+            account_id=row.account_id,
+        )
         sealed = row.sealed_headers
         return Response(
             {"headers": [[name, sealed.get(str(index), value)] for index, (name, value) in enumerate(row.headers)]}

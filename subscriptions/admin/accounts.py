@@ -190,7 +190,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
 
     def _checked(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
         """Asks the provider and says what it said."""
-        accounts.check(account, deadline=time.monotonic() + CHECK_SECONDS)
+        accounts.check(account, deadline=time.monotonic() + CHECK_SECONDS, by=actor_of(request))
         name = account.plugin.name
         if account.status == AccountStatus.OK and account.status_reason:
             messages.warning(request, f"{done} {name} accepts the credentials, but: {account.status_reason}")

@@ -94,7 +94,7 @@ class AccountViewSet(ApiViewSet):
         """Asks the provider who we are. 200 also when it failed: `status` and `status_reason` tell."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
-        accounts.check(account, deadline=time.monotonic() + SECONDS)
+        accounts.check(account, deadline=time.monotonic() + SECONDS, by=self.by)
         return answer(account)
 
     @extend_schema(operation_id="accounts_remote_subscriptions", responses=RemoteSubscriptionSerializer(many=True))
