@@ -18,6 +18,7 @@ from events.api.requests import RequestViewSet
 from events.receiver import HookView
 from providers.api import ProviderViewSet
 from subscriptions.api.accounts import AccountViewSet
+from subscriptions.api.everything import EverythingViewSet
 from subscriptions.api.subscriptions import SubscriptionViewSet
 
 Actions = dict[str, Any]
@@ -32,6 +33,10 @@ v1 = [
     path("accounts/<uuid:id>/check/", AccountViewSet.as_view({"post": "check"})),
     path("accounts/<uuid:id>/remote-subscriptions/", AccountViewSet.as_view({"get": "remote_subscriptions"})),
     path("accounts/<uuid:id>/import/", AccountViewSet.as_view({"post": "take_in"})),
+    path("accounts/<uuid:id>/plan/", AccountViewSet.as_view({"get": "plan"})),
+    path("accounts/<uuid:id>/reconcile/", AccountViewSet.as_view({"post": "reconcile"})),
+    path("plan/", EverythingViewSet.as_view({"get": "plan"})),
+    path("reconcile/", EverythingViewSet.as_view({"post": "reconcile"})),
     path("subscriptions/", SubscriptionViewSet.as_view(ALL)),
     path("subscriptions/<uuid:id>/", SubscriptionViewSet.as_view(ONE)),
     path("subscriptions/<uuid:id>/plan/", SubscriptionViewSet.as_view({"get": "plan"})),

@@ -127,9 +127,12 @@ def preview(subscription: Subscription, *, deadline: float | None = None) -> Pla
     if subscription.managed == Managed.MANUAL or subscription.deleted_at:
         return Plan()
     with accounts.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
-        observation = observe(account, login, details_of={subscription.pk})
-    remotes = [_with_details(subscription, remote) for remote in observation.of(subscription)]
-    return plan_for(subscription, remotes, timezone.now())
+        return plan_seen(subscription, observe(account, login, details_of={subscription.pk}))
+
+
+def plan_seen(row: Subscription, observation: Observation) -> Plan:
+    """The plan for a row, with what a look at its account has shown."""
+    return plan_for(row, [_with_details(row, remote) for remote in observation.of(row)], timezone.now())
 
 
 def nothing_to_do(row: Subscription, observation: Observation) -> bool:

@@ -22,7 +22,9 @@ from providers.errors import InvalidInput, ProviderError, Throttled, Unsupported
 from providers.ids import new_id
 from providers.registry import UnknownProvider
 from providers.rest.errors import field_errors
+from subscriptions.choice import Incomplete, PlanChanged
 from subscriptions.discovery import AlreadyManaged
+from subscriptions.on_demand import Busy
 from subscriptions.wanted import AccountInUse
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ TITLES = {
     "bad_token": "Bad token",
     "missing_scope": "A scope is missing",
     "account_in_use": "The account is in use",
+    "plan_changed": "The plan has changed",
+    "incomplete_choice": "A step that belongs to it was not chosen",
     "not_supported": "Not supported by the provider",
     "provider_error": "The provider failed or refused",
     "provider_throttled": "The provider takes no calls now",
@@ -102,8 +106,12 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(409, "not_supported", str(error.args[0]))
         case AccountInUse():
             return Problem(409, "account_in_use", str(error))
-        case AlreadyManaged():
+        case AlreadyManaged() | Busy():
             return Problem(409, "conflict", str(error))
+        case PlanChanged():
+            return Problem(409, "plan_changed", str(error))
+        case Incomplete():
+            return Problem(409, "incomplete_choice", str(error))
         case Throttled():
             seconds = math.ceil(error.retry_after or RETRY_AFTER)
             return Problem(503, "provider_throttled", error.message, headers={"Retry-After": str(seconds)})

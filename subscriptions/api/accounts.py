@@ -20,7 +20,7 @@ from providers.models import ProviderAccount
 from providers.rest.errors import sent_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions import discovery, wanted
+from subscriptions import discovery, on_demand, wanted
 from subscriptions.api.account_serializers import (
     AccountChangesSerializer,
     AccountSerializer,
@@ -30,6 +30,7 @@ from subscriptions.api.account_serializers import (
 )
 from subscriptions.api.etags import IF_MATCH, account_etag, check_if_match
 from subscriptions.api.filters import AccountFilters
+from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.api.subscription_serializers import SubscriptionSerializer
 from subscriptions.api.subscriptions import answer as subscription_answer
 from subscriptions.models import Subscription
@@ -44,9 +45,13 @@ class AccountViewSet(ApiViewSet):
 
     scope: ClassVar[str | None] = "accounts"
     # Importing makes a subscription, so seeing accounts is not enough for it, and changing them not needed.
-    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"take_in": ("accounts:read", "subscriptions:write")}
+    scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "take_in": ("accounts:read", "subscriptions:write"),
+        "plan": ("subscriptions:read",),
+        "reconcile": ("subscriptions:write",),
+    }
     filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters}
-    live: ClassVar[frozenset[str]] = frozenset({"remote_subscriptions", "take_in"})
+    live: ClassVar[frozenset[str]] = frozenset({"remote_subscriptions", "take_in", "plan", "reconcile"})
 
     @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -114,6 +119,22 @@ class AccountViewSet(ApiViewSet):
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return subscription_answer(subscription, status.HTTP_201_CREATED)
 
+    @extend_schema(operation_id="accounts_plan", responses=AccountPlanSerializer)
+    def plan(self, request: Request, **path: object) -> Response:
+        """What a reconciliation of all its subscriptions would do now. A live look, by one list call, that changes
+        nothing; details that a list does not carry are those that were read last."""
+        account = self.find(ProviderAccount.objects.all())
+        return Response(AccountPlanSerializer(on_demand.plan_account(account, deadline=_deadline())).data)
+
+    @extend_schema(operation_id="accounts_reconcile", request=None, responses=AccountResultSerializer)
+    def reconcile(self, request: Request, **path: object) -> Response:
+        """Looks at the account once and does everything that is to be done for its subscriptions. What the time does
+        not suffice for (`left`) the worker does."""
+        self.no_body()
+        account = self.find(ProviderAccount.objects.all())
+        result = on_demand.apply_account(account, by=self.by, deadline=_deadline())
+        return Response(AccountResultSerializer(result).data)
+
     def _locked(self) -> ProviderAccount:
         """The row, locked until the change is written: nobody changes it between the look at its version and then."""
         rows: QuerySet[ProviderAccount] = ProviderAccount.objects.select_for_update()
@@ -124,6 +145,10 @@ class AccountViewSet(ApiViewSet):
 def answer(account: ProviderAccount, code: int = status.HTTP_200_OK) -> Response:
     """One account, with its version."""
     return Response(AccountSerializer(account).data, status=code, headers={"ETag": account_etag(account)})
+
+
+def _deadline() -> float:
+    return time.monotonic() + SECONDS
 
 
 def _take_in(account: ProviderAccount, asked: Mapping[str, object], by: str) -> Subscription:

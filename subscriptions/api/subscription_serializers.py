@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 
 from providers.base import Proof
 from providers.models import ProviderAccount
@@ -20,8 +21,9 @@ from providers.rest.fields import (
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
+from subscriptions.choice import Choice, version
 from subscriptions.models import Managed, Operation, OperationStatus, State, Subscription
-from subscriptions.plan import StepAction
+from subscriptions.plan import Plan, StepAction
 
 CONFIG_HELP = "What to send; its shape is the provider's `schemas.config`."
 
@@ -140,6 +142,43 @@ class PlanSerializer(serializers.Serializer[Any]):
     waiting = serializers.CharField(
         allow_null=True, help_text="Why something that would have to be done is not done now."
     )
+    version = serializers.SerializerMethodField(help_text="Names what would be done, field by field.")
+
+    def get_version(self, plan: Plan) -> str:
+        """The same for the same steps and changes."""
+        return version(plan)
+
+
+class ChosenStepSerializer(StrictSerializer):
+    """A step of the plan, as it was shown there."""
+
+    action = serializers.ChoiceField(choices=[item.value for item in StepAction])
+    remote_id = StrictCharField(max_length=200, allow_null=True, default=None)
+
+
+class ReconcileSerializer(StrictSerializer):
+    """Nothing: whatever is to be done is done. With `steps`: only those."""
+
+    steps = ChosenStepSerializer(many=True, required=False, allow_empty=False)
+    version = StrictCharField(
+        required=False,
+        max_length=64,
+        help_text="Of the plan that the steps were chosen from: refused when it would do something else by now.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A version is that of something chosen."""
+        if "version" in attrs and "steps" not in attrs:
+            raise serializers.ValidationError({"steps": [ErrorDetail("Choose steps of it.", code="required")]})
+        return attrs
+
+    def choice(self) -> Choice | None:
+        """What was chosen; None for everything."""
+        chosen = self.validated_data.get("steps")
+        if chosen is None:
+            return None
+        keys = [(StepAction(step["action"]), step["remote_id"]) for step in chosen]
+        return Choice(keys, self.validated_data.get("version"))
 
 
 class TestResultSerializer(serializers.Serializer[Any]):

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from providers.rest.errors import Conflict, NotSupported, stored_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions import proof, wanted
+from subscriptions import on_demand, proof, wanted
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
 from subscriptions.api.filters import SubscriptionFilters
 from subscriptions.api.subscription_serializers import (
@@ -24,6 +24,7 @@ from subscriptions.api.subscription_serializers import (
     NewSubscriptionSerializer,
     OperationSerializer,
     PlanSerializer,
+    ReconcileSerializer,
     SecretSerializer,
     SubscriptionChangesSerializer,
     SubscriptionSerializer,
@@ -120,13 +121,20 @@ class SubscriptionViewSet(ApiViewSet):
 
         return self._changed(renew)
 
-    @extend_schema(operation_id="subscriptions_reconcile", request=None, responses=SubscriptionSerializer)
+    @extend_schema(
+        operation_id="subscriptions_reconcile", request=ReconcileSerializer, responses=SubscriptionSerializer
+    )
     def reconcile(self, request: Request, **path: object) -> Response:
-        """Looks at the provider, details included, and repairs what differs."""
-        self.no_body()
+        """Looks at the provider, details included, and repairs what differs: all of it, or only the `steps` of the plan
+        that are named. 409 `plan_changed` when it is another plan by now; then nothing was done."""
+        asked = ReconcileSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        choice = asked.choice()
         subscription = self.find(Subscription.objects.select_related("account"))
         _only_undeleted(subscription)
-        if not reconcile(subscription, actor=self.by, deadline=time.monotonic() + SECONDS, details=True):
+        if choice is not None:
+            on_demand.apply_chosen(subscription, choice, by=self.by, seconds=SECONDS)
+        elif not reconcile(subscription, actor=self.by, deadline=time.monotonic() + SECONDS, details=True):
             reconcile_soon(subscription, actor=self.by, seconds=SECONDS)  # somebody else is at it: wait for our turn
         return answer(subscription)
 

@@ -10,7 +10,9 @@ import pytest
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions import receiver_check, wanted
 from subscriptions.api import subscriptions as views
+from subscriptions.choice import version
 from subscriptions.models import Subscription
+from subscriptions.plan import Plan
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import FakeProvider
@@ -163,7 +165,8 @@ def test_stored_settings_that_no_longer_fit_are_a_conflict(api: Api, active: Sub
 
 def test_plan_is_empty_when_nothing_is_to_do(api: Api, path: str) -> None:
     answer = api.get(f"{path}plan/")
-    assert (answer.status, answer.json) == (200, {"steps": [], "waiting": None})
+    assert answer.status == 200
+    assert answer.json == {"steps": [], "waiting": None, "version": version(Plan())}
 
 
 def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Control) -> None:

@@ -1,0 +1,176 @@
+"""`manage.py reconcile`: what is to be done at the providers, and doing it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError
+
+from providers.errors import ProviderError
+from providers.models import ProviderAccount
+from subscriptions import on_demand
+from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
+from subscriptions.models import Subscription
+from subscriptions.on_demand import AccountPlan, AccountResult
+from subscriptions.plan import Step
+
+BY = "command:reconcile"
+TROUBLE, STEPS = 1, 3  # exit codes; 2 is that of a wrong option
+
+HELP = """Looks at the providers now and repairs whatever differs from what is wanted; with --plan, only says how.
+Exit codes: 0, nothing is (left) to be done; 1, something could not be looked at or was not done; 2, a wrong option;
+3, with --plan: there are steps to be done."""
+
+
+class Command(BaseCommand):
+    """Plans or applies: for a subscription, for an account, or for everything."""
+
+    help = HELP
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """What to look at, and whether to change anything."""
+        parser.add_argument("--plan", action="store_true", help="Change nothing; print the steps.")
+        parser.add_argument("--account", metavar="ID", help="An account's id or its name.")
+        parser.add_argument("--subscription", metavar="ID", help="A subscription's id.")
+        parser.add_argument("--json", action="store_true", help="As the REST API tells it.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prints each account as soon as it was looked at, and leaves with the exit code."""
+        if options["account"] and options["subscription"]:
+            raise CommandError("Give --account or --subscription, not both.", returncode=2)
+        try:
+            code = self._plan(options) if options["plan"] else self._apply(options)
+        except ProviderError as error:
+            raise CommandError(error.message, returncode=TROUBLE) from None
+        if code:
+            sys.exit(code)
+
+    def _plan(self, options: dict[str, Any]) -> int:
+        plans: list[AccountPlan] = []
+        for plan in _plans(options):
+            plans.append(plan)
+            if not options["json"]:
+                self._say(_plan_lines(plan))
+        if options["json"]:
+            self.stdout.write(
+                json.dumps({"accounts": AccountPlanSerializer(plans, many=True).data}, default=str, indent=2)
+            )
+        else:
+            self._say((_plan_total(plans),))
+        if any(plan.trouble for plan in plans):
+            return TROUBLE
+        return STEPS if any(item.plan.steps for plan in plans for item in plan.plans) else 0
+
+    def _apply(self, options: dict[str, Any]) -> int:
+        results: list[AccountResult] = []
+        for result in _results(options):
+            results.append(result)
+            if not options["json"]:
+                self._say(_result_lines(result))
+        if options["json"]:
+            told = AccountResultSerializer(results, many=True).data
+            self.stdout.write(json.dumps({"accounts": told}, default=str, indent=2))
+        failed = any(result.trouble or result.left or _failed(result.done) for result in results)
+        if not options["json"]:
+            done = sum(len(result.done) for result in results)
+            self._say((f"Attended to {done} of {sum(result.count for result in results)} subscriptions.",))
+        return TROUBLE if failed else 0
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+
+def _plans(options: dict[str, Any]) -> Iterator[AccountPlan]:
+    if options["subscription"]:
+        yield on_demand.plan_subscription(_subscription(options["subscription"]))
+    elif options["account"]:
+        yield on_demand.plan_account(_account(options["account"]))
+    else:
+        yield from on_demand.plan_everything()
+
+
+def _results(options: dict[str, Any]) -> Iterator[AccountResult]:
+    if options["subscription"]:
+        yield on_demand.apply_subscription(_subscription(options["subscription"]), by=BY)
+    elif options["account"]:
+        yield on_demand.apply_account(_account(options["account"]), by=BY)
+    else:
+        yield from on_demand.apply_everything(by=BY)
+
+
+def _subscription(text: str) -> Subscription:
+    uid = _uid(text)
+    row = Subscription.objects.select_related("account").filter(uid=uid).first() if uid else None
+    if row is None:
+        raise CommandError(f"There is no subscription {text}.", returncode=2)
+    return row
+
+
+def _account(text: str) -> ProviderAccount:
+    uid = _uid(text)
+    found = list(ProviderAccount.objects.filter(uid=uid) if uid else ProviderAccount.objects.filter(name=text)[:2])
+    if len(found) > 1:
+        raise CommandError(f"There are several accounts called {text}; give the id of one.", returncode=2)
+    if not found:
+        raise CommandError(f"There is no account {text}.", returncode=2)
+    return found[0]
+
+
+def _uid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _failed(rows: Iterable[Subscription]) -> bool:
+    return any(row.last_error for row in rows)
+
+
+def _plan_lines(plan: AccountPlan) -> Iterator[str]:
+    if plan.trouble:
+        yield f"{plan.account.name}: not looked at. {plan.trouble}"
+        return
+    if not plan.plans:
+        return
+    yield f"{plan.account.name} ({plan.account.plugin.name})"
+    for item in plan.plans:
+        yield f"  {item.row} {item.row.uid}"
+        for step in item.plan.steps:
+            yield from _step_lines(step)
+        if item.plan.waiting:
+            yield f"    waits: {item.plan.waiting}"
+
+
+def _step_lines(step: Step) -> Iterator[str]:
+    yield f"    {step.action}{f' {step.remote_id}' if step.remote_id else ''}: {step.reason}"
+    for change in step.changes:
+        yield f"      {change.field}: {_value(change.before)} -> {_value(change.after)}"
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _plan_total(plans: list[AccountPlan]) -> str:
+    steps = sum(len(item.plan.steps) for plan in plans for item in plan.plans)
+    looked = sum(plan.count for plan in plans)
+    unread = sum(plan.trouble is not None for plan in plans)
+    said = f"{steps} step{'s' if steps != 1 else ''} to be done for {looked} subscription{'s' if looked != 1 else ''}."
+    return f"{said} {unread} account{'s' if unread != 1 else ''} could not be looked at." if unread else said
+
+
+def _result_lines(result: AccountResult) -> Iterator[str]:
+    if result.trouble:
+        yield f"{result.account.name}: not looked at. {result.trouble}"
+        return
+    for row in result.done:
+        yield f"{result.account.name}: {row} {row.uid} is {row.state}. {row.state_reason}"
+    if result.left:
+        yield f"{result.account.name}: somebody else is working on it; {result.left} left to the worker."

@@ -1,0 +1,249 @@
+"""Plan and apply: /subscriptions/{id}/reconcile/ with chosen steps, /accounts/{id}/plan/ and /reconcile/, /plan/ and
+/reconcile/."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from providers.models import ProviderAccount
+from subscriptions import on_demand, wanted
+from subscriptions.api import everything as everything_views
+from subscriptions.api import subscriptions as subscription_views
+from subscriptions.choice import Choice
+from subscriptions.models import Subscription
+from subscriptions.reconcile import reconcile
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+@pytest.fixture
+def drifted(active: Subscription, control: Control) -> Subscription:
+    """Changed here and switched off there: two steps are to be done."""
+    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    return active
+
+
+def named(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"action": step["action"], "remote_id": step["remote_id"]} for step in steps]
+
+
+# -- Chosen steps of one ---------------------------------------------------------------------------------------------
+
+
+def test_does_only_the_chosen_step(api: Api, path: str, drifted: Subscription, control: Control) -> None:
+    plan = api.get(f"{path}plan/").json
+    assert [step["action"] for step in plan["steps"]] == ["update", "enable"]
+    (change,) = plan["steps"][0]["changes"]
+    assert change == {"field": "paths", "from": ["/Shared/Finance"], "to": ["/Shared/New"]}
+    body = {"steps": named(plan["steps"][1:]), "version": plan["version"]}
+    assert api.post(f"{path}reconcile/", body).status == 200
+    (remote,) = control.remotes()
+    assert (remote["status"], remote["path"]) == ("enabled", "/Shared/Finance")
+    operation = api.get(f"{path}operations/").json["results"][0]
+    assert (operation["action"], operation["actor"]) == ("enable", "api:ci")
+    rest = api.get(f"{path}plan/").json
+    assert [step["action"] for step in rest["steps"]] == ["update"]
+    assert rest["version"] != plan["version"]
+
+
+def test_a_plan_that_has_changed_is_a_conflict_and_nothing_is_done(
+    api: Api, path: str, drifted: Subscription, control: Control
+) -> None:
+    plan = api.get(f"{path}plan/").json
+    writes = [call for call in control.calls() if call["method"] != "GET"]
+    wanted.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    answer = api.post(f"{path}reconcile/", {"steps": named(plan["steps"]), "version": plan["version"]})
+    assert (answer.status, answer.json["code"]) == (409, "plan_changed")
+    control.post(f"remote/{drifted.remote_id}", status="enabled")
+    answer = api.post(f"{path}reconcile/", {"steps": named(plan["steps"])})
+    assert (answer.status, answer.json["code"]) == (409, "plan_changed")
+    assert "enable" in answer.json["detail"]
+    assert [call for call in control.calls() if call["method"] != "GET"] == writes
+
+
+def test_a_step_without_the_one_it_needs_is_a_conflict(api: Api, path: str, active: Subscription) -> None:
+    Subscription.objects.filter(pk=active.pk).update(remote_id=None)
+    plan = api.get(f"{path}plan/").json
+    assert [step["action"] for step in plan["steps"]] == ["adopt"]
+    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    steps = named(api.get(f"{path}plan/").json["steps"])
+    assert [step["action"] for step in steps] == ["adopt", "update"]
+    answer = api.post(f"{path}reconcile/", {"steps": steps[1:]})
+    assert (answer.status, answer.json["code"]) == (409, "incomplete_choice")
+    assert api.post(f"{path}reconcile/", {"steps": steps}).json["state"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"steps": []}, {"steps": "empty"}),
+        ({"steps": [{"action": "explode"}]}, {"steps.0.action": "invalid_choice"}),
+        ({"steps": [{"action": "enable", "remote_id": 7}]}, {"steps.0.remote_id": "invalid"}),
+        ({"steps": [{"action": "enable", "force": True}]}, {"steps.0.force": "unknown"}),
+        ({"steps": "enable"}, {"steps": "not_a_list"}),
+        ({"version": "x"}, {"steps": "required"}),
+        ({"plan": []}, {"plan": "unknown"}),
+    ],
+)
+def test_refuses_wrong_choices(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = api.post(f"{path}reconcile/", body)
+    assert (answer.status, answer.fields()) == (400, fields)
+
+
+def test_while_somebody_else_is_at_it_nothing_is_done(
+    api: Api, path: str, drifted: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_views, "SECONDS", 0.3)
+    assert drifted.claim("somebody")
+    answer = api.post(f"{path}reconcile/", {"steps": [{"action": "enable", "remote_id": drifted.remote_id}]})
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert drifted.operations.count() == 1
+
+
+# -- An account ------------------------------------------------------------------------------------------------------
+
+
+def test_plans_an_account_with_one_list_call(
+    api: Api, account_path: str, drifted: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    for name in ("B", "C"):
+        reconcile(wanted.subscribe(account, config=CONFIG, by="staff:ann", name=name))
+    assert api.get(f"{account_path}plan/").json["count"] == 3  # the first time, details are read
+    for row in Subscription.objects.all():
+        reconcile(row, details=True, choice=Choice([]))  # looks, and does nothing
+    before = len(control.calls())
+    told = api.get(f"{account_path}plan/").json
+    assert len(control.calls()) == before + 1
+    assert (told["account"], told["name"], told["count"], told["trouble"]) == (str(account.uid), "Spare", 3, None)
+    (only,) = told["plans"]
+    assert (only["subscription"], only["name"], only["waiting"]) == (str(drifted.uid), "Finance", None)
+    assert [step["action"] for step in only["steps"]] == ["update", "enable"]
+    assert only["version"] == api.get(f"/subscriptions/{drifted.uid}/plan/").json["version"]
+
+
+def test_applies_to_an_account(api: Api, account_path: str, drifted: Subscription, control: Control) -> None:
+    told = api.post(f"{account_path}reconcile/").json
+    (done,) = told["done"]
+    assert (done["subscription"], done["state"], told["left"], told["count"]) == (str(drifted.uid), "active", 0, 1)
+    assert control.remotes()[0]["status"] == "enabled"
+    assert api.get(f"{account_path}plan/").json["plans"] == []
+    assert api.post(f"{account_path}reconcile/").json["done"] == []
+    assert set(drifted.operations.values_list("actor", flat=True)) == {"staff:ann", "api:ci"}
+
+
+def test_what_there_is_no_time_for_is_left_to_the_worker(
+    drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Subscription.objects.update(due_at=None)
+    assert drifted.claim("somebody")
+    result = on_demand.apply_account(account, by="staff:ann")
+    assert (list(result.done), result.left) == ([], 1)
+    drifted.refresh_from_db()
+    assert drifted.due_at is not None
+    assert drifted.due_at <= timezone.now()
+
+
+def test_a_failing_provider_is_502(api: Api, account_path: str, active: Subscription, control: Control) -> None:
+    control.post("faults", status=500, times=2)
+    assert api.get(f"{account_path}plan/").json["code"] == "provider_error"
+    assert api.post(f"{account_path}reconcile/").status == 502
+
+
+def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: str, control: Control) -> None:
+    told = api.get(f"{account_path}plan/").json
+    assert (told["count"], told["plans"]) == (0, [])
+    assert control.calls() == []
+
+
+# -- Everything ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(account: ProviderAccount) -> ProviderAccount:
+    """Another account, whose credentials are refused."""
+    other = wanted.add_account(
+        provider=account.provider,
+        name="Broken",
+        settings=account.settings,
+        credentials={"access_token": "wrong"},
+        by="staff:ann",
+    )
+    row = wanted.subscribe(other, config=CONFIG, by="staff:ann")
+    Subscription.objects.filter(pk=row.pk).update(register_tried_at=timezone.now())
+    return other
+
+
+def test_plans_everything_and_says_what_could_not_be_looked_at(
+    api: Api, drifted: Subscription, broken: ProviderAccount
+) -> None:
+    found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
+    assert set(found) == {"Spare", "Broken"}
+    assert [step["action"] for step in found["Spare"]["plans"][0]["steps"]] == ["update", "enable"]
+    assert found["Broken"]["trouble"]
+    assert found["Broken"]["plans"] == []
+
+
+def test_an_account_that_no_key_opens_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
+    shut = wanted.add_account(
+        provider=drifted.account.provider,
+        name="Shut",
+        settings=drifted.account.settings,
+        credentials=drifted.account.credentials,
+        by="staff:ann",
+    )
+    wanted.subscribe(shut, config=CONFIG, by="staff:ann")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE providers_provideraccount SET credentials = 'x' WHERE id = %s", [shut.pk])
+    found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
+    assert "ENCRYPTION_KEYS" in found["Shut"]["trouble"]
+    assert found["Spare"]["plans"]
+
+
+def test_applies_everything(api: Api, drifted: Subscription, broken: ProviderAccount, control: Control) -> None:
+    found = {item["name"]: item for item in api.post("/reconcile/").json["accounts"]}
+    assert found["Spare"]["done"][0]["state"] == "active"
+    assert found["Broken"]["trouble"]
+    assert control.remotes()[0]["status"] == "enabled"
+
+
+def test_without_time_every_account_is_left(
+    api: Api, drifted: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control
+) -> None:
+    monkeypatch.setattr(everything_views, "SECONDS", 0.0)
+    before = len(control.calls())
+    (told,) = api.get("/plan/").json["accounts"]
+    assert "no time" in told["trouble"]
+    ProviderAccount.objects.update(look_due_at=timezone.now() + timedelta(hours=1))
+    (told,) = api.post("/reconcile/").json["accounts"]
+    assert "worker" in told["trouble"]
+    assert ProviderAccount.objects.get().look_due_at <= timezone.now()
+    assert len(control.calls()) == before
+
+
+@pytest.mark.parametrize(("what", "method"), [("plan", "GET"), ("reconcile", "POST")])
+@pytest.mark.parametrize("whole", [True, False])
+def test_doors(
+    with_scopes: Issue, nobody: Api, api: Api, account_path: str, what: str, method: str, *, whole: bool
+) -> None:
+    scope = "subscriptions:read" if method == "GET" else "subscriptions:write"
+    check_doors(
+        f"/{what}/" if whole else f"{account_path}{what}/",
+        method,
+        nobody=nobody,
+        wrong=with_scopes("accounts:write", "events:write"),
+        scope=scope,
+        wrong_method="DELETE",
+        api=api,
+    )
+    if method == "POST":
+        where = f"/{what}/" if whole else f"{account_path}{what}/"
+        assert api.post(where, {"force": True}).fields() == {"force": "unknown"}
+    assert api.call(method, f"/accounts/{UNKNOWN_ID}/{what}/").status == 404
