@@ -10,15 +10,21 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from events import pipeline
+from events import pipeline, rejected
+from events.kept import KeptRequest
+from events.models import Outcome
 
 logger = logging.getLogger(__name__)
 
 WAITING = 10_000  # ids; more are left to the worker
+Chore = Callable[[], object]
 IDLE = 5.0  # seconds without a request before the database connection is given back
 PAUSE = 1.0  # seconds after a failure
 LONGEST_PAUSE = 30.0
@@ -33,15 +39,33 @@ class Normaliser:
     def reset(self) -> None:
         """Begins anew, as a forked process must: it has no thread, and perhaps our locks as they were held."""
         self._lock = threading.Lock()
-        self._ids: queue.Queue[int] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[UUID | Chore] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
 
-    def wake(self, request_id: int) -> None:
+    def follow(self, rows: Sequence[KeptRequest]) -> None:
+        """Tells the thread of requests that were stored just now. Never blocks, never raises."""
+        for row in rows:
+            if row.outcome == Outcome.RECEIVED:
+                self.wake(row.uid)
+            elif row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
+                self._do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
+            elif rejected.growth.calls_for_trim(row.subscription_id, len(row.body)):
+                self._do(partial(rejected.trim, row.subscription_id))
+
+    def wake(self, request: UUID) -> None:
         """Tells the thread of a stored request. Never blocks, never raises."""
-        if not getattr(settings, "NORMALISE_IN_THREAD", True):
-            return
+        if settings.NORMALISE_IN_THREAD:
+            self._put(request)
+
+    def _do(self, chore: Chore) -> None:
+        if settings.NORMALISE_IN_THREAD:
+            self._put(chore)
+        else:
+            chore()
+
+    def _put(self, item: UUID | Chore) -> None:
         try:
-            self._ids.put_nowait(request_id)
+            self._waiting.put_nowait(item)
         except queue.Full:
             logger.debug("Too many requests wait to be normalised here; the worker takes this one.")
         if self._thread is None or not self._thread.is_alive():
@@ -56,10 +80,13 @@ class Normaliser:
     def _run(self) -> None:
         pause = PAUSE
         while True:
-            ids = self._next_batch()
+            batch = self._next_batch()
             try:
                 close_old_connections()
-                pipeline.normalise_batch(ids)
+                for item in batch:
+                    if not isinstance(item, UUID):
+                        item()
+                pipeline.normalise_these([item for item in batch if isinstance(item, UUID)])
                 pause = PAUSE
             except Exception:
                 # Whatever it was, the next requests deserve another try; these are the worker's now.
@@ -68,19 +95,19 @@ class Normaliser:
                 time.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _next_batch(self) -> list[int]:
-        """Waits for the first id, then takes all that are there, up to a batch."""
+    def _next_batch(self) -> list[UUID | Chore]:
+        """Waits for the first item, then takes all that are there, up to a batch."""
         try:
-            ids = [self._ids.get(timeout=IDLE)]
+            batch = [self._waiting.get(timeout=IDLE)]
         except queue.Empty:
             connection.close()
-            ids = [self._ids.get()]
-        while len(ids) < pipeline.BATCH:
+            batch = [self._waiting.get()]
+        while len(batch) < pipeline.BATCH:
             try:
-                ids.append(self._ids.get_nowait())
+                batch.append(self._waiting.get_nowait())
             except queue.Empty:
                 break
-        return ids
+        return batch
 
 
 normaliser = Normaliser()

@@ -1,4 +1,4 @@
-"""From a call at a callback URL to events: store, normalise, reprocess.
+"""From a stored request to events: normalise, reprocess.
 
 A request is committed before it is answered. Its events follow in one transaction of their own, all or none; whatever
 goes wrong with them, the request is there and can be processed again.
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from events import feed, rejected
+from events import feed
 from events.columns import column_key, column_text
+from events.kept import MAX_REASON, Arrival, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from providers.base import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
+from providers.base import Parsed, ParsedEvent, VerificationResult
 from providers.encryption import Undecryptable
 from providers.errors import InvalidInput, UnreadableRequest
 from providers.registry import UnknownProvider
@@ -28,24 +30,10 @@ from subscriptions.models import Managed, Subscription
 
 logger = logging.getLogger(__name__)
 
-MARKER = "***"
 BATCH = 100  # requests whose common bookkeeping is done at once
 KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
-MAX_REASON = 2000
 UNREADABLE_NAMED = 10
 NORMALISE_LOCK = 0x686B  # first half of our advisory locks; the second is the subscription
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`."""
-
-    subscription: Subscription
-    inbound: InboundRequest
-    verification: Verification
-    remote_addr: str
-    size: int
-    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,79 +46,18 @@ class Reading:
     reason: str = ""
 
 
-# -- Storing -----------------------------------------------------------------------------------------------------------
-
-
-def store(arrival: Arrival) -> WebhookRequest:
-    """Keeps the call. When this returns it is committed, and survives whatever happens next."""
-    outcome = _first_outcome(arrival)
-    headers: Any
-    sealed: Any
-    headers, sealed = _kept_headers(arrival)
-    request = WebhookRequest(
-        account=arrival.subscription.account,
-        subscription=arrival.subscription,
-        method=arrival.inbound.method,
-        received_at=arrival.inbound.received_at,
-        remote_addr=column_text(arrival.remote_addr, 64),
-        headers=headers,
-        sealed_headers=sealed,
-        query=column_text(arrival.inbound.query),
-        body=arrival.inbound.body,
-        size=arrival.size,
-        verification=arrival.verification.result.value,
-        verification_detail=column_text(arrival.verification.detail, MAX_REASON),
-        outcome=outcome,
-        reason=_first_reason(arrival, outcome),
-        processed_at=None if outcome == Outcome.RECEIVED else arrival.inbound.received_at,
-    )
-    with transaction.atomic(durable=True):
-        request.save(force_insert=True)
-        if outcome == Outcome.TRUNCATED:  # nothing will read it any more
-            _note_accepted(request)
-    if outcome == Outcome.REJECTED:
-        rejected.trim(request)
-    return request
-
-
-def _first_outcome(arrival: Arrival) -> Outcome:
-    if arrival.verification.result is VerificationResult.FAILED:
-        return Outcome.REJECTED
-    return Outcome.TRUNCATED if arrival.truncated else Outcome.RECEIVED
-
-
-def _first_reason(arrival: Arrival, outcome: Outcome) -> str:
-    if outcome == Outcome.REJECTED:
-        return column_text(arrival.verification.detail, MAX_REASON)
-    if outcome == Outcome.TRUNCATED:
-        return f"The body is too large; its first {len(arrival.inbound.body)} bytes are kept."
-    return ""
-
-
-def _kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The headers with markers for secrets, and the encrypted half: what may be a secret but proved nothing. It is
-    needed to verify a rejected request again."""
-    account = arrival.subscription.account
-    accepted = arrival.verification.result is not VerificationResult.FAILED
-    proof = {name.lower() for name in arrival.verification.proof_headers}
-    sensitive = account.plugin.sensitive_headers(account.typed_settings)
-    kept: list[tuple[str, str]] = []
-    sealed: dict[str, str] = {}
-    for index, (name, value) in enumerate(arrival.inbound.headers):
-        is_proof = name.lower() in proof
-        is_secret = is_proof or name.lower() in sensitive
-        kept.append((name, MARKER if is_secret else value))
-        if is_secret and not (is_proof and accepted):
-            sealed[str(index)] = value
-    return kept, sealed
-
-
 # -- Normalising -------------------------------------------------------------------------------------------------------
 
 
 def normalise(request_id: int) -> bool:
     """Turns a stored request into its events. True when this call did it; False when somebody else has."""
     return normalise_batch([request_id]) == 1
+
+
+def normalise_these(uids: Sequence[UUID]) -> int:
+    """Normalises these, as far as nobody else has. Returns how many it settled."""
+    rows = WebhookRequest.objects.filter(uid__in=uids, outcome=Outcome.RECEIVED)
+    return normalise_batch(sorted(rows.values_list("pk", flat=True))) if uids else 0
 
 
 def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATCH) -> int:
@@ -202,12 +129,12 @@ def _release(request: WebhookRequest) -> bool:
     arrival = _verified_again(request)
     if arrival is None:
         return False
-    outcome = _first_outcome(arrival)
-    headers, sealed = _kept_headers(arrival)
+    outcome = first_outcome(arrival)
+    headers, sealed = kept_headers(arrival)
     with transaction.atomic(durable=True):
         changed = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(
             outcome=outcome,
-            reason=_first_reason(arrival, outcome),
+            reason=first_reason(arrival, outcome),
             verification=arrival.verification.result.value,
             verification_detail=column_text(arrival.verification.detail, MAX_REASON),
             headers=headers,
@@ -234,7 +161,9 @@ def _verified_again(request: WebhookRequest) -> Arrival | None:
         WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(reason=reason)
         return None
     return Arrival(
-        subscription=subscription,
+        subscription_id=subscription.pk,
+        account_id=account.pk,
+        sensitive=account.plugin.sensitive_headers(account.typed_settings),
         inbound=inbound,
         verification=verification,
         remote_addr=request.remote_addr,
@@ -365,15 +294,16 @@ def _lock_subscription(subscription_id: int) -> None:
 # -- What the subscription learns --------------------------------------------------------------------------------------
 
 
-def _note_accepted(request: WebhookRequest) -> None:
+def note_accepted(subscription_id: int, received_at: datetime) -> None:
     """The first accepted request makes a subscription that is managed by hand active: it is due at once."""
-    if request.subscription.accepted_at is not None:
-        return
-    rows = Subscription.objects.filter(pk=request.subscription_id, accepted_at=None)
-    if request.subscription.managed == Managed.MANUAL:
-        rows.update(accepted_at=request.received_at, due_at=timezone.now())
-    else:
-        rows.update(accepted_at=request.received_at)
+    rows = Subscription.objects.filter(pk=subscription_id, accepted_at=None)
+    rows.filter(managed=Managed.MANUAL).update(accepted_at=received_at, due_at=timezone.now())
+    rows.update(accepted_at=received_at)
+
+
+def _note_accepted(request: WebhookRequest) -> None:
+    if request.subscription.accepted_at is None:
+        note_accepted(request.subscription_id, request.received_at)
 
 
 def _note_last_events(requests: Iterable[WebhookRequest]) -> None:

@@ -21,10 +21,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
 
-from events import pipeline
 from events.body import BodyTooLarge, BrokenBody, read_body
-from events.models import Outcome
-from events.normaliser import normaliser
+from events.kept import Arrival, kept
+from events.writer import NotStored, writer
 from providers.base import InboundRequest, Proof, VerificationResult
 from subscriptions.models import Subscription
 
@@ -127,9 +126,11 @@ def _keep(call: Call, subscription: Subscription) -> Answer:
         former_urls=tuple(subscription.former_callback_urls),
     )
     verification = plugin.verify(inbound, subscription.secrets, account.typed_settings)
-    request = pipeline.store(
-        pipeline.Arrival(
-            subscription=subscription,
+    row = kept(
+        Arrival(
+            subscription_id=subscription.pk,
+            account_id=account.pk,
+            sensitive=plugin.sensitive_headers(account.typed_settings),
             inbound=inbound,
             verification=verification,
             remote_addr=call.environ.get("REMOTE_ADDR", ""),
@@ -137,12 +138,8 @@ def _keep(call: Call, subscription: Subscription) -> Answer:
             truncated=body.truncated,
         )
     )
-    if verification.result is VerificationResult.FAILED:
-        logger.info("Request %s was rejected: %s", request.uid, verification.detail)
-        return Answer(401)
-    if request.outcome == Outcome.RECEIVED:
-        normaliser.wake(request.pk)
-    return Answer(200)
+    writer.store(row)
+    return Answer(401 if verification.result is VerificationResult.FAILED else 200)
 
 
 @contextmanager
@@ -181,7 +178,7 @@ class HookView(APIView):
         try:
             with impatient():
                 return receive(call)
-        except django.db.Error as error:
+        except (django.db.Error, NotStored) as error:
             logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
         except Exception:
             # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.

@@ -40,14 +40,11 @@ class Growth:
 growth = Growth()
 
 
-def trim(request: WebhookRequest) -> None:
-    """Called for each stored rejected request; now and then deletes its subscription's older ones beyond the caps."""
-    if not growth.calls_for_trim(request.subscription_id, len(request.body)):
-        return
+def trim(subscription_id: int) -> None:
+    """Deletes a subscription's older ones beyond the caps, now and then; what fails, a later call does."""
     try:
-        delete_old(request.subscription_id)
+        delete_old(subscription_id)
     except DatabaseError as error:
-        # The request itself is stored, and its sender must hear that; a later one trims.
         logger.warning("Old rejected requests could not be deleted: %s", error)
 
 

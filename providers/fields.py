@@ -35,14 +35,16 @@ class JSONTextField(models.TextField[Any, Any]):
 
 
 class EncryptedJSONField(models.TextField[Any, Any]):
-    """JSON that is encrypted at rest."""
+    """JSON that is encrypted at rest. An empty object, which hides nothing, is an empty text."""
 
     _pyi_private_set_type: Any
     _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: object) -> Any:
         """From the database's text."""
-        return None if value is None else json.loads(decrypt(value))
+        if value is None:
+            return None
+        return json.loads(decrypt(value)) if value else {}
 
     def to_python(self, value: Any) -> Any:
         """From a form or a fixture."""
@@ -50,4 +52,6 @@ class EncryptedJSONField(models.TextField[Any, Any]):
 
     def get_prep_value(self, value: Any) -> str | None:
         """To the database's text."""
-        return None if value is None else encrypt(json.dumps(value))
+        if value is None:
+            return None
+        return "" if value == {} else encrypt(json.dumps(value))

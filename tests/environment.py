@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # A test that wants events normalises itself: beside a test's transaction, SQLite lets no other thread write.
     settings.NORMALISE_IN_THREAD = False
+    # For the same reason what a test receives is stored in the test's own transaction.
+    settings.RECEIVE_IN_THREADS = False
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "tests.sqlite3")

@@ -14,8 +14,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from events.kept import Arrival, kept
 from events.models import WebhookRequest
-from events.pipeline import Arrival, store
+from events.writer import writer
 from providers import registry
 from providers.base import (
     AccountSettings,
@@ -164,15 +165,19 @@ def keep(
     )
     plugin = subscription.account.plugin
     verification = plugin.verify(inbound, subscription.secrets, subscription.account.typed_settings)
-    return store(
+    row = kept(
         Arrival(
-            subscription=subscription,
+            subscription_id=subscription.pk,
+            account_id=subscription.account_id,
+            sensitive=plugin.sensitive_headers(subscription.account.typed_settings),
             inbound=inbound,
             verification=verification,
             remote_addr="192.0.2.1",
             size=len(body),
         )
     )
+    writer.store(row)
+    return WebhookRequest.objects.get(uid=row.uid)
 
 
 def together(*calls: Callable[[], T]) -> list[T]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import requests
@@ -167,7 +168,7 @@ def test_no_secret_known_yet_is_503(client: Client, hook: Subscription, fake: Fa
     assert WebhookRequest.objects.get().verification == "not_verifiable"
 
 
-@pytest.mark.parametrize("where", ["_find", "pipeline.store"])
+@pytest.mark.parametrize("where", ["_find", "writer.store"])
 def test_a_database_error_is_503(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -421,11 +422,11 @@ def test_forwarded_addresses_count_from_trusted_proxies_only(
 
 
 def test_a_request_wakes_the_normaliser(client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    woken: list[int] = []
+    woken: list[UUID] = []
     monkeypatch.setattr(normaliser, "wake", woken.append)
     post(client, hook)
     post(client, hook, headers={"X-Secret": "wrong"})
-    assert woken == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).pk]
+    assert woken == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).uid]
 
 
 # -- Over real HTTP --------------------------------------------------------------------------------------------------

@@ -1,0 +1,295 @@
+"""The group commit: one transaction for all that waits, nobody harmed by a neighbour, nobody waiting for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connection
+from pytest_django import Settings
+
+from events import kept, writer
+from events.kept import COLUMNS, KeptRequest
+from events.models import Outcome, WebhookRequest
+from events.writer import Busy, NotStored, Poisoned, Table, TooSlow, Writer
+from providers.ids import new_id
+from subscriptions.models import Subscription
+from tests.fake_provider import fake, hook, together
+
+__all__ = ["fake", "hook"]  # fixtures
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> KeptRequest:
+    row = KeptRequest(
+        uid=new_id(),
+        account_id=subscription.account_id,
+        subscription_id=subscription.pk,
+        method="POST",
+        received_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        remote_addr="192.0.2.1",
+        headers='[["A","b"]]',
+        sealed_headers="",
+        query="a=1",
+        body=body,
+        size=len(body),
+        verification="verified",
+        verification_detail="As agreed.",
+        outcome=Outcome.RECEIVED.value,
+        reason="",
+        processed_at=None,
+        repeated_keys="[]",
+    )
+    return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
+
+
+@pytest.fixture
+def batches() -> list[list[UUID]]:
+    """What was stored, batch by batch."""
+    return []
+
+
+@pytest.fixture
+def own(settings: Settings, batches: list[list[UUID]]) -> Iterator[Writer]:
+    """A writer of its own, in its thread, whose connection is closed in the end."""
+    settings.RECEIVE_IN_THREADS = True
+    running = Writer(after=lambda rows: batches.append([row.uid for row in rows]))
+    yield running
+    running.stop()
+
+
+def stored() -> set[UUID]:
+    return set(WebhookRequest.objects.values_list("uid", flat=True))
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def failing(count: int, then: Callable[[Sequence[KeptRequest]], None]) -> Callable[..., None]:
+    """An insert that fails that often."""
+    calls = iter(range(count))
+
+    def insert(self: Table, rows: Sequence[KeptRequest]) -> None:
+        if next(calls, None) is not None:
+            raise OperationalError("the database is away\nwith details")
+        then(rows)
+
+    return insert
+
+
+def test_the_columns_are_all_that_a_request_has() -> None:
+    assert WebhookRequest._meta.db_table == kept.TABLE
+    names = {field.column for field in WebhookRequest._meta.concrete_fields} - {"id"}
+    assert set(COLUMNS) == names
+
+
+def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> None:
+    plain = row_of(hook, b"\x00\xff" * 1000)
+    full = row_of(hook, b"", processed_at=datetime(2026, 1, 2, tzinfo=UTC), outcome="rejected", query="\u2028é")
+    own.store(plain)
+    own.store(full)
+    first, second = WebhookRequest.objects.order_by("id")
+    assert (first.uid, bytes(first.body), first.size) == (plain.uid, b"\x00\xff" * 1000, 2000)
+    assert (first.received_at, first.processed_at) == (plain.received_at, None)
+    assert (first.headers, first.sealed_headers, first.repeated_keys) == ([["A", "b"]], {}, [])
+    assert (first.account_id, first.subscription) == (hook.account_id, hook)
+    assert (second.processed_at, second.outcome, second.query) == (full.processed_at, "rejected", "\u2028é")
+    # Django's own writing reads the same.
+    before = WebhookRequest.objects.filter(pk=first.pk).values().get()
+    WebhookRequest.objects.get(pk=first.pk).save()
+    assert WebhookRequest.objects.filter(pk=first.pk).values().get() == before
+
+
+def test_what_comes_together_is_committed_together(
+    hook: Subscription, own: Writer, batches: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE", 20.0)
+    inserted: list[int] = []
+    begun, held = threading.Event(), threading.Event()
+    original = Table.insert
+
+    def insert(self: Table, rows: Sequence[KeptRequest]) -> None:
+        begun.set()
+        held.wait(10)
+        original(self, rows)
+        inserted.append(len(rows))
+
+    monkeypatch.setattr(Table, "insert", insert)
+    rows = [row_of(hook) for _ in range(20)]
+
+    def store(row: KeptRequest) -> None:
+        assert row is rows[0] or begun.wait(10)
+        own.store(row)
+
+    def let_go() -> None:
+        until(lambda: len(own._waiting) == 19)
+        held.set()
+
+    together(let_go, *[lambda row=row: store(row) for row in rows])
+    assert inserted == [1, 19]
+    assert stored() == {row.uid for row in rows}
+    until(lambda: sum(map(len, batches)) == 20)
+
+
+def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
+    row = row_of(hook)
+    own.store(row)
+    own.store(row)
+    assert WebhookRequest.objects.count() == 1
+
+
+def test_a_poisoned_row_is_found_and_its_neighbours_are_stored(
+    hook: Subscription, own: Writer, batches: list[list[UUID]]
+) -> None:
+    good = [row_of(hook) for _ in range(9)]
+    bad = row_of(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
+    answers: dict[UUID, str] = {}
+
+    def keep(row: KeptRequest) -> None:
+        try:
+            own.store(row)
+            answers[row.uid] = "stored"
+        except NotStored as error:
+            answers[row.uid] = type(error).__name__
+
+    together(*[lambda row=row: keep(row) for row in [*good[:4], bad, *good[4:]]])
+    assert answers == {**{row.uid: "stored" for row in good}, bad.uid: Poisoned.__name__}
+    assert stored() == {row.uid for row in good}
+    until(lambda: sum(map(len, batches)) == 9)
+
+
+def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_start", lambda: None)
+    monkeypatch.setattr(writer, "BATCH_ROWS", 3)
+    monkeypatch.setattr(writer, "BATCH_BYTES", 100)
+    for size in (1, 1, 1, 1, 99, 99, 500):
+        own._take(writer.Job(row_of(hook, b"x" * size)))
+    assert own._bytes == 702
+    taken = [[len(job.row.body) for job in own._next_batch()] for _ in range(4)]
+    assert taken == [[1, 1, 1], [1, 99], [99], [500]]
+    assert (own._waiting, own._bytes) == ([], 0)
+
+
+def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_start", lambda: None)
+    monkeypatch.setattr(writer, "WAITING_BYTES", 100)
+    own._take(writer.Job(row_of(hook, b"x" * 1000)))  # one always may
+    with pytest.raises(Busy):
+        own.store(row_of(hook, b"x"))
+    own._next_batch()
+    monkeypatch.setattr(writer, "WAITING_ROWS", 2)
+    for _ in range(2):
+        own._take(writer.Job(row_of(hook)))
+    with pytest.raises(Busy):
+        own.store(row_of(hook))
+
+
+def test_a_database_that_hangs_holds_nobody_for_long(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE", 0.1)
+    let_go = threading.Event()
+    original = Table.insert
+
+    def hang(self: Table, rows: Sequence[KeptRequest]) -> None:
+        let_go.wait(10)
+        original(self, rows)
+
+    monkeypatch.setattr(Table, "insert", hang)
+    first, second = row_of(hook), row_of(hook)
+    for row in (first, second):
+        with pytest.raises(TooSlow):
+            own.store(row)
+    let_go.set()
+    own.store(row_of(hook))
+    assert first.uid in stored()
+    assert second.uid not in stored()  # its sender was told to come again
+
+
+def test_a_database_that_is_away_is_reported_and_tried_again(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = Table.insert
+    monkeypatch.setattr(Table, "insert", failing(1, lambda rows: original(own._table, rows)))
+    with pytest.raises(NotStored, match=r"the database is away\Z"):
+        own.store(row_of(hook))
+    assert "could not be stored: the database is away" in caplog.text
+    own.store(row_of(hook))
+    assert WebhookRequest.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that drops connections")
+def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -> None:
+    own.store(row_of(hook))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    own.store(row_of(hook))
+    assert WebhookRequest.objects.count() == 2
+
+
+def test_a_bug_of_ours_leaves_nobody_waiting(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Table, "insert", lambda self, rows: 1 / 0)
+        with pytest.raises(NotStored, match="ZeroDivisionError"):
+            own.store(row_of(hook))
+    assert any(record.exc_info for record in caplog.records)
+    own.store(row_of(hook))
+
+
+def test_what_follows_may_fail_without_harm(hook: Subscription, settings: Settings) -> None:
+    settings.RECEIVE_IN_THREADS = True
+    own = Writer(after=lambda rows: 1 / 0)  # type: ignore[arg-type]
+    try:
+        own.store(row_of(hook))
+        own.store(row_of(hook))
+    finally:
+        own.stop()
+    assert WebhookRequest.objects.count() == 2
+
+
+def test_commits_are_on_the_disk(hook: Subscription) -> None:
+    own = writer.own_connection()
+    try:
+        with own.cursor() as cursor:
+            if own.vendor == "sqlite":
+                cursor.execute("PRAGMA synchronous")
+                assert cursor.fetchone() == (2,)  # FULL
+                cursor.execute("PRAGMA journal_mode")
+                assert cursor.fetchone() == ("wal",)
+            else:
+                cursor.execute("SHOW synchronous_commit")
+                assert cursor.fetchone() == ("on",)
+        assert kept.most_rows(own) >= writer.BATCH_ROWS
+    finally:
+        own.close()
+
+
+def test_a_forked_process_has_a_thread_of_its_own(hook: Subscription, own: Writer) -> None:
+    own.store(row_of(hook))
+    connection.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            own.reset()
+            own.store(row_of(hook))
+            own.stop()
+        finally:
+            os._exit(0 if own._thread else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    own.store(row_of(hook))
+    assert WebhookRequest.objects.count() == 3
