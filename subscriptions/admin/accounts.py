@@ -107,6 +107,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
             "operations": latest_operations(row),
             "history": history_of(wanted.ACCOUNT, row.uid),
+            "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
             "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),
         }
 

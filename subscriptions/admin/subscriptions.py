@@ -16,7 +16,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
-from providers.admin_base import PageAdmin, actor_of
+from providers.admin_base import actor_of
 from providers.base import SecretHint
 from providers.errors import InvalidInput, ProviderError
 from providers.list_page import Filter, NotUnderstood, among, number, related
@@ -25,7 +25,9 @@ from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, history_of, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
+from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
+from subscriptions.choice import version
 from subscriptions.foresee import SubscriptionAction, foresee, refusal
 from subscriptions.models import Managed, State, Subscription
 
@@ -36,7 +38,7 @@ LOOK_SECONDS = 10.0
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(PageAdmin[Subscription]):
+class SubscriptionAdmin(PlanPages):
     """Subscriptions. Whatever is changed goes through `subscriptions.wanted`."""
 
     writable = True
@@ -107,7 +109,7 @@ class SubscriptionAdmin(PageAdmin[Subscription]):
             plan = reconcile.preview(row, deadline=time.monotonic() + LOOK_SECONDS)
         except ProviderError as error:
             return {"plan": None, "plan_error": error.message}
-        return {"plan": plan, "plan_at": timezone.now(), "plan_is_live": True}
+        return {"plan": plan, "plan_version": version(plan), "plan_at": timezone.now(), "plan_is_live": True}
 
     # -- Writing ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,195 @@
+"""What is to be done for one subscription, an account or everything: looking at it, and applying all or some of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
+from django.urls import URLPattern
+from django.utils import timezone
+
+from providers.admin_base import PageAdmin, actor_of
+from providers.errors import ProviderError
+from providers.list_page import NotUnderstood, number
+from providers.models import ProviderAccount
+from subscriptions import on_demand
+from subscriptions.admin.actions import outcome
+from subscriptions.choice import Choice, Incomplete, PlanChanged
+from subscriptions.models import Subscription
+from subscriptions.on_demand import AccountPlan, AccountResult, Busy
+from subscriptions.plan import StepAction
+
+LOOK_SECONDS = 10.0  # for one account
+EVERYTHING_SECONDS = 20.0
+APPLY_SECONDS = 20.0
+MOST_SHOWN = 150  # subscriptions with steps; the form has a few fields for each
+
+
+class PlanPages(PageAdmin[Subscription]):
+    """The pages below `plan/`, and applying what was chosen there or on the page of one subscription."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [
+            self.own_url("plan/", self.plan_view, "plan"),
+            self.own_url("plan/apply/", self.apply_view, "apply"),
+            *super().get_urls(),
+        ]
+
+    def plan_view(self, request: HttpRequest) -> HttpResponse:
+        """The plan of an account (`?account=`) or of everything. The providers are only asked with `look=now`."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        account = _account(request.GET.get("account"))
+        asked = request.GET.get("look") == "now"
+        plans, hidden = _shown(_look(account)) if asked else ([], 0)
+        context = {
+            "account": account,
+            "looked": asked,
+            "plans": [plan for plan in plans if plan.plans],
+            "unread": [plan for plan in plans if plan.trouble],
+            "looked_at": timezone.now(),
+            "count": sum(plan.count for plan in plans),
+            "steps": sum(len(item.plan.steps) for plan in plans for item in plan.plans),
+            "hidden": hidden,
+            "seconds": int(EVERYTHING_SECONDS),
+        }
+        title = f"What is to be done for {account}" if account else "What is to be done"
+        return self.render(request, "subscriptions/plans.html", title, context, parent=True)
+
+    def apply_view(self, request: HttpRequest) -> HttpResponse:
+        """Applies the chosen steps, or with `all` everything that is to be done."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        account = _account(request.POST.get("account"))
+        if "all" in request.POST:
+            _report_all(request, _apply_all(account, by=actor_of(request)))
+            return HttpResponseRedirect(self.plan_url(account))
+        choices = _choices(request.POST)
+        rows = list(self.detail_rows(request).filter(pk__in=choices))
+        if not rows:
+            messages.warning(request, "No step was chosen.")
+        self._apply(request, rows, choices)
+        if request.POST.get("back") == "subscription" and len(rows) == 1:
+            return HttpResponseRedirect(f"{self.page_url(rows[0])}?plan=now#plan")
+        return HttpResponseRedirect(self.plan_url(account, look=account is not None))
+
+    def plan_url(self, account: ProviderAccount | None, *, look: bool = False) -> str:
+        """Where that plan is."""
+        query = QueryDict(mutable=True)
+        if account is not None:
+            query["account"] = str(account.pk)
+        if look:
+            query["look"] = "now"
+        return f"{self.list_url()}plan/{f'?{query.urlencode()}' if query else ''}"
+
+    def _apply(self, request: HttpRequest, rows: Sequence[Subscription], choices: dict[int, Choice]) -> None:
+        end, good, late = time.monotonic() + APPLY_SECONDS, 0, 0
+        for row in rows:
+            left = end - time.monotonic()
+            if left <= 0:
+                late += 1
+                continue
+            try:
+                on_demand.apply_chosen(row, choices[row.pk], by=actor_of(request), seconds=min(left, LOOK_SECONDS))
+            except (PlanChanged, Incomplete, Busy) as error:
+                messages.error(request, f"{row}: {error}")
+                continue
+            result = outcome(row)
+            good += result.ok
+            if not result.ok:
+                messages.error(request, f"{row}: {result.text}")
+        if good:
+            messages.success(request, f"The chosen steps were done for {_subscriptions(good)}.")
+        if late:
+            messages.warning(
+                request, f"There was no time for {_subscriptions(late)}: Hookkeeper does it at its next look."
+            )
+
+
+def _look(account: ProviderAccount | None) -> list[AccountPlan]:
+    if account is None:
+        return list(on_demand.plan_everything(deadline=time.monotonic() + EVERYTHING_SECONDS))
+    try:
+        return [on_demand.plan_account(account, deadline=time.monotonic() + LOOK_SECONDS)]
+    except ProviderError as error:
+        return [AccountPlan(account=account, looked_at=timezone.now(), trouble=error.message)]
+
+
+def _shown(plans: list[AccountPlan]) -> tuple[list[AccountPlan], int]:
+    """As many as a page can hold, and how many subscriptions it does not show."""
+    room, hidden, shown = MOST_SHOWN, 0, []
+    for plan in plans:
+        kept = plan.plans[:room]
+        room -= len(kept)
+        hidden += len(plan.plans) - len(kept)
+        shown.append(
+            AccountPlan(
+                account=plan.account, looked_at=plan.looked_at, count=plan.count, plans=kept, trouble=plan.trouble
+            )
+        )
+    return shown, hidden
+
+
+def _apply_all(account: ProviderAccount | None, *, by: str) -> list[AccountResult]:
+    end = time.monotonic() + APPLY_SECONDS
+    if account is None:
+        return list(on_demand.apply_everything(by=by, deadline=end))
+    try:
+        return [on_demand.apply_account(account, by=by, deadline=end)]
+    except ProviderError as error:
+        return [AccountResult(account=account, looked_at=timezone.now(), trouble=error.message)]
+
+
+def _report_all(request: HttpRequest, results: Sequence[AccountResult]) -> None:
+    for result in results:
+        if result.trouble:
+            messages.error(request, f"{result.account}: {result.trouble}")
+        for row in result.done:
+            if row.last_error:
+                messages.error(request, f"{row}: {outcome(row).text}")
+    good = sum(not row.last_error for result in results for row in result.done)
+    left = sum(result.left for result in results)
+    if good:
+        messages.success(request, f"Done for {_subscriptions(good)}.")
+    if left:
+        messages.warning(request, f"{_subscriptions(left)} left to the worker.".capitalize())
+    if not good and not left and not any(result.trouble or result.done for result in results):
+        messages.success(request, "Nothing was to be done.")
+
+
+def _choices(asked: QueryDict) -> dict[int, Choice]:
+    """What was ticked, by subscription: `step` is its number, the action and the remote id, `version` its number and
+    the version of the plan that was shown."""
+    keys: dict[int, list[tuple[StepAction, str | None]]] = {}
+    versions: dict[int, str] = {}
+    try:
+        for text in asked.getlist("step"):
+            pk, action, remote_id = text.split(":", 2)
+            keys.setdefault(number(pk), []).append((StepAction(action), remote_id or None))
+        for text in asked.getlist("version"):
+            pk, named = text.split(":", 1)
+            versions[number(pk)] = named
+    except ValueError:  # NotUnderstood is one
+        raise Http404("That is no step of a plan.") from None
+    return {pk: Choice(chosen, versions.get(pk)) for pk, chosen in keys.items()}
+
+
+def _account(key: Any) -> ProviderAccount | None:
+    """The named account; None when none is named."""
+    if not key:
+        return None
+    try:
+        return ProviderAccount.objects.get(pk=number(str(key)))
+    except (NotUnderstood, ProviderAccount.DoesNotExist):
+        raise Http404("There is no such account.") from None
+
+
+def _subscriptions(count: int) -> str:
+    return f"{count} subscription{'s' if count != 1 else ''}"
