@@ -82,6 +82,9 @@ class WebhookRequest(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["id"], condition=Q(outcome="received"), name="request_unprocessed"),
             models.Index(fields=["subscription", "-id"], condition=Q(outcome="rejected"), name="request_rejected"),
+            models.Index(
+                fields=["subscription", "-id"], condition=Q(outcome="quarantined"), name="request_quarantined"
+            ),
             models.Index(fields=["subscription", "-id"], name="request_of_subscription"),
             models.Index(fields=["account", "-id"], name="request_of_account"),
             models.Index(fields=["outcome", "-id"], name="request_by_outcome"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -12,3 +14,7 @@ class SubscriptionsConfig(AppConfig):
     label = "subscriptions"
     verbose_name = "Subscriptions"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Registers the sources of problems."""
+        import_module("subscriptions.troubles")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -16,6 +17,11 @@ from providers.ids import new_id
 from providers.models import ProviderAccount
 from providers.state_changes import write
 from subscriptions.plan import spread_of
+from subscriptions.problem_models import Channel as Channel
+from subscriptions.problem_models import Message as Message
+from subscriptions.problem_models import Problem as Problem
+from subscriptions.problem_models import ProblemTurn as ProblemTurn
+from subscriptions.problem_models import ToldProblem as ToldProblem
 
 
 def new_token() -> str:
@@ -127,6 +133,12 @@ class Subscription(Claimable):
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["renew_at"], name="subscription_by_renewal"),
+            models.Index(
+                fields=["account"], condition=models.Q(last_error__isnull=False), name="subscription_with_error"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name or str(self.uid)
@@ -237,3 +249,12 @@ class Heartbeat(models.Model):
     def beat(cls, name: str, detail: str = "") -> None:
         """Writes down that this part is alive now."""
         cls.objects.update_or_create(name=name, defaults={"at": timezone.now(), "detail": detail})
+
+    @classmethod
+    def take_turn(cls, name: str, every: timedelta) -> bool:
+        """Whether it is time again for what is done once in a while, by whichever process comes first: the others are
+        told no. A time in the future was written before the clock was set back."""
+        now = timezone.now()
+        cls.objects.get_or_create(name=name, defaults={"at": now - every})
+        due = models.Q(at__lte=now - every) | models.Q(at__gt=now + timedelta(seconds=5))
+        return cls.objects.filter(due, name=name).update(at=now) == 1

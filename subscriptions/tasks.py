@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from subscriptions import due
+from subscriptions import due, problems
 from subscriptions.models import Heartbeat
 
 
@@ -18,3 +18,9 @@ def sweep() -> int:
 def beat_heartbeat() -> None:
     """Shows that the scheduler, and with it this worker, is alive."""
     Heartbeat.beat("scheduler")
+
+
+@shared_task(name="subscriptions.tasks.detect_problems")
+def detect_problems() -> None:
+    """Keeps the problems true. With many workers, whoever comes first."""
+    problems.detect_in_turn()

@@ -1,0 +1,117 @@
+"""What is wrong with what comes in: requests that cannot be read, that prove nothing, or that wait too long."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from events.arrival import requests_since
+from events.models import Outcome, WebhookRequest
+from subscriptions.causes import INSTALLATION, Cause, about_subscription, source
+from subscriptions.models import Subscription
+from subscriptions.problem_models import ProblemKind, Severity
+
+COUNTED = 1000  # newest requests; more than that is "1000 or more"
+REMEMBERED = timedelta(hours=24)  # rejected ones that are older prove nothing about now
+MANY_REJECTED = 10
+PATIENCE = timedelta(minutes=2)  # until requests without events are too many for comfort
+
+
+@source(ProblemKind.QUARANTINE)
+def quarantined(now: datetime) -> Iterator[Cause]:
+    """Verified requests that cannot be read, by subscription; also of deleted ones, since they still wait."""
+    waiting = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
+    for row, requests in _by_subscription(waiting, Q()):
+        newest, number = requests[0], _number(requests)
+        yield Cause(
+            kind=ProblemKind.QUARANTINE,
+            subject=about_subscription(row),
+            severity=Severity.WARNING,
+            message=f"{number} cannot be read and wait; nothing is lost. The newest: {newest.reason}",
+            count=len(requests),
+            since=requests[-1].received_at,
+            sample=_sample(newest),
+            evidence=str(newest.uid),
+        )
+
+
+@source(ProblemKind.REJECTED_REQUESTS)
+def rejected(now: datetime) -> Iterator[Cause]:
+    """Requests of the last day that did not prove where they come from. When many came and none was accepted since
+    the first of them, events are being lost."""
+    recent = requests_since(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), now - REMEMBERED)
+    for row, requests in _by_subscription(recent, Q(deleted_at=None)):
+        newest, first = requests[0], requests[-1]
+        none_accepted = row.last_event_at is None or row.last_event_at < first.received_at
+        losing = len(requests) >= MANY_REJECTED and none_accepted
+        detail = newest.verification_detail or newest.reason
+        since = "None was accepted since the first of them." if losing else ""
+        yield Cause(
+            kind=ProblemKind.REJECTED_REQUESTS,
+            subject=about_subscription(row),
+            severity=Severity.CRITICAL if losing else Severity.WARNING,
+            message=f"{_number(requests)} of the last day did not prove where they come from. {since} {detail}".strip(),
+            count=len(requests),
+            since=first.received_at,
+            sample=_sample(newest),
+            evidence=str(newest.uid),
+        )
+
+
+@source(ProblemKind.BACKLOG)
+def backlog(now: datetime) -> Iterator[Cause]:
+    """Requests that were accepted a while ago and have no events yet."""
+    oldest = WebhookRequest.objects.unprocessed(older_than=PATIENCE).only("received_at").first()
+    if oldest is not None:
+        yield Cause(
+            kind=ProblemKind.BACKLOG,
+            subject=INSTALLATION,
+            severity=Severity.WARNING,
+            message="Requests were accepted and stored, but their events have not been read out of them.",
+            since=oldest.received_at,
+        )
+
+
+def _by_subscription(
+    requests: QuerySet[WebhookRequest], which: Q
+) -> Iterator[tuple[Subscription, Sequence[WebhookRequest]]]:
+    """Subscriptions that have such requests, each with the newest of them, newest first. However many requests there
+    are, it reads one index entry of each subscription and the newest COUNTED requests."""
+    own = requests.filter(subscription=OuterRef("pk"))
+    rows = (
+        Subscription.objects.filter(which, Exists(own))
+        .select_related("account")
+        .only("uid", "name", "last_event_at", "account__uid")
+    )
+    owners = {row.pk: row for row in rows}
+    found: defaultdict[int, list[WebhookRequest]] = defaultdict(list)
+    told = requests.filter(subscription__in=owners).only(*TOLD) if owners else requests.none()
+    for request in told.order_by("-pk")[:COUNTED]:
+        found[request.subscription_id].append(request)
+    for pk, row in owners.items():
+        newest = found[pk] or list(requests.filter(subscription=pk).only(*TOLD).order_by("-pk")[:1])
+        if newest:  # else it was reprocessed or thrown away just now
+            yield row, newest
+
+
+TOLD = ("uid", "subscription", "received_at", "reason", "verification_detail", "method", "remote_addr", "size")
+
+
+def _number(requests: Sequence[WebhookRequest]) -> str:
+    count = len(requests)
+    more = " or more" if count == COUNTED else ""
+    return f"{count}{more} request{'s' if count > 1 else ''}"
+
+
+def _sample(request: WebhookRequest) -> dict[str, object]:
+    """Nothing of the body: what it holds is for those who may read requests."""
+    return {
+        "request": str(request.uid),
+        "method": request.method,
+        "from": request.remote_addr,
+        "size": request.size,
+        "reason": request.verification_detail or request.reason,
+    }
