@@ -169,9 +169,14 @@ class Turn(models.TextChoices):
 
 
 class ProblemTurn(models.Model):
-    """One turn in the story of a problem: what happened, when, and whose doing it was."""
+    """One turn in the story of a problem: what happened, when, and whose doing it was.
 
+    Subject and account are the problem's, repeated for the timelines."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     problem = models.ForeignKey(Problem, models.CASCADE, related_name="turns")
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False, related_name="+")
+    subject_id = models.CharField(max_length=100, blank=True, default="")
     at = models.DateTimeField()
     turn = models.CharField(max_length=15, choices=Turn.choices)
     actor = models.CharField(max_length=200)
@@ -180,7 +185,11 @@ class ProblemTurn(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["problem", "-id"], name="turn_of_problem")]
+        indexes: ClassVar = [
+            models.Index(fields=["problem", "-id"], name="turn_of_problem"),
+            models.Index(fields=["subject_id", "-uid"], name="turn_timeline"),
+            models.Index(fields=["account", "-uid"], name="turn_of_account"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.turn} {self.at}"

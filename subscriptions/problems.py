@@ -90,7 +90,7 @@ def acknowledge(problem: Problem, *, by: str) -> None:
         row.state, row.acknowledged_at, row.acknowledged_by = ProblemState.ACKNOWLEDGED, timezone.now(), by
         row.save(update_fields=["state", "acknowledged_at", "acknowledged_by"])
         _note(row, Turn.ACKNOWLEDGED, by, row.acknowledged_at)
-        history.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row))
+        history.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row), account_id=row.account_id)
     problem.refresh_from_db()
 
 
@@ -105,7 +105,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.changed_at, row.held_until = now, now + GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
         _note(row, Turn.RESOLVED, by, now)
-        history.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row))
+        history.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row), account_id=row.account_id)
     problem.refresh_from_db()
 
 
@@ -288,7 +288,16 @@ def _not_later(column: str, moment: datetime) -> Q:
 
 
 def _turn(row: Problem, turn: Turn, actor: str, at: datetime) -> ProblemTurn:
-    return ProblemTurn(problem=row, at=at, turn=turn, actor=actor[:200], severity=row.severity, message=row.message)
+    return ProblemTurn(
+        problem=row,
+        account_id=row.account_id,
+        subject_id=row.subject_id,
+        at=at,
+        turn=turn,
+        actor=actor[:200],
+        severity=row.severity,
+        message=row.message,
+    )
 
 
 def _note(row: Problem, turn: Turn, actor: str, at: datetime) -> None:
