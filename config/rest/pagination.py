@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from django.db.models import QuerySet
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -20,14 +20,16 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 250
 PAGE_WEIGHT = 16 * 1024 * 1024  # bytes; a page of heavy rows ends earlier
 PARAMETERS = ("cursor", "limit")
 _LIMIT = re.compile(r"[0-9]{1,3}")
-_CURSOR = re.compile(r"(?P<kind>[lfs])(?P<way>[np])(?P<key>[0-9]{1,18})")
+_CURSOR = re.compile(
+    r"(?:(?P<kind>[lfs])(?P<way>[np])(?P<key>[0-9]{1,18})|(?P<merged>m)(?P<to>[np])(?P<place>[0-9]{1,38}))"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in one kind of list, and the way to go from there."""
 
-    kind: str  # l: newest first, f: the feed, s: a list that is not in the database
+    kind: str  # l: newest first, f: the feed, s: a list that is not in the database, m: merged from several tables
     back: bool
     key: int
 
@@ -43,9 +45,9 @@ class Cursor:
         except (binascii.Error, ValueError):
             _refuse("cursor", "This is no cursor.")
         match = _CURSOR.fullmatch(decoded)
-        if match is None or match["kind"] != kind:
+        if match is None or (match["kind"] or match["merged"]) != kind:
             _refuse("cursor", "This is no cursor of this list.")
-        return cls(kind, match["way"] == "p", int(match["key"]))
+        return cls(kind, (match["way"] or match["to"]) == "p", int(match["key"] or match["place"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,15 @@ class Shape:
 NEWEST_FIRST = Shape("l", "id", falling=True)
 FEED = Shape("f", "position", falling=False)
 SEQUENCE = Shape("s", "", falling=False)
+MERGED = Shape("m", "", falling=True)
+
+
+@runtime_checkable
+class Merged(Protocol):
+    """A list, newest first, that is put together from several tables."""
+
+    def keyed(self, count: int, *, key: int | None, back: bool) -> list[tuple[int, Any]]:
+        """The rows next to a key with their own keys, in the order in which they are met."""
 
 
 class KeysetPagination(BasePagination):
@@ -68,7 +79,7 @@ class KeysetPagination(BasePagination):
     bytes, so that a page of heavy rows ends earlier than at its limit."""
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: Any = None
+        self, queryset: QuerySet[Any] | Sequence[Any] | Merged, request: Request, view: Any = None
     ) -> list[Any]:
         """The rows of the page that the query string asks for. Raises ValidationError."""
         self.request = request
@@ -79,6 +90,8 @@ class KeysetPagination(BasePagination):
         self.cursor = None if text is None else Cursor.read(text, self.shape.kind)
         if isinstance(queryset, QuerySet):
             keyed = self._from_database(queryset, limit + 1)
+        elif isinstance(queryset, Merged):
+            keyed = queryset.keyed(limit + 1, key=self.cursor.key if self.cursor else None, back=self._back)
         else:
             keyed = self._from_sequence(queryset)
         kept = _within(keyed[:limit], getattr(view, "weight", None))
@@ -169,6 +182,8 @@ class KeysetPagination(BasePagination):
 
 
 def _shape(rows: object, end: int | None) -> Shape:
+    if isinstance(rows, Merged):
+        return MERGED
     if not isinstance(rows, QuerySet):
         return SEQUENCE
     return NEWEST_FIRST if end is None else FEED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +19,21 @@ WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|
 
 
 class Many(forms.Field):
-    """A filter that may be repeated; each value is checked by `each`. `schema` is that of one value."""
+    """A filter that may be repeated; each value is checked by `each`. `schema` is that of one value, or gives it."""
 
     widget = forms.MultipleHiddenInput
 
-    def __init__(self, each: forms.Field, *, schema: Mapping[str, Any], help_text: str = "") -> None:
+    def __init__(
+        self, each: forms.Field, *, schema: Mapping[str, Any] | Callable[[], Mapping[str, Any]], help_text: str = ""
+    ) -> None:
         self.each = each
-        self.schema = dict(schema)
+        self.schema_of_one = schema
         super().__init__(required=False, help_text=help_text)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """That of one value, for the documentation."""
+        return dict(self.schema_of_one() if callable(self.schema_of_one) else self.schema_of_one)
 
     def clean(self, value: Any) -> list[Any]:
         """Every value, checked."""

@@ -35,9 +35,9 @@ class ApiViewSet(GenericViewSet[Any]):
         token: Any = self.request.auth
         return str(token.actor)
 
-    def page(self, rows: QuerySet[Any, Any] | list[Any], show: type[BaseSerializer[Any]]) -> Response:
-        """One page of a list, in the usual envelope."""
-        narrowed: Any = self.filter_queryset(rows)  # type: ignore[arg-type]  # ours takes lists as well
+    def page(self, rows: Any, show: type[BaseSerializer[Any]]) -> Response:
+        """One page of a list, in the usual envelope: of rows, of a sequence, or of what is `Merged`."""
+        narrowed: Any = self.filter_queryset(rows)
         page = self.paginate_queryset(narrowed) or []
         return self.get_paginated_response(show(page, many=True).data)
 

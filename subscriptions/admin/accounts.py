@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -18,15 +17,15 @@ from providers import accounts, registry
 from providers.admin_base import PageAdmin, actor_of
 from providers.base import AnyProvider
 from providers.list_page import Choices, Filter, among
-from providers.models import AccountStatus, HistoryEntry, ProviderAccount
+from providers.models import AccountStatus, ProviderAccount
 from providers.registry import UnknownProvider
 from subscriptions import wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
+from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.models import Operation
 
 SHOWN = 25
 OPERATIONS_SHOWN = 10
-HISTORY_SHOWN = 15
 CHECK_SECONDS = 10.0
 
 
@@ -38,11 +37,6 @@ def provider_choices() -> Choices:
 def account_choices() -> Choices:
     """Every account, for a filter."""
     return [(str(pk), name) for pk, name in ProviderAccount.objects.order_by("name").values_list("pk", "name")[:500]]
-
-
-def history_of(subject_type: str, uid: object) -> Sequence[HistoryEntry]:
-    """The latest that people and programs did with one thing."""
-    return list(HistoryEntry.objects.filter(subject_type=subject_type, subject_id=str(uid))[:HISTORY_SHOWN])
 
 
 def latest_operations(account: ProviderAccount) -> list[Operation]:
@@ -99,15 +93,15 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         return rows.filter(found)
 
     def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
-        """Its subscriptions, operations and history."""
+        """Its subscriptions, operations and timeline."""
         plugin = plugin_of(row)
         return {
             "plugin": plugin,
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
             "operations": latest_operations(row),
-            "history": history_of(wanted.ACCOUNT, row.uid),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
+            "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
             "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),
         }
 
@@ -118,8 +112,15 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         return [
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/check/", self.check_view, "check"),
+            self.own_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
             *super().get_urls(),
         ]
+
+    def timeline_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Everything that happened to it and its subscriptions."""
+        if not request.user.has_perm("subscriptions.view_subscription"):
+            raise PermissionDenied
+        return timeline_page(self, request, self.row_or_404(request, str(pk)))
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -21,12 +21,13 @@ from providers.base import SecretHint
 from providers.errors import InvalidInput, ProviderError
 from providers.list_page import Filter, NotUnderstood, among, number, related
 from providers.models import ProviderAccount
-from subscriptions import proof, reconcile, wanted
+from subscriptions import proof, reconcile
 from subscriptions.admin import actions
-from subscriptions.admin.accounts import account_choices, history_of, plugin_of, provider_choices
+from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
 from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
+from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.choice import version
 from subscriptions.foresee import SubscriptionAction, foresee, refusal
 from subscriptions.models import Managed, State, Subscription
@@ -96,7 +97,7 @@ class SubscriptionAdmin(PlanPages):
             "operations": list(row.operations.order_by("-pk")[:OPERATIONS_SHOWN]),
             "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
             "sees_requests": request.user.has_perm("events.view_webhookrequest"),
-            "history": history_of(wanted.SUBSCRIPTION, row.uid),
+            "timeline": latest(row),
             "editable": plugin is not None and row.present and self.has_change_permission(request, row),
         }
 
@@ -119,8 +120,13 @@ class SubscriptionAdmin(PlanPages):
             self.own_url("actions/", self.actions_view, "actions"),
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/secret/", never_cache(self.secret_view), "secret"),
+            self.own_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
             *super().get_urls(),
         ]
+
+    def timeline_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Everything that happened to it."""
+        return timeline_page(self, request, self.row_or_404(request, str(pk)))
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

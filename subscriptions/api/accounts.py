@@ -33,8 +33,10 @@ from subscriptions.api.filters import AccountFilters
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.api.subscription_serializers import SubscriptionSerializer
 from subscriptions.api.subscriptions import answer as subscription_answer
+from subscriptions.api.timelines import EntrySerializer, TimelineFilters
 from subscriptions.models import Subscription
 from subscriptions.reconcile import reconcile_soon
+from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
 
@@ -49,8 +51,9 @@ class AccountViewSet(ApiViewSet):
         "take_in": ("accounts:read", "subscriptions:write"),
         "plan": ("subscriptions:read",),
         "reconcile": ("subscriptions:write",),
+        "timeline": ("accounts:read", "subscriptions:read"),  # it tells of the subscriptions as well
     }
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters, "timeline": TimelineFilters}
     live: ClassVar[frozenset[str]] = frozenset({"remote_subscriptions", "take_in", "plan", "reconcile"})
 
     @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
@@ -134,6 +137,12 @@ class AccountViewSet(ApiViewSet):
         account = self.find(ProviderAccount.objects.all())
         result = on_demand.apply_account(account, by=self.by, deadline=_deadline())
         return Response(AccountResultSerializer(result).data)
+
+    @extend_schema(operation_id="accounts_timeline", responses=EntrySerializer(many=True))
+    def timeline(self, request: Request, **path: object) -> Response:
+        """Everything that happened to the account and its subscriptions, newest first."""
+        account: ProviderAccount = self.find(ProviderAccount.objects.defer("credentials"))
+        return self.page(Timeline(account), EntrySerializer)
 
     def _locked(self) -> ProviderAccount:
         """The row, locked until the change is written: nobody changes it between the look at its version and then."""

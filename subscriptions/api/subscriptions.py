@@ -30,8 +30,10 @@ from subscriptions.api.subscription_serializers import (
     SubscriptionSerializer,
     TestResultSerializer,
 )
+from subscriptions.api.timelines import EntrySerializer, TimelineFilters
 from subscriptions.models import Managed, Subscription
 from subscriptions.reconcile import preview, reconcile, reconcile_soon
+from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
 
@@ -42,7 +44,7 @@ class SubscriptionViewSet(ApiViewSet):
 
     scope: ClassVar[str | None] = "subscriptions"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret": ("secrets:read",)}
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": SubscriptionFilters}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": SubscriptionFilters, "timeline": TimelineFilters}
     live: ClassVar[frozenset[str]] = frozenset({"plan"})
 
     @extend_schema(operation_id="subscriptions_list", responses=SubscriptionSerializer(many=True))
@@ -176,6 +178,12 @@ class SubscriptionViewSet(ApiViewSet):
         """What was done at the provider, newest first, with secrets masked."""
         subscription: Subscription = self.find(Subscription.objects.only("uid"))
         return self.page(subscription.operations.all(), OperationSerializer)
+
+    @extend_schema(operation_id="subscriptions_timeline", responses=EntrySerializer(many=True))
+    def timeline(self, request: Request, **path: object) -> Response:
+        """Everything that happened to it, newest first: operations, changes of state, what people and programs did."""
+        subscription: Subscription = self.find(Subscription.objects.only("uid"))
+        return self.page(Timeline(subscription), EntrySerializer)
 
     def _switched(self, *, enabled: bool) -> Response:
         self.no_body()
