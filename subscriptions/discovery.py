@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -64,7 +64,7 @@ def discover(account: ProviderAccount, *, seconds: float = 10.0) -> list[Found]:
             for pk, remotes in observation.ours.items()
             for remote in remotes
         ]
-        found += [Found(remote, _kind(account, remote), None) for remote in observation.others]
+        found += _not_by_token(account, observation.others)
         return [_with_details(account, login, item) for item in found]
 
 
@@ -118,6 +118,18 @@ def _take_in(
         )
     note(subscription, "imported", by, after={"remote_id": remote.remote_id, "take_over": take_over})
     return subscription
+
+
+def _not_by_token(account: ProviderAccount, others: Sequence[RemoteSubscription]) -> list[Found]:
+    """Remote ones whose URL is none of ours; still ours are those that were taken in without being taken over."""
+    rows = Subscription.objects.filter(account=account, managed=Managed.MANUAL, deleted_at=None)
+    taken_in = {row.remote_id: row for row in rows.exclude(remote_id=None)}
+    return [
+        Found(remote, Kind.MANAGED, taken_in[remote.remote_id])
+        if remote.remote_id in taken_in
+        else Found(remote, _kind(account, remote), None)
+        for remote in others
+    ]
 
 
 def _kind(account: ProviderAccount, remote: RemoteSubscription) -> Kind:

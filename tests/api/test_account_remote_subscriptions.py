@@ -105,6 +105,21 @@ def test_imports_without_touching_it(api: Api, account_path: str, foreign: str, 
     assert HistoryEntry.objects.latest("id").actor == "api:ci"
 
 
+def test_what_was_imported_is_listed_as_managed_with_its_subscription(
+    api: Api, account_path: str, foreign: str
+) -> None:
+    imported = api.post(f"{account_path}import/", {"remote_id": foreign}).json
+    (told,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    assert (told["kind"], told["subscription"], told["url"]) == (
+        "managed",
+        imported["id"],
+        "https://elsewhere.example/in",
+    )
+    api.delete(f"/subscriptions/{imported['id']}/")
+    (told,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    assert (told["kind"], told["subscription"]) == ("foreign", None)
+
+
 def test_takes_it_over(api: Api, account_path: str, foreign: str, control: Control) -> None:
     told = api.post(f"{account_path}import/", {"remote_id": foreign, "take_over": True}).json
     assert (told["managed"], told["state"], told["remote_id"]) == ("api", "active", foreign)
