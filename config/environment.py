@@ -17,6 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DATABASE_EXAMPLES = "postgres://user:password@host:5432/name or sqlite:////var/lib/hookkeeper/hookkeeper.sqlite3"
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "psql", "pgsql")
+POSTGRES_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 5}
 BROKER_SCHEMES = ("redis", "rediss", "amqp", "amqps")
 
 
@@ -159,7 +160,9 @@ def database(name: str, default: str) -> dict[str, Any]:
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         return found
     if scheme != "sqlite" and found.get("NAME"):
-        options.setdefault("connect_timeout", 5)
+        # A server that vanished without a word is noticed within seconds, not by the network's own time-outs.
+        for option, value in POSTGRES_PATIENCE.items():
+            options.setdefault(option, value)
         return {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, **found}
     raise SettingError(
         name, f"its value is not the URL of a PostgreSQL or SQLite database, such as {DATABASE_EXAMPLES}."

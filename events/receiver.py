@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import django.db
@@ -23,15 +22,14 @@ from rest_framework.views import APIView
 
 from events.body import BodyTooLarge, BrokenBody, read_body
 from events.kept import Arrival, kept
+from events.known import Known, NotKnown, known_subscriptions
 from events.writer import NotStored, writer
 from providers.base import InboundRequest, Proof, VerificationResult
-from subscriptions.models import Subscription
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST")
 RETRY_AFTER = "10"  # seconds
-LOCK_WAIT = 2.0  # seconds
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
 PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
@@ -54,6 +52,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+STORED = Answer(200)
+REJECTED = Answer(401)
+
+
 def receive(call: Call) -> Answer:
     """Find the subscription, cap the size, verify, store, answer; the events follow later.
 
@@ -61,24 +63,29 @@ def receive(call: Call) -> Answer:
     """
     if call.method not in METHODS:
         return _wrong_method(METHODS)
-    subscription = _find(call.token)
-    if subscription is None:
+    try:
+        known = known_subscriptions.find(call.token) if TOKEN.fullmatch(call.token) else None
+    except NotKnown:
+        return later()
+    if known is None:
         return Answer(404)
     if call.method == "HEAD":
-        return Answer(200)
-    capabilities = subscription.account.plugin.capabilities
+        return STORED
+    capabilities = known.plugin.capabilities
     if call.method not in capabilities.methods:
         return _wrong_method((*capabilities.methods, "HEAD"))
-    if capabilities.proof is not Proof.URL and not subscription.secrets:
-        logger.warning("A webhook request came for subscription %s, but no secret is known yet.", subscription.uid)
-        return later()
+    if capabilities.proof is not Proof.URL and not known.secrets:
+        known = known_subscriptions.newer(known) or known
+        if not known.secrets:
+            logger.warning("A webhook request came for subscription %s, but no secret is known yet.", known.uid)
+            return later()
     try:
-        return _keep(call, subscription)
+        return _keep(call, known)
     except BodyTooLarge:
-        logger.warning("A webhook request for subscription %s exceeds MAX_BODY_BYTES.", subscription.uid)
+        logger.warning("A webhook request for subscription %s exceeds MAX_BODY_BYTES.", known.uid)
         return Answer(413)
     except BrokenBody as error:
-        logger.info("A webhook request for subscription %s was not stored: %s", subscription.uid, error)
+        logger.info("A webhook request for subscription %s was not stored: %s", known.uid, error)
         return Answer(400)
 
 
@@ -103,34 +110,28 @@ def _wrong_method(allowed: tuple[str, ...]) -> Answer:
     return Answer(405, {"Allow": ", ".join(sorted(set(allowed)))})
 
 
-def _find(token: str) -> Subscription | None:
-    """The subscription, also when it is disabled or being deleted; None once it is gone."""
-    if not TOKEN.fullmatch(token):
-        return None
-    rows = Subscription.objects.select_related("account").defer("account__credentials")
-    return rows.filter(token=token, deleted_at=None).first()
-
-
-def _keep(call: Call, subscription: Subscription) -> Answer:
-    account = subscription.account
-    plugin = account.plugin
+def _keep(call: Call, known: Known) -> Answer:
     received_at = timezone.now()
-    body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=plugin.capabilities.sends_files)
+    body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=known.plugin.capabilities.sends_files)
     inbound = InboundRequest(
         method=call.method,
-        url=subscription.callback_url,
+        url=known.callback_url,
         query=call.environ.get("QUERY_STRING", ""),
         headers=headers_of(call.environ),
         body=body.content,
         received_at=received_at,
-        former_urls=tuple(subscription.former_callback_urls),
+        former_urls=known.former_urls,
     )
-    verification = plugin.verify(inbound, subscription.secrets, account.typed_settings)
+    verification = known.plugin.verify(inbound, known.secrets, known.settings)
+    if verification.result is VerificationResult.FAILED and (newer := known_subscriptions.newer(known)):
+        known = newer
+        inbound = replace(inbound, url=known.callback_url, former_urls=known.former_urls)
+        verification = known.plugin.verify(inbound, known.secrets, known.settings)
     row = kept(
         Arrival(
-            subscription_id=subscription.pk,
-            account_id=account.pk,
-            sensitive=plugin.sensitive_headers(account.typed_settings),
+            subscription_id=known.id,
+            account_id=known.account_id,
+            sensitive=known.sensitive,
             inbound=inbound,
             verification=verification,
             remote_addr=call.environ.get("REMOTE_ADDR", ""),
@@ -139,27 +140,7 @@ def _keep(call: Call, subscription: Subscription) -> Answer:
         )
     )
     writer.store(row)
-    return Answer(401 if verification.result is VerificationResult.FAILED else 200)
-
-
-@contextmanager
-def impatient() -> Iterator[None]:
-    """A provider waits for seconds only, and a call that waits for a locked SQLite holds one of few threads: here the
-    wait is short, and ends with a 503. The connection's other users wait as long as the settings say."""
-    if django.db.connection.vendor != "sqlite":
-        yield
-        return
-    patience = django.db.connection.settings_dict["OPTIONS"].get("timeout", 30)
-    _busy_timeout(LOCK_WAIT)
-    try:
-        yield
-    finally:
-        _busy_timeout(patience)
-
-
-def _busy_timeout(seconds: float) -> None:
-    with django.db.connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    return REJECTED if verification.result is VerificationResult.FAILED else STORED
 
 
 class HookView(APIView):
@@ -176,8 +157,7 @@ class HookView(APIView):
 
     def _answer(self, call: Call) -> Answer:
         try:
-            with impatient():
-                return receive(call)
+            return receive(call)
         except (django.db.Error, NotStored) as error:
             logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
         except Exception:

@@ -120,8 +120,6 @@ def own_connection() -> BaseDatabaseWrapper:
         at["OPTIONS"]["timeout"] = LOCK_WAIT
         durable = "PRAGMA synchronous = FULL"
     else:
-        patience = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 5, "keepalives_interval": 2}
-        at["OPTIONS"] = {**patience, **at["OPTIONS"]}
         durable = (
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
