@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Generic, NoReturn, Protocol, TypeVa
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from providers.errors import FieldError, InvalidInput, UnreadableRequest, Unsupported
 from providers.http import Http
@@ -194,6 +195,7 @@ def validate(model: type[M], data: object) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
         raise InvalidInput(
             [
                 FieldError(
@@ -201,9 +203,15 @@ def validate(model: type[M], data: object) -> M:
                     code="required" if item["type"] == "missing" else "invalid",
                     message=_complaint(item["type"], item["msg"], item.get("ctx", {})),
                 )
-                for item in error.errors(include_url=False, include_input=False)
+                for item in found
+                if not (item["type"] == "too_short" and _is_about_an_element(item["loc"], found))
             ]
         ) from None
+
+
+def _is_about_an_element(loc: tuple[int | str, ...], complaints: Sequence[ErrorDetails]) -> bool:
+    """Whether an element of that list is wrong: pydantic then does not count it, and complains of a short list too."""
+    return any(len(item["loc"]) > len(loc) and item["loc"][: len(loc)] == loc for item in complaints)
 
 
 def _complaint(kind: str, message: str, context: Mapping[str, Any]) -> str:

@@ -18,12 +18,14 @@ from django.core.exceptions import ValidationError
 from django.utils.datastructures import MultiValueDict
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from providers.base import AccountSettings, EventType
 from providers.errors import InvalidInput
 
 LISTS = (tuple, list, set, frozenset)
 SPARE_ROWS = 1  # empty rows that a table of rows offers
+WORTH_FOLDING = 3
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -276,7 +278,7 @@ class SchemaForm(forms.Form):
         """Shows each complaint at the field that it is about."""
         for item in error.errors:
             key, message = self.place(prefix, item.field, item.message)
-            self.add_error(key, message)
+            self.add_error(key, sentence(message))
 
     def place(self, prefix: str, path: str, message: str) -> tuple[str | None, str]:
         """The field that a dotted path such as `paths.3` belongs to (None: the whole form), and the message with the
@@ -310,6 +312,33 @@ class SchemaForm(forms.Form):
         )
 
 
+def sentence(message: str) -> str:
+    """A complaint as it stands on a page; in the API it follows the field's name."""
+    return message if not message else message[0].upper() + message[1:] + ("" if message[-1] in ".!?" else ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored value of a schema, for a page."""
+
+    name: str
+    label: str
+    value: Any
+    usual: bool  # what the schema proposes, so that hardly anybody needs to see it
+
+
+def entries(model: type[BaseModel] | None, values: Mapping[str, Any]) -> list[Entry]:
+    """What is stored, in the order and with the labels of the schema; then what it does not know (any more)."""
+    fields = model.model_fields if model else {}
+    known = [
+        Entry(name, info.title or _spoken(name), values[name], values[name] == to_jsonable_python(_default(info)))
+        for name, info in fields.items()
+        if name in values
+    ]
+    unknown = [Entry(name, _spoken(name), value, usual=False) for name, value in values.items() if name not in fields]
+    return known + unknown
+
+
 def look_of(name: str, info: FieldInfo, event_types: Sequence[EventType], *, secret: bool) -> Look:
     """How a field of a schema is shown."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
@@ -320,13 +349,23 @@ def look_of(name: str, info: FieldInfo, event_types: Sequence[EventType], *, sec
         required=info.is_required(),
         optional=optional,
         unconfirmed=bool(extra.get("unconfirmed")),
-        aside=not secret and (bool(extra.get("unconfirmed")) or name in AccountSettings.model_fields),
+        aside=not secret and _rarely_touched(name, extra),
         groups=shape.groups,
         columns=shape.columns,
         # The example of a secret looks like one; shown in an empty field it would pass for the stored value.
         placeholder="" if secret else _placeholder(shape.kind, info),
         templates=_templates(extra) if shape.kind is Kind.TEXT and not secret else (),
     )
+
+
+def usual_ones(found: Sequence[Entry]) -> list[Entry]:
+    """Those that a page can fold away; a few are not worth it."""
+    usual = [entry for entry in found if entry.usual]
+    return usual if len(usual) >= WORTH_FOLDING else []
+
+
+def _rarely_touched(name: str, extra: Mapping[str, Any]) -> bool:
+    return bool(extra.get("unconfirmed") or extra.get("aside")) or name in AccountSettings.model_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,8 +479,10 @@ def _initial(look: Look, value: Any) -> Any:
         return [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
     if look.kind in (Kind.CHECKBOXES, Kind.LINES):
         return [_as_text(item) for item in value]
-    if look.kind in (Kind.SWITCH, Kind.JSON):
+    if look.kind is Kind.SWITCH:
         return value
+    if look.kind is Kind.JSON:
+        return value or None  # an empty field stands for an empty object as well
     return _as_text(value)
 
 

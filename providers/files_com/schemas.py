@@ -234,6 +234,7 @@ class FilesComConfig(SubscriptionConfig):
         title="Excluded file names",
         description="Never files with these names. This wins over the names above.",
         examples=[["*.tmp"]],
+        json_schema_extra={"aside": True},
     )
     redundant_urls: Annotated[tuple[Annotated[str, AfterValidator(_url)], ...], AfterValidator(_unique)] = Field(
         default=(),
@@ -242,6 +243,7 @@ class FilesComConfig(SubscriptionConfig):
         " them answers 200. They get the same secret header.",
         examples=[["https://backup.example.com/in"]],
         max_length=20,
+        json_schema_extra={"aside": True},
     )
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
         default_factory=dict,
@@ -250,6 +252,7 @@ class FilesComConfig(SubscriptionConfig):
         " set by Hookkeeper.",
         examples=[{"X-Source": "files-com"}],
         max_length=50,
+        json_schema_extra={"aside": True},
     )
     body: dict[str, str] = Field(
         default_factory=dict,
@@ -257,6 +260,7 @@ class FilesComConfig(SubscriptionConfig):
         description="Sent along with every message, beside the event's own. Shown in clear here.",
         examples=[{"department": "finance"}],
         max_length=50,
+        json_schema_extra={"aside": True},
     )
     file_form_field: Annotated[str, AfterValidator(_form_field)] = Field(
         default="",
@@ -264,6 +268,7 @@ class FilesComConfig(SubscriptionConfig):
         description="Then messages are multipart forms that hold the file, whatever method and encoding say. Larger"
         " ones than MAX_BODY_BYTES are cut, and yield no event.",
         examples=["", "file"],
+        json_schema_extra={"aside": True},
     )
     file_as_body: bool = Field(
         default=False,
@@ -271,12 +276,14 @@ class FilesComConfig(SubscriptionConfig):
         description="Then the file is all there is; what happened is only known as far as Files.com tells it in the"
         " query or in headers. Larger files than MAX_BODY_BYTES are cut, and yield no event.",
         examples=[False],
+        json_schema_extra={"aside": True},
     )
     use_dedicated_ips: bool = Field(
         default=False,
         title="From fixed addresses",
         description="Messages come from addresses that Files.com reserves for this, for a firewall's allow-list.",
         examples=[False],
+        json_schema_extra={"aside": True},
     )
 
     @field_validator("encoding")

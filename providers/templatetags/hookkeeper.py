@@ -8,15 +8,17 @@ from datetime import datetime
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from providers import json_tree, registry, wording
 
 register = template.Library()
 NOTHING = "\N{EN DASH}"
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-ABBREVIATIONS = re.compile(r"\b(?:url|id|api)\b", re.IGNORECASE)
+ABBREVIATIONS = re.compile(r"\b(?:url|id|api|ip)(?=s?\b)", re.IGNORECASE)
+CODE = re.compile(r"`([^`]+)`")
+JOINT = re.compile(r"(?<=[/:._-])|(?<=[a-z])(?=[A-Z])")
 
 
 @register.filter
@@ -46,6 +48,24 @@ def badge(value: str, label: str = "") -> SafeString:
     words = label or value.replace("_", " ").capitalize()
     inner = format_html('<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}', icon, words)
     return format_html('<span class="hk-badge hk-{}" data-state="{}">{}</span>', tone, value, inner)
+
+
+@register.simple_tag
+def icon(value: str) -> str:
+    """The icon of a word of state, as its badge has it."""
+    return wording.tone_of(value)[1]
+
+
+@register.filter
+def marked(text: str) -> SafeString:
+    """A sentence of a plug-in; what it has in backticks is shown as code."""
+    return mark_safe(CODE.sub(r'<code class="hk-mono">\1</code>', escape(text)))  # noqa: S308 - escaped first
+
+
+@register.filter
+def breakable(text: str) -> SafeString:
+    """A long word such as a path or a type, which may be broken behind its separators rather than anywhere."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in JOINT.split(text)))
 
 
 @register.filter

@@ -19,6 +19,7 @@ from providers.base import AnyProvider
 from providers.list_page import Choices, Filter, among
 from providers.models import AccountStatus, ProviderAccount
 from providers.registry import UnknownProvider
+from providers.schema_form import entries, usual_ones
 from subscriptions import wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
 from subscriptions.admin.timelines import latest, timeline_page
@@ -95,8 +96,12 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
     def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
         """Its subscriptions, operations and timeline."""
         plugin = plugin_of(row)
+        settings = entries(plugin.settings_model if plugin else None, row.settings)
+        usual = usual_ones(settings)
         return {
             "plugin": plugin,
+            "settings": [entry for entry in settings if entry not in usual],
+            "usual_settings": usual,
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
             "operations": latest_operations(row),
@@ -147,7 +152,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         form = AccountForm(request.POST or None, plugin=plugin, account=row)
         if request.method == "POST" and form.is_valid():
             return self._checked(request, form.save(by=actor_of(request)), "Saved.")
-        return self._form_page(request, form, f"Change {row}", row=row)
+        return self._form_page(request, form, f"Change “{row}”", row=row)
 
     def check_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Asks the provider who we are."""
@@ -174,7 +179,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
             messages.success(request, f"The account {row} was deleted.")
             return HttpResponseRedirect(self.list_url())
         context = {"row": row, "in_use": in_use, "row_url": self.page_url(row)}
-        return self.render(request, "accounts/delete.html", f"Delete {row}", context, parent=True)
+        return self.render(request, "accounts/delete.html", f"Delete “{row}”?", context, parent=True)
 
     def _form_page(
         self, request: HttpRequest, form: AccountForm, title: str, row: ProviderAccount | None = None
@@ -199,7 +204,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         elif account.status == AccountStatus.OK:
             messages.success(request, f"{done} {name} accepts the credentials.")
         elif account.status == AccountStatus.FAILING:
-            messages.error(request, f"{done} {name} refused: {account.status_reason}")
+            messages.error(request, f"{done} But {name} refused; what to do stands below.")
         else:
             messages.warning(request, f"{done} {name} could not be asked: {account.status_reason}")
         return HttpResponseRedirect(self.page_url(account))

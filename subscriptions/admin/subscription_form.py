@@ -32,7 +32,7 @@ class SubscriptionForm(SchemaForm):
     )
     managed = forms.ChoiceField(
         choices=Managed.choices,
-        label="Who registers it",
+        label="How it is registered",
         help_text="By hand: Hookkeeper shows the URL and the secret, and changes nothing at the provider.",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from providers.admin_base import actor_of
-from providers.base import SecretHint
+from providers.base import AnyProvider, SecretHint
 from providers.errors import InvalidInput, ProviderError
 from providers.list_page import Filter, NotUnderstood, among, number, related
 from providers.models import ProviderAccount
+from providers.schema_form import Entry, entries, usual_ones
 from subscriptions import proof, reconcile
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
@@ -83,9 +85,11 @@ class SubscriptionAdmin(PlanPages):
         """Everything there is to know about it. With `?plan=now` the provider is looked at first."""
         plugin = plugin_of(row.account)
         sees_events = request.user.has_perm("events.view_event")
+        config, usual = _config_rows(row, plugin)
         return {
             "plugin": plugin,
-            "config": _config_rows(row),
+            "config": config,
+            "usual_config": usual,
             "proof": plugin.capabilities.proof.value if plugin else "",
             "enters_secret": plugin is not None and proof.can_enter_secret(row),
             **self._plan_context(request, row),
@@ -156,7 +160,7 @@ class SubscriptionAdmin(PlanPages):
             return self._saved(request, form.save(by=actor_of(request)))
         if request.method != "POST":
             form.note_refusal()
-        return self._form_page(request, form, f"Change {row}", row=row)
+        return self._form_page(request, form, f"Change “{row}”", row=row)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -216,7 +220,7 @@ class SubscriptionAdmin(PlanPages):
             "possible": any(item.refusal is None for item in prospects),
             "back_url": self.page_url(rows[0]) if len(rows) == 1 else self.list_url(),
         }
-        subject = str(rows[0]) if len(rows) == 1 else f"{len(rows)} subscriptions"
+        subject = f"“{rows[0]}”" if len(rows) == 1 else f"{len(rows)} subscriptions"
         return self.render(request, "subscriptions/confirm.html", f"{words.question} {subject}?", context, parent=True)
 
     def _chosen(self, request: HttpRequest, keys: Sequence[str]) -> list[Subscription]:
@@ -259,10 +263,20 @@ class SubscriptionAdmin(PlanPages):
         return HttpResponseRedirect(self.page_url(row, "edit" if names_field else "change"))
 
 
-def _config_rows(row: Subscription) -> list[dict[str, Any]]:
-    """The wanted config, beside what differs at the provider."""
+@dataclass(frozen=True, slots=True)
+class ConfigRow:
+    """One field of the wanted config, beside what differs at the provider."""
+
+    entry: Entry
+    remote: Any
+
+
+def _config_rows(row: Subscription, plugin: AnyProvider | None) -> tuple[list[ConfigRow], list[Entry]]:
+    """What is to be seen, and what is as usual at both ends."""
     drift = {change["field"]: change["before"] for change in row.drift}
-    return [{"name": name, "wanted": value, "remote": drift.get(name)} for name, value in row.config.items()]
+    config = entries(plugin.config_model if plugin else None, row.config)
+    usual = [] if drift else usual_ones(config)
+    return [ConfigRow(entry, drift.get(entry.name)) for entry in config if entry not in usual], usual
 
 
 def _account_named(key: str) -> ProviderAccount | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from providers.base import Action, EventType, validate
 from providers.errors import InvalidInput
-from providers.schema_form import Kind, SchemaForm
+from providers.schema_form import Entry, Kind, SchemaForm, entries, sentence, usual_ones
 from providers.sidedrawer.resources import RESOURCES
 from providers.sidedrawer.schemas import SideDrawerConfig
 
@@ -207,3 +207,57 @@ def test_templates_are_no_matter_of_one_provider_and_are_escaped() -> None:
     assert "A &amp; B" in page
     assert "hk-warn" not in page
     assert "data-fill" not in field_page(form, "c.plain")
+
+
+class Counted(BaseModel):
+    watches: list[Watch] = Field(min_length=1)
+
+
+def test_a_wrong_element_is_not_also_counted_as_missing() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        validate(Counted, {"watches": [{"type": 3}]})
+    assert [item.field for item in caught.value.errors] == ["watches.0.type"]
+    with pytest.raises(InvalidInput) as caught:
+        validate(Counted, {"watches": []})
+    assert [item.message for item in caught.value.errors] == ["At least 1 needed."]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [("must be a number", "Must be a number."), ("Never.", "Never."), ("such as [1]", "Such as [1]."), ("", "")],
+)
+def test_a_complaint_is_a_sentence_on_the_page(message: str, shown: str) -> None:
+    assert sentence(message) == shown
+
+
+class Rare(BaseModel):
+    often: str = Field(default="", title="Often")
+    seldom: dict[str, str] = Field(default_factory=dict, title="Seldom", json_schema_extra={"aside": True})
+
+
+def test_what_is_seldom_touched_stands_aside_until_it_is() -> None:
+    form = SchemaForm()
+    form.add_schema("c.", Rare)
+    often, seldom = form.shown("c.").fields
+    assert (often.aside, seldom.aside) == (False, True)
+    assert not form.shown("c.").aside_open
+    form = SchemaForm()
+    form.add_schema("c.", Rare, values={"seldom": {"a": "b"}})
+    assert form.shown("c.").aside_open
+
+
+def test_stored_values_have_the_labels_of_the_schema() -> None:
+    found = entries(Everything, {"count": 3, "text": "x", "gone": 1})
+    assert found == [
+        Entry("text", "Text", "x", usual=False),
+        Entry("count", "Count", 3, usual=True),
+        Entry("gone", "Gone", 1, usual=False),
+    ]
+    assert entries(None, {"auth_header": 1}) == [Entry("auth_header", "Auth header", 1, usual=False)]
+
+
+def test_a_few_usual_values_are_not_folded_away() -> None:
+    few = entries(Everything, {"count": 3, "on": True})
+    many = entries(Everything, {"count": 3, "on": True, "lines": [], "text": "x"})
+    assert usual_ones(few) == []
+    assert [entry.name for entry in usual_ones(many)] == ["count", "on", "lines"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers import wording
-from providers.templatetags.hookkeeper import actor, listed, spoken
+from providers.templatetags.hookkeeper import actor, breakable, listed, marked, spoken
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,12 @@ def test_names_of_fields_and_actors() -> None:
         "Hookkeeper itself",
         "demo",
     ]
+
+
+def test_what_a_plug_in_marks_as_code_is_shown_as_code_and_nothing_else() -> None:
+    assert marked("Give `a<b` as <i>it</i>.") == ('Give <code class="hk-mono">a&lt;b</code> as &lt;i&gt;it&lt;/i&gt;.')
+
+
+def test_long_words_break_behind_their_separators() -> None:
+    assert breakable("/a/<b>.txt") == "/<wbr>a/<wbr>&lt;b&gt;.<wbr>txt"
+    assert breakable("") == ""

@@ -42,7 +42,7 @@ def add_account(page: Page) -> None:
     page.get_by_label("Domain").fill("wrong domain")
     page.get_by_label("Access token").fill(login["credentials"]["access_token"])
     page.get_by_role("button", name="Save and check").click()
-    expect(page.locator("[data-field='settings.domain'] .hk-error")).to_contain_text("must be the domain")
+    expect(page.locator("[data-field='settings.domain'] .hk-error")).to_contain_text("Must be the domain")
     page.get_by_label("Domain").fill(login["settings"]["domain"])
     page.get_by_text("More settings").click()
     page.get_by_label("Base URL").fill(login["settings"]["base_url"])
