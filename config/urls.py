@@ -18,6 +18,7 @@ from events.api.requests import RequestViewSet
 from events.receiver import HookView
 from providers.api import ProviderViewSet
 from subscriptions.api.accounts import AccountViewSet
+from subscriptions.api.address import AddressViewSet
 from subscriptions.api.everything import EverythingViewSet
 from subscriptions.api.subscriptions import SubscriptionViewSet
 
@@ -33,6 +34,17 @@ v1 = [
     path("accounts/<uuid:id>/check/", AccountViewSet.as_view({"post": "check"})),
     path("accounts/<uuid:id>/remote-subscriptions/", AccountViewSet.as_view({"get": "remote_subscriptions"})),
     path("accounts/<uuid:id>/timeline/", AccountViewSet.as_view({"get": "timeline"})),
+    path(
+        "accounts/<uuid:id>/remote-subscriptions/<str:remote_id>/",
+        AccountViewSet.as_view({"delete": "remove_orphan"}),
+    ),
+    path(
+        "accounts/<uuid:id>/remote-subscriptions/<str:remote_id>/ignore/",
+        AccountViewSet.as_view({"post": "ignore", "delete": "stop_ignoring"}),
+    ),
+    path("accounts/<uuid:id>/keep/", AccountViewSet.as_view({"post": "keep"})),
+    path("address/", AddressViewSet.as_view({"get": "address"})),
+    path("address/confirm/", AddressViewSet.as_view({"post": "confirm"})),
     path("accounts/<uuid:id>/import/", AccountViewSet.as_view({"post": "take_in"})),
     path("accounts/<uuid:id>/plan/", AccountViewSet.as_view({"get": "plan"})),
     path("accounts/<uuid:id>/reconcile/", AccountViewSet.as_view({"post": "reconcile"})),

@@ -60,6 +60,9 @@ class ProviderAccount(Claimable):
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Somebody wants it gone together with its subscriptions: the worker removes those first, then the account.
+    removal_asked_at = models.DateTimeField(null=True, blank=True, db_index=True, editable=False)
+    removal_asked_by = models.CharField(max_length=200, blank=True, default="", editable=False)
 
     objects = PresentAccounts()
     with_deleted = models.Manager["ProviderAccount"]()

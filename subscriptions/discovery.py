@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,9 +17,11 @@ from providers import accounts
 from providers.base import Login, RemoteSubscription, validate
 from providers.errors import NotFound, Throttled, Unavailable
 from providers.models import ProviderAccount
-from subscriptions.models import KnownRemote, Managed, Subscription
-from subscriptions.observe import observe, token_in
-from subscriptions.wanted import note
+from subscriptions.models import KnownRemote, Managed, RemoteNote, Subscription, callback_url_for
+from subscriptions.observe import Observation, observe, token_in
+from subscriptions.plan import Plan
+from subscriptions.reconcile import plan_for
+from subscriptions.wanted import lock_for_adding, note
 
 
 class Kind(StrEnum):
@@ -34,6 +36,10 @@ class AlreadyManaged(Exception):
     """That remote subscription belongs to a subscription here already."""
 
 
+class BeingRemoved(Exception):
+    """Somebody is removing it at the provider just now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One remote subscription, and whose it is."""
@@ -41,6 +47,7 @@ class Found:
     remote: RemoteSubscription
     kind: Kind
     subscription: Subscription | None
+    ignored: bool = False  # a person does not want to be shown it again
 
     @property
     def expires_at(self) -> datetime | None:
@@ -57,15 +64,27 @@ def discover(account: ProviderAccount, *, seconds: float = 10.0) -> list[Found]:
     """Everything that the account has at its provider, now. Details that the time did not suffice for are None.
     Raises ProviderError."""
     with accounts.open_login(account, deadline=time.monotonic() + seconds) as login:
-        observation = observe(account, login)
-        rows = Subscription.objects.in_bulk(list(observation.ours))
-        found = [
-            Found(remote, Kind.MANAGED if not rows[pk].deleted_at else Kind.ORPHANED, rows[pk])
-            for pk, remotes in observation.ours.items()
-            for remote in remotes
-        ]
-        found += _not_by_token(account, observation.others)
-        return [_with_details(account, login, item) for item in found]
+        return list(_detailed(account, login, _found(account, observe(account, login))))
+
+
+def find(account: ProviderAccount, remote_id: str, *, seconds: float = 10.0) -> Found:
+    """One of them, with its details. Raises NotFound when the provider has none with that id, and ProviderError."""
+    with accounts.open_login(account, deadline=time.monotonic() + seconds) as login:
+        return find_with(account, login, remote_id)
+
+
+def find_with(account: ProviderAccount, login: Login[Any, Any], remote_id: str, *, anew: bool = False) -> Found:
+    """The same with a login that is open already. `anew`: where it points to is asked for again, although it is known
+    from an earlier look."""
+    found = _found(account, observe(account, login))
+    item = next((item for item in found if item.remote.remote_id == remote_id), None)
+    if item is None:
+        raise NotFound(f"The provider has no {remote_id}.")
+    capabilities = account.plugin.capabilities
+    if not anew or item.kind is Kind.MANAGED or capabilities.list_has_details or not capabilities.reveals_url:
+        return next(_detailed(account, login, [item]))
+    remote = account.plugin.read_remote(login, remote_id)
+    return replace(item, remote=remote, kind=_kind(account, remote) if remote.url else item.kind)
 
 
 def take_in(
@@ -75,13 +94,10 @@ def take_in(
 
     With `take_over` it becomes ours: its URL and secret are changed at the provider to ours, and it is kept alive.
     Without, it is `manual`: shown, and never changed there. Raises AlreadyManaged, NotFound, InvalidInput (with
-    `take_over`, when what it has does not fit our schema), and ProviderError.
+    `take_over`, when what it has does not fit our schema), AccountLeaving, BeingRemoved, and ProviderError.
     """
-    item = next((found for found in discover(account) if found.remote.remote_id == remote_id), None)
-    if item is None:
-        raise NotFound(f"The provider has no {remote_id}.")
-    managed = Subscription.objects.filter(account=account, remote_id=remote_id, deleted_at=None).exists()
-    if item.kind is Kind.MANAGED or managed:
+    item = find(account, remote_id)
+    if item.kind is Kind.MANAGED:
         raise AlreadyManaged(f"{remote_id} belongs to a subscription already.")
     config = dict(item.config or {})
     if take_over:
@@ -89,10 +105,27 @@ def take_in(
     return _take_in(account, item.remote, config, by=by, name=name, take_over=take_over)
 
 
+def would_take_over(account: ProviderAccount, remote: RemoteSubscription) -> Plan:
+    """What taking it over would do at the provider, step by step, with `…` for the token that it will get. No call is
+    made. Raises InvalidInput when what it has does not fit our schema."""
+    config = validate(account.plugin.config_model, dict(remote.config or {})).model_dump(mode="json")
+    row = Subscription(
+        account=account,
+        token="…",  # noqa: S106 - none yet
+        callback_url=callback_url_for("…"),
+        config=config,
+        remote_id=remote.remote_id,
+        former_callback_urls=[remote.url] if remote.url else [],
+    )
+    return plan_for(row, [remote], timezone.now())
+
+
 @transaction.atomic
 def _take_in(
     account: ProviderAccount, remote: RemoteSubscription, config: dict[str, Any], *, by: str, name: str, take_over: bool
 ) -> Subscription:
+    lock_for_adding(account)
+    _check_free(account, remote.remote_id)
     now = timezone.now()
     subscription = Subscription.objects.create(
         account=account,
@@ -116,20 +149,9 @@ def _take_in(
             remote_id=remote.remote_id,
             defaults={"subscription": subscription, "url": remote.url or ""},
         )
+    RemoteNote.objects.filter(account=account, remote_id=remote.remote_id).delete()
     note(subscription, "imported", by, after={"remote_id": remote.remote_id, "take_over": take_over})
     return subscription
-
-
-def _not_by_token(account: ProviderAccount, others: Sequence[RemoteSubscription]) -> list[Found]:
-    """Remote ones whose URL is none of ours; still ours are those that were taken in without being taken over."""
-    rows = Subscription.objects.filter(account=account, managed=Managed.MANUAL, deleted_at=None)
-    taken_in = {row.remote_id: row for row in rows.exclude(remote_id=None)}
-    return [
-        Found(remote, Kind.MANAGED, taken_in[remote.remote_id])
-        if remote.remote_id in taken_in
-        else Found(remote, _kind(account, remote), None)
-        for remote in others
-    ]
 
 
 def _kind(account: ProviderAccount, remote: RemoteSubscription) -> Kind:
@@ -143,13 +165,51 @@ def _kind(account: ProviderAccount, remote: RemoteSubscription) -> Kind:
     return Kind.ORPHANED if ours and not elsewhere else Kind.FOREIGN
 
 
-def _with_details(account: ProviderAccount, login: Login[Any, Any], item: Found) -> Found:
-    if item.remote.config is not None:
-        return item
-    if item.subscription is not None and item.subscription.remote_config is not None:
-        return replace(item, remote=replace(item.remote, config=item.subscription.remote_config))
-    try:
-        details = account.plugin.read_remote(login, item.remote.remote_id)
-    except (NotFound, Throttled, Unavailable):
-        return item
-    return replace(item, remote=replace(details, url=details.url or item.remote.url))
+def _found(account: ProviderAccount, observation: Observation) -> list[Found]:
+    """Whose each one is, and which of them people want to ignore. Still ours are also those that were taken in without
+    being taken over, whose URL is another."""
+    rows = Subscription.objects.defer("secrets").in_bulk(list(observation.ours))
+    manual = account.subscriptions.filter(managed=Managed.MANUAL, deleted_at=None).exclude(remote_id=None)
+    taken_in = {row.remote_id: row for row in manual.defer("secrets")}
+    notes = account.remote_notes.exclude(ignored_at=None)
+    ignored = set(notes.values_list("remote_id", flat=True))
+
+    def tell(remote: RemoteSubscription, owner: Subscription | None) -> Found:
+        living = owner if owner is not None and not owner.deleted_at else taken_in.get(remote.remote_id)
+        if living is not None:
+            return Found(remote, Kind.MANAGED, living)
+        kind = Kind.ORPHANED if owner is not None else _kind(account, remote)
+        return Found(remote, kind, owner, ignored=remote.remote_id in ignored)
+
+    ours = [tell(remote, rows[pk]) for pk, remotes in observation.ours.items() for remote in remotes]
+    return ours + [tell(remote, None) for remote in observation.others]
+
+
+def _check_free(account: ProviderAccount, remote_id: str) -> None:
+    """Within the transaction that holds the account's lock: nobody has taken it in meanwhile, or is removing it."""
+    if account.subscriptions.filter(remote_id=remote_id, deleted_at=None).exists():
+        raise AlreadyManaged(f"{remote_id} belongs to a subscription already.")
+    if account.remote_notes.filter(remote_id=remote_id, removing_until__gt=timezone.now()).exists():
+        raise BeingRemoved(f"{remote_id} is being removed at the provider just now.")
+
+
+def _detailed(account: ProviderAccount, login: Login[Any, Any], found: Iterable[Found]) -> Iterator[Found]:
+    """With what the list does not carry, as long as calls are to be had."""
+    calls_left = True
+    for item in found:
+        if item.remote.config is not None:
+            yield item
+        elif item.subscription is not None and item.subscription.remote_config is not None:
+            yield replace(item, remote=replace(item.remote, config=item.subscription.remote_config))
+        elif not calls_left:
+            yield item
+        else:
+            try:
+                details = account.plugin.read_remote(login, item.remote.remote_id)
+            except NotFound:
+                yield item
+            except (Throttled, Unavailable):
+                calls_left = False
+                yield item
+            else:
+                yield replace(item, remote=replace(details, url=details.url or item.remote.url))

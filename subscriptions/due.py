@@ -16,6 +16,7 @@ from django.utils import timezone
 from providers.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
 from providers.state_changes import CLOCK, write
+from subscriptions.leaving import go_on, leaving
 from subscriptions.look import look
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconcile import reconcile
@@ -66,7 +67,10 @@ def sweep_here() -> int:
 
 
 def work_on(account_id: int) -> None:
-    """Does all that is due for one account: first its subscriptions, then the look at the whole."""
+    """Does all that is due for one account: first its subscriptions, then the look at the whole. One that is to go has
+    them removed first, and goes when they are gone."""
+    if leaving().filter(pk=account_id).exists():
+        _guarded(partial(go_on, account_id), f"Deleting account {account_id}")
     due = due_subscriptions().filter(account_id=account_id)
     for pk in list(due.values_list("pk", flat=True)[:BATCH]):
         _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
@@ -110,7 +114,9 @@ def _look(account_id: int) -> None:
 def _accounts_with_work() -> list[int]:
     subscribed = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
     looked = due_accounts().values_list("pk", flat=True)
-    return list(dict.fromkeys([*(item["account_id"] for item in subscribed[:BATCH]), *looked[:BATCH]]))
+    to_go = leaving().values_list("pk", flat=True)
+    first = [item["account_id"] for item in subscribed[:BATCH]]
+    return list(dict.fromkeys([*first, *looked[:BATCH], *to_go[:BATCH]]))
 
 
 def _guarded(job: Callable[[], object], what: str) -> None:

@@ -235,6 +235,22 @@ class KnownRemote(models.Model):
         return self.remote_id
 
 
+class RemoteNote(models.Model):
+    """What people decided about a remote subscription that is not managed here: to ignore it, or to remove it, and
+    until when that is under way. Unlike a KnownRemote it stays when the provider does not list the id for a while."""
+
+    account = models.ForeignKey(ProviderAccount, models.CASCADE, related_name="remote_notes")
+    remote_id = models.CharField(max_length=200)
+    ignored_at = models.DateTimeField(null=True, blank=True)
+    removing_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["account", "remote_id"], name="remote_note_once")]
+
+    def __str__(self) -> str:
+        return self.remote_id
+
+
 class Heartbeat(models.Model):
     """When a part of the installation last showed that it is alive."""
 

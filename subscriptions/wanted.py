@@ -7,6 +7,7 @@ Each function checks, writes the wanted half together with its history entry, an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -26,6 +27,10 @@ class AccountInUse(Exception):
     """The account still has subscriptions."""
 
 
+class AccountLeaving(Exception):
+    """The account is being deleted together with its subscriptions."""
+
+
 @transaction.atomic
 def add_account(
     *, provider: str, name: str, settings: Mapping[str, Any], credentials: Mapping[str, Any], by: str
@@ -35,7 +40,7 @@ def add_account(
     _fill(account, settings, credentials)
     account.save()
     after = {"name": name, "provider": provider, **_flat(account)}
-    _note_account(account, history.CREATED, by, before={}, after=after)
+    note_account(account, history.CREATED, by, before={}, after=after)
     return account
 
 
@@ -62,7 +67,7 @@ def change_account(
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
     names = ("name", "settings", "credentials", "status", "status_reason", "look_due_at")
     accounts.save_facts(account, *names, by=by)
-    _note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
+    note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
 
 
 @transaction.atomic
@@ -73,16 +78,27 @@ def delete_account(account: ProviderAccount, *, by: str) -> None:
     left = account.subscriptions.filter(deleted_at=None).count()
     if left:
         raise AccountInUse(f"The account still has {left} subscription{'s' if left > 1 else ''}. Delete them first.")
-    _note_account(account, history.DELETED, by, before={}, after={})
+    note_account(account, history.DELETED, by)
     account.tokens.all().delete()
     account.credentials, account.deleted_at = {}, timezone.now()
-    account.save(update_fields=["credentials", "deleted_at"])
+    account.removal_asked_at = None
+    account.save(update_fields=["credentials", "deleted_at", "removal_asked_at"])
 
 
-def _lock(account: ProviderAccount) -> None:
-    """Keeps an account from being deleted while a subscription is added to it, and the other way round. Raises
+def lock_for_adding(account: ProviderAccount) -> None:
+    """Keeps an account from being deleted while a subscription is added to it, and the other way round; within a
+    transaction. Raises AccountLeaving, and ProviderAccount.DoesNotExist when it is deleted already."""
+    if _lock(account):
+        raise AccountLeaving(
+            f"The account {account.name} is being deleted with its subscriptions; nothing is added to it."
+        )
+
+
+def _lock(account: ProviderAccount) -> datetime | None:
+    """Locks it, and tells since when it is to go together with its subscriptions. Raises
     ProviderAccount.DoesNotExist when it is deleted already."""
-    ProviderAccount.objects.select_for_update().values_list("pk").get(pk=account.pk)
+    locked = ProviderAccount.objects.select_for_update().values_list("removal_asked_at", flat=True)
+    return locked.get(pk=account.pk)
 
 
 @transaction.atomic
@@ -97,8 +113,8 @@ def subscribe(
     managed: str = Managed.API,
 ) -> Subscription:
     """A new subscription, due at once; no call is made. Raises InvalidInput, and ProviderAccount.DoesNotExist when the
-    account was deleted meanwhile."""
-    _lock(account)
+    account was deleted meanwhile, or AccountLeaving when it is about to be."""
+    lock_for_adding(account)
     subscription = Subscription.objects.create(
         account=account,
         name=name,
@@ -208,10 +224,16 @@ def note(
     )
 
 
-def _note_account(
-    account: ProviderAccount, action: str, by: str, *, before: Mapping[str, object], after: Mapping[str, object]
+def note_account(
+    account: ProviderAccount,
+    action: str,
+    by: str,
+    *,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
 ) -> None:
-    secret = frozenset(name for name in (*before, *after) if name.startswith("credentials."))
+    """Writes down what was done with an account. Call it in the transaction of the change itself."""
+    secret = frozenset(name for name in (*(before or {}), *(after or {})) if name.startswith("credentials."))
     history.note(
         by,
         action,

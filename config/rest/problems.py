@@ -20,12 +20,16 @@ from rest_framework.views import APIView
 from config.direct import GetResponse
 from providers.errors import InvalidInput, ProviderError, Throttled, Unsupported
 from providers.ids import new_id
+from providers.models import ProviderAccount
 from providers.registry import UnknownProvider
 from providers.rest.errors import field_errors
+from subscriptions.address import OtherAddress
 from subscriptions.choice import Incomplete, PlanChanged
-from subscriptions.discovery import AlreadyManaged
+from subscriptions.discovery import AlreadyManaged, BeingRemoved
+from subscriptions.leaving import NotLeaving
 from subscriptions.on_demand import Busy
-from subscriptions.wanted import AccountInUse
+from subscriptions.orphans import NotOrphaned
+from subscriptions.wanted import AccountInUse, AccountLeaving
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +110,18 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(409, "not_supported", str(error.args[0]))
         case AccountInUse():
             return Problem(409, "account_in_use", str(error))
-        case AlreadyManaged() | Busy():
+        case (
+            AlreadyManaged()
+            | BeingRemoved()
+            | NotOrphaned()
+            | Busy()
+            | AccountLeaving()
+            | NotLeaving()
+            | OtherAddress()
+        ):
             return Problem(409, "conflict", str(error))
+        case ProviderAccount.DoesNotExist():
+            return Problem(404, "not_found", "The account was deleted meanwhile.")
         case PlanChanged():
             return Problem(409, "plan_changed", str(error))
         case Incomplete():

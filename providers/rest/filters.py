@@ -13,6 +13,9 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Left
 from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
+from rest_framework.exceptions import ErrorDetail
+from rest_framework.exceptions import ValidationError as InvalidParameters
+from rest_framework.request import Request
 
 UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
@@ -140,6 +143,19 @@ class Filters(forms.Form):
 def unknown_parameters(query: QueryDict, known: Sequence[str]) -> list[str]:
     """The names in a query string that nothing reads."""
     return sorted(set(query) - set(known))
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """The only parameter of a request that is no list: false unless it is `true`. Raises rest_framework's
+    ValidationError for another value, or for an unknown parameter."""
+    query = request.query_params
+    errors = {other: [ErrorDetail("This parameter does not exist.", code="unknown")] for other in set(query) - {name}}
+    values = query.getlist(name, ["false"])
+    if values not in (["true"], ["false"]):
+        errors[name] = [ErrorDetail("Give true or false, once.", code="invalid")]
+    if errors:
+        raise InvalidParameters(errors)
+    return bool(values == ["true"])
 
 
 def any_of(column: str, values: Sequence[Any]) -> Q:

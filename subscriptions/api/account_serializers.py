@@ -26,6 +26,9 @@ class AccountSerializer(serializers.Serializer[ProviderAccount]):
     status_reason = serializers.CharField(read_only=True)
     identity = serializers.DictField(read_only=True, help_text="Whose credentials these are, as the provider told.")
     checked_at = TimeField(allow_null=True)
+    removal_asked_at = TimeField(
+        allow_null=True, help_text="Since when it is being deleted together with its subscriptions."
+    )
     created_at = TimeField()
 
 
@@ -82,6 +85,7 @@ class RemoteSubscriptionSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(source="remote.status", help_text="The provider's own word.")
     expires_at = TimeField(allow_null=True)
     config = serializers.DictField(allow_null=True, help_text="Null where it was not read.")
+    ignored = serializers.BooleanField(help_text="Somebody does not need to be shown it again.")
 
 
 class ImportSerializer(StrictSerializer):

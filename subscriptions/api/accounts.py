@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from django.db import transaction
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
@@ -18,9 +19,9 @@ from providers import accounts
 from providers.errors import NotFound
 from providers.models import ProviderAccount
 from providers.rest.errors import sent_input
-from providers.rest.filters import Filters
+from providers.rest.filters import Filters, flag_of
 from providers.rest.views import ApiViewSet
-from subscriptions import discovery, on_demand, wanted
+from subscriptions import discovery, leaving, on_demand, orphans, wanted
 from subscriptions.api.account_serializers import (
     AccountChangesSerializer,
     AccountSerializer,
@@ -39,6 +40,10 @@ from subscriptions.reconcile import reconcile_soon
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
+LONGEST_REMOTE_ID = 200
+REMOVE_SUBSCRIPTIONS = OpenApiParameter(
+    "remove_subscriptions", bool, description="Removes its subscriptions first, at the provider too."
+)
 
 
 @extend_schema(tags=["accounts"])
@@ -49,12 +54,17 @@ class AccountViewSet(ApiViewSet):
     # Importing makes a subscription, so seeing accounts is not enough for it, and changing them not needed.
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "take_in": ("accounts:read", "subscriptions:write"),
+        "remove_orphan": ("accounts:read", "subscriptions:write"),
+        "ignore": ("accounts:read", "subscriptions:write"),
+        "stop_ignoring": ("accounts:read", "subscriptions:write"),
         "plan": ("subscriptions:read",),
         "reconcile": ("subscriptions:write",),
         "timeline": ("accounts:read", "subscriptions:read"),  # it tells of the subscriptions as well
     }
     filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters, "timeline": TimelineFilters}
-    live: ClassVar[frozenset[str]] = frozenset({"remote_subscriptions", "take_in", "plan", "reconcile"})
+    live: ClassVar[frozenset[str]] = frozenset(
+        {"remote_subscriptions", "remove_orphan", "take_in", "plan", "reconcile"}
+    )
 
     @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -88,14 +98,34 @@ class AccountViewSet(ApiViewSet):
                 wanted.change_account(account, by=self.by, **changes)
         return answer(account)
 
-    @extend_schema(operation_id="accounts_delete", parameters=[IF_MATCH], responses={204: None})
+    @extend_schema(
+        operation_id="accounts_delete",
+        parameters=[IF_MATCH, REMOVE_SUBSCRIPTIONS],
+        responses={204: None, 202: AccountSerializer},
+    )
     def destroy(self, request: Request, **path: object) -> Response:
-        """Removes one that has no subscriptions."""
+        """Removes one that has no subscriptions. With `remove_subscriptions=true` those are removed first, at the
+        provider too: 202, and the account goes by itself when they are gone; `keep` takes that back."""
+        together = flag_of(request, REMOVE_SUBSCRIPTIONS.name)
         with transaction.atomic():
             account = self._locked()
             check_if_match(request, account_etag(account))
-            wanted.delete_account(account, by=self.by)
-        return Response(status=status.HTTP_204_NO_CONTENT)
+            if not (together and leaving.living_of(account).exists()):
+                wanted.delete_account(account, by=self.by)
+                return Response(status=status.HTTP_204_NO_CONTENT)
+            leaving.leave(account, by=self.by)
+        if leaving.go_on(account.pk):
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return answer(account, status.HTTP_202_ACCEPTED)
+
+    @extend_schema(operation_id="accounts_keep", request=None, responses=AccountSerializer)
+    def keep(self, request: Request, **path: object) -> Response:
+        """Takes back that it is deleted together with its subscriptions. Those that are being removed already go all
+        the same."""
+        self.no_body()
+        account = self.find(ProviderAccount.objects.all())
+        leaving.stay(account, by=self.by)
+        return answer(account)
 
     @extend_schema(operation_id="accounts_check", request=None, responses=AccountSerializer)
     def check(self, request: Request, **path: object) -> Response:
@@ -112,6 +142,35 @@ class AccountViewSet(ApiViewSet):
         self.page([], RemoteSubscriptionSerializer)  # refuses a wrong query string before the provider is asked
         found = discovery.discover(account, seconds=SECONDS)
         return self.page(sorted(found, key=lambda item: item.remote.remote_id), RemoteSubscriptionSerializer)
+
+    @extend_schema(operation_id="accounts_remove_orphan", responses={204: None})
+    def remove_orphan(self, request: Request, **path: object) -> Response:
+        """Deletes an orphan at the provider: one with our URL or token that no subscription stands for. 409 for any
+        other; whether it still is one is asked for right before. Both is written to the history."""
+        account = self.find(ProviderAccount.objects.all())
+        try:
+            orphans.remove(account, self._remote_id(), by=self.by, seconds=SECONDS)
+        except NotFound:
+            raise Http404 from None
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(operation_id="accounts_ignore", request=None, responses={204: None})
+    def ignore(self, request: Request, **path: object) -> Response:
+        """Remembers that nobody needs to be shown this one again. Nothing changes at the provider, and no call is made:
+        404 for one that was never seen there."""
+        self.no_body()
+        account = self.find(ProviderAccount.objects.all())
+        try:
+            orphans.ignore(account, self._remote_id(), by=self.by)
+        except NotFound:
+            raise Http404 from None
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(operation_id="accounts_stop_ignoring", responses={204: None})
+    def stop_ignoring(self, request: Request, **path: object) -> Response:
+        """Takes that back."""
+        orphans.stop_ignoring(self.find(ProviderAccount.objects.all()), self._remote_id(), by=self.by)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="accounts_import", request=ImportSerializer, responses={201: SubscriptionSerializer})
     def take_in(self, request: Request, **path: object) -> Response:
@@ -143,6 +202,13 @@ class AccountViewSet(ApiViewSet):
         """Everything that happened to the account and its subscriptions, newest first."""
         account: ProviderAccount = self.find(ProviderAccount.objects.defer("credentials"))
         return self.page(Timeline(account), EntrySerializer)
+
+    def _remote_id(self) -> str:
+        """The one that the path names; what no provider can have is not there."""
+        remote_id = str(self.kwargs["remote_id"])
+        if len(remote_id) > LONGEST_REMOTE_ID or "\0" in remote_id:
+            raise Http404
+        return remote_id
 
     def _locked(self) -> ProviderAccount:
         """The row, locked until the change is written: nobody changes it between the look at its version and then."""

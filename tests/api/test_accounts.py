@@ -18,7 +18,10 @@ from tests.conftest import CONFIG, Control
 pytestmark = pytest.mark.django_db
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-FIELDS = {"id", "provider", "name", "settings", "status", "status_reason", "identity", "checked_at", "created_at"}
+FIELDS = {
+    *("id", "provider", "name", "settings", "status", "status_reason", "identity", "checked_at", "created_at"),
+    "removal_asked_at",
+}
 
 
 def new(**changes: Any) -> dict[str, Any]:

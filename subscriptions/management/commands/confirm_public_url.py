@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from subscriptions import wanted
+from subscriptions import address
 
 
 class Command(BaseCommand):
@@ -20,5 +20,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Says how many moved."""
-        moved = wanted.confirm_public_url(by="command:confirm_public_url")
+        moved = address.confirm(settings.PUBLIC_URL, by="command:confirm_public_url")
         self.stdout.write(f"{moved} subscriptions now have callback URLs at {settings.PUBLIC_URL}.")

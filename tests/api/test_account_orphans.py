@@ -1,0 +1,261 @@
+"""DELETE /accounts/{id}/remote-subscriptions/{remote_id}/, and its ignore/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from django.utils import timezone
+from pytest_django import Settings
+
+from providers.egnyte_connect.provider import EgnyteConnect
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import look, wanted
+from subscriptions.models import RemoteNote, Subscription
+from subscriptions.observe import observe
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+Make = Callable[[str], str]
+
+
+@pytest.fixture
+def make(account: ProviderAccount) -> Make:
+    """Registers a webhook at the provider without us; returns its id."""
+
+    def make(url: str) -> str:
+        response = requests.post(
+            f"{account.settings['base_url']}/pubapi/v1/webhooks",
+            json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
+            headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
+            timeout=5,
+        )
+        assert response.status_code == 201, response.text
+        return str(response.json()["webhookId"])
+
+    return make
+
+
+@pytest.fixture
+def orphan(make: Make, settings: Settings) -> str:
+    """One that calls us, but no subscription knows of it."""
+    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
+
+
+@pytest.fixture
+def foreign(make: Make) -> str:
+    return make("https://elsewhere.example/in")
+
+
+def path_of(account_path: str, remote_id: object) -> str:
+    return f"{account_path}remote-subscriptions/{remote_id}/"
+
+
+def kinds(api: Api, account_path: str) -> dict[str, tuple[str, bool]]:
+    found = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    return {item["remote_id"]: (item["kind"], item["ignored"]) for item in found}
+
+
+# -- Removing --------------------------------------------------------------------------------------------------------
+
+
+def test_removes_an_orphan_and_writes_it_down(api: Api, account_path: str, orphan: str, control: Control) -> None:
+    assert kinds(api, account_path) == {orphan: ("orphaned", False)}
+    answer = api.delete(path_of(account_path, orphan))
+    assert (answer.status, answer.json) == (204, None)
+    assert control.remotes() == []
+    begun, removed = HistoryEntry.objects.filter(action__startswith="orphan").order_by("id")
+    assert (begun.action, removed.action, removed.actor) == ("orphan removal begun", "orphan removed", "api:ci")
+    told: dict[str, Any] = {change["field"]: change["to"] for change in removed.changes}
+    assert told["remote_id"] == orphan
+    assert (told["request"]["method"], told["response"]["status"]) == ("DELETE", 204)
+    assert orphan in told["request"]["url"]
+    assert not RemoteNote.objects.exists()
+    assert api.delete(path_of(account_path, orphan)).status == 404
+
+
+def test_what_is_not_an_orphan_is_a_conflict_and_stays(
+    api: Api, account_path: str, active: Subscription, foreign: str, control: Control
+) -> None:
+    for remote_id, said in ((foreign, "foreign"), (active.remote_id, "subscription")):
+        answer = api.delete(path_of(account_path, remote_id))
+        assert (answer.status, answer.json["code"]) == (409, "conflict")
+        assert said in answer.json["detail"]
+    assert len(control.remotes()) == 2
+    assert control.calls("DELETE") == []
+    assert not HistoryEntry.objects.filter(action__startswith="orphan").exists()
+
+
+def test_one_that_was_imported_by_hand_is_no_orphan(api: Api, account_path: str, orphan: str) -> None:
+    assert api.post(f"{account_path}import/", {"remote_id": orphan}).status == 201
+    assert kinds(api, account_path) == {orphan: ("managed", False)}
+    assert api.delete(path_of(account_path, orphan)).status == 409
+
+
+def test_one_that_was_pointed_elsewhere_since_it_was_seen_stays(
+    api: Api, account_path: str, orphan: str, control: Control
+) -> None:
+    kinds(api, account_path)  # its URL is known from now on, and not asked for again
+    control.post(f"remote/{orphan}", config={"url": "https://elsewhere.example/in"})
+    answer = api.delete(path_of(account_path, orphan))
+    assert (answer.status, len(control.remotes())) == (409, 1)
+
+
+def test_one_that_becomes_managed_meanwhile_stays(
+    api: Api, account: ProviderAccount, account_path: str, orphan: str, control: Control
+) -> None:
+    def observe_and_import(*args: Any, **kwargs: Any) -> Any:
+        seen = observe(*args, **kwargs)
+        Subscription.objects.create(account=account, config=CONFIG, remote_id=orphan)
+        return seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("subscriptions.discovery.observe", observe_and_import)
+        assert api.delete(path_of(account_path, orphan)).status == 409
+    assert len(control.remotes()) == 1
+    assert not RemoteNote.objects.filter(removing_until__gt=timezone.now()).exists()
+
+
+def test_nobody_imports_it_while_it_is_being_removed(
+    api: Api, account_path: str, orphan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, statuses = EgnyteConnect.delete, []
+
+    def delete(*args: Any) -> None:
+        monkeypatch.undo()
+        statuses.append(api.post(f"{account_path}import/", {"remote_id": orphan}).status)
+        statuses.append(api.delete(path_of(account_path, orphan)).status)
+        original(*args)
+
+    monkeypatch.setattr(EgnyteConnect, "delete", delete)
+    assert api.delete(path_of(account_path, orphan)).status == 204
+    assert statuses == [409, 409]
+    assert not Subscription.objects.exists()
+
+
+def test_a_crash_blocks_an_import_for_a_minute_only(
+    api: Api, account_path: str, account: ProviderAccount, orphan: str
+) -> None:
+    note = RemoteNote.objects.create(
+        account=account, remote_id=orphan, removing_until=timezone.now() + timedelta(seconds=30)
+    )
+    assert api.post(f"{account_path}import/", {"remote_id": orphan}).status == 409
+    RemoteNote.objects.filter(pk=note.pk).update(removing_until=timezone.now())
+    assert api.post(f"{account_path}import/", {"remote_id": orphan}).status == 201
+
+
+def test_a_failure_is_502_written_down_and_can_be_tried_again(
+    api: Api, account_path: str, orphan: str, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = EgnyteConnect.delete
+
+    def delete(*args: Any) -> None:
+        control.post("faults", status=500, times=1)
+        original(*args)
+
+    monkeypatch.setattr(EgnyteConnect, "delete", delete)
+    answer = api.delete(path_of(account_path, orphan))
+    assert (answer.status, answer.json["code"]) == (502, "provider_error")
+    entry = HistoryEntry.objects.latest("id")
+    assert entry.action.startswith("orphan removal")
+    assert "error" in {change["field"] for change in entry.changes}
+    monkeypatch.undo()
+    assert api.delete(path_of(account_path, orphan)).status == 204
+
+
+def test_nothing_is_removed_before_the_address_is_confirmed(
+    api: Api, account_path: str, active: Subscription, orphan: str, settings: Settings, control: Control
+) -> None:
+    former, settings.PUBLIC_URL = settings.PUBLIC_URL, "https://copy.example.test"
+    Subscription.objects.filter(pk=active.pk).update(deleted_at=timezone.now(), state="deleted")
+    left = wanted.subscribe(active.account, config=CONFIG, by="staff:ann")
+    Subscription.objects.filter(pk=left.pk).update(callback_url=f"{former}/hooks/{left.token}")
+    answer = api.delete(path_of(account_path, active.remote_id))
+    assert (answer.status, "address" in answer.json["detail"]) == (409, True)
+    assert len(control.remotes()) == 2
+
+
+def test_the_clock_never_touches_an_orphan(
+    api: Api, account_path: str, active: Subscription, orphan: str, control: Control
+) -> None:
+    kinds(api, account_path)
+    look.look(active.account)
+    assert len(control.remotes()) == 2
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
+        check_doors(
+            path_of(account_path, "a"),
+            "DELETE",
+            nobody=nobody,
+            wrong=with_scopes(have),
+            scope=miss,
+            wrong_method="GET",
+            api=api,
+        )
+    assert api.delete(path_of(f"/accounts/{UNKNOWN_ID}/", "a")).status == 404
+    for remote_id in ("nothing", "%00", "x" * 201):
+        assert api.delete(path_of(account_path, remote_id)).status == 404
+
+
+# -- Ignoring --------------------------------------------------------------------------------------------------------
+
+
+def test_ignores_and_takes_it_back(api: Api, account_path: str, foreign: str, control: Control) -> None:
+    assert kinds(api, account_path) == {foreign: ("foreign", False)}
+    writes = [call for call in control.calls() if call["method"] != "GET"]
+    for _ in range(2):
+        assert api.post(f"{path_of(account_path, foreign)}ignore/").status == 204
+    assert kinds(api, account_path) == {foreign: ("foreign", True)}
+    for _ in range(2):
+        assert api.delete(f"{path_of(account_path, foreign)}ignore/").status == 204
+    assert kinds(api, account_path) == {foreign: ("foreign", False)}
+    actions = list(HistoryEntry.objects.order_by("-id").values_list("action", flat=True)[:2])
+    assert actions == ["remote subscription no longer ignored", "remote subscription ignored"]
+    assert HistoryEntry.objects.filter(action__contains="ignored").count() == 2
+    assert [call for call in control.calls() if call["method"] != "GET"] == writes
+
+
+def test_it_is_remembered_when_the_provider_does_not_list_it_for_a_while(
+    api: Api, account: ProviderAccount, account_path: str, foreign: str
+) -> None:
+    kinds(api, account_path)
+    api.post(f"{path_of(account_path, foreign)}ignore/")
+    account.known_remotes.all().delete()
+    assert kinds(api, account_path) == {foreign: ("foreign", True)}
+
+
+def test_what_is_managed_cannot_be_ignored(api: Api, account_path: str, active: Subscription, foreign: str) -> None:
+    assert api.post(f"{path_of(account_path, active.remote_id)}ignore/").status == 409
+    kinds(api, account_path)
+    api.post(f"{account_path}import/", {"remote_id": foreign})
+    assert api.post(f"{path_of(account_path, foreign)}ignore/").status == 409
+
+
+def test_importing_an_ignored_one_ends_that(api: Api, account_path: str, foreign: str) -> None:
+    kinds(api, account_path)
+    api.post(f"{path_of(account_path, foreign)}ignore/")
+    assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 201
+    assert kinds(api, account_path) == {foreign: ("managed", False)}
+
+
+def test_doors_of_ignoring(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    for method in ("POST", "DELETE"):
+        check_doors(
+            f"{path_of(account_path, 'a')}ignore/",
+            method,
+            nobody=nobody,
+            wrong=with_scopes("accounts:write"),
+            scope="subscriptions:write",
+            wrong_method="GET",
+            api=api,
+        )
+        assert api.call(method, f"{path_of(f'/accounts/{UNKNOWN_ID}/', 'a')}ignore/").status == 404
+    assert api.post(f"{path_of(account_path, 'nothing')}ignore/").status == 404
+    assert api.post(f"{path_of(account_path, 'nothing')}ignore/", {"why": 1}).fields() == {"why": "unknown"}
