@@ -82,7 +82,7 @@ def _remove(account: ProviderAccount, remote_id: str, *, by: str, seconds: float
     exchanges: list[Exchange] = []
     with accounts.open_login(account, deadline=time.monotonic() + seconds, record=exchanges.append) as login:
         item = find_with(account, login, remote_id, anew=True)
-        _check_orphaned(item)
+        _check_orphaned(account, item)
         seen = {"remote_id": remote_id, "callback_url": item.remote.url}
         note_account(account, "orphan removal begun", by, after=seen)
         exchanges.clear()
@@ -100,9 +100,10 @@ def _remove(account: ProviderAccount, remote_id: str, *, by: str, seconds: float
         note_account(account, "orphan removed", by, after={**seen, **_told(exchanges)})
 
 
-def _check_orphaned(item: Found) -> None:
+def _check_orphaned(account: ProviderAccount, item: Found) -> None:
     remote_id = item.remote.remote_id
-    if item.kind is Kind.MANAGED:
+    taken = account.subscriptions.filter(remote_id=remote_id, deleted_at=None).exists()
+    if item.kind is Kind.MANAGED or taken:
         raise NotOrphaned(f"{remote_id} belongs to a subscription; it is not removed here.")
     if item.kind is not Kind.ORPHANED:
         raise NotOrphaned(f"{remote_id} is not ours: nothing foreign is ever removed.")

@@ -38,6 +38,12 @@ class ConfirmSerializer(StrictSerializer):
 
     public_url = StrictCharField(max_length=500)
 
+    def validate_public_url(self, value: str) -> str:
+        """Only our own: who confirms has to know which installation is talked to."""
+        if value.rstrip("/") != settings.PUBLIC_URL:
+            raise serializers.ValidationError(f"PUBLIC_URL is {settings.PUBLIC_URL} here.", code="other_address")
+        return value
+
 
 class ConfirmedSerializer(AddressSerializer):
     """After it was confirmed."""
@@ -60,8 +66,7 @@ class AddressViewSet(ApiViewSet):
     @extend_schema(operation_id="address_confirm", request=ConfirmSerializer, responses=ConfirmedSerializer)
     def confirm(self, request: Request) -> Response:
         """Says that this installation has moved to PUBLIC_URL for good: every callback URL follows, at the providers
-        too. Never do that in a copy while the original runs: it would lose its subscriptions. 409 when `public_url` is
-        not this installation's."""
+        too. Never do that in a copy while the original runs: it would lose its subscriptions."""
         moved = address.confirm(str(self.body(ConfirmSerializer)["public_url"]), by=self.by)
         return Response(ConfirmedSerializer({**_standing(), "moved": moved}).data)
 

@@ -48,10 +48,10 @@ def test_a_copy_notices_and_changes_nothing_until_it_is_confirmed(
     assert {"field": "public_url", "from": former, "to": NEW} in entry.changes
 
 
-def test_another_address_is_a_conflict(api: Api, active: Subscription, settings: Settings) -> None:
+def test_another_address_is_refused(api: Api, active: Subscription, settings: Settings) -> None:
     settings.PUBLIC_URL = NEW
     answer = api.post("/address/confirm/", {"public_url": "https://old.example.test"})
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert (answer.status, answer.fields()) == (400, {"public_url": "other_address"})
     assert api.get("/address/").json["confirmed"] is False
 
 
