@@ -64,6 +64,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
     list_template = "tokens/list.html"
     detail_template = "tokens/detail.html"
     list_title = "API tokens"
+    history_kind = TOKEN
     list_intro = "What other services show to use the REST API. A token's text is shown once, when it is made."
 
     def get_urls(self) -> list[URLPattern]:

@@ -161,7 +161,9 @@ def _verdict(
     if concerns:
         worst = concerns[0]
         count = f"{len(concerns)}{'+' if more else ''} thing{'s need' if len(concerns) > 1 else ' needs'} a person."
-        return Verdict("warn", "warning", f"{count} First: {worst.what}, {worst.label.lower()}.", worst.link)
+        label = worst.label.lower()
+        first = worst.what if label in worst.what else f"{worst.what}, {label}"
+        return Verdict("warn", "warning", f"{count} First: {first}.", worst.link)
     total = sum(item["count"] for item in states)
     active = sum(item["count"] for item in states if item["state"] == State.ACTIVE)
     if not total:

@@ -52,7 +52,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "separator": True,
         "items": [
             _item("API tokens", "vpn_key", "apitoken", "config"),
-            _item("People", "person", "user", "auth"),
+            _item("Users", "person", "user", "auth"),
             _item("Groups", "group", "group", "auth"),
         ],
     },

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils import timezone
 
 from events import arrival, outcomes, pipeline
+from events.api.filters import MOST_WILDCARDS, of_types
 from events.models import Event, Outcome, WebhookRequest
 from providers import history, registry
 from providers.admin_base import PageAdmin, actor_of
@@ -27,6 +31,9 @@ from subscriptions.models import Subscription
 M = TypeVar("M", bound=Model)
 MOST_SHOWN = 256 * 1024  # bytes of a body on a page; the rest is for the download
 MOST_PARSED = 1024 * 1024
+MOST_PARAMETERS = 200
+FORM = "application/x-www-form-urlencoded"
+SEARCHED = 100_000  # events that a search looks through; older ones are reached with a time
 REQUEST = "request"
 AGES: dict[str, tuple[str, timedelta]] = {
     "15m": ("Last 15 minutes", timedelta(minutes=15)),
@@ -46,6 +53,13 @@ def subscription_choices() -> Choices:
 def of_provider(rows: QuerySet[Event], slug: str) -> QuerySet[Event]:
     """By the accounts there, which the index knows."""
     return rows.filter(account__in=list(ProviderAccount.objects.filter(provider=slug).values_list("pk", flat=True)))
+
+
+def of_pattern(rows: QuerySet[Event], value: str) -> QuerySet[Event]:
+    """By the provider's own word, in which `*` stands for anything."""
+    if value.count("*") > MOST_WILDCARDS:
+        raise NotUnderstood
+    return of_types(rows, [value])
 
 
 def time_filters(
@@ -72,6 +86,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
     list_template = "requests/list.html"
     detail_template = "requests/detail.html"
     list_title = "Requests"
+    history_kind = REQUEST
     list_intro = "Every call that came in at a callback URL, kept as it was sent."
     filters = (
         Filter("outcome", "Outcome", among("outcome", lambda: Outcome.choices), lambda: Outcome.choices),
@@ -103,6 +118,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             "verification_words": outcomes.VERIFICATIONS[row.verification],
             "events": list(row.events.order_by("pk").defer("data")[:101]) if sees_events else [],
             **_body_context(body),
+            "parameters": _parameters(row, body),
             "reprocess": outcomes.reprocess_label(row) if self._may_reprocess(request) else None,
             "newer": self._neighbour(row, newer=True),
             "older": self._neighbour(row, newer=False),
@@ -164,12 +180,13 @@ class EventAdmin(PageAdmin[Event]):
     detail_template = "events/detail.html"
     list_title = "Events"
     list_intro = "What happened at the providers: read out of the requests, in one form for all, each once."
+    search_hint = "Part of a path, name, person, type or id"
     filters = (
         Filter("provider", "Provider", of_provider, provider_choices),
         Filter("account", "Account", related("account"), account_choices),
         Filter("subscription", "Subscription", related("subscription"), subscription_choices),
         Filter("action", "Action", among("action", lambda: ACTIONS), lambda: ACTIONS),
-        Filter("type", "Type", lambda rows, value: rows.filter(type=value)),
+        Filter("type", "Type", of_pattern, placeholder="such as fs:*"),
         *time_filters(arrival.events_since, arrival.events_until),
     )
 
@@ -180,6 +197,23 @@ class EventAdmin(PageAdmin[Event]):
             *("type", "action", "resource_type", "resource", "actor", "occurred_at", "received_at", "duplicates"),
             *("provider", "subscription__name", "subscription__uid", "account__name"),
         )
+
+    def search(self, rows: QuerySet[Event], words: str) -> QuerySet[Event]:
+        """By what stands in it, among the newest that fit the filters; or by our id."""
+        with suppress(ValueError):  # not everything that is searched for is an id
+            return rows.filter(uid=UUID(words))
+        oldest = rows.order_by("-pk").values_list("pk", flat=True)[SEARCHED - 1 : SEARCHED].first()
+        rows = rows if oldest is None else rows.filter(pk__gte=oldest)
+        return rows.filter(
+            Q(resource__icontains=words)
+            | Q(actor__icontains=words)
+            | Q(type__icontains=words)
+            | Q(provider_event_id=words)
+        )
+
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        """How far a search looks."""
+        return {"searched": f"{SEARCHED:,}" if request.GET.get("q") else None}
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Event]:
         """With where it belongs; never a body or a secret."""
@@ -206,6 +240,20 @@ class EventAdmin(PageAdmin[Event]):
 def _event_types(row: Event) -> Sequence[EventType]:
     plugin = registry.all_providers().get(row.provider)
     return plugin.event_types if plugin else ()
+
+
+def _parameters(row: WebhookRequest, body: bytes) -> list[tuple[str, str]]:
+    """The names and values of the query and of a form, decoded."""
+    kind = next((value for name, value in row.headers if name.lower() == "content-type"), "")
+    form = body[:MOST_SHOWN].decode("utf-8", "replace") if kind.startswith(FORM) else ""
+    try:
+        return [
+            pair
+            for text in (row.query, form)
+            for pair in parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        ]
+    except ValueError:  # more than that is of no use on a page; the raw text has everything
+        return []
 
 
 def _body_context(body: bytes) -> dict[str, Any]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from providers.admin_base import PageAdmin
 from providers.list_page import Choices, Filter
@@ -56,6 +60,14 @@ class HistoryAdmin(PageAdmin[HistoryEntry]):
         Filter("kind", "What", of_kind, kinds),
         Filter("subject", "Id", of_subject),
     )
+
+    def detail_context(self, request: HttpRequest, row: HistoryEntry) -> dict[str, Any]:
+        """Where the page is of what was changed, if it still has one and this person may see it."""
+        for model in filter(self.admin_site.is_registered, apps.get_models()):
+            page = self.admin_site.get_model_admin(model)
+            if isinstance(page, PageAdmin) and page.history_kind == row.subject_type:
+                return {"subject_url": page.url_by_uid(request, row.subject_id)}
+        return {"subject_url": None}
 
     def search(self, rows: QuerySet[HistoryEntry], words: str) -> QuerySet[HistoryEntry]:
         """By the name of what was changed, or what was done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -39,6 +40,7 @@ class PageAdmin(ModelAdmin[M]):
     writable: bool = False
     filters: Sequence[Filter[M]] = ()
     search_hint: str = ""  # none: no search
+    history_kind: str = ""  # how the history calls such a thing
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Where people write: the model permission."""
@@ -166,6 +168,14 @@ class PageAdmin(ModelAdmin[M]):
     def page_url(self, row: Model, page: str = "change") -> str:
         """Where a page of a row is."""
         return reverse(f"{self.admin_site.name}:{self.name_of(page)}", args=[row.pk])
+
+    def url_by_uid(self, request: HttpRequest, uid: str) -> str | None:
+        """Where the page is of the row with that id, if this person may see it."""
+        try:
+            row = self.get_queryset(request).filter(uid=UUID(uid)).first()
+        except ValueError:
+            return None
+        return self.page_url(row) if row is not None and self.has_view_permission(request, row) else None
 
     def own_url(self, route: str, view: View, name: str) -> URLPattern:
         """An address of our own below the model's."""

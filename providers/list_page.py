@@ -12,6 +12,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, QueryDict
 
 PAGE = 50
+MOMENTS = ("since", "until")
 MOST_CHOICES = 200  # a longer select helps nobody; such a filter is reached by links
 
 M = TypeVar("M", bound=Model)
@@ -24,13 +25,14 @@ class NotUnderstood(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Filter(Generic[M]):
-    """One filter of a list. `apply` narrows the rows and raises NotUnderstood. With `choices` it is a select, without
-    a time."""
+    """One filter of a list. `apply` narrows the rows and raises NotUnderstood. With `choices` it is a select; with a
+    `placeholder` something to type; without either it is reached by links. `since` and `until` are times."""
 
     name: str
     label: str
     apply: Callable[[QuerySet[M], str], QuerySet[M]]
     choices: Callable[[], Choices] | None = None
+    placeholder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class ShownFilter:
     label: str
     value: str
     choices: Choices | None
+    placeholder: str = ""
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether it is picked as a time."""
+        return self.name in MOMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,16 @@ class ListPage(Generic[M]):
     newer: str | None  # query strings
     older: str | None
     narrowed: bool  # a filter or a search is at work
+
+    @property
+    def moments(self) -> list[ShownFilter]:
+        """The filters that are picked as times; they fold away, as few people need them."""
+        return [item for item in self.filters if item.is_moment]
+
+    @property
+    def moments_open(self) -> bool:
+        """Whether one of them is at work."""
+        return any(item.value for item in self.moments)
 
 
 def among(field: str, values: Callable[[], Choices]) -> Callable[[QuerySet[M], str], QuerySet[M]]:
@@ -134,7 +152,7 @@ def _shown(item: Filter[M], asked: QueryDict) -> ShownFilter:
     choices = list(item.choices())[: MOST_CHOICES + 1] if item.choices else None
     if choices is not None and len(choices) > MOST_CHOICES:
         choices = [(value, f"number {value}")] if value else []
-    return ShownFilter(item.name, item.label, value, choices)
+    return ShownFilter(item.name, item.label, value, choices, item.placeholder)
 
 
 def _cut(rows: QuerySet[M], asked: QueryDict) -> tuple[list[M], str | None, str | None]:

@@ -88,7 +88,7 @@ class EventFilters(Filters):
             any_of("action", self.chosen("action")),
             any_of("actor", self.chosen("actor")),
         )
-        rows, below = any_prefix(_of_types(rows, self.chosen("type")), "resource", self.chosen("resource_prefix"))
+        rows, below = any_prefix(of_types(rows, self.chosen("type")), "resource", self.chosen("resource_prefix"))
         rows = rows.filter(below)
         q = self.chosen("q")
         if q:
@@ -115,7 +115,8 @@ def _received(filters: Filters, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     return rows.filter(received_at__lt=until) if until else rows
 
 
-def _of_types(rows: QuerySet[Any, Any], patterns: Sequence[str]) -> QuerySet[Any, Any]:
+def of_types(rows: QuerySet[Any, Any], patterns: Sequence[str]) -> QuerySet[Any, Any]:
+    """Whose type fits one of the patterns, in which `*` stands for anything."""
     if "*" in patterns:
         return rows
     condition = any_of("type", [pattern for pattern in patterns if "*" not in pattern])

@@ -69,6 +69,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
     list_template = "accounts/list.html"
     detail_template = "accounts/detail.html"
     list_title = "Accounts"
+    history_kind = wanted.ACCOUNT
     list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
     search_hint = "Search by name"
     filters = (

@@ -23,7 +23,7 @@ from providers.errors import InvalidInput, ProviderError
 from providers.list_page import Filter, NotUnderstood, among, number, related
 from providers.models import ProviderAccount
 from providers.schema_form import Entry, entries, usual_ones
-from subscriptions import proof, reconcile
+from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
@@ -48,6 +48,7 @@ class SubscriptionAdmin(PlanPages):
     list_template = "subscriptions/list.html"
     detail_template = "subscriptions/detail.html"
     list_title = "Subscriptions"
+    history_kind = wanted.SUBSCRIPTION
     list_intro = "What is registered at the providers, and kept alive there."
     search_hint = "Search by name, id at the provider or callback URL"
     filters = (

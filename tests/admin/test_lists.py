@@ -155,3 +155,28 @@ def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> 
     assert {"body", "headers", "sealed_headers"} <= request.get_deferred_fields()
     row = viewer.get(reverse(SUBSCRIPTIONS)).context["page"].rows[0]
     assert "secrets" in row.get_deferred_fields()
+
+
+def test_events_by_a_pattern_of_types(viewer: Client, hook: Subscription) -> None:
+    for number, kind in enumerate(("fs:add_file", "fs:move", "link:create")):
+        keep(hook, body_of({"id": number, "type": kind}))
+    normalise_pending()
+    both = [row.pk for row in Event.objects.filter(type__startswith="fs:").order_by("-pk")]
+    assert rows_of(viewer, EVENTS, "?type=fs:*") == both
+    assert len(rows_of(viewer, EVENTS, "?type=*****")) == 3  # said and ignored
+
+
+def test_events_are_searched_among_the_newest_that_fit(
+    viewer: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        keep(hook, body_of({"id": number, "type": "made", "path": f"/Shared/Plan {number % 2}", "by": "emma"}))
+    normalise_pending()
+    keys = list(Event.objects.order_by("-pk").values_list("pk", flat=True))
+    assert rows_of(viewer, EVENTS, "?q=plan 1") == [keys[0], keys[2]]
+    assert rows_of(viewer, EVENTS, "?q=EMMA") == keys
+    assert rows_of(viewer, EVENTS, f"?q={Event.objects.get(pk=keys[3]).uid}") == [keys[3]]
+    assert rows_of(viewer, EVENTS, "?q=nobody") == []
+    monkeypatch.setattr("events.admin.SEARCHED", 2)
+    assert rows_of(viewer, EVENTS, "?q=emma") == keys[:2]
+    assert "newest 2 events" in viewer.get(reverse(EVENTS) + "?q=emma").content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -13,6 +14,7 @@ from events.models import Event, WebhookRequest
 from providers import history
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Operation, OperationStatus, Subscription
+from tests.admin.conftest import person
 from tests.fake_provider import body_of, keep
 
 LISTS = {
@@ -183,3 +185,48 @@ def test_an_account_without_its_provider_can_still_be_seen(boss: Client) -> None
     )
     assert "Old" in text_of(boss, reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
     assert boss.get(reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])).status_code == 403
+
+
+def test_the_history_leads_to_what_was_changed(boss: Client, viewer: Client, rows: dict[str, int]) -> None:
+    subscription = Subscription.objects.get()
+    link = f'href="{reverse("admin:subscriptions_subscription_change", args=[subscription.pk])}"'
+    entry = HistoryEntry.objects.create(
+        actor="staff:ann", action="changed", subject_type="subscription", subject_id=str(subscription.uid)
+    )
+    url = reverse("admin:providers_historyentry_change", args=[entry.pk])
+    assert link in text_of(viewer, url)
+    assert link not in text_of(person("rea", "providers.view_historyentry"), url)
+    for kind, uid in (("subscription", "no id"), ("something", str(subscription.uid))):
+        gone = HistoryEntry.objects.create(actor="clock", action="changed", subject_type=kind, subject_id=uid)
+        text_of(boss, reverse("admin:providers_historyentry_change", args=[gone.pk]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("providers_provideraccount_edit", "providers_provideraccount_check", "providers_provideraccount_delete"),
+        *("subscriptions_subscription_edit", "subscriptions_subscription_secret", "events_webhookrequest_reprocess"),
+        *("config_apitoken_revoke", "subscriptions_subscription_actions", "config_apitoken_add"),
+        *("providers_provideraccount_add", "subscriptions_subscription_add"),
+    ],
+)
+def test_a_form_of_another_site_changes_nothing(boss: Client, rows: dict[str, int], name: str) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(User.objects.get(username="ann"))
+    key = rows.get(name.rpartition("_")[0])
+    args = [] if name.endswith(("_add", "_actions")) else [key]
+    assert strict.post(reverse(f"admin:{name}", args=args), {"pk": key or "", "action": "delete"}).status_code == 403
+    assert Subscription.objects.get().present
+    assert not ApiToken.objects.exclude(revoked_at=None).exists()
+
+
+def test_no_page_holds_a_secret(boss: Client, rows: dict[str, int]) -> None:
+    subscription = Subscription.objects.select_related("account").get()
+    secrets = [*subscription.secrets, *map(str, subscription.account.credentials.values())]
+    assert all(secrets)
+    pages = [list_url(name) for name in LISTS]
+    pages += [reverse(f"admin:{name}_change", args=[key]) for name, key in rows.items()]
+    pages += [reverse(f"admin:{name}_edit", args=[rows[name]]) for name in ADDABLE if name != "config_apitoken"]
+    for url in (*pages, reverse("admin:index")):
+        page = text_of(boss, url)
+        assert not any(secret in page for secret in secrets), url
