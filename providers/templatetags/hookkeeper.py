@@ -18,7 +18,7 @@ NOTHING = "\N{EN DASH}"
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 ABBREVIATIONS = re.compile(r"\b(?:url|id|api|ip)(?=s?\b)", re.IGNORECASE)
 CODE = re.compile(r"`([^`]+)`")
-JOINT = re.compile(r"(?<=[/:._-])|(?<=[a-z])(?=[A-Z])")
+JOINT = re.compile(r"(?<=[/:_])|(?<=[a-z])(?=[A-Z])")
 
 
 @register.filter

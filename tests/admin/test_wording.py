@@ -53,5 +53,5 @@ def test_what_a_plug_in_marks_as_code_is_shown_as_code_and_nothing_else() -> Non
 
 
 def test_long_words_break_behind_their_separators() -> None:
-    assert breakable("/a/<b>.txt") == "/<wbr>a/<wbr>&lt;b&gt;.<wbr>txt"
+    assert breakable("/a/<b>.txt") == "/<wbr>a/<wbr>&lt;b&gt;.txt"
     assert breakable("") == ""
