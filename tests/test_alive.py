@@ -95,13 +95,13 @@ def test_without_touching_anything_it_is_alive(alive: Alive) -> None:
         return {account["provider"]: account["status"] for account in alive.everything("accounts/")}
 
     assert set(accounts()) == set(all_providers())
-    within(60, lambda: set(accounts().values()) == {"ok"}, f"accounts: {accounts()}")
+    within(120, lambda: set(accounts().values()) == {"ok"}, f"accounts: {accounts()}")
     within(
-        60,
+        120,
         lambda: {row["state"] for row in alive.everything("subscriptions/")} == {"active"},
         f"{alive.everything('subscriptions/')}",
     )
-    within(30, lambda: json.loads(alive.up.get("/readyz")[1])["status"] == "ok", str(alive.up.get("/readyz")))
+    within(120, lambda: json.loads(alive.up.get("/readyz")[1])["status"] == "ok", str(alive.up.get("/readyz")))
 
 
 @pytest.mark.parametrize("slug", all_providers())
@@ -112,7 +112,7 @@ def test_events_of_all_types_arrive(alive: Alive, slug: str) -> None:
     def missing() -> set[str]:
         return declared - {event["type"] for event in alive.everything("events/", provider=slug)}
 
-    within(90, lambda: not missing(), f"still missing: {missing()}")
+    within(180, lambda: not missing(), f"still missing: {missing()}")
     alive.control(slug, "stream", per_minute=0)
 
 
@@ -130,15 +130,15 @@ def test_what_is_done_behind_our_back_is_repaired(alive: Alive, slug: str) -> No
     if row["expires_at"]:
         before = datetime.fromisoformat(now()["expires_at"])
         alive.control(slug, "clock", advance_seconds=60)
-        within(40, lambda: active() and datetime.fromisoformat(now()["expires_at"]) > before, f"not renewed: {now()}")
+        within(120, lambda: active() and datetime.fromisoformat(now()["expires_at"]) > before, f"not renewed: {now()}")
         done = alive.operations(row["id"])
         assert {"renew", "replace"} & set(done), done
     if can.can_set_status or can.update_may_enable:
         count = len(alive.operations(row["id"]))
         alive.control(slug, f"remote/{now()['remote_id']}", status="disabled")
-        within(40, lambda: len(alive.operations(row["id"])) > count and active(), f"not switched on: {now()}")
+        within(120, lambda: len(alive.operations(row["id"])) > count and active(), f"not switched on: {now()}")
     if can.can_list:
         gone = now()["remote_id"]
         alive.control(slug, f"remote/{gone}", deleted=True)
-        within(40, lambda: active() and now()["remote_id"] != gone, f"not registered again: {now()}")
+        within(120, lambda: active() and now()["remote_id"] != gone, f"not registered again: {now()}")
         assert "register" in alive.operations(row["id"])[1:]

@@ -421,9 +421,9 @@ HUGE: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", HUGE)
 def test_what_is_made_to_hurt_is_refused_at_once(case: str) -> None:
     message = with_header(signed(), *HUGE[case])
-    started = time.monotonic()
+    started = time.thread_time()
     refusal(message)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_many_headers_and_many_signatures_are_worked_through_in_bounded_time() -> None:
@@ -431,9 +431,9 @@ def test_many_headers_and_many_signatures_are_worked_through_in_bounded_time() -
     proofs = ", ".join(f"s{number}=:AAAA:" for number in range(8))
     message = with_header(with_header(signed(), "Signature-Input", inputs), "Signature", proofs)
     message = replace(message, headers=(*message.headers, *((f"X-{n}", "v") for n in range(50_000))))
-    started = time.monotonic()
+    started = time.thread_time()
     assert refusal(message, keys=[b"key"] * 4).count("fits none") == 8
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
 
 
 TEXTS = st.text(max_size=60) | st.sampled_from(

@@ -407,7 +407,7 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
 # -- The thread of the web process -----------------------------------------------------------------------------------
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

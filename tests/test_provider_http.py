@@ -178,7 +178,7 @@ def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch)
         with connection:
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            for _ in range(40):
+            for _ in range(400):
                 try:
                     connection.sendall(b"x" * 100)
                 except OSError:
@@ -191,7 +191,7 @@ def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with Http(guard=LOOPBACK) as client, pytest.raises(errors.Unavailable) as caught:
         client.call("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/")
     assert caught.value.outcome_unknown
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     thread.join()
     listener.close()
 

@@ -20,7 +20,7 @@ import requests
 
 from providers.courier import Courier, WebhookCall, origin_of
 from providers.egnyte_connect.simulator import EgnyteConnectSimulator
-from providers.sandbox import MAX_BODY_BYTES, Sandbox, find_simulators
+from providers.sandbox import CLOSE_WITHIN, MAX_BODY_BYTES, Sandbox, find_simulators
 from providers.simulated_tenant import CallBudget, LoginName, OverBudget
 from providers.simulator import REMEMBERED, Call
 from tests.provider_contract import Received, Scripted, StubServer
@@ -101,7 +101,7 @@ def receiver() -> Iterator[StubServer]:
         yield server
 
 
-def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
     stop = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < stop, "it did not happen in time"
@@ -298,7 +298,7 @@ def test_closing_is_prompt_while_a_receiver_and_a_client_hang() -> None:
             sandbox.close()
             for thread in threads:
                 thread.join()
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < CLOSE_WITHIN
 
 
 def _ignoring_broken_connections(call: Callable[[], object]) -> None:
@@ -925,10 +925,14 @@ def test_the_stream_of_one_login_can_be_quiet(client: Client, demo: Client, rece
     eventually(lambda: len(receiver.received) >= 5)
     client.control("stream", per_minute=0)
     eventually(lambda: client.sandbox.simulators[SLUG].tenants[LoginName.DEMO].under_way == 0)
-    before = len(receiver.received)
+
+    def quiet() -> bool:
+        before = len(receiver.received)
+        time.sleep(0.2)  # 20 more would come in that time
+        return len(receiver.received) == before
+
+    eventually(quiet)  # one batch may have been on its way
     assert {call.path for call in receiver.received} == {"/demo"}
-    time.sleep(0.1)
-    assert len(receiver.received) == before
 
 
 def test_at_40_a_minute_all_types_come_within_about_a_minute() -> None:

@@ -49,7 +49,7 @@ def scheduled(jobs: dict[str, Job], *, every: float = 0.1) -> Iterator[LocalSche
         scheduler.stop()
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -59,8 +59,9 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
 def test_entries_run_again_and_again_without_a_broker() -> None:
     runs: list[float] = []
     with scheduled({"job": lambda: runs.append(time.monotonic())}):
-        wait_until(lambda: len(runs) >= 4)
-    assert runs[3] - runs[0] >= 0.25
+        wait_until(lambda: len(runs) >= 8)
+    # The first may start late, and the second at once after it; from there on the pause is kept.
+    assert runs[7] - runs[0] >= 0.59
 
 
 def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -80,17 +81,18 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_run_that_takes_long_is_not_overtaken_by_itself() -> None:
-    running, most = 0, 0
+    running, most, begun = 0, 0, 0
 
     def slow() -> None:
-        nonlocal running, most
+        nonlocal running, most, begun
+        begun += 1
         running += 1
         most = max(most, running)
         time.sleep(0.3)
         running -= 1
 
     with scheduled({"job": slow}, every=0.05):
-        time.sleep(1)
+        wait_until(lambda: begun >= 3)
     assert most == 1
 
 
@@ -99,11 +101,13 @@ def test_one_that_hangs_does_not_stop_the_others() -> None:
     release = threading.Event()
 
     def hang() -> None:
-        release.wait(10)
+        release.wait(120)
 
     with scheduled({"hangs": hang, "runs": lambda: runs.append(None)}):
-        wait_until(lambda: len(runs) >= 3)
-        release.set()
+        try:
+            wait_until(lambda: len(runs) >= 3)
+        finally:
+            release.set()
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
@@ -112,9 +116,10 @@ def test_a_clock_that_steps_stalls_nothing(year: int) -> None:
     with scheduled({"job": lambda: runs.append(None)}):
         wait_until(lambda: len(runs) >= 2)
         with time_machine.travel(datetime(year, 1, 1, tzinfo=UTC)):
-            before = len(runs)
-            time.sleep(1)
-    assert before + 3 <= len(runs) <= before + 12
+            before, started = len(runs), time.monotonic()
+            wait_until(lambda: len(runs) >= before + 5)
+            ran, elapsed = len(runs) - before, time.monotonic() - started
+    assert ran <= elapsed / 0.1 + 2  # nor does it hurry
 
 
 def test_every_entry_of_our_schedule_is_a_task() -> None:
@@ -142,8 +147,8 @@ def test_a_worker_without_a_broker_keeps_the_schedule(tmp_path: Path) -> None:
     worker = subprocess.Popen([sys.executable, *command.split()], cwd=BASE_DIR, env=env, stdout=log, stderr=log)
     try:
         ask = "from subscriptions.models import Heartbeat; print(Heartbeat.objects.filter(name='scheduler').count())"
-        wait_until(lambda: manage("shell", "--no-imports", "--command", ask).strip() == "1", seconds=30)
+        wait_until(lambda: manage("shell", "--no-imports", "--command", ask).strip() == "1", seconds=120)
     finally:
         worker.send_signal(signal.SIGTERM)
-        worker.wait(15)
+        worker.wait(60)
         log.close()

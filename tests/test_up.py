@@ -24,6 +24,7 @@ from config.environment import BASE_DIR
 
 pytestmark = pytest.mark.e2e
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes to their parents")
+PROMPT = 20  # seconds: those that the supervisor grants before it kills, and some for a busy machine
 
 
 def free_port() -> int:
@@ -66,7 +67,7 @@ class Up:
 
     def wait_ready(self) -> Up:
         done = "Hookkeeper is running."
-        wait_until(lambda: done in self.said() or self.running.poll() is not None, about=self, seconds=60)
+        wait_until(lambda: done in self.said() or self.running.poll() is not None, about=self, seconds=120)
         assert done in self.said(), self.said()
         return self
 
@@ -112,7 +113,7 @@ class Up:
         """Seconds until it was gone."""
         start = time.monotonic()
         self.running.send_signal(number)
-        self.running.wait(20)
+        self.running.wait(60)
         return time.monotonic() - start
 
 
@@ -123,7 +124,7 @@ def parent_of(pid: int) -> int | None:
     return None
 
 
-def wait_until(condition: Callable[[], bool], *, about: Up, seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], *, about: Up, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, about.said()
@@ -167,7 +168,7 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
     wait_until(lambda: up.answers("/livez"), about=up)
     assert sum("-m granian" in command for command in up.processes().values()) == 2, "an orphan still serves"
 
-    assert up.stop(signal.SIGINT) < 8
+    assert up.stop(signal.SIGINT) < PROMPT
     assert up.running.returncode == 0
     assert up.processes() == {}
 
@@ -176,7 +177,7 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
     assert time.monotonic() - start < 45  # a few seconds on an idle machine; nothing is installed or made again
     assert up.password().startswith("(unchanged")
     assert login(up, password)
-    assert up.stop() < 8
+    assert up.stop() < PROMPT
     assert up.processes() == {}
 
 
@@ -188,7 +189,7 @@ def test_a_killed_supervisor_leaves_no_orphan(up: Up) -> None:
     assert len(up.processes()) >= 5  # the supervisor, web and its child, worker, sandbox
     up.running.kill()
     up.running.wait()
-    wait_until(lambda: up.processes() == {}, about=up, seconds=3)
+    wait_until(lambda: up.processes() == {}, about=up, seconds=20)
 
 
 def crash(up: Up, find: Callable[[], int | None]) -> None:

@@ -34,7 +34,7 @@ def test_a_broker_that_is_away_neither_raises_nor_blocks(broker: str) -> None:
     task = make(broker)
     start = time.monotonic()
     assert [task.delay() for _ in range(50)] == [None] * 50
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20  # one that waits for the broker would do so for ever
     broker_pause.end()
 
 

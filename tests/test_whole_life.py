@@ -45,7 +45,7 @@ class Service:
         assert response.status_code == status, response.text
         return response.json() if response.content else None
 
-    def until(self, path: str, holds: Callable[[Any], bool], *, seconds: float = 20) -> Any:
+    def until(self, path: str, holds: Callable[[Any], bool], *, seconds: float = 60) -> Any:
         """Looks again and again until it is as expected."""
         deadline = time.monotonic() + seconds
         while not holds(seen := self.call("GET", path, status=200)):

@@ -68,7 +68,7 @@ def stored() -> set[UUID]:
     return set(WebhookRequest.objects.values_list("uid", flat=True))
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

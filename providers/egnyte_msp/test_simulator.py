@@ -70,7 +70,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
     stop = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < stop, "it did not happen in time"

@@ -855,10 +855,10 @@ def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list
     ids=["open lists", "open objects", "deep", "many", "long number", "infinite number"],
 )
 def test_bodies_made_to_hurt_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(UnreadableRequest):
         provider.parse(inbound(body))
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_long_text_in_every_field_is_bounded() -> None:

@@ -233,7 +233,7 @@ class TestEntrust(ProviderContract):
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             remote = live.register(registration)
             assert provider.test(live.login, remote.remote_id, registration).ok
-            stop = time.monotonic() + 5
+            stop = time.monotonic() + 30
             while not receiver.received:
                 assert time.monotonic() < stop
                 time.sleep(0.01)
@@ -266,8 +266,8 @@ class TestEntrust(ProviderContract):
             receiver.say(*[Scripted(503)] * 3, Scripted(202), *[Scripted(404)] * 3)
             remote = live.register(self.registration(callback_url=f"{receiver.url}/hooks/t"))
             live.control("emit")
-            stop = time.monotonic() + 5
-            while len(receiver.received) < 3:
+            stop = time.monotonic() + 30
+            while live.state()["remote"][0]["failures"] == 0:  # counted after the third answer came back
                 assert time.monotonic() < stop
                 time.sleep(0.01)
             live.control("emit")  # 202 counts as received
@@ -1108,10 +1108,10 @@ def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list
     ids=["open lists", "open objects", "deep", "long number", "infinite number", "nan", "no UTF-8"],
 )  # fmt: skip
 def test_bodies_made_to_hurt_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(UnreadableRequest):
         provider.parse(inbound(body))
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_long_text_in_every_field_is_bounded() -> None:

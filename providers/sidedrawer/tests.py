@@ -397,7 +397,7 @@ class TestSideDrawer(ProviderContract):
             config = self.checked_config({**self.config, "max_retries": retries})
             live.register(self.registration(callback_url=f"{receiver.url}/hooks/t", config=config))
             live.control("emit")
-            stop = time.monotonic() + 5
+            stop = time.monotonic() + 30
             while live.state()["remote"][0]["enabled"] and time.monotonic() < stop:
                 time.sleep(0.02)
             assert len(receiver.received) == tries
@@ -1098,10 +1098,10 @@ def test_compact_json_is_written_as_javascript_does(body: bytes, written: str) -
 
 def test_many_headers_on_a_large_body_take_bounded_time() -> None:
     headers = tuple((f"X-{number}", VECTOR_HEX) for number in range(1000))
-    started = time.monotonic()
+    started = time.thread_time()
     found = provider.verify(inbound(b"x" * 10_000_000, headers=headers), ["k1", "k2"], settings())
     assert found.result is VerificationResult.FAILED
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 # -- Parsing -------------------------------------------------------------------------------------------------------
@@ -1411,10 +1411,10 @@ def test_verification_never_raises(
     ids=["lists", "objects", "deep", "many", "number", "infinite", "base64", "parts", "blanks", "binary"],
 )
 def test_bodies_made_to_hurt_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(UnreadableRequest):
         provider.parse(inbound(body))
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_long_text_in_every_field_is_bounded() -> None:

@@ -89,7 +89,7 @@ def test_reconcile_waits_for_its_turn(
     assert active.claim("somebody else", 60)
     begun = time.monotonic()
     assert api.post(f"{path}reconcile/").status == 200
-    assert 0.9 < time.monotonic() - begun < 5
+    assert 0.9 < time.monotonic() - begun < 20
 
 
 # -- Enable, disable -------------------------------------------------------------------------------------------------
