@@ -48,6 +48,16 @@ ON_REQUEST = tuple(
 )
 # Our words for the keys of `value`, for the sandbox's control calls
 OUR_WORDS: Mapping[str, str] = {"filenames": "triggering_filenames"}
+# The forms of messages beside the plain GET, and the folder of the demo that tells of its files in each
+DEMO_FORMS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+    "As a form": ("inbox", {"method": "POST"}),
+    "As JSON": ("clients", {"method": "POST", "encoding": "JSON"}),
+    "As XML": ("contracts", {"method": "POST", "encoding": "XML"}),
+    "As ExaVault's first version": ("reports", {"method": "POST", "encoding": "EV1"}),
+    "As ExaVault's second version": ("timecards", {"method": "POST", "encoding": "EV2"}),
+    "With the file in a form": ("invoices", {"method": "POST", "file_form_field": "file"}),
+    "The file itself": ("video", {"method": "POST", "file_as_body": True}),
+}
 SETTABLE = ("name", "description", "recursive", "value", "disable_parent_folder_behavior")
 TITLES = {400: "bad-request", 401: "not-authenticated/invalid-credentials", 404: "not-found"}
 
@@ -92,6 +102,14 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     event_types: ClassVar[tuple[str, ...]] = (*FILE_ACTIONS, *ON_REQUEST)
     demo_config: ClassVar[dict[str, object]] = {"path": "/"}
     options_model = FilesComOptions
+
+    def demo_configs(self) -> dict[str, dict[str, object]]:
+        """Everything by GET, and what happens to the files of some folders in each other form."""
+        forms = {
+            title: {"path": folder, "triggers": list(FILE_ACTIONS), **form}
+            for title, (folder, form) in DEMO_FORMS.items()
+        }
+        return {"Everything": self.demo_config, **forms}
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
         """One site each, with a key that never changes."""

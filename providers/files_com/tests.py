@@ -21,6 +21,7 @@ from providers.base import (
     VerificationResult,
     validate,
 )
+from providers.courier import Courier
 from providers.errors import (
     PermissionMissing,
     Refused,
@@ -30,6 +31,7 @@ from providers.errors import (
 from providers.files_com import provider
 from providers.files_com.messages import BOUNDARY
 from providers.files_com.schemas import FilesComConfig, FilesComSettings
+from providers.files_com.simulator import FilesComSimulator
 from providers.sandbox import Sandbox
 from tests.provider_contract import (
     CALLBACK_URL,
@@ -383,6 +385,25 @@ class TestMessages:
         paths = {str(provider.parse(item).events[0].resource) for item in site.tell(event_type="create", count=5)}
         assert len(paths) == 5
         assert all(path.startswith("Clients/") and path.count("/") == 1 and path.endswith(".PDF") for path in paths)
+
+    def test_the_demo_tells_of_every_action_and_in_every_form(self, site: Site) -> None:
+        kinds: dict[str, set[str]] = {}
+        simulator = FilesComSimulator(site.live.sandbox.url, courier=Courier({}))
+        simulator.close()
+        for title, config in simulator.demo_configs().items():
+            remote_id = site.register(**config)
+            told = [
+                request
+                for name in validate(FilesComConfig, config).triggers or [item.name for item in provider.event_types]
+                for request in site.tell(event_type=name, remote_id=remote_id)
+            ]
+            assert [len(provider.parse(request).events) for request in told] == [1] * len(told)
+            kinds[title] = {dict(request.headers).get("Content-Type", request.method) for request in told}
+            assert len(told) == (15 if title == "Everything" else 6)
+        assert kinds["Everything"] == {"GET"}
+        assert {FORM, "application/json", "application/xml"} <= set().union(*kinds.values())
+        assert any(kind.startswith("multipart/form-data") for kind in kinds["With the file in a form"])
+        assert kinds["The file itself"] & {"application/pdf", "application/octet-stream", "text/csv", "image/png"}
 
     def test_there_is_no_status_to_change_behind_our_back(self, site: Site) -> None:
         remote_id = site.register()
