@@ -6,8 +6,6 @@ border is a frozen dataclass or a pydantic model.
 
 from __future__ import annotations
 
-import json
-import math
 import secrets as random_secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,8 +18,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from providers import strict_json
 from providers.errors import FieldError, InvalidInput, UnreadableRequest, Unsupported
 from providers.http import Http
+from providers.storable import storable, storable_text
+
+MAX_STATUS = 50  # characters of a provider's own word for a status
 
 type_ = type  # several dataclasses below have a field named `type`
 
@@ -276,6 +278,11 @@ class Identity:
     facts: Mapping[str, object]
     warning: str | None = None
 
+    def __post_init__(self) -> None:
+        """They are kept, so they must be such that they can."""
+        object.__setattr__(self, "facts", storable(self.facts))
+        object.__setattr__(self, "warning", storable(self.warning))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration(Generic[F]):
@@ -308,6 +315,12 @@ class RemoteSubscription:
     shown_secret: str | None = field(default=None, repr=False)
     new_secret: str | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        """What the provider worded is kept and shown, so it must be such that it can."""
+        object.__setattr__(self, "status", storable_text(self.status)[:MAX_STATUS])
+        object.__setattr__(self, "url", storable(self.url))
+        object.__setattr__(self, "config", storable(self.config))
+
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
@@ -317,6 +330,10 @@ class TestResult:
 
     ok: bool
     detail: str
+
+    def __post_init__(self) -> None:
+        """It may quote the provider."""
+        object.__setattr__(self, "detail", storable_text(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,49 +535,20 @@ class Provider(ABC, Generic[S, C, F]):
 AnyProvider = Provider[Any, Any, Any]
 
 
-# Deeper than any real event, and shallow enough that everything which later walks or writes the value can recurse.
-MAX_JSON_DEPTH = 100
+MAX_JSON_DEPTH = strict_json.MAX_DEPTH
 
 
 def load_json(body: bytes) -> object:
     """Strict JSON from bytes that anybody may have sent. Raises UnreadableRequest for everything else
     (encoding, syntax, NaN, infinite numbers, numbers too long to convert, nesting deeper than MAX_JSON_DEPTH)."""
     try:
-        value: object = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+        return strict_json.loads(body)
     except UnicodeDecodeError:
         raise UnreadableRequest("The body is not UTF-8.") from None
-    except RecursionError:
+    except strict_json.TooDeepError:
         raise UnreadableRequest("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise UnreadableRequest(f"The body is not JSON: {error}") from None
-    if _deeper_than(value, MAX_JSON_DEPTH):
-        raise UnreadableRequest("The JSON is nested too deeply.")
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _deeper_than(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def time_from_number(value: float) -> datetime | None:

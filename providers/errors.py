@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from providers.storable import storable_text
+
 
 class ProviderError(Exception):
     """A call to a provider failed.
@@ -44,6 +46,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         outcome_unknown: bool = False,
     ) -> None:
+        message = storable_text(message)  # it may quote the provider
         super().__init__(message)
         self.message = message
         self.field = field

@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import create_connection
 
+from providers import strict_json
 from providers.errors import (
     AddressRefused,
     AuthenticationFailed,
@@ -34,6 +35,7 @@ from providers.errors import (
     Throttled,
     Unavailable,
 )
+from providers.storable import storable_text
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
@@ -114,8 +116,8 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON. Raises BadAnswer when it is none."""
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+            return strict_json.loads(self.body)
+        except ValueError:
             # Not quoted: the body may hold a secret, and only `Http` knows how to mask it.
             kind = self.headers.get("Content-Type") or "no content type"
             raise self.bad(f"something that is not JSON ({kind})") from None
@@ -236,7 +238,7 @@ class Http:
         """The same JSON with every secret replaced by `***`."""
         if isinstance(value, dict):
             return {
-                str(key): MASK if str(key).lower() in self.secret_keys and item else self.mask(item)
+                storable_text(str(key)): MASK if str(key).lower() in self.secret_keys and item else self.mask(item)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -256,14 +258,14 @@ class Http:
         for secret in self.secrets:
             if len(secret) >= 4:
                 text = text.replace(secret, MASK).replace(quote(secret, safe=""), MASK)
-        return text
+        return storable_text(text)
 
     def _readable(self, body: bytes) -> object:
         if not body:
             return None
         try:
-            return self.mask(json.loads(body))
-        except (ValueError, RecursionError):
+            return self.mask(strict_json.loads(body))
+        except ValueError:
             return self._mask_text(_excerpt(body, 2000))
 
     def _send(

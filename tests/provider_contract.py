@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from providers.base import (
@@ -48,13 +50,15 @@ from providers.errors import (
     BadAnswer,
     InvalidInput,
     NotFound,
+    ProviderError,
     Throttled,
     Unavailable,
     UnreadableRequest,
 )
-from providers.http import AddressGuard, Exchange, Http
+from providers.http import AddressGuard, Answer, Exchange, Http
 from providers.registry import get_provider
 from providers.sandbox import Sandbox
+from tests.odd_answers import CALLS, Recording, check_it_can_be_kept, told_login, twisted
 
 CALLBACK_URL = "https://hooks.example.test/hooks/3q8Jt0yq"
 RECEIVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -497,6 +501,58 @@ class ProviderContract(ABC):
         if self.provider.capabilities.proof is Proof.URL:
             return VerificationResult.NOT_VERIFIABLE
         return VerificationResult.FAILED
+
+    # -- Whatever the API answers --------------------------------------------------------------------------------
+
+    def test_only_declared_errors_come_out_of_odd_answers(self) -> None:
+        recorded = self._recorded()
+
+        @given(st.data())
+        def check(data: st.DataObject) -> None:
+            name = data.draw(st.sampled_from(sorted(recorded)))
+            remote_id, answers = recorded[name]
+            login = told_login(self._plain_login(), data.draw(twisted(answers)))
+            outcome: object = None
+            try:
+                outcome = CALLS[name](self.provider, login, remote_id, self.registration())
+            except ProviderError as error:
+                outcome = error
+            check_it_can_be_kept(outcome)
+            for exchange in login.http.kept:  # type: ignore[attr-defined]
+                json.dumps(dataclasses.asdict(exchange), allow_nan=False)
+
+        check()
+
+    def _plain_login(self) -> Login[Any, Any]:
+        credentials = validate(self.provider.credentials_model, self.credentials)
+        return Login(self.checked_settings(), credentials, Http(guard=LOOPBACK))
+
+    def _recorded(self) -> dict[str, tuple[str, list[Answer]]]:
+        """Of each call that this provider has: about which id it was, and what its simulator answered."""
+        can = self.provider.capabilities
+        possible = {
+            "list": can.can_list,
+            "read": can.can_list or can.reveals_url,
+            "update": can.can_update,
+            "renew": can.can_update,
+            "switch": can.can_set_status,
+            "test": can.can_test,
+        }
+        found: dict[str, tuple[str, list[Answer]]] = {}
+        with Sandbox(port=0) as sandbox, StubServer() as receiver:
+            live = Live(self.provider, sandbox)
+            live.control("options", **self.sandbox_options)
+            registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
+            remote_id = live.register(registration).remote_id
+            for name, call in CALLS.items():
+                if possible.get(name, True):
+                    login = live.login_with()
+                    http = Recording(guard=LOOPBACK)
+                    call(self.provider, dataclasses.replace(login, http=http), remote_id, registration)
+                    found[name] = (remote_id, http.answers)
+                    http.close()
+            live.close()
+        return found
 
     # -- Live, against the simulator -----------------------------------------------------------------------------
 

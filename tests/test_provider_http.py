@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import socket
 import threading
 import time
+import tracemalloc
+import zlib
 from email.utils import formatdate
 from ipaddress import ip_network
 from typing import Any
@@ -167,6 +171,58 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
         server.say(Scripted(200, b"x" * (http.MAX_ANSWER_BYTES + 1)))
         with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
             client.call("GET", f"{server.url}/")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
+def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(encoding: str) -> None:
+    packed = gzip.compress(bytes(300 * 1024 * 1024), 9)
+    if encoding == "deflate":
+        packed = zlib.compress(bytes(300 * 1024 * 1024), 9)
+    if encoding == "gzip, gzip":
+        packed = gzip.compress(packed, 9)
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(200, packed, {"Content-Encoding": encoding}))
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
+                client.call("GET", f"{server.url}/")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 8 * http.MAX_ANSWER_BYTES
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br", "no-such-coding"])
+def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encoding: str) -> None:
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(200, b"not packed at all", {"Content-Encoding": encoding}))
+        with pytest.raises((errors.Unavailable, errors.BadAnswer)) as caught:
+            client.call("GET", f"{server.url}/").json()
+        assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": NaN}', b'{"a": 1e999}', b'{"a": -Infinity}', b"9" * 5000, b"[" * 200 + b"]" * 200], ids=range(5)
+)
+def test_numbers_and_depths_that_we_could_not_keep_are_a_bad_answer(body: bytes) -> None:
+    with pytest.raises(errors.BadAnswer):
+        answer(200, body=body).json()
+    kept: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+        server.say(Scripted(200, body))
+        client.call("GET", f"{server.url}/")
+    assert json.dumps(kept[0].response_body, allow_nan=False)
+
+
+def test_what_no_database_keeps_is_replaced_in_words_and_records() -> None:
+    kept: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+        server.say(Scripted(422, b'{"wr\\u0000ng": "\\ud800"}'))
+        with pytest.raises(errors.Refused) as caught:
+            client.call("GET", f"{server.url}/", read_error=lambda got: errors.Refused(f"a\x00b {got.json()}"))
+    assert caught.value.message.startswith("a\ufffdb ")
+    assert str(caught.value) == caught.value.message
+    assert kept[0].response_body == {"wr\ufffdng": "\ufffd"}
 
 
 def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

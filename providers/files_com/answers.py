@@ -23,6 +23,7 @@ WEBHOOK = "webhook"
 STATUS = "registered"  # Files.com has no word for it: a behavior is there, or it is not
 KEY_ENDS_SOON = timedelta(days=14)
 MAX_WORDS = 300
+MOST_ID = 2**63
 
 # The keys of `value` that our config stands for. Others are left as they are there.
 MANAGED_KEYS = frozenset(
@@ -167,7 +168,7 @@ def _canonical_encoding(encoding: str) -> str:
 
 
 def _remote_id(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_ID:
         raise BadAnswer("In the provider's answer `id` is no usable id.")
     return str(value)
 

@@ -71,7 +71,7 @@ CONFIG = FilesComConfig(
     redundant_urls=("https://backup.example.test/in",),
 )
 BEHAVIORS = "/api/rest/v1/behaviors"
-ODD_IDS: tuple[object, ...] = ("7", None, True, -1, 1.5, [])
+ODD_IDS: tuple[object, ...] = ("7", None, True, -1, 1.5, [], 2**63, 10**400)
 
 
 @pytest.fixture

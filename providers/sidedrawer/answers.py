@@ -18,6 +18,7 @@ from providers.signatures import same
 
 WAIT_IF_UNSAID = 30.0  # seconds to stay away after a 429 that does not say for how long
 MAX_WORDS = 500
+MOST_ID = 2**63
 REGISTERED = "registered"  # shown as the status of a webhook that has no status field
 
 # Words in a status field, and names of yes-or-no fields, that would mean that it is switched off
@@ -107,7 +108,7 @@ def _unwrap(value: object, settings: SideDrawerSettings) -> dict[str, object]:
 def _remote_id(item: Mapping[str, object], settings: SideDrawerSettings) -> str:
     for name in settings.id_fields:
         value = item.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_ID:
             return str(value)
         # It becomes part of a URL path, in which dots alone would climb.
         if isinstance(value, str) and value.strip(" .") and value.isprintable() and len(value) <= 200:

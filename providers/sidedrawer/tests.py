@@ -590,6 +590,7 @@ def test_expiry(api: StubServer, desk: Desk, value: object, expected: datetime |
         [{**WEBHOOK, "id": ".."}],
         [{**WEBHOOK, "id": True}],
         [{**WEBHOOK, "id": "x" * 201}],
+        [{**WEBHOOK, "id": 10**400}],
         [{**WEBHOOK, "expirationDateTime": "soon"}],
         [{**WEBHOOK, "expirationDateTime": True}],
         [{**WEBHOOK, "expirationDateTime": 10**400}],

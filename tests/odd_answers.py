@@ -1,0 +1,158 @@
+"""What a provider's API really answers, with something odd in it: for tests of everything that reads answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import requests
+from hypothesis import strategies as st
+
+from providers.base import AnyProvider, Identity, Login, MemoryTokens, Registration, RemoteSubscription, TestResult
+from providers.errors import ProviderError
+from providers.http import AddressGuard, Answer, Http
+
+MAX_REMOTE_ID = 200
+MAX_STATUS = 50
+DEEP = json.loads("[" * 400 + "]" * 400)
+Call = Callable[[AnyProvider, Login[Any, Any], str, Registration[Any]], object]
+
+CALLS: Mapping[str, Call] = {
+    "identify": lambda provider, login, remote_id, registration: provider.identify(login),
+    "list": lambda provider, login, remote_id, registration: provider.list_remote(login),
+    "register": lambda provider, login, remote_id, registration: provider.register(login, registration),
+    "read": lambda provider, login, remote_id, registration: provider.read_remote(
+        login, remote_id, registration.secret
+    ),
+    "update": lambda provider, login, remote_id, registration: provider.update(login, remote_id, registration),
+    "renew": lambda provider, login, remote_id, registration: provider.renew(login, remote_id, registration),
+    "switch": lambda provider, login, remote_id, registration: provider.set_enabled(login, remote_id, False),
+    "test": lambda provider, login, remote_id, registration: provider.test(login, remote_id, registration),
+    "delete": lambda provider, login, remote_id, registration: provider.delete(login, remote_id),
+}
+
+
+class Recording(Http):
+    """Keeps every answer as it came."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.answers: list[Answer] = []
+
+    def _send(self, *arguments: Any) -> Answer:
+        answer = super()._send(*arguments)
+        self.answers.append(answer)
+        return answer
+
+
+class Told(Http):
+    """Gives these answers in turn, then the last one for ever, without a network."""
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        self.kept: list[object] = []
+        super().__init__(guard=AddressGuard(), record=self.kept.append)
+        self._answers = list(answers)
+
+    def _send(self, *_: Any) -> Answer:
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+def told_login(login: Login[Any, Any], answers: Sequence[Answer]) -> Login[Any, Any]:
+    """The same login, whose calls get these answers; it has no token yet."""
+    return Login(login.settings, login.credentials, Told(answers), MemoryTokens())
+
+
+ODD_TEXTS = st.sampled_from(
+    [
+        "", " ", "..", "a/b", "x" * 400, "\x00", "\ud800", "\u202e", "NaN", "enabled\x00", "0", "-1", "https://[", "//",
+        "2026-13-45T00:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "{", "[1", '{"urls": 1}',
+    ]
+)  # fmt: skip
+ODD: st.SearchStrategy[object] = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, -1, 2**63, 10**400, 1e308, -0.5])
+    | st.floats()
+    | ODD_TEXTS
+    | st.text(st.characters(categories=None), max_size=10)
+    | st.sampled_from([[], {}, [[]], [None], {"": None}, [{}], {"data": []}, {"id": {}}])
+    | st.just(DEEP)
+)
+STATUSES = st.sampled_from([200, 201, 204, 206, 301, 400, 401, 403, 404, 405, 409, 410, 418, 422, 423, 429, 500, 503])
+HEADERS = st.dictionaries(
+    st.sampled_from(["Retry-After", "X-Mashery-Error-Code", "X-Files-Cursor-Next", "X-Accesstoken-Quota-Allotted"]),
+    st.sampled_from(["", "0", "-5", "1e400", "nan", "ERR_403_DEVELOPER_OVER_QPS", "²", "9" * 30, "Mon, 99 Foo"]),
+    max_size=3,
+)
+
+
+@st.composite
+def twisted(draw: st.DrawFn, answers: Sequence[Answer]) -> list[Answer]:
+    """These answers, one of which is not as it should be."""
+    index = draw(st.integers(0, len(answers) - 1))
+    answer = answers[index]
+    value: object = json.loads(answer.body) if answer.body else None
+    body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else dumped(draw(_twist(value)))
+    status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else answer.status
+    headers = requests.structures.CaseInsensitiveDict({**answer.headers, **draw(HEADERS)})
+    return [*answers[:index], Answer(status, headers, body), *answers[index + 1 :]]
+
+
+@st.composite
+def _twist(draw: st.DrawFn, value: object) -> object:
+    """The value with something odd at some place within it."""
+    deeper = draw(st.integers(0, 4))
+    if isinstance(value, dict) and value and deeper:
+        key = draw(st.sampled_from(sorted(value)))
+        if deeper == 1:
+            return {name: item for name, item in value.items() if name != key}
+        return {**value, key: draw(_twist(value[key]))}
+    if isinstance(value, list) and value and deeper:
+        index = draw(st.integers(0, len(value) - 1))
+        return [*value[:index], draw(_twist(value[index])), *value[index + 1 :]]
+    return draw(ODD)
+
+
+def dumped(value: object) -> bytes:
+    """JSON, with what strict JSON does not have."""
+    return json.dumps(value).encode()
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in what a call returned."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (*texts_in(key), *texts_in(item))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_in(item)
+
+
+def check_it_can_be_kept(outcome: object) -> None:
+    """Whatever a call returned or raised must fit into the database and into an answer of ours."""
+    if isinstance(outcome, tuple | list):
+        for item in outcome:
+            check_it_can_be_kept(item)
+    elif isinstance(outcome, RemoteSubscription):
+        assert 0 < len(outcome.remote_id) <= MAX_REMOTE_ID
+        assert 0 < len(outcome.status) <= MAX_STATUS
+        assert outcome.expires_at is None or outcome.expires_at.tzinfo
+        _check_texts([outcome.remote_id, outcome.status, outcome.url, outcome.config])
+    elif isinstance(outcome, Identity):
+        _check_texts([dict(outcome.facts), outcome.warning])
+    elif isinstance(outcome, TestResult):
+        _check_texts([outcome.detail])
+    elif isinstance(outcome, ProviderError):
+        assert outcome.message
+        assert outcome.retry_after is None or 0 <= outcome.retry_after <= 24 * 3600
+        _check_texts([outcome.message, outcome.field])
+
+
+def _check_texts(value: object) -> None:
+    json.dumps(value, allow_nan=False)
+    for text in texts_in(value):
+        assert "\x00" not in text
+        assert text.encode().decode() == text
