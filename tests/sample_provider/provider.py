@@ -33,6 +33,7 @@ from .schemas import AcmeConfig, AcmeCredentials, AcmeSettings
 
 AcmeLogin = Login[AcmeSettings, AcmeCredentials]
 SIGNATURE = "X-Acme-Signature"
+MAX_ID = 200
 
 
 class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
@@ -70,8 +71,10 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
 
     def identify(self, login: AcmeLogin) -> Identity:
         """The team."""
-        answer = self._call(login, "GET", "/acme/team")
-        return Identity({"team": str(answer["team"])})
+        team = self._call(login, "GET", "/acme/team").get("team")
+        if not isinstance(team, str):
+            raise BadAnswer("Acme does not say which team this is.")
+        return Identity({"team": team})
 
     def register(self, login: AcmeLogin, registration: Registration[AcmeConfig]) -> RemoteSubscription:
         """POST /acme/hooks."""
@@ -146,13 +149,15 @@ def _auth(login: AcmeLogin) -> dict[str, str]:
 
 
 def _remote(answer: Mapping[str, object]) -> RemoteSubscription:
-    kinds = answer.get("kinds")
-    if not isinstance(kinds, list) or not answer.get("id"):
+    remote_id, target, kinds = answer.get("id"), answer.get("target"), answer.get("kinds")
+    if not isinstance(remote_id, str) or not 0 < len(remote_id) <= MAX_ID or not remote_id.isprintable():
+        raise BadAnswer("Acme answered with a hook that has no usable id.", outcome_unknown=True)
+    if not isinstance(target, str) or not isinstance(kinds, list):
         raise BadAnswer("Acme answered with something that is no hook.", outcome_unknown=True)
     return RemoteSubscription(
-        remote_id=str(answer["id"]),
+        remote_id=remote_id,
         status="on",
         enabled=True,
-        url=str(answer.get("target")),
+        url=target,
         config={"kinds": sorted(map(str, kinds))},
     )
