@@ -10,13 +10,17 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from providers import pauses
 from providers.base import Login, validate
-from providers.errors import InvalidInput, ProviderError, Refused
+from providers.errors import CallsPaused, InvalidInput, ProviderError, Refused
 from providers.http import AddressGuard, Exchange, Http, Priority
 from providers.limiter import DatabaseLimiter
 from providers.models import AccountStatus, ProviderAccount
+from providers.pauses import AccountGate
 from providers.state_changes import CLOCK, write
 from providers.tokens import DatabaseTokens
+
+_NOTED = ("status", "status_reason", "checked_at", "look_due_at", *pauses.NO_PAUSE)
 
 
 def address_guard() -> AddressGuard:
@@ -37,15 +41,18 @@ def open_login(
     record: Callable[[Exchange], None] | None = None,
     secrets: Sequence[str] = (),
     before_call: Callable[[], None] | None = None,
+    insist: bool = False,
 ) -> Iterator[Login[Any, Any]]:
     """A login for that account. `deadline` in monotonic seconds bounds all its calls together; `secrets` are masked
-    in what is recorded, beside the credentials. Raises Refused when settings or credentials no longer fit."""
+    in what is recorded, beside the credentials. `insist`: a person asks, so it is called even while the account's
+    calls rest. Raises Refused when settings or credentials no longer fit."""
     plugin = account.plugin
     try:
         settings = validate(plugin.settings_model, account.settings)
         credentials = validate(plugin.credentials_model, account.credentials)
     except InvalidInput as error:
         raise Refused(f"The account's settings or credentials are not complete: {error}. Edit the account.") from None
+    gate = AccountGate(account, insist=insist)
     http = Http(
         guard=address_guard(),
         limiter=DatabaseLimiter(account, plugin.rate_limit(settings)),
@@ -55,28 +62,39 @@ def open_login(
         record=record,
         priority=priority,
         before_call=before_call,
+        gate=gate,
     )
     with http:
-        yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
+        try:
+            yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
+        except ProviderError as error:
+            gate.failed(error)
+            raise
+        gate.worked()
 
 
-def check(account: ProviderAccount, *, deadline: float | None = None, by: str = CLOCK) -> None:
+def check(account: ProviderAccount, *, deadline: float | None = None, by: str = CLOCK, insist: bool = True) -> None:
     """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do. `by` is who asked.
 
     A call that could not be made (network, throttling) leaves the status as it was and says so. Never raises
-    ProviderError.
+    ProviderError. While the account's calls rest it is only made when somebody insists.
     """
     try:
-        with open_login(account, deadline=deadline) as login:
+        with open_login(account, deadline=deadline, insist=insist) as login:
             identity = account.plugin.identify(login)
+    except CallsPaused:
+        account.refresh_from_db(fields=_NOTED)
+        return
     except ProviderError as error:
         note_failure(account, error)
     else:
+        pauses.lift(account, pauses.AUTHENTICATION)
         account.status = AccountStatus.OK
         account.status_reason = identity.warning or ""
         account.identity = dict(identity.facts)
     account.checked_at = timezone.now()
     save_facts(account, "status", "status_reason", "identity", "checked_at", by=by)
+    account.refresh_from_db(fields=_NOTED)
 
 
 def save_facts(account: ProviderAccount, *names: str, by: str = CLOCK) -> None:

@@ -31,6 +31,7 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     reveals_url = serializers.BooleanField()
     can_update = serializers.BooleanField()
     can_set_status = serializers.BooleanField()
+    enabling_resets_failures = serializers.BooleanField()
     can_test = serializers.BooleanField()
     can_identify = serializers.BooleanField()
     renewal = serializers.ChoiceField(choices=[item.value for item in Renewal])

@@ -111,6 +111,8 @@ class Capabilities:
     can_update: bool  # an existing registration can be changed in place
     can_set_status: bool  # an existing registration can be switched off and on
     update_may_enable: bool = False  # without a status call: an update perhaps switches it on again; if not, replace
+    # Switching on one that the provider switched off makes it count failures from nothing; where not, replace
+    enabling_resets_failures: bool = True
     can_test: bool  # it sends a test webhook on request
     can_identify: bool  # it tells whose credentials these are
     renewal: Renewal

@@ -9,7 +9,9 @@
       NotFound               that remote subscription is not there (any more)      the plan decides
       Unsupported            the provider has no such call                         permanent
       Throttled              too many calls; `retry_after` says when               temporary
+      CallsPaused            the account's calls rest; nothing was sent            temporary
       Unavailable            time-out, 5xx, network                                temporary
+        OutOfTime            our own time for it was over                          temporary
       PluginFailed           a bug of ours                                         tried again slowly
       BadAnswer              a redirect, broken JSON, a wrong shape, too large     temporary
 
@@ -70,10 +72,13 @@ class AuthenticationFailed(ProviderError):
 
 
 class PermissionMissing(ProviderError):
-    """The credentials work, but lack a right; the message names it where the provider does."""
+    """The credentials work, but lack a right; the message names it where the provider does.
+
+    `whole_account` is set by whoever knows that nothing goes without that right, such as that to list."""
 
     code = "permission_missing"
     permanent = True
+    whole_account = False
 
 
 class Refused(ProviderError):
@@ -109,10 +114,24 @@ class Throttled(ProviderError):
     code = "throttled"
 
 
+class CallsPaused(ProviderError):
+    """The account's calls rest, so nothing was sent. `cause` is the code of the error that they rest for."""
+
+    code = "calls_paused"
+
+    def __init__(self, message: str, *, cause: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.cause = cause
+
+
 class Unavailable(ProviderError):
     """Time-out, network failure or 5xx. Worth trying again."""
 
     code = "unavailable"
+
+
+class OutOfTime(Unavailable):
+    """Whoever called could not wait as long as the provider may take; that tells nothing about the provider."""
 
 
 class PluginFailed(ProviderError):

@@ -29,6 +29,7 @@ from providers.errors import (
     BadAnswer,
     LimitReached,
     NotFound,
+    OutOfTime,
     PermissionMissing,
     ProviderError,
     Refused,
@@ -41,16 +42,19 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
 MAX_RETRY_AFTER = 24 * 3600.0
+PENALTY_UNTOLD = 5.0  # seconds to stay away after "too many calls" that does not say for how long
 USER_AGENT = "Hookkeeper"
 MASK = "***"
 
 
 class Priority(IntEnum):
-    """Who gets the calls when they are short: a look gives way to a change, a change to a renewal."""
+    """Who gets the calls when they are short: a look gives way to a change, a change to a renewal. An urgent call is
+    for a lease that is about to end: it is tried even where the others stay away."""
 
     LOOK = 0
     CHANGE = 1
     RENEWAL = 2
+    URGENT = 3
 
 
 class Limiter(Protocol):
@@ -61,6 +65,16 @@ class Limiter(Protocol):
 
     def penalise(self, seconds: float) -> None:
         """The provider said to stay away for that long."""
+
+
+class Gate(Protocol):
+    """Knows whether an account's calls rest, and learns from each answer."""
+
+    def enter(self, priority: Priority) -> None:
+        """Before each call. Raises CallsPaused."""
+
+    def note(self, problem: ProviderError | None) -> None:
+        """After each call: how it went."""
 
 
 class NoLimit:
@@ -159,7 +173,9 @@ class Http:
         record: Callable[[Exchange], None] | None = None,
         priority: Priority = Priority.CHANGE,
         before_call: Callable[[], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self.gate = gate
         self.limiter = limiter or NoLimit()
         self.secrets = tuple(sorted(secrets, key=len, reverse=True))  # a secret may hold a shorter one
         self.secret_keys = frozenset(key.lower() for key in secret_keys)
@@ -204,6 +220,8 @@ class Http:
         """
         if self._before_call:
             self._before_call()
+        if self.gate:
+            self.gate.enter(self.priority)
         self.limiter.acquire(self.priority, self.deadline)
         sent = json.dumps(json_body).encode() if json_body is not None else None
         answer: Answer | None = None
@@ -212,8 +230,9 @@ class Http:
             answer = self._send(method, url, dict(headers or {}), sent, params)
             if answer.status not in expected:
                 problem = (read_error(answer) if read_error else None) or error_for(answer)
-                if isinstance(problem, Throttled) and problem.retry_after:
-                    self.limiter.penalise(problem.retry_after)
+                if isinstance(problem, Throttled):
+                    told = problem.retry_after
+                    self.limiter.penalise(PENALTY_UNTOLD if told is None else told)
                 raise problem
             return answer
         except ProviderError as error:
@@ -222,6 +241,8 @@ class Http:
             error.args = (error.message,)
             raise
         finally:
+            if self.gate and (answer or problem):
+                self.gate.note(problem)
             if self.record:
                 self.record(
                     Exchange(
@@ -273,9 +294,10 @@ class Http:
     ) -> Answer:
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0.05:
-            raise Unavailable("No time was left for this call; it goes on in the background.")
+            raise OutOfTime("No time was left for this call; it goes on in the background.")
         read_timeout = READ_TIMEOUT if left is None else min(READ_TIMEOUT, left)
         stop = time.monotonic() + read_timeout
+        late = Unavailable if read_timeout == READ_TIMEOUT else OutOfTime
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **headers}
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
@@ -290,13 +312,12 @@ class Http:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(response.status_code, response.headers, _read(response, stop))
+                return Answer(response.status_code, response.headers, _read(response, stop, late))
         except requests.exceptions.ConnectTimeout:
-            raise Unavailable(f"No connection to {_host(url)} within {CONNECT_TIMEOUT:.0f} s.") from None
+            waited = min(CONNECT_TIMEOUT, read_timeout)
+            raise late(f"No connection to {_host(url)} within {waited:.0f} s.") from None
         except requests.exceptions.Timeout:
-            raise Unavailable(
-                f"{_host(url)} did not answer within {read_timeout:.0f} s.", outcome_unknown=True
-            ) from None
+            raise late(f"{_host(url)} did not answer within {read_timeout:.0f} s.", outcome_unknown=True) from None
         except requests.exceptions.SSLError as error:
             raise Unavailable(f"The TLS connection to {_host(url)} failed: {error}") from None
         except requests.exceptions.ConnectionError as error:
@@ -369,7 +390,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _read(response: requests.Response, stop: float) -> bytes:
+def _read(response: requests.Response, stop: float, late: type[Unavailable]) -> bytes:
     body = bytearray()
     # `iter_content` would wait for a whole chunk to fill, however slowly it comes; `read1` gives what is there.
     while chunk := response.raw.read1(64 * 1024, decode_content=True):
@@ -381,7 +402,7 @@ def _read(response: requests.Response, stop: float) -> bytes:
                 outcome_unknown=True,
             )
         if time.monotonic() > stop:
-            raise Unavailable("The answer took too long.", status=response.status_code, outcome_unknown=True)
+            raise late("The answer took too long.", status=response.status_code, outcome_unknown=True)
     return bytes(body)
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.base import RateLimit
@@ -14,10 +14,13 @@ from providers.errors import Throttled
 from providers.http import MAX_RETRY_AFTER, Priority
 from providers.models import AccountLimit, ProviderAccount
 
+CLOCK_SLACK = timedelta(seconds=2)  # a time noted further ahead is from before the clock was set back
 LONGEST_WAIT = 20.0  # seconds that a call may queue when its caller set no deadline
 
 # The part of a day quota that each priority may use up: looks never starve changes, changes never starve renewals.
-SHARE = {Priority.LOOK: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0}
+# What is urgent is tried in any case: our count may be wrong (their day need not begin when ours does), and a lease
+# that ends costs more than a refusal.
+SHARE = {Priority.LOOK: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,15 @@ class DatabaseLimiter:
                 return
 
     def penalise(self, seconds: float) -> None:
-        """Remembers, for all processes, that the provider wants no calls for that long."""
+        """Remembers, for all processes, that the provider wants no calls for that long. A longer time that it asked
+        for before still holds."""
         now = timezone.now()
         until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER))
         AccountLimit.objects.get_or_create(account=self.account)
-        AccountLimit.objects.filter(account=self.account).update(blocked_at=now, blocked_until=until)
+        rows = AccountLimit.objects.filter(account=self.account)
+        rows.filter(throttled_since=None).update(throttled_since=now)
+        shorter = Q(blocked_until=None) | Q(blocked_until__lt=until) | Q(blocked_at__gt=now + CLOCK_SLACK)
+        rows.filter(shorter).update(blocked_at=now, blocked_until=until)
 
     def _take_slot(self, priority: Priority, deadline: float | None) -> float | None:
         """Seconds to wait for the slot that was taken, or None when another process was quicker."""
@@ -52,7 +59,8 @@ class DatabaseLimiter:
         # Times further ahead than they can have been set come from a clock that was set back since.
         if row.next_slot_at > now and row.next_slot_at - now < timedelta(seconds=120):
             slot = row.next_slot_at
-        if row.blocked_until and row.blocked_at and row.blocked_at <= now + timedelta(seconds=2):
+        told = row.blocked_until and row.blocked_at and row.blocked_at <= now + CLOCK_SLACK
+        if row.blocked_until and told and priority is not Priority.URGENT:
             slot = max(slot, row.blocked_until)
         wait = max((slot - now).total_seconds(), 0.0)
         if wait > allowed:

@@ -58,6 +58,18 @@ class ProviderAccount(Claimable):
     checked_at = models.DateTimeField(null=True, blank=True)
     looked_at = models.DateTimeField(null=True, blank=True)
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    # While its calls rest (`providers.pauses` writes these): until when, for what (an error's code), since when the
+    # trouble lasts, how many pauses in a row. `at` is when the pause was set. `failures` counts calls in a row without
+    # a usable answer.
+    calls_paused_until = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_paused_since = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_paused_for = models.CharField(max_length=30, blank=True, default="", editable=False)
+    calls_paused_reason = models.TextField(blank=True, default="", editable=False)
+    calls_paused_count = models.PositiveIntegerField(default=0, editable=False)
+    call_failures = models.PositiveIntegerField(default=0, editable=False)
+
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Somebody wants it gone together with its subscriptions: the worker removes those first, then the account.
@@ -109,6 +121,7 @@ class AccountLimit(models.Model):
     next_slot_at = models.DateTimeField(default=timezone.now)
     blocked_at = models.DateTimeField(null=True)
     blocked_until = models.DateTimeField(null=True)
+    throttled_since = models.DateTimeField(null=True)  # since then the provider answers that there are too many calls
     day = models.DateField(null=True)
     day_calls = models.PositiveIntegerField(default=0)
 

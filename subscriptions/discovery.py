@@ -17,6 +17,7 @@ from providers import accounts
 from providers.base import Login, RemoteSubscription, validate
 from providers.errors import NotFound, Throttled, Unavailable
 from providers.models import ProviderAccount
+from subscriptions.address import address_confirmed
 from subscriptions.models import KnownRemote, Managed, RemoteNote, Subscription, callback_url_for
 from subscriptions.observe import Observation, observe, token_in
 from subscriptions.plan import Plan
@@ -38,6 +39,11 @@ class AlreadyManaged(Exception):
 
 class BeingRemoved(Exception):
     """Somebody is removing it at the provider just now."""
+
+
+class AddressNotConfirmed(Exception):
+    """PUBLIC_URL has changed: this may be a copy of another installation, so nothing is changed at the provider until
+    somebody confirms the new address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,14 @@ def take_in(
 
     With `take_over` it becomes ours: its URL and secret are changed at the provider to ours, and it is kept alive.
     Without, it is `manual`: shown, and never changed there. Raises AlreadyManaged, NotFound, InvalidInput (with
-    `take_over`, when what it has does not fit our schema), AccountLeaving, BeingRemoved, and ProviderError.
+    `take_over`, when what it has does not fit our schema), AddressNotConfirmed (with `take_over`), AccountLeaving,
+    BeingRemoved, and ProviderError.
     """
+    if take_over and not address_confirmed():
+        raise AddressNotConfirmed(
+            "This installation's address is not confirmed, so nothing is taken over: it may be a copy of another one. "
+            f"Confirm that {settings.PUBLIC_URL} is the new address first."
+        )
     item = find(account, remote_id)
     if item.kind is Kind.MANAGED:
         raise AlreadyManaged(f"{remote_id} belongs to a subscription already.")

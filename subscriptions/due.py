@@ -33,12 +33,16 @@ _lock = threading.Lock()
 
 
 def due_subscriptions() -> QuerySet[Subscription]:
-    """Subscriptions that ask for work now, the longest overdue first. One that was reconciled in the future was so
-    before the clock was set back: its times mean nothing any more."""
+    """Subscriptions that ask for work now, the longest overdue first. Those that wait for their account's calls ask as
+    soon as these no longer rest. One that was reconciled in the future was so before the clock was set back: its times
+    mean nothing any more."""
     now = timezone.now()
     stepped_back = Q(last_reconciled_at__gt=now + timedelta(seconds=5))
-    held = Q(claimed_until__gt=now, claimed_at__lte=now)
-    return Subscription.objects.filter(Q(due_at__lte=now) | stepped_back, ~held, deleted_at=None).order_by("due_at")
+    claimed = Q(claimed_until__gt=now, claimed_at__lte=now)
+    lifted = Q(held_since__isnull=False, account__calls_paused_until=None)
+    return Subscription.objects.filter(Q(due_at__lte=now) | stepped_back | lifted, ~claimed, deleted_at=None).order_by(
+        "due_at"
+    )
 
 
 def due_accounts() -> QuerySet[ProviderAccount]:

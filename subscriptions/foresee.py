@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from providers.base import RemoteSubscription, Renewal
-from subscriptions.models import Managed, Subscription
+from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import Plan, plan
 from subscriptions.reconcile import observed_half, wanted_half
 
@@ -42,10 +42,11 @@ def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
 
 def foresee(row: Subscription, now: datetime, action: SubscriptionAction = SubscriptionAction.RECONCILE) -> Plan:
     """The plan as it would be after the action."""
-    wanted = wanted_half(row)
+    wanted, seen = wanted_half(row), observed_half(row, last_seen(row))
     match action:
         case SubscriptionAction.ENABLE:
             wanted = replace(wanted, enabled=True)
+            seen = replace(seen, enable_not_before=None, gave_up=False, switched_off=0)
         case SubscriptionAction.DISABLE:
             wanted = replace(wanted, enabled=False)
         case SubscriptionAction.RENEW:
@@ -56,8 +57,6 @@ def foresee(row: Subscription, now: datetime, action: SubscriptionAction = Subsc
             return Plan()
         case SubscriptionAction.RECONCILE:
             pass
-    remotes = last_seen(row)
-    seen = observed_half(row, remotes)
     return plan(wanted, seen, row.account.plugin.capabilities, now)
 
 
@@ -68,7 +67,7 @@ def refusal(row: Subscription, action: SubscriptionAction) -> str | None:
     if not row.present and action is not SubscriptionAction.RECONCILE:
         return "It is being deleted."
     match action:
-        case SubscriptionAction.ENABLE if row.enabled:
+        case SubscriptionAction.ENABLE if row.enabled and row.state != State.SUSPENDED:
             return "It is switched on already."
         case SubscriptionAction.DISABLE if not row.enabled:
             return "It is switched off already."

@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from providers import accounts
+from providers import accounts, pauses
 from providers.claims import new_holder
 from providers.errors import ProviderError, Throttled
 from providers.http import Priority
 from providers.models import AccountStatus, ProviderAccount
+from providers.state_changes import CLOCK, write
 from subscriptions.models import Managed, Subscription
 from subscriptions.observe import Observation, observe
 from subscriptions.reconcile import TIMES, details_due, nothing_to_do, reconcile
@@ -23,20 +24,27 @@ LOOK_CLAIM_SECONDS = 120
 
 def look(account: ProviderAccount) -> bool:
     """Checks the account if that is open, lists what it has at the provider, and reconciles each of its subscriptions
-    with that. False when somebody else is looking, or there is nothing to look at. Failures are written down."""
+    with that. False when somebody else is looking, its calls rest, or there is nothing to look at. Failures are written
+    down."""
     holder = new_holder()
     if not account.claim(holder, LOOK_CLAIM_SECONDS):
         return False
     now = timezone.now()
+    pause = pauses.pause_of(account)
+    if pause is not None and not pause.over(now):
+        ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=pause.until, looked_at=now)
+        account.release(holder)
+        return False
     ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=now + account.look_interval, looked_at=now)
     try:
         ours = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
         rows = list(ours.select_related("account").defer("secrets"))
-        if account.status != AccountStatus.OK:
-            accounts.check(account)
-        if not rows or account.status == AccountStatus.FAILING:
+        if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == pauses.AUTHENTICATION:
+            accounts.check(account, insist=False)
+        if not rows or account.calls_paused_for == pauses.AUTHENTICATION:
             return False
         observation = _observe(account, rows)
+        _note_well(account)
         busy = [row for row in rows if not nothing_to_do(row, observation)]
         _note_looked_at(rows, busy, observation)
         for row in busy:
@@ -46,6 +54,12 @@ def look(account: ProviderAccount) -> bool:
     finally:
         account.release(holder)
     return True
+
+
+def _note_well(account: ProviderAccount) -> None:
+    """What could be listed is not failing, whatever a check was refused. What the check warns of stays."""
+    failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
+    write(failing, by=CLOCK, status=AccountStatus.OK, status_reason="")
 
 
 def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observation: Observation) -> None:
@@ -63,9 +77,11 @@ def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
 
 
 def _put_off(account: ProviderAccount, error: ProviderError) -> None:
-    accounts.note_failure(account, error)
-    pause = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
+    """Looks again later. What makes the account's calls rest has been written down with that pause."""
+    wait = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
     if isinstance(error, Throttled):
-        logger.info("Account %s is not looked at for %s: %s", account.uid, pause, error)
-    account.look_due_at = timezone.now() + pause
-    accounts.save_facts(account, "status", "status_reason", "look_due_at")
+        logger.info("Account %s is not looked at for %s: %s", account.uid, wait, error)
+    rows = ProviderAccount.objects.filter(pk=account.pk)
+    rows.update(look_due_at=timezone.now() + wait)
+    if error.permanent and pauses.pause_of(account) is None:
+        write(rows, by=CLOCK, status=AccountStatus.FAILING, status_reason=error.message)

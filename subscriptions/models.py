@@ -16,7 +16,7 @@ from providers.fields import EncryptedJSONField, JSONTextField
 from providers.ids import new_id
 from providers.models import ProviderAccount
 from providers.state_changes import write
-from subscriptions.plan import spread_of
+from subscriptions.plan import DriftPolicy, spread_of
 from subscriptions.problem_models import Channel as Channel
 from subscriptions.problem_models import Message as Message
 from subscriptions.problem_models import Problem as Problem
@@ -57,6 +57,13 @@ class Managed(models.TextChoices):
     MANUAL = "manual", "By hand at the provider"
 
 
+DRIFT_POLICIES = [
+    (DriftPolicy.PUT_BACK.value, "Put it back"),
+    (DriftPolicy.ACCEPT.value, "Accept it as wanted"),
+    (DriftPolicy.REPORT.value, "Only report it"),
+]
+
+
 class Subscription(Claimable):
     """What we want registered at a provider, and what was last observed there.
 
@@ -85,6 +92,7 @@ class Subscription(Claimable):
     enabled = models.BooleanField(default=True)
     present = models.BooleanField(default=True, editable=False)
     auto_renew = models.BooleanField(default=True)
+    drift_policy = models.CharField(max_length=10, choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value)
     managed = models.CharField(max_length=10, choices=Managed.choices, default=Managed.API)
     renew_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
     generation = models.PositiveIntegerField(default=1, editable=False)  # grows with each change of the wanted half
@@ -102,6 +110,8 @@ class Subscription(Claimable):
     observed_at = models.DateTimeField(null=True, blank=True, editable=False)
     details_at = models.DateTimeField(null=True, blank=True, editable=False)
     missing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    # The config in which both sides were last at one, in canonical form: what differs there now is drift
+    agreed_config = JSONTextField(null=True, blank=True, editable=False)
 
     # Learned on the way
     register_tried_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -113,12 +123,21 @@ class Subscription(Claimable):
     suspended_count = models.PositiveIntegerField(default=0, editable=False)
     enable_not_before = models.DateTimeField(null=True, blank=True, editable=False)
     enabled_at = models.DateTimeField(null=True, blank=True, editable=False)
+    switch_offs = JSONTextField(default=list, editable=False)  # when the provider did so lately, ISO times
+    gave_up_at = models.DateTimeField(
+        null=True, blank=True, editable=False
+    )  # switched off too often: waits for a person
+    renewed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    renewal_failing_since = models.DateTimeField(null=True, blank=True, editable=False)  # it is due, and fails
+    renewal_tries = models.PositiveIntegerField(default=0, editable=False)  # that failed since then
+    held_since = models.DateTimeField(null=True, blank=True, editable=False)  # it waits for the account's calls
 
     # How it stands
     state = models.CharField(max_length=20, choices=State.choices, default=State.PENDING, db_index=True, editable=False)
     state_reason = models.TextField(blank=True, default="", editable=False)
     drift = JSONTextField(default=list, editable=False)
     waiting = models.TextField(blank=True, default="", editable=False)
+    waiting_for = models.CharField(max_length=20, blank=True, default="", editable=False)  # plan.Wait
     last_error = JSONTextField(null=True, blank=True, editable=False)
     failures = models.PositiveIntegerField(default=0, editable=False)
     applied_generation = models.PositiveIntegerField(default=0, editable=False)

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from django.utils import timezone
 
+from providers import pauses
 from providers.base import Login, RemoteSubscription
-from providers.errors import NotFound
+from providers.errors import NotFound, PermissionMissing
 from providers.models import ProviderAccount
 from providers.signatures import same
 from subscriptions.models import KnownRemote, Subscription
@@ -49,7 +50,7 @@ def observe(
 ) -> Observation:
     """Lists what the account has and tells whose it is. Ids whose owner is known are not asked for again, except for
     the details of the subscriptions in `details_of` (primary keys). Raises ProviderError."""
-    plugin, capabilities, now = account.plugin, account.plugin.capabilities, timezone.now()
+    capabilities, now = account.plugin.capabilities, timezone.now()
     known = {
         row.remote_id: row
         for row in KnownRemote.objects.filter(account=account)
@@ -57,7 +58,7 @@ def observe(
         .defer("subscription__secrets")
     }
     if capabilities.can_list:
-        listed = plugin.list_remote(login)
+        listed = _listed(account, login)
         _forget(account, known, {remote.remote_id for remote in listed})
     else:
         listed = _read_known(account, login, known)
@@ -82,6 +83,17 @@ def observe(
             continue
         ours.setdefault(owner.pk, []).append(_compared(seen, owner))
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
+
+
+def _listed(account: ProviderAccount, login: Login[Any, Any]) -> tuple[RemoteSubscription, ...]:
+    try:
+        listed: tuple[RemoteSubscription, ...] = account.plugin.list_remote(login)
+    except PermissionMissing as error:
+        error.whole_account = True  # whoever may not list can keep nothing alive
+        raise
+    if account.calls_paused_for == pauses.PERMISSION:
+        pauses.lift(account, pauses.PERMISSION)
+    return listed
 
 
 def remember(subscription: Subscription, remote_id: str) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from providers.base import Capabilities, RemoteSubscription, Renewal, SecretMadeBy
+
+NEVER_ACCEPTED = ("callback_url", "secret")
+FRESH_AFTER = 3  # times in a row that it was switched off: then switching it on again evidently does not help
 
 
 class StepAction(StrEnum):
@@ -27,6 +30,26 @@ class StepAction(StrEnum):
     REPLACE = "replace"  # registers a new one beside the old one; deleting the old one is a step of its own
     ADOPT = "adopt"
     DELETE = "delete"
+
+
+class DriftPolicy(StrEnum):
+    """What is done when somebody changed the config at the provider. A changed callback URL or secret is never
+    accepted: where the config would be, they are put back."""
+
+    PUT_BACK = "put_back"
+    ACCEPT = "accept"  # what stands there becomes what is wanted
+    REPORT = "report"  # it is shown, and nothing is written there
+
+
+class Wait(StrEnum):
+    """Why something is not done now."""
+
+    ADDRESS = "address"  # PUBLIC_URL is another one than the callback URL was made for
+    ELSEWHERE = "elsewhere"  # the provider has our token at another address
+    PAUSE = "pause"  # before it is switched on again
+    RECEIVER = "receiver"  # our own receiver does not answer
+    GAVE_UP = "gave_up"  # the provider switched it off too often
+    LEASE_ENDED = "lease_ended"  # and renewal is off
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +73,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in their order. `waiting` says why something that would have to be done is not done now, and
-    `not_before` when it may be."""
+    """The steps in their order. `waiting` says in words why something that would have to be done is not done now,
+    `wait` is the reason, and `not_before` when it may be. `accepts` are changes made at the provider that become what
+    is wanted, before the steps."""
 
     steps: tuple[Step, ...] = ()
     waiting: str | None = None
     not_before: datetime | None = None
+    wait: Wait | None = None
+    accepts: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +98,7 @@ class Wanted:
     former_urls: Sequence[str] = ()
     renew_now: bool = False
     address_confirmed: bool = True
+    drift_policy: DriftPolicy = DriftPolicy.PUT_BACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +106,9 @@ class Observed:
     """The observed half, and what earlier runs learned.
 
     `remotes` are all that carry our token. `current_id` is the one that our row names. `secret_for` is the remote id
-    whose provider-made secret we hold. `we_disabled`: its being off is our own doing.
+    whose provider-made secret we hold. `we_disabled`: its being off is our own doing. `agreed_config` is the config in
+    which both sides were last at one: what differs from it there was changed behind our back, what differs from it
+    here is ours to send. `pending`: the wanted half was changed and is not applied yet.
     """
 
     remotes: tuple[RemoteSubscription, ...] = ()
@@ -91,6 +120,10 @@ class Observed:
     secret_for: str | None = None
     we_disabled: bool = False
     enable_not_before: datetime | None = None
+    switched_off: int = 0  # times in a row that the provider switched it off
+    gave_up: bool = False  # it did so too often; only a person starts it again
+    agreed_config: Mapping[str, object] | None = None
+    pending: bool = False
     spread: float = field(default=0.0)  # 0 to 1, fixed per subscription: spreads renewals
 
 
@@ -105,7 +138,8 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
     if not wanted.address_confirmed:
         return Plan(
             waiting="PUBLIC_URL is no longer the address that this subscription was registered with. Nothing is "
-            "changed at the provider until a person confirms the new address (manage.py confirm_public_url)."
+            "changed at the provider until a person confirms the new address (manage.py confirm_public_url).",
+            wait=Wait.ADDRESS,
         )
     if not wanted.present:
         return Plan(tuple(_delete(remote, "The subscription was deleted.") for remote in observed.remotes))
@@ -113,7 +147,8 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
     if elsewhere:
         return Plan(
             waiting=f"The provider has our token at another address ({elsewhere[0].url}): another installation may be "
-            "using it. Nothing is changed there until a person has looked."
+            "using it. Nothing is changed there until a person has looked.",
+            wait=Wait.ELSEWHERE,
         )
     keep = choose(wanted, observed, capabilities, now)
     others = tuple(remote for remote in observed.remotes if remote is not keep)
@@ -122,6 +157,8 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
     adopt: tuple[Step, ...] = ()
     if keep.remote_id != observed.current_id:
         adopt = (Step(StepAction.ADOPT, "It carries our callback URL; we take it as ours.", keep.remote_id),)
+    accepts = _accepted(wanted, observed, keep)
+    wanted = replace(wanted, config={**wanted.config, **{change.field: change.before for change in accepts}})
     if wanted.enabled:
         rest = _keep_alive(wanted, observed, capabilities, keep, now)
     else:
@@ -129,7 +166,7 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
     spare = tuple(_delete(remote, f"Only one is needed; {keep.remote_id} is newer.") for remote in others)
     ready = keep.enabled or not wanted.enabled
     # A second one goes only when the first is known to work; until then the others may still be delivering.
-    return Plan((*adopt, *rest.steps, *(spare if ready else ())), rest.waiting, rest.not_before)
+    return replace(rest, steps=(*adopt, *rest.steps, *(spare if ready else ())), accepts=accepts)
 
 
 def choose(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: datetime) -> RemoteSubscription | None:
@@ -189,11 +226,50 @@ def config_changes(wanted: Wanted, remote: RemoteSubscription) -> tuple[Change, 
     return tuple(changes)
 
 
+def drifted(wanted: Wanted, observed: Observed, remote: RemoteSubscription) -> tuple[Change, ...]:
+    """Those of its differences that somebody made at the provider. The others are ours: not sent yet."""
+    if remote.remote_id != observed.current_id:  # one that a crash of ours left behind, perhaps
+        return ()
+    agreed = observed.agreed_config or {}
+
+    def behind_our_back(change: Change) -> bool:
+        if change.field in NEVER_ACCEPTED:
+            return not observed.pending and remote.url not in wanted.former_urls
+        return change.field in agreed and agreed[change.field] == wanted.config[change.field]
+
+    return tuple(change for change in config_changes(wanted, remote) if behind_our_back(change))
+
+
+def config_to_keep(wanted: Wanted, observed: Observed, remote: RemoteSubscription | None) -> dict[str, object]:
+    """The fields of a drifted config that stay as they are there, also when it is renewed or replaced."""
+    if remote is None or wanted.drift_policy is not DriftPolicy.REPORT:
+        return {}
+    changes = drifted(wanted, observed, remote)
+    return {change.field: change.before for change in changes if change.field not in NEVER_ACCEPTED}
+
+
+def _accepted(wanted: Wanted, observed: Observed, remote: RemoteSubscription) -> tuple[Change, ...]:
+    if wanted.drift_policy is not DriftPolicy.ACCEPT:
+        return ()
+    return tuple(item for item in drifted(wanted, observed, remote) if item.field not in NEVER_ACCEPTED)
+
+
+def _to_send(wanted: Wanted, observed: Observed, remote: RemoteSubscription) -> tuple[Change, ...]:
+    """The differences that are to be changed at the provider."""
+    changes = config_changes(wanted, remote)
+    if wanted.drift_policy is not DriftPolicy.REPORT:
+        return changes
+    reported = drifted(wanted, observed, remote)
+    return tuple(change for change in changes if change not in reported)
+
+
 def _without_usable(wanted: Wanted, observed: Observed, others: tuple[RemoteSubscription, ...]) -> Plan:
     if not wanted.enabled:
         return Plan(
             tuple(_delete(remote, "It is switched off here, and its secret is not known.") for remote in others)
         )
+    if observed.gave_up:
+        return _gave_up()
     if others:
         return Plan(
             _replacement(observed, others, "Its secret is not known here, so its requests could not be verified.")
@@ -209,28 +285,26 @@ def _keep_alive(
     wanted: Wanted, observed: Observed, capabilities: Capabilities, keep: RemoteSubscription, now: datetime
 ) -> Plan:
     may_renew = wanted.auto_renew or wanted.renew_now
+    suspended = not keep.enabled and not observed.we_disabled
+    held_off = _held_off(observed, now) if suspended else None
+    if held_off is not None:
+        return held_off
+    switch = Change("enabled", False, True)
     if expired(keep, now):
         if not may_renew:
-            return Plan(waiting="Its lease has ended and automatic renewal is off.")
-        return Plan(_replacement(observed, (keep,), "Its lease has ended."))
-    changes = config_changes(wanted, keep)
+            return Plan(waiting="Its lease has ended and automatic renewal is off.", wait=Wait.LEASE_ENDED)
+        again = (switch,) if suspended and observed.switched_off else ()
+        return Plan(_replacement(observed, (keep,), "Its lease has ended.", again))
+    changes = _to_send(wanted, observed, keep)
     if changes and (
         not capabilities.can_update or any(change.field in capabilities.immutable_fields for change in changes)
     ):
         return Plan(_replacement(observed, (keep,), "It differs in what only a new registration can change.", changes))
-    if (
-        not keep.enabled
-        and not observed.we_disabled
-        and observed.enable_not_before
-        and now < observed.enable_not_before
-    ):
-        return Plan(
-            waiting="It is switched on again after a pause.",
-            not_before=observed.enable_not_before,
-        )
     steps: list[Step] = []
     off = "It is wanted on." if observed.we_disabled else "The provider switched it off."
-    switch = Change("enabled", False, True)
+    if suspended and (not capabilities.enabling_resets_failures or observed.switched_off >= FRESH_AFTER):
+        anew = f"{off} Switching it on does not last, so it is registered anew: failures are counted from nothing then."
+        return Plan(_replacement(observed, (keep,), anew, (*changes, switch)))
     if not keep.enabled and not capabilities.can_set_status:
         if not capabilities.update_may_enable or observed.update_enables is False:
             return Plan(_replacement(observed, (keep,), off, (*changes, switch)))
@@ -254,7 +328,7 @@ def _keep_disabled(
     if keep.enabled:
         change = Change("enabled", True, False)
         steps.append(Step(StepAction.DISABLE, "It is wanted off.", keep.remote_id, (change,)))
-    changes = config_changes(wanted, keep)
+    changes = _to_send(wanted, observed, keep)
     if changes and capabilities.can_update and not any(c.field in capabilities.immutable_fields for c in changes):
         steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
     if (
@@ -300,6 +374,27 @@ def _replacement(
     return (Step(StepAction.REPLACE, reason, old[0].remote_id, changes), *deletes)
 
 
+def _held_off(observed: Observed, now: datetime) -> Plan | None:
+    """Why one that the provider switched off is not switched on again now; None when it may be."""
+    if observed.gave_up:
+        return _gave_up()
+    if observed.enable_not_before and now < observed.enable_not_before:
+        return Plan(
+            waiting=f"It is switched on again after a pause, at {_time(observed.enable_not_before)}.",
+            not_before=observed.enable_not_before,
+            wait=Wait.PAUSE,
+        )
+    return None
+
+
+def _gave_up() -> Plan:
+    return Plan(
+        waiting="The provider switched it off again and again. It stays off until a person switches it on or "
+        "reconciles it; find out first why its events were not accepted.",
+        wait=Wait.GAVE_UP,
+    )
+
+
 def _delete(remote: RemoteSubscription, reason: str) -> Step:
     return Step(StepAction.DELETE, reason, remote.remote_id)
 
@@ -313,6 +408,10 @@ def _moved_elsewhere(remote: RemoteSubscription, wanted: Wanted) -> bool:
 def _place(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme.lower(), parts.netloc.lower()
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(seconds: int) -> str:

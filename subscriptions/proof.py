@@ -46,6 +46,8 @@ def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> Te
     at the callback URL. Never raises ProviderError: the result says what went wrong."""
     note(subscription, "tested", by)
     plugin = subscription.account.plugin
+    if plugin.capabilities.can_test and not subscription.address_confirmed:
+        return TestResult(ok=False, detail="No test webhook was sent: PUBLIC_URL is not confirmed as the new address.")
     if not plugin.capabilities.can_test or subscription.managed == Managed.MANUAL or not subscription.remote_id:
         trouble = receiver_check.trouble_at(subscription.callback_url)
         said = trouble or "Our own receiver answers at the callback URL."

@@ -8,65 +8,84 @@ from __future__ import annotations
 
 import copy
 import logging
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from providers import accounts
+from providers import accounts, pauses
 from providers.base import Login, Registration, RemoteSubscription, validate
 from providers.claims import new_holder
 from providers.errors import (
-    AuthenticationFailed,
+    CallsPaused,
     InvalidInput,
     LimitReached,
     NotFound,
+    PermissionMissing,
     PluginFailed,
     ProviderError,
     Refused,
-    Throttled,
     Unsupported,
 )
 from providers.http import Exchange, Priority
-from providers.models import AccountStatus, ProviderAccount
 from providers.state_changes import CLOCK, write
-from subscriptions import receiver_check
+from subscriptions import receiver_check, wanted
 from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Managed, Operation, OperationStatus, Subscription
 from subscriptions.observe import Observation, observe, remember
 from subscriptions.plan import (
+    Change,
+    DriftPolicy,
     Observed,
     Plan,
     Step,
     StepAction,
+    Wait,
     Wanted,
     config_changes,
+    config_to_keep,
     expired,
     plan,
     renewal_time,
 )
 from subscriptions.proof import registration_of
+from subscriptions.retry import next_due, pause_after, urgency
 from subscriptions.state import derive
 
 logger = logging.getLogger(__name__)
 
 MOST_STEPS = 12  # in one run; a plan that needs more is not converging
 RECEIVER_RETRY = timedelta(seconds=20)
-WAITING_RETRY = timedelta(minutes=5)  # for what only a person can end
-RETRY_FIRST, RETRY_LONGEST = 2.0, 300.0  # seconds, after a temporary error
-REFUSED_FIRST, REFUSED_LONGEST = 60.0, 3600.0  # seconds, after a refusal
 PAUSE_FIRST, PAUSE_LONGEST = 30.0, 6 * 3600.0  # seconds, before a switched-off one is switched on again
-HEALTHY_AFTER = timedelta(minutes=15)  # switched on for that long, earlier switch-offs are forgotten
+HEALTHY_AFTER = timedelta(minutes=15)  # switched on for that long, the pauses begin anew
+SWITCH_OFFS_IN = timedelta(days=1)
+MOST_SWITCH_OFFS = 10  # in that time; then only a person starts it again
 
 
 class ClaimLost(Exception):
-    """Our claim ended while we worked: somebody else may be at it, so we stop."""
+    """Our claim ended while we worked, or it was deleted meanwhile: somebody else may be at it, so we stop."""
+
+
+class Boundary(StrEnum):
+    """The places between the parts of a step. Whoever dies at one of them must leave nothing that the next run does
+    not put right."""
+
+    PLANNED = "planned"  # nothing is written down yet
+    RECORDED = "recorded"  # the operation is committed; the call comes next
+    ANSWERED = "answered"  # the provider has answered (or failed to); nothing of it is written down yet
+    WRITTEN = "written"  # the answer is committed
+
+
+def passed(step: Step, boundary: Boundary) -> None:
+    """Every step passes each of its boundaries here, so that a test can stop the process at any of them."""
+    logger.debug("%s of %s: %s", step.action, step.remote_id, boundary)
 
 
 def reconcile(
@@ -77,12 +96,15 @@ def reconcile(
     observation: Observation | None = None,
     details: bool = False,
     choice: Choice | None = None,
+    insist: bool = False,
 ) -> bool:
     """Brings one subscription from what is observed to what is wanted, as far as the provider lets us.
 
     `actor` is who asked (for the operations); by default the last one who changed the wanted half, or the clock.
     `deadline` (monotonic seconds) bounds the calls; what is left goes on in the background. `observation` saves the
     look at the provider when it was just made. `details` also reads what the list does not carry.
+    `insist`: a person asks for it in person, so it is tried even while the account's calls rest, and one that was
+    given up because the provider switched it off too often is started again.
     `choice`: only these steps, and what is left is left to the next look; raises PlanChanged or Incomplete, and then
     nothing was done.
     False when somebody else is working on it. Failures are written down on the row, not raised.
@@ -92,7 +114,7 @@ def reconcile(
         return False
     try:
         subscription.refresh_from_db()
-        _Run(subscription, holder, actor, deadline, details, choice).go(observation)
+        _Run(subscription, holder, actor, deadline, details, choice, insist).go(observation)
     except ClaimLost:
         logger.warning("Lost the claim on subscription %s; stopped.", subscription.uid)
     finally:
@@ -100,11 +122,11 @@ def reconcile(
     return True
 
 
-def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0) -> None:
+def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0, insist: bool = False) -> None:
     """A first attempt within `seconds`, waiting for its turn if somebody else is at it. The worker carries on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if reconcile(subscription, actor=actor, deadline=deadline):
+        if reconcile(subscription, actor=actor, deadline=deadline, insist=insist):
             break
         time.sleep(0.1)
     subscription.refresh_from_db()
@@ -149,7 +171,7 @@ def nothing_to_do(row: Subscription, observation: Observation) -> bool:
     if put_off:  # what failed is tried again when its pause is over, or when something has changed there
         return _facts(row) == before
     current = plan_for(row, remotes, now)
-    return _facts(row) == before and not current.steps and not current.waiting
+    return _facts(row) == before and current == Plan()
 
 
 def wanted_half(row: Subscription) -> Wanted:
@@ -164,6 +186,7 @@ def wanted_half(row: Subscription) -> Wanted:
         former_urls=tuple(row.former_callback_urls),
         renew_now=row.renew_asked_at is not None,
         address_confirmed=row.address_confirmed,
+        drift_policy=DriftPolicy(row.drift_policy),
     )
 
 
@@ -179,6 +202,10 @@ def observed_half(row: Subscription, remotes: Sequence[RemoteSubscription]) -> O
         secret_for=row.secret_for,
         we_disabled=row.we_disabled,
         enable_not_before=row.enable_not_before,
+        switched_off=row.suspended_count,
+        gave_up=row.gave_up_at is not None,
+        agreed_config=row.agreed_config,
+        pending=row.generation != row.applied_generation,
         spread=row.spread,
     )
 
@@ -202,14 +229,21 @@ def record_observed(row: Subscription, remotes: Sequence[RemoteSubscription], no
         row.remote_config = dict(current.config)
         row.remote_secret_matches = current.secret_matches
         row.details_at = now
-    row.drift = [asdict(change) for change in config_changes(wanted_half(row), current)]
+    wanted_now = wanted_half(row)
+    changes = config_changes(wanted_now, current)
+    row.drift = [asdict(change) for change in changes]
+    _note_agreement(row, wanted_now, current, {change.field for change in changes})
 
 
 def note_error(row: Subscription, error: ProviderError, now: datetime) -> None:
-    """Writes down (unsaved) what went wrong and when to try again."""
-    row.last_error = {"code": error.code, "message": error.message, "field": error.field}
-    row.failures += 1
-    row.due_at = now + _pause_after(row, error, now)
+    """Writes down (unsaved) what went wrong and when to try again. While the account's calls rest, that is when they
+    no longer do."""
+    code = error.cause if isinstance(error, CallsPaused) else error.code
+    row.last_error = {"code": code, "message": error.message, "field": error.field}
+    row.failures += not isinstance(error, CallsPaused)
+    pause = pauses.pause_of(row.account)
+    row.held_since = (row.held_since or now) if pause else None
+    row.due_at = now + pause_after(row, pause.error(now) if pause else error, now)
 
 
 def settle(row: Subscription, now: datetime) -> None:
@@ -217,6 +251,15 @@ def settle(row: Subscription, now: datetime) -> None:
     row.renew_at = renewal_time(row.granted, row.expires_at, row.spread) if row.remote_id else None
     state, row.state_reason = derive(row, now)
     row.state = state
+
+
+def _note_renewals(row: Subscription, error: ProviderError | None, now: datetime) -> None:
+    """Since when a renewal that is due fails, and how often it was tried in vain."""
+    if not (row.enabled and row.auto_renew and row.remote_id and row.renew_at and row.renew_at <= now):
+        row.renewal_failing_since, row.renewal_tries = None, 0
+    elif error is not None:
+        row.renewal_failing_since = row.renewal_failing_since or now
+        row.renewal_tries += not isinstance(error, CallsPaused)
 
 
 @dataclass
@@ -229,38 +272,46 @@ class _Run:
     deadline: float | None
     details: bool
     choice: Choice | None = None
+    insist: bool = False
     actor: str = CLOCK  # who brought about what happens in this run
+    generation: int = field(init=False, default=0)  # of the wanted half that this run works on
     no_update: bool = False  # learned in this run: the update call that its plug-in counts on is not there
+    as_agreed: bool = False  # the provider refuses what is wanted, so the config that it last took is sent
 
     def go(self, observation: Observation | None) -> None:
         row = self.row
         self.saved = copy.deepcopy({name: getattr(row, name) for name in _OURS})
         _close_interrupted(row)
-        generation = row.generation
-        self.actor = self.asked_by or (row.changed_by if generation != row.applied_generation else "") or CLOCK
-        row.waiting = ""
+        self.generation = row.generation
+        self.actor = self.asked_by or (row.changed_by if row.generation != row.applied_generation else "") or CLOCK
+        row.waiting, row.waiting_for = "", ""
+        if self.insist and row.gave_up_at:
+            start_again(row)
         left = False  # steps that were not chosen
+        failure: ProviderError | None = None
         try:
             if row.managed == Managed.API and not row.deleted_at:
                 left = self._converge(observation)
             elif self.choice is not None:
                 self.choice.check(Plan())
-            row.last_error, row.failures = None, 0
+            row.last_error, row.failures, row.held_since = None, 0, None
             if not left:
-                row.applied_generation = generation
-                row.due_at = _next_due(row)
+                row.applied_generation = row.applied_generation if row.waiting else self.generation
+                row.due_at = next_due(row, timezone.now())
         except ProviderError as error:
-            note_error(row, error, timezone.now())
-            _note_account(row.account, error)
+            failure = error
         except (ClaimLost, PlanChanged, Incomplete, DatabaseError):
             raise
         except Exception as error:
             # A bug, a plug-in's perhaps. Unless it is written down, the row stays due and is tried again at once.
             logger.exception("Reconciling subscription %s failed.", row.uid)
-            failed = PluginFailed(f"An error of ours: {type(error).__name__}. The log says more.")
-            note_error(row, failed, timezone.now())
-        row.last_reconciled_at = timezone.now()
-        self._save(generation)
+            failure = PluginFailed(f"An error of ours: {type(error).__name__}. The log says more.")
+        now = timezone.now()
+        if failure is not None:
+            note_error(row, failure, now)
+        _note_renewals(row, failure, now)
+        row.last_reconciled_at = now
+        self._save(self.generation)
 
     def _converge(self, observation: Observation | None) -> bool:
         """Applies step after step. Whether steps are left, because they were not chosen."""
@@ -270,8 +321,12 @@ class _Run:
         for _ in range(MOST_STEPS):
             record_observed(row, remotes, timezone.now())
             current = plan_for(row, remotes, timezone.now(), no_update=self.no_update)
-            row.waiting = current.waiting or ""
+            row.waiting, row.waiting_for = current.waiting or "", current.wait or ""
             row.enable_not_before = current.not_before or row.enable_not_before
+            if current.accepts:
+                if not self._accept(current.accepts):
+                    return True
+                continue
             if self.choice is not None and not done:
                 self.choice.check(current)
             step = next(iter(current.steps), None) if self.choice is None else self.choice.next(current)
@@ -282,9 +337,10 @@ class _Run:
             if (step.action, step.remote_id) in done:
                 raise Refused(f"The provider accepted the {step.action}, but it has not taken effect.")
             done.add((step.action, step.remote_id))
-            if _switches_on(step) and not self._receiver_ready():
+            # Before the first of them: an update on the way may switch it on as well.
+            if any(_switches_on(item) for item in current.steps) and not self._receiver_ready():
                 break
-            remotes = self._apply(step, remotes)
+            remotes = self._apply_or_renew(step, current, remotes)
             self._save(None)
         else:
             raise Refused("The provider's answers keep asking for more steps; stopped for now.")
@@ -299,7 +355,7 @@ class _Run:
             if row.register_tried_at is None:
                 return ()  # nobody but us knows its token, and we never sent it
             details = self.details or details_due(row) or row.generation != row.applied_generation
-            with self._login(Priority.RENEWAL if _urgent(row) else Priority.CHANGE) as login:
+            with self._login(urgency(row, timezone.now())) as login:
                 observation = observe(row.account, login, details_of={row.pk} if details else set())
         return tuple(_with_details(row, remote) for remote in observation.of(row))
 
@@ -315,6 +371,7 @@ class _Run:
             record=exchanges.append if exchanges is not None else None,
             secrets=self.row.secrets,
             before_call=self._keep_claim,
+            insist=self.insist,
         )
 
     def _keep_claim(self) -> None:
@@ -329,48 +386,95 @@ class _Run:
         trouble = receiver_check.trouble_at(self.row.callback_url)
         if trouble:
             self.row.waiting = f"{trouble} It is switched on again when the receiver answers."
+            self.row.waiting_for = Wait.RECEIVER
             self.row.enable_not_before = timezone.now() + RECEIVER_RETRY
         return trouble is None
+
+    def _apply_or_renew(
+        self, step: Step, current: Plan, remotes: tuple[RemoteSubscription, ...]
+    ) -> tuple[RemoteSubscription, ...]:
+        """The step. Where the provider refuses a changed config while a renewal is due, what it last took is renewed
+        before the refusal is reported: a wrong config must not cost the lease."""
+        try:
+            return self._apply(step, remotes)
+        except (Refused, PermissionMissing):
+            renewals = [item for item in current.steps if item.action in (StepAction.RENEW, StepAction.REPLACE)]
+            if step.action is not StepAction.UPDATE or not renewals or self.row.agreed_config is None:
+                raise
+            self.as_agreed = True
+            record_observed(self.row, self._apply(renewals[0], remotes), timezone.now())
+            self._save(None)
+            raise
+
+    def _accept(self, changes: Sequence[Change]) -> bool:
+        """What somebody changed at the provider becomes what is wanted. False when the wanted half was changed
+        meanwhile: then that is looked at first."""
+        row = self.row
+        model = row.account.plugin.config_model
+        try:
+            config = validate(model, {**row.config, **{change.field: change.before for change in changes}})
+        except InvalidInput as error:
+            raise Refused(f"What stands at the provider cannot be accepted: {error}", field="config") from None
+        self._keep_claim()
+        if not wanted.accept_drift(row, config.model_dump(mode="json"), by=CLOCK):
+            return False
+        row.refresh_from_db(fields=("config", "generation"))
+        self.generation = row.generation
+        return True
 
     def _apply(self, step: Step, remotes: tuple[RemoteSubscription, ...]) -> tuple[RemoteSubscription, ...]:
         """One step: claim, record that we are about to, call, record the answer. Returns what there is now."""
         row = self.row
+        passed(step, Boundary.PLANNED)
         self._keep_claim()
         if step.action is StepAction.ADOPT:
             return self._adopt(step, remotes)
         if step.action in (StepAction.REGISTER, StepAction.REPLACE):
             row.register_tried_at = timezone.now()
-            Subscription.objects.filter(pk=row.pk).update(register_tried_at=row.register_tried_at)
+            living = Subscription.objects.filter(pk=row.pk, present=True)
+            if not living.update(register_tried_at=row.register_tried_at):
+                raise ClaimLost  # deleted meanwhile, perhaps for good because nothing was registered yet
         operation = Operation.objects.create(
             subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=self.actor
         )
+        passed(step, Boundary.RECORDED)
         exchanges: list[Exchange] = []
+        urgent = urgency(row, timezone.now())
+        if step.action in (StepAction.RENEW, StepAction.REPLACE):
+            urgent = max(urgent, Priority.RENEWAL)
         try:
-            with self._login(_priority(step), exchanges) as login:
+            with self._login(urgent, exchanges) as login:
                 after = self._call(step, remotes, login)
         except ProviderError as error:
+            passed(step, Boundary.ANSWERED)
             _finish(operation, exchanges, error)
+            passed(step, Boundary.WRITTEN)
             recovered = self._recover(step, remotes, error)
             if recovered is None:
                 raise
             return recovered
+        passed(step, Boundary.ANSWERED)
         with transaction.atomic():
             _finish(operation, exchanges, None)
             self._note_success(step, remotes, after)
             self._save(None)
+        passed(step, Boundary.WRITTEN)
         return after
 
     def _call(
         self, step: Step, remotes: tuple[RemoteSubscription, ...], login: Login[Any, Any]
     ) -> tuple[RemoteSubscription, ...]:
         plugin, remote_id = self.row.account.plugin, step.remote_id or ""
+        old = _by_id(remotes, step.remote_id)
         match step.action:
             case StepAction.REGISTER | StepAction.REPLACE:
-                return (*remotes, self._as_sent(plugin.register(login, self._registration(enabled=True))))
+                return (*remotes, self._as_sent(plugin.register(login, self._registration(old, enabled=True))))
             case StepAction.UPDATE:
-                changed = self._as_sent(plugin.update(login, remote_id, self._registration(enabled=self.row.enabled)))
+                sent = self._registration(old, enabled=self.row.enabled)
+                changed = self._as_sent(plugin.update(login, remote_id, sent))
             case StepAction.RENEW:
-                changed = self._as_sent(plugin.renew(login, remote_id, self._registration(enabled=self.row.enabled)))
+                sent = self._registration(old, enabled=self.row.enabled)
+                changed = self._as_sent(plugin.renew(login, remote_id, sent))
             case StepAction.ENABLE | StepAction.DISABLE:
                 changed = plugin.set_enabled(login, remote_id, step.action is StepAction.ENABLE)
             case _:
@@ -384,9 +488,17 @@ class _Run:
             return answer
         return replace(answer, config={**_canonical_config(self.row), **answer.config})
 
-    def _registration(self, *, enabled: bool) -> Registration[Any]:
+    def _registration(self, old: RemoteSubscription | None, *, enabled: bool) -> Registration[Any]:
+        """What is to stand there: what is wanted, with what is only reported left as it is there."""
+        row = self.row
+        kept: dict[str, object] = dict(row.agreed_config or {}) if self.as_agreed else {}
+        kept = kept or config_to_keep(wanted_half(row), observed_half(row, ()), old)
         try:
-            return registration_of(self.row, enabled=enabled)
+            if kept:
+                with suppress(InvalidInput):  # it no longer fits our schema: then rather put back than not renewed
+                    config = validate(row.account.plugin.config_model, {**row.config, **kept})
+                    return replace(registration_of(row, enabled=enabled), config=config)
+            return registration_of(row, enabled=enabled)
         except InvalidInput as error:
             raise Refused(f"The config no longer fits the provider's schema: {error}", field="config") from None
 
@@ -413,11 +525,13 @@ class _Run:
         row, now = self.row, timezone.now()
         match step.action:
             case StepAction.REGISTER | StepAction.REPLACE:
-                new = after[-1]
+                new, agreed = after[-1], row.agreed_config
                 if new.new_secret:
                     row.secrets, row.secret_for = [new.new_secret, *row.secrets][:2], new.remote_id
                 remember(row, new.remote_id)
                 _take(row, new.remote_id, now)
+                if step.action is StepAction.REPLACE:
+                    row.renewed_at, row.agreed_config = now, agreed
             case StepAction.RENEW:
                 self._note_renewal(_by_id(before, step.remote_id), _by_id(after, step.remote_id), now)
             case StepAction.DISABLE:
@@ -441,7 +555,7 @@ class _Run:
             return
         if new.expires_at > old.expires_at or (row.granted and new.expires_at - now >= 0.9 * row.granted):
             row.granted, row.expires_at = new.expires_at - now, new.expires_at
-            row.renews_in_place = True
+            row.renews_in_place, row.renewed_at = True, now
             row.renew_asked_at = None
         else:
             row.renews_in_place = False
@@ -461,6 +575,7 @@ class _Run:
             )
             _take(self.row, step.remote_id or "", now)
             self._save(None)
+        passed(step, Boundary.WRITTEN)
         return remotes
 
     def _save(self, generation: int | None) -> None:
@@ -483,7 +598,16 @@ class _Run:
         mine.filter(generation=generation).update(due_at=row.due_at, renew_asked_at=row.renew_asked_at)
 
 
-_WANTED = ("config", "enabled", "present", "auto_renew", "managed", "callback_url", "deleted_at")
+_WANTED = (
+    "config",
+    "enabled",
+    "present",
+    "auto_renew",
+    "drift_policy",
+    "managed",
+    "callback_url",
+    "deleted_at",
+)
 _OURS = (
     "secrets",
     "secret_for",
@@ -506,10 +630,18 @@ _OURS = (
     "suspended_count",
     "enable_not_before",
     "enabled_at",
+    "switch_offs",
+    "gave_up_at",
+    "renewed_at",
+    "renewal_failing_since",
+    "renewal_tries",
+    "held_since",
+    "agreed_config",
     "state",
     "state_reason",
     "drift",
     "waiting",
+    "waiting_for",
     "last_error",
     "failures",
     "applied_generation",
@@ -566,6 +698,7 @@ def _take(row: Subscription, remote_id: str, now: datetime) -> None:
     row.granted, row.expires_at = None, None
     row.remote_enabled, row.we_disabled = None, False
     row.remote_config, row.remote_secret_matches, row.details_at = None, None, None
+    row.agreed_config = None
     row.enabled_at = now
     row.renew_asked_at = None
 
@@ -576,6 +709,8 @@ def _note_switch(row: Subscription, current: RemoteSubscription, now: datetime) 
         if not row.remote_enabled:
             row.enabled_at = now
         row.we_disabled = False
+        if row.gave_up_at:  # somebody switched it on at the provider
+            start_again(row)
         if row.enabled_at and now - row.enabled_at > HEALTHY_AFTER:
             row.suspended_count = 0
         return
@@ -583,8 +718,28 @@ def _note_switch(row: Subscription, current: RemoteSubscription, now: datetime) 
         return
     if row.enabled and not row.we_disabled and row.remote_enabled is not False:
         row.suspended_count += 1
+        lately = [moment for moment in row.switch_offs if datetime.fromisoformat(moment) > now - SWITCH_OFFS_IN]
+        row.switch_offs = [*lately, now.isoformat()]
+        if len(row.switch_offs) > MOST_SWITCH_OFFS:
+            row.gave_up_at = row.gave_up_at or now
         pause = 0.0 if row.suspended_count == 1 else min(PAUSE_FIRST * 2 ** (row.suspended_count - 2), PAUSE_LONGEST)
         row.enable_not_before = now + timedelta(seconds=pause)
+
+
+def start_again(row: Subscription) -> None:
+    """Forgets (unsaved) how often the provider switched it off."""
+    for name, value in copy.deepcopy(dict(wanted.START_AGAIN)).items():
+        setattr(row, name, value)
+
+
+def _note_agreement(row: Subscription, wanted_now: Wanted, current: RemoteSubscription, differing: set[str]) -> None:
+    """Remembers (unsaved) in which fields both sides are at one; where they differ, in what they last were."""
+    if current.config is None:
+        return
+    before = row.agreed_config or {}
+    agreed = {name: value for name, value in wanted_now.config.items() if name not in differing}
+    kept = {name: before[name] for name in differing if name in before}
+    row.agreed_config = {**kept, **agreed}
 
 
 def _note_lease(row: Subscription, current: RemoteSubscription, now: datetime) -> None:
@@ -624,63 +779,6 @@ def _by_id(remotes: Sequence[RemoteSubscription], remote_id: str | None) -> Remo
     return next((remote for remote in remotes if remote.remote_id == remote_id), None)
 
 
-def _priority(step: Step) -> Priority:
-    return Priority.RENEWAL if step.action in (StepAction.RENEW, StepAction.REPLACE) else Priority.CHANGE
-
-
-def _urgent(row: Subscription) -> bool:
-    return row.renew_at is not None and row.renew_at <= timezone.now()
-
-
 def details_due(row: Subscription) -> bool:
     """Whether it is time to read what the list does not carry."""
     return row.details_at is None or timezone.now() - row.details_at >= row.account.details_interval
-
-
-def _next_due(row: Subscription) -> datetime | None:
-    """When the row itself asks for work again; changes at the provider are noticed by the account's looks."""
-    if row.deleted_at or row.managed == Managed.MANUAL:
-        return None
-    times: list[datetime | None] = []
-    if row.waiting:
-        times += [row.enable_not_before, timezone.now() + WAITING_RETRY]
-    renew_at = renewal_time(row.granted, row.expires_at, row.spread)
-    if row.auto_renew and row.remote_id:
-        times += [renew_at]
-    if row.remote_id and row.enabled:
-        times.append(row.expires_at)
-    now = timezone.now()
-    ahead = [moment for moment in times if moment and moment > now]
-    return min(ahead) if ahead else None
-
-
-def _pause_after(row: Subscription, error: ProviderError, now: datetime) -> timedelta:
-    """How long to wait after an error: as long as the provider says, else growing, with jitter; never past the time
-    that the lease still leaves for several tries."""
-    growth: float = 2 ** min(row.failures - 1, 10)
-    if isinstance(error, Throttled) and error.retry_after:
-        seconds = max(error.retry_after, 1.0) * 1.1
-    elif error.permanent:
-        seconds = min(REFUSED_FIRST * growth, REFUSED_LONGEST)
-    else:
-        seconds = min(RETRY_FIRST * growth, RETRY_LONGEST)
-    if row.expires_at and row.expires_at > now and not error.permanent:
-        renew_at = renewal_time(row.granted, row.expires_at, row.spread)
-        if renew_at and renew_at > now:  # a renewal may be let through where a change or a look is not
-            most = (renew_at - now).total_seconds()
-        else:
-            most = max((row.expires_at - now).total_seconds() / 4, RETRY_FIRST)
-        seconds = min(seconds, most)
-    return timedelta(seconds=seconds * random.uniform(0.9, 1.1))
-
-
-def _note_account(account: ProviderAccount, error: ProviderError) -> None:
-    """Refused credentials are the account's trouble, shown there."""
-    if isinstance(error, AuthenticationFailed):
-        write(
-            ProviderAccount.objects.filter(pk=account.pk),
-            by=CLOCK,
-            status=AccountStatus.FAILING,
-            status_reason=error.message,
-            checked_at=timezone.now(),
-        )

@@ -7,6 +7,7 @@ from datetime import datetime
 from providers.base import SecretMadeBy, validate
 from providers.errors import InvalidInput
 from subscriptions.models import Managed, State, Subscription
+from subscriptions.plan import DriftPolicy
 
 
 def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
@@ -41,8 +42,15 @@ def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
         return State.SUSPENDED, _with_error("The provider switched it off.", row)
     if row.remote_id and row.drift:
         fields = ", ".join(change["field"] for change in row.drift)
-        return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.", row)
+        return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.{_policy(row)}", row)
     return (State.FAILING, _with_error("", row)) if row.last_error else None
+
+
+def _policy(row: Subscription) -> str:
+    """What its drift policy means now."""
+    if row.last_error or row.waiting or row.drift_policy != DriftPolicy.REPORT:
+        return ""
+    return " That is only reported, as its drift policy says; nothing is changed there."
 
 
 def _quiet(row: Subscription) -> tuple[State, str]:
@@ -77,7 +85,13 @@ def _with_warnings(text: str, row: Subscription) -> str:
 
 
 def _with_error(text: str, row: Subscription) -> str:
-    return _with_waiting(" ".join(part for part in (text, (row.last_error or {}).get("message", "")) if part), row)
+    """With what went wrong, and when it is tried again."""
+    parts = [text, (row.last_error or {}).get("message", "")]
+    if row.last_error and row.due_at and not row.held_since:  # a pause of the account's calls tells its end itself
+        parts.append(f"It is tried again at {_time(row.due_at)}.")
+    if row.renewal_failing_since:
+        parts.append(f"Its renewal has been failing since {_time(row.renewal_failing_since)}.")
+    return _with_waiting(" ".join(part for part in parts if part), row)
 
 
 def _with_waiting(text: str, row: Subscription) -> str:

@@ -1,4 +1,5 @@
-"""Changing what is wanted. The screens, the REST API and the demo call these; the clock never does.
+"""Changing what is wanted. The screens, the REST API and the demo call these; the clock only where a subscription's
+drift policy says that what was changed at the provider is accepted.
 
 Each function checks, writes the wanted half together with its history entry, and returns; `reconcile` does the rest.
 `by` is who did it: `staff:<user>`, `api:<token>`, `demo`, `command:<name>`.
@@ -11,16 +12,25 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
-from providers import accounts, history
+from providers import accounts, history, pauses
 from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
+from providers.state_changes import write
 from subscriptions.models import Managed, State, Subscription, callback_url_for
+from subscriptions.plan import DriftPolicy
 
 ACCOUNT, SUBSCRIPTION = ProviderAccount.subject, Subscription.subject
-WANTED_FIELDS = ("name", "config", "enabled", "auto_renew")
+WANTED_FIELDS = ("name", "config", "enabled", "auto_renew", "drift_policy")
+START_AGAIN: Mapping[str, object] = {
+    "switch_offs": [],
+    "suspended_count": 0,
+    "gave_up_at": None,
+    "enable_not_before": None,
+}
 
 
 class AccountInUse(Exception):
@@ -67,6 +77,8 @@ def change_account(
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
     names = ("name", "settings", "credentials", "status", "status_reason", "look_due_at")
     accounts.save_facts(account, *names, by=by)
+    if settings is not None or credentials is not None:
+        pauses.lift(account)  # what the provider refused may be good now
     note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
 
 
@@ -111,6 +123,7 @@ def subscribe(
     enabled: bool = True,
     auto_renew: bool = True,
     managed: str = Managed.API,
+    drift_policy: str = DriftPolicy.PUT_BACK,
 ) -> Subscription:
     """A new subscription, due at once; no call is made. Raises InvalidInput, and ProviderAccount.DoesNotExist when the
     account was deleted meanwhile, or AccountLeaving when it is about to be."""
@@ -122,6 +135,7 @@ def subscribe(
         enabled=enabled,
         auto_renew=auto_renew,
         managed=managed,
+        drift_policy=DriftPolicy(drift_policy).value,
         changed_by=by,
     )
     after = {"account": account.name, "managed": str(managed), **_wanted(subscription)}
@@ -131,15 +145,30 @@ def subscribe(
 
 @transaction.atomic
 def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
-    """Changes `name`, `config`, `enabled` or `auto_renew`. Raises InvalidInput."""
+    """Changes `name`, `config`, `enabled`, `auto_renew` or `drift_policy`. Switching on one that is wanted on, but that
+    the provider switched off, ends the pause before it is switched on again. Raises InvalidInput."""
     unknown = set(wanted) - set(WANTED_FIELDS)
     if unknown:
         raise TypeError(f"Not of the wanted half: {', '.join(sorted(unknown))}")
     if "config" in wanted:
         wanted["config"] = _checked_config(subscription.account, wanted["config"])
     before = _wanted(subscription)
-    subscription.want(by=by, **wanted)
+    again = START_AGAIN if wanted.get("enabled") is True and subscription.enabled else {}
+    subscription.want(by=by, **wanted, **again)
     note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
+
+
+@transaction.atomic
+def accept_drift(subscription: Subscription, config: Mapping[str, Any], *, by: str) -> bool:
+    """Takes what somebody changed at the provider as wanted, field by field in the history. False, and nothing is
+    written, when the wanted half was changed since `subscription` was read."""
+    before = _wanted(subscription)
+    rows = Subscription.objects.filter(pk=subscription.pk, generation=subscription.generation)
+    if not rows.update(config=dict(config), generation=F("generation") + 1):
+        return False
+    after = {**before, **{f"config.{name}": value for name, value in config.items()}}
+    note(subscription, "drift accepted", by, before=before, after=after)
+    return True
 
 
 @transaction.atomic
@@ -155,10 +184,12 @@ def renew_now(subscription: Subscription, *, by: str) -> None:
 def remove(subscription: Subscription, *, by: str) -> None:
     """Wants it gone. A manual one, or one that was never registered, is gone at once; the others when the provider
     says so."""
-    values: dict[str, object] = {"present": False}
-    if subscription.managed == Managed.MANUAL or subscription.register_tried_at is None:
-        values |= {"deleted_at": timezone.now(), "state": State.DELETED, "state_reason": "Deleted here."}
-    subscription.want(by=by, **values)
+    subscription.want(by=by, present=False)
+    # Asked of the row as it stands now: a worker may just be about to register it.
+    only_here = Q(managed=Managed.MANUAL) | Q(register_tried_at=None)
+    rows = Subscription.objects.filter(only_here, pk=subscription.pk)
+    if write(rows, by=by, deleted_at=timezone.now(), state=State.DELETED, state_reason="Deleted here."):
+        subscription.refresh_from_db()
     note(subscription, history.DELETED, by)
 
 

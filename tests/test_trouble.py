@@ -13,7 +13,7 @@ from celery import Celery, Task
 from django.db import connections
 from django.utils import timezone
 
-from providers import http
+from providers import accounts, http
 from providers.errors import Throttled
 from providers.http import Priority
 from providers.models import AccountLimit, ProviderAccount
@@ -70,6 +70,10 @@ def test_a_failed_registration_is_explained_and_comes_right(
     assert words in subscription.state_reason
     assert due_again(subscription) > 0
     AccountLimit.objects.update(blocked_until=None)
+    if code == "authentication_failed":
+        reconcile(subscription)
+        assert len(control.calls()) == 1, "the account's calls rest"
+        accounts.check(subscription.account)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE, subscription.state_reason

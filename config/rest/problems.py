@@ -18,14 +18,14 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from config.direct import GetResponse
-from providers.errors import InvalidInput, ProviderError, Throttled, Unsupported
+from providers.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
 from providers.ids import new_id
 from providers.models import ProviderAccount
 from providers.registry import UnknownProvider
 from providers.rest.errors import field_errors
 from subscriptions.address import OtherAddress
 from subscriptions.choice import Incomplete, PlanChanged
-from subscriptions.discovery import AlreadyManaged, BeingRemoved
+from subscriptions.discovery import AddressNotConfirmed, AlreadyManaged, BeingRemoved
 from subscriptions.leaving import NotLeaving
 from subscriptions.on_demand import Busy
 from subscriptions.orphans import NotOrphaned
@@ -126,9 +126,12 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(409, "plan_changed", str(error))
         case Incomplete():
             return Problem(409, "incomplete_choice", str(error))
-        case Throttled():
+        case AddressNotConfirmed():
+            return Problem(409, "address_not_confirmed", str(error))
+        case Throttled() | CallsPaused():
             seconds = math.ceil(error.retry_after or RETRY_AFTER)
-            return Problem(503, "provider_throttled", error.message, headers={"Retry-After": str(seconds)})
+            code = "provider_throttled" if isinstance(error, Throttled) else error.code
+            return Problem(503, code, error.message, headers={"Retry-After": str(seconds)})
         case ProviderError():
             return Problem(502, "provider_error", error.message, more={"provider_code": error.code})
         case _:

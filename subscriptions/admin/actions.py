@@ -121,7 +121,8 @@ def _finish(row: Subscription, action: SubscriptionAction, *, by: str, end: floa
     if action is SubscriptionAction.TEST:
         test = proof.try_out(row, by=by, seconds=min(left, SECONDS_FOR_ONE))
         return Result(row, ok=test.ok, text=test.detail)
-    reconcile_soon(row, actor=by, seconds=min(left, SECONDS_FOR_ONE))
+    insist = action is SubscriptionAction.RECONCILE
+    reconcile_soon(row, actor=by, seconds=min(left, SECONDS_FOR_ONE), insist=insist)
     return outcome(row)
 
 

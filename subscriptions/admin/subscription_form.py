@@ -11,7 +11,7 @@ from providers.errors import InvalidInput
 from providers.models import ProviderAccount
 from providers.schema_form import SchemaForm
 from subscriptions import wanted
-from subscriptions.models import Managed, Subscription
+from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 
 CONFIG = "config."
 
@@ -30,6 +30,12 @@ class SubscriptionForm(SchemaForm):
     auto_renew = forms.BooleanField(
         required=False, label="Renew automatically", help_text="Off: it ends when its lease ends."
     )
+    drift_policy = forms.ChoiceField(
+        choices=DRIFT_POLICIES,
+        required=False,
+        label="When somebody changes it at the provider",
+        help_text="Applies to the config. A changed callback URL or secret is never accepted.",
+    )
     managed = forms.ChoiceField(
         choices=Managed.choices,
         label="How it is registered",
@@ -43,7 +49,7 @@ class SubscriptionForm(SchemaForm):
         self.account = account
         self.subscription = subscription
         row = subscription or Subscription(account=account)
-        for name in ("name", "enabled", "auto_renew", "managed"):
+        for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):
             self.initial.setdefault(name, getattr(row, name))
         if subscription is not None:
             del self.fields["managed"]
@@ -63,6 +69,7 @@ class SubscriptionForm(SchemaForm):
         """Writes what is wanted, with its history. Makes no call."""
         data = self.cleaned_data
         values: dict[str, Any] = {name: data[name] for name in ("name", "enabled", "auto_renew")}
+        values["drift_policy"] = data["drift_policy"] or self.initial["drift_policy"]
         config = self.values(CONFIG)
         if self.subscription is None:
             return wanted.subscribe(self.account, config=config, by=by, managed=data["managed"], **values)

@@ -29,6 +29,9 @@ class AccountSerializer(serializers.Serializer[ProviderAccount]):
     removal_asked_at = TimeField(
         allow_null=True, help_text="Since when it is being deleted together with its subscriptions."
     )
+    calls_paused_until = TimeField(allow_null=True)
+    calls_paused_for = serializers.CharField(read_only=True, help_text="The code of the error; empty: no pause.")
+    calls_paused_reason = serializers.CharField(read_only=True)
     created_at = TimeField()
 
 

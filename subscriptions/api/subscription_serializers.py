@@ -22,9 +22,12 @@ from providers.rest.fields import (
 )
 from providers.rest.serializers import StrictSerializer
 from subscriptions.choice import Choice, version
-from subscriptions.models import Managed, Operation, OperationStatus, State, Subscription
-from subscriptions.plan import Plan, StepAction
+from subscriptions.models import DRIFT_POLICIES, Managed, Operation, OperationStatus, State, Subscription
+from subscriptions.plan import DriftPolicy, Plan, StepAction
 
+DRIFT_HELP = (
+    "What is done when somebody changes the config at the provider. A changed callback URL or secret is never accepted."
+)
 CONFIG_HELP = "What to send; its shape is the provider's `schemas.config`."
 
 
@@ -34,6 +37,14 @@ class LastErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
     field = serializers.CharField(allow_null=True, help_text="The config field that the provider complained about.")
+
+
+class DriftSerializer(serializers.Serializer[Any]):
+    """One field that differs at the provider; secrets stand as `***`."""
+
+    field = serializers.CharField()
+    there = AnyJSONField(source="before")
+    wanted = AnyJSONField(source="after")
 
 
 class SubscriptionSerializer(serializers.Serializer[Subscription]):
@@ -46,6 +57,7 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     config = ObjectField(part="config", read_only=True)
     enabled = serializers.BooleanField(read_only=True)
     auto_renew = serializers.BooleanField(read_only=True)
+    drift_policy = serializers.ChoiceField(choices=DRIFT_POLICIES, read_only=True)
     managed = serializers.ChoiceField(choices=Managed.choices, read_only=True)
     state = serializers.ChoiceField(choices=State.choices, read_only=True)
     state_reason = serializers.CharField(read_only=True)
@@ -57,6 +69,9 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     last_reconciled_at = TimeField(allow_null=True)
     last_event_at = TimeField(allow_null=True)
     last_error = LastErrorSerializer(read_only=True, allow_null=True)
+    renewed_at = TimeField(allow_null=True)
+    renewal_failing_since = TimeField(allow_null=True)
+    drift = DriftSerializer(many=True, read_only=True)
     created_at = TimeField()
 
 
@@ -68,6 +83,9 @@ class NewSubscriptionSerializer(StrictSerializer):
     config = ObjectField(part="config", help_text=CONFIG_HELP)
     enabled = StrictBooleanField(default=True)
     auto_renew = StrictBooleanField(default=True)
+    drift_policy = serializers.ChoiceField(
+        choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value, help_text=DRIFT_HELP
+    )
     managed = serializers.ChoiceField(choices=Managed.choices, default=Managed.API.value)
 
     def validate_account(self, value: UUID) -> ProviderAccount:
@@ -92,6 +110,7 @@ class SubscriptionChangesSerializer(StrictSerializer):
     config = ObjectField(part="config", required=False, help_text=f"Replaces the config as a whole. {CONFIG_HELP}")
     enabled = StrictBooleanField(required=False)
     auto_renew = StrictBooleanField(required=False)
+    drift_policy = serializers.ChoiceField(choices=DRIFT_POLICIES, required=False, help_text=DRIFT_HELP)
 
     @property
     def subscription(self) -> Subscription:
@@ -141,6 +160,9 @@ class PlanSerializer(serializers.Serializer[Any]):
     steps = StepSerializer(many=True)
     waiting = serializers.CharField(
         allow_null=True, help_text="Why something that would have to be done is not done now."
+    )
+    accepts = ChangeSerializer(
+        many=True, help_text="What was changed at the provider and becomes what is wanted, as `drift_policy` says."
     )
     version = serializers.SerializerMethodField(help_text="Names what would be done, field by field.")
 

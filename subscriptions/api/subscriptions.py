@@ -136,8 +136,11 @@ class SubscriptionViewSet(ApiViewSet):
         _only_undeleted(subscription)
         if choice is not None:
             on_demand.apply_chosen(subscription, choice, by=self.by, seconds=SECONDS)
-        elif not reconcile(subscription, actor=self.by, deadline=time.monotonic() + SECONDS, details=True):
-            reconcile_soon(subscription, actor=self.by, seconds=SECONDS)  # somebody else is at it: wait for our turn
+            return answer(subscription)
+        deadline = time.monotonic() + SECONDS
+        if not reconcile(subscription, actor=self.by, deadline=deadline, details=True, insist=True):
+            # Somebody else is at it: wait for our turn.
+            reconcile_soon(subscription, actor=self.by, seconds=SECONDS, insist=True)
         return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_plan", responses=PlanSerializer)

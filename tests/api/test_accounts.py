@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 FIELDS = {
     *("id", "provider", "name", "settings", "status", "status_reason", "identity", "checked_at", "created_at"),
-    "removal_asked_at",
+    *("removal_asked_at", "calls_paused_until", "calls_paused_for", "calls_paused_reason"),
 }
 
 
