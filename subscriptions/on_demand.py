@@ -116,7 +116,8 @@ def apply_account(account: ProviderAccount, *, by: str, deadline: float | None =
     """Looks at an account once and does everything that is to be done; what the time does not suffice for is made due,
     so that the worker does it. Raises ProviderError when the account cannot be looked at."""
     rows, observation = _look(account, Priority.CHANGE, deadline)
-    todo = [item.row for item in _planned(account, rows, observation).plans if item.plan.steps]
+    plans = _planned(account, rows, observation).plans
+    todo = [item.row for item in plans if item.plan.steps or item.plan.accepts]
     done: list[Subscription] = []
     left: list[int] = []
     for row in todo:
@@ -145,7 +146,7 @@ def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[Acco
 
 def apply_subscription(subscription: Subscription, *, by: str, deadline: float | None = None) -> AccountResult:
     """Everything that is to be done for one. What a provider refused is written down on the row."""
-    worked = reconcile(subscription, actor=by, deadline=deadline, details=True)
+    worked = reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True)
     subscription.refresh_from_db()
     return AccountResult(
         account=subscription.account,
@@ -204,7 +205,7 @@ def _planned(account: ProviderAccount, rows: Sequence[Subscription], observation
 
 
 def _with_something(plans: Sequence[Planned]) -> Sequence[Planned]:
-    return [item for item in plans if item.plan.steps or item.plan.waiting]
+    return [item for item in plans if item.plan != Plan()]
 
 
 def _make_due(keys: Sequence[int]) -> None:

@@ -118,6 +118,7 @@ def _from_ours(error: Exception) -> Problem | None:
             | AccountLeaving()
             | NotLeaving()
             | OtherAddress()
+            | AddressNotConfirmed()
         ):
             return Problem(409, "conflict", str(error))
         case ProviderAccount.DoesNotExist():
@@ -126,8 +127,6 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(409, "plan_changed", str(error))
         case Incomplete():
             return Problem(409, "incomplete_choice", str(error))
-        case AddressNotConfirmed():
-            return Problem(409, "address_not_confirmed", str(error))
         case Throttled() | CallsPaused():
             seconds = math.ceil(error.retry_after or RETRY_AFTER)
             code = "provider_throttled" if isinstance(error, Throttled) else error.code
