@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from events import spool
 from subscriptions.models import Heartbeat
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -45,7 +46,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def examine() -> dict[str, Check]:
-    """Looks at everything. Without a database nothing else can be known."""
+    """Looks at everything. Without a database only the spool can be known."""
+    waiting = spooled()
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -54,10 +56,11 @@ def examine() -> dict[str, Check]:
             "migrations": migrations(),
             "worker": heartbeat("worker"),
             "scheduler": heartbeat("scheduler"),
+            "spool": waiting,
         }
     except DatabaseError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return {"database": Check("unavailable", f"The database does not answer: {reason}")}
+        return {"database": Check("unavailable", f"The database does not answer: {reason}"), "spool": waiting}
 
 
 def overall(checks: dict[str, Check]) -> Status:
@@ -74,6 +77,13 @@ def migrations() -> Check:
     if missing:
         return Check("unavailable", f"{len(missing)} migrations are missing; run `python manage.py migrate`.")
     return Check("ok", "All are applied.")
+
+
+def spooled() -> Check:
+    """What waits in this machine's spool, and whether it could take something."""
+    found = spool.status()
+    since = f" The oldest came at {found.oldest:%Y-%m-%d %H:%M:%S} UTC." if found.oldest else ""
+    return Check("ok" if found.sound else "degraded", found.words + since)
 
 
 def heartbeat(name: str) -> Check:

@@ -62,15 +62,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
     concerns, more = _concerns(sees)
     parts = {"Worker": health.heartbeat("worker"), "Scheduler": health.heartbeat("scheduler")}
+    spool = health.spooled()
     states = _states() if sees["subscriptions"] else []
     context.update(
         title="Home",
         sees=sees,
-        verdict=_verdict(concerns, more, parts, states),
+        verdict=_verdict(concerns, more, parts, spool, states),
         states=states,
         concerns=concerns,
         more_concerns=more,
-        parts=parts,
+        parts={**parts, "Spool": spool},
         renewals=_renewals() if sees["subscriptions"] else [],
         events=_latest_events() if sees["events"] else [],
         operations=_latest_operations() if sees["operations"] else [],
@@ -152,12 +153,18 @@ def _states() -> list[dict[str, Any]]:
 
 
 def _verdict(
-    concerns: Sequence[Concern], more: bool, parts: dict[str, health.Check], states: Sequence[dict[str, Any]]
+    concerns: Sequence[Concern],
+    more: bool,
+    parts: dict[str, health.Check],
+    spool: health.Check,
+    states: Sequence[dict[str, Any]],
 ) -> Verdict:
     silent = [name for name, check in parts.items() if check.status != "ok"]
     if silent:
         names = " and ".join(name.lower() for name in silent)
         return Verdict("bad", "error", f"Nothing is being renewed: no sign of life from the {names}.", "#installation")
+    if spool.status != "ok":
+        return Verdict("warn", "warning", f"The spool: {spool.detail}", "#installation")
     if concerns:
         worst = concerns[0]
         count = f"{len(concerns)}{'+' if more else ''} thing{'s need' if len(concerns) > 1 else ' needs'} a person."

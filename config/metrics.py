@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from django.db import DatabaseError
 from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -14,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from events import spool
 from events.models import Event, WebhookRequest
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, State, Subscription
@@ -30,6 +32,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class _Installation(Collector):
     def collect(self) -> Iterator[Metric]:
+        """First what can be told without the database: that is when it is asked for."""
+        yield from _spool()
+        try:
+            yield from list(self._of_database())
+            answers = 1
+        except DatabaseError:
+            answers = 0
+        yield GaugeMetricFamily("hookkeeper_database_up", "Whether the database answers.", answers)
+
+    def _of_database(self) -> Iterator[Metric]:
         subscriptions = Subscription.objects.order_by().values_list("state").annotate(number=Count("pk"))
         yield _gauge("subscriptions", "Subscriptions by state.", "state", dict(subscriptions), State.values)
         accounts = ProviderAccount.objects.order_by().values_list("status").annotate(number=Count("pk"))
@@ -40,6 +52,18 @@ class _Installation(Collector):
         yield GaugeMetricFamily("hookkeeper_requests_waiting", "Stored requests without events yet.", waiting.count())
         position = Event.objects.aggregate(last=Max("position"))["last"]
         yield GaugeMetricFamily("hookkeeper_feed_position", "The newest event's place in the feed.", position or 0)
+
+
+def _spool() -> Iterator[Metric]:
+    found = spool.status()
+    age = (timezone.now() - found.oldest).total_seconds() if found.oldest else 0
+    name = "hookkeeper_spool"
+    yield GaugeMetricFamily(f"{name}_requests", "Requests that wait for the database on this machine.", found.requests)
+    yield GaugeMetricFamily(f"{name}_bytes", "Their size.", found.size)
+    yield GaugeMetricFamily(f"{name}_age_seconds", "Since the oldest of them was received.", age)
+    yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", found.refused)
+    yield GaugeMetricFamily(f"{name}_damaged", "Damaged files that are kept.", found.damaged)
+    yield GaugeMetricFamily(f"{name}_ready", "Whether it could take a request.", 0 if found.trouble else 1)
 
 
 def _gauge(name: str, text: str, label: str, found: dict[str, float], values: Iterable[str]) -> Metric:

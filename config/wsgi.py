@@ -17,3 +17,7 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
     die_with_parent(parent.pid)
 
 application = get_wsgi_application()
+
+from events.receiver import prepare  # noqa: E402  # needs the apps to be ready
+
+prepare()

@@ -21,6 +21,7 @@ from django.utils import timezone
 from rest_framework.views import APIView
 
 from events.body import BodyTooLarge, BrokenBody, read_body
+from events.drainer import drainer
 from events.kept import Arrival, kept
 from events.known import Known, NotKnown, known_subscriptions
 from events.writer import NotStored, writer
@@ -87,6 +88,13 @@ def receive(call: Call) -> Answer:
     except BrokenBody as error:
         logger.info("A webhook request for subscription %s was not stored: %s", known.uid, error)
         return Answer(400)
+
+
+def prepare() -> None:
+    """Called by a process that is about to receive: what it needs when the database is away has to be there before."""
+    if settings.RECEIVE_IN_THREADS:
+        known_subscriptions.start()
+        drainer.start()
 
 
 def later() -> Answer:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from events import pipeline
+from events import drainer, pipeline
 
 GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
 
@@ -15,3 +15,9 @@ GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to n
 def normalise_pending() -> int:
     """The safety net: whatever the web processes left behind. Returns how many requests were settled."""
     return pipeline.normalise_pending(older_than=GRACE)
+
+
+@shared_task(name="events.tasks.drain_spool")
+def drain_spool() -> int:
+    """What web processes that died left in this machine's spool. Returns how many requests were moved."""
+    return drainer.drain_the_dead()

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from events.arrival import requests_since
+from events.drainer import SPOOL_OF
 from events.models import Outcome, WebhookRequest
 from subscriptions.causes import INSTALLATION, Cause, about_subscription, source
-from subscriptions.models import Subscription
+from subscriptions.models import Heartbeat, Subscription
 from subscriptions.problem_models import ProblemKind, Severity
 
 COUNTED = 1000  # newest requests; more than that is "1000 or more"
@@ -72,6 +73,20 @@ def backlog(now: datetime) -> Iterator[Cause]:
             severity=Severity.WARNING,
             message="Requests were accepted and stored, but their events have not been read out of them.",
             since=oldest.received_at,
+        )
+
+
+@source(ProblemKind.SPOOL)
+def receiver_spool(now: datetime) -> Iterator[Cause]:
+    """Machines on which requests wait for the database, or whose spool could take none: as each tells of its own."""
+    for told in Heartbeat.objects.filter(name__startswith=SPOOL_OF):
+        machine = told.name.removeprefix(SPOOL_OF)
+        yield Cause(
+            kind=ProblemKind.SPOOL,
+            subject=INSTALLATION,
+            name=machine,
+            severity=Severity.WARNING,
+            message=f"On {machine}: {told.detail}",
         )
 
 

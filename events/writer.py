@@ -10,7 +10,9 @@ import copy
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 import django.db
 from django.conf import settings
@@ -21,6 +23,7 @@ from django.db.utils import load_backend
 from events import kept
 from events.kept import KeptRequest
 from events.normaliser import normaliser
+from events.spool import SpoolError, spool
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 WAITING_ROWS = 1000
 WAITING_BYTES = 64 * 1024 * 1024
 PATIENCE = 2.0  # seconds until a waiting thread gives up; a provider waits for three
+HANG = 1.0  # seconds after which a write is taken to hang, and nobody else waits for it
 LOCK_WAIT = 1.5  # seconds for somebody else's lock on SQLite
 # What is wrong with a row, not with the database.
 POISON = (DataError, IntegrityError, ValueError, TypeError, OverflowError)
@@ -44,10 +48,6 @@ class Busy(NotStored):
 
 class Poisoned(NotStored):
     """The database refuses this very row."""
-
-
-class TooSlow(NotStored):
-    """It took longer than a sender waits. It may be stored yet."""
 
 
 class Job:
@@ -82,6 +82,20 @@ class Table:
             # The server was restarted since, or dropped us. Inserting twice does no harm.
             self._insert(rows)
 
+    def insert_each(self, rows: Sequence[KeptRequest]) -> set[UUID]:
+        """Inserts them. A row that the database refuses is found by halving, and harms no other; returns whose."""
+        if not rows:
+            return set()
+        try:
+            self.insert(rows)
+        except POISON as error:
+            if len(rows) == 1:
+                logger.error("The database refuses request %s: %s", rows[0].uid, type(error).__name__)
+                return {rows[0].uid}
+            half = len(rows) // 2
+            return self.insert_each(rows[:half]) | self.insert_each(rows[half:])
+        return set()
+
     def close(self) -> None:
         """Gives the connection back."""
         connection, self._connection = self._connection, None
@@ -91,10 +105,6 @@ class Table:
             connection.close()
         except django.db.Error as error:
             logger.debug("The writer's connection did not close: %s", error)
-
-    def most_rows(self) -> int:
-        """How many rows fit into one insert."""
-        return min(BATCH_ROWS, kept.most_rows(self._open()))
 
     def _open(self) -> BaseDatabaseWrapper:
         if self._connection is None:
@@ -130,7 +140,11 @@ def own_connection() -> BaseDatabaseWrapper:
 
 
 class Writer:
-    """One daemon thread, started by the first row: a thread does not survive the server's fork."""
+    """One daemon thread, started by the first row: a thread does not survive the server's fork.
+
+    When the database fails, what waits goes to the spool, and so does all that comes until the spool was drained: what
+    came later is then stored later as well.
+    """
 
     def __init__(self, after: Callable[[Sequence[KeptRequest]], None] = lambda rows: None) -> None:
         self._after = after
@@ -147,19 +161,24 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._table = Table()
+        self._busy_since: float | None = None
+        self.away = False
 
     def store(self, row: KeptRequest) -> None:
-        """Keeps the row: when this returns it is committed, and survives whatever happens next. Raises NotStored or
-        Django's database errors."""
+        """Keeps the row: when this returns it is on the disk, and survives whatever happens next. Raises NotStored."""
         if not settings.RECEIVE_IN_THREADS:
             self._store_here(row)
+            return
+        if self._hangs():
+            _to_spool([row])
             return
         job = Job(row)
         self._take(job)
         if not job.done.acquire(timeout=PATIENCE):
+            # It may be stored yet, and is there once all the same: its id is given.
             job.given_up = True
-            raise TooSlow(f"The database took more than {PATIENCE:g} s.")
-        if job.error is not None:
+            _to_spool([row])
+        elif job.error is not None:
             raise job.error
 
     def stop(self) -> None:
@@ -173,11 +192,28 @@ class Writer:
         if thread is not None:
             thread.join()
 
+    def end_outage(self) -> None:
+        """Called by the drainer when the database takes rows again and nothing waits before them."""
+        if self.away:
+            self.away = False
+            logger.warning("The database takes requests again.")
+
     def _store_here(self, row: KeptRequest) -> None:
         """In the caller's own connection and transaction."""
-        with django.db.transaction.atomic(durable=True):
-            kept.insert(django.db.connection, [row])
-        self._after([row])
+        try:
+            with django.db.transaction.atomic(durable=True):
+                kept.insert(django.db.connection, [row])
+        except POISON as error:
+            raise Poisoned(type(error).__name__) from error
+        except django.db.Error as error:
+            self._begin_outage(error)
+            _to_spool([row])
+        else:
+            self._after([row])
+
+    def _hangs(self) -> bool:
+        since = self._busy_since
+        return since is not None and time.monotonic() - since > HANG
 
     def _take(self, job: Job) -> None:
         size = len(job.row.body)
@@ -200,14 +236,17 @@ class Writer:
 
     def _run(self) -> None:
         while jobs := self._next_batch():
+            stored: Sequence[KeptRequest] = ()
             try:
-                self._write(jobs)
+                stored = self._write([job for job in jobs if not job.given_up])
             except Exception as error:
                 # Whatever it was, nobody may wait for ever, and the next rows deserve another try.
                 logger.exception("Requests could not be stored")
                 for job in jobs:
                     job.error = NotStored(f"{type(error).__name__}: {error}")
-            self._wake(jobs)
+            for job in jobs:
+                job.done.release()
+            self._follow(stored)
         self._table.close()
 
     def _next_batch(self) -> list[Job]:
@@ -230,38 +269,51 @@ class Writer:
         self._waiting, self._bytes = [], 0
         return jobs
 
-    def _write(self, jobs: list[Job]) -> None:
-        jobs = [job for job in jobs if not job.given_up]
+    def _write(self, jobs: Sequence[Job]) -> Sequence[KeptRequest]:
+        """Stores them here or there. Returns what is in the database."""
+        rows = [job.row for job in jobs]
+        if not self.away:
+            self._busy_since = time.monotonic()
+            try:
+                refused = self._table.insert_each(rows)
+            except django.db.Error as error:
+                self._begin_outage(error)
+            else:
+                for job in jobs if refused else ():
+                    if job.row.uid in refused:
+                        job.error = Poisoned("The database refuses it.")
+                return [row for row in rows if row.uid not in refused]
+            finally:
+                self._busy_since = None
         try:
-            self._commit(jobs)
-        except django.db.Error as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.error("%s requests could not be stored: %s", len(jobs), reason)
+            _to_spool(rows)
+        except NotStored as error:
+            self.away = False  # only the next rows can tell when the database is back
             for job in jobs:
-                job.error = NotStored(reason)
+                job.error = error
+        return ()
 
-    def _commit(self, jobs: Sequence[Job]) -> None:
-        """Inserts them. A row that the database refuses is found by halving, and harms nobody else."""
-        if not jobs:
-            return
-        try:
-            self._table.insert([job.row for job in jobs])
-        except POISON as error:
-            if len(jobs) > 1:
-                self._commit(jobs[: len(jobs) // 2])
-                self._commit(jobs[len(jobs) // 2 :])
-                return
-            logger.error("The database refuses request %s: %s", jobs[0].row.uid, type(error).__name__)
-            jobs[0].error = Poisoned(type(error).__name__)
+    def _begin_outage(self, error: Exception) -> None:
+        if not self.away:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.error("The database takes no requests; they go to the spool: %s", reason)
+            self.away = True
 
-    def _wake(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            job.done.release()
+    def _follow(self, rows: Sequence[KeptRequest]) -> None:
         try:
-            self._after([job.row for job in jobs if job.error is None])
+            self._after(rows)
         except Exception:
             # They are stored; what follows, the worker's poll does as well.
             logger.exception("Stored requests could not be passed on")
+
+
+def _to_spool(rows: Sequence[KeptRequest]) -> None:
+    if not rows:
+        return
+    try:
+        spool.append(rows)
+    except SpoolError as error:
+        raise NotStored(str(error)) from error
 
 
 writer = Writer(after=normaliser.follow)

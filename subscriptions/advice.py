@@ -157,6 +157,11 @@ ADVICE: dict[ProblemKind, Advice] = {
         "See the requests",
         _backlog,
     ),
+    ProblemKind.SPOOL: Advice(
+        "Requests that wait go into the database by themselves; free its disk, or see to what the message names.",
+        "See the installation",
+        _installation,
+    ),
     ProblemKind.WORKER_DOWN: Advice(
         "Start the worker, or the message broker if the worker runs; read its log.",
         "See the installation",

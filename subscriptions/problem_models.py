@@ -34,6 +34,7 @@ class ProblemKind(models.TextChoices):
     QUARANTINE = "quarantine", "Quarantine"
     REJECTED_REQUESTS = "rejected_requests", "Rejected requests"
     BACKLOG = "backlog", "Backlog"
+    SPOOL = "spool", "Spool"
     WORKER_DOWN = "worker_down", "Worker down"
     SCHEDULER_DOWN = "scheduler_down", "Scheduler down"
     NOTIFYING = "notifying", "Notifications fail"

@@ -1,22 +1,85 @@
-"""Receiving as the web process does it: the writer and what it knows in threads of their own."""
+"""Receiving as the web process does it: the writer and what it knows in threads of their own, and a spool."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from django.db import OperationalError
 from pytest_django import Settings
 
+from events.drainer import drainer
+from events.kept import KeptRequest
 from events.known import known_subscriptions
-from events.writer import writer
+from events.models import Outcome
+from events.spool import spool
+from events.writer import Table, writer
+from providers.ids import new_id
+from subscriptions.models import Subscription
 
 
 @pytest.fixture
-def in_threads(transactional_db: None, settings: Settings) -> Iterator[None]:
+def spool_folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
+    """An empty spool, of this test alone."""
+    spool.close()
+    settings.DATA_DIR = tmp_path
+    yield tmp_path / "spool"
+    spool.close()
+
+
+@pytest.fixture
+def in_threads(transactional_db: None, settings: Settings, spool_folder: Path) -> Iterator[None]:
     """The receiver's threads run, and have given their connections back before the database is emptied."""
     settings.RECEIVE_IN_THREADS = True
     yield
     writer.stop()
     known_subscriptions.stop()
-    writer.reset()
-    known_subscriptions.reset()
+    drainer.stop()
+    for part in (writer, known_subscriptions, drainer):
+        part.reset()
+
+
+class Away:
+    """A database that fails for as long as it is away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gone = False
+        original = Table.insert
+
+        def insert(table: Table, rows: Sequence[KeptRequest]) -> None:
+            if self.gone:
+                raise OperationalError("the database is away\nwith details")
+            original(table, rows)
+
+        monkeypatch.setattr(Table, "insert", insert)
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Away:
+    return Away(monkeypatch)
+
+
+def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> KeptRequest:
+    """A row as the receiver hands it to the writer."""
+    row = KeptRequest(
+        uid=new_id(),
+        account_id=subscription.account_id,
+        subscription_id=subscription.pk,
+        method="POST",
+        received_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        remote_addr="192.0.2.1",
+        headers='[["A","b"]]',
+        sealed_headers="",
+        query="a=1",
+        body=body,
+        size=len(body),
+        verification="verified",
+        verification_detail="As agreed.",
+        outcome=Outcome.RECEIVED.value,
+        reason="",
+        processed_at=None,
+        repeated_keys="[]",
+    )
+    return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it

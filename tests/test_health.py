@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
 
-from subscriptions.models import Heartbeat
+from events.spool import spool
+from subscriptions.models import Heartbeat, Subscription
+from tests.receiving import row_of, spool_folder
+
+__all__ = ["spool_folder"]  # a fixture
 
 
 def readyz(client: Client) -> tuple[int, dict[str, Any]]:
@@ -35,6 +40,7 @@ def test_all_is_well_when_worker_and_scheduler_are_alive(client: Client) -> None
         "migrations": "ok",
         "worker": "ok",
         "scheduler": "ok",
+        "spool": "ok",
     }
 
 
@@ -62,6 +68,28 @@ def test_without_a_database_it_is_unavailable(client: Client, monkeypatch: pytes
     status, body = readyz(client)
     assert (status, body["status"]) == (503, "unavailable")
     assert body["checks"]["database"]["detail"] == "The database does not answer: connection refused"
+
+
+def test_the_spool_is_told_of_also_without_a_database(
+    client: Client, monkeypatch: pytest.MonkeyPatch, spool_folder: Path
+) -> None:
+    def refuse() -> None:
+        raise DatabaseError("connection refused")
+
+    row = row_of(Subscription(pk=1, account_id=1))
+    spool.append([row, row])
+    monkeypatch.setattr(connection, "cursor", refuse)
+    status, body = readyz(client)
+    assert (status, body["checks"]["spool"]) == (
+        503,
+        {
+            "status": "degraded",
+            "detail": "2 requests wait for the database. The oldest came at 2026-01-02 03:04:05 UTC.",
+        },
+    )
+    figures = client.get("/metrics").content.decode()
+    assert "hookkeeper_spool_requests 2.0" in figures
+    assert "hookkeeper_database_up 0.0" in figures
 
 
 @pytest.mark.django_db

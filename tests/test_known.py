@@ -17,9 +17,9 @@ from events.models import WebhookRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.fake_provider import SECRET, FakeProvider, fake, hook
-from tests.receiving import in_threads
+from tests.receiving import in_threads, spool_folder
 
-__all__ = ["fake", "hook", "in_threads"]  # fixtures
+__all__ = ["fake", "hook", "in_threads", "spool_folder"]  # fixtures
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,7 +123,12 @@ def test_an_unknown_token_is_looked_for_once_a_second(
     found(own, hook)
     asked: list[bool] = []
     original = own.read_again
-    monkeypatch.setattr(own, "read_again", lambda: asked.append(True) or original())
+
+    def ask() -> bool:
+        asked.append(True)
+        return original()
+
+    monkeypatch.setattr(own, "read_again", ask)
     for _ in range(10):
         assert own.find("nobody") is None
     assert len(asked) <= 2

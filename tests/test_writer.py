@@ -7,46 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from pytest_django import Settings
 
 from events import kept, writer
+from events.drainer import Drainer
 from events.kept import COLUMNS, KeptRequest
-from events.models import Outcome, WebhookRequest
-from events.writer import Busy, NotStored, Poisoned, Table, TooSlow, Writer
-from providers.ids import new_id
+from events.models import WebhookRequest
+from events.spool import spool
+from events.writer import Busy, NotStored, Poisoned, Table, Writer
 from subscriptions.models import Subscription
 from tests.fake_provider import fake, hook, together
+from tests.receiving import Away, away, row_of, spool_folder
 
-__all__ = ["fake", "hook"]  # fixtures
+__all__ = ["away", "fake", "hook", "spool_folder"]  # fixtures
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> KeptRequest:
-    row = KeptRequest(
-        uid=new_id(),
-        account_id=subscription.account_id,
-        subscription_id=subscription.pk,
-        method="POST",
-        received_at=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
-        remote_addr="192.0.2.1",
-        headers='[["A","b"]]',
-        sealed_headers="",
-        query="a=1",
-        body=body,
-        size=len(body),
-        verification="verified",
-        verification_detail="As agreed.",
-        outcome=Outcome.RECEIVED.value,
-        reason="",
-        processed_at=None,
-        repeated_keys="[]",
-    )
-    return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
 
 
 @pytest.fixture
@@ -73,18 +53,6 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
-
-
-def failing(count: int, then: Callable[[Sequence[KeptRequest]], None]) -> Callable[..., None]:
-    """An insert that fails that often."""
-    calls = iter(range(count))
-
-    def insert(self: Table, rows: Sequence[KeptRequest]) -> None:
-        if next(calls, None) is not None:
-            raise OperationalError("the database is away\nwith details")
-        then(rows)
-
-    return insert
 
 
 def test_the_columns_are_all_that_a_request_has() -> None:
@@ -194,10 +162,23 @@ def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monk
         own.store(row_of(hook))
 
 
+def waiting() -> list[UUID]:
+    """What is in the spool, in order."""
+    found: list[UUID] = []
+
+    def note(rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+        found.extend(row.uid for row in rows)
+        return ()
+
+    spool.drain(note)
+    return found
+
+
 def test_a_database_that_hangs_holds_nobody_for_long(
-    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 0.1)
+    monkeypatch.setattr(writer, "PATIENCE", 0.2)
+    monkeypatch.setattr(writer, "HANG", 0.3)
     let_go = threading.Event()
     original = Table.insert
 
@@ -206,24 +187,48 @@ def test_a_database_that_hangs_holds_nobody_for_long(
         original(self, rows)
 
     monkeypatch.setattr(Table, "insert", hang)
-    first, second = row_of(hook), row_of(hook)
-    for row in (first, second):
-        with pytest.raises(TooSlow):
-            own.store(row)
+    rows = [row_of(hook) for _ in range(10)]
+    started = time.monotonic()
+    for row in rows:
+        own.store(row)
+    assert time.monotonic() - started < 1.5  # two waited, the others saw that it hangs
     let_go.set()
-    own.store(row_of(hook))
-    assert first.uid in stored()
-    assert second.uid not in stored()  # its sender was told to come again
+    last = row_of(hook)
+    until(lambda: not own._hangs())
+    own.store(last)
+    assert stored() == {rows[0].uid, last.uid}
+    assert waiting() == [row.uid for row in rows]
 
 
-def test_a_database_that_is_away_is_reported_and_tried_again(
-    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_database_that_is_away_is_no_reason_to_refuse(
+    hook: Subscription, own: Writer, away: Away, spool_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = Table.insert
-    monkeypatch.setattr(Table, "insert", failing(1, lambda rows: original(own._table, rows)))
-    with pytest.raises(NotStored, match=r"the database is away\Z"):
+    rows = [row_of(hook) for _ in range(3)]
+    own.store(rows[0])
+    away.gone = True
+    own.store(rows[1])
+    away.gone = False
+    own.store(rows[2])  # behind what waits
+    assert stored() == {rows[0].uid}
+    assert caplog.text.count("they go to the spool: the database is away") == 1
+    followed: list[UUID] = []
+    drainer = Drainer(own, spool, lambda rows: followed.extend(row.uid for row in rows))
+    assert drainer.look() == 2
+    assert not own.away
+    assert list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True)) == [row.uid for row in rows]
+    assert followed == [rows[1].uid, rows[2].uid]
+    own.store(row_of(hook))
+    assert (WebhookRequest.objects.count(), drainer.look()) == (4, 0)
+
+
+def test_without_a_spool_it_is_refused_and_tried_again(
+    hook: Subscription, own: Writer, away: Away, spool_folder: Path
+) -> None:
+    spool_folder.write_text("a file where the folder should be")
+    away.gone = True
+    with pytest.raises(NotStored, match="The spool cannot be written"):
         own.store(row_of(hook))
-    assert "could not be stored: the database is away" in caplog.text
+    away.gone = False
     own.store(row_of(hook))
     assert WebhookRequest.objects.count() == 1
 

@@ -1,0 +1,454 @@
+"""The spool: what it was given is on the disk, comes out in order and once, whatever happened to the process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.db import DataError, OperationalError
+from django.utils import timezone
+from pytest_django import Settings
+
+from events import spool, tasks
+from events.drainer import Drainer
+from events.kept import KeptRequest
+from events.models import WebhookRequest
+from events.spool import HEAD_SIZE, Spool, SpoolError
+from events.troubles import receiver_spool
+from events.writer import Table, writer
+from subscriptions.models import Subscription
+from subscriptions.problem_models import ProblemKind
+from tests.fake_provider import fake, hook
+from tests.processes import ROOT, environment
+from tests.receiving import row_of, spool_folder
+
+__all__ = ["fake", "hook", "spool_folder"]  # fixtures
+
+pytestmark = pytest.mark.django_db
+
+
+class Taken:
+    """An insert that notes what it was given, and fails or refuses on demand."""
+
+    def __init__(self, *, fails_after: int | None = None, refuses: Sequence[KeptRequest] = ()) -> None:
+        self.rows: list[KeptRequest] = []
+        self.fails_after = fails_after
+        self.refuses = refuses
+
+    def __call__(self, rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+        if self.fails_after is not None and len(self.rows) + len(rows) > self.fails_after:
+            raise OperationalError("away")
+        self.rows += rows
+        return [row for row in rows if row in self.refuses]
+
+
+def drain(own: Spool) -> list[KeptRequest]:
+    taken = Taken()
+    own.drain(taken)
+    return taken.rows
+
+
+def orphans() -> list[KeptRequest]:
+    taken = Taken()
+    spool.drain_orphans(taken)
+    return taken.rows
+
+
+def the_file(folder: Path) -> Path:
+    (path,) = folder.glob("*.spool")
+    return path
+
+
+def test_rows_come_out_as_they_went_in(hook: Subscription, spool_folder: Path) -> None:
+    rows = [
+        row_of(hook, os.urandom(70_000), query="\u2028\xe9", processed_at=datetime(2026, 1, 2, tzinfo=UTC)),
+        row_of(hook, b""),
+        row_of(hook, b"\0" * 100),
+    ]
+    own = Spool()
+    own.append(rows[:2])
+    own.append(rows[2:])
+    assert not own.empty
+    assert drain(own) == rows
+    assert own.empty
+    assert drain(own) == []
+
+
+def test_its_space_is_reserved_and_nobody_else_can_read_it(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    own.prepare()
+    own.prepare()
+    stat = the_file(spool_folder).stat()
+    assert stat.st_size >= spool.RESERVE
+    assert stat.st_blocks * 512 >= spool.RESERVE
+    assert (stat.st_mode & 0o777, spool_folder.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_drained_file_is_used_again_and_its_old_records_are_none(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    own.append([row_of(hook, b"x" * 5000) for _ in range(10)])
+    drain(own)
+    fresh = row_of(hook)
+    own.append([fresh])
+    assert spool.status().requests == 1
+    own.close()
+    assert orphans() == [fresh]
+    assert list(spool_folder.iterdir()) == []
+
+
+def test_what_a_drain_did_not_reach_stays_in_order(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "BATCH_ROWS", 3)
+    rows = [row_of(hook) for _ in range(10)]
+    own = Spool()
+    own.append(rows)
+    taken = Taken(fails_after=7)
+    with pytest.raises(OperationalError):
+        own.drain(taken)
+    assert taken.rows == rows[:6]
+    assert spool.status().requests == 4
+    late = row_of(hook)
+    own.append([late])
+    assert drain(own) == [*rows[6:], late]
+
+
+def test_what_comes_during_a_drain_is_drained_before_it_ends(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    first, second = row_of(hook), row_of(hook)
+    own.append([first])
+    taken: list[KeptRequest] = []
+    ended: list[int] = []
+
+    def insert(rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+        if not taken:
+            own.append([second])
+        taken.extend(rows)
+        return ()
+
+    assert own.drain(insert, when_empty=lambda: ended.append(len(taken))) == 2
+    assert (taken, ended) == ([first, second], [2])
+
+
+def test_a_file_is_rotated_and_the_closed_one_is_an_orphan(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "LARGEST_FILE", 10_000)
+    monkeypatch.setattr(spool, "RESERVE", 5_000)
+    own = Spool()
+    rows = [row_of(hook, b"x" * 3000) for _ in range(7)]
+    for row in rows:
+        own.append([row])
+    assert len(list(spool_folder.glob("*.spool"))) == 4
+    assert spool.status().requests == 7
+    assert [*orphans(), *drain(own)] == rows
+
+
+def test_the_file_of_a_living_process_is_left_alone(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    own.append([row_of(hook)])
+    assert orphans() == []
+    assert not own.empty
+
+
+def test_a_torn_end_is_no_record_and_no_damage(hook: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    own = Spool()
+    own.append(rows)
+    end = own._end
+    own.close()
+    with the_file(spool_folder).open("r+b") as file:
+        file.seek(end - 500)
+        file.write(b"\0" * 500)  # the last was not written to its end
+    assert orphans() == rows[:2]
+    assert list(spool_folder.iterdir()) == []
+
+
+def test_a_file_that_was_cut_short_gives_what_it_has(hook: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    own = Spool()
+    own.append(rows)
+    end = own._end
+    own.close()
+    os.truncate(the_file(spool_folder), end - 1)
+    assert orphans() == rows[:2]
+
+
+def test_damage_in_the_middle_costs_the_damaged_record_only(
+    hook: Subscription, spool_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    own = Spool()
+    own.append(rows[:1])
+    middle = own._end
+    own.append(rows[1:])
+    own.close()
+    with the_file(spool_folder).open("r+b") as file:
+        file.seek(middle + 100)
+        file.write(b"?")
+    assert orphans() == [rows[0], rows[2]]
+    assert "is damaged" in caplog.text
+    (kept,) = spool_folder.iterdir()
+    assert (kept.suffix, spool.status().damaged) == (".damaged", 1)
+
+
+def test_damage_in_a_living_file_is_found_too(hook: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    own = Spool()
+    own.append(rows)
+    with the_file(spool_folder).open("r+b") as file:
+        file.seek(HEAD_SIZE + 100)
+        file.write(b"?")
+    assert drain(own) == []
+    assert orphans() == rows[1:]
+
+
+def test_a_body_cannot_pass_for_a_record(hook: Subscription, spool_folder: Path) -> None:
+    forged = spool.encode(row_of(hook, b"forged"), os.urandom(8))
+    own = Spool()
+    own.append([row_of(hook, forged * 3)])
+    end = own._end
+    own.close()
+    with the_file(spool_folder).open("r+b") as file:
+        file.seek(end - 1)
+        file.write(b"?")
+    assert orphans() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"HKSPOOL1" + b"x" * 100])
+def test_a_file_without_a_head_holds_nothing(spool_folder: Path, content: bytes) -> None:
+    spool_folder.mkdir()
+    (spool_folder / "a.spool").write_bytes(content)
+    assert orphans() == []
+    assert list(spool_folder.iterdir()) == []
+
+
+def test_a_file_that_is_being_made_is_left_alone_for_a_while(spool_folder: Path) -> None:
+    spool_folder.mkdir()
+    making = spool_folder / "a.new"
+    making.write_bytes(b"")
+    orphans()
+    assert making.exists()
+    os.utime(making, (time.time() - 100, time.time() - 100))
+    orphans()
+    assert not making.exists()
+
+
+def test_a_record_that_the_database_refuses_is_put_aside(hook: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(hook) for _ in range(3)]
+    own = Spool()
+    own.append(rows)
+    own.drain(Taken(refuses=rows[1:2]))
+    assert own.empty
+    (aside,) = (spool_folder / "refused").iterdir()
+    assert spool.status().refused == 1
+    aside.rename(spool_folder / aside.name)
+    assert orphans() == [rows[1]]
+
+
+def test_full_is_full(hook: Subscription, spool_folder: Path, settings: Settings) -> None:
+    settings.SPOOL_MAX_BYTES = 20_000_000
+    own = Spool()
+    own.append([row_of(hook, b"x" * 15_000_000)])
+    with pytest.raises(SpoolError, match="SPOOL_MAX_BYTES"):
+        own.append([row_of(hook, b"x" * 6_000_000)])
+    small = row_of(hook)
+    own.append([small])
+    assert drain(own)[1:] == [small]
+
+
+def test_what_was_reserved_can_be_used_when_the_disk_is_full(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Spool()
+    own.prepare()
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", no_space)
+    rows = [row_of(hook, b"x" * 1_000_000) for _ in range(15)]
+    for row in rows:
+        own.append([row])
+    with pytest.raises(SpoolError, match="No space left"):
+        own.append([row_of(hook, b"x" * 2_000_000)])
+    assert orphans() == rows
+
+
+def test_after_a_failed_write_another_file_is_begun(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Spool()
+    first, lost, last = (row_of(hook) for _ in range(3))
+    own.append([first])
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(SpoolError, match="Input/output error"):
+            own.append([lost])
+    own.append([last])
+    assert orphans()[:1] == [first]
+    assert drain(own) == [last]
+
+
+def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_folder: Path, settings: Settings) -> None:
+    assert spool.status() == spool.SpoolStatus(0, 0, None, 0, 0, None)
+    own = Spool()
+    early = datetime(2026, 1, 1, tzinfo=UTC)
+    own.append([row_of(hook, received_at=early), row_of(hook)])
+    found = spool.status()
+    assert (found.requests, found.oldest, found.trouble) == (2, early, None)
+    assert found.size == own._end - HEAD_SIZE
+    settings.SPOOL_MAX_BYTES = 10
+    assert spool.status().trouble == "It is full: SPOOL_MAX_BYTES is 10."
+
+
+WRITES_UNTIL_KILLED = """
+import sys
+from events.spool import spool
+from tests.receiving import row_of
+from subscriptions.models import Subscription
+from subscriptions.problem_models import ProblemKind
+hook = Subscription.objects.get()
+while True:
+    row = row_of(hook, b"x" * 2000)
+    spool.append([row])
+    print(row.uid, flush=True)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_killed_process_acknowledged_is_there(
+    hook: Subscription, spool_folder: Path, until_lines: Callable[..., list[str]]
+) -> None:
+    env = environment(DJANGO_SETTINGS_MODULE="config.settings", DATA_DIR=str(spool_folder.parent))
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import django; django.setup()\n{WRITES_UNTIL_KILLED}"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    acknowledged = until_lines(process, 50)
+    assert orphans() == []  # it lives
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert process.stdout is not None
+    acknowledged += process.stdout.read().split()
+    process.stdout.close()
+    assert tasks.drain_spool() >= len(acknowledged)
+    uids = [str(uid) for uid in WebhookRequest.objects.order_by("id").values_list("uid", flat=True)]
+    assert uids[: len(acknowledged)] == acknowledged
+    assert len(uids) <= len(acknowledged) + 1  # written, but not told yet
+    assert tasks.drain_spool() == 0
+
+
+@pytest.fixture
+def until_lines() -> Callable[..., list[str]]:
+    def read(process: subprocess.Popen[str], count: int) -> list[str]:
+        assert process.stdout is not None
+        return [process.stdout.readline().strip() for _ in range(count)]
+
+    return read
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_drain_that_dies_half_way_leaves_nothing_twice(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "BATCH_ROWS", 2)
+    rows = [row_of(hook) for _ in range(5)]
+    own = Spool()
+    own.append(rows)
+    own.close()
+    original = Table.insert
+    with monkeypatch.context() as patch:
+
+        def insert_and_die(self: Table, rows: Sequence[KeptRequest]) -> None:
+            original(self, rows)
+            raise KeyboardInterrupt
+
+        patch.setattr(Table, "insert", insert_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            tasks.drain_spool()
+    assert WebhookRequest.objects.count() == 2
+    tasks.drain_spool()
+    assert list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True)) == [row.uid for row in rows]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_poisoned_record_does_not_hold_up_the_drain(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row_of(hook) for _ in range(5)]
+    original = Table.insert
+
+    def insert(self: Table, given: Sequence[KeptRequest]) -> None:
+        if rows[2] in given:
+            raise DataError("poison")
+        original(self, given)
+
+    monkeypatch.setattr(Table, "insert", insert)
+    own = Spool()
+    own.append(rows)
+    own.close()
+    tasks.drain_spool()
+    assert WebhookRequest.objects.count() == 4
+    assert spool.status().refused == 1
+
+
+def test_a_forked_process_takes_another_file(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    own.append([row_of(hook)])
+    child = os.fork()
+    if child == 0:
+        try:
+            own.reset()
+            own.append([row_of(hook)])
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert own._file is not None
+    other = os.open(the_other(own), os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its process is gone
+    os.close(other)
+    assert len(orphans()) == 1
+    assert len(drain(own)) == 1
+
+
+def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    reporting = Drainer(writer, own, lambda rows: None)
+    reporting.report()
+    assert list(receiver_spool(timezone.now())) == []
+    own.append([row_of(hook)])
+    reporting.report()
+    (cause,) = receiver_spool(timezone.now())
+    assert cause.message == f"On {socket.gethostname()}: 1 request waits for the database."
+    assert cause.kind == ProblemKind.SPOOL
+    drain(own)
+    put_aside = row_of(hook)
+    spool.put_aside([put_aside])
+    reporting.report()
+    (cause,) = receiver_spool(timezone.now())
+    assert cause.message.endswith(": 1 request that the database refuses, in its folder refused.")
+    (spool_folder / "refused" / f"{put_aside.uid}.spool").unlink()
+    reporting.report()
+    assert list(receiver_spool(timezone.now())) == []
+
+
+def the_other(own: Spool) -> Path:
+    (path,) = (path for path in spool.folder().glob("*.spool") if path != own._path)
+    return path
