@@ -17,11 +17,12 @@ from django.db.models import Model, Q, QuerySet
 
 from providers.models import HistoryEntry, ProviderAccount, StateChange
 from subscriptions.models import Operation, Subscription
+from subscriptions.problem_models import ProblemTurn
 
 M = TypeVar("M", bound=Model)
 Subject = Subscription | ProviderAccount
 
-OPERATION, STATE, ACTION, SECRET = "operation", "state", "action", "secret"
+OPERATION, STATE, ACTION, SECRET, PROBLEM = "operation", "state", "action", "secret", "problem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,21 @@ def _history(subject: Subject, span: Span) -> Iterable[Entry]:
         )
 
 
+def _problems(subject: Subject, span: Span) -> Iterable[Entry]:
+    rows = ProblemTurn.objects.filter(subject_filter(subject)).select_related("problem__subscription")
+    for row in span.cut(rows.defer("problem__sample", "problem__subscription__secrets")):
+        about = row.problem.subscription
+        yield Entry(
+            key=row.uid,
+            at=row.at,
+            kind=PROBLEM,
+            what=f"{row.problem.get_kind_display()}: {row.get_turn_display().lower()}",
+            why=row.message,
+            actor=row.actor,
+            subscription=about.uid if about else None,
+        )
+
+
 def _subscription_of(row: StateChange | HistoryEntry) -> UUID | None:
     return UUID(row.subject_id) if row.subject_type == Subscription.subject else None
 
@@ -207,3 +223,4 @@ def _named(entries: Sequence[Entry]) -> list[Entry]:
 register(Source({OPERATION: Kind("Operations at the provider", "sync_alt")}, _operations))
 register(Source({STATE: Kind("Changes of state", "flag")}, _states))
 register(Source({ACTION: Kind("What people and programs did", "person"), SECRET: Kind("Secrets", "key")}, _history))
+register(Source({PROBLEM: Kind("Problems", "report")}, _problems))

@@ -16,6 +16,7 @@ from providers.ids import new_id
 from providers.models import ProviderAccount
 from subscriptions import timeline, wanted
 from subscriptions.models import Operation, OperationStatus, State, Subscription
+from subscriptions.problem_models import Problem, ProblemKind, ProblemTurn, Severity, SubjectType, Turn
 from subscriptions.reconcile import reconcile
 from subscriptions.timeline import Entry, Kind, Source, Span, Subject, Timeline
 from tests.conftest import Control
@@ -138,6 +139,38 @@ def test_what_flaps_does_not_flood_it(hook: Subscription) -> None:
         ("became active", 1),
     ]
     assert entries[0].last_at is not None
+
+
+def test_problems_tell_their_turns(hook: Subscription) -> None:
+    now = timezone.now()
+    problem = Problem.objects.create(
+        kind=ProblemKind.MISSING,
+        severity=Severity.CRITICAL,
+        subject_type=SubjectType.SUBSCRIPTION,
+        subject_id=str(hook.uid),
+        account=hook.account,
+        subscription=hook,
+        message="It is gone.",
+        **dict.fromkeys(("first_at", "opened_at", "last_at", "changed_at"), now),
+    )
+    for turn, actor in ((Turn.OPENED, "clock"), (Turn.ACKNOWLEDGED, "staff:ann")):
+        ProblemTurn.objects.create(
+            problem=problem,
+            account=hook.account,
+            subject_id=str(hook.uid),
+            at=now,
+            turn=turn,
+            actor=actor,
+            severity=problem.severity,
+            message=problem.message,
+        )
+    for subject in (hook, hook.account):
+        entries = Timeline(subject, frozenset({"problem"})).part(5)
+        assert [(entry.what, entry.actor, entry.why) for entry in entries] == [
+            ("Missing: acknowledged", "staff:ann", "It is gone."),
+            ("Missing: opened", "clock", "It is gone."),
+        ]
+        assert {entry.subscription for entry in entries} == {hook.uid}
 
 
 @pytest.fixture
