@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from django.db import DatabaseError
-from django.db.models import Count, Max
+from django.db.models import Count, Min, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from events import spool
-from events.models import Event, WebhookRequest
+from events.models import FeedEnd, Purge, WebhookRequest
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, State, Subscription
 
@@ -50,8 +50,22 @@ class _Installation(Collector):
         yield _gauge("heartbeat_age_seconds", "Since the last sign of life.", "name", ages, ages)
         waiting = WebhookRequest.objects.unprocessed().order_by()
         yield GaugeMetricFamily("hookkeeper_requests_waiting", "Stored requests without events yet.", waiting.count())
-        position = Event.objects.aggregate(last=Max("position"))["last"]
+        position = FeedEnd.objects.values_list("position", flat=True).first()  # the event itself may be purged
         yield GaugeMetricFamily("hookkeeper_feed_position", "The newest event's place in the feed.", position or 0)
+        yield from _retention()
+
+
+def _retention() -> Iterator[Metric]:
+    """What was thrown away because of its age, and how far back the rest goes; as of each account's last look."""
+    found = Purge.objects.aggregate(
+        requests=Sum("purged_requests"), events=Sum("purged_events"), oldest=Min("kept_since")
+    )
+    purged = CounterMetricFamily("hookkeeper_purged", "Rows thrown away because of their age.", labels=["what"])
+    for what in ("requests", "events"):
+        purged.add_metric([what], found[what] or 0)
+    yield purged
+    age = (timezone.now() - found["oldest"]).total_seconds() if found["oldest"] else 0
+    yield GaugeMetricFamily("hookkeeper_oldest_kept_seconds", "Age of the oldest request that is kept.", age)
 
 
 def _spool() -> Iterator[Metric]:

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils import timezone
 
-from events import arrival, outcomes, pipeline
+from events import arrival, outcomes, pipeline, retention
 from events.api.filters import MOST_WILDCARDS, of_types
 from events.models import Event, Outcome, WebhookRequest
 from providers import history, registry
@@ -119,6 +119,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             "events": list(row.events.order_by("pk").defer("data")[:101]) if sees_events else [],
             **_body_context(body),
             "parameters": _parameters(row, body),
+            "kept_until": retention.kept_until(row),
             "reprocess": outcomes.reprocess_label(row) if self._may_reprocess(request) else None,
             "newer": self._neighbour(row, newer=True),
             "older": self._neighbour(row, newer=False),

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers.base import InboundRequest, VerificationResult
+from providers.claims import Claimable
 from providers.fields import EncryptedJSONField, JSONTextField
 from providers.ids import new_id
 from providers.models import ProviderAccount
@@ -145,6 +146,22 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.uid}"
+
+
+class Purge(Claimable):
+    """What of an account was thrown away because of its age, and when the next look is due. Only `events.retention`
+    writes it."""
+
+    account = models.OneToOneField(ProviderAccount, models.CASCADE, related_name="purge")
+    due_at = models.DateTimeField(default=timezone.now, db_index=True)
+    looked_at = models.DateTimeField(null=True)
+    kept_since = models.DateTimeField(null=True)  # when the oldest request that is there came in, at the last look
+    purged_at = models.DateTimeField(null=True)
+    purged_requests = models.PositiveBigIntegerField(default=0)
+    purged_events = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"Purge of account {self.account_id}"
 
 
 class FeedEnd(models.Model):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from events import drainer, pipeline
+from events import drainer, pipeline, retention
 
 GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
 
@@ -21,3 +21,9 @@ def normalise_pending() -> int:
 def drain_spool() -> int:
     """What web processes that died left in this machine's spool. Returns how many requests were moved."""
     return drainer.drain_the_dead()
+
+
+@shared_task(name="events.tasks.purge")
+def purge() -> int:
+    """Throws away what is older than its account keeps it. Returns how many rows went."""
+    return retention.purge_due()

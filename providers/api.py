@@ -45,6 +45,8 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     success_statuses = serializers.ListField(child=serializers.IntegerField())
     answer_within = serializers.FloatField()
     rate_limit = RateLimitSerializer()
+    personal_data = serializers.CharField(help_text="What persons its events tell about; empty: nothing is known.")
+    retention_days = serializers.IntegerField(help_text="Suggested, and the default of a new account.")
     notes = serializers.ListField(child=serializers.CharField())
 
 

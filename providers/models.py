@@ -19,6 +19,7 @@ from providers.registry import get_provider
 SANDBOX_LOOK_INTERVAL = timedelta(seconds=15)
 LOOK_INTERVAL = timedelta(minutes=5)
 DETAILS_INTERVAL = timedelta(hours=1)
+MOST_RETENTION_DAYS = 3650
 
 
 class AccountStatus(models.TextChoices):
@@ -70,6 +71,7 @@ class ProviderAccount(Claimable):
     calls_paused_count = models.PositiveIntegerField(default=0, editable=False)
     call_failures = models.PositiveIntegerField(default=0, editable=False)
 
+    retention_days = models.PositiveIntegerField(null=True, blank=True)  # of requests and events; null: for ever
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Somebody wants it gone together with its subscriptions: the worker removes those first, then the account.

@@ -71,6 +71,8 @@ QUESTIONS: tuple[tuple[str, Callable[[AnyProvider], str]], ...] = (
     ("Events carry an id", lambda p: _yes(p.capabilities.has_event_id)),
     ("May send files", lambda p: _yes(p.capabilities.sends_files)),
     ("Wants an answer within", lambda p: f"{p.capabilities.answer_within:g} s"),
+    ("Personal data in events", lambda p: p.capabilities.personal_data or "not known"),
+    ("Keeping for (days), suggested", lambda p: str(p.capabilities.retention_days)),
     ("Calls that it allows", lambda p: _limit(p.capabilities)),
 )
 

@@ -46,7 +46,12 @@ def _account_of(simulator: AnySimulator, login: SandboxLogin) -> ProviderAccount
 def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
     name = f"{get_provider(simulator.slug).name} (sandbox)"
     account = wanted.add_account(
-        provider=simulator.slug, name=name, settings=login.settings, credentials=login.credentials, by=DEMO
+        provider=simulator.slug,
+        name=name,
+        settings=login.settings,
+        credentials=login.credentials,
+        by=DEMO,
+        retention_days=get_provider(simulator.slug).capabilities.retention_days,
     )
     for title, config in simulator.demo_configs().items():
         wanted.subscribe(account, config=config, by=DEMO, name=title)

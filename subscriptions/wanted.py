@@ -33,6 +33,9 @@ START_AGAIN: Mapping[str, object] = {
 }
 
 
+AS_IT_IS: Any = object()  # where None has a meaning of its own
+
+
 class AccountInUse(Exception):
     """The account still has subscriptions."""
 
@@ -43,13 +46,20 @@ class AccountLeaving(Exception):
 
 @transaction.atomic
 def add_account(
-    *, provider: str, name: str, settings: Mapping[str, Any], credentials: Mapping[str, Any], by: str
+    *,
+    provider: str,
+    name: str,
+    settings: Mapping[str, Any],
+    credentials: Mapping[str, Any],
+    by: str,
+    retention_days: int | None = None,
 ) -> ProviderAccount:
-    """A new account; no call is made. Raises UnknownProvider and InvalidInput."""
-    account = ProviderAccount(provider=provider, name=name)
+    """A new account; no call is made. `retention_days`: how long its requests and events are kept, None for ever.
+    Raises UnknownProvider and InvalidInput."""
+    account = ProviderAccount(provider=provider, name=name, retention_days=retention_days)
     _fill(account, settings, credentials)
     account.save()
-    after = {"name": name, "provider": provider, **_flat(account)}
+    after = {"name": name, "provider": provider, "retention_days": retention_days, **_flat(account)}
     note_account(account, history.CREATED, by, before={}, after=after)
     return account
 
@@ -62,12 +72,15 @@ def change_account(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     credentials: Mapping[str, Any] | None = None,
+    retention_days: int | None = AS_IT_IS,
 ) -> None:
     """Changes an account: `settings` are replaced whole, `credentials` merged by key. What failed because of it is
     tried again at once. Raises InvalidInput."""
-    before = {"name": account.name, **_flat(account)}
+    before = _told(account)
     if name is not None:
         account.name = name
+    if retention_days is not AS_IT_IS:
+        account.retention_days = retention_days
     if settings is not None or credentials is not None:
         merged = account.plugin.merge_credentials(account.credentials, credentials or {})
         _fill(account, account.settings if settings is None else settings, merged)
@@ -75,11 +88,11 @@ def change_account(
         account.tokens.all().delete()  # they were obtained with the old credentials
         account.look_due_at = timezone.now()
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
-    names = ("name", "settings", "credentials", "status", "status_reason", "look_due_at")
+    names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "look_due_at")
     accounts.save_facts(account, *names, by=by)
     if settings is not None or credentials is not None:
         pauses.lift(account)  # what the provider refused may be good now
-    note_account(account, history.CHANGED, by, before=before, after={"name": account.name, **_flat(account)})
+    note_account(account, history.CHANGED, by, before=before, after=_told(account))
 
 
 @transaction.atomic
@@ -227,6 +240,10 @@ def _checked_config(account: ProviderAccount, config: Mapping[str, Any]) -> dict
 def _wanted(subscription: Subscription) -> dict[str, object]:
     values: dict[str, object] = {name: getattr(subscription, name) for name in WANTED_FIELDS if name != "config"}
     return {**values, **{f"config.{name}": value for name, value in subscription.config.items()}}
+
+
+def _told(account: ProviderAccount) -> dict[str, object]:
+    return {"name": account.name, "retention_days": account.retention_days, **_flat(account)}
 
 
 def _flat(account: ProviderAccount) -> dict[str, object]:

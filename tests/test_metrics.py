@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries
 
+from events.models import Purge
 from subscriptions.models import Heartbeat, Subscription
 
 pytestmark = pytest.mark.django_db
@@ -25,13 +29,21 @@ def read() -> dict[tuple[str, str], float]:
 
 def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     Heartbeat.beat("worker")
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         found = read()
     assert found["hookkeeper_subscriptions", "pending"] == 1
     assert found["hookkeeper_subscriptions", "active"] == 0
     assert found["hookkeeper_accounts", "unchecked"] == 1
     assert found["hookkeeper_requests_waiting", ""] == 0
     assert 0 <= found["hookkeeper_heartbeat_age_seconds", "worker"] < 60
+
+
+def test_what_was_purged(subscription: Subscription) -> None:
+    since = timezone.now() - timedelta(days=3)
+    Purge.objects.create(account=subscription.account, purged_requests=7, purged_events=9, kept_since=since)
+    found = read()
+    assert (found["hookkeeper_purged_total", "requests"], found["hookkeeper_purged_total", "events"]) == (7, 9)
+    assert 3 * 86400 <= found["hookkeeper_oldest_kept_seconds", ""] < 3 * 86400 + 60
 
 
 def test_only_for_reading() -> None:

@@ -59,6 +59,8 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         methods=("POST",),
         has_event_id=False,
         rate_limit=RateLimit(per_second=2, per_day=1000),
+        personal_data="Events hold names and e-mail addresses of resellers, and of those who caused the event.",
+        retention_days=30,
         notes=(
             "Events hold names and e-mail addresses of persons: keep them no longer than you need them.",
             "Whether the event types are sent as eventTypes or event_types: a setting; both are read.",

@@ -64,6 +64,17 @@ class StrictBooleanField(serializers.BooleanField):
         return data
 
 
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON number without a fraction; texts and booleans are not taken for one."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """The number itself."""
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        number: int = super().to_internal_value(data)
+        return number
+
+
 class StrictCharField(serializers.CharField):
     """A JSON string; numbers are not taken for one."""
 

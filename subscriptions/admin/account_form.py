@@ -8,7 +8,7 @@ from django import forms
 
 from providers.base import AnyProvider, validate
 from providers.errors import InvalidInput
-from providers.models import ProviderAccount
+from providers.models import MOST_RETENTION_DAYS, ProviderAccount
 from providers.schema_form import SchemaForm
 from subscriptions import wanted
 
@@ -20,11 +20,21 @@ class AccountForm(SchemaForm):
 
     name = forms.CharField(max_length=200, label="Name", help_text="How this account is called here.")
 
+    retention_days = forms.IntegerField(
+        min_value=1,
+        max_value=MOST_RETENTION_DAYS,
+        required=False,
+        label="Keep for (days)",
+        help_text="Requests and events that are older are thrown away. Empty: they are kept for ever.",
+    )
+
     def __init__(self, *args: Any, plugin: AnyProvider, account: ProviderAccount | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.plugin = plugin
         self.account = account
         self.initial.setdefault("name", account.name if account else "")
+        suggested = plugin.capabilities.retention_days
+        self.initial.setdefault("retention_days", account.retention_days if account else suggested)
         self.add_schema(SETTINGS, plugin.settings_model, values=account.settings if account else None)
         stored = account.credentials if account else {}
         self.add_schema(CREDENTIALS, plugin.credentials_model, values=stored, secret=True)
@@ -51,12 +61,14 @@ class AccountForm(SchemaForm):
 
     def save(self, *, by: str) -> ProviderAccount:
         """Writes the account, with its history. Makes no call."""
-        name, settings, credentials = self.cleaned_data["name"], self.values(SETTINGS), self.new_credentials()
+        values: dict[str, Any] = {
+            **{name: self.cleaned_data[name] for name in ("name", "retention_days")},
+            "settings": self.values(SETTINGS),
+            "credentials": self.new_credentials(),
+        }
         if self.account is None:
-            return wanted.add_account(
-                provider=self.plugin.slug, name=name, settings=settings, credentials=credentials, by=by
-            )
-        wanted.change_account(self.account, by=by, name=name, settings=settings, credentials=credentials)
+            return wanted.add_account(provider=self.plugin.slug, by=by, **values)
+        wanted.change_account(self.account, by=by, **values)
         return self.account
 
     def _kept(self) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
             "operations": latest_operations(row),
+            "oldest_kept": row.webhook_requests.order_by("pk").values_list("received_at", flat=True).first(),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
             "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
             "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),

@@ -7,12 +7,28 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from providers.models import AccountStatus, ProviderAccount
+from providers.models import MOST_RETENTION_DAYS, AccountStatus, ProviderAccount
 from providers.registry import get_provider
 from providers.rest.errors import complaints
-from providers.rest.fields import ObjectField, ProviderField, StrictBooleanField, StrictCharField, TimeField
+from providers.rest.fields import (
+    ObjectField,
+    ProviderField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    TimeField,
+)
 from providers.rest.serializers import StrictSerializer
 from subscriptions.discovery import Kind
+
+RETENTION_HELP = "For so many days requests and events are kept; null: for ever."
+
+
+class RetentionField(StrictIntegerField):
+    """A number of days, or null."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, min_value=1, max_value=MOST_RETENTION_DAYS, **kwargs)
 
 
 class AccountSerializer(serializers.Serializer[ProviderAccount]):
@@ -32,6 +48,13 @@ class AccountSerializer(serializers.Serializer[ProviderAccount]):
     calls_paused_until = TimeField(allow_null=True)
     calls_paused_for = serializers.CharField(read_only=True, help_text="The code of the error; empty: no pause.")
     calls_paused_reason = serializers.CharField(read_only=True)
+    retention_days = serializers.IntegerField(read_only=True, allow_null=True, help_text=RETENTION_HELP)
+    kept_since = TimeField(
+        source="purge.kept_since", default=None, allow_null=True, help_text="When the oldest that is kept came in."
+    )
+    purged_at = TimeField(
+        source="purge.purged_at", default=None, allow_null=True, help_text="When something was last thrown away."
+    )
     created_at = TimeField()
 
 
@@ -42,11 +65,13 @@ class NewAccountSerializer(StrictSerializer):
     name = StrictCharField(max_length=200)
     settings = ObjectField(part="settings", default=dict)
     credentials = ObjectField(part="credentials", default=dict, help_text="Never shown again.")
+    retention_days = RetentionField(help_text=f"{RETENTION_HELP} Without it, what the provider's plug-in suggests.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Against the provider's own schema."""
         _check(attrs["provider"], attrs["settings"], attrs["credentials"])
-        return attrs
+        suggested = get_provider(attrs["provider"]).capabilities.retention_days
+        return {"retention_days": suggested, **attrs}
 
 
 class AccountChangesSerializer(StrictSerializer):
@@ -59,6 +84,7 @@ class AccountChangesSerializer(StrictSerializer):
     credentials = ObjectField(
         part="credentials", required=False, help_text="Merged key by key with those that are stored; null empties one."
     )
+    retention_days = RetentionField(help_text=RETENTION_HELP)
 
     def current(self) -> Mapping[str, object]:
         """What cannot be changed."""

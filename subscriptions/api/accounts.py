@@ -69,7 +69,7 @@ class AccountViewSet(ApiViewSet):
     @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Newest first."""
-        return self.page(ProviderAccount.objects.defer("credentials"), AccountSerializer)
+        return self.page(ProviderAccount.objects.select_related("purge").defer("credentials"), AccountSerializer)
 
     @extend_schema(operation_id="accounts_create", request=NewAccountSerializer, responses={201: AccountSerializer})
     def create(self, request: Request) -> Response:

@@ -23,8 +23,8 @@ IF_MATCH = OpenApiParameter(
 
 
 def account_etag(account: ProviderAccount) -> str:
-    """Changes with name, settings and credentials. Keyed, so that it tells nothing about the credentials."""
-    return _etag("account", [account.name, account.settings, account.credentials])
+    """Changes with name, retention, settings and credentials. Keyed, so that it tells nothing about the credentials."""
+    return _etag("account", [account.name, account.retention_days, account.settings, account.credentials])
 
 
 def subscription_etag(subscription: Subscription) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from events import retention
+from events.models import WebhookRequest
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.sandbox import Sandbox
 from subscriptions import wanted
@@ -151,3 +155,40 @@ def test_each_permission_opens_only_its_own(db: None, account: ProviderAccount) 
 
 def test_check_is_no_link(boss: Client, account: ProviderAccount) -> None:
     assert boss.get(page_of("check", account)).status_code == 405
+
+
+def test_how_long_events_are_kept_is_asked_for(boss: Client, control: Control, typed: dict[str, Any]) -> None:
+    page = boss.get(ADD + "?provider=egnyte-connect").content.decode()
+    assert 'name="retention_days" id="id_retention_days" value="365"' in page
+    assert "Keep them no longer" not in page
+    page = boss.get(ADD + "?provider=egnyte-msp").content.decode()
+    assert 'name="retention_days" id="id_retention_days" value="30"' in page
+    assert "names and e-mail addresses" in page
+    for wrong in ("0", "-1", "many", "9999"):
+        form = boss.post(ADD + "?provider=egnyte-connect", {**typed, "retention_days": wrong}).context["form"]
+        assert set(form.errors) == {"retention_days"}
+    page = boss.post(ADD + "?provider=egnyte-connect", {**typed, "retention_days": "90"}, follow=True).content.decode()
+    account = ProviderAccount.objects.get()
+    assert account.retention_days == 90
+    assert "90 days" in page
+    assert "nothing came in yet" in page
+    boss.post(page_of("edit", account), {**typed, "retention_days": "", "credentials.access_token": ""})
+    account.refresh_from_db()
+    assert account.retention_days is None
+    entry = HistoryEntry.objects.filter(action="changed").latest("pk")
+    assert entry.changes == [{"field": "retention_days", "from": 90, "to": None}]
+
+
+def test_what_is_kept_and_what_was_purged(viewer: Client, received: WebhookRequest) -> None:
+    account = received.account
+    page = viewer.get(page_of("change", account)).content.decode()
+    assert "ever" in page
+    assert "Last purge" not in page
+    account.retention_days = 1
+    account.save()
+    old = timezone.now() - timedelta(days=2)
+    WebhookRequest.objects.update(received_at=old, processed_at=old)
+    retention.purge_due()
+    page = viewer.get(page_of("change", account)).content.decode()
+    assert "1 request, 1 event" in page
+    assert "twice as long" in page

@@ -11,7 +11,7 @@ from django.urls import reverse
 from events import outcomes
 from events.models import Event, Outcome, WebhookRequest
 from events.pipeline import normalise
-from providers.models import HistoryEntry
+from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.admin.conftest import VIEWS, person
 from tests.fake_provider import SECRET, FakeProvider, body_of, keep
@@ -129,3 +129,16 @@ def test_an_event_in_our_words_and_as_it_was_sent(viewer: Client, received: Webh
     page = viewer.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
     for words in ("Created", "/Shared/Plan.docx", "emma", str(event.uid), page_of("change", received)):
         assert words in page
+
+
+def test_a_request_says_how_long_it_is_kept(viewer: Client, received: WebhookRequest) -> None:
+    page = reverse("admin:events_webhookrequest_change", args=[received.pk])
+    assert "for ever" in viewer.get(page).content.decode()
+    ProviderAccount.objects.update(retention_days=7)
+    assert "in 6 d 23 h" in viewer.get(page).content.decode()
+    WebhookRequest.objects.update(outcome=Outcome.QUARANTINED)
+    quarantined = viewer.get(page).content.decode()
+    assert "in 13 d 23 h" in quarantined
+    assert "unless it is released" in quarantined
+    WebhookRequest.objects.update(outcome=Outcome.RECEIVED)
+    assert "at least until its events are read" in viewer.get(page).content.decode()

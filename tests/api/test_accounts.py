@@ -9,8 +9,11 @@ from uuid import UUID
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from events.models import Purge
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
+from providers.rest.fields import time_text
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
@@ -21,6 +24,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 FIELDS = {
     *("id", "provider", "name", "settings", "status", "status_reason", "identity", "checked_at", "created_at"),
     *("removal_asked_at", "calls_paused_until", "calls_paused_for", "calls_paused_reason"),
+    *("retention_days", "kept_since", "purged_at"),
 }
 
 
@@ -282,3 +286,40 @@ def test_an_account_in_use_stays(api: Api, subscription: Subscription, account_p
     answer = api.delete(account_path)
     assert (answer.status, answer.json["code"]) == (409, "account_in_use")
     assert api.get(account_path).status == 200
+
+
+# -- How long its events are kept --------------------------------------------------------------------------------------
+
+
+def test_retention(api: Api) -> None:
+    created = api.post("/accounts/", new(retention_days=14)).json
+    assert (created["retention_days"], created["kept_since"], created["purged_at"]) == (14, None, None)
+    path = f"/accounts/{created['id']}/"
+    etag = api.get(path).headers["ETag"]
+    changed = api.patch(path, {"retention_days": None})
+    assert changed.json["retention_days"] is None
+    assert changed.headers["ETag"] != etag
+    assert api.patch(path, {"name": "Other"}).json["retention_days"] is None
+    assert HistoryEntry.objects.filter(action="changed").earliest("pk").changes == [
+        {"field": "retention_days", "from": 14, "to": None}
+    ]
+    account = ProviderAccount.objects.get()
+    since = timezone.now()
+    Purge.objects.create(account=account, kept_since=since, purged_at=since)
+    told = api.get("/accounts/").json["results"][0]
+    assert told["kept_since"] == told["purged_at"] == time_text(since)
+
+
+def test_without_a_retention_the_plug_ins_suggestion_holds(api: Api) -> None:
+    assert api.post("/accounts/", new()).json["retention_days"] == 365
+    msp = {"provider": "egnyte-msp", "settings": {"domain": "acme"}}
+    assert api.post("/accounts/", new(**msp)).json["retention_days"] == 30
+    assert api.post("/accounts/", new(**msp, retention_days=None)).json["retention_days"] is None
+
+
+@pytest.mark.parametrize("value", [0, -1, 3651, 1.5, "30", True, [], {}])
+def test_a_wrong_retention(api: Api, value: object) -> None:
+    answer = api.post("/accounts/", new(retention_days=value))
+    assert (answer.status, set(answer.fields())) == (400, {"retention_days"})
+    for name in ("kept_since", "purged_at"):
+        assert api.post("/accounts/", new(**{name: None})).fields() == {name: "unknown"}
