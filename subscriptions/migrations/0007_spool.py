@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('subscriptions', '0005_remote_notes'),
+        ('subscriptions', '0006_reconciler_facts'),
     ]
 
     operations = [
