@@ -22,6 +22,7 @@ class MasheryOptions(Options):
     throttle_style: Literal["mashery", "429"] = "mashery"
     calls_per_second: float | None = Field(default=2.0, gt=0)
     day_quota: int | None = Field(default=None, ge=0)
+    token_accepted: bool = True  # no longer, once it has ended or the password was changed
 
 
 H = TypeVar("H", bound=Hook)

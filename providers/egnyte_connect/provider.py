@@ -68,6 +68,14 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     credentials_model = EgnyteCredentials
     config_model = EgnyteConfig
     secret_keys = frozenset({"authHeader", "authHeaderValue", "access_token"})
+    manual_steps = (
+        "As an administrator, add a webhook on Egnyte's own pages, or call POST /pubapi/v1/webhooks of the domain.",
+        "Give the callback URL as the URL (`url`), and the wanted types as the events (`eventType`).",
+        "Give the secret, without the header's name, as the auth header (`authHeader`).",
+        "Limit it to the wanted folders, if any (`path`, separated by commas).",
+        "Renew it and switch it on again there: Egnyte ends it in its own time, and pauses it after failures.",
+        "The subscription becomes active here with the first event that carries the secret.",
+    )
 
     def origin(self, settings: EgnyteSettings) -> str:
         """`https://acme.egnyte.com`, or the host as entered."""
@@ -137,6 +145,8 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         headers = {"Authorization": f"Bearer {login.credentials.access_token}"}
         if login.settings.act_as_email:
             headers["X-Egnyte-Act-As-Email"] = login.settings.act_as_email
+        if login.settings.act_as_username:
+            headers["X-Egnyte-Act-As"] = login.settings.act_as_username
         url = f"{self.api_origin(login.settings)}/pubapi/v1/{path}"
         try:
             return login.http.call(method, url, headers=headers, json_body=body, read_error=answers.read_error)

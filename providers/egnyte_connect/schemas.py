@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from providers.base import AccountSettings, Credentials, SubscriptionConfig
 
@@ -42,6 +42,12 @@ def _email(value: str) -> str:
     # Only what a header can carry; whether the user exists is Egnyte's to say.
     if not _VISIBLE_ASCII.fullmatch(value) or "@" not in value.strip("@"):
         raise ValueError("must be an e-mail address")
+    return value
+
+
+def _username(value: str) -> str:
+    if not _VISIBLE_ASCII.fullmatch(value):
+        raise ValueError("must be a user name: printable ASCII, no blanks")
     return value
 
 
@@ -108,6 +114,12 @@ class EgnyteSettings(AccountSettings):
         description="Calls are made on behalf of this user (X-Egnyte-Act-As-Email). Leave empty for the token's own.",
         examples=["ann@example.com"],
     )
+    act_as_username: Annotated[str, AfterValidator(_username)] | None = Field(
+        default=None,
+        title="Act as (user name)",
+        description="The same by user name (X-Egnyte-Act-As). Only one of the two.",
+        examples=["alee"],
+    )
     calls_per_second: float = Field(
         default=2,
         gt=0,
@@ -126,6 +138,13 @@ class EgnyteSettings(AccountSettings):
         examples=[1000, 0],
         json_schema_extra={"unconfirmed": True},
     )
+
+    @field_validator("act_as_username")
+    @classmethod
+    def _only_one_user(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("act_as_email"):
+            raise ValueError("the e-mail address already says on whose behalf: empty one of the two")
+        return value
 
 
 class EgnyteCredentials(Credentials):

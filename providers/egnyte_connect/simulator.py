@@ -62,6 +62,7 @@ class EgnyteConnectOptions(MasheryOptions):
     auth_delivery: Literal["authorization", "authentication", "named"] = "authorization"
     envelope: Literal["array", "object", "events"] = "array"
     scopes: tuple[str, ...] = ("Egnyte.filesystem", "Egnyte.webhooks")
+    administrator: bool = True  # the token's user; others may not touch webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +175,8 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
 
     def handle(self, tenant: EgnyteTenant, call: Call) -> Reply:
         """Registration and everything around it."""
+        if not tenant.options.token_accepted:
+            return self.failure(401)
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
@@ -183,7 +186,10 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             return Reply(refusal.status, refusal.body)
 
     def _routes(self, tenant: EgnyteTenant, call: Call) -> dict[str, Callable[[], Reply]]:
-        match [unquote(part) for part in call.path.removeprefix(PREFIX).strip("/").split("/")]:
+        parts = [unquote(part) for part in call.path.removeprefix(PREFIX).strip("/").split("/")]
+        if parts != ["whoami"] and not tenant.options.administrator:
+            raise RefusalError(403, "FORBIDDEN", "Insufficient permissions", "Only administrators manage webhooks")
+        match parts:
             case ["whoami"]:
                 return {"GET": lambda: self._whoami(tenant)}
             case ["webhooks"]:

@@ -85,6 +85,21 @@ class TestEgnyteConnect(ProviderContract):
         live.control("options", scopes=["Egnyte.filesystem"])
         assert "Egnyte.webhooks" in (provider.identify(live.login).warning or "")
 
+    def test_live_only_administrators_may_touch_webhooks(self, live: Live) -> None:
+        live.control("options", administrator=False)
+        assert provider.identify(live.login).facts["username"] == "johndoe"
+        with pytest.raises(PermissionMissing, match="only administrators of the domain"):
+            live.register(self.registration())
+        live.control("options", administrator=True)
+        live.register(self.registration())
+
+    def test_live_a_token_that_has_ended_is_refused_everywhere(self, live: Live) -> None:
+        remote_id = live.register(self.registration()).remote_id
+        live.control("options", token_accepted=False)
+        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+            with pytest.raises(AuthenticationFailed, match="enter a new one"):
+                call()
+
     def test_live_hidden_details(self, live: Live) -> None:
         registration = self.registration()
         remote_id = live.register(registration).remote_id
@@ -198,6 +213,21 @@ def test_register_with_name_and_value_and_another_user(api: StubServer) -> None:
     assert (sent["authHeader"], sent["authHeaderValue"]) == ("X-Hook", SECRET)
     assert api.received[0].header("X-Egnyte-Act-As-Email") == "ann@example.test"
     assert SECRET not in repr(desk.exchanges)
+
+
+def test_calls_on_behalf_of_a_user_name(api: StubServer) -> None:
+    desk = Desk(api, act_as_username="alee")
+    api.say(Scripted.json([]))
+    provider.list_remote(desk.login)
+    desk.http.close()
+    assert api.received[0].header("X-Egnyte-Act-As") == "alee"
+    assert api.received[0].header("X-Egnyte-Act-As-Email") is None
+
+
+def test_by_hand_there_are_steps_to_follow() -> None:
+    steps = " ".join(provider.manual_steps)
+    for word in ("/pubapi/v1/webhooks", "`url`", "`eventType`", "`authHeader`", "`path`"):
+        assert word in steps
 
 
 def test_update_sends_everything_and_believes_only_the_details(api: StubServer, desk: Desk) -> None:
@@ -531,6 +561,7 @@ def test_other_hosts_are_refused_at_the_field(domain: str) -> None:
         ("auth_header_name", ""),
         ("act_as_email", "ann"),
         ("act_as_email", "ann@example.test\r\nX: y"),
+        ("act_as_username", "a lee"),
         ("calls_per_second", 0),
         ("calls_per_day", -1),
         ("base_url", "https://acme.egnyte.com/pubapi"),
@@ -538,6 +569,11 @@ def test_other_hosts_are_refused_at_the_field(domain: str) -> None:
 )
 def test_wrong_settings_are_refused_at_the_field(name: str, value: object) -> None:
     assert list(complaints(EgnyteSettings, {"domain": "acme", name: value})) == [name]
+
+
+def test_on_whose_behalf_is_said_once() -> None:
+    both = {"domain": "acme", "act_as_email": "ann@example.test", "act_as_username": "alee"}
+    assert "empty one of the two" in complaints(EgnyteSettings, both)["act_as_username"]
 
 
 @pytest.mark.parametrize("token", ["", "a b", "Bearer abc", "a\nb", "tökén"])

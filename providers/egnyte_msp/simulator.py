@@ -68,6 +68,7 @@ class EgnyteMspOptions(MasheryOptions):
     update_enables: bool = True  # a PUT switches on what was switched off
     hide_auth_value: bool = False  # from reads
     whoami: Literal["open", "forbidden", "missing"] = "open"  # to MSP tokens
+    approved_partner: bool = True  # whose token it is; the API is open to nobody else
     # How the list of event types is called: either way in requests and `event_types` in answers, or only one way.
     spelling: Literal["either", "eventTypes", "event_types"] = "either"
     envelope: Literal["object", "array"] = "object"
@@ -156,6 +157,8 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
 
     def handle(self, tenant: MspTenant, call: Call) -> Reply:
         """Registration and everything around it."""
+        if not tenant.options.token_accepted:
+            return self.failure(401)
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
@@ -167,6 +170,8 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
     def _routes(self, tenant: MspTenant, call: Call) -> dict[str, Callable[[], Reply]]:
         if call.path.rstrip("/") == WHOAMI:
             return {"GET": lambda: self._whoami(tenant)}
+        if not tenant.options.approved_partner:
+            raise RefusalError(403, "access_denied_error", "Only approved MSP partners may use this API.")
         match [unquote(part) for part in call.path.removeprefix(PREFIX).split("/") if part]:
             case []:
                 return {"GET": lambda: self._list(tenant), "POST": lambda: self._register(tenant, call)}

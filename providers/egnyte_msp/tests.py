@@ -85,6 +85,18 @@ class TestEgnyteMsp(ProviderContract):
         with pytest.raises(LimitReached, match=r"Max webhook limit exceeded\. \(webhook_limit_exceeded_error\)"):
             live.register(self.registration())
 
+    def test_live_only_approved_partners_are_let_in(self, live: Live) -> None:
+        live.control("options", approved_partner=False)
+        with pytest.raises(PermissionMissing, match="Only approved MSP partners"):
+            live.register(self.registration())
+
+    def test_live_a_token_that_has_ended_is_refused_everywhere(self, live: Live) -> None:
+        remote_id = live.register(self.registration()).remote_id
+        live.control("options", token_accepted=False)
+        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+            with pytest.raises(AuthenticationFailed, match="enter a new one"):
+                call()
+
     @pytest.mark.parametrize("whoami", ["forbidden", "missing"])
     def test_live_without_whoami_the_list_is_the_check(self, live: Live, whoami: str) -> None:
         live.control("options", whoami=whoami)

@@ -71,7 +71,8 @@ class FilesComOptions(Options):
     calls_per_second: float | None = Field(default=None, gt=0)
     retry_after: bool = True  # whether throttled calls tell when to come again
     site_admin: bool = True  # the key's user; others may only list single folders
-    permission_set: str = "full"
+    permission_set: str = "full"  # of the key; with another one it may look, and change nothing
+    key_enabled: bool = True
     test_calls: tuple[Literal["behaviors", "webhook_tests"], ...] = ("behaviors", "webhook_tests")  # that exist
     update_merges_value: bool = False  # a PATCH changes the given keys of `value`, instead of all of it
     require_redundant_url: bool = False
@@ -177,10 +178,15 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 
     def handle(self, tenant: FilesComTenant, call: Call) -> Reply:
         """Behaviors and everything around them."""
+        options = tenant.options
         try:
+            if not options.key_enabled:
+                raise RefusalError(403, "not-authorized/api-key-is-disabled", "The API key is disabled")
             routes = self._routes(tenant, call)
             if call.method not in routes:
                 raise RefusalError(405, "bad-request/method-not-allowed", "Method not allowed")
+            if call.method != "GET" and options.permission_set != "full":
+                raise RefusalError(403, "not-authorized/folder-admin-permission-required", "Permission denied")
             return routes[call.method]()
         except RefusalError as refusal:
             return Reply(refusal.status, refusal.body)

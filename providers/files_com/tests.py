@@ -23,6 +23,7 @@ from providers.base import (
 )
 from providers.courier import Courier
 from providers.errors import (
+    AuthenticationFailed,
     PermissionMissing,
     Refused,
     Throttled,
@@ -203,6 +204,16 @@ class TestFilesCom(ProviderContract):
     def test_live_a_restricted_key_is_a_warning(self, live: Live) -> None:
         live.control("options", permission_set="desktop_app")
         assert "desktop_app, not full" in (provider.identify(live.login).warning or "")
+        assert provider.list_remote(live.login) == ()
+        with pytest.raises(PermissionMissing, match="must be administrator of this folder"):
+            live.register(self.registration())
+
+    def test_live_a_key_that_was_switched_off_is_refused_everywhere(self, live: Live) -> None:
+        remote_id = live.register(self.registration()).remote_id
+        live.control("options", key_enabled=False)
+        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+            with pytest.raises(AuthenticationFailed, match="Enter another one"):
+                call()
 
     def test_live_a_refused_field_is_named_in_our_words(self, live: Live) -> None:
         live.control("options", require_redundant_url=True)
