@@ -75,6 +75,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         renewals=_renewals() if sees["subscriptions"] else [],
         events=_latest_events() if sees["events"] else [],
         operations=_latest_operations() if sees["operations"] else [],
+        sees_nothing=not any(sees.values()),
         first_steps=_first_steps(request),
         **(_chart() if sees["requests"] else {}),
     )
@@ -198,8 +199,8 @@ def _latest_operations() -> list[Operation]:
 
 
 def _first_steps(request: HttpRequest) -> list[dict[str, Any]] | None:
-    """What to do first; None once events have come in."""
-    if Event.objects.exists():
+    """What to do first; None once events have come in, and for who cannot see how far it is."""
+    if Event.objects.exists() or not request.user.has_perm("providers.view_provideraccount"):
         return None
     account, subscription = ProviderAccount.objects.exists(), Subscription.objects.filter(deleted_at=None).exists()
     return [

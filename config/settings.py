@@ -191,7 +191,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "Webhooks, kept alive",
     "SITE_SYMBOL": "webhook",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("hookkeeper/icon.svg")}],
-    "SITE_URL": reverse_lazy("admin:index"),
+    "SITE_URL": None,  # the dashboard is the site
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,  # ours is a list of its own, and knows the API's changes as well
     "DASHBOARD_CALLBACK": "config.home.dashboard",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -230,3 +231,21 @@ def test_no_page_holds_a_secret(boss: Client, rows: dict[str, int]) -> None:
     for url in (*pages, reverse("admin:index")):
         page = text_of(boss, url)
         assert not any(secret in page for secret in secrets), url
+
+
+def test_error_pages_say_what_to_do_and_need_nothing_else(boss: Client, nobody: Client) -> None:
+    refused = nobody.get(list_url("events_event"))
+    assert refused.status_code == 403
+    assert "can give it to you" in refused.content.decode()
+    gone = boss.get("/admin/nothing/")
+    assert gone.status_code == 404
+    assert "There is nothing here" in gone.content.decode()
+    strict = Client(enforce_csrf_checks=True)
+    assert "load the page again" in strict.post(reverse("admin:login")).content.decode()
+    assert "written to the log" in render_to_string("500.html")
+
+
+def test_who_sees_nothing_is_told_where_to_get_permissions(nobody: Client, viewer: Client) -> None:
+    assert "give you permissions" in text_of(nobody, reverse("admin:index"))
+    assert "First steps" not in text_of(nobody, reverse("admin:index"))
+    assert "give you permissions" not in text_of(viewer, reverse("admin:index"))
