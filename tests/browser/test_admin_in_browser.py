@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -11,6 +12,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from events.pipeline import normalise_pending
+from providers.errors import Refused
 from subscriptions.models import Subscription
 from tests.conftest import Control
 
@@ -18,11 +20,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def quiet(page: Page) -> Page:
-    """A page on which no script may fail."""
+def quiet(page: Page, site: str) -> Iterator[Page]:
+    """A page on which no script may fail, and which asks nobody but us."""
+    asked: list[str] = []
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: pytest.fail(f"A script failed: {error}"))
-    return page
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    assert asked
+    assert not [url for url in asked if not url.startswith((f"{site}/", "data:", "blob:"))]
 
 
 def log_in(page: Page, site: str) -> None:
@@ -52,14 +58,21 @@ def add_account(page: Page) -> None:
     expect(page.get_by_text("accepts the credentials")).to_be_visible()
 
 
-def test_from_nothing_to_the_first_event_and_away_again(quiet: Page, site: str) -> None:
+def refuse_the_path(*_: object, **__: object) -> None:
+    """As a provider does that looks whether there is such a folder."""
+    raise Refused("There is no such folder.", field="paths.0")
+
+
+def test_from_nothing_to_the_first_event_and_away_again(
+    quiet: Page, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = quiet
     log_in(page, site)
     add_account(page)
     control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
     control.post("options", calls_per_second=None)
 
-    # Subscribe: our schema refuses a path, then the provider refuses the registration, then both are content.
+    # Subscribe: our schema refuses a path, the provider the registration, then the path; at last all are content.
     page.get_by_role("link", name="Subscribe").click()
     page.locator("#id_name").fill("Finance")
     page.get_by_label("Every file and folder event").check()
@@ -72,6 +85,11 @@ def test_from_nothing_to_the_first_event_and_away_again(quiet: Page, site: str) 
     expect(page.get_by_text("did not take it")).to_be_visible()
     assert Subscription.objects.get().last_error
     page.get_by_role("link", name="Change").click()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(type(Subscription.objects.get().account.plugin), "register", refuse_the_path)
+        page.get_by_role("button", name="Save").click()
+        refused = page.locator("[data-field='config.paths'] .hk-error")
+        expect(refused).to_contain_text("Entry 1 (/Shared/Finance): There is no such folder")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".hk-title [data-state=active]")).to_be_visible()
 
