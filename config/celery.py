@@ -30,6 +30,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "detect-problems": {"task": "subscriptions.tasks.detect_problems", "schedule": 5.0},
     "drain-spool": {"task": "events.tasks.drain_spool", "schedule": 5.0},
     "purge": {"task": "events.tasks.purge", "schedule": 60.0},
+    "notify-people": {"task": "subscriptions.tasks.notify_people", "schedule": 5.0},
     "normalise-pending": {"task": "events.tasks.normalise_pending", "schedule": 1.0},
 }
 

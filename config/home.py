@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from config import health
 from events.hourly import Hour, received_per_hour
-from events.models import Event, Outcome, WebhookRequest
-from providers.models import AccountStatus, ProviderAccount
-from subscriptions.models import Managed, Operation, State, Subscription
+from events.models import Event
+from providers.models import ProviderAccount
+from subscriptions import advice, problems
+from subscriptions.models import Heartbeat, Managed, Operation, Problem, State, Subscription
+from subscriptions.problem_models import Severity
 
 HOURS = 48
 SHOWN = 8
-COUNTED = 100  # more than that is "100+"
 TROUBLED = (State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING)
-UNDER_WAY = (State.PENDING, State.DELETING)
-PATIENCE = timedelta(minutes=2)  # until something under way counts as stuck
+PASS_LIMIT = timedelta(minutes=2)  # since the last look for problems
 ORDER = (State.ACTIVE, State.PENDING, *TROUBLED, State.DISABLED, State.MANUAL, State.DELETING)
 
 
@@ -40,7 +40,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One thing that needs a person, and where to go about it."""
+    """One thing that needs a person: its page, and where its next action is done."""
 
     state: str
     label: str
@@ -48,26 +48,28 @@ class Concern:
     detail: str
     since: Any
     link: str
+    next: str
     button: str
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's DASHBOARD_CALLBACK: what the home page shows to this person."""
     sees = {
+        "problems": request.user.has_perm("subscriptions.view_problem"),
         "subscriptions": request.user.has_perm("subscriptions.view_subscription"),
         "accounts": request.user.has_perm("providers.view_provideraccount"),
         "requests": request.user.has_perm("events.view_webhookrequest"),
         "events": request.user.has_perm("events.view_event"),
         "operations": request.user.has_perm("subscriptions.view_operation"),
     }
-    concerns, more = _concerns(sees)
+    concerns, more = _concerns() if sees["problems"] else ([], False)
     parts = {"Worker": health.heartbeat("worker"), "Scheduler": health.heartbeat("scheduler")}
     spool = health.spooled()
     states = _states() if sees["subscriptions"] else []
     context.update(
         title="Home",
         sees=sees,
-        verdict=_verdict(concerns, more, parts, spool, states),
+        verdict=_verdict(concerns, more, states),
         states=states,
         concerns=concerns,
         more_concerns=more,
@@ -82,64 +84,30 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def troubled() -> QuerySet[Subscription]:
-    """Subscriptions that are not as they should be, or are stuck on the way there."""
-    stuck = Q(state__in=UNDER_WAY, created_at__lt=timezone.now() - PATIENCE, failures__gt=0)
-    return Subscription.objects.filter(Q(state__in=TROUBLED) | stuck).select_related("account").order_by("-pk")
+def _concerns() -> tuple[list[Concern], bool]:
+    """What needs a person, the gravest first, and whether there is more than is shown."""
+    rows = Problem.objects.needing_a_person().gravest_first().defer("sample")
+    found = list(rows.select_related("account").defer("sample", "account__credentials")[: SHOWN + 1])
+    return [_concern(row) for row in found[:SHOWN]], len(found) > SHOWN
 
 
-def _concerns(sees: dict[str, bool]) -> tuple[list[Concern], bool]:
-    """What needs a person, the gravest kind first, and whether there is more than is shown."""
-    accounts = _failing_accounts() if sees["accounts"] else []
-    rows = list(troubled()[: SHOWN + 1]) if sees["subscriptions"] else []
-    requests = _waiting_requests() if sees["requests"] else []
-    return [*accounts, *map(_concern, rows[:SHOWN]), *requests], len(rows) > SHOWN
-
-
-def _concern(row: Subscription) -> Concern:
+def _concern(row: Problem) -> Concern:
     return Concern(
-        row.state,
-        row.get_state_display(),
+        row.severity,
+        row.get_severity_display(),
         str(row),
-        row.state_reason,
-        row.missing_since or row.last_reconciled_at,
-        reverse("admin:subscriptions_subscription_change", args=[row.pk]),
-        "Look at it",
+        row.message,
+        row.opened_at,
+        reverse("admin:subscriptions_problem_change", args=[row.pk]),
+        advice.link_of(row),
+        advice.button_of(row),
     )
 
 
-def _failing_accounts() -> list[Concern]:
-    rows = ProviderAccount.objects.filter(status=AccountStatus.FAILING).defer("credentials")
-    return [
-        Concern(
-            row.status,
-            row.get_status_display(),
-            f"Account {row}",
-            row.status_reason,
-            row.checked_at,
-            reverse("admin:providers_provideraccount_change", args=[row.pk]),
-            "Mend the account",
-        )
-        for row in rows[:SHOWN]
-    ]
-
-
-def _waiting_requests() -> list[Concern]:
-    words = {
-        Outcome.QUARANTINED: ("cannot be read; they wait, and nothing is lost.", "Read why"),
-        Outcome.REJECTED: ("did not prove where they come from.", "Look at them"),
-    }
-    found: list[Concern] = []
-    for outcome, (text, button) in words.items():
-        rows = WebhookRequest.objects.filter(outcome=outcome).order_by("-pk")
-        times = list(rows.values_list("received_at", flat=True)[: COUNTED + 1])
-        if times:
-            number = f"{COUNTED}+" if len(times) > COUNTED else str(len(times))
-            link = reverse("admin:events_webhookrequest_changelist") + f"?outcome={outcome.value}"
-            plural = "" if number == "1" else "s"
-            label = f"{number} {outcome.label.lower()} request{plural}"
-            found.append(Concern(outcome, outcome.label, label, f"They {text}", times[0], link, button))
-    return found
+def _looked_for_problems() -> bool:
+    """Whether a pass was made lately. At the very beginning there has been none."""
+    at = Heartbeat.objects.filter(name=problems.BEAT).values_list("at", flat=True).first()
+    return at is None or timezone.now() - at < PASS_LIMIT
 
 
 def _states() -> list[dict[str, Any]]:
@@ -153,25 +121,14 @@ def _states() -> list[dict[str, Any]]:
     ]
 
 
-def _verdict(
-    concerns: Sequence[Concern],
-    more: bool,
-    parts: dict[str, health.Check],
-    spool: health.Check,
-    states: Sequence[dict[str, Any]],
-) -> Verdict:
-    silent = [name for name, check in parts.items() if check.status != "ok"]
-    if silent:
-        names = " and ".join(name.lower() for name in silent)
-        return Verdict("bad", "error", f"Nothing is being renewed: no sign of life from the {names}.", "#installation")
-    if spool.status != "ok":
-        return Verdict("warn", "warning", f"The spool: {spool.detail}", "#installation")
+def _verdict(concerns: Sequence[Concern], more: bool, states: Sequence[dict[str, Any]]) -> Verdict:
+    if not _looked_for_problems():
+        return Verdict("bad", "error", "Nobody looks for problems: is a worker running?", "#installation")
     if concerns:
         worst = concerns[0]
-        count = f"{len(concerns)}{'+' if more else ''} thing{'s need' if len(concerns) > 1 else ' needs'} a person."
-        label = worst.label.lower()
-        first = worst.what if label in worst.what else f"{worst.what}, {label}"
-        return Verdict("warn", "warning", f"{count} First: {first}.", worst.link)
+        count = f"{len(concerns)}{'+' if more else ''} problem{'s need' if len(concerns) > 1 else ' needs'} a person."
+        tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
+        return Verdict(tone, icon, f"{count} First: {worst.what}.", worst.link)
     total = sum(item["count"] for item in states)
     active = sum(item["count"] for item in states if item["state"] == State.ACTIVE)
     if not total:

@@ -18,7 +18,8 @@ from prometheus_client.registry import Collector
 from events import spool
 from events.models import FeedEnd, Purge, WebhookRequest
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions.models import Heartbeat, State, Subscription
+from subscriptions.models import Heartbeat, Problem, State, Subscription
+from subscriptions.problem_models import ProblemKind, ProblemState
 
 
 @require_safe
@@ -46,6 +47,7 @@ class _Installation(Collector):
         yield _gauge("subscriptions", "Subscriptions by state.", "state", dict(subscriptions), State.values)
         accounts = ProviderAccount.objects.order_by().values_list("status").annotate(number=Count("pk"))
         yield _gauge("accounts", "Accounts by status.", "status", dict(accounts), AccountStatus.values)
+        yield _problems()
         ages = {row.name: (timezone.now() - row.at).total_seconds() for row in Heartbeat.objects.all()}
         yield _gauge("heartbeat_age_seconds", "Since the last sign of life.", "name", ages, ages)
         waiting = WebhookRequest.objects.unprocessed().order_by()
@@ -78,6 +80,17 @@ def _spool() -> Iterator[Metric]:
     yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", found.refused)
     yield GaugeMetricFamily(f"{name}_damaged", "Damaged files that are kept.", found.damaged)
     yield GaugeMetricFamily(f"{name}_ready", "Whether it could take a request.", 0 if found.trouble else 1)
+
+
+def _problems() -> Metric:
+    """Those that hold; the resolved ones are history."""
+    family = GaugeMetricFamily("hookkeeper_problems", "Problems by kind and state.", labels=["kind", "state"])
+    rows = Problem.objects.active().order_by().values_list("kind", "state").annotate(number=Count("pk"))
+    found = {(kind, state): number for kind, state, number in rows}
+    for kind in ProblemKind.values:
+        for state in (ProblemState.OPEN.value, ProblemState.ACKNOWLEDGED.value):
+            family.add_metric([kind, state], found.get((kind, state), 0))
+    return family
 
 
 def _gauge(name: str, text: str, label: str, found: dict[str, float], values: Iterable[str]) -> Metric:

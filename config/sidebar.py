@@ -8,6 +8,8 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 
+COUNTED = 99  # more than that is "99+"
+
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
@@ -22,10 +24,22 @@ def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
     }
 
 
+def open_problems(request: HttpRequest) -> str | None:
+    """How many problems need a person, for the navigation; nothing when none does."""
+    # Imported late: the settings name this module, and models need settings.
+    from subscriptions.models import Problem
+
+    if not request.user.has_perm("subscriptions.view_problem"):
+        return None
+    count = len(Problem.objects.needing_a_person().order_by().values_list("pk")[: COUNTED + 1])
+    return f"{COUNTED}+" if count > COUNTED else str(count) if count else None
+
+
 NAVIGATION: list[dict[str, Any]] = [
     {
         "items": [
             {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
+            {**_item("Problems", "report", "problem", "subscriptions"), "badge": "config.sidebar.open_problems"},
             _item("Subscriptions", "webhook", "subscription", "subscriptions"),
             _item("Accounts", "key", "provideraccount", "providers"),
             {"title": "Providers", "icon": "hub", "link": reverse_lazy("provider-table")},
@@ -54,6 +68,7 @@ NAVIGATION: list[dict[str, Any]] = [
             _item("API tokens", "vpn_key", "apitoken", "config"),
             _item("Users", "person", "user", "auth"),
             _item("Groups", "group", "group", "auth"),
+            _item("Notifications", "notifications", "channel", "subscriptions"),
         ],
     },
 ]

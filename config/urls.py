@@ -19,7 +19,9 @@ from events.receiver import HookView
 from providers.api import ProviderViewSet
 from subscriptions.api.accounts import AccountViewSet
 from subscriptions.api.address import AddressViewSet
+from subscriptions.api.channels import ChannelViewSet
 from subscriptions.api.everything import EverythingViewSet
+from subscriptions.api.problems import ProblemViewSet
 from subscriptions.api.subscriptions import SubscriptionViewSet
 
 Actions = dict[str, Any]
@@ -61,6 +63,13 @@ v1 = [
     path("subscriptions/<uuid:id>/secret/", SubscriptionViewSet.as_view({"post": "secret", "patch": "enter_secret"})),
     path("subscriptions/<uuid:id>/timeline/", SubscriptionViewSet.as_view({"get": "timeline"})),
     path("subscriptions/<uuid:id>/operations/", SubscriptionViewSet.as_view({"get": "operations"})),
+    path("problems/", ProblemViewSet.as_view({"get": "list"})),
+    path("problems/<uuid:id>/", ProblemViewSet.as_view({"get": "retrieve"})),
+    path("problems/<uuid:id>/acknowledge/", ProblemViewSet.as_view({"post": "acknowledge"})),
+    path("problems/<uuid:id>/resolve/", ProblemViewSet.as_view({"post": "resolve"})),
+    path("channels/", ChannelViewSet.as_view(ALL)),
+    path("channels/<uuid:id>/", ChannelViewSet.as_view(ONE)),
+    path("channels/<uuid:id>/test/", ChannelViewSet.as_view({"post": "test"})),
     path("requests/", RequestViewSet.as_view({"get": "list"})),
     path("requests/<uuid:id>/", RequestViewSet.as_view({"get": "retrieve"})),
     path("requests/<uuid:id>/reprocess/", RequestViewSet.as_view({"post": "reprocess"})),

@@ -18,6 +18,8 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
 
 application = get_wsgi_application()
 
-from events.receiver import prepare  # noqa: E402  # needs the apps to be ready
+from config.watch import watch  # noqa: E402  # these need the apps to be ready
+from events.receiver import prepare  # noqa: E402
 
 prepare()
+watch.start()

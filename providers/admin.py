@@ -33,6 +33,8 @@ def kinds() -> Choices:
         ("subscription", "Subscription"),
         ("request", "Request"),
         ("token", "API token"),
+        ("problem", "Problem"),
+        ("channel", "Notifications"),
     ]
 
 

@@ -39,6 +39,18 @@ TONES: dict[str, tuple[str, str]] = {
     "ping": (QUIET, "sensors"),
     "verified": (GOOD, "verified_user"),
     "not_verifiable": (QUIET, "shield"),
+    # problems and messages about them
+    "open": (WARN, "report"),
+    "acknowledged": (BUSY, "front_hand"),
+    "resolved": (GOOD, "check_circle"),
+    "opened": (WARN, "report"),
+    "reopened": (WARN, "replay"),
+    "graver": (BAD, "trending_up"),
+    "info": (QUIET, "info"),
+    "warning": (WARN, "warning"),
+    "critical": (BAD, "error"),
+    "sending": (BUSY, "hourglass_top"),
+    "sent": (GOOD, "check_circle"),
     # parts of the installation
     "degraded": (WARN, "warning"),
     "unavailable": (BAD, "error"),

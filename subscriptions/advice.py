@@ -74,7 +74,7 @@ def _backlog(problem: Problem) -> str:
 
 
 def _channel(problem: Problem) -> str:
-    return _installation(problem)
+    return reverse("admin:subscriptions_channel_changelist")
 
 
 def _installation(problem: Problem) -> str:

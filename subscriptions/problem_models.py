@@ -151,7 +151,8 @@ class Problem(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.subject_name}"
+        kind = self.get_kind_display()
+        return kind if self.subject_type == SubjectType.INSTALLATION else f"{kind}: {self.subject_name}"
 
     @property
     def is_active(self) -> bool:
@@ -241,12 +242,13 @@ class Channel(Claimable):
 
 
 class ToldProblem(models.Model):
-    """A problem that a channel was told of, and not yet that it is over."""
+    """What a channel was told last of a problem: which of its openings, how grave, and whether it is over."""
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="told")
     problem = models.ForeignKey(Problem, models.CASCADE, related_name="told")
     reopened = models.PositiveIntegerField()  # which of its openings
     severity = models.CharField(max_length=10, choices=Severity.choices)
+    over = models.BooleanField(default=False)
     told_at = models.DateTimeField()
 
     class Meta:

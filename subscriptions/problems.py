@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PROBLEM = "problem"  # the word that the history uses
 CLOCK = "clock"
+BEAT = "problems"  # the heartbeat that tells when a pass last began
 EVERY = timedelta(seconds=8)  # all processes together
 GRACE = timedelta(minutes=15)  # for which one that a person has resolved is left alone although its cause holds
 TOUCH_EVERY = timedelta(seconds=30)  # how often "last seen" is written for what is as it was
@@ -74,10 +75,12 @@ def detect(kinds: Collection[ProblemKind] = tuple(ProblemKind)) -> Outcome:
     return outcome
 
 
-def detect_in_turn() -> None:
-    """The same, unless this or another process did it a moment ago."""
-    if Heartbeat.take_turn("problems", EVERY):
+def detect_in_turn(every: timedelta = EVERY) -> bool:
+    """The same, unless this or another process did it within that time. Whether it was done."""
+    turn = Heartbeat.take_turn(BEAT, every)
+    if turn:
         detect()
+    return turn
 
 
 @transaction.atomic
@@ -90,7 +93,7 @@ def acknowledge(problem: Problem, *, by: str) -> None:
         row.state, row.acknowledged_at, row.acknowledged_by = ProblemState.ACKNOWLEDGED, timezone.now(), by
         row.save(update_fields=["state", "acknowledged_at", "acknowledged_by"])
         _note(row, Turn.ACKNOWLEDGED, by, row.acknowledged_at)
-        history.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row), account_id=row.account_id)
+        history.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 
@@ -105,7 +108,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.changed_at, row.held_until = now, now + GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
         _note(row, Turn.RESOLVED, by, now)
-        history.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row), account_id=row.account_id)
+        history.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 

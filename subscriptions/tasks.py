@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from subscriptions import due, problems
+from subscriptions import due, notify, problems
 from subscriptions.models import Heartbeat
 
 
@@ -24,3 +24,9 @@ def beat_heartbeat() -> None:
 def detect_problems() -> None:
     """Keeps the problems true. With many workers, whoever comes first."""
     problems.detect_in_turn()
+
+
+@shared_task(name="subscriptions.tasks.notify_people")
+def notify_people() -> int:
+    """Tells people what is new about problems. Returns how many messages were sent."""
+    return notify.notify_all()

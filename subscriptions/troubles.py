@@ -18,7 +18,7 @@ from subscriptions.causes import (
     about_subscription,
     source,
 )
-from subscriptions.models import Heartbeat, Managed, State, Subscription
+from subscriptions.models import Channel, Heartbeat, Managed, State, Subscription
 from subscriptions.problem_models import ProblemKind, Severity
 
 QUIET_TRIES = 3  # failed ones in a row, before something that may pass by itself is worth a person's time
@@ -276,6 +276,19 @@ def heartbeats(now: datetime) -> Iterator[Cause]:
 
 def _since(beats: dict[str, datetime], name: str) -> str:
     return f"since {_time(beats[name])}" if name in beats else "yet"
+
+
+@source(ProblemKind.NOTIFYING)
+def channels(now: datetime) -> Iterator[Cause]:
+    """Channels that tell nobody anything. The other channels say so."""
+    for channel in Channel.objects.filter(enabled=True, failures__gte=QUIET_TRIES).only("uid", "name", "last_error"):
+        yield Cause(
+            kind=ProblemKind.NOTIFYING,
+            subject=INSTALLATION,
+            severity=Severity.WARNING,
+            name=str(channel.uid),
+            message=f"The channel {channel.name} reaches nobody: {channel.last_error}",
+        )
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.NORMALISE_IN_THREAD = False
     # For the same reason what a test receives is stored in the test's own transaction.
     settings.RECEIVE_IN_THREADS = False
+    settings.WATCH_IN_THREAD = False
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "tests.sqlite3")

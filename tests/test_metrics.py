@@ -11,17 +11,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import DjangoAssertNumQueries
 
 from events.models import Purge
+from providers.models import ProviderAccount
+from subscriptions import problems
 from subscriptions.models import Heartbeat, Subscription
 
 pytestmark = pytest.mark.django_db
 
 
-def read() -> dict[tuple[str, str], float]:
+def read() -> dict[tuple[str, ...], float]:
     answer = Client().get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {
-        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        (sample.name, *(sample.labels.values() or [""])): sample.value
         for family in text_string_to_metric_families(answer.content.decode())
         for sample in family.samples
     }
@@ -29,11 +31,16 @@ def read() -> dict[tuple[str, str], float]:
 
 def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     Heartbeat.beat("worker")
-    with django_assert_max_num_queries(6):
+    ProviderAccount.objects.update(status="failing")
+    problems.detect()
+    with django_assert_max_num_queries(7):
         found = read()
     assert found["hookkeeper_subscriptions", "pending"] == 1
     assert found["hookkeeper_subscriptions", "active"] == 0
-    assert found["hookkeeper_accounts", "unchecked"] == 1
+    assert found["hookkeeper_accounts", "failing"] == 1
+    assert found["hookkeeper_problems", "credentials", "open"] == 1
+    assert found["hookkeeper_problems", "credentials", "acknowledged"] == 0
+    assert found["hookkeeper_problems", "clone", "open"] == 0
     assert found["hookkeeper_requests_waiting", ""] == 0
     assert 0 <= found["hookkeeper_heartbeat_age_seconds", "worker"] < 60
 

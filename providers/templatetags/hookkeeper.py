@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django import template
 from django.utils import timezone
@@ -111,6 +111,12 @@ def provider_name(slug: str) -> str:
     """The provider's name; the slug itself when its folder is gone."""
     plugin = registry.all_providers().get(slug)
     return plugin.name if plugin else slug
+
+
+@register.filter
+def lasting(length: timedelta) -> str:
+    """A length of time in words."""
+    return wording.duration(length.total_seconds())
 
 
 @register.filter

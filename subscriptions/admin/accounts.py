@@ -22,8 +22,9 @@ from providers.registry import UnknownProvider
 from providers.schema_form import entries, usual_ones
 from subscriptions import wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
+from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.timelines import latest, timeline_page
-from subscriptions.models import Operation
+from subscriptions.models import Operation, Problem
 
 SHOWN = 25
 OPERATIONS_SHOWN = 10
@@ -108,6 +109,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
             "operations": latest_operations(row),
             "oldest_kept": row.webhook_requests.order_by("pk").values_list("received_at", flat=True).first(),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
+            "problems": problems_on_page(request, Problem.objects.of_account(row.pk)),
             "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
             "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),
         }

@@ -27,12 +27,13 @@ from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
+from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.choice import version
 from subscriptions.foresee import SubscriptionAction, foresee, refusal
-from subscriptions.models import Managed, State, Subscription
+from subscriptions.models import Managed, Problem, State, Subscription
 
 OPERATIONS_SHOWN = 10
 EVENTS_SHOWN = 10
@@ -103,6 +104,7 @@ class SubscriptionAdmin(PlanPages):
             "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
             "sees_requests": request.user.has_perm("events.view_webhookrequest"),
             "timeline": latest(row),
+            "problems": problems_on_page(request, Problem.objects.of_subscription(row.pk)),
             "editable": plugin is not None and row.present and self.has_change_permission(request, row),
         }
 

@@ -8,7 +8,8 @@ from django.db.models import Q, QuerySet
 
 from providers.models import AccountStatus, ProviderAccount
 from providers.rest.filters import Filters, any_of, belonging_to, choices, flag, ids, text, texts
-from subscriptions.models import Managed, State
+from subscriptions.models import Managed, State, Subscription
+from subscriptions.problem_models import ProblemKind, ProblemState, Severity
 
 
 class AccountFilters(Filters):
@@ -57,3 +58,23 @@ class SubscriptionFilters(Filters):
         if q:
             rows = rows.filter(Q(name__icontains=q) | Q(remote_id__icontains=q) | Q(callback_url__icontains=q))
         return rows
+
+
+class ProblemFilters(Filters):
+    """Of /problems/."""
+
+    state = choices(ProblemState.choices)
+    kind = choices(ProblemKind.choices)
+    severity = choices(Severity.choices)
+    account = ids("An account's id: problems of the account and of its subscriptions.")
+    subscription = ids("A subscription's id.")
+
+    def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
+        """The problems that pass."""
+        return rows.filter(
+            any_of("state", self.chosen("state")),
+            any_of("kind", self.chosen("kind")),
+            any_of("severity", self.chosen("severity")),
+            belonging_to("account", ProviderAccount.with_deleted.all(), self.chosen("account")),
+            belonging_to("subscription", Subscription.objects.all(), self.chosen("subscription")),
+        )

@@ -37,6 +37,7 @@ def boss(db: None) -> Client:
 VIEWS = (
     *("providers.view_provideraccount", "providers.view_historyentry", "config.view_apitoken"),
     *("subscriptions.view_subscription", "subscriptions.view_operation"),
+    *("subscriptions.view_problem", "subscriptions.view_channel"),
     *("events.view_event", "events.view_webhookrequest"),
 )
 

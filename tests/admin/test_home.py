@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -16,7 +17,8 @@ from events.models import Event, WebhookRequest
 from events.pipeline import normalise_pending
 from providers.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions.models import Heartbeat, State, Subscription
+from subscriptions import problems, troubles
+from subscriptions.models import Heartbeat, Problem, State, Subscription
 from tests.fake_provider import body_of, keep
 
 HOME = "/admin/"
@@ -60,23 +62,25 @@ def test_all_is_well(boss: Client, alive: None, hook: Subscription) -> None:
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING])
 def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subscription, state: State) -> None:
-    Subscription.objects.update(state=state, state_reason="The provider says no.", name="Finance")
+    ended = timezone.now() - timedelta(hours=1)
+    Subscription.objects.update(
+        state=state, state_reason="The provider says no.", name="Finance", remote_id="r-1", expires_at=ended
+    )
+    problems.detect()
+    problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
     response = boss.get(HOME)
-    assert f"First: Finance, {state.label.lower()}." in response.context["verdict"].text
-    assert response.context["verdict"].link == f"/admin/subscriptions/subscription/{hook.pk}/change/"
-    assert "The provider says no." in response.content.decode()
+    assert f"First: {problem.get_kind_display()}: Finance." in response.context["verdict"].text
+    assert response.context["verdict"].link == f"/admin/subscriptions/problem/{problem.pk}/change/"
+    page = response.content.decode()
+    assert problem.message in page
+    assert problem.get_severity_display() in page
 
 
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
 def test_what_is_as_it_should_be_is_no_trouble(boss: Client, alive: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
+    problems.detect()
     assert boss.get(HOME).context["concerns"] == []
-
-
-def test_stuck_on_the_way_is_trouble(boss: Client, alive: None, hook: Subscription) -> None:
-    long_ago = timezone.now() - timedelta(minutes=10)
-    Subscription.objects.update(state=State.DELETING, failures=3, created_at=long_ago)
-    assert [item.state for item in boss.get(HOME).context["concerns"]] == [State.DELETING]
 
 
 def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: None, hook: Subscription) -> None:
@@ -84,20 +88,53 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
     keep(hook, b"{}", headers=())
     keep(hook, b"no json")
     normalise_pending()
-    page = boss.get(HOME).content.decode()
+    problems.detect()
+    response = boss.get(HOME)
+    assert [item.state for item in response.context["concerns"]] == ["critical", "warning", "warning"]
+    page = response.content.decode()
     assert "Get a new token." in page
-    assert "1 rejected request<" in page
-    assert "1 quarantined request<" in page
-    assert "?outcome=quarantined" in page
+    assert "outcome=rejected" in page
+    assert "outcome=quarantined" in page
+    assert f'href="/admin/providers/provideraccount/{hook.account_id}/edit/"' in page
 
 
-def test_a_silent_worker_is_the_worst(boss: Client, alive: None, hook: Subscription) -> None:
-    Heartbeat.objects.filter(name="worker").update(at=timezone.now() - timedelta(minutes=5))
-    assert verdict(boss) == "Nothing is being renewed: no sign of life from the worker."
+def test_what_is_acknowledged_or_only_good_to_know_needs_nobody(boss: Client, alive: None, hook: Subscription) -> None:
+    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Get a new token.")
+    problems.detect()
+    problems.acknowledge(Problem.objects.get(), by="staff:ann")
+    assert boss.get(HOME).context["concerns"] == []
+    Problem.objects.update(state="open", severity="info")
+    assert boss.get(HOME).context["concerns"] == []
+
+
+def test_more_than_is_shown_is_said(boss: Client, alive: None, hook: Subscription) -> None:
+    for number in range(12):
+        Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
+    problems.detect()
+    response = boss.get(HOME)
+    assert response.context["verdict"].text.startswith("8+ problems need a person.")
+    assert ">12<" in "".join(response.content.decode().split()), "in the navigation"
+
+
+def test_a_silent_worker_is_the_worst(
+    boss: Client, alive: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
+    problems.detect()
+    assert verdict(boss) == "1 problem needs a person. First: Scheduler down."
+
+
+def test_it_does_not_say_that_all_is_well_when_nobody_looks(boss: Client, alive: None, hook: Subscription) -> None:
+    problems.detect_in_turn()
+    assert "Nobody looks" not in verdict(boss)
+    Heartbeat.objects.filter(name=problems.BEAT).update(at=timezone.now() - timedelta(minutes=5))
+    assert verdict(boss) == "Nobody looks for problems: is a worker running?"
 
 
 def test_nobody_sees_more_than_they_may(nobody: Client, alive: None, received: WebhookRequest) -> None:
     Subscription.objects.update(name="Finance", state=State.FAILING)
+    problems.detect()
     page = nobody.get(HOME).content.decode()
     assert "Finance" not in page
     assert "Plan.docx" not in page

@@ -1,0 +1,205 @@
+"""Channels: who is told of problems, how often, whether it works; and the button that tries it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern
+
+from providers.admin_base import PageAdmin, actor_of
+from providers.errors import InvalidInput
+from providers.models import HistoryEntry
+from subscriptions import channels, notify
+from subscriptions.models import Channel
+from subscriptions.problem_models import ChannelKind, Severity
+
+MESSAGES_SHOWN = 15
+HISTORY_SHOWN = 15
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+class ChannelForm(forms.Form):
+    """Where, what and how often. A webhook's address that is left empty stays as it is."""
+
+    name = forms.CharField(max_length=200, label="Name", help_text="How this channel is called here.")
+    recipients = forms.CharField(
+        required=False, label="Recipients", help_text="E-mail addresses, with commas in between.", max_length=2000
+    )
+    url = forms.CharField(
+        required=False,
+        max_length=2000,
+        label="Address of the webhook",
+        help_text="It gets JSON with a text, as Slack, Mattermost, Rocket.Chat and Google Chat take it. Whoever knows "
+        "the address may post there, so it is encrypted and never shown again.",
+    )
+    min_severity = forms.ChoiceField(choices=Severity.choices, label="From which severity on")
+    every = forms.IntegerField(
+        min_value=1,
+        max_value=24 * 60,
+        label="At most one message in so many minutes",
+        help_text="Everything new comes together in it. The first critical problem does not wait.",
+    )
+    remind_every = forms.IntegerField(
+        min_value=0,
+        max_value=24 * 30,
+        label="Remind of what is still open after so many hours",
+        help_text="0: never. What is acknowledged reminds nobody.",
+    )
+    recoveries = forms.BooleanField(required=False, label="Also tell what is over")
+    enabled = forms.BooleanField(required=False, label="Switched on")
+
+    def __init__(self, *args: Any, kind: str, channel: Channel | None = None, **kwargs: Any) -> None:
+        row = channel or Channel(kind=kind)
+        kwargs["initial"] = {
+            "name": row.name,
+            "recipients": ", ".join(row.recipients),
+            "min_severity": row.min_severity,
+            "every": row.every // MINUTE,
+            "remind_every": row.remind_every // HOUR if row.remind_every else 0,
+            "recoveries": row.recoveries,
+            "enabled": row.enabled,
+        }
+        super().__init__(*args, **kwargs)
+        self.kind = kind
+        self.channel = channel
+        del self.fields["url" if kind == ChannelKind.EMAIL else "recipients"]
+
+    def save(self, *, by: str) -> Channel | None:
+        """Writes it; None when it does not fit, and then the fields say why."""
+        try:
+            if self.channel is None:
+                return channels.add(by=by, kind=self.kind, **self._values())
+            channels.change(self.channel, by=by, **self._values())
+        except InvalidInput as error:
+            for item in error.errors:
+                self.add_error(item.field.partition(".")[0] or None, item.message)
+            return None
+        return self.channel
+
+    def _values(self) -> dict[str, Any]:
+        cleaned = dict(self.cleaned_data)
+        hours = cleaned.pop("remind_every")
+        values = {
+            **cleaned,
+            "every": cleaned["every"] * MINUTE,
+            "remind_every": hours * HOUR if hours else None,
+        }
+        if "recipients" in values:
+            values["recipients"] = [word.strip() for word in values["recipients"].split(",") if word.strip()]
+        if not values.get("url") and self.channel is not None:
+            values.pop("url", None)
+        return values
+
+
+@admin.register(Channel)
+class ChannelAdmin(PageAdmin[Channel]):
+    """Channels."""
+
+    writable = True
+    list_template = "channels/list.html"
+    detail_template = "channels/detail.html"
+    list_title = "Notifications"
+    list_intro = "Who is told of problems. One message for everything that is new; what stays is told again."
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [
+            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.own_url("<int:pk>/test/", self.test_view, "test"),
+            *super().get_urls(),
+        ]
+
+    def rows(self, request: HttpRequest) -> QuerySet[Channel]:
+        """Without the addresses, which are encrypted."""
+        return self.get_queryset(request).defer("url")
+
+    def detail_rows(self, request: HttpRequest) -> QuerySet[Channel]:
+        """The same: a page that cannot decrypt must still open."""
+        return self.rows(request)
+
+    def detail_context(self, request: HttpRequest, row: Channel) -> dict[str, Any]:
+        """Its latest messages and its history."""
+        return {
+            "channel_messages": list(row.messages.order_by("-pk")[:MESSAGES_SHOWN]),
+            "history": _history_of(row),
+            "no_mail_server": row.kind == ChannelKind.EMAIL and _writes_to_the_log(),
+        }
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """First how, then the form."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        kind = request.GET.get("kind", "")
+        if kind not in ChannelKind.values:
+            return self.render(request, "channels/choose.html", "Add a channel", {}, parent=True)
+        form = ChannelForm(request.POST or None, kind=kind)
+        if request.method == "POST" and form.is_valid():
+            channel = form.save(by=actor_of(request))
+            if channel is not None:
+                return self.back_to(request, channel, ok=True, text="Added. Try it with the test button.")
+        return self._form_page(request, form, f"Add a channel: {ChannelKind(kind).label}")
+
+    def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Changing it."""
+        self.row_or_404(request, str(pk))
+        row = Channel.objects.defer("url").get(pk=pk)
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        form = ChannelForm(request.POST or None, kind=row.kind, channel=row)
+        if request.method == "POST" and form.is_valid() and form.save(by=actor_of(request)) is not None:
+            return self.back_to(request, row, ok=True, text="Saved.")
+        return self._form_page(request, form, f"Change {row}", row=row)
+
+    def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Sends a test message and says exactly how that went."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        ok, detail = notify.try_out(row, by=actor_of(request))
+        return self.back_to(request, row, ok=ok, text=f"{'It works.' if ok else 'It does not work.'} {detail}")
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Asks once, then removes it."""
+        row = self.row_or_404(request, object_id)
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        if request.method == "POST":
+            channels.remove(row, by=actor_of(request))
+            messages.success(request, f"The channel {row} was deleted.")
+            return HttpResponseRedirect(self.list_url())
+        context = {"row": row, "row_url": self.page_url(row)}
+        return self.render(request, "channels/delete.html", f"Delete {row}", context, parent=True)
+
+    def _form_page(
+        self, request: HttpRequest, form: ChannelForm, title: str, row: Channel | None = None
+    ) -> HttpResponse:
+        context = {
+            "form": form,
+            "row": row,
+            "cancel_url": self.page_url(row) if row else self.list_url(),
+            "no_mail_server": form.kind == ChannelKind.EMAIL and _writes_to_the_log(),
+        }
+        return self.render(request, "channels/form.html", title, context, parent=True)
+
+
+def _history_of(row: Channel) -> list[HistoryEntry]:
+    entries = HistoryEntry.objects.filter(subject_type=notify.CHANNEL, subject_id=str(row.uid))
+    return list(entries[:HISTORY_SHOWN])
+
+
+def _writes_to_the_log() -> bool:
+    return "console" in settings.EMAIL_BACKEND

@@ -1,0 +1,120 @@
+"""Problems: the list of what needs a person, and the page of one with its next action and its story."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern
+
+from providers import wording
+from providers.admin_base import PageAdmin, actor_of
+from providers.list_page import Choices, Filter, NotUnderstood, among, related
+from subscriptions import advice, problems
+from subscriptions.admin.accounts import account_choices
+from subscriptions.models import Problem
+from subscriptions.problem_models import ACTIVE, ProblemKind, ProblemState, Severity
+
+TURNS_SHOWN = 25
+ANY = "any"
+
+
+def _state_choices() -> Choices:
+    return [*ProblemState.choices, (ANY, "Any, also resolved")]
+
+
+def _of_state(rows: QuerySet[Problem], value: str) -> QuerySet[Problem]:
+    if value == ANY:
+        return rows
+    if value not in ProblemState.values:
+        raise NotUnderstood
+    return rows.filter(state=value)
+
+
+@admin.register(Problem)
+class ProblemAdmin(PageAdmin[Problem]):
+    """Problems. The pass writes them; people acknowledge and resolve them."""
+
+    writable = True
+    list_template = "problems/list.html"
+    detail_template = "problems/detail.html"
+    list_title = "Problems"
+    list_intro = "What needs a person, and what to do. A problem is resolved by itself when its cause is gone."
+    search_hint = "Search by name or words"
+    filters = (
+        Filter("state", "State", _of_state, _state_choices),
+        Filter("severity", "Severity", among("severity", lambda: Severity.choices), lambda: Severity.choices),
+        Filter("kind", "Kind", among("kind", lambda: ProblemKind.choices), lambda: ProblemKind.choices),
+        Filter("account", "Account", related("account"), account_choices),
+        Filter("subscription", "Subscription", related("subscription")),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only causes make them."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Problem | None = None) -> bool:
+        """They are kept."""
+        return False
+
+    def rows(self, request: HttpRequest) -> QuerySet[Problem]:
+        """Those that hold, unless others are asked for."""
+        rows = self.detail_rows(request).defer("sample")
+        return rows if request.GET.get("state") in dict(_state_choices()) else rows.filter(state__in=ACTIVE)
+
+    def detail_rows(self, request: HttpRequest) -> QuerySet[Problem]:
+        """With the account's name."""
+        return Problem.objects.select_related("account").defer("account__credentials", "account__settings")
+
+    def search(self, rows: QuerySet[Problem], words: str) -> QuerySet[Problem]:
+        """By what it is about, or what it says."""
+        return rows.filter(Q(subject_name__icontains=words) | Q(message__icontains=words))
+
+    def detail_context(self, request: HttpRequest, row: Problem) -> dict[str, Any]:
+        """What to do, and its story."""
+        return {
+            "action": advice.action_of(row),
+            "button": advice.button_of(row),
+            "link": advice.link_of(row),
+            "subject_link": advice.subject_link(row),
+            "turns": list(row.turns.order_by("-pk")[:TURNS_SHOWN]),
+            "grace": wording.duration(problems.GRACE.total_seconds()),
+        }
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [
+            self.own_url("<int:pk>/acknowledge/", self.acknowledge_view, "acknowledge"),
+            self.own_url("<int:pk>/resolve/", self.resolve_view, "resolve"),
+            *super().get_urls(),
+        ]
+
+    def acknowledge_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Somebody is on it."""
+        row = self._row_to_change(request, pk)
+        if isinstance(row, HttpResponse):
+            return row
+        try:
+            problems.acknowledge(row, by=actor_of(request))
+        except problems.NotActive as error:
+            return self.back_to(request, row, ok=False, text=str(error))
+        return self.back_to(request, row, ok=True, text="Acknowledged: it reminds nobody any more.")
+
+    def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Somebody says that it is over."""
+        row = self._row_to_change(request, pk)
+        if isinstance(row, HttpResponse):
+            return row
+        problems.resolve(row, by=actor_of(request))
+        return self.back_to(request, row, ok=True, text="Resolved. It comes back if its cause still holds.")
+
+    def _row_to_change(self, request: HttpRequest, pk: int) -> Problem | HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        return row

@@ -1,0 +1,113 @@
+"""/problems/: what needs a person, and what a person or program says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers.rest.errors import Conflict
+from providers.rest.fields import AnyJSONField, TimeField
+from providers.rest.filters import Filters
+from providers.rest.views import ApiViewSet
+from subscriptions import advice, problems
+from subscriptions.api.filters import ProblemFilters
+from subscriptions.models import Problem
+from subscriptions.problem_models import ProblemKind, ProblemState, Severity, SubjectType
+
+
+class ProblemSubjectSerializer(serializers.Serializer[Any]):
+    """What a problem is about."""
+
+    type = serializers.ChoiceField(choices=SubjectType.choices)
+    id = serializers.UUIDField(allow_null=True, help_text="Null for the installation.")
+    name = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Problem]):
+    """One thing that needs a person: grouped by kind, subject and cause."""
+
+    id = serializers.UUIDField(source="uid", read_only=True)
+    kind = serializers.ChoiceField(choices=ProblemKind.choices, read_only=True)
+    severity = serializers.ChoiceField(choices=Severity.choices, read_only=True)
+    state = serializers.ChoiceField(choices=ProblemState.choices, read_only=True)
+    subject = serializers.SerializerMethodField()
+    account = serializers.UUIDField(source="account.uid", allow_null=True, default=None, read_only=True)
+    subscription = serializers.UUIDField(source="subscription.uid", allow_null=True, default=None, read_only=True)
+    message = serializers.CharField(read_only=True)
+    action = serializers.SerializerMethodField(help_text="The one next action.")
+    action_url = serializers.SerializerMethodField(help_text="Where in the dashboard it is done.")
+    sample = AnyJSONField(read_only=True, allow_null=True, help_text="Secrets are masked.")
+    count = serializers.IntegerField(read_only=True, help_text="How often, as tries or requests.")
+    reopened = serializers.IntegerField(read_only=True, help_text="How often it came back.")
+    first_at = TimeField()
+    opened_at = TimeField(help_text="This time.")
+    last_at = TimeField(help_text="When it was last seen to hold.")
+    acknowledged_at = TimeField(allow_null=True)
+    acknowledged_by = serializers.CharField(read_only=True)
+    resolved_at = TimeField(allow_null=True)
+    resolved_by = serializers.CharField(read_only=True, help_text="`clock` when its cause was gone.")
+
+    @extend_schema_field(ProblemSubjectSerializer)
+    def get_subject(self, row: Problem) -> dict[str, object]:
+        """What it is about."""
+        return {"type": row.subject_type, "id": row.subject_id or None, "name": row.subject_name}
+
+    def get_action(self, row: Problem) -> str:
+        """In words."""
+        return advice.action_of(row)
+
+    def get_action_url(self, row: Problem) -> str:
+        """A page of the dashboard."""
+        return f"{settings.PUBLIC_URL}{advice.link_of(row)}"
+
+
+@extend_schema(tags=["problems"])
+class ProblemViewSet(ApiViewSet):
+    """What needs a person. Problems open, get graver and are resolved by themselves."""
+
+    scope: ClassVar[str | None] = "subscriptions"
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": ProblemFilters}
+
+    @extend_schema(operation_id="problems_list", responses=ProblemSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """Newest first, resolved ones included."""
+        return self.page(_rows(), ProblemSerializer)
+
+    @extend_schema(operation_id="problems_read", responses=ProblemSerializer)
+    def retrieve(self, request: Request, **path: object) -> Response:
+        """One problem."""
+        return Response(ProblemSerializer(self.find(_rows())).data)
+
+    @extend_schema(operation_id="problems_acknowledge", request=None, responses=ProblemSerializer)
+    def acknowledge(self, request: Request, **path: object) -> Response:
+        """Says that somebody is on it: it reminds nobody any more. 409 when it is resolved."""
+        self.no_body()
+        problem = self.find(_rows())
+        try:
+            problems.acknowledge(problem, by=self.by)
+        except problems.NotActive as error:
+            raise Conflict(str(error)) from None
+        return Response(ProblemSerializer(problem).data)
+
+    @extend_schema(operation_id="problems_resolve", request=None, responses=ProblemSerializer)
+    def resolve(self, request: Request, **path: object) -> Response:
+        """Says that it is over. It comes back when its cause still holds after 15 minutes, or with the next request
+        where it is about requests."""
+        self.no_body()
+        problem = self.find(_rows())
+        problems.resolve(problem, by=self.by)
+        return Response(ProblemSerializer(problem).data)
+
+
+def _rows() -> QuerySet[Problem]:
+    """Problems with the ids that they are shown with; nothing has to be decrypted."""
+    return Problem.objects.select_related("account", "subscription").defer(
+        "account__credentials", "account__settings", "subscription__secrets", "subscription__config"
+    )

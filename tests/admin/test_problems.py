@@ -1,0 +1,218 @@
+"""Problems and channels on the screens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from providers.models import HistoryEntry
+from subscriptions import delivery, notify, problems
+from subscriptions.models import Channel, Message, Problem, State, Subscription
+from subscriptions.problem_models import Severity
+from tests.admin.conftest import person
+
+LIST = "/admin/subscriptions/problem/"
+CHANNELS = "/admin/subscriptions/channel/"
+SECRET_URL = "https://hooks.example.com/services/T0/B0/top-secret"
+
+
+@pytest.fixture
+def drifted(hook: Subscription) -> Problem:
+    drift = [{"field": "paths", "before": ["/theirs"], "after": ["/ours"]}]
+    Subscription.objects.filter(pk=hook.pk).update(
+        name="Finance", state=State.DRIFTED, state_reason="It differs in paths.", drift=drift
+    )
+    problems.detect()
+    return Problem.objects.get()
+
+
+def page_of(client: Client, row: Problem) -> str:
+    response = client.get(f"{LIST}{row.pk}/change/")
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_an_empty_list_says_that_nothing_needs_a_person(viewer: Client) -> None:
+    assert "Nothing needs a person." in viewer.get(LIST).content.decode()
+
+
+def test_the_list_shows_what_holds_and_the_rest_when_asked_for(viewer: Client, drifted: Problem) -> None:
+    assert "It differs in paths." in viewer.get(LIST).content.decode()
+    problems.resolve(drifted, by="staff:ann")
+    assert "It differs in paths." not in viewer.get(LIST).content.decode()
+    for query in ("state=any", "state=resolved", "state=any&q=financ", "state=any&kind=drifted&severity=warning"):
+        assert "It differs in paths." in viewer.get(f"{LIST}?{query}").content.decode(), query
+    for query in ("state=open", "state=any&severity=critical", "state=any&account=999999", "state=any&q=nothing"):
+        assert "It differs in paths." not in viewer.get(f"{LIST}?{query}").content.decode(), query
+    assert "does not understand" in viewer.get(f"{LIST}?state=sideways").content.decode()
+
+
+def test_the_page_of_one_says_what_to_do_and_leads_there(viewer: Client, drifted: Problem, hook: Subscription) -> None:
+    page = page_of(viewer, drifted)
+    assert "Compare the fields" in page
+    assert f'href="/admin/subscriptions/subscription/{hook.pk}/change/?plan=now#plan"' in page
+    assert "/theirs" in page
+    assert "Opened" in page
+    assert "Acknowledge</button>" not in page, "a viewer changes nothing"
+
+
+def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
+    assert "Acknowledge</button>" in page_of(boss, drifted)
+    boss.post(f"{LIST}{drifted.pk}/acknowledge/")
+    drifted.refresh_from_db()
+    assert (drifted.state, drifted.acknowledged_by) == ("acknowledged", "staff:ann")
+    assert "Acknowledge</button>" not in page_of(boss, drifted)
+    boss.post(f"{LIST}{drifted.pk}/resolve/")
+    drifted.refresh_from_db()
+    assert (drifted.state, drifted.resolved_by) == ("resolved", "staff:ann")
+    assert "It is over, says ann." in page_of(boss, drifted)
+    response = boss.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
+    assert "resolved already" in response.content.decode()
+    assert list(HistoryEntry.objects.order_by("pk").values_list("action", flat=True)) == ["acknowledged", "resolved"]
+
+
+@pytest.mark.parametrize("action", ["acknowledge", "resolve"])
+def test_only_those_who_may_and_only_by_post(boss: Client, viewer: Client, drifted: Problem, action: str) -> None:
+    assert viewer.post(f"{LIST}{drifted.pk}/{action}/").status_code == 403
+    assert boss.get(f"{LIST}{drifted.pk}/{action}/").status_code == 405
+    assert boss.post(f"{LIST}999999/{action}/").status_code == 404
+
+
+def test_nobody_adds_or_deletes_one(boss: Client, drifted: Problem) -> None:
+    assert boss.get(f"{LIST}add/").status_code == 403
+    assert boss.post(f"{LIST}{drifted.pk}/delete/").status_code == 403
+
+
+def test_it_stands_on_the_pages_of_what_it_is_about(viewer: Client, drifted: Problem, hook: Subscription) -> None:
+    for name, key in (
+        ("subscriptions_subscription_change", hook.pk),
+        ("providers_provideraccount_change", hook.account_id),
+    ):
+        page = viewer.get(reverse(f"admin:{name}", args=[key])).content.decode()
+        assert f'href="{LIST}{drifted.pk}/change/"' in page
+        assert "Drifted: opened" in page, "on the timeline"
+    blind = person("sue", "subscriptions.view_subscription")
+    page = blind.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
+    assert f'href="{LIST}{drifted.pk}/change/"' not in page
+
+
+def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Client, drifted: Problem) -> None:
+    from config.sidebar import open_problems
+
+    request = viewer.get(LIST).wsgi_request
+    assert open_problems(request) == "1"
+    assert open_problems(nobody.get("/admin/").wsgi_request) is None
+    problems.acknowledge(drifted, by="staff:ann")
+    assert open_problems(request) is None
+
+
+# -- Channels --------------------------------------------------------------------------------------------------------
+
+FORM = {"name": "Ops", "min_severity": "warning", "every": "15", "remind_every": "12", "enabled": "on"}
+
+
+def test_an_empty_list_of_channels_says_why_to_have_one(boss: Client) -> None:
+    assert "Nobody is told of problems." in boss.get(CHANNELS).content.decode()
+
+
+def test_adding_one_for_e_mail(boss: Client) -> None:
+    assert "?kind=webhook" in boss.get(f"{CHANNELS}add/").content.decode()
+    page = boss.get(f"{CHANNELS}add/?kind=email").content.decode()
+    assert 'name="recipients"' in page
+    assert 'name="url"' not in page
+    response = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com, b@example.com"})
+    channel = Channel.objects.get()
+    assert response.headers["Location"] == f"{CHANNELS}{channel.pk}/change/"
+    assert channel.recipients == ["a@example.com", "b@example.com"]
+    assert (channel.every, channel.remind_every) == (timedelta(minutes=15), timedelta(hours=12))
+    assert not channel.recoveries
+    assert HistoryEntry.objects.get().subject_type == "channel"
+
+
+def test_what_does_not_fit_stands_at_its_field(boss: Client) -> None:
+    page = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "nobody"}).content.decode()
+    assert "nobody is no e-mail address." in page
+    page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "url": "chat"}).content.decode()
+    assert "This is no http(s) address." in page
+    page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "every": "0"}).content.decode()
+    assert "greater than or equal to 1" in page
+    assert not Channel.objects.exists()
+
+
+@pytest.fixture
+def chat(db: None) -> Channel:
+    return Channel.objects.create(name="Chat", kind="webhook", url=SECRET_URL)
+
+
+def test_the_address_of_a_webhook_stays_and_is_never_shown(boss: Client, chat: Channel) -> None:
+    edit = f"{CHANNELS}{chat.pk}/edit/"
+    pages = [boss.get(path).content.decode() for path in (CHANNELS, f"{CHANNELS}{chat.pk}/change/", edit)]
+    assert "top-secret" not in "".join(pages)
+    boss.post(edit, {**FORM, "name": "Team", "remind_every": "0", "url": ""})
+    chat = Channel.objects.get()
+    assert (chat.name, chat.url, chat.remind_every) == ("Team", SECRET_URL, None)
+    boss.post(edit, {**FORM, "url": f"{SECRET_URL}-2"})
+    assert Channel.objects.get().url == f"{SECRET_URL}-2"
+    assert "top-secret" not in str(list(HistoryEntry.objects.values_list("changes", flat=True)))
+
+
+def test_the_test_button_says_exactly_what_went_wrong(
+    boss: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise delivery.DeliveryFailed("hooks.example.com answered 404: no_service.")
+
+    monkeypatch.setattr(notify, "deliver", fail)
+    page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
+    assert "It does not work. hooks.example.com answered 404: no_service." in page
+    monkeypatch.setattr(notify, "deliver", lambda *_, **__: "hooks.example.com answered 200.")
+    page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
+    assert "It works. hooks.example.com answered 200." in page
+    assert Message.objects.count() == 2
+
+
+def test_failures_and_messages_stand_on_the_page(boss: Client, chat: Channel) -> None:
+    Channel.objects.update(failures=3, last_error="It answered 500.", retry_at=timezone.now() + timedelta(minutes=4))
+    Message.objects.create(channel=chat, subject="Critical: A", text="The text.", status="failed", error="500.")
+    page = boss.get(f"{CHANNELS}{chat.pk}/change/").content.decode()
+    assert "It answered 500." in page
+    assert "Tried 3 times" in page
+    assert "The text." in page
+    assert "It answered 500." in boss.get(CHANNELS).content.decode()
+
+
+def test_without_a_mail_server_the_page_says_so(boss: Client, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    Channel.objects.create(name="Ops", kind="email", recipients=["a@example.com"])
+    assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}{Channel.objects.get().pk}/change/").content.decode()
+    assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}add/?kind=email").content.decode()
+
+
+def test_deleting_one_asks_first(boss: Client, chat: Channel) -> None:
+    path = f"{CHANNELS}{chat.pk}/delete/"
+    assert "tells nobody anything any more" in boss.get(path).content.decode()
+    assert Channel.objects.exists()
+    boss.post(path)
+    assert not Channel.objects.exists()
+
+
+def test_a_viewer_changes_no_channel(viewer: Client, chat: Channel) -> None:
+    assert viewer.get(f"{CHANNELS}{chat.pk}/change/").status_code == 200
+    assert viewer.get(f"{CHANNELS}{chat.pk}/edit/").status_code == 403
+    assert viewer.post(f"{CHANNELS}{chat.pk}/test/").status_code == 403
+    assert viewer.get(f"{CHANNELS}{chat.pk}/delete/").status_code == 403
+    assert viewer.get(f"{CHANNELS}add/").status_code == 403
+
+
+def test_it_works_from_the_problem_to_the_mail(boss: Client, drifted: Problem) -> None:
+    Problem.objects.update(severity=Severity.CRITICAL)
+    boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com"})
+    notify.notify_all()
+    assert [message.subject for message in mail.outbox] == ["Critical: Drifted: Finance"]
+    assert "(Fake account)" in mail.outbox[0].body

@@ -1,0 +1,132 @@
+"""/channels/: who is told of problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import connection
+
+from providers.models import HistoryEntry
+from subscriptions import delivery, notify
+from subscriptions.models import Channel
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+
+pytestmark = pytest.mark.django_db
+
+EMAIL: dict[str, Any] = {"name": "Ops", "kind": "email", "recipients": ["ops@example.com"]}
+SECRET_URL = "https://hooks.example.com/services/T0/B0/top-secret"
+WEBHOOK: dict[str, Any] = {"name": "Chat", "kind": "webhook", "url": SECRET_URL}
+
+
+@pytest.fixture
+def path(api: Api) -> str:
+    return f"/channels/{api.post('/channels/', WEBHOOK).json['id']}/"
+
+
+def test_adds_one_with_sensible_defaults(api: Api) -> None:
+    answer = api.post("/channels/", EMAIL)
+    assert answer.status == 201
+    told = answer.json
+    assert (told["every_minutes"], told["remind_hours"], told["min_severity"]) == (10, 24, "warning")
+    assert told["recoveries"] is told["enabled"] is True
+    assert (told["failures"], told["last_error"], told["sent_at"]) == (0, "", None)
+    assert api.get(f"/channels/{told['id']}/").json == told
+    assert [item["id"] for item in api.get("/channels/").json["results"]] == [told["id"]]
+
+
+def test_the_address_of_a_webhook_is_never_shown(api: Api, path: str) -> None:
+    assert "url" not in api.get(path).json
+    api.patch(path, {"url": f"{SECRET_URL}-2"})
+    changes = [entry.changes for entry in HistoryEntry.objects.filter(subject_type="channel")]
+    assert "top-secret" not in str(changes)
+    assert {"field": "url", "from": "***", "to": "***"} in changes[0]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT url FROM subscriptions_channel")
+        assert "hooks.example.com" not in str(cursor.fetchall())
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "code"),
+    [
+        ({**EMAIL, "recipients": []}, "recipients", "required"),
+        ({**EMAIL, "recipients": ["ok@example.com", "nobody"]}, "recipients.1", "invalid"),
+        ({**WEBHOOK, "url": "ftp://example.com"}, "url", "invalid"),
+        ({"name": "Chat", "kind": "webhook"}, "url", "required"),
+        ({**EMAIL, "kind": "pigeon"}, "kind", "invalid_choice"),
+        ({**EMAIL, "name": ""}, "name", "blank"),
+        ({**EMAIL, "every_minutes": 0}, "every_minutes", "min_value"),
+        ({**EMAIL, "remind_hours": 9999}, "remind_hours", "max_value"),
+        ({**EMAIL, "colour": "red"}, "colour", "unknown"),
+    ],
+)
+def test_what_does_not_fit_is_said_at_its_field(api: Api, body: dict[str, Any], field: str, code: str) -> None:
+    answer = api.post("/channels/", body)
+    assert (answer.status, answer.fields()) == (400, {field: code})
+    assert not Channel.objects.exists()
+
+
+def test_changes_what_is_named_and_tries_again_what_failed(api: Api, path: str) -> None:
+    Channel.objects.update(failures=5, last_error="No.")
+    answer = api.patch(path, {"every_minutes": 30, "remind_hours": 0, "min_severity": "critical", "enabled": False})
+    assert answer.status == 200
+    told = answer.json
+    assert (told["every_minutes"], told["remind_hours"], told["min_severity"]) == (30, 0, "critical")
+    assert (told["enabled"], told["failures"], told["last_error"]) == (False, 0, "")
+    row = Channel.objects.get()
+    assert (row.url, row.remind_every) == (SECRET_URL, None)
+    assert api.patch(path, {"kind": "email"}).fields() == {"kind": "immutable"}
+    assert api.patch(path, {"kind": "webhook"}).status == 200
+    assert api.patch(path, {"url": "no address"}).fields() == {"url": "invalid"}
+
+
+def test_deletes_one(api: Api, path: str) -> None:
+    assert api.delete(path).status == 204
+    assert api.get(path).status == 404
+    assert HistoryEntry.objects.filter(subject_type="channel").first().action == "deleted"  # type: ignore[union-attr]
+
+
+def test_the_test_says_how_it_went(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/channels/{api.post('/channels/', EMAIL).json['id']}/test/"
+    assert api.post(path).json == {"ok": True, "detail": "The mail server took it for ops@example.com."}
+    assert [message.to for message in mail.outbox] == [["ops@example.com"]]
+
+    def fail(*_: object, **__: object) -> str:
+        raise delivery.DeliveryFailed("The mail server refused the login.")
+
+    monkeypatch.setattr(notify, "deliver", fail)
+    answer = api.post(path)
+    assert (answer.status, answer.json) == (200, {"ok": False, "detail": "The mail server refused the login."})
+
+
+def test_one_that_no_key_opens_can_be_seen_and_given_a_new_address(api: Api, path: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE subscriptions_channel SET url = 'not ours'")
+    assert api.get(path).status == 200
+    assert api.get("/channels/").status == 200
+    tried = api.post(f"{path}test/").json
+    assert not tried["ok"]
+    assert "ENCRYPTION_KEYS" in tried["detail"]
+    assert api.patch(path, {"name": "Chat 2"}).fields() == {"url": "required"}
+    assert api.patch(path, {"url": SECRET_URL}).status == 200
+    assert Channel.objects.get().url == SECRET_URL
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+    wrong = with_scopes("events:write", "accounts:write", "secrets:read")
+    for method, where, scope, other in (
+        ("GET", "/channels/", "subscriptions:read", "DELETE"),
+        ("POST", "/channels/", "subscriptions:write", "DELETE"),
+        ("GET", path, "subscriptions:read", "POST"),
+        ("PATCH", path, "subscriptions:write", "POST"),
+        ("DELETE", path, "subscriptions:write", "POST"),
+        ("POST", f"{path}test/", "subscriptions:write", "GET"),
+    ):
+        check_doors(where, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+
+
+@pytest.mark.parametrize(("method", "end"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "test/")])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "x"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid: str) -> None:
+    assert api.call(method, f"/channels/{uid}/{end}", {} if method == "PATCH" else None).status == 404

@@ -1,0 +1,163 @@
+"""/problems/, and what a program may say about one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from providers.models import HistoryEntry, ProviderAccount
+from providers.rest.fields import time_text
+from subscriptions import problems
+from subscriptions.models import Problem, State, Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def missing(hook: Subscription) -> Problem:
+    """The provider no longer has the subscription."""
+    Subscription.objects.filter(pk=hook.pk).update(
+        name="Finance",
+        state=State.MISSING,
+        state_reason="The provider no longer has it.",
+        failures=4,
+        last_error={"code": "unavailable", "message": "No answer.", "field": None},
+        missing_since=timezone.now() - timedelta(hours=1),
+    )
+    problems.detect()
+    return Problem.objects.get(kind="missing")
+
+
+@pytest.fixture
+def refused(missing: Problem) -> Problem:
+    """Beside it, an account whose credentials are refused."""
+    ProviderAccount.objects.create(provider="fake", name="Other", status="failing", status_reason="Get a new token.")
+    problems.detect()
+    return Problem.objects.get(kind="credentials")
+
+
+def test_shows_one_with_its_next_action(api: Api, missing: Problem, hook: Subscription) -> None:
+    answer = api.get(f"/problems/{missing.uid}/")
+    assert answer.status == 200
+    assert answer.json == {
+        "id": str(missing.uid),
+        "kind": "missing",
+        "severity": "critical",
+        "state": "open",
+        "subject": {"type": "subscription", "id": str(hook.uid), "name": "Finance"},
+        "account": str(hook.account.uid),
+        "subscription": str(hook.uid),
+        "message": "The provider no longer has it.",
+        "action": "Reconcile it: it is registered again, or the provider's answer says what stands in the way.",
+        "action_url": f"http://127.0.0.1:8000/admin/subscriptions/subscription/actions/?action=reconcile&pk={hook.pk}",
+        "sample": {"code": "unavailable", "message": "No answer.", "field": None},
+        "count": 4,
+        "reopened": 0,
+        "first_at": time_text(missing.first_at),
+        "opened_at": time_text(missing.opened_at),
+        "last_at": time_text(missing.last_at),
+        "acknowledged_at": None,
+        "acknowledged_by": "",
+        "resolved_at": None,
+        "resolved_by": "",
+    }
+
+
+def test_one_of_the_installation_belongs_to_no_account(api: Api) -> None:
+    now = timezone.now()
+    row = Problem.objects.create(
+        kind="clone",
+        severity="critical",
+        subject_type="installation",
+        subject_name="This installation",
+        message="It is a copy.",
+        first_at=now,
+        opened_at=now,
+        last_at=now,
+        changed_at=now,
+    )
+    told = api.get(f"/problems/{row.uid}/").json
+    assert told["subject"] == {"type": "installation", "id": None, "name": "This installation"}
+    assert (told["account"], told["subscription"], told["sample"]) == (None, None, None)
+
+
+def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscription) -> None:
+    unreachable = Problem.objects.get(kind="unreachable")
+
+    def found(query: str) -> set[str]:
+        return {item["id"] for item in api.get(f"/problems/?{query}").json["results"]}
+
+    everything = {str(row.uid) for row in (missing, refused, unreachable)}
+    assert found("") == everything
+    assert found("kind=missing&kind=credentials") == {str(missing.uid), str(refused.uid)}
+    assert found("severity=warning") == {str(unreachable.uid)}
+    assert found(f"subscription={hook.uid}") == {str(missing.uid)}
+    assert found(f"account={hook.account.uid}") == {str(missing.uid), str(unreachable.uid)}
+    assert found(f"account={UNKNOWN_ID}") == set()
+    problems.resolve(missing, by="staff:ann")
+    assert found("state=resolved") == {str(missing.uid)}
+    assert found("state=open&state=acknowledged") == everything - {str(missing.uid)}
+
+
+@pytest.mark.parametrize("query", ["colour=red", "state=bad", "kind=bad", "severity=9", "account=1"])
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/problems/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+
+
+def test_lists_with_a_few_queries_and_without_secrets(api: Api, refused: Problem) -> None:
+    api.get("/providers/")  # writes down that the token is used
+    with CaptureQueriesContext(connection) as queries:
+        assert len(api.get("/problems/").json["results"]) == 3
+    assert len(queries) == 2
+    assert not any("secrets" in query["sql"] or "credentials" in query["sql"] for query in queries.captured_queries[1:])
+
+
+def test_acknowledge(api: Api, missing: Problem) -> None:
+    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (answer.status, answer.json["state"], answer.json["acknowledged_by"]) == (200, "acknowledged", "api:ci")
+    again = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert again.json == answer.json == api.get(f"/problems/{missing.uid}/").json
+    entry = HistoryEntry.objects.get(subject_type="problem")
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "acknowledged", str(missing.uid))
+
+
+def test_what_is_over_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
+    problems.resolve(missing, by="staff:ann")
+    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+
+
+def test_resolve(api: Api, missing: Problem) -> None:
+    answer = api.post(f"/problems/{missing.uid}/resolve/")
+    assert (answer.status, answer.json["state"], answer.json["resolved_by"]) == (200, "resolved", "api:ci")
+    assert api.post(f"/problems/{missing.uid}/resolve/").json == answer.json
+    assert HistoryEntry.objects.get(subject_type="problem").action == "resolved"
+
+
+@pytest.mark.parametrize("end", ["acknowledge", "resolve"])
+def test_actions_take_no_body(api: Api, missing: Problem, end: str) -> None:
+    assert api.post(f"/problems/{missing.uid}/{end}/", {"force": True}).fields() == {"force": "unknown"}
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, missing: Problem) -> None:
+    wrong = with_scopes("events:write", "accounts:write", "secrets:read")
+    for method, path, scope, other in (
+        ("GET", "/problems/", "subscriptions:read", "POST"),
+        ("GET", f"/problems/{missing.uid}/", "subscriptions:read", "DELETE"),
+        ("POST", f"/problems/{missing.uid}/acknowledge/", "subscriptions:write", "GET"),
+        ("POST", f"/problems/{missing.uid}/resolve/", "subscriptions:write", "GET"),
+    ):
+        check_doors(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+    assert with_scopes("subscriptions:read").post(f"/problems/{missing.uid}/resolve/").status == 403
+
+
+@pytest.mark.parametrize(("method", "end"), [("GET", ""), ("POST", "acknowledge/"), ("POST", "resolve/")])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "x"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid: str) -> None:
+    assert api.call(method, f"/problems/{uid}/{end}").status == 404

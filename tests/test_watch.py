@@ -1,0 +1,86 @@
+"""The web process looks for problems itself when no worker does."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from config import watch
+from subscriptions import problems, troubles
+from subscriptions.models import Channel, Heartbeat, Problem
+from subscriptions.problem_models import ProblemKind
+
+
+def test_a_dead_worker_is_noticed_and_told_by_the_web_process(
+    db: None, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
+) -> None:
+    Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
+    for name in ("worker", "scheduler", problems.BEAT):
+        Heartbeat.beat(name)
+    assert not watch.look(), "a worker has just made a pass"
+    Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=5))
+    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    assert watch.look()
+    assert set(Problem.objects.values_list("kind", flat=True)) == {
+        ProblemKind.SCHEDULER_DOWN,
+        ProblemKind.WORKER_DOWN,
+    }
+    assert len(mailoutbox) == 1
+    assert not watch.look(), "now it was this process"
+
+
+def wait_for(condition: object) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not condition():  # type: ignore[operator]
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
+    done: list[int] = []
+
+    def look() -> None:
+        done.append(os.getpid())
+        if len(done) == 1:
+            raise RuntimeError("the database is away")
+
+    settings.WATCH_IN_THREAD = True
+    monkeypatch.setattr(watch, "EVERY", 0.01)
+    monkeypatch.setattr(watch, "look", look)
+    return done
+
+
+def test_its_thread_goes_on_whatever_happens(looks: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    own = watch.Watch()
+    own.start()
+    own.start()  # not a second one
+    wait_for(lambda: len(looks) > 3)
+    own.stop()
+    wait_for(lambda: not own.running)
+    assert not own.running
+    assert len(looks) > 3
+    assert caplog.text.count("the database is away") == 1
+
+
+def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(looks: list[int]) -> None:
+    own = watch.Watch()
+    own.after_fork()
+    assert not own.running
+    own.start()
+    first = own._thread
+    own.after_fork()
+    assert own.running
+    assert own._thread is not first
+    own.stop()
+
+
+def test_not_in_tests_unless_asked(settings: Settings) -> None:
+    assert settings.WATCH_IN_THREAD is False
+    own = watch.Watch()
+    own.start()
+    assert not own.running
