@@ -429,6 +429,7 @@ class _Run:
         self._keep_claim()
         if step.action is StepAction.ADOPT:
             return self._adopt(step, remotes)
+        never_tried = row.register_tried_at is None
         if step.action in (StepAction.REGISTER, StepAction.REPLACE):
             row.register_tried_at = timezone.now()
             living = Subscription.objects.filter(pk=row.pk, present=True)
@@ -448,6 +449,8 @@ class _Run:
         except ProviderError as error:
             passed(step, Boundary.ANSWERED)
             _finish(operation, exchanges, error)
+            if never_tried and _left_nothing(error, exchanges):
+                self._forget_the_try()
             passed(step, Boundary.WRITTEN)
             recovered = self._recover(step, remotes, error)
             if recovered is None:
@@ -460,6 +463,13 @@ class _Run:
             self._save(None)
         passed(step, Boundary.WRITTEN)
         return after
+
+    def _forget_the_try(self) -> None:
+        """The provider has never had our token: whoever deletes the subscription now need not reach it for that."""
+        row = self.row
+        mine = Subscription.objects.filter(pk=row.pk, claimed_by=self.holder, register_tried_at=row.register_tried_at)
+        if mine.update(register_tried_at=None):
+            row.register_tried_at = None
 
     def _call(
         self, step: Step, remotes: tuple[RemoteSubscription, ...], login: Login[Any, Any]
@@ -689,6 +699,15 @@ def _finish(operation: Operation, exchanges: Sequence[Exchange], error: Provider
         operation.error = error.message
     operation.finished_at = timezone.now()
     operation.save(update_fields=["request", "response", "status", "error", "finished_at"])
+
+
+def _left_nothing(error: ProviderError, exchanges: Sequence[Exchange]) -> bool:
+    """Whether calls that failed certainly have changed nothing at the provider: each was refused, or only read, or was
+    the last one, which the error is about, and did not get through."""
+    return not error.outcome_unknown and all(
+        item.method == "GET" or (item is exchanges[-1] if item.status is None else item.status >= 400)
+        for item in exchanges
+    )
 
 
 def _take(row: Subscription, remote_id: str, now: datetime) -> None:

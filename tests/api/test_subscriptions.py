@@ -323,6 +323,29 @@ def test_a_provider_that_is_away_leaves_it_deleting(api: Api, path: str, control
     assert [item["state"] for item in api.get("/subscriptions/").json["results"]] == ["deleting"]
 
 
+def test_what_the_provider_never_took_is_deleted_without_it(
+    api: Api, account: ProviderAccount, account_path: str, control: Control
+) -> None:
+    api.patch(account_path, {"credentials": {"access_token": "wrong"}})
+    told = api.post("/subscriptions/", new(account)).json
+    assert (told["state"], told["last_error"]["code"]) == ("failing", "authentication_failed")
+    before = len(control.calls())
+    assert api.delete(f"/subscriptions/{told['id']}/").json["state"] == "deleted"
+    assert len(control.calls()) == before
+    assert api.delete(account_path).status == 204
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"garbage": True}])
+def test_what_the_provider_may_have_taken_is_looked_for_before_it_is_deleted(
+    api: Api, account: ProviderAccount, control: Control, fault: dict[str, Any]
+) -> None:
+    control.post("faults", times=1, **fault)
+    told = api.post("/subscriptions/", new(account)).json
+    assert Subscription.objects.get(uid=told["id"]).register_tried_at
+    assert api.delete(f"/subscriptions/{told['id']}/").json["state"] == "deleted"
+    assert control.remotes() == []
+
+
 def test_deleting_again_is_the_same(api: Api, path: str) -> None:
     first = api.delete(path)
     before = HistoryEntry.objects.count()
