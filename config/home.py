@@ -18,6 +18,7 @@ from events.hourly import Hour, received_per_hour
 from events.models import Event
 from providers.models import ProviderAccount
 from subscriptions import advice, problems
+from subscriptions.address import address_confirmed
 from subscriptions.models import Heartbeat, Managed, Operation, Problem, State, Subscription
 from subscriptions.problem_models import Severity
 
@@ -69,6 +70,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context.update(
         title="Home",
         sees=sees,
+        moved=sees["subscriptions"] and not address_confirmed(),
         verdict=_verdict(concerns, more, states),
         states=states,
         concerns=concerns,

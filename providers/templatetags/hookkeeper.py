@@ -41,6 +41,12 @@ def exact(moment: datetime | None) -> SafeString | str:
     return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), wording.exact(moment))
 
 
+@register.filter
+def lasting(length: timedelta | None) -> str:
+    """A length of time in words."""
+    return NOTHING if length is None else wording.duration(length.total_seconds())
+
+
 @register.simple_tag
 def badge(value: str, label: str = "") -> SafeString:
     """A word of state with its colour and icon."""

@@ -14,16 +14,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import URLPattern
 
 from providers import accounts, registry
-from providers.admin_base import PageAdmin, actor_of
+from providers.admin_base import actor_of
 from providers.base import AnyProvider
 from providers.list_page import Choices, Filter, among
 from providers.models import AccountStatus, ProviderAccount
 from providers.registry import UnknownProvider
 from providers.schema_form import entries, usual_ones
-from subscriptions import wanted
+from subscriptions import leaving, wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
+from subscriptions.admin.discovery_pages import DiscoveryPages
 from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.timelines import latest, timeline_page
+from subscriptions.leaving import NotLeaving
 from subscriptions.models import Operation, Problem
 
 SHOWN = 25
@@ -63,7 +65,7 @@ def plugin_of(account: ProviderAccount) -> AnyProvider | None:
 
 
 @admin.register(ProviderAccount)
-class AccountAdmin(PageAdmin[ProviderAccount]):
+class AccountAdmin(DiscoveryPages):
     """Accounts. Whatever is changed goes through `subscriptions.wanted`."""
 
     writable = True
@@ -111,7 +113,9 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
             "problems": problems_on_page(request, Problem.objects.of_account(row.pk)),
             "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
-            "may_subscribe": plugin is not None and request.user.has_perm("subscriptions.add_subscription"),
+            "may_subscribe": plugin is not None
+            and row.removal_asked_at is None
+            and request.user.has_perm("subscriptions.add_subscription"),
         }
 
     # -- Writing ---------------------------------------------------------------------------------------------------
@@ -121,6 +125,7 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
         return [
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/check/", self.check_view, "check"),
+            self.own_url("<int:pk>/keep/", self.keep_view, "keep"),
             self.own_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
             *super().get_urls(),
         ]
@@ -170,20 +175,53 @@ class AccountAdmin(PageAdmin[ProviderAccount]):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Asks once, then removes it, unless it is in use."""
+        """Asks once, then removes it; one with live subscriptions together with them, if that is wanted."""
         row = self.row_or_404(request, object_id)
         if not self.has_delete_permission(request, row):
             raise PermissionDenied
-        in_use = row.subscriptions.exists()
+        may_remove = request.user.has_perm("subscriptions.delete_subscription")
         if request.method == "POST":
-            try:
+            together = "remove_subscriptions" in request.POST
+            if together and not may_remove:
+                raise PermissionDenied
+            return self._delete(request, row, together=together)
+        living = list(leaving.living_of(row).select_related("account").defer("secrets")[: SHOWN + 1])
+        context = {
+            "row": row,
+            "living": living[:SHOWN],
+            "more": len(living) > SHOWN,
+            "may_remove": may_remove,
+            "row_url": self.page_url(row),
+        }
+        return self.render(request, "accounts/delete.html", f"Delete {row}", context, parent=True)
+
+    def keep_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Takes back that it is deleted together with its subscriptions."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self.row_or_404(request, str(pk))
+        if not self.has_delete_permission(request, row):
+            raise PermissionDenied
+        try:
+            leaving.stay(row, by=actor_of(request))
+        except NotLeaving as error:
+            return self.back_to(request, row, ok=False, text=str(error))
+        return self.back_to(request, row, ok=True, text="The account is kept. What was being removed goes.")
+
+    def _delete(self, request: HttpRequest, row: ProviderAccount, *, together: bool) -> HttpResponse:
+        gone = False
+        if together and leaving.living_of(row).exists():
+            leaving.leave(row, by=actor_of(request))
+            gone = leaving.go_on(row.pk)
+            if not gone:
+                return self.back_to(request, row, ok=True, text="Its subscriptions are being removed; then it goes.")
+        try:
+            if not gone:
                 wanted.delete_account(row, by=actor_of(request))
-            except wanted.AccountInUse as error:
-                return self.back_to(request, row, ok=False, text=str(error))
-            messages.success(request, f"The account {row} was deleted.")
-            return HttpResponseRedirect(self.list_url())
-        context = {"row": row, "in_use": in_use, "row_url": self.page_url(row)}
-        return self.render(request, "accounts/delete.html", f"Delete “{row}”?", context, parent=True)
+        except wanted.AccountInUse as error:
+            return self.back_to(request, row, ok=False, text=str(error))
+        messages.success(request, f"The account {row} was deleted.")
+        return HttpResponseRedirect(self.list_url())
 
     def _form_page(
         self, request: HttpRequest, form: AccountForm, title: str, row: ProviderAccount | None = None

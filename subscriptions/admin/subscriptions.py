@@ -27,8 +27,10 @@ from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
+from subscriptions.admin.address_pages import AddressPages
 from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.plan_pages import PlanPages
+from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.choice import version
@@ -42,7 +44,7 @@ LOOK_SECONDS = 10.0
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(PlanPages):
+class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
     """Subscriptions. Whatever is changed goes through `subscriptions.wanted`."""
 
     writable = True

@@ -14,8 +14,9 @@ from events import retention
 from events.models import WebhookRequest
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.sandbox import Sandbox
-from subscriptions import wanted
+from subscriptions import due, wanted
 from subscriptions.models import Subscription
+from subscriptions.reconcile import reconcile
 from tests.admin.conftest import person
 from tests.conftest import CONFIG, Control
 
@@ -117,12 +118,49 @@ def test_check_says_what_to_do_when_the_provider_cannot_be_asked(
     assert account.status == AccountStatus.UNCHECKED
 
 
-def test_an_account_in_use_is_not_deleted(boss: Client, subscription: Subscription) -> None:
+def test_an_account_in_use_is_not_deleted_alone(boss: Client, subscription: Subscription) -> None:
     account = subscription.account
-    assert "cannot be deleted" in boss.get(page_of("delete", account)).content.decode()
+    page = boss.get(page_of("delete", account)).content.decode()
+    assert "Remove the subscriptions, then the account" in page
+    assert "Finance" in page
     page = boss.post(page_of("delete", account), follow=True).content.decode()
     assert "still has 1 subscription" in page
     assert ProviderAccount.objects.filter(pk=account.pk).exists()
+
+
+@pytest.mark.usefixtures("receiver_answers")
+def test_its_subscriptions_are_removed_first_if_that_is_wanted(
+    boss: Client, subscription: Subscription, control: Control
+) -> None:
+    reconcile(subscription)
+    page = boss.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"}, follow=True)
+    assert "Keep the account" in page.content.decode()
+    assert "asked for" in boss.get(page_of("delete", subscription.account)).content.decode()
+    for _ in range(2):
+        due.sweep_here()
+    assert control.remotes() == []
+    assert not ProviderAccount.objects.exists()
+
+
+def test_that_can_be_taken_back(boss: Client, viewer: Client, subscription: Subscription) -> None:
+    account = subscription.account
+    Subscription.objects.update(register_tried_at=subscription.created_at)
+    boss.post(page_of("delete", account), {"remove_subscriptions": "1"})
+    assert viewer.post(page_of("keep", account)).status_code == 403
+    page = boss.post(page_of("keep", account), follow=True).content.decode()
+    assert "The account is kept." in page
+    assert "Keep the account" not in page
+    assert "is not being deleted" in boss.post(page_of("keep", account), follow=True).content.decode()
+    assert boss.get(page_of("keep", account)).status_code == 405
+
+
+def test_who_may_not_delete_subscriptions_cannot_remove_them_this_way(subscription: Subscription) -> None:
+    rights = ("view", "delete")
+    deleter = person("del", *(f"providers.{right}_provideraccount" for right in rights))
+    assert "You may not delete subscriptions." in deleter.get(page_of("delete", subscription.account)).content.decode()
+    answer = deleter.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"})
+    assert answer.status_code == 403
+    assert ProviderAccount.objects.get().removal_asked_at is None
 
 
 def test_an_unused_account_is_deleted_after_asking(boss: Client, account: ProviderAccount) -> None:

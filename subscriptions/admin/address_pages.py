@@ -1,0 +1,48 @@
+"""Whether this installation is where the providers call it; confirming that it has moved."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
+
+from providers.admin_base import PageAdmin, actor_of
+from subscriptions import address
+from subscriptions.address import OtherAddress
+from subscriptions.models import Subscription
+
+
+class AddressPages(PageAdmin[Subscription]):
+    """The page `address/`."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The usual ones and our own."""
+        return [self.own_url("address/", self.address_view, "address"), *super().get_urls()]
+
+    def address_view(self, request: HttpRequest) -> HttpResponse:
+        """Tells the addresses; confirms the new one (POST)."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._confirm(request)
+        context = {"former": address.former_addresses(), "public_url": settings.PUBLIC_URL}
+        return self.render(request, "address/page.html", "The address of this installation", context, parent=True)
+
+    def _confirm(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        here = HttpResponseRedirect(request.path)
+        if "sure" not in request.POST:
+            messages.error(request, "Nothing was changed: say first that no other installation uses them.")
+            return here
+        try:
+            moved = address.confirm(request.POST.get("public_url", ""), by=actor_of(request))
+        except OtherAddress as error:
+            messages.error(request, f"Nothing was changed: {error}")
+            return here
+        messages.success(
+            request, f"Confirmed: {moved} subscription{'s' if moved != 1 else ''} moved; the providers are told now."
+        )
+        return here

@@ -1,0 +1,96 @@
+"""The overview of renewals: when each lease is renewed and what happened last time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from providers.models import ProviderAccount
+from subscriptions import wanted
+from subscriptions.admin import renewal_pages
+from subscriptions.models import Operation, OperationStatus, Subscription
+from subscriptions.reconcile import reconcile
+from tests.conftest import CONFIG, Control
+
+pytestmark = pytest.mark.usefixtures("receiver_answers")
+
+PAGE = "/admin/subscriptions/subscription/renewals/"
+
+
+def leased(account: ProviderAccount, count: int) -> list[Subscription]:
+    """Subscriptions whose renewals follow each other; two of them at the same moment."""
+    now = timezone.now()
+    for number in range(count):
+        row = wanted.subscribe(account, config=CONFIG, by="staff:ann", name=f"Lease {number:02}")
+        due = now + timedelta(minutes=count - (number or 1))
+        Subscription.objects.filter(pk=row.pk).update(
+            renew_at=due, expires_at=due + timedelta(hours=1), granted=timedelta(hours=3), remote_id=f"r{number}"
+        )
+    return list(Subscription.objects.order_by("renew_at", "pk"))
+
+
+def test_tells_when_how_long_and_what_happened_last(boss: Client, subscription: Subscription, control: Control) -> None:
+    reconcile(subscription, details=True)
+    row = Subscription.objects.get()
+    page = boss.get(PAGE).content.decode()
+    assert "Finance" in page
+    assert "register" in page
+    assert "Succeeded" in page
+    assert "90 s" in page or "89 s" in page
+    Operation.objects.create(
+        subscription=row, action="renew", actor="clock", status=OperationStatus.FAILED, error="The provider was away."
+    )
+    Subscription.objects.update(failures=2, due_at=timezone.now() + timedelta(seconds=30))
+    page = boss.get(PAGE).content.decode()
+    assert "The provider was away." in page
+    assert "failed 2 times in a row" in page
+
+
+def test_the_next_renewal_comes_first_and_pages_miss_nothing(
+    boss: Client, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal_pages, "PAGE", 2)
+    expected, seen, url = leased(account, 5), [], PAGE
+    while True:
+        context = boss.get(url).context
+        seen += [item.row.pk for item in context["renewals"]]
+        if not context["later"]:
+            break
+        url = PAGE + context["later"]
+    assert seen == [row.pk for row in expected]
+
+
+def test_costs_as_many_queries_with_many(boss: Client, account: ProviderAccount) -> None:
+    leased(account, 3)
+    with CaptureQueriesContext(connection) as few:
+        boss.get(PAGE)
+    leased(account, 20)
+    with CaptureQueriesContext(connection) as many:
+        boss.get(PAGE)
+    assert len(many) == len(few)
+    assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in many)
+
+
+def test_says_which_are_not_renewed_by_themselves(boss: Client, account: ProviderAccount) -> None:
+    rows = leased(account, 2)
+    Subscription.objects.filter(pk=rows[0].pk).update(auto_renew=False)
+    Subscription.objects.filter(pk=rows[1].pk).update(enabled=False)
+    page = boss.get(PAGE).content.decode()
+    assert "not by itself" in page
+    assert "switched off here" in page
+
+
+def test_empty_and_nonsense(boss: Client, nobody: Client) -> None:
+    assert "No lease is running." in boss.get(PAGE).content.decode()
+    for after in ("x", "2026-01-01T00:00:00_x", "_7", "2999-01-01T00:00:00_7"):
+        assert boss.get(PAGE, {"after": after}).status_code == 200
+    assert nobody.get(PAGE).status_code == 403
+
+
+def test_home_leads_there(boss: Client, subscription: Subscription) -> None:
+    assert PAGE in boss.get("/admin/").content.decode()
