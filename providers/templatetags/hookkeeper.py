@@ -120,12 +120,6 @@ def provider_name(slug: str) -> str:
 
 
 @register.filter
-def lasting(length: timedelta) -> str:
-    """A length of time in words."""
-    return wording.duration(length.total_seconds())
-
-
-@register.filter
 def bytes_size(count: int) -> str:
     """A number of bytes in words."""
     return wording.size(count)

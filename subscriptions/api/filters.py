@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from providers.models import AccountStatus, ProviderAccount
-from providers.rest.filters import Filters, any_of, belonging_to, choices, flag, ids, text, texts
+from providers.rest.filters import Filters, any_of, belonging_to, choices, flag, ids, moment, text, texts
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.problem_models import ProblemKind, ProblemState, Severity
 
@@ -40,6 +40,8 @@ class SubscriptionFilters(Filters):
     enabled = flag()
     managed = choices(Managed.choices)
     name = texts("Exactly this name.")
+    expires_before = moment("Only those whose lease ends before this.")
+    renews_before = moment("Only those that are to be renewed before this.")
     q = text("Part of the name, the remote id or the callback URL.")
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
@@ -54,6 +56,9 @@ class SubscriptionFilters(Filters):
         )
         if self.chosen("enabled") is not None:
             rows = rows.filter(enabled=self.chosen("enabled"))
+        for name, column in (("expires_before", "expires_at__lt"), ("renews_before", "renew_at__lt")):
+            if self.chosen(name) is not None:
+                rows = rows.filter(**{column: self.chosen(name)})
         q = self.chosen("q")
         if q:
             rows = rows.filter(Q(name__icontains=q) | Q(remote_id__icontains=q) | Q(callback_url__icontains=q))

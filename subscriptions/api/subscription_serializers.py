@@ -66,6 +66,9 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     remote_status = serializers.CharField(read_only=True, allow_null=True, help_text="The provider's own word.")
     expires_at = TimeField(allow_null=True)
     renew_at = TimeField(allow_null=True)
+    granted_seconds = serializers.SerializerMethodField(
+        help_text="How long the lease was when it began; null where there is none."
+    )
     last_reconciled_at = TimeField(allow_null=True)
     last_event_at = TimeField(allow_null=True)
     last_error = LastErrorSerializer(read_only=True, allow_null=True)
@@ -73,6 +76,10 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     renewal_failing_since = TimeField(allow_null=True)
     drift = DriftSerializer(many=True, read_only=True)
     created_at = TimeField()
+
+    def get_granted_seconds(self, row: Subscription) -> int | None:
+        """Null where it does not expire."""
+        return None if row.granted is None else round(row.granted.total_seconds())
 
 
 class NewSubscriptionSerializer(StrictSerializer):

@@ -34,6 +34,7 @@ FIELDS = {
     "state_reason",
     "callback_url",
     "remote_id",
+    "granted_seconds",
     "remote_status",
     "expires_at",
     "renew_at",
@@ -63,6 +64,7 @@ def test_creates_and_registers(api: Api, account: ProviderAccount, control: Cont
     (remote,) = control.remotes()
     assert (remote["webhookId"], remote["url"]) == (told["remote_id"], told["callback_url"])
     assert told["created_at"] < told["renew_at"] < told["expires_at"]
+    assert 85 <= told["granted_seconds"] <= 91
     assert api.get(f"/subscriptions/{told['id']}/").headers["ETag"] == answer.headers["ETag"]
     assert HistoryEntry.objects.latest("id").actor == "api:ci"
     assert Subscription.objects.get().operations.get().actor == "api:ci"
@@ -179,6 +181,10 @@ def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> No
     assert names("enabled=true") == ["Finance"]
     assert names("managed=manual") == ["Off"]
     assert names("name=Finance") == ["Finance"]
+    assert names("expires_before=2999-01-01T00:00:00Z") == ["Finance"]
+    assert names("expires_before=2026-01-01T00:00:00Z") == []
+    assert names("renews_before=2999-01-01T00:00:00Z&state=active") == ["Finance"]
+    assert names("renews_before=2026-01-01T00:00:00Z") == []
     assert names("q=fin") == ["Finance"]
     assert names(f"q={active.remote_id}") == ["Finance"]
     assert names(f"q={active.token}") == ["Finance"]
