@@ -122,6 +122,80 @@ def test_the_vector_of_the_rfc() -> None:
     assert "does not cover @method, @target-uri" in refusal(RFC_MESSAGE, POLICY, [RFC_KEY])
 
 
+# Signature bases as the RFC prints them. Their signatures there need keys of other algorithms, so they are signed here.
+RFC_BASES = {
+    "B.2.1 minimal": """\
+"@signature-params": ();created=1618884473;keyid="test-key-rsa-pss";nonce="b3k2pp5k7z-50gnwp.yemd\"""",
+    "B.2.3 full": """\
+"date": Tue, 20 Apr 2021 02:07:55 GMT
+"@method": POST
+"@path": /foo
+"@query": ?param=Value&Pet=dog
+"@authority": example.com
+"content-type": application/json
+"content-digest": sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:
+"content-length": 18
+"@signature-params": ("date" "@method" "@path" "@query" "@authority" "content-type" "content-digest" "content-length")\
+;created=1618884473;keyid="test-key-rsa-pss\"""",
+    "B.2.6 without digest": """\
+"date": Tue, 20 Apr 2021 02:07:55 GMT
+"@method": POST
+"@path": /foo
+"@authority": example.com
+"content-type": application/json
+"content-length": 18
+"@signature-params": ("date" "@method" "@path" "@authority" "content-type" "content-length")\
+;created=1618884473;keyid="test-key-ed25519\"""",
+}
+
+
+def signed_base(message: Message, base: str) -> Message:
+    """The message with a signature over that very base."""
+    raw = base.rpartition('"@signature-params": ')[2]
+    proof = b64(hmac.new(RFC_KEY, base.encode(), hashlib.sha256).digest())
+    return with_header(with_header(message, "Signature-Input", f"sig={raw}"), "Signature", f"sig=:{proof}:")
+
+
+@pytest.mark.parametrize("base", RFC_BASES.values(), ids=RFC_BASES)
+def test_the_signature_bases_of_the_rfc(base: str) -> None:
+    assert verify_hmac(signed_base(RFC_MESSAGE, base), [RFC_KEY], Policy(()), NOW) == Match("sig", 0)
+
+
+def test_header_values_are_joined_and_trimmed_as_in_the_rfc() -> None:
+    message = replace(
+        RFC_MESSAGE,
+        headers=(
+            ("Host", "www.example.com"),
+            ("X-OWS-Header", "   Leading and trailing whitespace.   "),
+            ("Cache-Control", "max-age=60"),
+            ("Cache-Control", "   must-revalidate"),
+            ("X-Empty-Header", ""),
+        ),
+    )
+    base = """\
+"host": www.example.com
+"x-ows-header": Leading and trailing whitespace.
+"cache-control": max-age=60, must-revalidate
+"x-empty-header":\u0020
+"@signature-params": ("host" "x-ows-header" "cache-control" "x-empty-header")"""
+    assert verify_hmac(signed_base(message, base), [RFC_KEY], Policy(()), NOW) == Match("sig", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "digest"),
+    [
+        (b'{"hello": "world"}', "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"),
+        (b'{"hello": "world"}\n', "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"),
+        (b'{"hello": "world"}', RFC_DIGEST),
+    ],
+    ids=["RFC 9421", "RFC 9530", "RFC 9421 with sha-512"],
+)
+def test_the_digests_of_the_rfcs(body: bytes, digest: str) -> None:
+    check_content_digest(replace(with_header(RFC_MESSAGE, "Content-Digest", digest), body=body))
+    with pytest.raises(SignatureRefused):
+        check_content_digest(replace(with_header(RFC_MESSAGE, "Content-Digest", digest), body=body + b" "))
+
+
 def test_the_headers_may_stand_in_any_case_and_order() -> None:
     message = signed()
     shouted = tuple((name.upper(), value) for name, value in reversed(message.headers))
