@@ -108,3 +108,14 @@ def note_failure(account: ProviderAccount, error: ProviderError) -> None:
     if error.permanent:
         account.status = AccountStatus.FAILING
     account.status_reason = error.message
+
+
+def share_the_limit(account: ProviderAccount) -> list[ProviderAccount]:
+    """The other accounts whose webhooks count against the same limit at the provider, as far as checks have told whose
+    credentials they are (see `Capabilities.count_limit_by`)."""
+    names = account.plugin.capabilities.count_limit_by
+    ours = [account.identity.get(name) for name in names]
+    if not names or None in ours:
+        return []
+    others = ProviderAccount.objects.filter(provider=account.provider).exclude(pk=account.pk).order_by("name", "pk")
+    return [other for other in others if [other.identity.get(name) for name in names] == ours]

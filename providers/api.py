@@ -45,6 +45,10 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     success_statuses = serializers.ListField(child=serializers.IntegerField())
     answer_within = serializers.FloatField()
     rate_limit = RateLimitSerializer()
+    count_limit_by = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Accounts whose identities agree in these share the provider's limit of webhooks.",
+    )
     personal_data = serializers.CharField(help_text="What persons its events tell about; empty: nothing is known.")
     retention_days = serializers.IntegerField(help_text="Suggested, and the default of a new account.")
     notes = serializers.ListField(child=serializers.CharField())

@@ -126,6 +126,7 @@ class Capabilities:
     success_statuses: tuple[int, ...] = (200,)  # what it takes as received
     answer_within: float = 10.0  # seconds in which it wants our answer
     rate_limit: RateLimit = RateLimit()
+    count_limit_by: tuple[str, ...] = ()  # facts of an identity; accounts that agree in all share a limit of webhooks
     personal_data: str = ""  # what persons its events tell about, in words for the operator; empty: nothing is known
     retention_days: int = 365  # suggested for what it sends
     notes: tuple[str, ...] = ()  # what is not confirmed, in words for the operator

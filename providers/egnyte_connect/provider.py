@@ -56,6 +56,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         methods=("POST",),
         has_event_id=True,
         rate_limit=RateLimit(per_second=2, per_day=1000),
+        count_limit_by=("clientId", "domain"),
         notes=(
             "How long a registration lives, and whether an update prolongs it: the granted expiry is always read back.",
             "Which header carries the secret: every header is compared unless a setting narrows it.",

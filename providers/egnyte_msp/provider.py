@@ -59,6 +59,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         methods=("POST",),
         has_event_id=False,
         rate_limit=RateLimit(per_second=2, per_day=1000),
+        count_limit_by=("clientId", "domain"),
         personal_data="Events hold names and e-mail addresses of resellers, and of those who caused the event.",
         retention_days=30,
         notes=(

@@ -17,9 +17,10 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
+from providers.accounts import share_the_limit
 from providers.admin_base import actor_of
 from providers.base import AnyProvider, SecretHint
-from providers.errors import InvalidInput, ProviderError
+from providers.errors import InvalidInput, LimitReached, ProviderError
 from providers.list_page import Filter, NotUnderstood, among, number, related
 from providers.models import ProviderAccount
 from providers.schema_form import Entry, entries, usual_ones
@@ -96,6 +97,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             "usual_config": usual,
             "proof": plugin.capabilities.proof.value if plugin else "",
             "enters_secret": plugin is not None and proof.can_enter_secret(row),
+            "sharing": share_the_limit(row.account) if plugin and _has_no_room(row) else [],
             **self._plan_context(request, row),
             "actions": [
                 (action, words)
@@ -282,6 +284,10 @@ def _config_rows(row: Subscription, plugin: AnyProvider | None) -> tuple[list[Co
     config = entries(plugin.config_model if plugin else None, row.config)
     usual = [] if drift else usual_ones(config)
     return [ConfigRow(entry, drift.get(entry.name)) for entry in config if entry not in usual], usual
+
+
+def _has_no_room(row: Subscription) -> bool:
+    return bool(row.last_error) and row.last_error.get("code") == LimitReached.code
 
 
 def _account_named(key: str) -> ProviderAccount | None:

@@ -349,3 +349,34 @@ def test_managed_by_hand_is_not_told_to_the_provider(boss: Client, account: Prov
 def test_the_delete_page_is_the_action(boss: Client, subscription: Subscription) -> None:
     response: Any = boss.get(page_of("delete", subscription))
     assert response.url.endswith(f"actions/?action=delete&pk={subscription.pk}")
+
+
+# -- No room at the provider
+
+
+@pytest.mark.django_db
+def test_where_there_is_no_room_the_accounts_that_share_the_limit_are_named(
+    boss: Client, subscription: Subscription, control: Control
+) -> None:
+    ours = {"clientId": "app", "domain": "acme", "username": "ann"}
+    account = subscription.account
+    settings, credentials = {"domain": "acme"}, {"access_token": "t0ken"}
+    for name, identity in (
+        ("Sales", {**ours, "username": "bob"}),
+        ("Elsewhere", {**ours, "domain": "globex"}),
+        ("Never checked", {}),
+    ):
+        ProviderAccount.objects.create(
+            provider=account.provider, name=name, settings=settings, credentials=credentials, identity=identity
+        )
+    account.identity = ours
+    account.save(update_fields=["identity"])
+    control.post("options", max_webhooks=0)
+    assert "share" not in boss.get(page_of("change", subscription)).content.decode().partition('id="sharing"')[2]
+    reconcile_soon(subscription, actor="staff:ann")
+    page = (
+        boss.get(page_of("change", subscription)).content.decode().partition('id="sharing"')[2].partition("</div>")[0]
+    )
+    assert ">Sales</a>" in page
+    assert "Elsewhere" not in page
+    assert "Never checked" not in page
