@@ -17,7 +17,7 @@ NO_CONTENT = ("Content-Length", "0")
 STATUS = {item.value: f"{item.value} {item.phrase}" for item in HTTPStatus}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class HookDoor:

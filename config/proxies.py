@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
@@ -23,13 +24,17 @@ class TrustedProxies:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Passes the request on, with its origin set right."""
-        meta = request.META
-        if not settings.TRUSTED_PROXIES or not is_trusted(meta.get("REMOTE_ADDR", "")):
-            for name in FORWARDED:
-                meta.pop(name, None)
-        elif "HTTP_X_FORWARDED_FOR" in meta:
-            meta["REMOTE_ADDR"] = client_address(meta["HTTP_X_FORWARDED_FOR"], proxy=meta["REMOTE_ADDR"])
+        set_origin(request.META)
         return self.get_response(request)
+
+
+def set_origin(environ: dict[str, Any]) -> None:
+    """Does that to a WSGI environment."""
+    if not settings.TRUSTED_PROXIES or not is_trusted(environ.get("REMOTE_ADDR", "")):
+        for name in FORWARDED:
+            environ.pop(name, None)
+    elif "HTTP_X_FORWARDED_FOR" in environ:
+        environ["REMOTE_ADDR"] = client_address(environ["HTTP_X_FORWARDED_FOR"], proxy=environ["REMOTE_ADDR"])
 
 
 def is_trusted(address: str) -> bool:

@@ -46,6 +46,7 @@ if DEMO and SANDBOX_PORT == PORT:
 ALLOW_PRIVATE_NETWORKS = environment.networks("ALLOW_PRIVATE_NETWORKS")
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, least=1, most=2**31)
+RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", among=("DRF", "WSGI"))  # WSGI: in front of Django
 SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, least=32 * 1024 * 1024, most=2**40)
 RECEIVE_IN_THREADS = True  # one thread of the web process writes for all; off, the caller writes itself
 WATCH_IN_THREAD = True  # the web process looks for problems when no worker does

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -28,6 +28,7 @@ class Child:
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the supervisor's own
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     start_at: float = 0.0
@@ -39,7 +40,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603  # our own commands
             [sys.executable, "-m", "config.orphans", str(os.getpid()), *self.command],
             cwd=BASE_DIR,
-            env={**os.environ, "HOOKKEEPER_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **self.environment, "HOOKKEEPER_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

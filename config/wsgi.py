@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from typing import Any
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from config.orphans import die_with_parent
@@ -16,10 +18,14 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
     # granian serves from a child process of its own, which `manage.py up` cannot reach when granian is killed.
     die_with_parent(parent.pid)
 
-application = get_wsgi_application()
+application: Any = get_wsgi_application()
 
-from config.watch import watch  # noqa: E402  # these need the apps to be ready
+# These need the apps to be ready.
+from config.door import HookDoor  # noqa: E402
+from config.watch import watch  # noqa: E402
 from events.receiver import prepare  # noqa: E402
 
+if settings.RECEIVER_DOOR == "WSGI":
+    application = HookDoor(application)
 prepare()
 watch.start()

@@ -1,8 +1,9 @@
-"""The door at /hooks/<token>. Translates HTTP, and nothing else.
+"""What is answered at /hooks/<token>, and the first door to it.
 
-`receive` is a plain function from a call to an answer; `HookView` is its door in Django. What the view bypasses, and
-why, stands in `config.direct`. Providers switch a webhook off after a few refusals, so no 4xx is given for a reason
-that can heal on our side, and never a redirect or a 500.
+`receive` is a plain function from a call to an answer. `HookView` is its door in Django, and stands without any
+setting; what it bypasses, and why, stands in `config.direct`. The second door, in front of Django, is `config.door`.
+Providers switch a webhook off after a few refusals, so no 4xx is given for a reason that can heal on our side, and
+never a redirect or a 500.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import django.db
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST")
 RETRY_AFTER = "10"  # seconds
+CONTENT = ("CONTENT_TYPE", "CONTENT_LENGTH")
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
 PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
@@ -50,11 +53,24 @@ class Answer:
     """Always without a body."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
 
 
+LATER = Answer(503, (("Retry-After", RETRY_AFTER),))  # something on our side has to heal first
 STORED = Answer(200)
 REJECTED = Answer(401)
+
+
+def answer(call: Call) -> Answer:
+    """What every door answers: `receive`, or 503 when that fails."""
+    try:
+        return receive(call)
+    except (django.db.Error, NotStored) as error:
+        logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
+    except Exception:
+        # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.
+        logger.exception("A webhook request could not be handled")
+    return LATER
 
 
 def receive(call: Call) -> Answer:
@@ -67,7 +83,7 @@ def receive(call: Call) -> Answer:
     try:
         known = known_subscriptions.find(call.token) if TOKEN.fullmatch(call.token) else None
     except NotKnown:
-        return later()
+        return LATER
     if known is None:
         return Answer(404)
     if call.method == "HEAD":
@@ -79,7 +95,7 @@ def receive(call: Call) -> Answer:
         known = known_subscriptions.newer(known) or known
         if not known.secrets:
             logger.warning("A webhook request came for subscription %s, but no secret is known yet.", known.uid)
-            return later()
+            return LATER
     try:
         return _keep(call, known)
     except BodyTooLarge:
@@ -97,25 +113,25 @@ def prepare() -> None:
         drainer.start()
 
 
-def later() -> Answer:
-    """Asks the sender to come again: something on our side has to heal first."""
-    return Answer(503, {"Retry-After": RETRY_AFTER})
-
-
 def headers_of(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """The headers as WSGI shows them, in Title-Case; their original case, and order among equals, are lost there."""
-    found: list[tuple[str, str]] = []
-    for key, value in environ.items():
-        if key.startswith("HTTP_"):
-            if PROCESS_ENVIRONMENT.get(key) != value:
-                found.append((key[5:].replace("_", "-").title(), value))
-        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            found.append((key.replace("_", "-").title(), value))
-    return tuple(found)
+    return tuple(
+        (name, value)
+        for key, value in environ.items()
+        if (name := _header(key)) is not None and (value if key in CONTENT else PROCESS_ENVIRONMENT.get(key) != value)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _header(key: str) -> str | None:
+    """The header's name; None when it is none."""
+    if key.startswith("HTTP_"):
+        return key[5:].replace("_", "-").title()
+    return key.replace("_", "-").title() if key in CONTENT else None
 
 
 def _wrong_method(allowed: tuple[str, ...]) -> Answer:
-    return Answer(405, {"Allow": ", ".join(sorted(set(allowed)))})
+    return Answer(405, (("Allow", ", ".join(sorted(set(allowed)))),))
 
 
 def _keep(call: Call, known: Known) -> Answer:
@@ -152,23 +168,14 @@ def _keep(call: Call, known: Known) -> Answer:
 
 
 class HookView(APIView):
-    """`receive` behind REST framework, whose negotiation, parsers and authentication have no say here."""
+    """`answer` behind REST framework, whose negotiation, parsers and authentication have no say here."""
 
     schema = None  # no part of the REST API's documentation
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Straight to `receive`."""
-        answer = self._answer(Call(request.method or "", kwargs["token"], request.META))
-        response = HttpResponse(status=answer.status, headers=dict(answer.headers))
+        """Straight to `answer`."""
+        found = answer(Call(request.method or "", kwargs["token"], request.META))
+        response = HttpResponse(status=found.status, headers={"Content-Length": "0", **dict(found.headers)})
         del response["Content-Type"]  # there is no content
+        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # not a line for each refusal
         return response
-
-    def _answer(self, call: Call) -> Answer:
-        try:
-            return receive(call)
-        except (django.db.Error, NotStored) as error:
-            logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
-        except Exception:
-            # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.
-            logger.exception("A webhook request could not be handled")
-        return later()

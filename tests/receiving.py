@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.http import HttpResponse
+from django.test import Client
 from pytest_django import Settings
 
+from config.door import PREFIX, HookDoor
 from events.drainer import drainer
 from events.kept import KeptRequest
 from events.known import known_subscriptions
@@ -83,3 +87,30 @@ def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -
         repeated_keys="[]",
     )
     return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
+
+
+DOORS = ("drf", "wsgi")
+
+
+class HookDoorClient(Client):
+    """A test client that goes through the door in front of Django."""
+
+    def request(self, **request: Any) -> Any:
+        environ = self._base_environ(**request)  # type: ignore[attr-defined]  # the stubs lack it
+        if not environ["PATH_INFO"].startswith(PREFIX):
+            return super().request(**request)
+        started: list[Any] = []
+        door = HookDoor(lambda *_: (_ for _ in ()).throw(AssertionError("Django was asked")))
+        body = b"".join(door(environ, lambda *what: started.extend(what)))
+        status, headers = started
+        response = HttpResponse(body, status=int(status.split()[0]))
+        del response["Content-Type"]
+        for name, value in headers:
+            response[name] = value
+        return response
+
+
+@pytest.fixture(params=DOORS)
+def client(request: pytest.FixtureRequest) -> Client:
+    """Django's test client, through each door in turn."""
+    return HookDoorClient() if request.param == "wsgi" else Client()

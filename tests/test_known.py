@@ -17,9 +17,9 @@ from events.models import WebhookRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.fake_provider import SECRET, FakeProvider, fake, hook
-from tests.receiving import in_threads, spool_folder
+from tests.receiving import client, in_threads, spool_folder
 
-__all__ = ["fake", "hook", "in_threads", "spool_folder"]  # fixtures
+__all__ = ["client", "fake", "hook", "in_threads", "spool_folder"]  # fixtures
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
