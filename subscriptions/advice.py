@@ -77,6 +77,12 @@ def _channel(problem: Problem) -> str:
     return reverse("admin:subscriptions_channel_changelist")
 
 
+def _copies(problem: Problem) -> str:
+    if problem.subscription_id:
+        return subject_link(problem)
+    return reverse("admin:subscriptions_subscription_changelist")
+
+
 def _installation(problem: Problem) -> str:
     return reverse("admin:index") + "#installation"
 
@@ -140,7 +146,7 @@ ADVICE: dict[ProblemKind, Advice] = {
     ProblemKind.CLONE: Advice(
         "If this installation has moved, run `manage.py confirm_public_url`; if it is a copy, set PUBLIC_URL right.",
         "See the subscriptions",
-        lambda problem: reverse("admin:subscriptions_subscription_changelist"),
+        _copies,
     ),
     ProblemKind.QUARANTINE: Advice(
         "Read why they cannot be read. After an update that can read them, reprocess them; nothing is lost.",

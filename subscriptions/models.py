@@ -154,6 +154,7 @@ class Subscription(Claimable):
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["renew_at"], name="subscription_by_renewal"),
+            models.Index(fields=["waiting_for"], name="subscription_by_wait"),
             models.Index(
                 fields=["account"], condition=models.Q(last_error__isnull=False), name="subscription_with_error"
             ),

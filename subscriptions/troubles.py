@@ -6,7 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
@@ -19,6 +21,7 @@ from subscriptions.causes import (
     source,
 )
 from subscriptions.models import Channel, Heartbeat, Managed, State, Subscription
+from subscriptions.plan import Wait
 from subscriptions.problem_models import ProblemKind, Severity
 
 QUIET_TRIES = 3  # failed ones in a row, before something that may pass by itself is worth a person's time
@@ -51,7 +54,8 @@ def _living() -> QuerySet[Subscription]:
         .only(
             *("uid", "name", "account__uid", "account__name", "state", "state_reason", "last_error", "failures"),
             *("enabled", "auto_renew", "managed", "remote_id", "expires_at", "granted", "renew_at"),
-            *("missing_since", "drift", "suspended_count", "last_reconciled_at"),
+            *("missing_since", "drift", "suspended_count", "gave_up_at", "renewal_failing_since", "renewal_tries"),
+            *("account__calls_paused_for", "account__calls_paused_reason", "account__calls_paused_since"),
         )
     )
 
@@ -91,19 +95,19 @@ def _expiring(row: Subscription, now: datetime) -> Cause | None:
     left = lease_left(row, now)
     if left <= ALARM_BELOW:
         severity = Severity.CRITICAL
-    elif left <= WARN_BELOW or row.failures >= QUIET_TRIES or not row.auto_renew:
+    elif left <= WARN_BELOW or row.renewal_tries >= QUIET_TRIES or not row.auto_renew:
         severity = Severity.WARNING
     else:
         return None
-    tries = f"{row.failures} tries to renew it failed." if row.failures > 1 else ""
+    tries = f"{row.renewal_tries} tries to renew it failed." if row.renewal_tries > 1 else ""
     why = tries if row.auto_renew else "It is not renewed by itself."
     return Cause(
         kind=ProblemKind.EXPIRING,
         subject=about_subscription(row),
         severity=severity,
         message=_sentences(f"Its lease ends at {_time(row.expires_at)}.", why, _error_of(row)),
-        count=max(row.failures, 1),
-        since=row.renew_at,
+        count=max(row.renewal_tries, 1),
+        since=row.renewal_failing_since or row.renew_at,
         sample=row.last_error,
         action="" if row.auto_renew else "Renew it now, or let it be renewed by itself.",
     )
@@ -129,7 +133,7 @@ def states(now: datetime) -> Iterator[Cause]:
 
 
 def _state_cause(row: Subscription) -> Cause:
-    often = row.suspended_count >= OFTEN_SUSPENDED
+    often = row.suspended_count >= OFTEN_SUSPENDED or row.gave_up_at is not None
     severity = {
         State.MISSING: Severity.CRITICAL,
         State.SUSPENDED: Severity.CRITICAL if often else Severity.WARNING,
@@ -162,16 +166,14 @@ def errors(now: datetime) -> Iterator[Cause]:
             groups[row.account_id, OF_ACCOUNT[code]].append(row)
         elif not _told_otherwise(row, now):
             yield _failing(row)
-    failing = {account.pk: account for account in _failing_accounts()}
-    for (key, kind), rows in groups.items():
+    for account in _troubled_accounts():
+        kind = OF_ACCOUNT.get(account.calls_paused_for, ProblemKind.FAILING)
+        if (account.pk, kind) not in groups:
+            yield _account_cause(account, kind)
+    for (_, kind), rows in groups.items():
         cause = _of_account(kind, rows)
-        if kind is ProblemKind.CREDENTIALS:
-            failing.pop(key, None)
         if cause:
             yield cause
-    for account in failing.values():
-        if (account.pk, ProblemKind.PERMISSION) not in groups:
-            yield _account_cause(account)
     yield from _paused(now, {key for key, kind in groups if kind is ProblemKind.THROTTLED})
 
 
@@ -196,48 +198,100 @@ def _failing(row: Subscription) -> Cause:
 
 def _of_account(kind: ProblemKind, rows: Sequence[Subscription]) -> Cause | None:
     """One cause for all subscriptions of an account that the same trouble hits."""
-    first = rows[0]
-    if (first.last_error or {}).get("code") in PASSING and max(row.failures for row in rows) < QUIET_TRIES:
+    first, account = rows[0], rows[0].account
+    paused = OF_ACCOUNT.get(account.calls_paused_for) is kind
+    passing = (first.last_error or {}).get("code") in PASSING
+    if passing and not paused and max(row.failures for row in rows) < QUIET_TRIES:
         return None
     hit = f"{len(rows)} subscriptions are affected." if len(rows) > 1 else f"Affected: {first}."
-    severity = Severity.CRITICAL if kind is ProblemKind.CREDENTIALS else Severity.WARNING
     return Cause(
         kind=kind,
-        subject=about_account(first.account),
-        severity=severity,
-        message=_sentences(_error_of(first), hit),
+        subject=about_account(account),
+        severity=_severity(kind),
+        message=_sentences(account.calls_paused_reason if paused else _error_of(first), hit),
         count=sum(max(row.failures, 1) for row in rows),
+        since=account.calls_paused_since if paused else None,
         sample={"subscription": str(first), **(first.last_error or {})},
     )
 
 
-def _failing_accounts() -> QuerySet[ProviderAccount]:
-    return ProviderAccount.objects.filter(status=AccountStatus.FAILING).only("uid", "name", "status_reason")
-
-
-def _account_cause(account: ProviderAccount) -> Cause:
-    return Cause(
-        kind=ProblemKind.CREDENTIALS,
-        subject=about_account(account),
-        severity=Severity.CRITICAL,
-        message=account.status_reason or "The provider refuses this account.",
+def _troubled_accounts() -> QuerySet[ProviderAccount]:
+    """Those that the provider refuses, and those whose calls rest; also when no subscription has felt it yet."""
+    rows = ProviderAccount.objects.filter(~Q(calls_paused_for="") | Q(status=AccountStatus.FAILING))
+    return rows.only(
+        *("uid", "name", "status_reason", "calls_paused_for", "calls_paused_reason"),
+        *("calls_paused_since", "call_failures"),
     )
+
+
+def _account_cause(account: ProviderAccount, kind: ProblemKind) -> Cause:
+    reason = account.calls_paused_reason or account.status_reason
+    return Cause(
+        kind=kind,
+        subject=about_account(account),
+        severity=_severity(kind),
+        message=reason or "The provider refuses this account.",
+        count=max(account.call_failures, 1),
+        since=account.calls_paused_since,
+    )
+
+
+def _severity(kind: ProblemKind) -> Severity:
+    """Without credentials nothing can be renewed at all."""
+    return Severity.CRITICAL if kind is ProblemKind.CREDENTIALS else Severity.WARNING
 
 
 def _paused(now: datetime, told: set[int]) -> Iterator[Cause]:
     """Accounts whose provider asked for a long pause."""
     limits = AccountLimit.objects.filter(blocked_until__gt=now + SHORT_PAUSE, account__deleted_at=None)
-    for limit in limits.select_related("account").only("blocked_at", "blocked_until", "account__uid", "account__name"):
+    for limit in limits.select_related("account").defer("account__credentials", "account__settings"):
         if limit.account_id in told or limit.blocked_until is None:
             continue
-        long = limit.blocked_at is None or limit.blocked_until - limit.blocked_at > LONG_PAUSE
+        since = limit.throttled_since or limit.blocked_at
+        long = since is None or limit.blocked_until - since > LONG_PAUSE
         yield Cause(
             kind=ProblemKind.THROTTLED,
             subject=about_account(limit.account),
             severity=Severity.WARNING if long else Severity.INFO,
             message=f"The provider wants no calls until {_time(limit.blocked_until)}.",
-            since=limit.blocked_at,
+            since=since,
         )
+
+
+@source(ProblemKind.CLONE)
+def copies(now: datetime) -> Iterator[Cause]:
+    """Subscriptions that were registered with another address than PUBLIC_URL, all in one; and those whose token the
+    provider has at an address that is not ours."""
+    waiting = _living().filter(waiting_for__in=(Wait.ADDRESS, Wait.ELSEWHERE)).order_by("pk")
+    moved: list[Subscription] = []
+    for row in waiting.only("uid", "name", "account__uid", "account__name", "waiting", "waiting_for", "callback_url"):
+        if row.waiting_for == Wait.ADDRESS:
+            moved.append(row)
+            continue
+        yield Cause(
+            kind=ProblemKind.CLONE,
+            subject=about_subscription(row),
+            severity=Severity.CRITICAL,
+            message=row.waiting,
+            action="See whose address that is. If another installation uses it, delete the subscription here; else "
+            "delete it at the provider, and it is registered again.",
+        )
+    if moved:
+        number = f"{len(moved)} subscriptions were" if len(moved) > 1 else "One subscription was"
+        yield Cause(
+            kind=ProblemKind.CLONE,
+            subject=INSTALLATION,
+            severity=Severity.CRITICAL,
+            message=f"PUBLIC_URL is {settings.PUBLIC_URL}, but {number} registered with another address, such as "
+            f"{_origin(moved[0].callback_url)}. Nothing is changed at the providers until a person has decided.",
+            count=len(moved),
+            sample={"subscriptions": [str(row) for row in moved[:10]]},
+        )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 # -- The installation --------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def read() -> dict[tuple[str, ...], float]:
 
 def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     Heartbeat.beat("worker")
-    ProviderAccount.objects.update(status="failing")
+    ProviderAccount.objects.update(status="failing", calls_paused_for="authentication_failed")
     problems.detect()
     with django_assert_max_num_queries(7):
         found = read()

@@ -17,6 +17,7 @@ from events.models import WebhookRequest
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions import advice, problems, troubles
 from subscriptions.models import Heartbeat, Managed, State, Subscription
+from subscriptions.plan import Wait
 from subscriptions.problem_models import Problem, ProblemKind, Severity
 from tests.fake_provider import SECRET, FakeProvider, body_of, fake, hook, keep
 
@@ -50,6 +51,20 @@ def error(code: str, message: str = "The provider says no.") -> dict[str, Any]:
     return {"code": code, "message": message, "field": None}
 
 
+def rest(code: str, reason: str, *, failing: bool = True) -> None:
+    """Lets the calls of all accounts rest."""
+    now = timezone.now()
+    ProviderAccount.objects.update(
+        calls_paused_for=code,
+        calls_paused_reason=reason,
+        calls_paused_since=now - timedelta(minutes=9),
+        calls_paused_at=now,
+        calls_paused_until=now + timedelta(minutes=5),
+        status=AccountStatus.FAILING if failing else AccountStatus.OK,
+        status_reason=reason if failing else "",
+    )
+
+
 def found() -> list[tuple[str, str]]:
     """Kind and severity of what is open."""
     problems.detect()
@@ -74,7 +89,8 @@ def found() -> list[tuple[str, str]]:
 def test_a_lease_that_runs_out_is_quiet_then_a_warning_then_an_alarm(
     row: Subscription, left: float, failures: int, severity: str | None
 ) -> None:
-    lease(row, left=left, failures=failures, last_error=error("unavailable") if failures else None)
+    trouble = error("unavailable") if failures else None
+    lease(row, left=left, failures=failures, renewal_tries=failures, last_error=trouble)
     expected = [("expiring", severity)] if severity else []
     if failures >= troubles.QUIET_TRIES:
         expected.append(("unreachable", "warning"))
@@ -82,11 +98,11 @@ def test_a_lease_that_runs_out_is_quiet_then_a_warning_then_an_alarm(
 
 
 def test_it_escalates_on_one_row_while_time_passes(row: Subscription) -> None:
-    lease(row, left=0.35, failures=1, last_error=error("unavailable", "No answer."))
+    lease(row, left=0.35, renewal_tries=1, last_error=error("unavailable", "No answer."))
     with time_machine.travel(timezone.now(), tick=False) as clock:
         seen: list[str | None] = []
         for _ in range(5):
-            change(row, failures=row.failures + 1)
+            change(row, renewal_tries=row.renewal_tries + 1)
             problems.detect({ProblemKind.EXPIRING, ProblemKind.EXPIRED})
             seen.append(next(iter(Problem.objects.active().values_list("severity", flat=True)), None))
             clock.shift(0.9 * DAY)
@@ -145,6 +161,7 @@ def test_a_lease_that_is_not_wanted_is_no_trouble(row: Subscription, quiet: dict
     [
         (State.SUSPENDED, {"suspended_count": 1}, "warning"),
         (State.SUSPENDED, {"suspended_count": 3}, "critical"),
+        (State.SUSPENDED, {"gave_up_at": timezone.now()}, "critical"),
         (State.MISSING, {"failures": 1}, "critical"),
         (State.DRIFTED, {"drift": [{"field": "paths", "before": ["/a"], "after": ["/b"]}]}, "warning"),
         (State.FAILING, {"failures": 1}, "warning"),
@@ -193,24 +210,49 @@ def test_errors_become_the_kind_that_says_what_to_do(
 
 def test_an_accounts_trouble_is_one_problem_however_many_feel_it(row: Subscription) -> None:
     others = [Subscription.objects.create(account=row.account, due_at=None) for _ in range(4)]
-    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Get a new token.")
+    rest("authentication_failed", "Get a new token.")
     for one in (row, *others):
         change(one, state=State.FAILING, last_error=error("authentication_failed", "Refused."), failures=2)
     assert found() == [("credentials", "critical")]
     told = Problem.objects.get()
-    assert told.message == "Refused. 5 subscriptions are affected."
+    assert told.message == "Get a new token. 5 subscriptions are affected."
     assert (told.count, told.subject_type, told.subscription_id) == (10, "account", None)
     assert advice.link_of(told) == f"/admin/providers/provideraccount/{row.account_id}/edit/"
 
 
 def test_an_account_that_is_refused_is_told_without_any_subscription(row: Subscription) -> None:
-    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Get a new token.")
+    rest("authentication_failed", "Get a new token.")
     assert found() == [("credentials", "critical")]
     assert Problem.objects.get().message == "Get a new token."
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("permission_missing", ("permission", "warning")), ("unavailable", ("unreachable", "warning"))],
+)
+def test_an_account_whose_calls_rest_is_told_before_any_subscription_feels_it(
+    row: Subscription, code: str, expected: tuple[str, str]
+) -> None:
+    rest(code, "It does not answer.", failing=False)
+    ProviderAccount.objects.update(call_failures=5)
+    assert found() == [expected]
+    told = Problem.objects.get()
+    assert (told.message, told.count, told.first_at) == (
+        "It does not answer.",
+        5,
+        ProviderAccount.objects.get().calls_paused_since,
+    )
+
+
+def test_an_account_that_is_refused_for_another_reason_says_so(row: Subscription) -> None:
+    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="The domain is locked.")
+    assert found() == [("failing", "warning")]
+    told = Problem.objects.get()
+    assert (told.message, told.subject_type) == ("The domain is locked.", "account")
+
+
 def test_a_missing_permission_is_not_told_as_refused_credentials_too(row: Subscription) -> None:
-    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Needs the scope webhooks.")
+    rest("permission_missing", "Needs the scope webhooks.")
     change(row, state=State.FAILING, last_error=error("permission_missing", "Needs the scope webhooks."), failures=1)
     assert found() == [("permission", "warning")]
 
@@ -232,6 +274,28 @@ def test_no_key_is_needed_to_tell_that_a_row_cannot_be_decrypted(row: Subscripti
         cursor.execute("UPDATE providers_provideraccount SET credentials = 'not ours'")
     assert found() == [("failing", "warning")]
     assert Problem.objects.get().message == reason
+
+
+def test_an_address_that_nobody_confirmed_is_one_problem_of_the_installation(row: Subscription) -> None:
+    others = [Subscription.objects.create(account=row.account, due_at=None) for _ in range(2)]
+    for one in (row, *others):
+        change(
+            one, waiting="PUBLIC_URL is another.", waiting_for=Wait.ADDRESS, callback_url="https://old.example/hooks/x"
+        )
+    assert found() == [("clone", "critical")]
+    told = Problem.objects.get()
+    assert "3 subscriptions were registered with another address, such as https://old.example." in told.message
+    assert (told.count, told.subject_type) == (3, "installation")
+    Subscription.objects.update(waiting="", waiting_for="")
+    assert found() == []
+
+
+def test_a_token_at_another_address_is_the_subscriptions_problem(row: Subscription) -> None:
+    change(row, waiting="The provider has our token at https://copy.example.", waiting_for=Wait.ELSEWHERE)
+    assert found() == [("clone", "critical")]
+    told = Problem.objects.get()
+    assert (told.message, told.subscription_id) == ("The provider has our token at https://copy.example.", row.pk)
+    assert advice.link_of(told) == f"/admin/subscriptions/subscription/{row.pk}/change/"
 
 
 # -- Requests --------------------------------------------------------------------------------------------------------

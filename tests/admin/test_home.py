@@ -35,6 +35,14 @@ def alive(db: None) -> None:
     Heartbeat.beat("scheduler")
 
 
+def refuse_credentials() -> None:
+    ProviderAccount.objects.update(
+        status=AccountStatus.FAILING,
+        calls_paused_for="authentication_failed",
+        calls_paused_reason="Get a new token.",
+    )
+
+
 def verdict(client: Client) -> str:
     return str(client.get(HOME).context["verdict"].text)
 
@@ -84,7 +92,7 @@ def test_what_is_as_it_should_be_is_no_trouble(boss: Client, alive: None, hook: 
 
 
 def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: None, hook: Subscription) -> None:
-    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Get a new token.")
+    refuse_credentials()
     keep(hook, b"{}", headers=())
     keep(hook, b"no json")
     normalise_pending()
@@ -99,7 +107,7 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
 
 
 def test_what_is_acknowledged_or_only_good_to_know_needs_nobody(boss: Client, alive: None, hook: Subscription) -> None:
-    ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Get a new token.")
+    refuse_credentials()
     problems.detect()
     problems.acknowledge(Problem.objects.get(), by="staff:ann")
     assert boss.get(HOME).context["concerns"] == []

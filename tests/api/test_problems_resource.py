@@ -36,7 +36,9 @@ def missing(hook: Subscription) -> Problem:
 @pytest.fixture
 def refused(missing: Problem) -> Problem:
     """Beside it, an account whose credentials are refused."""
-    ProviderAccount.objects.create(provider="fake", name="Other", status="failing", status_reason="Get a new token.")
+    ProviderAccount.objects.create(
+        provider="fake", name="Other", status="failing", calls_paused_for="authentication_failed"
+    )
     problems.detect()
     return Problem.objects.get(kind="credentials")
 
