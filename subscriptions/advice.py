@@ -80,7 +80,7 @@ def _channel(problem: Problem) -> str:
 def _copies(problem: Problem) -> str:
     if problem.subscription_id:
         return subject_link(problem)
-    return reverse("admin:subscriptions_subscription_changelist")
+    return reverse("admin:subscriptions_subscription_address")
 
 
 def _installation(problem: Problem) -> str:
@@ -144,8 +144,8 @@ ADVICE: dict[ProblemKind, Advice] = {
         subject_link,
     ),
     ProblemKind.CLONE: Advice(
-        "If this installation has moved, run `manage.py confirm_public_url`; if it is a copy, set PUBLIC_URL right.",
-        "See the subscriptions",
+        "If this installation has moved, confirm its address; if it is a copy, leave it as it is or set PUBLIC_URL right.",
+        "Look at the address",
         _copies,
     ),
     ProblemKind.QUARANTINE: Advice(
