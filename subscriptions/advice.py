@@ -144,7 +144,7 @@ ADVICE: dict[ProblemKind, Advice] = {
         subject_link,
     ),
     ProblemKind.CLONE: Advice(
-        "If this installation has moved, confirm its address; if it is a copy, leave it as it is or set PUBLIC_URL right.",
+        "If this installation has moved, confirm its address. If it is a copy, leave it so, or set PUBLIC_URL right.",
         "Look at the address",
         _copies,
     ),
