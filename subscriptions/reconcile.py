@@ -162,7 +162,8 @@ def nothing_to_do(row: Subscription, observation: Observation) -> bool:
     that thousands of healthy subscriptions cost one write together instead of several each."""
     now = timezone.now()
     put_off = row.last_error is not None and row.due_at is not None and row.due_at > now
-    if not put_off and (row.last_error or row.waiting or row.generation != row.applied_generation or not row.present):
+    asks = row.last_error or not row.present or (row.generation != row.applied_generation and not row.waiting)
+    if asks and not put_off:
         return False
     before = _facts(row)
     remotes = [_with_details(row, remote) for remote in observation.of(row)]
@@ -171,7 +172,8 @@ def nothing_to_do(row: Subscription, observation: Observation) -> bool:
     if put_off:  # what failed is tried again when its pause is over, or when something has changed there
         return _facts(row) == before
     current = plan_for(row, remotes, now)
-    return _facts(row) == before and current == Plan()
+    something = current.steps or current.accepts or (current.waiting or "") != row.waiting
+    return _facts(row) == before and not something
 
 
 def wanted_half(row: Subscription) -> Wanted:
@@ -255,6 +257,7 @@ def settle(row: Subscription, now: datetime) -> None:
 
 def _note_renewals(row: Subscription, error: ProviderError | None, now: datetime) -> None:
     """Since when a renewal that is due fails, and how often it was tried in vain."""
+    row.renew_at = renewal_time(row.granted, row.expires_at, row.spread)
     if not (row.enabled and row.auto_renew and row.remote_id and row.renew_at and row.renew_at <= now):
         row.renewal_failing_since, row.renewal_tries = None, 0
     elif error is not None:
@@ -344,7 +347,7 @@ class _Run:
             self._save(None)
         else:
             raise Refused("The provider's answers keep asking for more steps; stopped for now.")
-        row.renew_asked_at = None
+        row.renew_asked_at = row.renew_asked_at if row.waiting else None
         if not row.present and not remotes:
             row.deleted_at = timezone.now()
         return False

@@ -63,7 +63,9 @@ def next_due(row: Subscription, now: datetime) -> datetime | None:
         return None
     times: list[datetime | None] = []
     if row.waiting:
-        times += [row.enable_not_before, now + WAITING_RETRY]
+        times.append(row.enable_not_before)
+        if row.register_tried_at is None:  # the account's looks do not come by
+            times.append(now + WAITING_RETRY)
     if row.auto_renew and row.remote_id:
         times.append(renewal_time(row.granted, row.expires_at, row.spread))
     if row.remote_id and row.enabled:
@@ -77,7 +79,7 @@ def urgency(row: Subscription, now: datetime) -> Priority:
     they are urgent."""
     if not _kept_alive(row) or row.renew_at is None or row.renew_at > now:
         return Priority.CHANGE
-    if row.expires_at and row.granted and row.expires_at - now <= row.granted * LAST_STRETCH:
+    if row.expires_at and row.granted and timedelta(0) < row.expires_at - now <= row.granted * LAST_STRETCH:
         return Priority.URGENT
     return Priority.RENEWAL
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.base import (
@@ -17,7 +17,22 @@ from providers.base import (
     Renewal,
     SecretMadeBy,
 )
-from subscriptions.plan import Observed, Plan, Step, StepAction, Wanted, choose, plan, renewal_time
+from subscriptions.plan import (
+    NEVER_ACCEPTED,
+    DriftPolicy,
+    Observed,
+    Plan,
+    Step,
+    StepAction,
+    Wait,
+    Wanted,
+    choose,
+    config_changes,
+    config_to_keep,
+    drifted,
+    plan,
+    renewal_time,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "https://hooks.example.test/hooks/t0ken"
@@ -138,7 +153,57 @@ def test_waits_before_switching_on_again() -> None:
     result = plan(WANTED, seen(remote(enabled=False), enable_not_before=later), CAPABILITIES, NOW)
     assert result.steps == ()
     assert result.not_before == later
-    assert result.waiting
+    assert result.wait is Wait.PAUSE
+    assert "2026-01-02 03:04:35 UTC" in (result.waiting or "")
+
+
+def test_waits_as_well_when_its_lease_ends_during_the_pause() -> None:
+    off = remote(enabled=False, expires_at=NOW - timedelta(seconds=1))
+    result = plan(WANTED, seen(off, enable_not_before=NOW + timedelta(seconds=30)), CAPABILITIES, NOW)
+    assert (result.steps, result.wait) == ((), Wait.PAUSE)
+
+
+@pytest.mark.parametrize(("switched_off", "resets"), [(3, True), (1, False)])
+def test_where_switching_on_does_not_last_it_is_registered_anew(switched_off: int, resets: bool) -> None:
+    capabilities = replace(CAPABILITIES, enabling_resets_failures=resets)
+    result = plan(WANTED, seen(remote(enabled=False), switched_off=switched_off), capabilities, NOW)
+    assert actions(result) == ["replace", "delete"]
+    assert ("enabled", True) in {(change.field, change.after) for change in result.steps[0].changes}
+
+
+def test_given_up_it_is_not_registered_again_either() -> None:
+    result = plan(WANTED, seen(gave_up=True), CAPABILITIES, NOW)
+    assert (result.steps, result.wait) == ((), Wait.GAVE_UP)
+
+
+DRIFTED = remote(config={"paths": ["/b"], "types": ["x"]})
+
+
+@pytest.mark.parametrize(
+    ("policy", "steps", "accepts"),
+    [(DriftPolicy.PUT_BACK, ["update"], []), (DriftPolicy.ACCEPT, [], ["paths"]), (DriftPolicy.REPORT, [], [])],
+)
+def test_each_drift_policy(policy: DriftPolicy, steps: list[str], accepts: list[str]) -> None:
+    wanted = replace(WANTED, drift_policy=policy)
+    result = plan(wanted, seen(DRIFTED, agreed_config=dict(WANTED.config)), CAPABILITIES, NOW)
+    assert (actions(result), [change.field for change in result.accepts]) == (steps, accepts)
+
+
+@pytest.mark.parametrize("policy", list(DriftPolicy))
+def test_what_we_changed_ourselves_is_sent_whatever_the_policy(policy: DriftPolicy) -> None:
+    wanted = replace(WANTED, drift_policy=policy)
+    agreed = {"paths": ["/b"], "types": ["x"]}  # as it still stands there
+    result = plan(wanted, seen(DRIFTED, agreed_config=agreed), CAPABILITIES, NOW)
+    assert (actions(result), result.accepts) == (["update"], ())
+
+
+@pytest.mark.parametrize("changed", [remote(url=URL + "/"), remote(secret_matches=False)], ids=["address", "secret"])
+def test_a_changed_address_or_secret_is_never_accepted(changed: RemoteSubscription) -> None:
+    wanted = replace(WANTED, drift_policy=DriftPolicy.ACCEPT)
+    result = plan(wanted, seen(changed, agreed_config=dict(WANTED.config)), CAPABILITIES, NOW)
+    assert (actions(result), result.accepts) == (["update"], ())
+    reported = replace(WANTED, drift_policy=DriftPolicy.REPORT)
+    assert plan(reported, seen(changed, agreed_config=dict(WANTED.config)), CAPABILITIES, NOW) == Plan()
 
 
 def test_a_pause_does_not_hold_back_what_we_switched_off_ourselves() -> None:
@@ -273,20 +338,27 @@ observed_ = st.builds(
     replace_refused=st.booleans(),
     secret_for=st.sampled_from([None, "r1", "r2"]),
     we_disabled=st.booleans(),
+    enable_not_before=st.sampled_from([None, NOW - timedelta(seconds=9), NOW + timedelta(seconds=9)]),
+    switched_off=st.integers(0, 4),
+    gave_up=st.booleans(),
+    agreed_config=st.sampled_from([None, dict(WANTED.config), {"paths": ["/b"], "types": ["x"]}]),
+    pending=st.booleans(),
     spread=st.floats(0, 1),
 )
 wanted_ = st.builds(
-    lambda present, enabled, auto_renew, renew_now: replace(
-        WANTED, present=present, enabled=enabled, auto_renew=auto_renew, renew_now=renew_now
+    lambda present, enabled, auto_renew, renew_now, policy: replace(
+        WANTED, present=present, enabled=enabled, auto_renew=auto_renew, renew_now=renew_now, drift_policy=policy
     ),
     st.booleans(),
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.sampled_from(list(DriftPolicy)),
 )
 capabilities_ = st.builds(
-    lambda update, status, may_enable, renewal, maker, fixed: replace(
+    lambda update, status, may_enable, renewal, maker, fixed, resets: replace(
         CAPABILITIES,
+        enabling_resets_failures=resets,
         update_may_enable=update and may_enable,
         can_update=update,
         can_set_status=status,
@@ -300,18 +372,20 @@ capabilities_ = st.builds(
     st.sampled_from(list(Renewal)),
     st.sampled_from(list(SecretMadeBy)),
     st.sampled_from([(), ("paths",)]),
+    st.booleans(),
 )
 
 
 def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tuple[Wanted, Observed]:
     """What a provider that does all it is told makes of a step."""
-    fresh = remote(f"new{number}", expires_at=NOW + timedelta(seconds=90), config=dict(wanted.config))
     named = {item.remote_id: item for item in observed.remotes}
+    sent = {**wanted.config, **config_to_keep(wanted, observed, named.get(step.remote_id or ""))}
+    fresh = remote(f"new{number}", expires_at=NOW + timedelta(seconds=90), config=sent)
     match step.action:
         case StepAction.ADOPT:
             ends = named[step.remote_id or ""].expires_at
             granted = max(ends - NOW, timedelta(0)) if ends else None
-            return wanted, replace(observed, current_id=step.remote_id, granted=granted)
+            return wanted, replace(observed, current_id=step.remote_id, granted=granted, agreed_config=None)
         case StepAction.REGISTER | StepAction.REPLACE:
             return replace(wanted, renew_now=False), replace(
                 observed,
@@ -320,13 +394,14 @@ def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tupl
                 granted=timedelta(seconds=90),
                 secret_for=fresh.remote_id,
                 we_disabled=False,
+                agreed_config=observed.agreed_config if step.action is StepAction.REPLACE else None,
             )
         case StepAction.DELETE:
             named.pop(step.remote_id or "")
         case StepAction.UPDATE:
             old = named[step.remote_id or ""]
             on = old.enabled or observed.update_enables is True
-            named[old.remote_id] = replace(old, url=URL, config=dict(wanted.config), secret_matches=True, enabled=on)
+            named[old.remote_id] = replace(old, url=URL, config=sent, secret_matches=True, enabled=on)
             observed = replace(observed, update_enables=on if not old.enabled else observed.update_enables)
         case StepAction.ENABLE | StepAction.DISABLE:
             on = step.action is StepAction.ENABLE
@@ -334,32 +409,105 @@ def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tupl
             observed = replace(observed, we_disabled=not on)
         case StepAction.RENEW:
             old = named[step.remote_id or ""]
-            named[old.remote_id] = replace(old, expires_at=NOW + timedelta(seconds=90))
+            named[old.remote_id] = replace(old, expires_at=NOW + timedelta(seconds=90), config=sent)
             wanted, observed = replace(wanted, renew_now=False), replace(observed, granted=timedelta(seconds=90))
     return wanted, replace(observed, remotes=tuple(named.values()))
 
 
+def settled(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> tuple[Wanted, Observed, int]:
+    """What comes of planning and applying the first step, again and again, and how many steps that took."""
+    for number in range(14):
+        result = plan(wanted, observed, capabilities, NOW)
+        if result.accepts:
+            accepted = {change.field: change.before for change in result.accepts}
+            wanted = replace(wanted, config={**wanted.config, **accepted})
+            observed = replace(observed, agreed_config={**(observed.agreed_config or {}), **accepted})
+            continue
+        if not result.steps:
+            return wanted, observed, number
+        wanted, observed = applied(result.steps[0], wanted, observed, number)
+    raise AssertionError(f"It does not come to an end: {result}")
+
+
+@settings(deadline=None, max_examples=400)
 @given(wanted_, observed_, capabilities_)
 def test_applying_the_first_step_and_planning_again_always_ends(
     wanted: Wanted, observed: Observed, capabilities: Capabilities
 ) -> None:
-    for number in range(12):
-        result = plan(wanted, observed, capabilities, NOW)
-        if not result.steps:
-            break
-        wanted, observed = applied(result.steps[0], wanted, observed, number)
-    assert plan(wanted, observed, capabilities, NOW).steps == ()
+    wanted, observed, _ = settled(wanted, observed, capabilities)
+    last = plan(wanted, observed, capabilities, NOW)
+    assert last.steps == ()
+    assert last.accepts == ()
     working = [item for item in observed.remotes if item.enabled]
     if not wanted.present:
         assert observed.remotes == ()
-    elif wanted.enabled and wanted.auto_renew:
+    elif not wanted.enabled:
+        assert working == []
+    elif last.wait in (Wait.GAVE_UP, Wait.PAUSE):
+        usable = choose(wanted, observed, capabilities, NOW)
+        assert usable is None or not usable.enabled
+    elif wanted.auto_renew:
         assert len(working) == 1
         assert len(observed.remotes) == 1
         assert working[0].expires_at is None or working[0].expires_at > NOW
-    elif not wanted.enabled:
-        assert working == []
 
 
+@settings(deadline=None, max_examples=400)
+@given(wanted_, observed_, capabilities_)
+def test_what_has_settled_differs_only_in_what_the_drift_policy_leaves(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities
+) -> None:
+    before = wanted
+    wanted, observed, _ = settled(wanted, observed, capabilities)
+    if not wanted.present or not wanted.enabled or plan(wanted, observed, capabilities, NOW).waiting:
+        return
+    (kept,) = observed.remotes
+    left = config_changes(wanted, kept)
+    if wanted.drift_policy is DriftPolicy.REPORT:
+        assert left == drifted(wanted, observed, kept)
+    else:
+        assert left == ()
+    if wanted.drift_policy is not DriftPolicy.ACCEPT:
+        assert wanted.config == before.config
+
+
+@settings(deadline=None)
+@given(wanted_, observed_, capabilities_)
+def test_only_a_drifted_config_is_accepted_and_only_by_that_policy(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities
+) -> None:
+    accepts = plan(wanted, observed, capabilities, NOW).accepts
+    assert not accepts or wanted.drift_policy is DriftPolicy.ACCEPT
+    assert not {change.field for change in accepts} & set(NEVER_ACCEPTED)
+    for change in accepts:
+        assert (observed.agreed_config or {})[change.field] == wanted.config[change.field], "it was ours to send"
+
+
+@settings(deadline=None)
+@given(wanted_, observed_, capabilities_)
+def test_what_is_only_reported_is_never_written(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+    wanted = replace(wanted, drift_policy=DriftPolicy.REPORT)
+    named = {item.remote_id: item for item in observed.remotes}
+    for step in plan(wanted, observed, capabilities, NOW).steps:
+        old = named.get(step.remote_id or "")
+        reported = drifted(wanted, observed, old) if old and step.action is not StepAction.DELETE else ()
+        assert not [change for change in step.changes if change in reported]
+
+
+@settings(deadline=None)
+@given(wanted_, observed_, capabilities_)
+def test_what_was_given_up_stays_off_until_a_person_comes(
+    wanted: Wanted, observed: Observed, capabilities: Capabilities
+) -> None:
+    off = tuple(replace(item, enabled=False) for item in observed.remotes)
+    observed = replace(observed, gave_up=True, we_disabled=False, remotes=off)
+    wanted = replace(wanted, present=True, enabled=True)
+    result = plan(wanted, observed, capabilities, NOW)
+    assert {step.action for step in result.steps} <= {StepAction.ADOPT}
+    assert result.wait is Wait.GAVE_UP
+
+
+@settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_no_step_names_what_is_not_ours(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
     ours = {item.remote_id for item in observed.remotes}
@@ -368,6 +516,7 @@ def test_no_step_names_what_is_not_ours(wanted: Wanted, observed: Observed, capa
         assert step.reason
 
 
+@settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_never_registers_beside_a_usable_one_except_to_replace_it(
     wanted: Wanted, observed: Observed, capabilities: Capabilities
@@ -381,6 +530,7 @@ def test_never_registers_beside_a_usable_one_except_to_replace_it(
         assert choose(wanted, observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
 
 
+@settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_planning_twice_gives_the_same(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
     assert plan(wanted, observed, capabilities, NOW) == plan(wanted, observed, capabilities, NOW)

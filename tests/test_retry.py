@@ -1,0 +1,134 @@
+"""When something is tried again: growing pauses, and never past what the lease allows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from providers.errors import CallsPaused, PermissionMissing, ProviderError, Refused, Throttled, Unavailable
+from providers.http import Priority
+from subscriptions.models import Managed, Subscription
+from subscriptions.plan import Wait, renewal_time
+from subscriptions.retry import LAST_STRETCH, WAITING_RETRY, next_due, pause_after, urgency
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LIVES = st.integers(60, 90 * 86400).map(lambda seconds: timedelta(seconds=seconds))
+ERRORS: dict[str, ProviderError] = {
+    "temporary": Unavailable("No."),
+    "refused": Refused("No."),
+    "permission": PermissionMissing("No."),
+    "throttled for a day": Throttled("No.", retry_after=86400),
+    "throttled": Throttled("No."),
+    "the account's calls rest": CallsPaused("No.", cause="authentication_failed", retry_after=3600),
+}
+
+
+def leased(life: timedelta, *, left: timedelta | None = None, failures: int = 1) -> Subscription:
+    row = Subscription(
+        remote_id="r1",
+        granted=life,
+        expires_at=NOW + (life if left is None else left),
+        failures=failures,
+        register_tried_at=NOW,
+    )
+    row.renew_at = renewal_time(row.granted, row.expires_at, row.spread)
+    return row
+
+
+def seconds(row: Subscription, error: ProviderError) -> float:
+    return pause_after(row, error, NOW).total_seconds()
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    row = Subscription()
+    for failures, least, most in ((1, 1.8, 2.2), (2, 3.6, 4.4), (5, 28, 36), (30, 270, 330)):
+        row.failures = failures
+        assert least <= seconds(row, Unavailable("No.")) <= most
+    row.failures = 30
+    assert 3240 <= seconds(row, Refused("No.")) <= 3960
+
+
+def test_pauses_differ_so_that_many_do_not_come_at_once() -> None:
+    row = Subscription(failures=8)
+    assert len({round(seconds(row, Unavailable("No.")), 3) for _ in range(20)}) > 10
+
+
+def test_as_long_as_the_provider_says() -> None:
+    assert 100 <= seconds(Subscription(failures=1), Throttled("No.", retry_after=100)) <= 120
+
+
+@settings(deadline=None)
+@given(LIVES, st.floats(0.001, 1), st.integers(1, 40), st.sampled_from(sorted(ERRORS)))
+def test_never_past_the_renewal_or_the_end_of_the_lease(
+    life: timedelta, part: float, failures: int, error: str
+) -> None:
+    row = leased(life, left=life * part, failures=failures)
+    pause = seconds(row, ERRORS[error])
+    assert row.expires_at is not None
+    assert row.renew_at is not None
+    left = (row.expires_at - NOW).total_seconds()
+    if left > 1:
+        assert pause < left
+    if row.renew_at > NOW and error != "the account's calls rest":
+        assert pause <= (row.renew_at - NOW).total_seconds()
+
+
+@settings(deadline=None)
+@given(LIVES, st.sampled_from(sorted(ERRORS)), st.integers(1, 60))
+def test_whatever_fails_there_are_several_tries_and_some_in_the_last_stretch(
+    life: timedelta, error: str, failures: int
+) -> None:
+    """From the moment at which the renewal is due, nothing but this error, until the lease ends."""
+    row = leased(life, failures=failures)
+    assert row.renew_at is not None
+    assert row.expires_at is not None
+    now, urgent, tries = row.renew_at, 0, 0
+    while now < row.expires_at and tries < 100_000:
+        tries += 1
+        urgent += urgency(row, now) is Priority.URGENT
+        row.failures += 1
+        now += pause_after(row, ERRORS[error], now)
+    assert tries >= 4
+    assert urgent >= 2
+
+
+def test_what_lies_in_between_is_no_renewal() -> None:
+    life = timedelta(days=30)
+    assert urgency(leased(life), NOW) is Priority.CHANGE
+    assert urgency(leased(life, left=life * 0.3), NOW) is Priority.RENEWAL
+    assert urgency(leased(life, left=life * (LAST_STRETCH - 0.01)), NOW) is Priority.URGENT
+    ended = leased(life, left=-timedelta(seconds=1))
+    assert urgency(ended, NOW) is Priority.RENEWAL, "there is no lease left that would be lost"
+    for changes in ({"enabled": False}, {"auto_renew": False}, {"present": False}, {"remote_id": None}):
+        row = leased(life, left=life * 0.1)
+        for name, value in changes.items():
+            setattr(row, name, value)
+        assert urgency(row, NOW) is Priority.CHANGE
+
+
+def test_thousands_are_not_renewed_in_one_minute() -> None:
+    rows = [leased(timedelta(days=30)) for _ in range(2000)]
+    minutes: dict[int, int] = {}
+    for row in rows:
+        assert row.renew_at is not None
+        minute = int(row.renew_at.timestamp() // 60)
+        minutes[minute] = minutes.get(minute, 0) + 1
+    assert max(minutes.values()) < 20
+    assert max(minutes) - min(minutes) > 24 * 60
+
+
+@pytest.mark.parametrize("managed", list(Managed))
+def test_when_all_is_well_it_asks_at_its_renewal(managed: Managed) -> None:
+    row = leased(timedelta(days=30))
+    row.managed = managed
+    assert next_due(row, NOW) == (row.renew_at if managed is Managed.API else None)
+
+
+def test_what_waits_for_a_person_asks_for_no_calls_of_its_own() -> None:
+    row = Subscription(remote_id="r1", register_tried_at=NOW, waiting="It waits.", waiting_for=Wait.GAVE_UP)
+    assert next_due(row, NOW) is None, "the account's looks come by"
+    row.register_tried_at = None
+    assert next_due(row, NOW) == NOW + WAITING_RETRY
