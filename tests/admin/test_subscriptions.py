@@ -377,6 +377,7 @@ def test_where_there_is_no_room_the_accounts_that_share_the_limit_are_named(
     page = (
         boss.get(page_of("change", subscription)).content.decode().partition('id="sharing"')[2].partition("</div>")[0]
     )
+    assert "the same clientId and domain" in page
     assert ">Sales</a>" in page
     assert "Elsewhere" not in page
     assert "Never checked" not in page
