@@ -193,7 +193,7 @@ class AccountAdmin(DiscoveryPages):
             "may_remove": may_remove,
             "row_url": self.page_url(row),
         }
-        return self.render(request, "accounts/delete.html", f"Delete {row}", context, parent=True)
+        return self.render(request, "accounts/delete.html", f"Delete “{row}”?", context, parent=True)
 
     def keep_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Takes back that it is deleted together with its subscriptions."""
