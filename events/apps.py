@@ -18,3 +18,4 @@ class EventsConfig(AppConfig):
     def ready(self) -> None:
         """Registers the sources of problems."""
         import_module("events.troubles")
+        import_module("events.silence")

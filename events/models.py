@@ -148,6 +148,47 @@ class Event(models.Model):
         return f"{self.type} {self.uid}"
 
 
+class SilenceQuerySet(models.QuerySet["Silence"]):
+    """Reads over silences."""
+
+    def suspected(self) -> SilenceQuerySet:
+        """Probed, and not decided yet."""
+        return self.filter(found_at=None, ended_at=None)
+
+    def found(self) -> SilenceQuerySet:
+        """Those that last."""
+        return self.filter(found_at__isnull=False, ended_at=None)
+
+
+class Silence(models.Model):
+    """A time in which a subscription sent nothing although events were expected. Only `events.silence` writes it."""
+
+    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
+    account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")
+    subscription = models.ForeignKey(Subscription, models.PROTECT, db_index=False, related_name="silences")
+    since = models.DateTimeField()
+    probed_at = models.DateTimeField()
+    tested = models.BooleanField(default=False)  # the provider was asked for a test webhook, and sends it
+    words = models.TextField(blank=True, default="")  # what the probe told
+    found_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    objects = SilenceQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["subscription"], condition=Q(ended_at=None), name="one_open_silence")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["subscription", "-uid"], name="silence_timeline"),
+            models.Index(fields=["account", "-uid"], name="silence_of_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Silence of subscription {self.subscription_id}"
+
+
 class Purge(Claimable):
     """What of an account was thrown away because of its age, and when the next look is due. Only `events.retention`
     writes it."""

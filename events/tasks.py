@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from events import drainer, pipeline, retention
+from events import drainer, pipeline, retention, silence
 
 GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
 
@@ -27,3 +27,9 @@ def drain_spool() -> int:
 def purge() -> int:
     """Throws away what is older than its account keeps it. Returns how many rows went."""
     return retention.purge_due()
+
+
+@shared_task(name="events.tasks.watch")
+def watch() -> int:
+    """Looks for subscriptions that stopped sending. Returns how many were found."""
+    return silence.watch()

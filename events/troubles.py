@@ -90,6 +90,20 @@ def receiver_spool(now: datetime) -> Iterator[Cause]:
         )
 
 
+@source(ProblemKind.SILENT)
+def silent(now: datetime) -> Iterator[Cause]:
+    """Subscriptions that sent nothing although events were expected, as `events.silence` wrote down."""
+    rows = Subscription.objects.filter(silent_since__isnull=False, deleted_at=None).select_related("account")
+    for row in rows.only("uid", "name", "silent_since", "silence_reason", "account__uid"):
+        yield Cause(
+            kind=ProblemKind.SILENT,
+            subject=about_subscription(row),
+            severity=Severity.WARNING,
+            message=f"No event since {row.silent_since:%Y-%m-%d %H:%M:%S} UTC. {row.silence_reason}",
+            since=row.silent_since,
+        )
+
+
 def _by_subscription(
     requests: QuerySet[WebhookRequest], which: Q
 ) -> Iterator[tuple[Subscription, Sequence[WebhookRequest]]]:

@@ -33,6 +33,7 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     can_set_status = serializers.BooleanField()
     enabling_resets_failures = serializers.BooleanField()
     can_test = serializers.BooleanField()
+    test_is_harmless = serializers.BooleanField()
     can_identify = serializers.BooleanField()
     renewal = serializers.ChoiceField(choices=[item.value for item in Renewal])
     expiry_set_by = serializers.ChoiceField(choices=[item.value for item in ExpirySetBy])

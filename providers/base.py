@@ -114,6 +114,7 @@ class Capabilities:
     # Switching on one that the provider switched off makes it count failures from nothing; where not, replace
     enabling_resets_failures: bool = True
     can_test: bool  # it sends a test webhook on request
+    test_is_harmless: bool = False  # nobody takes what a test sends for a real event, so the clock may ask for one
     can_identify: bool  # it tells whose credentials these are
     renewal: Renewal
     expiry_set_by: ExpirySetBy

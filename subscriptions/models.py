@@ -96,6 +96,11 @@ class Subscription(Claimable):
     managed = models.CharField(max_length=10, choices=Managed.choices, default=Managed.API)
     renew_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
     generation = models.PositiveIntegerField(default=1, editable=False)  # grows with each change of the wanted half
+    # Expected: the longest time without an event, in seconds (null: it is not watched), and what does not count in it
+    # (`subscriptions.quiet`). Counted from `quiet_from` on.
+    quiet_after = models.PositiveIntegerField(null=True, blank=True)
+    quiet_hours = JSONTextField(null=True, blank=True)
+    quiet_from = models.DateTimeField(null=True, blank=True, editable=False)
     changed_by = models.CharField(max_length=200, blank=True, default="", editable=False)
 
     # Observed
@@ -149,6 +154,10 @@ class Subscription(Claimable):
     # Written by events
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)  # first accepted request
     last_event_at = models.DateTimeField(null=True, blank=True, editable=False)
+    silent_since = models.DateTimeField(null=True, blank=True, editable=False)
+    silence_reason = models.TextField(blank=True, default="", editable=False)  # what the probe told
+    quiet_suggestion = models.PositiveIntegerField(null=True, blank=True, editable=False)  # seconds
+    quiet_suggested_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -175,6 +184,11 @@ class Subscription(Claimable):
     def spread(self) -> float:
         """Where this one stands in whatever is spread over time; 0 to 1, fixed."""
         return spread_of(str(self.uid))
+
+    @property
+    def suggested_minutes(self) -> int | None:
+        """The suggestion for its expected time without an event, as the form asks for it."""
+        return None if self.quiet_suggestion is None else self.quiet_suggestion // 60
 
     @property
     def address_confirmed(self) -> bool:

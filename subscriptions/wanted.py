@@ -20,6 +20,7 @@ from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
 from providers.state_changes import write
+from subscriptions import quiet
 from subscriptions.models import Managed, State, Subscription, callback_url_for
 from subscriptions.plan import DriftPolicy
 
@@ -167,8 +168,30 @@ def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
         wanted["config"] = _checked_config(subscription.account, wanted["config"])
     before = _wanted(subscription)
     again = START_AGAIN if wanted.get("enabled") is True and subscription.enabled else {}
+    if wanted.get("enabled") is True and not subscription.enabled:
+        wanted["quiet_from"] = timezone.now()  # it cannot have sent anything before
     subscription.want(by=by, **wanted, **again)
     note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
+
+
+@transaction.atomic
+def expect(
+    subscription: Subscription, *, by: str, quiet_after: int | None = AS_IT_IS, quiet_hours: object = AS_IT_IS
+) -> None:
+    """Says how long it may be quiet, in seconds (None: as long as it likes), and what does not count in that (see
+    `subscriptions.quiet`). Nothing of it concerns the provider. It counts from now on."""
+    row = subscription
+    before = {"quiet_after": row.quiet_after, "quiet_hours": row.quiet_hours}
+    after = dict(before)
+    if quiet_after is not AS_IT_IS:
+        after["quiet_after"] = quiet_after
+    if quiet_hours is not AS_IT_IS:
+        after["quiet_hours"] = None if quiet_hours is None else quiet.read(quiet_hours).as_json()
+    if after == before:
+        return
+    Subscription.objects.filter(pk=row.pk).update(**after, quiet_from=timezone.now(), quiet_suggested_at=None)
+    row.refresh_from_db(fields=["quiet_after", "quiet_hours", "quiet_from"])
+    note(row, history.CHANGED, by, before=before, after=after)
 
 
 @transaction.atomic

@@ -77,6 +77,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         can_update=True,
         can_set_status=False,
         can_test=True,
+        test_is_harmless=True,  # marked with TEST_MARK
         can_identify=True,
         renewal=Renewal.NONE,
         expiry_set_by=ExpirySetBy.NOBODY,

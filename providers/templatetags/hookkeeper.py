@@ -42,9 +42,11 @@ def exact(moment: datetime | None) -> SafeString | str:
 
 
 @register.filter
-def lasting(length: timedelta | None) -> str:
-    """A length of time in words."""
-    return NOTHING if length is None else wording.duration(length.total_seconds())
+def lasting(length: timedelta | float | None) -> str:
+    """A length of time, or a number of seconds, in words."""
+    if length is None:
+        return NOTHING
+    return wording.duration(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
 @register.simple_tag

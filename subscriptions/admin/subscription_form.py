@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from django import forms
+from django.db import transaction
 
 from providers.base import validate
 from providers.errors import InvalidInput
 from providers.models import ProviderAccount
 from providers.schema_form import SchemaForm
-from subscriptions import wanted
+from subscriptions import quiet, wanted
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 
 CONFIG = "config."
@@ -42,6 +44,20 @@ class SubscriptionForm(SchemaForm):
         help_text="By hand: Hookkeeper shows the URL and the secret, and changes nothing at the provider.",
     )
 
+    quiet_minutes = forms.IntegerField(
+        min_value=quiet.SHORTEST // 60,
+        max_value=quiet.LONGEST // 60,
+        required=False,
+        label="An event is expected every (minutes)",
+        help_text="After so long without one Hookkeeper looks for the reason and tells. Empty: it is not watched.",
+    )
+    quiet_start = forms.TimeField(required=False, label="Quiet every day from", help_text="This time does not count.")
+    quiet_until = forms.TimeField(required=False, label="Until", help_text="On the next day where it is earlier.")
+    quiet_weekends = forms.BooleanField(required=False, label="Quiet on Saturdays and Sundays")
+    quiet_zone = forms.CharField(
+        max_length=60, required=False, label="Time zone", help_text="Of the quiet hours, such as Europe/Berlin."
+    )
+
     def __init__(
         self, *args: Any, account: ProviderAccount, subscription: Subscription | None = None, **kwargs: Any
     ) -> None:
@@ -51,14 +67,28 @@ class SubscriptionForm(SchemaForm):
         row = subscription or Subscription(account=account)
         for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):
             self.initial.setdefault(name, getattr(row, name))
+        self._show_expected(row)
         if subscription is not None:
             del self.fields["managed"]
         plugin = account.plugin
         values = subscription.config if subscription else None
         self.add_schema(CONFIG, plugin.config_model, values=values, event_types=plugin.event_types)
 
+    def _show_expected(self, row: Subscription) -> None:
+        hours = row.quiet_hours or {}
+        shown = {
+            "quiet_minutes": None if row.quiet_after is None else math.ceil(row.quiet_after / 60),
+            "quiet_start": hours.get("from"),
+            "quiet_until": hours.get("until"),
+            "quiet_weekends": hours.get("weekends", False),
+            "quiet_zone": hours.get("time_zone", "UTC"),
+        }
+        for name, value in shown.items():
+            self.initial.setdefault(name, value)
+
     def clean(self) -> dict[str, Any]:
-        """Asks the provider's schema."""
+        """Asks the provider's schema, and whether the quiet hours make sense."""
+        self.expected = self._expected()
         try:
             validate(self.account.plugin.config_model, self.values(CONFIG))
         except InvalidInput as error:
@@ -71,6 +101,31 @@ class SubscriptionForm(SchemaForm):
         values: dict[str, Any] = {name: data[name] for name in ("name", "enabled", "auto_renew")}
         values["drift_policy"] = data["drift_policy"] or self.initial["drift_policy"]
         config = self.values(CONFIG)
+        with transaction.atomic():
+            row = self._saved(config, values, by=by)
+            wanted.expect(row, by=by, **self.expected)
+        return row
+
+    def _expected(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        start, until = data.get("quiet_start"), data.get("quiet_until")
+        minutes = data.get("quiet_minutes")
+        hours: dict[str, object] | None = None
+        if start or until or data.get("quiet_weekends"):
+            hours = {
+                "time_zone": data.get("quiet_zone") or "UTC",
+                "from": start and start.strftime("%H:%M"),
+                "until": until and until.strftime("%H:%M"),
+                "weekends": bool(data.get("quiet_weekends")),
+            }
+            try:
+                quiet.read(hours)
+            except quiet.NotUnderstood as error:
+                self.add_error("quiet_zone" if "time_zone" in str(error) else "quiet_start", str(error))
+        return {"quiet_after": minutes and minutes * 60, "quiet_hours": hours}
+
+    def _saved(self, config: dict[str, Any], values: dict[str, Any], *, by: str) -> Subscription:
+        data = self.cleaned_data
         if self.subscription is None:
             return wanted.subscribe(self.account, config=config, by=by, managed=data["managed"], **values)
         wanted.change(self.subscription, by=by, config=config, **values)

@@ -30,7 +30,8 @@ def account_etag(account: ProviderAccount) -> str:
 def subscription_etag(subscription: Subscription) -> str:
     """Changes with everything that can be wanted differently."""
     row = subscription
-    return _etag("subscription", [row.name, row.config, row.enabled, row.auto_renew, row.drift_policy, row.present])
+    values = [row.name, row.config, row.enabled, row.auto_renew, row.drift_policy, row.present]
+    return _etag("subscription", [*values, row.quiet_after, row.quiet_hours])
 
 
 def check_if_match(request: Request, etag: str) -> None:

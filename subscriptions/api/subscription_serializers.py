@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 
@@ -18,9 +19,11 @@ from providers.rest.fields import (
     ProviderField,
     StrictBooleanField,
     StrictCharField,
+    StrictIntegerField,
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
+from subscriptions import quiet
 from subscriptions.choice import Choice, version
 from subscriptions.models import DRIFT_POLICIES, Managed, Operation, OperationStatus, State, Subscription
 from subscriptions.plan import DriftPolicy, Plan, StepAction
@@ -47,6 +50,45 @@ class DriftSerializer(serializers.Serializer[Any]):
     wanted = AnyJSONField(source="after")
 
 
+QUIET_HELP = "Seconds without an event after which it counts as silent; null: it is not watched."
+
+
+class QuietAfterField(StrictIntegerField):
+    """The longest expected time without an event."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False, allow_null=True, min_value=quiet.SHORTEST, max_value=quiet.LONGEST, help_text=QUIET_HELP
+        )
+
+
+@extend_schema_field(
+    {
+        "type": ["object", "null"],
+        "description": "What does not count in `quiet_after`: daily hours, over midnight where `until` is earlier, and "
+        "Saturdays and Sundays, by the clocks of the time zone.",
+        "properties": {
+            "time_zone": {"type": "string", "default": "UTC", "example": "Europe/Berlin"},
+            "from": {"type": ["string", "null"], "example": "22:00"},
+            "until": {"type": ["string", "null"], "example": "06:00"},
+            "weekends": {"type": "boolean", "default": False},
+        },
+    }
+)
+class QuietHoursField(serializers.JSONField):
+    """Quiet hours, or null."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_null=True, **kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, object]:
+        """As they are stored."""
+        try:
+            return quiet.read(data).as_json()
+        except quiet.NotUnderstood as error:
+            raise serializers.ValidationError(str(error), code="invalid") from None
+
+
 class SubscriptionSerializer(serializers.Serializer[Subscription]):
     """What we want registered at a provider, and how it stands there."""
 
@@ -71,6 +113,13 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     )
     last_reconciled_at = TimeField(allow_null=True)
     last_event_at = TimeField(allow_null=True)
+    quiet_after = serializers.IntegerField(read_only=True, allow_null=True, help_text=QUIET_HELP)
+    quiet_hours = QuietHoursField(read_only=True)
+    quiet_suggestion = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="For `quiet_after`, from its own last four weeks; null: too little."
+    )
+    silent_since = TimeField(allow_null=True, help_text="It sends nothing although events were expected.")
+    silence_reason = serializers.CharField(read_only=True, help_text="What looking for a reason told.")
     last_error = LastErrorSerializer(read_only=True, allow_null=True)
     renewed_at = TimeField(allow_null=True)
     renewal_failing_since = TimeField(allow_null=True)
@@ -94,6 +143,8 @@ class NewSubscriptionSerializer(StrictSerializer):
         choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value, help_text=DRIFT_HELP
     )
     managed = serializers.ChoiceField(choices=Managed.choices, default=Managed.API.value)
+    quiet_after = QuietAfterField()
+    quiet_hours = QuietHoursField(required=False)
 
     def validate_account(self, value: UUID) -> ProviderAccount:
         """The account with that id."""
@@ -118,6 +169,8 @@ class SubscriptionChangesSerializer(StrictSerializer):
     enabled = StrictBooleanField(required=False)
     auto_renew = StrictBooleanField(required=False)
     drift_policy = serializers.ChoiceField(choices=DRIFT_POLICIES, required=False, help_text=DRIFT_HELP)
+    quiet_after = QuietAfterField()
+    quiet_hours = QuietHoursField(required=False)
 
     @property
     def subscription(self) -> Subscription:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -58,7 +58,10 @@ class SubscriptionViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """Makes one and tries to register it. 201 also when the provider refused: `state` is `failing` then,
         `last_error` says why, and it is tried again."""
-        subscription = wanted.subscribe(**self.body(NewSubscriptionSerializer), by=self.by)
+        asked, expected = _split(self.body(NewSubscriptionSerializer))
+        with transaction.atomic():
+            subscription = wanted.subscribe(**asked, by=self.by)
+            wanted.expect(subscription, by=self.by, **expected)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_201_CREATED)
 
@@ -79,8 +82,10 @@ class SubscriptionViewSet(ApiViewSet):
         def change(subscription: Subscription) -> None:
             changes = self.body(SubscriptionChangesSerializer, context={"subscription": subscription})
             self._check_version(subscription)
-            if changes:
-                wanted.change(subscription, by=self.by, **changes)
+            asked, expected = _split(changes)
+            if asked:
+                wanted.change(subscription, by=self.by, **asked)
+            wanted.expect(subscription, by=self.by, **expected)
 
         return self._changed(change)
 
@@ -215,6 +220,12 @@ class SubscriptionViewSet(ApiViewSet):
 
     def _check_version(self, subscription: Subscription) -> None:
         check_if_match(self.request, subscription_etag(subscription))
+
+
+def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is to be registered, and what is expected of it."""
+    expected = {name: value for name, value in body.items() if name.startswith("quiet_")}
+    return {name: value for name, value in body.items() if name not in expected}, expected
 
 
 def answer(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:

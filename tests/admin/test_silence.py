@@ -1,0 +1,93 @@
+"""Silence on the page and in the form of a subscription."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from subscriptions.models import Subscription
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+TYPED = {
+    "name": "Finance",
+    "enabled": "on",
+    "auto_renew": "on",
+    "config.event_types": ["fs:*"],
+    "config.paths.lines": "/Shared/Finance",
+}
+
+
+def page_of(name: str, row: Subscription) -> str:
+    return reverse(f"admin:subscriptions_subscription_{name}", args=[row.pk])
+
+
+def test_expectations_are_set_and_shown(boss: Client, subscription: Subscription) -> None:
+    page = boss.get(page_of("edit", subscription)).content.decode()
+    assert "A suggestion stands here" in page
+    typed = {
+        **TYPED,
+        "quiet_minutes": "90",
+        "quiet_start": "22:00",
+        "quiet_until": "06:00",
+        "quiet_weekends": "on",
+        "quiet_zone": "Europe/Berlin",
+    }
+    shown = boss.post(page_of("edit", subscription), typed, follow=True).content.decode()
+    subscription.refresh_from_db()
+    assert subscription.quiet_after == 5400
+    assert subscription.quiet_hours == {
+        "time_zone": "Europe/Berlin",
+        "from": "22:00",
+        "until": "06:00",
+        "weekends": True,
+    }
+    assert "1 h 30 min" in shown
+    assert "not counting 22:00 to 06:00, nor weekends (Europe/Berlin)" in shown
+    again = boss.get(page_of("edit", subscription)).content.decode()
+    assert 'name="quiet_minutes" id="id_quiet_minutes" value="90"' in again
+    assert 'value="22:00"' in again
+    boss.post(page_of("edit", subscription), {**TYPED, "quiet_zone": "UTC"})
+    subscription.refresh_from_db()
+    assert subscription.quiet_after is None
+    assert subscription.quiet_hours is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "field"),
+    [
+        ({"quiet_minutes": "1"}, "quiet_minutes"),
+        ({"quiet_minutes": "soon"}, "quiet_minutes"),
+        ({"quiet_start": "22:00"}, "quiet_start"),
+        ({"quiet_start": "late", "quiet_until": "06:00"}, "quiet_start"),
+        ({"quiet_start": "22:00", "quiet_until": "22:00"}, "quiet_start"),
+        ({"quiet_weekends": "on", "quiet_zone": "Mars"}, "quiet_zone"),
+    ],
+)
+def test_what_makes_no_sense_stands_at_its_field(
+    boss: Client, subscription: Subscription, typed: dict[str, str], field: str
+) -> None:
+    form = boss.post(page_of("edit", subscription), {**TYPED, **typed}).context["form"]
+    assert field in form.errors
+    subscription.refresh_from_db()
+    assert subscription.quiet_after is None
+
+
+def test_the_suggestion_stands_beside_the_field_and_a_silence_on_the_page(
+    boss: Client, subscription: Subscription
+) -> None:
+    Subscription.objects.filter(pk=subscription.pk).update(
+        quiet_suggestion=64800,
+        silent_since=timezone.now() - timedelta(hours=3),
+        silence_reason="Our receiver answers at its callback URL.",
+    )
+    page = boss.get(page_of("edit", subscription)).content.decode()
+    assert "<strong>1080</strong> (18 h)" in page
+    shown = boss.get(page_of("change", subscription)).content.decode()
+    assert "No event since" in shown
+    assert "Our receiver answers at its callback URL." in shown
+    assert "suggested: 18 h" in shown

@@ -1,0 +1,127 @@
+"""Quiet hours: what counts, by the clocks of a place, over changes of the clocks as well."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from subscriptions import quiet
+from subscriptions.quiet import NotUnderstood, QuietHours, counted, due_at
+
+BERLIN = "Europe/Berlin"
+
+
+def hours(start: str | None = None, until: str | None = None, *, weekends: bool = False) -> QuietHours:
+    return quiet.read({"time_zone": BERLIN, "from": start, "until": until, "weekends": weekends})
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def test_without_quiet_hours_all_time_counts() -> None:
+    assert counted(at("2026-03-01 00:00"), at("2026-03-03 12:00"), None) == timedelta(hours=60)
+    assert due_at(at("2026-03-01 00:00"), 3600, None) == at("2026-03-01 01:00")
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        ("2026-01-12 12:00", "2026-01-12 14:00"),  # Monday, in the day: 13:00 in Berlin
+        ("2026-01-12 20:00", "2026-01-13 06:00"),  # an hour until 22:00, the other from 6:00 in the morning
+        ("2026-01-12 22:00", "2026-01-13 07:00"),  # within the night: all of it from 6:00
+        ("2026-01-13 02:00", "2026-01-13 07:00"),
+        ("2026-01-12 21:00", "2026-01-13 07:00"),  # at its very start
+        ("2026-01-12 19:00", "2026-01-12 21:00"),  # just done when it starts
+    ],
+)
+def test_a_night_does_not_count(since: str, expected: str) -> None:
+    assert due_at(at(since), 2 * 3600, hours("22:00", "06:00")) == at(expected)
+
+
+def test_a_pause_in_the_day_does_not_count() -> None:
+    assert due_at(at("2026-01-12 10:30"), 3600, hours("12:00", "13:00")) == at("2026-01-12 12:30")
+
+
+def test_weekends_do_not_count() -> None:
+    # Friday, 22:00 in Berlin, until Monday, 1:00.
+    assert due_at(at("2026-01-16 21:00"), 3 * 3600, hours(weekends=True)) == at("2026-01-19 00:00")
+    assert counted(at("2026-01-17 00:00"), at("2026-01-18 22:00"), hours(weekends=True)) == timedelta(0)
+    assert counted(at("2026-01-12 00:00"), at("2026-01-19 00:00"), hours(weekends=True)) == timedelta(days=5)
+
+
+def test_the_night_in_which_an_hour_is_left_out() -> None:
+    # On 29 March 2026 Berlin's clocks jump from 2:00 to 3:00, at 1:00 UTC: the night is an hour shorter.
+    night = hours("22:00", "06:00")
+    assert counted(at("2026-03-28 21:00"), at("2026-03-29 04:00"), night) == timedelta(0)
+    assert due_at(at("2026-03-28 20:30"), 3600, night) == at("2026-03-29 04:30")
+    # A quiet time that begins in the hour that there is not.
+    assert counted(at("2026-03-28 23:00"), at("2026-03-29 10:00"), hours("02:30", "04:00")) == timedelta(
+        hours=10, minutes=30
+    )
+
+
+def test_the_night_in_which_an_hour_comes_twice() -> None:
+    # On 25 October 2026 they go back from 3:00 to 2:00, at 1:00 UTC: the night is an hour longer.
+    night = hours("22:00", "06:00")
+    assert counted(at("2026-10-24 20:00"), at("2026-10-25 05:00"), night) == timedelta(0)
+    assert due_at(at("2026-10-24 19:30"), 3600, night) == at("2026-10-25 05:30")
+
+
+def test_what_takes_for_years_never_comes() -> None:
+    assert due_at(at("2026-01-12 12:00"), quiet.LONGEST, hours("00:01", "00:00", weekends=True)) is None
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.integers(0, 330 * 1440).map(lambda minutes: at("2026-01-01 00:00") + timedelta(minutes=minutes)),
+    st.integers(quiet.SHORTEST, 10 * 86400),
+    st.times(),
+    st.times(),
+    st.booleans(),
+)
+def test_what_is_due_has_counted_just_that_long(
+    since: datetime, seconds: int, start: Any, until: Any, free: bool
+) -> None:
+    start, until = start.replace(second=0, microsecond=0), until.replace(second=0, microsecond=0)
+    if start == until:
+        return
+    rules = hours(start.strftime("%H:%M"), until.strftime("%H:%M"), weekends=free)
+    due = due_at(since, seconds, rules)
+    if due is None:
+        return
+    assert due - since >= timedelta(seconds=seconds)
+    assert counted(since, due, rules) == timedelta(seconds=seconds)
+    assert counted(since, due - timedelta(microseconds=1), rules) < timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (5, "object"),
+        ([], "object"),
+        ({}, "from and until, or weekends"),
+        ({"from": "22:00"}, "belong together"),
+        ({"from": "22:00", "until": "22:00"}, "the same"),
+        ({"from": "25:00", "until": "06:00"}, "from: give a time"),
+        ({"from": 22, "until": "06:00"}, "from: give a time"),
+        ({"from": "22:00", "until": "06:00", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"from": "22:00", "until": "06:00", "time_zone": "../etc/passwd"}, "time_zone"),
+        ({"from": "22:00", "until": "06:00", "time_zone": None}, "time_zone"),
+        ({"weekends": "yes"}, "weekends"),
+        ({"weekends": True, "nights": True}, "nights"),
+    ],
+)
+def test_what_makes_no_sense_is_named(value: object, words: str) -> None:
+    with pytest.raises(NotUnderstood, match=words):
+        quiet.read(value)
+
+
+def test_stored_and_read_again() -> None:
+    stored = hours("22:00", "06:00", weekends=True).as_json()
+    assert stored == {"time_zone": BERLIN, "from": "22:00", "until": "06:00", "weekends": True}
+    assert quiet.read(stored).as_json() == stored
