@@ -20,7 +20,7 @@ from providers.models import ProviderAccount
 from subscriptions import advice, problems
 from subscriptions.address import address_confirmed
 from subscriptions.models import Heartbeat, Managed, Operation, Problem, State, Subscription
-from subscriptions.problem_models import Severity
+from subscriptions.problem_models import ProblemState, Severity
 
 HOURS = 48
 SHOWN = 8
@@ -63,7 +63,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": request.user.has_perm("events.view_event"),
         "operations": request.user.has_perm("subscriptions.view_operation"),
     }
-    concerns, more = _concerns() if sees["problems"] else ([], False)
+    concerns = _concerns() if sees["problems"] else []
     parts = {"Worker": health.heartbeat("worker"), "Scheduler": health.heartbeat("scheduler")}
     spool = health.spooled()
     states = _states() if sees["subscriptions"] else []
@@ -71,10 +71,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         title="Home",
         sees=sees,
         moved=sees["subscriptions"] and not address_confirmed(),
-        verdict=_verdict(concerns, more, states),
+        verdict=_verdict(concerns, states),
         states=states,
         concerns=concerns,
-        more_concerns=more,
         parts={**parts, "Spool": spool},
         renewals=_renewals() if sees["subscriptions"] else [],
         events=_latest_events() if sees["events"] else [],
@@ -86,11 +85,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _concerns() -> tuple[list[Concern], bool]:
-    """What needs a person, the gravest first, and whether there is more than is shown."""
-    rows = Problem.objects.needing_a_person().gravest_first().defer("sample")
-    found = list(rows.select_related("account").defer("sample", "account__credentials")[: SHOWN + 1])
-    return [_concern(row) for row in found[:SHOWN]], len(found) > SHOWN
+def _concerns() -> list[Concern]:
+    """What needs a person, the gravest first."""
+    rows = Problem.objects.needing_a_person().gravest_first()
+    return [_concern(row) for row in rows.select_related("account").defer("sample", "account__credentials")[:SHOWN]]
 
 
 def _concern(row: Problem) -> Concern:
@@ -123,14 +121,19 @@ def _states() -> list[dict[str, Any]]:
     ]
 
 
-def _verdict(concerns: Sequence[Concern], more: bool, states: Sequence[dict[str, Any]]) -> Verdict:
+def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> Verdict:
     if not _looked_for_problems():
         return Verdict("bad", "error", "Nobody looks for problems: is a worker running?", "#installation")
     if concerns:
         worst = concerns[0]
-        count = f"{len(concerns)}{'+' if more else ''} problem{'s need' if len(concerns) > 1 else ' needs'} a person."
+        count = f"{Problem.objects.needing_a_person().number()} problem{'s need' if len(concerns) > 1 else ' needs'}"
         tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
-        return Verdict(tone, icon, f"{count} First: {worst.what}.", worst.link)
+        return Verdict(tone, icon, f"{count} a person. First: {worst.what}.", worst.link)
+    in_hand = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).number()
+    if in_hand != "0":
+        text = f"{in_hand} problem{'s hold' if in_hand != '1' else ' holds'}, and somebody is on it."
+        link = reverse("admin:subscriptions_problem_changelist") + f"?state={ProblemState.ACKNOWLEDGED.value}"
+        return Verdict("quiet", "front_hand", text, link)
     total = sum(item["count"] for item in states)
     active = sum(item["count"] for item in states if item["state"] == State.ACTIVE)
     if not total:

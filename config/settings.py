@@ -126,6 +126,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 CELERY_BROKER_URL = environment.broker("CELERY_BROKER_URL")
 vars().update(environment.email("EMAIL_URL"))
+DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", f"hookkeeper@{PUBLIC_HOST}")
 
 # Static files, served by the web process itself straight from the packages: nothing has to be collected first.
 

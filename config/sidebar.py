@@ -8,8 +8,6 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 
-COUNTED = 99  # more than that is "99+"
-
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
@@ -24,15 +22,15 @@ def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
     }
 
 
-def open_problems(request: HttpRequest) -> str | None:
-    """How many problems need a person, for the navigation; nothing when none does."""
+def open_problems(request: HttpRequest) -> str:
+    """How many problems need a person, for the navigation; empty when none does."""
     # Imported late: the settings name this module, and models need settings.
     from subscriptions.models import Problem
 
     if not request.user.has_perm("subscriptions.view_problem"):
-        return None
-    count = len(Problem.objects.needing_a_person().order_by().values_list("pk")[: COUNTED + 1])
-    return f"{COUNTED}+" if count > COUNTED else str(count) if count else None
+        return ""
+    number = Problem.objects.needing_a_person().number()
+    return "" if number == "0" else number
 
 
 NAVIGATION: list[dict[str, Any]] = [

@@ -49,12 +49,12 @@ def rejected(now: datetime) -> Iterator[Cause]:
         none_accepted = row.last_event_at is None or row.last_event_at < first.received_at
         losing = len(requests) >= MANY_REJECTED and none_accepted
         detail = newest.verification_detail or newest.reason
-        since = "None was accepted since the first of them." if losing else ""
+        since = "None was accepted since the first of them. " if losing else ""
         yield Cause(
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_number(requests)} of the last day did not prove where they come from. {since} {detail}".strip(),
+            message=f"{_number(requests)} of the last day did not prove where they come from. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),

@@ -33,6 +33,7 @@ class Filter(Generic[M]):
     apply: Callable[[QuerySet[M], str], QuerySet[M]]
     choices: Callable[[], Choices] | None = None
     placeholder: str = ""
+    unset: str = "All"  # what a select shows without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class ShownFilter:
     value: str
     choices: Choices | None
     placeholder: str = ""
+    unset: str = "All"
 
     @property
     def is_moment(self) -> bool:
@@ -152,7 +154,7 @@ def _shown(item: Filter[M], asked: QueryDict) -> ShownFilter:
     choices = list(item.choices())[: MOST_CHOICES + 1] if item.choices else None
     if choices is not None and len(choices) > MOST_CHOICES:
         choices = [(value, f"number {value}")] if value else []
-    return ShownFilter(item.name, item.label, value, choices, item.placeholder)
+    return ShownFilter(item.name, item.label, value, choices, item.placeholder, item.unset)
 
 
 def _cut(rows: QuerySet[M], asked: QueryDict) -> tuple[list[M], str | None, str | None]:

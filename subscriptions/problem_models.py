@@ -69,6 +69,7 @@ class SubjectType(models.TextChoices):
     INSTALLATION = "installation", "This installation"
 
 
+COUNTED = 99
 ACTIVE = (ProblemState.OPEN, ProblemState.ACKNOWLEDGED)
 
 
@@ -82,6 +83,11 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
     def needing_a_person(self) -> ProblemQuerySet:
         """Open, and more than good to know."""
         return self.filter(state=ProblemState.OPEN).exclude(severity=Severity.INFO)
+
+    def number(self) -> str:
+        """How many there are, without counting far: from 100 on it is `99+`."""
+        found = len(self.order_by().values_list("pk")[: COUNTED + 1])
+        return f"{COUNTED}+" if found > COUNTED else str(found)
 
     def gravest_first(self) -> ProblemQuerySet:
         """The critical ones first, then the newest."""

@@ -190,7 +190,7 @@ def _failing(row: Subscription) -> Cause:
         kind=ProblemKind.FAILING,
         subject=about_subscription(row),
         severity=Severity.WARNING,
-        message=row.state_reason or _error_of(row),
+        message=_error_of(row) or row.state_reason,
         count=max(row.failures, 1),
         sample=row.last_error,
     )

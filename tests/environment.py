@@ -16,7 +16,15 @@ import pytest
 
 DATA_DIR = Path(tempfile.mkdtemp(prefix="hookkeeper-tests-"))
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
-FOREIGN_SETTINGS = ("ALLOWED_HOSTS", "EMAIL_URL", "ALLOW_PRIVATE_NETWORKS", "TRUSTED_PROXIES", "ADMIN_PASSWORD", "HOST")
+FOREIGN_SETTINGS = (
+    "ALLOWED_HOSTS",
+    "EMAIL_URL",
+    "EMAIL_FROM",
+    "ALLOW_PRIVATE_NETWORKS",
+    "TRUSTED_PROXIES",
+    "ADMIN_PASSWORD",
+    "HOST",
+)
 
 TEST_SETTINGS = {
     "ENV_FILE": os.devnull,

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from config.environment import BASE_DIR
 from events import pipeline
 from events.models import WebhookRequest
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
@@ -173,7 +174,8 @@ def test_a_state_that_is_trouble_is_one_problem(
     change(row, state=state, state_reason="As it stands.", last_error=error("refused"), **values)
     assert found() == [(state.value, severity)]
     told = Problem.objects.get()
-    assert (told.message, told.subscription_id, told.account_id) == ("As it stands.", row.pk, row.account_id)
+    expected = "The provider says no." if state == State.FAILING else "As it stands."
+    assert (told.message, told.subscription_id, told.account_id) == (expected, row.pk, row.account_id)
 
 
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
@@ -468,3 +470,9 @@ def test_every_kind_has_advice_and_a_page(row: Subscription, kind: ProblemKind) 
     assert advice.action_of(problem).endswith(".")
     assert advice.button_of(problem)
     assert advice.link_of(problem).startswith("/admin/")
+
+
+def test_the_operators_pages_tell_of_every_kind() -> None:
+    page = (BASE_DIR / "docs" / "problems.md").read_text()
+    for kind in ProblemKind:
+        assert f"| `{kind}` |" in page

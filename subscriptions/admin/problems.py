@@ -45,7 +45,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     list_intro = "What needs a person, and what to do. A problem is resolved by itself when its cause is gone."
     search_hint = "Search by name or words"
     filters = (
-        Filter("state", "State", _of_state, _state_choices),
+        Filter("state", "State", _of_state, _state_choices, unset="Not resolved"),
         Filter("severity", "Severity", among("severity", lambda: Severity.choices), lambda: Severity.choices),
         Filter("kind", "Kind", among("kind", lambda: ProblemKind.choices), lambda: ProblemKind.choices),
         Filter("account", "Account", related("account"), account_choices),
