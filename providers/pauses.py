@@ -32,6 +32,7 @@ BREAK_AFTER = 5  # calls in a row without a usable answer
 BREAK_FIRST, BREAK_LONGEST = timedelta(seconds=15), timedelta(minutes=5)
 REFUSED_LONGEST_LOOKS = 12  # of the account's looks: an hour for real accounts
 PROBE = timedelta(seconds=45)  # after that long, whoever probed is taken to be dead
+SHORTEST = timedelta(seconds=5)  # of what is left of a pause that was cut short in vain
 URGENT_PROBE_APART = timedelta(seconds=2)  # between the probes of leases that are about to end
 
 AUTHENTICATION, PERMISSION, BREAKER = AuthenticationFailed.code, PermissionMissing.code, Unavailable.code
@@ -106,6 +107,7 @@ class AccountGate:
     _failures: int = field(default=0, init=False)
     _throttled: bool = field(default=False, init=False)
     _probing: bool = field(default=False, init=False)
+    _cut_short: datetime | None = field(default=None, init=False)  # when the pause would have ended
 
     def enter(self, priority: Priority) -> None:
         """Before each call. Raises CallsPaused when they rest and it is not for this caller to probe."""
@@ -123,6 +125,7 @@ class AccountGate:
         if not won and not self.insist:
             raise probe.error(now)
         self._pause, self._probing = probe, True
+        self._cut_short = None if pause.over(now) else pause.until
 
     def note(self, problem: ProviderError | None) -> None:
         """After each call. Any answer but an error of the server's own closes the breaker."""
@@ -135,7 +138,7 @@ class AccountGate:
             AccountLimit.objects.filter(account=self.account).update(throttled_since=None)
         if self._failures or (self._pause and self._pause.cause == BREAKER):
             lift(self.account, "", BREAKER)
-            self._failures = 0
+            self._pause, self._probing, self._failures = None, False, 0
 
     def worked(self) -> None:
         """All calls of this login went well, so the credentials are good."""
@@ -155,9 +158,9 @@ class AccountGate:
         if seen is None:  # somebody else has noted it already
             return
         again = seen[0] == error.code
-        count = seen[1] + 1 if again else 1
+        count = seen[1] + (self._cut_short is None) if again else 1
         looks = min(2 ** min(count - 1, 10), REFUSED_LONGEST_LOOKS)
-        rest = self.account.look_interval * looks
+        rest = self._rest(self.account.look_interval * looks, now)
         write(
             rows,
             by=CLOCK,
@@ -174,6 +177,9 @@ class AccountGate:
         if self._pause is not None:
             if self._probing and self._pause.cause == BREAKER:
                 self._break(problem, now, at=self._pause.at)
+            elif self._probing:  # that told nothing about the credentials
+                until = now + self._rest(self.account.look_interval, now)
+                _rows(self.account).filter(calls_paused_at=self._pause.at).update(calls_paused_until=until)
             self._probing = False
         elif self._failures + 1 >= BREAK_AFTER:
             self._break(problem, now, at=None)
@@ -183,8 +189,13 @@ class AccountGate:
         count = rows.values_list("calls_paused_count", flat=True).first()
         if count is None:  # somebody else was quicker, or has had an answer meanwhile
             return
-        rest = min(BREAK_FIRST * 2 ** min(count, 10), BREAK_LONGEST)
-        rows.update(**_pause(problem, now, rest, count + 1, since=F("calls_paused_since") if count else now))
+        rest = self._rest(min(BREAK_FIRST * 2 ** min(count, 10), BREAK_LONGEST), now)
+        grown = count + (self._cut_short is None)
+        rows.update(**_pause(problem, now, rest, grown, since=F("calls_paused_since") if count else now))
+
+    def _rest(self, rest: timedelta, now: datetime) -> timedelta:
+        """How long the calls rest after a call in vain. One that cut a pause short does not make it longer."""
+        return rest if self._cut_short is None else max(self._cut_short - now, SHORTEST)
 
 
 def _rows(account: ProviderAccount) -> QuerySet[ProviderAccount]:

@@ -252,6 +252,39 @@ def test_a_lease_that_is_about_to_end_cuts_a_pause_short(account: ProviderAccoun
     assert fresh(account).calls_paused_until is None
 
 
+def test_a_person_who_tries_in_vain_makes_no_pause_longer(account: ProviderAccount) -> None:
+    broken = break_off(account)
+    for _ in range(4):
+        gate = AccountGate(account, insist=True)
+        gate.enter(Priority.CHANGE)
+        gate.note(NoAnswer("Still no."))
+    after = fresh(account)
+    assert after.calls_paused_count == broken.calls_paused_count
+    assert after.calls_paused_until == broken.calls_paused_until
+
+
+def test_a_probe_that_is_answered_by_a_refusal_begins_the_other_pause(account: ProviderAccount) -> None:
+    break_off(account)
+    pause_is_over(account)
+    gate = AccountGate(account)
+    gate.enter(Priority.CHANGE)
+    gate.note(AuthenticationFailed("No."))
+    gate.failed(AuthenticationFailed("No."))
+    assert (fresh(account).calls_paused_for, fresh(account).call_failures) == ("authentication_failed", 0)
+
+
+def test_a_probe_without_an_answer_tells_nothing_about_the_credentials(account: ProviderAccount) -> None:
+    gate = AccountGate(account)
+    gate.enter(Priority.CHANGE)
+    gate.failed(AuthenticationFailed("No."))
+    pause_is_over(account)
+    call(account, NoAnswer("No."))
+    paused = fresh(account)
+    assert (paused.calls_paused_for, paused.calls_paused_count) == ("authentication_failed", 1)
+    assert paused.calls_paused_until is not None
+    assert paused.calls_paused_until > timezone.now()
+
+
 def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: ProviderAccount) -> None:
     break_off(account)
     pause_is_over(account)
