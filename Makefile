@@ -13,7 +13,7 @@ CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAA
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 
-.PHONY: run test test-services e2e soak lint types migrations schema check venv venv-dev requirements docs clean
+.PHONY: run test test-services e2e soak crash lint types migrations schema check venv venv-dev requirements docs clean
 .DEFAULT_GOAL := run
 
 run: venv
@@ -31,6 +31,10 @@ e2e: venv-dev
 # The lifecycle's model with many more, random examples.
 soak: venv-dev
 	LIFECYCLE_EXAMPLES=150 $(BIN)/python -m pytest tests/test_lifecycle_model.py $(PYTEST_ARGS)
+
+# What is killed in a short form among the tests, for long.
+crash: venv-dev
+	CRASH_ROUNDS=20 $(BIN)/python -m pytest -m crash -n 0
 
 lint: venv-dev
 	$(BIN)/ruff check .

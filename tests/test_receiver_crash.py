@@ -1,0 +1,322 @@
+"""Nothing that was answered 200 is lost: whatever is killed, whenever, every such body is there, once, byte for byte.
+
+In a short form among the other tests; `make crash` goes on for long (CRASH_ROUNDS).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from events import tasks
+from events.models import WebhookRequest
+from events.spool import Spool, status
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+from tests.crashing import Load, WebProcess, account_for
+from tests.processes import ROOT, environment, free_port
+from tests.receiving import row_of, spool_folder
+
+__all__ = ["spool_folder"]  # a fixture
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
+IS_SQLITE = connection.vendor == "sqlite"
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.crash, pytest.mark.timeout(120 + 60 * ROUNDS)]
+
+
+@pytest.fixture
+def subscription(transactional_db: None) -> Subscription:
+    """At a real plug-in: another process does not know the fake."""
+    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+    return Subscription.objects.create(account=account, due_at=None)
+
+
+@pytest.fixture
+def web(subscription: Subscription, spool_folder: Path) -> Iterator[WebProcess]:
+    running = WebProcess(spool_folder.parent / "web.log", DATA_DIR=str(spool_folder.parent))
+    try:
+        yield running
+    finally:
+        running.kill()
+        assert "Traceback" not in running.log.read_text()
+
+
+def until_drained(seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while status().requests:
+        assert time.monotonic() < deadline, status()
+        time.sleep(0.05)
+
+
+def test_the_web_process_is_killed(web: WebProcess, subscription: Subscription) -> None:
+    load = Load(subscription, web.port)
+    for _ in range(ROUNDS):
+        web.start()
+        with load.running():
+            load.more(random.randint(20, 200))
+            web.kill()
+    tasks.drain_spool()
+    account_for(load)
+    assert set(load.answers) <= {200, None}
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="SQLite has one lock for all writers")
+def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
+    web: WebProcess, subscription: Subscription
+) -> None:
+    load = Load(subscription, web.port)
+    for _ in range(ROUNDS):
+        web.start()
+        with load.running():
+            load.more(20)
+            holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=30)
+            holder.execute("BEGIN IMMEDIATE")
+            load.more(100)
+            web.kill()
+            holder.close()
+    assert status().requests
+    web.start()
+    with load.running():
+        load.more(20)
+        until_drained()
+    account_for(load)
+    assert set(load.answers) <= {200, None}
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="several are the rule on PostgreSQL; here it must be right all the same")
+def test_two_web_processes_on_sqlite(web: WebProcess, subscription: Subscription, spool_folder: Path) -> None:
+    second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
+    web.start()
+    second.start()
+    try:
+        load = Load(subscription, web.port, second.port)
+        with load.running():
+            load.more(150 * ROUNDS)
+        until_drained()
+    finally:
+        second.kill()
+    account_for(load)
+    assert set(load.answers) == {200}
+
+
+DRAINS = """
+from events import tasks
+print(tasks.drain_spool(), flush=True)
+"""
+
+
+def test_the_drainer_is_killed(subscription: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(subscription, os.urandom(3000)) for _ in range(3000)]
+    own = Spool()
+    for start in range(0, len(rows), 50):
+        own.append(rows[start : start + 50])
+    own.close()
+    env = environment(DJANGO_SETTINGS_MODULE="config.settings", DATA_DIR=str(spool_folder.parent))
+    for _ in range(ROUNDS):
+        before = WebhookRequest.objects.count()
+        command = [sys.executable, "-c", f"import django; django.setup()\n{DRAINS}"]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+        while WebhookRequest.objects.count() == before and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    tasks.drain_spool()
+    found = list(WebhookRequest.objects.order_by("id").values_list("uid", "body"))
+    assert [(uid, bytes(body)) for uid, body in found] == [(row.uid, row.body) for row in rows]
+    assert list(spool_folder.iterdir()) == []
+
+
+# -- A PostgreSQL of its own -------------------------------------------------------------------------------------------
+
+
+class Postgres:
+    """A throw-away server that can be killed."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self._folder, self._programs = folder, programs
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
+        # initdb refuses to run as root.
+        self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        folder.mkdir()
+        if self._as:
+            shutil.chown(folder, "postgres", "postgres")
+            for parent in list(folder.parents)[:4]:
+                if parent != Path("/tmp"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        init = [str(programs / "initdb"), f"--pgdata={folder / 'data'}", "--auth=trust", "--username=postgres"]
+        subprocess.run([*self._as, *init], check=True, capture_output=True)
+
+    def start(self) -> None:
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-c", f"port={self._port}"]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        with (self._folder.parent / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._as, *command], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=3).close()
+                return
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, (self._folder.parent / "postgres.log").read_text()
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+            self._wait_for_its_children()
+
+    def _wait_for_its_children(self) -> None:
+        """They notice, and go; before that no other can start."""
+        deadline = time.monotonic() + 30
+        command = [str(self._programs / "pg_ctl"), "-D", str(self._folder / "data"), "status"]
+        pid = self._folder / "data" / "postmaster.pid"
+        while subprocess.run([*self._as, *command], capture_output=True, check=False).returncode == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(0.5)
+        pid.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Postgres]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found or (os.getuid() == 0 and shutil.which("setpriv") is None):
+        pytest.skip("PostgreSQL's server programs are not installed")
+    server = Postgres(tmp_path / "postgres", found[-1].parent)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+PREPARES = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+found = Subscription.objects.create(account=account, due_at=None)
+print(found.token, found.secrets[0])
+"""
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
+def test_the_database_server_is_killed(postgres: Postgres, spool_folder: Path) -> None:
+    env = {**environment(DJANGO_SETTINGS_MODULE="config.settings"), "DATABASE_URL": postgres.url}
+    command = [sys.executable, "-c", f"import django; django.setup()\n{PREPARES}"]
+    prepared = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    token, _, secret = prepared.stdout.strip().partition(" ")
+    web = WebProcess(spool_folder.parent / "web.log", DATA_DIR=str(spool_folder.parent), DATABASE_URL=postgres.url)
+    load = Load(Subscription(token=token, secrets=[secret]), web.port)
+    web.start()
+    try:
+        with load.running():
+            for _ in range(ROUNDS):
+                load.more(50)
+                postgres.kill()
+                load.more(50)
+                postgres.start()
+            load.more(50)
+        until_drained()
+        assert set(load.answers) == {200}  # all the while
+    finally:
+        web.kill()
+    with psycopg.connect(postgres.url) as found:
+        bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
+    assert len(bodies) == len(set(bodies))
+    assert set(bodies) >= set(load.accepted)
+
+
+# -- A disk of its own -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB, where mounting is permitted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here; injected errors stand for it in test_spool.py")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="the database has to be on that disk")
+def test_the_disk_is_full_or_read_only(subscription: Subscription, small_disk: Path, settings: Settings) -> None:
+    settings.DATA_DIR = small_disk
+    database = small_disk / "hookkeeper.sqlite3"
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(database)])
+    web = WebProcess(small_disk.parent / "web.log", DATA_DIR=str(small_disk), DATABASE_URL=f"sqlite:///{database}")
+    load = Load(subscription, web.port)
+    web.start()
+    try:
+        with load.running():
+            load.more(50)
+            _fill(small_disk / "filler")
+            load.more(300)
+        assert set(load.answers) == {200}
+        (small_disk / "filler").unlink()
+        until_drained()
+        web.kill()  # with files open for writing it could not be mounted anew
+        remount(small_disk, "ro")
+        web.start()
+        with load.running():
+            deadline = time.monotonic() + 20
+            while not load.answers[503]:
+                assert time.monotonic() < deadline, load.answers
+                time.sleep(0.05)
+        web.kill()
+        remount(small_disk, "rw")
+        web.start()
+        with load.running():
+            load.more(50)
+        until_drained()
+        assert set(load.answers) <= {200, 503}
+    finally:
+        web.kill()
+    copy = sqlite3.connect(database)
+    bodies = [bytes(row[0]) for row in copy.execute("SELECT body FROM events_webhookrequest")]
+    copy.close()
+    assert len(bodies) == len(set(bodies))
+    assert set(bodies) >= set(load.accepted)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            while True:
+                file.write(b"\0" * 65536)
+                file.flush()
+        except OSError:
+            return
+
+
+def remount(place: Path, how: str) -> None:
+    """As soon as the last of the killed processes has let go of its files."""
+    deadline = time.monotonic() + 20
+    while subprocess.run(["mount", "-o", f"remount,{how}", str(place)], capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
