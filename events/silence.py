@@ -226,7 +226,7 @@ def _rounded(seconds: float) -> int:
 
 SAMPLE = """
     WITH RECURSIVE sampled(id) AS (
-        SELECT %s
+        SELECT CAST(%s AS bigint)
         UNION ALL
         SELECT (
             SELECT event.id FROM events_event AS event
