@@ -5,10 +5,15 @@ Read from WSGI's own stream: Django's knows no body without Content-Length, as c
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from providers.base import InboundRequest
+from providers.errors import UnreadableRequest
 
 CHUNK = 64 * 1024
 PREFIX = 64 * 1024  # kept of a body that is too large, where the provider sends files
@@ -87,3 +92,32 @@ def _read_chunk(stream: Any, size: int) -> bytes:
     except OSError as error:
         raise BrokenBody(f"The sender broke off: {error}") from None
     return chunk
+
+
+# -- Packed bodies -----------------------------------------------------------------------------------------------------
+
+GZIP = (b"\x1f\x8b", 16 + zlib.MAX_WBITS)
+PACKED = {"gzip": GZIP, "x-gzip": GZIP, "deflate": (b"\x78", zlib.MAX_WBITS)}  # how each begins
+
+
+def unpacked(request: InboundRequest, *, limit: int) -> InboundRequest:
+    """The request as it is read when its body came packed; what is kept are the bytes that came. Raises
+    UnreadableRequest when it cannot be unpacked, or not within the limit: a few bytes can hold gigabytes."""
+    coding = next((value for name, value in request.headers if name.lower() == "content-encoding"), "").strip().lower()
+    if coding in ("", "identity") or not request.body:
+        return request
+    if coding not in PACKED:
+        raise UnreadableRequest(f"Its Content-Encoding, {coding[:50]}, is none that we can unpack.")
+    beginning, window = PACKED[coding]
+    if not request.body.startswith(beginning):
+        return request  # it says so, and is not
+    unpacker = zlib.decompressobj(window)
+    try:
+        body = unpacker.decompress(request.body, limit + 1)
+    except zlib.error:
+        raise UnreadableRequest(f"Its {coding} body is broken.") from None
+    if len(body) > limit:
+        raise UnreadableRequest(f"Its {coding} body holds more than MAX_BODY_BYTES, {limit}.")
+    if not unpacker.eof:
+        raise UnreadableRequest(f"Its {coding} body is cut short.")
+    return dataclasses.replace(request, body=body)

@@ -14,15 +14,18 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from pydantic import BaseModel
 
 from events import feed
+from events.body import unpacked
 from events.columns import column_key, column_text
 from events.kept import MAX_REASON, Arrival, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from providers.base import Parsed, ParsedEvent, VerificationResult
+from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.encryption import Undecryptable
 from providers.errors import InvalidInput, UnreadableRequest
 from providers.registry import UnknownProvider
@@ -152,7 +155,7 @@ def _verified_again(request: WebhookRequest) -> Arrival | None:
     account = subscription.account
     try:
         inbound = request.inbound(unsealed=True)
-        verification = account.plugin.verify(inbound, subscription.secrets, account.typed_settings)
+        verification = verify(account.plugin, inbound, subscription.secrets, account.typed_settings)
         detail = verification.detail
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
         verification, detail = None, f"It could not be verified again: {error}"
@@ -188,7 +191,8 @@ def _settle(request: WebhookRequest) -> bool:
 def _read(request: WebhookRequest) -> Reading:
     """What the plug-in makes of it. Outside any transaction, since a plug-in may take its time; never raises."""
     try:
-        parsed = request.subscription.account.plugin.parse(request.inbound())
+        inbound = unpacked(request.inbound(), limit=settings.MAX_BODY_BYTES)
+        parsed = request.subscription.account.plugin.parse(inbound)
         return _as_reading(request, parsed)
     except UnreadableRequest as error:
         return Reading(outcome=Outcome.QUARANTINED, reason=column_text(str(error), MAX_REASON))
@@ -200,6 +204,20 @@ def _read(request: WebhookRequest) -> Reading:
 def _broken(what: str, error: Exception) -> Reading:
     reason = f"{what}: {type(error).__name__}: {error}. The log has the details; process it again once this is fixed."
     return Reading(outcome=Outcome.QUARANTINED, reason=column_text(reason, MAX_REASON))
+
+
+def verify(
+    plugin: AnyProvider, inbound: InboundRequest, secrets: Sequence[str], account_settings: BaseModel
+) -> Verification:
+    """Whether it comes from the provider. A signature may cover a packed body as it was before."""
+    verification = plugin.verify(inbound, secrets, account_settings)
+    if verification.result is not VerificationResult.FAILED:
+        return verification
+    try:
+        plain = unpacked(inbound, limit=settings.MAX_BODY_BYTES)
+    except UnreadableRequest:
+        return verification
+    return verification if plain is inbound else plugin.verify(plain, secrets, account_settings)
 
 
 def _as_reading(request: WebhookRequest, parsed: Parsed) -> Reading:

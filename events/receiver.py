@@ -22,6 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
 
+from events import pipeline
 from events.body import BodyTooLarge, BrokenBody, read_body
 from events.drainer import drainer
 from events.kept import Arrival, kept
@@ -146,11 +147,11 @@ def _keep(call: Call, known: Known) -> Answer:
         received_at=received_at,
         former_urls=known.former_urls,
     )
-    verification = known.plugin.verify(inbound, known.secrets, known.settings)
+    verification = pipeline.verify(known.plugin, inbound, known.secrets, known.settings)
     if verification.result is VerificationResult.FAILED and (newer := known_subscriptions.newer(known)):
         known = newer
         inbound = replace(inbound, url=known.callback_url, former_urls=known.former_urls)
-        verification = known.plugin.verify(inbound, known.secrets, known.settings)
+        verification = pipeline.verify(known.plugin, inbound, known.secrets, known.settings)
     row = kept(
         Arrival(
             subscription_id=known.id,

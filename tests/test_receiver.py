@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -29,7 +31,7 @@ from events.drainer import drainer
 from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import normaliser
 from events.spool import status as spool_status
-from providers.base import InboundRequest, Proof, Verification
+from providers.base import InboundRequest, Proof, Verification, VerificationResult
 from providers.models import ProviderAccount
 from providers.registry import get_provider
 from subscriptions.models import State, Subscription
@@ -334,6 +336,66 @@ def test_a_connection_that_breaks_is_broken_and_400(client: Client, hook: Subscr
     response = post(client, hook, b"abc", **{"wsgi.input": Broken()})
     assert (response.status_code, response.content) == (400, b"")
     assert WebhookRequest.objects.count() == 0
+
+
+# -- Packed bodies ---------------------------------------------------------------------------------------------------
+
+EVENT = body_of({"id": 1, "type": "made"})
+RAW_DEFLATE = zlib.compress(EVENT)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(EVENT)),
+        ("X-GZIP ", gzip.compress(EVENT)),
+        ("deflate", RAW_DEFLATE),
+        ("gzip", EVENT),  # it says so, and is not
+        ("identity", EVENT),
+        ("", EVENT),
+    ],
+)
+def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
+    client: Client, hook: Subscription, coding: str, body: bytes
+) -> None:
+    assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
+    pipeline.normalise_pending()
+    request = WebhookRequest.objects.get()
+    assert (bytes(request.body), request.size, request.outcome) == (body, len(body), Outcome.PROCESSED)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "reason"),
+    [
+        ("gzip", gzip.compress(EVENT)[:-9], "Its gzip body is cut short."),
+        ("gzip", b"\x1f\x8bnonsense", "Its gzip body is broken."),
+        ("br", b"\x00", "Its Content-Encoding, br, is none that we can unpack."),
+        ("gzip", gzip.compress(b"x" * 5000), "Its gzip body holds more than MAX_BODY_BYTES, 1000."),
+    ],
+)
+def test_what_cannot_be_unpacked_within_bounds_waits_in_quarantine(
+    client: Client, hook: Subscription, settings: Settings, coding: str, body: bytes, reason: str
+) -> None:
+    settings.MAX_BODY_BYTES = 1000
+    assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
+    pipeline.normalise_pending()
+    request = WebhookRequest.objects.get()
+    assert (request.outcome, request.reason, bytes(request.body)) == (Outcome.QUARANTINED, reason, body)
+
+
+def test_a_signature_may_cover_the_body_before_it_was_packed(
+    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = FakeProvider.verify
+
+    def over_the_body(self: FakeProvider, request: InboundRequest, *rest: Any) -> Verification:
+        if request.body != EVENT:
+            return Verification(VerificationResult.FAILED, "The signature fits another body.")
+        return original(self, request, *rest)
+
+    monkeypatch.setattr(FakeProvider, "verify", over_the_body)
+    assert is_empty_200(post(client, hook, gzip.compress(EVENT), headers={"Content-Encoding": "gzip"}))
+    assert post(client, hook, gzip.compress(b"other"), headers={"Content-Encoding": "gzip"}).status_code == 401
 
 
 # -- Nothing of the framework gets in the way ------------------------------------------------------------------------
