@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from providers import wording
 from subscriptions import advice
-from subscriptions.problem_models import Problem, ProblemState, Severity
+from subscriptions.problem_models import NARROW_TO_BROAD, Problem, ProblemState, Severity, SubjectType
 
 SHOWN = 20  # of each group; more are only counted
 MOST_WORDS = 400  # of a problem's message
@@ -72,11 +72,17 @@ def text_of(notices: Sequence[Notice]) -> str:
 def _group(news: News, notices: Sequence[Notice]) -> str:
     if not notices:
         return ""
-    ordered = sorted(notices, key=lambda item: (-item.severity.rank, item.problem.pk))
+    ordered = sorted(notices, key=_weight)
     lines = [_line(item) for item in ordered[:SHOWN]]
     if len(ordered) > SHOWN:
         lines.append(f"... and {len(ordered) - SHOWN} more")
     return "\n".join([f"{_capital(news.value)}:", *lines])
+
+
+def _weight(notice: Notice) -> tuple[int, int, int]:
+    """The gravest first; of those what may be the cause of others."""
+    breadth = NARROW_TO_BROAD.index(SubjectType(notice.problem.subject_type))
+    return (-notice.severity.rank, -breadth, notice.problem.pk)
 
 
 def _line(notice: Notice) -> str:

@@ -69,6 +69,7 @@ class SubjectType(models.TextChoices):
     INSTALLATION = "installation", "This installation"
 
 
+NARROW_TO_BROAD = (SubjectType.SUBSCRIPTION, SubjectType.ACCOUNT, SubjectType.INSTALLATION)
 COUNTED = 99
 ACTIVE = (ProblemState.OPEN, ProblemState.ACKNOWLEDGED)
 
@@ -90,13 +91,17 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
         return f"{COUNTED}+" if found > COUNTED else str(found)
 
     def gravest_first(self) -> ProblemQuerySet:
-        """The critical ones first, then the newest."""
-        weight = models.Case(
-            *(models.When(severity=severity, then=severity.rank) for severity in Severity),
-            default=0,
-            output_field=models.SmallIntegerField(),
+        """The critical ones first; of those what may be the cause of others: the installation's, then accounts'; then
+        the newest."""
+        weight, breadth = (
+            models.Case(
+                *(models.When(**{field: value}, then=rank) for rank, value in enumerate(values)),
+                default=0,
+                output_field=models.SmallIntegerField(),
+            )
+            for field, values in (("severity", Severity.values), ("subject_type", NARROW_TO_BROAD))
         )
-        return self.order_by(weight.desc(), "-opened_at", "-pk")
+        return self.order_by(weight.desc(), breadth.desc(), "-opened_at", "-pk")
 
     def of_subscription(self, key: int) -> ProblemQuerySet:
         """About one subscription."""

@@ -349,7 +349,7 @@ def channels(now: datetime) -> Iterator[Cause]:
 
 
 def _error_of(row: Subscription) -> str:
-    return str((row.last_error or {}).get("message", "")) or ("" if row.last_error else row.state_reason)
+    return str((row.last_error or {}).get("message", ""))
 
 
 def _sentences(*parts: str) -> str:

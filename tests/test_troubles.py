@@ -132,10 +132,12 @@ def test_a_renewed_lease_resolves_it(row: Subscription) -> None:
 
 
 def test_an_ended_lease_is_critical_even_when_nobody_looks_any_more(row: Subscription) -> None:
-    lease(row, left=-0.1)
+    lease(row, left=-0.1, state_reason="Registered and switched on.")
     assert row.state == State.ACTIVE, "the worker is dead: nobody has derived the state anew"
     assert found() == [("expired", "critical")]
-    assert Problem.objects.get().first_at == row.expires_at
+    told = Problem.objects.get()
+    assert told.first_at == row.expires_at
+    assert told.message.endswith("no events come."), "what its state said before is over"
 
 
 def test_a_lease_that_ended_this_moment_is_left_to_the_sweep(row: Subscription) -> None:

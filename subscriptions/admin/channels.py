@@ -104,6 +104,7 @@ class ChannelAdmin(PageAdmin[Channel]):
     """Channels."""
 
     writable = True
+    history_kind = notify.CHANNEL
     list_template = "channels/list.html"
     detail_template = "channels/detail.html"
     list_title = "Notifications"

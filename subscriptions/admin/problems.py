@@ -39,6 +39,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     """Problems. The pass writes them; people acknowledge and resolve them."""
 
     writable = True
+    history_kind = problems.PROBLEM
     list_template = "problems/list.html"
     detail_template = "problems/detail.html"
     list_title = "Problems"

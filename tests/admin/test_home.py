@@ -132,6 +132,14 @@ def test_a_silent_worker_is_the_worst(
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
     problems.detect()
     assert verdict(boss) == "1 problem needs a person. First: Scheduler down."
+    refuse_credentials()
+    Subscription.objects.update(state=State.MISSING)
+    problems.detect()
+    assert [item.what for item in boss.get(HOME).context["concerns"]] == [
+        "Scheduler down",
+        "Credentials: Fake account",
+        f"Missing: {hook.uid}",
+    ], "what may be the cause of the others comes first"
 
 
 def test_it_does_not_say_that_all_is_well_when_nobody_looks(boss: Client, alive: None, hook: Subscription) -> None:

@@ -75,6 +75,9 @@ def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
     response = boss.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
     assert "resolved already" in response.content.decode()
     assert list(HistoryEntry.objects.order_by("pk").values_list("action", flat=True)) == ["acknowledged", "resolved"]
+    entry = HistoryEntry.objects.latest("pk")
+    page = boss.get(f"/admin/providers/historyentry/{entry.pk}/change/").content.decode()
+    assert f'href="{LIST}{drifted.pk}/change/"' in page
 
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
