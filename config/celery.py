@@ -29,6 +29,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "ask-worker": {"task": "config.tasks.ask_worker", "schedule": 5.0},
     "detect-problems": {"task": "subscriptions.tasks.detect_problems", "schedule": 5.0},
     "drain-spool": {"task": "events.tasks.drain_spool", "schedule": 5.0},
+    "forget-rejected": {"task": "events.tasks.forget_rejected", "schedule": 60.0},
     "watch-silence": {"task": "events.tasks.watch", "schedule": 20.0},
     "purge": {"task": "events.tasks.purge", "schedule": 60.0},
     "notify-people": {"task": "subscriptions.tasks.notify_people", "schedule": 5.0},

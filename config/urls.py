@@ -71,6 +71,7 @@ v1 = [
     path("channels/<uuid:id>/", ChannelViewSet.as_view(ONE)),
     path("channels/<uuid:id>/test/", ChannelViewSet.as_view({"post": "test"})),
     path("requests/", RequestViewSet.as_view({"get": "list"})),
+    path("requests/reprocess/", RequestViewSet.as_view({"post": "reprocess_many"})),
     path("requests/<uuid:id>/", RequestViewSet.as_view({"get": "retrieve"})),
     path("requests/<uuid:id>/reprocess/", RequestViewSet.as_view({"post": "reprocess"})),
     path("requests/<uuid:id>/headers/", RequestViewSet.as_view({"post": "secret_headers"})),

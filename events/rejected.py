@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.utils import timezone
 
+from events.arrival import requests_until
 from events.body import PREFIX
 from events.models import Outcome, WebhookRequest
 
 logger = logging.getLogger(__name__)
 
 KEPT = 100  # of each subscription, the newest
+KEPT_FOR = timedelta(days=30)
 KEPT_BYTES = 10 * 1024 * 1024  # of their bodies
+AGED_AT_ONCE = 100
 TRIM_EVERY = 20  # more requests, or
 TRIM_EVERY_BYTES = 1024 * 1024  # more bytes, before we look again
 
@@ -58,3 +63,11 @@ def delete_old(subscription_id: int) -> int:
             deleted, _ = rows.filter(pk__lte=pk).only("pk").delete()  # without reading the bodies
             return deleted
     return 0
+
+
+def delete_aged() -> int:
+    """Deletes those that are too old to be released any more, a few at a time. Returns how many."""
+    rows = requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - KEPT_FOR)
+    old = list(rows.order_by("id").values_list("pk", flat=True)[:AGED_AT_ONCE])
+    deleted, _ = WebhookRequest.objects.filter(pk__in=old, outcome=Outcome.REJECTED).only("pk").delete()
+    return deleted

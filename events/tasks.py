@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from events import drainer, pipeline, retention, silence
+from events import drainer, pipeline, rejected, retention, silence
 
 GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
 
@@ -21,6 +21,12 @@ def normalise_pending() -> int:
 def drain_spool() -> int:
     """What web processes that died left in this machine's spool. Returns how many requests were moved."""
     return drainer.drain_the_dead()
+
+
+@shared_task(name="events.tasks.forget_rejected")
+def forget_rejected() -> int:
+    """Rejected requests that nobody will release any more. Returns how many went."""
+    return rejected.delete_aged()
 
 
 @shared_task(name="events.tasks.purge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import threading
@@ -10,21 +11,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
 from events import pipeline, rejected, tasks
+from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import Normaliser
+from events.reprocessing import reprocess_many
 from events.writer import writer
 from providers.base import InboundRequest, Proof
 from providers.errors import UnreadableRequest
 from providers.ids import new_id
-from providers.models import ProviderAccount
+from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Managed, Subscription
 from tests.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together
 from tests.processes import run_python
@@ -119,6 +124,20 @@ def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatc
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", fail)
     assert keep(hook, b"{}", headers=()).outcome == Outcome.REJECTED
+
+
+def test_rejected_requests_are_forgotten_after_a_month(hook: Subscription) -> None:
+    def came(days: int, **how: Any) -> WebhookRequest:
+        at = timezone.now() - timedelta(days=days)
+        request = keep(hook, b"{}", received_at=at, **how)
+        request.uid = UUID(int=first_id_at(at).int + request.pk)  # as it was given then
+        request.save(update_fields=["uid"])
+        return request
+
+    month = [came(31, headers=()) for _ in range(3)]
+    accepted, young = came(31), came(29, headers=())
+    assert tasks.forget_rejected() == len(month)
+    assert set(WebhookRequest.objects.all()) == {accepted, young}
 
 
 # -- Normalising -----------------------------------------------------------------------------------------------------
@@ -623,3 +642,43 @@ def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subs
     event.pk, event.position, event.uid = None, None, new_id()
     with pytest.raises(IntegrityError), transaction.atomic():
         event.save(force_insert=True)
+
+
+# -- Reprocessing many -------------------------------------------------------------------------------------------------
+
+
+def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
+    hook: Subscription, fake: FakeProvider
+) -> None:
+    good = keep(hook, body_of({"id": 1, "type": "made"}))
+    waiting = [keep(hook, body_of({"id": number})) for number in range(2, 5)]
+    refused = keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
+    pipeline.normalise_pending()
+    fake.fixed = True
+    Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
+    rows = WebhookRequest.objects.filter(subscription=hook)
+    first = reprocess_many(rows, by="staff:ann", most=2)
+    assert (first.count, first.last) == (2, waiting[0])
+    rest = reprocess_many(rows, by="staff:ann", after=first.last.pk if first.last else 0)
+    assert (rest.count, rest.last, dict(rest.outcomes)) == (3, None, {"processed": 3})
+    assert (fresh(good).outcome, fresh(refused).outcome) == ("processed", "processed")
+    assert sorted(Event.objects.values_list("provider_event_id", "duplicates")) == [(n, 0) for n in "12349"]
+    notes = HistoryEntry.objects.filter(action="processed again").order_by("id")
+    assert list(notes.values_list("actor", "subject_name")) == [
+        ("staff:ann", "2 requests"),
+        ("staff:ann", "3 requests"),
+    ]
+
+
+def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: FakeProvider) -> None:
+    request = keep(hook, body_of({"id": 1}))
+    pipeline.normalise_pending()
+    fake.fixed = True
+    said = io.StringIO()
+    with pytest.raises(CommandError, match="Say which"):
+        call_command("reprocess")
+    with pytest.raises(CommandError, match="not an id"):
+        call_command("reprocess", subscription="x")
+    call_command("reprocess", subscription=str(hook.uid), outcome=["quarantined"], stdout=said)
+    assert said.getvalue() == "1 processed\n1 read again\n"
+    assert fresh(request).outcome == "processed"

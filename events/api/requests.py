@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,6 +19,7 @@ from events import pipeline
 from events.api.filters import RequestFilters
 from events.body import PREFIX
 from events.models import Event, Outcome, VerificationState, WebhookRequest
+from events.reprocessing import reprocess_many
 from providers import history
 from providers.rest.fields import TimeField, time_text
 from providers.rest.filters import Filters
@@ -54,13 +56,30 @@ class HeadersSerializer(serializers.Serializer[Any]):
     headers = HeaderPairsField()
 
 
+class ReprocessSerializer(serializers.Serializer[Any]):
+    """Where to go on."""
+
+    after = serializers.UUIDField(required=False, allow_null=True, help_text="As the last answer had it.")
+
+
+class ReprocessedSerializer(serializers.Serializer[Any]):
+    """What became of them."""
+
+    reprocessed = serializers.IntegerField()
+    outcomes = serializers.DictField(child=serializers.IntegerField(), help_text="How many ended as what.")
+    after = serializers.UUIDField(allow_null=True, help_text="Null: all are done.")
+
+
 @extend_schema(tags=["requests"])
 class RequestViewSet(ApiViewSet):
     """What came in at the callback URLs."""
 
     scope: ClassVar[str | None] = "events"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret_headers": ("events:read", "secrets:read")}
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": RequestFilters}
+    filters_of: ClassVar[Mapping[str, type[Filters]]] = {
+        "list": RequestFilters,
+        "reprocess_many": RequestFilters,
+    }
 
     @extend_schema(operation_id="requests_list", responses=RequestSerializer(many=True))
     def list(self, request: Request) -> Response:
@@ -79,6 +98,34 @@ class RequestViewSet(ApiViewSet):
         """Reads it again, as after a fix. A rejected one is verified again first. Nothing is counted twice."""
         self.no_body()
         return Response(told([pipeline.reprocess(self.find(_rows()))])[0])
+
+    @extend_schema(
+        operation_id="requests_reprocess_many",
+        request=ReprocessSerializer,
+        responses=ReprocessedSerializer,
+        filters=True,
+    )
+    def reprocess_many(self, request: Request) -> Response:
+        """Reads all again that pass the filters, the oldest first, up to a number at once: while `after` is not null,
+        send it in the next call. At least one filter is needed."""
+        wanted = self.body(ReprocessSerializer)
+        rows: QuerySet[WebhookRequest] = self.filter_queryset(WebhookRequest.objects.all())
+        if not any(name in request.query_params for name in RequestFilters.base_filters()):
+            raise ValidationError({"subscription": ["Name at least one filter."]})
+        after = 0
+        if wanted.get("after"):
+            last = WebhookRequest.objects.filter(uid=wanted["after"]).only("pk").first()
+            if last is None:
+                raise ValidationError({"after": ["There is no such request."]})
+            after = last.pk
+        done = reprocess_many(rows, by=self.by, after=after)
+        return Response(
+            {
+                "reprocessed": done.count,
+                "outcomes": {outcome: done.outcomes[outcome] for outcome in Outcome.values if done.outcomes[outcome]},
+                "after": done.last.uid if done.last else None,
+            }
+        )
 
     @extend_schema(operation_id="requests_headers", request=None, responses=HeadersSerializer)
     def secret_headers(self, request: Request, **path: object) -> Response:

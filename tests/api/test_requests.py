@@ -159,6 +159,29 @@ def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api,
     assert "colour" in answer.json["reason"]
 
 
+def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+    for number in range(3):
+        keep(hook, body_of({"id": number}))
+    pipeline.normalise_pending()
+    fake.fixed = True
+    answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
+    assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
+    assert api.post("/requests/reprocess/").fields() == {"subscription": "invalid"}
+    assert api.post("/requests/reprocess/?colour=red").fields() == {"colour": "unknown"}
+    assert api.post("/requests/reprocess/?outcome=ping", {"after": UNKNOWN_ID}).fields() == {"after": "invalid"}
+
+
+def test_many_are_reprocessed_in_turns(
+    api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    monkeypatch.setattr("events.reprocessing.reprocess_many.__kwdefaults__", {"after": 0, "most": 2, "seconds": 8.0})
+    path = f"/requests/reprocess/?subscription={hook.uid}"
+    first = api.post(path).json
+    assert (first["reprocessed"], first["after"]) == (2, str(requests[1].uid))
+    assert api.post(path, {"after": first["after"]}).json["reprocessed"] == 1
+
+
 # -- Secret header values --------------------------------------------------------------------------------------------
 
 

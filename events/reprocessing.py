@@ -1,0 +1,57 @@
+"""Reading many stored requests again, as after a fix or a new secret: a filter's, or all of a subscription."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from django.db.models import QuerySet
+
+from events import pipeline
+from events.models import Outcome, WebhookRequest
+from providers import history
+
+REQUEST = "request"  # the word that the history uses
+MOST = 500  # at once
+SECONDS = 8.0
+PAGE = 100
+
+
+@dataclass(slots=True)
+class Reprocessed:
+    """What became of them. `last`: go on behind it; None: there are no more."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    last: WebhookRequest | None = None
+
+    @property
+    def count(self) -> int:
+        """How many were read."""
+        return self.outcomes.total()
+
+
+def reprocess_many(
+    rows: QuerySet[WebhookRequest], *, by: str, after: int = 0, most: int = MOST, seconds: float = SECONDS
+) -> Reprocessed:
+    """Reads them again, the oldest first, up to a number and a time; rejected ones are verified again before. Safe to
+    stop anywhere and to do twice: nothing is counted twice."""
+    result = Reprocessed()
+    deadline = time.monotonic() + seconds
+    rows = rows.exclude(outcome=Outcome.TRUNCATED).order_by("pk")
+    while page := list(rows.filter(pk__gt=after).only("pk", "uid")[:PAGE]):
+        for row in page:
+            if result.count >= most or time.monotonic() > deadline:
+                _note(result, by)
+                return result
+            result.outcomes[pipeline.reprocess(row).outcome] += 1
+            result.last = row
+            after = row.pk
+    result.last = None
+    _note(result, by)
+    return result
+
+
+def _note(result: Reprocessed, by: str) -> None:
+    if result.count:
+        history.note(by, "processed again", REQUEST, subject_id="", name=f"{result.count} requests")
