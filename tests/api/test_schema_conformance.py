@@ -19,10 +19,10 @@ from config.models import ApiToken
 from events import pipeline
 from events.models import Event
 from providers.models import ProviderAccount
-from subscriptions import receiver_check, wanted
+from subscriptions import problems, receiver_check, wanted
 from subscriptions.api import accounts as account_views
 from subscriptions.api import subscriptions as subscription_views
-from subscriptions.models import Subscription
+from subscriptions.models import Channel, Problem, Subscription
 from subscriptions.reconcile import reconcile
 from tests.api.conftest import UNKNOWN_ID
 from tests.conftest import CONFIG
@@ -52,7 +52,11 @@ def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.Mo
     manual.refresh_from_db()
     requests = [keep(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'), keep(manual, b"?", headers=())]
     pipeline.normalise_pending()
+    problems.detect()
+    channel = Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     return {
+        "problems": [str(uid) for uid in Problem.objects.values_list("uid", flat=True)],
+        "channels": [str(channel.uid)],
         "accounts": [str(account.uid)],
         "subscriptions": [str(subscription.uid), str(manual.uid)],
         "requests": [str(request.uid) for request in requests],
