@@ -30,8 +30,9 @@ class ProblemSubjectSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
 
 
-class ProblemSerializer(serializers.Serializer[Problem]):
-    """One thing that needs a person: grouped by kind, subject and cause."""
+class ProblemRecordSerializer(serializers.Serializer[Problem]):
+    """One thing that needs a person: grouped by kind, subject and cause. In the API's description a `Problem` is an
+    error; hence the name."""
 
     id = serializers.UUIDField(source="uid", read_only=True)
     kind = serializers.ChoiceField(choices=ProblemKind.choices, read_only=True)
@@ -75,17 +76,17 @@ class ProblemViewSet(ApiViewSet):
     scope: ClassVar[str | None] = "subscriptions"
     filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": ProblemFilters}
 
-    @extend_schema(operation_id="problems_list", responses=ProblemSerializer(many=True))
+    @extend_schema(operation_id="problems_list", responses=ProblemRecordSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Newest first, resolved ones included."""
-        return self.page(_rows(), ProblemSerializer)
+        return self.page(_rows(), ProblemRecordSerializer)
 
-    @extend_schema(operation_id="problems_read", responses=ProblemSerializer)
+    @extend_schema(operation_id="problems_read", responses=ProblemRecordSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
         """One problem."""
-        return Response(ProblemSerializer(self.find(_rows())).data)
+        return Response(ProblemRecordSerializer(self.find(_rows())).data)
 
-    @extend_schema(operation_id="problems_acknowledge", request=None, responses=ProblemSerializer)
+    @extend_schema(operation_id="problems_acknowledge", request=None, responses=ProblemRecordSerializer)
     def acknowledge(self, request: Request, **path: object) -> Response:
         """Says that somebody is on it: it reminds nobody any more. 409 when it is resolved."""
         self.no_body()
@@ -94,16 +95,16 @@ class ProblemViewSet(ApiViewSet):
             problems.acknowledge(problem, by=self.by)
         except problems.NotActive as error:
             raise Conflict(str(error)) from None
-        return Response(ProblemSerializer(problem).data)
+        return Response(ProblemRecordSerializer(problem).data)
 
-    @extend_schema(operation_id="problems_resolve", request=None, responses=ProblemSerializer)
+    @extend_schema(operation_id="problems_resolve", request=None, responses=ProblemRecordSerializer)
     def resolve(self, request: Request, **path: object) -> Response:
         """Says that it is over. It comes back when its cause still holds after 15 minutes, or with the next request
         where it is about requests."""
         self.no_body()
         problem = self.find(_rows())
         problems.resolve(problem, by=self.by)
-        return Response(ProblemSerializer(problem).data)
+        return Response(ProblemRecordSerializer(problem).data)
 
 
 def _rows() -> QuerySet[Problem]:
