@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from pytest_django import Settings
 
+from providers import pauses
 from providers.base import Renewal
 from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox import Sandbox
@@ -197,9 +198,9 @@ class Lifecycle(RuleBasedStateMachine):
         """A sweep at which everything is due, whatever pauses were agreed on."""
         now = timezone.now() - timedelta(seconds=1)
         AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
-        ProviderAccount.objects.update(look_due_at=now, claimed_until=None)
+        ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **pauses.NO_PAUSE)
         Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
-        Subscription.objects.update(suspended_count=0)
+        Subscription.objects.update(suspended_count=0, switch_offs=[], gave_up_at=None)
         due.sweep_here()
 
 
