@@ -7,7 +7,8 @@ goes wrong with them, the request is there and can be processed again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -33,10 +34,15 @@ from subscriptions.models import Managed, Subscription
 
 logger = logging.getLogger(__name__)
 
+BATCH_BYTES = 8 * 1024 * 1024  # of bodies that are read at once
 BATCH = 100  # requests whose common bookkeeping is done at once
 KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
 NORMALISE_LOCK = 0x686B  # first half of our advisory locks; the second is the subscription
+
+
+class Overtaken(Exception):
+    """Another process has settled one of them meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +86,23 @@ def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATC
 
 
 def normalise_batch(request_ids: Sequence[int]) -> int:
-    """Normalises these, each in a transaction of its own, then does once what concerns them all. Returns how many it
-    settled. Raises OperationalError or InterfaceError only when the database cannot be reached."""
+    """Normalises these, many in one transaction, then does once what concerns them all. Returns how many it settled.
+    Raises OperationalError or InterfaceError only when the database cannot be reached."""
     settled: list[WebhookRequest] = []
-    for request in _load(request_ids):
+    for requests in _load(request_ids):
+        try:
+            settled += _settle_together(requests)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
+            logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
+            settled += _settle_each(requests)
+    _note_last_events(settled)
+    feed.assign_positions()
+    return len(settled)
+
+
+def _settle_each(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:
+    settled: list[WebhookRequest] = []
+    for request in requests:
         try:
             if _settle(request):
                 settled.append(request)
@@ -93,17 +112,33 @@ def normalise_batch(request_ids: Sequence[int]) -> int:
             logger.warning("Request %s could not be normalised now: %s", request.uid, error)
             connection.close()
             connection.ensure_connection()
-    _note_last_events(settled)
-    feed.assign_positions()
-    return len(settled)
+    return settled
 
 
-def _load(request_ids: Sequence[int]) -> Iterable[WebhookRequest]:
-    """One after the other: a batch of large bodies would fill the memory."""
-    for request_id in request_ids:
-        request = _without_secrets().filter(pk=request_id, outcome=Outcome.RECEIVED).first()
-        if request is not None:
-            yield request
+def _load(request_ids: Sequence[int]) -> Iterator[list[WebhookRequest]]:
+    """Together as many as fit into a bounded memory, each with its subscription."""
+    waiting = WebhookRequest.objects.filter(pk__in=request_ids, outcome=Outcome.RECEIVED).order_by("pk")
+    for keys in _portions(waiting.values_list("pk", "size")):
+        rows = waiting.filter(pk__in=keys).defer("sealed_headers", "verification_detail", "repeated_keys")
+        requests = list(rows)
+        found = Subscription.objects.select_related("account").defer("secrets", "account__credentials")
+        subscriptions = found.in_bulk({request.subscription_id for request in requests})
+        for request in requests:
+            request.subscription = subscriptions[request.subscription_id]
+        yield requests
+
+
+def _portions(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    keys: list[int] = []
+    total = 0
+    for key, size in list(sizes):
+        if keys and (total + size > BATCH_BYTES or len(keys) == BATCH):
+            yield keys
+            keys, total = [], 0
+        keys.append(key)
+        total += size
+    if keys:
+        yield keys
 
 
 def _without_secrets() -> WebhookRequestQuerySet:
@@ -173,6 +208,33 @@ def _verified_again(request: WebhookRequest) -> Arrival | None:
         size=request.size,
         truncated=request.size > len(inbound.body),
     )
+
+
+def _settle_together(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:
+    """Reads them all and writes what came of them in one transaction. Raises when anything is not as it mostly is."""
+    readings = [(request, _read(request)) for request in requests]
+    with transaction.atomic(durable=True):
+        for subscription_id in sorted({request.subscription_id for request in requests}):
+            _lock_subscription(subscription_id)
+        keys = [request.pk for request in requests]
+        claimed = WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED)
+        if claimed.update(processed_at=timezone.now()) != len(keys):
+            raise Overtaken
+        _insert_new([event for _, reading in readings for event in reading.events])
+        own: defaultdict[int, set[str]] = defaultdict(set)
+        for request_id, key in Event.objects.filter(request__in=keys).values_list("request_id", "dedup_key"):
+            own[request_id].add(key)
+        ends: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)
+        for request, reading in readings:
+            _count_repeats(request, {event.dedup_key for event in reading.events} - own[request.pk])
+            outcome = reading.outcome or (Outcome.PROCESSED if own[request.pk] else Outcome.DUPLICATE)
+            ends[outcome, reading.reason].append(request.pk)
+            request.outcome = outcome
+        for (outcome, reason), ended in ends.items():
+            WebhookRequest.objects.filter(pk__in=ended).update(outcome=outcome, reason=reason)
+        for first in {request.subscription_id: request for request in reversed(requests)}.values():
+            _note_accepted(first)
+    return list(requests)
 
 
 def _settle(request: WebhookRequest) -> bool:
@@ -262,6 +324,8 @@ def _optional(value: str | None, limit: int) -> str | None:
 def _write(request: WebhookRequest, reading: Reading) -> bool:
     """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
     with transaction.atomic(durable=True):
+        # Before the row, as whoever settles many at once does.
+        _lock_subscription(request.subscription_id)
         claim = WebhookRequest.objects.filter(pk=request.pk, outcome=request.outcome)
         if not claim.update(processed_at=timezone.now(), reason=reading.reason):
             return False
@@ -278,11 +342,14 @@ def _write(request: WebhookRequest, reading: Reading) -> bool:
 
 def _insert(request: WebhookRequest, events: Sequence[Event]) -> bool:
     """Inserts what is not there yet and counts what is. True when at least one event comes from this request."""
-    _lock_subscription(request.subscription_id)
-    Event.objects.bulk_create(events, ignore_conflicts=True)
+    _insert_new(events)
     own = set(Event.objects.filter(request=request).values_list("dedup_key", flat=True))
     _count_repeats(request, {event.dedup_key for event in events} - own)
     return bool(own)
+
+
+def _insert_new(events: Sequence[Event]) -> None:
+    Event.objects.bulk_create(events, ignore_conflicts=True)
 
 
 def _count_repeats(request: WebhookRequest, keys: set[str]) -> None:

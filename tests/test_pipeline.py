@@ -305,14 +305,14 @@ def test_columns() -> None:
 def test_refused_rows_are_quarantined_and_stop_nobody(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = pipeline._insert
+    original = pipeline._insert_new
 
-    def refuse(request: WebhookRequest, events: Any) -> bool:
-        if events[0].type == "poison":
+    def refuse(events: Any) -> None:
+        if any(event.type == "poison" for event in events):
             raise DataError("value too long")
-        return original(request, events)
+        original(events)
 
-    monkeypatch.setattr(pipeline, "_insert", refuse)
+    monkeypatch.setattr(pipeline, "_insert_new", refuse)
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
     assert pipeline.normalise_pending() == 2
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
@@ -334,6 +334,7 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
             return original(request, reading)
 
         patch.setattr(pipeline, "_write", locked)
+        patch.setattr(pipeline, "_settle_together", lambda requests: locked(bad, pipeline.Reading()))
         assert pipeline.normalise_pending() == 1
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.RECEIVED, Outcome.PROCESSED)
     assert pipeline.normalise_pending() == 1
@@ -357,6 +358,46 @@ def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
         keep(hook, body_of({"id": number, "type": "made"}))
     assert pipeline.normalise_pending(batch=3) == 7
     assert Event.objects.exclude(position=None).count() == 7
+
+
+def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
+    hook: Subscription, django_assert_max_num_queries: Any
+) -> None:
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(40)]
+    again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 99, "type": "made"}))
+    only_again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 3, "type": "made"}))
+    ping, broken, half = keep(hook, b""), keep(hook, b"{"), keep(hook, body_of({"id": 7}, {"id": 77, "type": "made"}))
+    with django_assert_max_num_queries(45):
+        assert pipeline.normalise_pending() == 45
+    assert {fresh(request).outcome for request in requests} == {"processed"}
+    outcomes = [fresh(request).outcome for request in (again, only_again, ping, broken, half)]
+    assert outcomes == ["processed", "duplicate", "ping", "quarantined", "quarantined"]
+    assert fresh(half).reason.startswith("1 of 2 elements cannot be read.")
+    assert Event.objects.count() == 42
+    assert Event.objects.get(provider_event_id="3").duplicates == 2
+    hook.refresh_from_db()
+    assert hook.accepted_at == requests[0].received_at
+
+
+def test_what_another_process_settled_meanwhile_is_left_alone(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    original = pipeline._read
+
+    def read(request: WebhookRequest) -> pipeline.Reading:
+        WebhookRequest.objects.filter(pk=requests[1].pk).update(outcome=Outcome.PING)
+        return original(request)
+
+    monkeypatch.setattr(pipeline, "_read", read)
+    assert pipeline.normalise_batch([request.pk for request in requests]) == 2
+    assert [fresh(request).outcome for request in requests] == ["processed", "ping", "processed"]
+
+
+def test_a_large_batch_is_read_in_portions() -> None:
+    sizes = [(1, 10), (2, pipeline.BATCH_BYTES), (3, 5), (4, 5)]
+    assert list(pipeline._portions(sizes)) == [[1], [2], [3, 4]]
+    assert [len(keys) for keys in pipeline._portions([(n, 1) for n in range(250)])] == [100, 100, 50]
 
 
 def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
