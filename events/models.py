@@ -129,6 +129,7 @@ class Event(models.Model):
     provider_event_id = models.CharField(max_length=255, null=True, blank=True)
     dedup_key = models.CharField(max_length=255)
     duplicates = models.PositiveIntegerField(default=0)
+    last_duplicate_at = models.DateTimeField(null=True, blank=True)  # the first time is received_at
     data = JSONTextField(null=True)  # the element as it was sent; null is JSON's null
 
     position = models.BigIntegerField(unique=True, null=True, editable=False)  # in the feed; given after the commit

@@ -364,6 +364,8 @@ def _count_repeats(request: WebhookRequest, keys: set[str]) -> None:
     while part := list(islice(remaining, KEYS_AT_ONCE)):
         events = Event.objects.filter(subscription_id=request.subscription_id, dedup_key__in=part)
         events.update(duplicates=F("duplicates") + 1)
+        earlier = Q(last_duplicate_at=None) | Q(last_duplicate_at__lt=request.received_at)
+        events.filter(earlier).update(last_duplicate_at=request.received_at)
     if fresh:
         row.update(repeated_keys=counted + fresh)
 

@@ -179,7 +179,9 @@ def test_an_empty_request_is_a_ping(hook: Subscription) -> None:
 def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) -> None:
     for _ in range(3):
         pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
-    assert Event.objects.get().duplicates == 2
+    event = Event.objects.get()
+    first, _, last = WebhookRequest.objects.order_by("id").values_list("received_at", flat=True)
+    assert (event.duplicates, event.received_at, event.last_duplicate_at) == (2, first, last)
     outcomes = WebhookRequest.objects.order_by("id").values_list("outcome", flat=True)
     assert list(outcomes) == ["processed", "duplicate", "duplicate"]
 

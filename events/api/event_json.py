@@ -28,6 +28,7 @@ PLAIN = (
     "received_at",
     "provider_event_id",
     "duplicates",
+    "last_duplicate_at",
     "position",
 )
 
@@ -61,6 +62,7 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "received_at": time_text(row["received_at"]),
         "provider_event_id": row["provider_event_id"],
         "duplicates": row["duplicates"],
+        "last_duplicate_at": time_text(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
         # Written by ourselves as JSON, so it goes out as it is, half surrogate pairs and huge numbers included.
         "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
     }
@@ -82,7 +84,8 @@ class EventSerializer(serializers.Serializer[Event]):
     occurred_at = TimeField(allow_null=True)
     received_at = TimeField()
     provider_event_id = serializers.CharField(allow_null=True)
-    duplicates = serializers.IntegerField()
+    duplicates = serializers.IntegerField(help_text="How often it came again; the first time is `received_at`.")
+    last_duplicate_at = TimeField(allow_null=True)
     data = AnyJSONField(help_text="This event's element as it was sent.")  # type: ignore[assignment]  # a field
 
 

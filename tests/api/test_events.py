@@ -66,6 +66,7 @@ def test_shows_one(api: Api, hook: Subscription, emit: Emit) -> None:
         "received_at": "2026-01-02T12:00:00.000Z",
         "provider_event_id": "e1",
         "duplicates": 0,
+        "last_duplicate_at": None,
         "data": element,
     }
     assert list(answer.json["data"]) == list(element)
