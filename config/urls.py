@@ -61,6 +61,8 @@ v1 = [
     path("subscriptions/<uuid:id>/renew/", SubscriptionViewSet.as_view({"post": "renew"})),
     path("subscriptions/<uuid:id>/test/", SubscriptionViewSet.as_view({"post": "test"})),
     path("subscriptions/<uuid:id>/secret/", SubscriptionViewSet.as_view({"post": "secret", "patch": "enter_secret"})),
+    path("subscriptions/<uuid:id>/rotate-secret/", SubscriptionViewSet.as_view({"post": "rotate_secret"})),
+    path("subscriptions/<uuid:id>/forget/", SubscriptionViewSet.as_view({"post": "forget"})),
     path("subscriptions/<uuid:id>/timeline/", SubscriptionViewSet.as_view({"get": "timeline"})),
     path("subscriptions/<uuid:id>/operations/", SubscriptionViewSet.as_view({"get": "operations"})),
     path("problems/", ProblemViewSet.as_view({"get": "list"})),

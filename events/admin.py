@@ -149,7 +149,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             name=f"{row.method} {row.subscription}",
             account_id=row.account_id,
         )
-        row = pipeline.reprocess(row)
+        row = pipeline.reprocess(row, also_former=True)
         ok, text = outcomes.after_reprocessing(before, row)
         return self.back_to(request, row, ok=ok, text=text)
 

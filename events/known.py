@@ -56,6 +56,7 @@ class Known:
     callback_url: str = field(repr=False)
     former_urls: tuple[str, ...] = field(repr=False)
     sensitive: frozenset[str]
+    rotating: bool  # the newest secret has not been seen yet
 
 
 Row = tuple[Any, ...]
@@ -197,12 +198,14 @@ def _rows() -> Any:
         .values_list(
             *("token", "pk", "uid", "account_id", "account__provider", Cast("account__settings", text)),
             *(Cast("secrets", text), "callback_url", Cast("former_callback_urls", text)),
+            *("rotation_asked_at", "secret_no", "secret_seen_no"),
         )
     )
 
 
 def _work_out(row: Row) -> Known | None:
-    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls = row
+    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, *turning = row
+    rotation_asked_at, secret_no, secret_seen_no = turning
     try:
         plugin = get_provider(provider)
         checked = validate(plugin.settings_model, json.loads(account_settings))
@@ -217,6 +220,7 @@ def _work_out(row: Row) -> Known | None:
             callback_url=callback_url,
             former_urls=tuple(json.loads(former_urls)),
             sensitive=plugin.sensitive_headers(checked),
+            rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )
     except (UnknownProvider, InvalidInput, Undecryptable) as error:
         logger.error("Nothing can be received for subscription %s: %s", uid, error)

@@ -48,16 +48,17 @@ class Normaliser:
             if row.outcome == Outcome.RECEIVED:
                 self.wake(row.uid)
             elif row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
-                self._do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
+                self.do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
             elif rejected.growth.calls_for_trim(row.subscription_id, len(row.body)):
-                self._do(partial(rejected.trim, row.subscription_id))
+                self.do(partial(rejected.trim, row.subscription_id))
 
     def wake(self, request: UUID) -> None:
         """Tells the thread of a stored request. Never blocks, never raises."""
         if settings.NORMALISE_IN_THREAD:
             self._put(request)
 
-    def _do(self, chore: Chore) -> None:
+    def do(self, chore: Chore) -> None:
+        """Has the thread do something. Never blocks, never raises."""
         if settings.NORMALISE_IN_THREAD:
             self._put(chore)
         else:

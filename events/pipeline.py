@@ -30,6 +30,7 @@ from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Ver
 from providers.encryption import Undecryptable
 from providers.errors import InvalidInput, UnreadableRequest
 from providers.registry import UnknownProvider
+from subscriptions import rotation
 from subscriptions.models import Managed, Subscription
 
 logger = logging.getLogger(__name__)
@@ -147,14 +148,18 @@ def _without_secrets() -> WebhookRequestQuerySet:
     return rows.defer("sealed_headers", "subscription__secrets", "subscription__account__credentials")
 
 
-def reprocess(request: WebhookRequest) -> WebhookRequest:
+def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookRequest:
     """Reads a stored request again, as after a fix or a new secret, and returns it as it is then.
 
-    A rejected one is verified again first, and stays rejected when no secret that is accepted now fits. Events that
-    are there stay as they are, missing ones appear, and nothing is counted twice.
+    A rejected one is verified again first, and stays rejected when no secret that is accepted now fits. `also_former`:
+    or one that no longer is, for a person who has looked at it and decided that it came too late, and is no forgery.
+    Events that are there stay as they are, missing ones appear, and nothing is counted twice.
     """
     request = _without_secrets().get(pk=request.pk)
-    released = _release(request) if request.outcome == Outcome.REJECTED else request.outcome != Outcome.TRUNCATED
+    if request.outcome == Outcome.REJECTED:
+        released = _release(request, also_former=also_former)
+    else:
+        released = request.outcome != Outcome.TRUNCATED
     if released and _settle(request):
         _note_last_events([request])
         feed.assign_positions()
@@ -162,9 +167,9 @@ def reprocess(request: WebhookRequest) -> WebhookRequest:
     return request
 
 
-def _release(request: WebhookRequest) -> bool:
+def _release(request: WebhookRequest, *, also_former: bool) -> bool:
     """Verifies a rejected request again. True when it is accepted now, and waits for its events."""
-    arrival = _verified_again(request)
+    arrival = _verified_again(request, also_former=also_former)
     if arrival is None:
         return False
     outcome = first_outcome(arrival)
@@ -184,13 +189,15 @@ def _release(request: WebhookRequest) -> bool:
     return outcome == Outcome.RECEIVED
 
 
-def _verified_again(request: WebhookRequest) -> Arrival | None:
+def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | None:
     """The request as if it came now, or None when it fails again; the reason is then written down."""
     subscription = request.subscription
     account = subscription.account
     try:
         inbound = request.inbound(unsealed=True)
-        verification = verify(account.plugin, inbound, subscription.secrets, account.typed_settings)
+        former = rotation.former_secrets(subscription) if also_former else []
+        accepted = [*subscription.secrets, *former]
+        verification = verify(account.plugin, inbound, accepted, account.typed_settings)
         detail = verification.detail
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
         verification, detail = None, f"It could not be verified again: {error}"

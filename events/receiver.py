@@ -27,6 +27,7 @@ from events.body import BodyTooLarge, BrokenBody, read_body
 from events.drainer import drainer
 from events.kept import Arrival, kept
 from events.known import Known, NotKnown, known_subscriptions
+from events.proofs import proofs
 from events.writer import NotStored, writer
 from providers.base import InboundRequest, Proof, VerificationResult
 
@@ -165,6 +166,8 @@ def _keep(call: Call, known: Known) -> Answer:
         )
     )
     writer.store(row)
+    if known.rotating and verification.secret_index == 0:
+        proofs.note(known)
     return REJECTED if verification.result is VerificationResult.FAILED else STORED
 
 

@@ -123,6 +123,12 @@ ADVICE: dict[ProblemKind, Advice] = {
         "Test",
         _do("test"),
     ),
+    ProblemKind.ROTATION: Advice(
+        "Test the subscription or wait for an event: the first request that is proved by the new secret ends the old "
+        "one. To end the old one without that, rotate again and revoke.",
+        "Test",
+        _do("test"),
+    ),
     ProblemKind.CREDENTIALS: Advice(
         "Get new credentials at the provider and enter them; what failed is then tried again at once.",
         "Enter credentials",

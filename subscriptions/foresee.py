@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from providers.base import RemoteSubscription, Renewal
+from subscriptions import rotation
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import Plan, plan
 from subscriptions.reconcile import observed_half, wanted_half
@@ -20,7 +21,9 @@ class SubscriptionAction(StrEnum):
     RENEW = "renew"
     TEST = "test"
     RECONCILE = "reconcile"
+    ROTATE = "rotate-secret"
     DELETE = "delete"
+    FORGET = "forget"
 
 
 def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
@@ -35,7 +38,7 @@ def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
             expires_at=row.expires_at,
             url=row.remote_url,
             config=row.remote_config,
-            secret_matches=row.remote_secret_matches,
+            secret_matches=row.remote_secret_matches if row.secret_is_set else False,
         ),
     )
 
@@ -53,7 +56,10 @@ def foresee(row: Subscription, now: datetime, action: SubscriptionAction = Subsc
             wanted = replace(wanted, renew_now=True)
         case SubscriptionAction.DELETE:
             wanted = replace(wanted, present=False)
-        case SubscriptionAction.TEST:
+        case SubscriptionAction.ROTATE:
+            differing = tuple(replace(remote, secret_matches=False) for remote in seen.remotes)
+            seen = replace(seen, remotes=differing, secret_set=False)
+        case SubscriptionAction.TEST | SubscriptionAction.FORGET:
             return Plan()
         case SubscriptionAction.RECONCILE:
             pass
@@ -64,6 +70,8 @@ def refusal(row: Subscription, action: SubscriptionAction) -> str | None:
     """Why this action makes no sense for this subscription now; None when it does."""
     if row.deleted_at:
         return "It is deleted."
+    if action is SubscriptionAction.FORGET:
+        return None if not row.present else "It is not being deleted. Delete it first."
     if not row.present and action is not SubscriptionAction.RECONCILE:
         return "It is being deleted."
     match action:
@@ -75,6 +83,8 @@ def refusal(row: Subscription, action: SubscriptionAction) -> str | None:
             return f"Subscriptions at {row.account.plugin.name} do not expire."
         case SubscriptionAction.RENEW if row.managed == Managed.MANUAL or not row.remote_id or not row.enabled:
             return "It is not registered and switched on, so there is nothing to renew."
+        case SubscriptionAction.ROTATE:
+            return rotation.refusal(row)
         case SubscriptionAction.RECONCILE if row.managed == Managed.MANUAL:
             return "It is registered by hand; Hookkeeper changes nothing there."
         case _:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -64,6 +65,16 @@ DRIFT_POLICIES = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How far a secret rotation is. `set_at`: since when the provider has the new secret, where we bring it there."""
+
+    asked_at: datetime
+    set_at: datetime | None
+    seen: bool  # a request was proved by the new one
+    old_accepted: bool
+
+
 class Subscription(Claimable):
     """What we want registered at a provider, and what was last observed there.
 
@@ -95,6 +106,11 @@ class Subscription(Claimable):
     drift_policy = models.CharField(max_length=10, choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value)
     managed = models.CharField(max_length=10, choices=Managed.choices, default=Managed.API)
     renew_asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Of the secret that is to be in use; grows with each rotation. Where we make it, it is that of the first of
+    # `secrets`; where the provider does, once a new registration has brought it.
+    secret_no = models.PositiveIntegerField(default=1, editable=False)
+    rotation_asked_at = models.DateTimeField(null=True, blank=True, editable=False)  # null: none is under way
+    old_revoked = models.BooleanField(default=False, editable=False)  # nobody waits until the new one was seen
     generation = models.PositiveIntegerField(default=1, editable=False)  # grows with each change of the wanted half
     # Expected: the longest time without an event, in seconds (null: it is not watched), and what does not count in it
     # (`subscriptions.quiet`). Counted from `quiet_from` on.
@@ -124,6 +140,9 @@ class Subscription(Claimable):
     update_enables = models.BooleanField(null=True, editable=False)
     replace_refused = models.BooleanField(default=False, editable=False)
     secret_for = models.CharField(max_length=200, null=True, blank=True, editable=False)
+    # The number of the secret that the provider was given last, and since when; null: it is not known
+    remote_secret_no = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    secret_set_at = models.DateTimeField(null=True, blank=True, editable=False)
     we_disabled = models.BooleanField(default=False, editable=False)
     suspended_count = models.PositiveIntegerField(default=0, editable=False)
     enable_not_before = models.DateTimeField(null=True, blank=True, editable=False)
@@ -150,10 +169,13 @@ class Subscription(Claimable):
     renew_at = models.DateTimeField(null=True, blank=True, editable=False)
     due_at = models.DateTimeField(null=True, blank=True, default=timezone.now, db_index=True, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # A person gave up on removing it at the provider, which may still have it
+    forgotten_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     # Written by events
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)  # first accepted request
     last_event_at = models.DateTimeField(null=True, blank=True, editable=False)
+    secret_seen_no = models.PositiveIntegerField(null=True, blank=True, editable=False)  # the newest that proved one
     silent_since = models.DateTimeField(null=True, blank=True, editable=False)
     silence_reason = models.TextField(blank=True, default="", editable=False)  # what the probe told
     quiet_suggestion = models.PositiveIntegerField(null=True, blank=True, editable=False)  # seconds
@@ -194,6 +216,32 @@ class Subscription(Claimable):
     def address_confirmed(self) -> bool:
         """Whether PUBLIC_URL still is the address that the callback URL was made for."""
         return self.callback_url == callback_url_for(self.token)
+
+    @property
+    def how_it_ended(self) -> str:
+        """How a deleted one went, in words."""
+        if self.forgotten_at is None:
+            return "Deleted here and at the provider."
+        if self.remote_id is None:
+            return "Forgotten here; the provider could not be asked whether it has anything of it."
+        return f"Forgotten here; the provider may still have it as {self.remote_id}."
+
+    @property
+    def rotation(self) -> Rotation | None:
+        """The secret rotation that is under way."""
+        if self.rotation_asked_at is None:
+            return None
+        return Rotation(
+            asked_at=self.rotation_asked_at,
+            set_at=self.secret_set_at if self.secret_is_set else None,
+            seen=self.secret_seen_no == self.secret_no,
+            old_accepted=not self.old_revoked,
+        )
+
+    @property
+    def secret_is_set(self) -> bool:
+        """Whether the provider was given the secret that is to be in use, as far as we know."""
+        return self.remote_secret_no == self.secret_no or (self.remote_secret_no is None and self.secret_no == 1)
 
     def want(self, *, by: str, **wanted: object) -> None:
         """Changes the wanted half and makes the row due at once. `by` is who asked, for the operations."""
@@ -267,6 +315,17 @@ class KnownRemote(models.Model):
 
     def __str__(self) -> str:
         return self.remote_id
+
+
+class FormerSecret(models.Model):
+    """A secret that was accepted once. A person can still release what was proved by it and came too late."""
+
+    subscription = models.ForeignKey(Subscription, models.CASCADE, related_name="former_secrets")
+    value = EncryptedJSONField(editable=False)
+    dropped_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"Former secret {self.pk}"
 
 
 class RemoteNote(models.Model):

@@ -118,6 +118,7 @@ class Observed:
     update_enables: bool | None = None  # None: not known yet
     replace_refused: bool = False  # the provider has no room for a second one beside the first
     secret_for: str | None = None
+    secret_set: bool = True  # the current one was given the secret that is to be in use
     we_disabled: bool = False
     enable_not_before: datetime | None = None
     switched_off: int = 0  # times in a row that the provider switched it off
@@ -233,6 +234,8 @@ def drifted(wanted: Wanted, observed: Observed, remote: RemoteSubscription) -> t
     agreed = observed.agreed_config or {}
 
     def behind_our_back(change: Change) -> bool:
+        if change.field == "secret" and not observed.secret_set:
+            return False
         if change.field in NEVER_ACCEPTED:
             return not observed.pending and remote.url not in wanted.former_urls
         return change.field in agreed and agreed[change.field] == wanted.config[change.field]
@@ -296,10 +299,9 @@ def _keep_alive(
         again = (switch,) if suspended and observed.switched_off else ()
         return Plan(_replacement(observed, (keep,), "Its lease has ended.", again))
     changes = _to_send(wanted, observed, keep)
-    if changes and (
-        not capabilities.can_update or any(change.field in capabilities.immutable_fields for change in changes)
-    ):
-        return Plan(_replacement(observed, (keep,), "It differs in what only a new registration can change.", changes))
+    if changes and _only_anew(capabilities, changes):
+        differs = "It differs in what only a new registration can change."
+        return Plan(_replacement(observed, (keep,), _reason(observed, changes, differs), changes))
     steps: list[Step] = []
     off = "It is wanted on." if observed.we_disabled else "The provider switched it off."
     if suspended and (not capabilities.enabling_resets_failures or observed.switched_off >= FRESH_AFTER):
@@ -310,7 +312,8 @@ def _keep_alive(
             return Plan(_replacement(observed, (keep,), off, (*changes, switch)))
         return Plan((Step(StepAction.UPDATE, off, keep.remote_id, (*changes, switch)),))
     if changes:
-        steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
+        reason = _reason(observed, changes, "It differs from what is wanted.")
+        steps.append(Step(StepAction.UPDATE, reason, keep.remote_id, changes))
     if not keep.enabled:
         steps.append(Step(StepAction.ENABLE, off, keep.remote_id, (switch,)))
     renewal = _renewal(wanted, observed, capabilities, keep, now) if may_renew else ()
@@ -329,8 +332,9 @@ def _keep_disabled(
         change = Change("enabled", True, False)
         steps.append(Step(StepAction.DISABLE, "It is wanted off.", keep.remote_id, (change,)))
     changes = _to_send(wanted, observed, keep)
-    if changes and capabilities.can_update and not any(c.field in capabilities.immutable_fields for c in changes):
-        steps.append(Step(StepAction.UPDATE, "It differs from what is wanted.", keep.remote_id, changes))
+    if changes and not _only_anew(capabilities, changes):
+        reason = _reason(observed, changes, "It differs from what is wanted.")
+        steps.append(Step(StepAction.UPDATE, reason, keep.remote_id, changes))
     if (
         capabilities.renewal is Renewal.UPDATE
         and observed.renews_in_place is not False
@@ -338,6 +342,21 @@ def _keep_disabled(
     ):
         steps += _renewal(wanted, observed, capabilities, keep, now)
     return Plan(tuple(steps))
+
+
+def _only_anew(capabilities: Capabilities, changes: tuple[Change, ...]) -> bool:
+    """Whether these can only be changed by a new registration."""
+    fixed = set(capabilities.immutable_fields)
+    if capabilities.secret_made_by is SecretMadeBy.PROVIDER:
+        fixed.add("secret")
+    return not capabilities.can_update or any(change.field in fixed for change in changes)
+
+
+def _reason(observed: Observed, changes: tuple[Change, ...], otherwise: str) -> str:
+    """Why these are changed; a new secret is no difference that somebody made."""
+    if observed.secret_set or not any(change.field == "secret" for change in changes):
+        return otherwise
+    return "A new secret was asked for." if len(changes) == 1 else f"A new secret was asked for. {otherwise}"
 
 
 def _renewal(

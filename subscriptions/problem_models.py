@@ -26,6 +26,7 @@ class ProblemKind(models.TextChoices):
     DRIFTED = "drifted", "Drifted"
     FAILING = "failing", "Refused"
     SILENT = "silent", "Silent"
+    ROTATION = "rotation", "Secret rotation"
     CREDENTIALS = "credentials", "Credentials"
     PERMISSION = "permission", "Permission missing"
     THROTTLED = "throttled", "Throttled"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.db import transaction
-
 from providers import accounts
 from providers.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
 from providers.errors import ProviderError, Unsupported
-from subscriptions import receiver_check
+from subscriptions import receiver_check, rotation
 from subscriptions.models import Managed, Subscription
 from subscriptions.wanted import note
 
@@ -30,15 +28,11 @@ def can_enter_secret(subscription: Subscription) -> bool:
 
 
 def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
-    """Keeps the secret that the provider showed to whoever registered it by hand. One that was entered before counts
-    as well, so that nothing is refused during a change. Raises Unsupported where the secret is not entered."""
+    """Keeps the secret that the provider showed to whoever registered it by hand; one that was entered before is
+    accepted until a request was proved by this one. Raises Unsupported where the secret is not entered."""
     if not can_enter_secret(subscription):
         raise Unsupported("A secret is only entered where it was registered by hand and the provider makes it.")
-    kept = [value, *(secret for secret in subscription.secrets if secret != value)][:2]
-    with transaction.atomic():
-        Subscription.objects.filter(pk=subscription.pk).update(secrets=kept)
-        note(subscription, "secret entered", by)
-    subscription.refresh_from_db()
+    rotation.enter(subscription, value, by=by)
 
 
 def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> TestResult:

@@ -21,7 +21,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers import accounts, pauses
-from providers.base import Login, Registration, RemoteSubscription, validate
+from providers.base import Login, Registration, RemoteSubscription, SecretMadeBy, validate
 from providers.claims import new_holder
 from providers.errors import (
     CallsPaused,
@@ -36,7 +36,7 @@ from providers.errors import (
 )
 from providers.http import Exchange, Priority
 from providers.state_changes import CLOCK, write
-from subscriptions import receiver_check, wanted
+from subscriptions import receiver_check, rotation, wanted
 from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Managed, Operation, OperationStatus, Subscription
 from subscriptions.observe import Observation, observe, remember
@@ -202,6 +202,7 @@ def observed_half(row: Subscription, remotes: Sequence[RemoteSubscription]) -> O
         update_enables=row.update_enables,
         replace_refused=row.replace_refused,
         secret_for=row.secret_for,
+        secret_set=row.secret_is_set,
         we_disabled=row.we_disabled,
         enable_not_before=row.enable_not_before,
         switched_off=row.suspended_count,
@@ -231,9 +232,12 @@ def record_observed(row: Subscription, remotes: Sequence[RemoteSubscription], no
         row.remote_config = dict(current.config)
         row.remote_secret_matches = current.secret_matches
         row.details_at = now
+    if current.secret_matches:
+        _note_secret(row, now)
     wanted_now = wanted_half(row)
     changes = config_changes(wanted_now, current)
-    row.drift = [asdict(change) for change in changes]
+    # A new secret that is on its way is no drift.
+    row.drift = [asdict(change) for change in changes if change.field != "secret" or row.secret_is_set]
     _note_agreement(row, wanted_now, current, {change.field for change in changes})
 
 
@@ -314,6 +318,8 @@ class _Run:
             note_error(row, failure, now)
         _note_renewals(row, failure, now)
         row.last_reconciled_at = now
+        if rotation.finish(row, settled=failure is None and not left and not row.waiting):
+            self.saved["secrets"] = list(row.secrets)
         self._save(self.generation)
 
     def _converge(self, observation: Observation | None) -> bool:
@@ -363,8 +369,12 @@ class _Run:
         return tuple(_with_details(row, remote) for remote in observation.of(row))
 
     def _acted_since(self, moment: datetime) -> bool:
-        """Whether something was done to it after that: what was observed then is no longer so."""
-        return self.row.operations.filter(Q(finished_at=None) | Q(finished_at__gte=moment)).exists()
+        """Whether something was done to it after that: what was observed then is no longer so. Nor does it tell
+        anything about a secret that was made later."""
+        asked = self.row.rotation_asked_at
+        return (asked is not None and asked >= moment) or self.row.operations.filter(
+            Q(finished_at=None) | Q(finished_at__gte=moment)
+        ).exists()
 
     def _login(self, priority: Priority, exchanges: list[Exchange] | None = None) -> Any:
         return accounts.open_login(
@@ -372,7 +382,7 @@ class _Run:
             priority=priority,
             deadline=self.deadline,
             record=exchanges.append if exchanges is not None else None,
-            secrets=self.row.secrets,
+            secrets=[*self.row.secrets, *rotation.former_secrets(self.row)],
             before_call=self._keep_claim,
             insist=self.insist,
         )
@@ -543,6 +553,7 @@ class _Run:
                     row.secrets, row.secret_for = [new.new_secret, *row.secrets][:2], new.remote_id
                 remember(row, new.remote_id)
                 _take(row, new.remote_id, now)
+                _note_secret(row, now)
                 if step.action is StepAction.REPLACE:
                     row.renewed_at, row.agreed_config = now, agreed
             case StepAction.RENEW:
@@ -552,14 +563,26 @@ class _Run:
             case StepAction.DELETE if step.remote_id == row.remote_id:
                 row.remote_id, row.expires_at, row.granted, row.missing_since = None, None, None, None
             case StepAction.UPDATE if step.remote_id:
-                remember(row, step.remote_id)
-                if all(remote.url in (None, row.callback_url) for remote in after):
-                    row.former_callback_urls = []
-                was, is_now = _by_id(before, step.remote_id), _by_id(after, step.remote_id)
-                if row.enabled and was and is_now and not was.enabled:
-                    row.update_enables = is_now.enabled
+                self._note_update(step.remote_id, before, after, now)
             case _:
                 pass
+
+    def _note_update(
+        self,
+        remote_id: str,
+        before: tuple[RemoteSubscription, ...],
+        after: tuple[RemoteSubscription, ...],
+        now: datetime,
+    ) -> None:
+        row = self.row
+        remember(row, remote_id)
+        if row.account.plugin.capabilities.secret_made_by is SecretMadeBy.US:
+            _note_secret(row, now)
+        if all(remote.url in (None, row.callback_url) for remote in after):
+            row.former_callback_urls = []
+        was, is_now = _by_id(before, remote_id), _by_id(after, remote_id)
+        if row.enabled and was and is_now and not was.enabled:
+            row.update_enables = is_now.enabled
 
     def _note_renewal(self, old: RemoteSubscription | None, new: RemoteSubscription | None, now: datetime) -> None:
         """A lease that moved, or that is as long as a fresh one, is a new lease; else in place does not work here."""
@@ -620,10 +643,13 @@ _WANTED = (
     "managed",
     "callback_url",
     "deleted_at",
+    "forgotten_at",
 )
 _OURS = (
     "secrets",
     "secret_for",
+    "remote_secret_no",
+    "secret_set_at",
     "former_callback_urls",
     "remote_id",
     "remote_status",
@@ -720,6 +746,7 @@ def _take(row: Subscription, remote_id: str, now: datetime) -> None:
     row.granted, row.expires_at = None, None
     row.remote_enabled, row.we_disabled = None, False
     row.remote_config, row.remote_secret_matches, row.details_at = None, None, None
+    row.remote_secret_no, row.secret_set_at = None, None
     row.agreed_config = None
     row.enabled_at = now
     row.renew_asked_at = None
@@ -771,14 +798,29 @@ def _note_lease(row: Subscription, current: RemoteSubscription, now: datetime) -
     row.expires_at = current.expires_at
 
 
+def _note_secret(row: Subscription, now: datetime) -> None:
+    """The provider has the secret that is to be in use."""
+    if row.remote_secret_no != row.secret_no and not (row.remote_secret_no is None and row.secret_is_set):
+        row.remote_secret_no, row.secret_set_at = row.secret_no, now
+
+
 def _with_details(row: Subscription, remote: RemoteSubscription) -> RemoteSubscription:
     """The provider's answer completed with what it does not carry: the details that were read last, and the fields
-    that it never shows, as we sent them last."""
+    that it never shows, as we sent them last. Of a secret, what was sent last counts."""
+    remote = _with_config(row, remote)
+    if remote.remote_id == row.remote_id and remote.secret_matches is None and not row.secret_is_set:
+        return replace(remote, secret_matches=False)
+    return remote
+
+
+def _with_config(row: Subscription, remote: RemoteSubscription) -> RemoteSubscription:
     if remote.remote_id != row.remote_id or row.remote_config is None:
         return remote
     if remote.config is not None:
         return replace(remote, config={**row.remote_config, **remote.config})
-    return replace(remote, config=row.remote_config, secret_matches=row.remote_secret_matches)
+    # What was compared with the secret before says nothing about this one.
+    matches = row.remote_secret_matches if row.secret_is_set else None
+    return replace(remote, config=row.remote_config, secret_matches=matches)
 
 
 def _merge(old: RemoteSubscription, new: RemoteSubscription) -> RemoteSubscription:

@@ -8,13 +8,14 @@ from providers.base import SecretMadeBy, validate
 from providers.errors import InvalidInput
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import DriftPolicy
+from subscriptions.rotation import words
 
 
 def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
     """The state, the first that holds, and the reason in words that a person understands."""
     row = subscription
     if row.deleted_at:
-        return State.DELETED, "Deleted here and at the provider."
+        return State.DELETED, row.how_it_ended
     if not row.present:
         return State.DELETING, _with_error("It is being deleted at the provider.", row)
     if row.managed == Managed.MANUAL:
@@ -24,12 +25,14 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
 
 def _manual(row: Subscription) -> tuple[State, str]:
     if row.accepted_at:
-        return State.ACTIVE, _with_warnings("Registered by hand at the provider; requests arrive.", row)
+        return State.ACTIVE, _with_rotation(
+            _with_warnings("Registered by hand at the provider; requests arrive.", row), row
+        )
     if row.remote_id and not row.accepted_at:
         text = f"The provider has it as {row.remote_id}, and nothing is changed there. Enter our callback URL there."
-        return State.MANUAL, _with_warnings(text, row)
+        return State.MANUAL, _with_rotation(_with_warnings(text, row), row)
     text = "Register it at the provider by hand; it becomes active with the first accepted request."
-    return State.MANUAL, _with_warnings(text, row)
+    return State.MANUAL, _with_rotation(_with_warnings(text, row), row)
 
 
 def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
@@ -95,7 +98,11 @@ def _with_error(text: str, row: Subscription) -> str:
 
 
 def _with_waiting(text: str, row: Subscription) -> str:
-    return f"{text} {row.waiting}".strip()
+    return _with_rotation(f"{text} {row.waiting}".strip(), row)
+
+
+def _with_rotation(text: str, row: Subscription) -> str:
+    return f"{text} {words(row)}".strip() if row.present else text
 
 
 def _time(moment: datetime | None) -> str:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
+from subscriptions import rotation
 from subscriptions.causes import (
     INSTALLATION,
     Cause,
@@ -292,6 +293,20 @@ def copies(now: datetime) -> Iterator[Cause]:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+@source(ProblemKind.ROTATION)
+def rotations(now: datetime) -> Iterator[Cause]:
+    """Secrets that were to be exchanged long ago. The old ones are still accepted: nothing is dropped by the clock."""
+    rows = _living().filter(rotation.long_under_way(now), present=True)
+    for row in rows.only(*("uid", "name", "account__uid", "account__name", "account__provider"), *rotation.TOLD_BY):
+        yield Cause(
+            kind=ProblemKind.ROTATION,
+            subject=about_subscription(row),
+            severity=Severity.WARNING,
+            message=f"A new secret was asked for at {_time(row.rotation_asked_at)}. {rotation.words(row)}",
+            since=row.rotation_asked_at,
+        )
 
 
 # -- The installation --------------------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ START_AGAIN: Mapping[str, object] = {
 AS_IT_IS: Any = object()  # where None has a meaning of its own
 
 
+class NotDeleting(Exception):
+    """It is not being deleted."""
+
+
 class AccountInUse(Exception):
     """The account still has subscriptions."""
 
@@ -227,6 +231,19 @@ def remove(subscription: Subscription, *, by: str) -> None:
     if write(rows, by=by, deleted_at=timezone.now(), state=State.DELETED, state_reason="Deleted here."):
         subscription.refresh_from_db()
     note(subscription, history.DELETED, by)
+
+
+@transaction.atomic
+def forget(subscription: Subscription, *, by: str) -> None:
+    """Gives up on removing it at a provider that can never be reached again, so that its account can be deleted. Its
+    remote id stays here and in the history. Raises NotDeleting."""
+    rows = Subscription.objects.filter(pk=subscription.pk, present=False, deleted_at=None)
+    now = subscription.forgotten_at = timezone.now()
+    reason = subscription.how_it_ended
+    if not write(rows, by=by, deleted_at=now, forgotten_at=now, state=State.DELETED, state_reason=reason):
+        raise NotDeleting("Only a subscription that is being deleted can be forgotten.")
+    note(subscription, "forgotten", by, after={"remote_id": subscription.remote_id})
+    subscription.refresh_from_db()
 
 
 def confirm_public_url(*, by: str, account: ProviderAccount | None = None) -> int:

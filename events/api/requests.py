@@ -95,9 +95,10 @@ class RequestViewSet(ApiViewSet):
 
     @extend_schema(operation_id="requests_reprocess", request=None, responses=RequestSerializer)
     def reprocess(self, request: Request, **path: object) -> Response:
-        """Reads it again, as after a fix. A rejected one is verified again first. Nothing is counted twice."""
+        """Reads it again, as after a fix. A rejected one is verified again first, also by secrets that were accepted
+        until lately. Nothing is counted twice."""
         self.no_body()
-        return Response(told([pipeline.reprocess(self.find(_rows()))])[0])
+        return Response(told([pipeline.reprocess(self.find(_rows()), also_former=True)])[0])
 
     @extend_schema(
         operation_id="requests_reprocess_many",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from subscriptions import proof, wanted
+from subscriptions import proof, rotation, wanted
 from subscriptions.foresee import SubscriptionAction, foresee, refusal
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import Plan
@@ -53,11 +53,25 @@ WORDS: dict[SubscriptionAction, Words] = {
         "sync",
         "The provider is looked at now, and whatever differs from what is wanted is repaired.",
     ),
+    SubscriptionAction.ROTATE: Words(
+        "Rotate secret",
+        "Rotate the secret of",
+        "key",
+        "A new secret proves what comes in. The old one is accepted as well until a request is proved by the new one.",
+    ),
     SubscriptionAction.DELETE: Words(
         "Delete",
         "Delete",
         "delete",
         "It is removed at the provider, and no more events come. The requests and events that came are kept.",
+        dangerous=True,
+    ),
+    SubscriptionAction.FORGET: Words(
+        "Forget",
+        "Forget",
+        "link_off",
+        "Hookkeeper gives up on removing it at the provider. Only for a provider that can never be reached again, or "
+        "whose credentials are gone for good.",
         dangerous=True,
     ),
 }
@@ -90,18 +104,33 @@ def prospects(rows: Sequence[Subscription], action: SubscriptionAction, now: dat
     return found
 
 
-def run(rows: Sequence[Subscription], action: SubscriptionAction, *, by: str) -> list[Result]:
+def run(rows: Sequence[Subscription], action: SubscriptionAction, *, by: str, revoke: bool = False) -> list[Result]:
     """Does it with each: what is wanted is written first for all, then the provider is told as far as the time
-    suffices; the worker carries on with the rest."""
+    suffices; the worker carries on with the rest. `revoke`: what is rotated is no longer accepted."""
     allowed = [row for row in rows if refusal(row, action) is None]
-    for row in allowed:
-        _want(row, action, by=by)
+    refused = {row.pk: why for row in allowed if (why := _want(row, action, by=by, revoke=revoke))}
     end = time.monotonic() + (SECONDS_FOR_ONE if len(allowed) == 1 else SECONDS_FOR_ALL)
-    return [_finish(row, action, by=by, end=end) for row in allowed]
+    return [
+        Result(row, ok=False, text=refused[row.pk]) if row.pk in refused else _finish(row, action, by=by, end=end)
+        for row in allowed
+    ]
 
 
-def _want(row: Subscription, action: SubscriptionAction, *, by: str) -> None:
+def _want(row: Subscription, action: SubscriptionAction, *, by: str, revoke: bool) -> str | None:
+    """Writes what is wanted. Why not, if that is refused."""
+    try:
+        _write(row, action, by=by, revoke=revoke)
+    except (rotation.TooManyUnderWay, wanted.NotDeleting) as error:
+        return str(error)
+    return None
+
+
+def _write(row: Subscription, action: SubscriptionAction, *, by: str, revoke: bool) -> None:
     match action:
+        case SubscriptionAction.ROTATE:
+            rotation.rotate(row, by=by, revoke=revoke)
+        case SubscriptionAction.FORGET:
+            wanted.forget(row, by=by)
         case SubscriptionAction.ENABLE:
             wanted.change(row, by=by, enabled=True)
         case SubscriptionAction.DISABLE:
@@ -116,6 +145,8 @@ def _want(row: Subscription, action: SubscriptionAction, *, by: str) -> None:
 
 def _finish(row: Subscription, action: SubscriptionAction, *, by: str, end: float) -> Result:
     left = end - time.monotonic()
+    if action is SubscriptionAction.FORGET:
+        return Result(row, ok=True, text=row.state_reason)
     if left <= 0:
         return Result(row, ok=True, text="Noted; it is done in the background.")
     if action is SubscriptionAction.TEST:

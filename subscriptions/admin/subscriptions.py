@@ -42,6 +42,7 @@ OPERATIONS_SHOWN = 10
 EVENTS_SHOWN = 10
 MOST_AT_ONCE = 50
 LOOK_SECONDS = 10.0
+REMOVING = (SubscriptionAction.DELETE, SubscriptionAction.FORGET)
 
 
 @admin.register(Subscription)
@@ -81,7 +82,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
         """The bulk actions that this person may use, and whether there is anything to subscribe with."""
         return {
-            "actions": self._allowed_actions(request),
+            "actions": [item for item in self._allowed_actions(request) if item[0] is not SubscriptionAction.FORGET],
             "has_accounts": ProviderAccount.objects.exists(),
             "may_add_account": request.user.has_perm("providers.add_provideraccount"),
         }
@@ -214,9 +215,9 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             messages.warning(request, "No subscription was chosen.")
             return HttpResponseRedirect(self.list_url())
         if request.method == "POST":
-            results = actions.run(rows, action, by=actor_of(request))
+            results = actions.run(rows, action, by=actor_of(request), revoke="revoke" in request.POST)
             _report(request, results, action)
-            gone = action is SubscriptionAction.DELETE
+            gone = action in REMOVING
             return HttpResponseRedirect(self.page_url(rows[0]) if len(rows) == 1 and not gone else self.list_url())
         prospects = actions.prospects(rows, action, timezone.now())
         words = WORDS[action]
@@ -239,11 +240,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
 
     def _allowed_actions(self, request: HttpRequest) -> list[tuple[SubscriptionAction, actions.Words]]:
         change, delete = self.has_change_permission(request), self.has_delete_permission(request)
-        return [
-            (action, words)
-            for action, words in WORDS.items()
-            if (delete if action is SubscriptionAction.DELETE else change)
-        ]
+        return [(action, words) for action, words in WORDS.items() if (delete if action in REMOVING else change)]
 
     def _form_page(
         self, request: HttpRequest, form: SubscriptionForm, title: str, row: Subscription | None = None

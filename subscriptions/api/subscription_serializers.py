@@ -25,7 +25,15 @@ from providers.rest.fields import (
 from providers.rest.serializers import StrictSerializer
 from subscriptions import quiet
 from subscriptions.choice import Choice, version
-from subscriptions.models import DRIFT_POLICIES, Managed, Operation, OperationStatus, State, Subscription
+from subscriptions.models import (
+    DRIFT_POLICIES,
+    Managed,
+    Operation,
+    OperationStatus,
+    Rotation,
+    State,
+    Subscription,
+)
 from subscriptions.plan import DriftPolicy, Plan, StepAction
 
 DRIFT_HELP = (
@@ -89,6 +97,17 @@ class QuietHoursField(serializers.JSONField):
             raise serializers.ValidationError(str(error), code="invalid") from None
 
 
+class RotationSerializer(serializers.Serializer[Rotation]):
+    """A secret rotation that is under way."""
+
+    asked_at = TimeField()
+    set_at = TimeField(
+        allow_null=True, help_text="Since when the provider has the new secret, where we bring it there."
+    )
+    seen = serializers.BooleanField(help_text="Whether a request was proved by the new secret.")
+    old_accepted = serializers.BooleanField(help_text="False: the old secret was revoked.")
+
+
 class SubscriptionSerializer(serializers.Serializer[Subscription]):
     """What we want registered at a provider, and how it stands there."""
 
@@ -124,6 +143,7 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     renewed_at = TimeField(allow_null=True)
     renewal_failing_since = TimeField(allow_null=True)
     drift = DriftSerializer(many=True, read_only=True)
+    secret_rotation = RotationSerializer(source="rotation", read_only=True, allow_null=True)
     created_at = TimeField()
 
     def get_granted_seconds(self, row: Subscription) -> int | None:
@@ -276,6 +296,16 @@ class EnterSecretSerializer(StrictSerializer):
     """The secret as the provider showed it."""
 
     value = StrictCharField(max_length=1000, help_text="Never shown in an answer but to `secrets:read`.")
+
+
+class RotateSecretSerializer(StrictSerializer):
+    """How the old secret goes."""
+
+    revoke = StrictBooleanField(
+        default=False,
+        help_text="The old secret is refused at once; where the provider makes it, as soon as it has made the new one."
+        " Else it is accepted until a request was proved by the new one.",
+    )
 
 
 class SecretSerializer(serializers.Serializer[Any]):

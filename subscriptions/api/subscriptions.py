@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from providers.rest.errors import Conflict, NotSupported, stored_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions import on_demand, proof, wanted
+from subscriptions import on_demand, proof, rotation, wanted
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
 from subscriptions.api.filters import SubscriptionFilters
 from subscriptions.api.subscription_serializers import (
@@ -25,6 +25,7 @@ from subscriptions.api.subscription_serializers import (
     OperationSerializer,
     PlanSerializer,
     ReconcileSerializer,
+    RotateSecretSerializer,
     SecretSerializer,
     SubscriptionChangesSerializer,
     SubscriptionSerializer,
@@ -172,6 +173,43 @@ class SubscriptionViewSet(ApiViewSet):
         with stored_input("settings"):
             hint = proof.reveal(subscription, by=self.by)
         return Response(SecretSerializer(hint).data)
+
+    @extend_schema(
+        operation_id="subscriptions_rotate_secret",
+        parameters=[IF_MATCH],
+        request=RotateSecretSerializer,
+        responses=SubscriptionSerializer,
+    )
+    def rotate_secret(self, request: Request, **path: object) -> Response:
+        """Makes a new secret and brings it to the provider. The old one is accepted until a request was proved by the
+        new one, or `revoke`d. `secret_rotation` says how far it is. 409 `not_supported` where there is no secret, or
+        where the provider makes it and it was registered by hand: enter it then."""
+        asked = self.body(RotateSecretSerializer)
+
+        def rotate(subscription: Subscription) -> None:
+            self._check_version(subscription)
+            try:
+                rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
+            except rotation.TooManyUnderWay as error:
+                raise Conflict(str(error)) from None
+
+        return self._changed(rotate)
+
+    @extend_schema(
+        operation_id="subscriptions_forget", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
+    )
+    def forget(self, request: Request, **path: object) -> Response:
+        """Gives up on removing it at the provider, for one that stays `deleting` because the provider can never be
+        reached again. Whatever is left there has to be removed there by hand. 409 in any other state."""
+        self.no_body()
+        with transaction.atomic():
+            subscription = self._locked()
+            self._check_version(subscription)
+            try:
+                wanted.forget(subscription, by=self.by)
+            except wanted.NotDeleting as error:
+                raise Conflict(str(error)) from None
+        return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_enter_secret", request=EnterSecretSerializer, responses={204: None})
     def enter_secret(self, request: Request, **path: object) -> Response:

@@ -1,0 +1,53 @@
+"""Tells a secret rotation that the new secret has been seen, without costing the calls anything.
+
+A call that is proved by the newest secret while a rotation is under way leaves word here; at most once a second and
+subscription that is looked at, by the normaliser's thread. When the process dies before, the next such call tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from functools import partial
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+
+from events.known import Known
+from events.normaliser import normaliser
+from subscriptions import rotation
+
+logger = logging.getLogger(__name__)
+
+EVERY = 1.0  # seconds between two looks at the same subscription
+
+
+class Proofs:
+    """What this process has told already."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        self._told_at: dict[UUID, float] = {}
+
+    def note(self, known: Known) -> None:
+        """A request was proved by the newest secret. Never blocks, never raises."""
+        now = time.monotonic()
+        if now - self._told_at.get(known.uid, -EVERY) < EVERY:
+            return
+        self._told_at[known.uid] = now
+        normaliser.do(partial(_tell, known.id, known.secrets[0]))
+
+
+def _tell(subscription_id: int, secret: str) -> None:
+    try:
+        rotation.seen(subscription_id, secret)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("That a new secret was seen could not be written down: %s", str(error).partition("\n")[0])
+
+
+proofs = Proofs()
+os.register_at_fork(after_in_child=proofs.reset)
