@@ -11,9 +11,10 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from config.models import ApiToken
-from providers.base import Capabilities
+from providers.base import Capabilities, Proof
 from providers.registry import all_providers
 from providers.sandbox import Sandbox
+from subscriptions.models import Subscription
 from tests.conftest import Control
 from tests.provider_contract import ProviderContract
 from tests.test_whole_life import Service, plan, work
@@ -150,6 +151,27 @@ class Life:
             assert (changed["state"], changed["last_error"]) == ("active", None), changed
             self.settled()
 
+    def rotates_its_secret(self, feed: str) -> str:
+        """Returns where the feed goes on."""
+        before = self.service.call("POST", f"{self.path}secret/", status=200)["value"]
+        if self.can.proof is Proof.URL:
+            refused = self.service.call("POST", f"{self.path}rotate-secret/", status=409)
+            assert refused["code"] == "not_supported"
+            return feed
+        rotated = self.service.call("POST", f"{self.path}rotate-secret/", status=200)
+        assert (rotated["state"], rotated["last_error"]) == ("active", None), rotated
+        assert rotated["secret_rotation"]["set_at"]
+        assert rotated["secret_rotation"]["old_accepted"]
+        self.settled()
+        after = self.service.call("POST", f"{self.path}secret/", status=200)["value"]
+        assert after != before
+        feed = self.sees_an_event(feed)
+        self.service.until(self.path, lambda row: row["secret_rotation"] is None)
+        (kept,) = Subscription.objects.get(uid=rotated["id"]).secrets
+        assert kept == after
+        assert self.control.post("emit", count=1, bad_signature=True)["deliveries"][0]["status"] == 401
+        return self.sees_an_event(feed)
+
     def is_switched_off_and_on(self) -> None:
         assert self.service.call("POST", f"{self.path}disable/", status=200)["state"] == "disabled"
         work()
@@ -181,6 +203,7 @@ def test_from_nothing_to_the_first_event_and_away_again(slug: str, service: Serv
     life.comes_back_after_a_deletion()
     life.puts_a_changed_config_back()
     life.changes()
+    feed = life.rotates_its_secret(feed)
     life.is_switched_off_and_on()
     life.outlives_its_lease()
     life.sees_an_event(feed)

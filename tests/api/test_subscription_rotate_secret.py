@@ -1,0 +1,164 @@
+"""/subscriptions/{id}/rotate-secret/ and forget/."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from events.proofs import proofs
+from providers.base import Proof, SecretMadeBy
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import due, rotation, wanted
+from subscriptions.models import Subscription
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.conftest import CONFIG, Control
+from tests.fake_provider import FakeProvider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_told() -> None:
+    proofs.reset()
+
+
+def send(path: str, secret: str) -> int:
+    row = Subscription.objects.get(uid=path.strip("/").split("/")[-1])
+    headers = {"Authorization": secret}
+    return Client().post(f"/hooks/{row.token}", b"[]", content_type="application/json", headers=headers).status_code
+
+
+def secret_of(api: Api, path: str) -> str:
+    return str(api.post(f"{path}secret/").json["value"])
+
+
+@pytest.mark.parametrize("action", ["rotate-secret", "forget"])
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
+    calls = len(control.calls())
+    check_doors(
+        f"{path}{action}/",
+        "POST",
+        nobody=nobody,
+        wrong=with_scopes("subscriptions:read", "accounts:write", "events:write", "secrets:read"),
+        scope="subscriptions:write",
+        wrong_method="GET",
+        api=api,
+    )
+    assert len(control.calls()) == calls
+    assert api.post(f"/subscriptions/{UNKNOWN_ID}/{action}/").status == 404
+    assert api.post(f"{path}{action}/", {"force": True}).fields() == {"force": "unknown"}
+    assert api.post(f"{path}{action}/", **{"If-Match": '"another"'}).status == 412
+    assert len(control.calls()) == calls
+
+
+def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, path: str, control: Control) -> None:
+    assert api.get(path).json["secret_rotation"] is None
+    old = secret_of(api, path)
+    answer = api.post(f"{path}rotate-secret/")
+    assert answer.status == 200
+    assert answer.json["state"] == "active"
+    under_way = answer.json["secret_rotation"]
+    assert set(under_way) == {"asked_at", "set_at", "seen", "old_accepted"}
+    assert under_way["asked_at"] < under_way["set_at"]
+    assert (under_way["seen"], under_way["old_accepted"]) == (False, True)
+    new = secret_of(api, path)
+    assert new != old
+    assert control.remotes()[0]["authHeader"] == new
+    assert [send(path, old), send(path, new)] == [200, 200]
+    due.sweep_here()
+    assert api.get(path).json["secret_rotation"] is None
+    assert [send(path, old), send(path, new)] == [401, 200]
+    assert api.get(f"{path}plan/").json["steps"] == []
+
+
+def test_it_is_written_down_by_whom_and_never_the_value(api: Api, path: str) -> None:
+    old = secret_of(api, path)
+    api.post(f"{path}rotate-secret/", {"revoke": False})
+    entry = HistoryEntry.objects.get(action="secret rotation asked for")
+    assert entry.actor == "api:ci"
+    assert entry.changes == [{"field": "old secret", "from": None, "to": "still accepted"}]
+    shown = str([api.get(f"{path}{what}/").json for what in ("timeline", "operations")])
+    assert old not in shown
+    assert secret_of(api, path) not in shown
+    (operation, _) = api.get(f"{path}operations/").json["results"]
+    assert (operation["action"], operation["reason"], operation["actor"]) == (
+        "update",
+        "A new secret was asked for.",
+        "api:ci",
+    )
+
+
+def test_revoked_the_old_one_is_refused_at_once(api: Api, path: str, control: Control) -> None:
+    old = secret_of(api, path)
+    answer = api.post(f"{path}rotate-secret/", {"revoke": True})
+    assert answer.status == 200
+    assert answer.json["secret_rotation"] is None, "the provider has the new one: it is over"
+    assert [send(path, old), send(path, secret_of(api, path))] == [401, 200]
+
+
+def test_when_the_provider_refuses_it_is_200_and_failing_and_goes_on(api: Api, path: str, control: Control) -> None:
+    old = secret_of(api, path)
+    control.post("faults", status=400, times=2)
+    answer = api.post(f"{path}rotate-secret/")
+    assert (answer.status, answer.json["state"]) == (200, "failing")
+    assert answer.json["last_error"]["code"] == "refused"
+    assert answer.json["secret_rotation"]["set_at"] is None
+    assert send(path, old) == 200
+    control.post("faults", times=0)
+    assert api.post(f"{path}reconcile/").json["secret_rotation"]["set_at"]
+
+
+def test_a_wrong_body_is_400(api: Api, path: str) -> None:
+    assert api.post(f"{path}rotate-secret/", {"revoke": "yes"}).fields() == {"revoke": "invalid"}
+
+
+def test_where_there_is_no_secret_it_is_409(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+    fake.can(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
+    answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
+    assert (answer.status, answer.json["code"]) == (409, "not_supported")
+
+
+def test_where_a_person_has_to_bring_it_it_is_409(api: Api, hook: Subscription) -> None:
+    Subscription.objects.update(managed="manual")
+    answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
+    assert (answer.status, answer.json["code"]) == (409, "not_supported")
+    assert "enter it here" in answer.json["detail"]
+
+
+def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAccount) -> None:
+    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    (old,) = row.secrets
+    path = f"/subscriptions/{row.uid}/"
+    answer = api.post(f"{path}rotate-secret/")
+    assert (answer.status, answer.json["secret_rotation"]["set_at"]) == (200, None)
+    assert "Enter the new secret at the provider" in answer.json["state_reason"]
+    assert [send(path, old), send(path, secret_of(api, path))] == [200, 200]
+
+
+def test_too_many_under_way_and_deleted_ones_are_409(api: Api, path: str) -> None:
+    for _ in range(rotation.MOST_ACCEPTED - 1):
+        assert api.post(f"{path}rotate-secret/").status == 200
+    answer = api.post(f"{path}rotate-secret/")
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert api.post(f"{path}rotate-secret/", {"revoke": True}).status == 200
+    api.delete(path)
+    assert api.post(f"{path}rotate-secret/").status == 409
+
+
+# -- Forget ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_one_that_is_being_deleted_is_forgotten(api: Api, path: str, control: Control) -> None:
+    answer = api.post(f"{path}forget/")
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    remote_id = api.get(path).json["remote_id"]
+    control.post("faults", status=401, times=1000)
+    assert api.delete(path).json["state"] == "deleting"
+    answer = api.post(f"{path}forget/")
+    assert (answer.status, answer.json["state"], answer.json["remote_id"]) == (200, "deleted", remote_id)
+    assert remote_id in answer.json["state_reason"]
+    entry = HistoryEntry.objects.get(action="forgotten")
+    assert (entry.actor, entry.changes[0]["to"]) == ("api:ci", remote_id)
+    assert api.post(f"{path}forget/").status == 409
+    account = api.get(path).json["account"]
+    assert api.delete(f"/accounts/{account}/").status == 204
