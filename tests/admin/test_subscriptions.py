@@ -213,6 +213,7 @@ def test_the_confirmation_says_what_will_happen_and_changes_nothing(
         (SubscriptionAction.DISABLE, [StepAction.DISABLE]),
         (SubscriptionAction.RENEW, [StepAction.RENEW]),
         (SubscriptionAction.DELETE, [StepAction.DELETE]),
+        (SubscriptionAction.ROTATE, [StepAction.UPDATE]),
         (SubscriptionAction.RECONCILE, []),
         (SubscriptionAction.TEST, []),
     ],

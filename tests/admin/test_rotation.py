@@ -1,0 +1,107 @@
+"""Rotating a secret and forgetting a subscription, on their pages."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions import rotation, wanted
+from subscriptions.models import Managed, State, Subscription
+from subscriptions.reconcile import reconcile_soon
+from tests.admin.conftest import person
+from tests.conftest import CONFIG, Control
+
+ACTIONS = reverse("admin:subscriptions_subscription_actions")
+pytestmark = pytest.mark.usefixtures("receiver_answers")
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    reconcile_soon(subscription, actor="staff:ann")
+    assert subscription.state == State.ACTIVE
+    return subscription
+
+
+def page_of(row: Subscription) -> str:
+    return reverse("admin:subscriptions_subscription_change", args=[row.pk])
+
+
+def done(client: Client, row: Subscription, action: str, **more: str) -> str:
+    answer = client.post(ACTIONS, {"action": action, "pk": str(row.pk), **more}, follow=True)
+    row.refresh_from_db()
+    return answer.content.decode()
+
+
+def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, active: Subscription) -> None:
+    (old,) = active.secrets
+    assert 'id="rotation"' not in boss.get(page_of(active)).content.decode()
+    asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(active.pk)}).content.decode()
+    assert "A new secret was asked for." in asked
+    assert 'name="revoke"' in asked
+    page = done(boss, active, "rotate-secret")
+    assert 'id="rotation"' in page
+    for told in ("not yet seen in a request", "the old one is accepted until then", "Both are accepted until"):
+        assert told in page
+    assert "not yet at the provider" not in page
+    assert active.secrets[1:] == [old]
+    assert not [secret for secret in active.secrets if secret in page]
+    assert HistoryEntry.objects.get(action="secret rotation asked for").actor == "staff:ann"
+    rotation.seen(active.pk, active.secrets[0])
+    reconcile_soon(active, actor="staff:ann")
+    page = boss.get(page_of(active)).content.decode()
+    assert 'id="rotation"' not in page
+    assert "Old secret no longer accepted" in page or "old secret no longer accepted" in page
+
+
+def test_while_the_provider_refuses_it_the_page_says_so(boss: Client, active: Subscription, control: Control) -> None:
+    control.post("faults", status=400, times=100)
+    page = done(boss, active, "rotate-secret")
+    assert "not yet at the provider" in page
+
+
+def test_revoked_only_the_new_one_counts(boss: Client, active: Subscription) -> None:
+    (old,) = active.secrets
+    done(boss, active, "rotate-secret", revoke="1")
+    assert len(active.secrets) == 1
+    assert active.secrets != [old]
+
+
+def test_by_hand_the_page_says_what_to_enter(boss: Client, account: ProviderAccount) -> None:
+    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(row.pk)}).content.decode()
+    assert "you enter it there" in asked
+    page = done(boss, row, "rotate-secret")
+    assert "Enter the new secret at the provider" in page
+
+
+def test_too_many_at_once_are_refused_in_words(boss: Client, active: Subscription) -> None:
+    for _ in range(rotation.MOST_ACCEPTED - 1):
+        done(boss, active, "rotate-secret")
+    assert "Wait for one, or revoke the old ones." in done(boss, active, "rotate-secret")
+    assert len(active.secrets) == rotation.MOST_ACCEPTED
+
+
+def test_forgetting_is_offered_only_while_it_is_being_deleted(
+    boss: Client, active: Subscription, control: Control
+) -> None:
+    assert "action=forget" not in boss.get(page_of(active)).content.decode()
+    assert "is not being deleted" in boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
+    control.post("faults", status=401, times=1000)
+    wanted.remove(active, by="staff:ann")
+    reconcile_soon(active, actor="staff:ann")
+    assert active.state == State.DELETING
+    assert "action=forget" in boss.get(page_of(active)).content.decode()
+    asked = boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
+    assert str(active.remote_id) in asked
+    assert "This cannot be taken back." in asked
+    done(boss, active, "forget")
+    assert active.state == State.DELETED
+    assert str(active.remote_id) in boss.get(page_of(active)).content.decode()
+
+
+def test_forgetting_needs_the_permission_to_delete(active: Subscription) -> None:
+    wanted.remove(active, by="staff:ann")
+    changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
+    assert changer.post(ACTIONS, {"action": "forget", "pk": str(active.pk)}).status_code == 403
