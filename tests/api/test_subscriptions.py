@@ -40,6 +40,7 @@ FIELDS = {
     "renew_at",
     "last_reconciled_at",
     "last_event_at",
+    "secret_rotation",
     *("quiet_after", "quiet_hours", "quiet_suggestion", "silent_since", "silence_reason"),
     "last_error",
     "created_at",
