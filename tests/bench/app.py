@@ -1,0 +1,27 @@
+"""What the measured web process serves: the product, or one of the floors that it is measured against (BENCH_MODE).
+
+full     the product as it is
+floor    the same door without the write: verify, parse, answer
+insert   the same door, with one INSERT and one commit per request
+create   one ORM `create` per request behind a serializer and a view of REST framework, as most would write it
+"""
+
+from __future__ import annotations
+
+import os
+
+from django.conf import settings
+
+from config.wsgi import application
+from events import pipeline
+from tests.bench import stores
+
+__all__ = ["application"]
+
+MODE = os.environ["BENCH_MODE"]
+settings.NORMALISE_IN_THREAD = os.environ["BENCH_NORMALISE"] == "1"
+if MODE == "floor":
+    pipeline.store = stores.parse_and_forget
+elif MODE == "create":
+    settings.ROOT_URLCONF = "tests.bench.usual_view"
+    settings.DIRECT_PATHS = ("/livez",)

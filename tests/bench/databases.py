@@ -1,0 +1,99 @@
+"""The two databases that everything is measured on, and disks that are slower than the one here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.postgres import OwnPostgres
+from tests.processes import ROOT
+
+SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One empty, migrated database. `web_environment` is what its web processes need."""
+
+    kind: str
+    url: str
+    data_dir: Path
+    web_environment: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """The settings of a process that uses it; nothing of the developer's own."""
+        return {
+            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
+            "ENV_FILE": os.devnull,
+            "SECRET_KEY": "only-for-the-bench",
+            "ENCRYPTION_KEYS": "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmU=",
+            "DATA_DIR": str(self.data_dir),
+            "DATABASE_URL": self.url,
+            "PUBLIC_URL": "http://127.0.0.1:8000",
+            "DEMO": "0",
+            "LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def python(self, *arguments: str) -> str:
+        """Runs Python on it, to the end. Returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, *arguments], env=self.environment(), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def inside(self, what: str, *numbers: int) -> str:
+        """One of the jobs of inside.py."""
+        return self.python("-m", "tests.bench.inside", what, *map(str, numbers))
+
+
+@contextmanager
+def sqlite(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
+    """An SQLite file, as the product uses it."""
+    data_dir = folder / f"sqlite{'-slow' * slow_disk}"
+    data_dir.mkdir(parents=True)
+    preload = {"LD_PRELOAD": str(slow_fsync(folder))} if slow_disk else {}
+    database = Database("sqlite", f"sqlite:///{data_dir / 'bench.sqlite3'}", data_dir, preload)
+    database.python("manage.py", "migrate", "--verbosity", "0")
+    try:
+        yield database
+    finally:
+        shutil.rmtree(data_dir)
+
+
+@contextmanager
+def postgres(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
+    """A PostgreSQL of our own."""
+    own = OwnPostgres(folder / f"postgres{'-slow' * slow_disk}", preload=slow_fsync(folder) if slow_disk else None)
+    data_dir = folder / f"data-postgres{'-slow' * slow_disk}"
+    data_dir.mkdir(parents=True)
+    own.start()
+    try:
+        database = Database("postgres", own.url, data_dir)
+        database.python("manage.py", "migrate", "--verbosity", "0")
+        yield database
+    finally:
+        own.stop()
+        shutil.rmtree(own.folder)
+        shutil.rmtree(data_dir)
+
+
+def slow_fsync(folder: Path) -> Path:
+    """The library that makes a disk slower, compiled here. Raises FileNotFoundError without a C compiler."""
+    library = folder / "slow_fsync.so"
+    if not library.exists():
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise FileNotFoundError("A C compiler (cc) is needed to make the disk slower.")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SLOW_FSYNC, "-ldl"], check=True)
+        library.chmod(0o755)
+    return library

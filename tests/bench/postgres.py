@@ -1,0 +1,106 @@
+"""A PostgreSQL of our own for a while: its files in a folder, listening on loopback only."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+
+START_TIMEOUT = 30.0
+SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100", "synchronous_commit=on")
+
+
+class MissingPostgres(RuntimeError):
+    """PostgreSQL's programs are not installed."""
+
+
+def programs() -> Path:
+    """The folder of the newest installed version's programs. Raises MissingPostgres."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name), reverse=True
+    )
+    if found:
+        return found[0].parent
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        raise MissingPostgres("initdb is not installed (Debian: apt-get install postgresql).")
+    return Path(on_path).parent
+
+
+class OwnPostgres:
+    """A cluster that lives in `folder`. `preload` is a shared library that its processes load first."""
+
+    def __init__(self, folder: Path, *, preload: Path | None = None) -> None:
+        self.folder = folder
+        self._preload = preload
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """Its DATABASE_URL."""
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> OwnPostgres:
+        """Makes the cluster if it is not there, and starts it. Returns when it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data = self.folder / "data"
+        if not data.exists():
+            self._let_in()
+            self._run([str(programs() / "initdb"), f"--pgdata={data}", "--auth=trust", "--username=postgres"])
+        options = [part for setting in (*SETTINGS, f"port={self.port}") for part in ("-c", setting)]
+        env = {**os.environ, "LD_PRELOAD": str(self._preload)} if self._preload else None
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_as_other_user(), str(programs() / "postgres"), "-D", str(data), *options],
+                env=env,
+                stdout=log,
+                stderr=log,
+            )
+        self._wait()
+        return self
+
+    def stop(self) -> None:
+        """A fast shutdown: sessions are ended, nothing that was committed is lost."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
+
+    def _let_in(self) -> None:
+        # initdb refuses to run as root.
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+
+    def _run(self, command: Sequence[str]) -> None:
+        done = subprocess.run([*_as_other_user(), *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=3).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+
+def _as_other_user() -> list[str]:
+    if os.getuid() != 0:
+        return []
+    user = pwd.getpwnam("postgres")
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]

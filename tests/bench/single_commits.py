@@ -1,0 +1,54 @@
+"""Run in a process of its own: one row, one commit, again and again, on one connection. Prints how many a second.
+
+The rows are as large as those of the receiver, in a table without any index but its key: what a durable store of one
+row at a time can reach at most here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+
+import psycopg
+
+from tests.bench.load import body
+
+TABLE = "CREATE TABLE IF NOT EXISTS single_commits (id {key} PRIMARY KEY, headers TEXT, body {bytes})"
+HEADERS = '[["Content-Type","application/json"],["Content-Length","1024"],["Authorization","***"],["Host","127.0.0.1"]]'
+
+
+def main(url: str, seconds: float) -> float:
+    """Commits a second."""
+    kind, _, rest = url.partition("://")
+    if kind == "sqlite":
+        return _sqlite(rest.removeprefix("/"), seconds)
+    return _postgres(url, seconds)
+
+
+def _sqlite(path: str, seconds: float) -> float:
+    connection = sqlite3.connect(f"/{path.lstrip('/')}", timeout=30, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(TABLE.format(key="INTEGER", bytes="BLOB"))
+    count, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        row = (HEADERS, body(str(count)))
+        connection.execute("INSERT INTO single_commits (headers, body) VALUES (?, ?)", row)
+        count += 1
+    return count / passed
+
+
+def _postgres(url: str, seconds: float) -> float:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TABLE.format(key="BIGSERIAL", bytes="BYTEA"))
+        count, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            row = (HEADERS, body(str(count)))
+            connection.execute("INSERT INTO single_commits (headers, body) VALUES (%s, %s)", row, prepare=True)
+            count += 1
+        return count / passed
+
+
+if __name__ == "__main__":
+    sys.stdout.write(str(main(sys.argv[1], float(sys.argv[2]))))
