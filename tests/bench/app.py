@@ -13,7 +13,7 @@ import os
 from django.conf import settings
 
 from config.wsgi import application
-from events import pipeline
+from events.writer import writer
 from tests.bench import stores
 
 __all__ = ["application"]
@@ -21,7 +21,9 @@ __all__ = ["application"]
 MODE = os.environ["BENCH_MODE"]
 settings.NORMALISE_IN_THREAD = os.environ["BENCH_NORMALISE"] == "1"
 if MODE == "floor":
-    pipeline.store = stores.parse_and_forget
+    writer.store = stores.only_parse  # type: ignore[method-assign]
+elif MODE == "insert":
+    writer.store = stores.insert_alone  # type: ignore[method-assign]
 elif MODE == "create":
     settings.ROOT_URLCONF = "tests.bench.usual_view"
     settings.DIRECT_PATHS = ("/livez",)

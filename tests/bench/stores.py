@@ -1,9 +1,26 @@
+"""What the measured process does with a request's row instead of handing it to the writer."""
+
 from __future__ import annotations
 
-from events.models import WebhookRequest
-from events.pipeline import Arrival
+import django.db
+
+from events import kept
+from events.kept import KeptRequest
+from providers.base import InboundRequest
+from providers.registry import get_provider
+
+EGNYTE = get_provider("egnyte-connect")
 
 
-def parse_and_forget(arrival: Arrival) -> WebhookRequest:
-    arrival.subscription.account.plugin.parse(arrival.inbound)
-    return WebhookRequest(subscription=arrival.subscription, outcome="processed")
+def only_parse(row: KeptRequest) -> None:
+    """Reads the events, and keeps nothing."""
+    EGNYTE.parse(
+        InboundRequest(
+            method=row.method, url="", query=row.query, headers=(), body=row.body, received_at=row.received_at
+        )
+    )
+
+
+def insert_alone(row: KeptRequest) -> None:
+    """One INSERT and its commit, on the thread's own connection."""
+    kept.insert(django.db.connection, [row])
