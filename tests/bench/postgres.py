@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 START_TIMEOUT = 30.0
-SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100", "synchronous_commit=on")
+SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "synchronous_commit=on")
 
 
 class MissingPostgres(RuntimeError):
