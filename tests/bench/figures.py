@@ -247,7 +247,10 @@ def _disturbed(effort: Effort, where: Place, server: Server, door: str) -> Figur
 @contextlib.contextmanager
 def _purge(database: Database) -> Iterator[None]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.purge"], env=database.environment(), cwd=ROOT, stdout=subprocess.PIPE
+        [sys.executable, "-m", "tests.bench.inside", "purge"],
+        env=database.environment(),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     process.stdout.readline()  # it has begun

@@ -12,9 +12,11 @@ django.setup()
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402 - needs Django
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+from django.utils import timezone  # noqa: E402
 
-from events import pipeline  # noqa: E402
-from events.models import WebhookRequest  # noqa: E402
+from events import pipeline, retention  # noqa: E402
+from events.models import Purge, WebhookRequest  # noqa: E402
+from providers.models import ProviderAccount  # noqa: E402
 from subscriptions import wanted  # noqa: E402
 
 BY = "command:bench"
@@ -62,7 +64,18 @@ def log_in() -> str:
     return session.session_key or ""
 
 
-JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalise, log_in)}
+def purge() -> str:
+    """Purges what is older than a day, until it is stopped."""
+    ProviderAccount.objects.update(retention_days=1)
+    row, _ = Purge.objects.get_or_create(account=ProviderAccount.objects.get(), defaults={"due_at": timezone.now()})
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
+    while retention.purge(row).more:
+        continue
+    return "ended"
+
+
+JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalise, log_in, purge)}
 
 if __name__ == "__main__":
     sys.stdout.write(JOBS[sys.argv[1]](*sys.argv[2:]))

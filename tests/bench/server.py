@@ -7,18 +7,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from config import web_server
 from tests.bench.databases import Database
 from tests.bench.load import Target
 from tests.processes import ROOT
 
 SERVER_CORE, LOAD_CORE = 0, 1
-THREADS = 32
 
 
 class Server:
@@ -31,9 +30,7 @@ class Server:
             self.port: int = probe.getsockname()[1]
 
     def __enter__(self) -> Server:
-        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--workers", "1", "--no-ws"]
-        command += ["--blocking-threads", str(THREADS), "--backpressure", str(THREADS * 4), "--log-level", "error"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "tests.bench.app:application"]
+        command = web_server.command("127.0.0.1", self.port, application="tests.bench.app:application")
         self._log: IO[bytes] = (self.database.data_dir / "web.log").open("ab")
         self._process = subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],

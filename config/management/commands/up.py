@@ -11,16 +11,12 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
 
-from config import environment, preflight
+from config import environment, preflight, web_server
 from config.admin_login import Login, ensure_admin
 from config.environment import BASE_DIR
 from config.supervisor import Child, Supervisor
 from subscriptions.demo import ensure_demo
 
-WEB_THREADS = 32
-# Who sends headers slowly or without end is cut off; see docs/receiver.md.
-HEADER_SECONDS = 10
-HEADER_BYTES = 65536
 # What listens everywhere is asked at the loopback address.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -74,14 +70,11 @@ def children() -> list[Child]:
     """The processes of one machine."""
     python = sys.executable
     manage = str(BASE_DIR / "manage.py")
-    web = f"-m granian --interface wsgi --workers 1 --blocking-threads {WEB_THREADS} --no-ws --log-level error"
-    limits = f"--http1-header-read-timeout {HEADER_SECONDS * 1000} --http1-buffer-size {HEADER_BYTES}"
     # In front of Django unless the settings say otherwise.
     door = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
-    address = f"--host {settings.HOST} --port {settings.PORT} config.wsgi:application"
     worker = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
     found = [
-        Child("web", [python, *web.split(), *limits.split(), *address.split()], environment=door),
+        Child("web", web_server.command(settings.HOST, settings.PORT), environment=door),
         Child("worker", [python, *worker.split()]),
     ]
     return [*found, Child("sandbox", [python, manage, "sandbox"])] if settings.DEMO else found
