@@ -13,7 +13,7 @@ CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAA
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 
-.PHONY: run test test-services e2e soak crash lint types migrations schema check venv venv-dev requirements docs clean
+.PHONY: run test test-services e2e soak crash bench lint types migrations schema check venv venv-dev requirements docs clean
 .DEFAULT_GOAL := run
 
 run: venv
@@ -35,6 +35,10 @@ soak: venv-dev
 # What is killed in a short form among the tests, for long.
 crash: venv-dev
 	CRASH_ROUNDS=20 $(BIN)/python -m pytest -m crash -n 0
+
+# How fast the receiver is, as ratios within one run; BENCH_ARGS="--quick" takes minutes instead of an hour.
+bench: venv-dev
+	PYTHONPATH=. $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lint: venv-dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from pytest_django import Settings
 
 from providers.models import ProviderAccount
 from providers.sandbox import Sandbox
-from subscriptions import receiver_check, wanted
+from subscriptions import receiver_check, troubles, wanted
 from subscriptions.models import Subscription
 
 collect_ignore = ["sample_provider"]  # it lives in `providers` only; see test_sixth_provider.py
@@ -40,6 +41,12 @@ class Control:
 
     def calls(self, method: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.state()["calls"] if method in (None, call["method"])]
+
+
+@pytest.fixture(autouse=True)
+def just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That no worker shows life is a problem only some time after a start; a run of all tests takes longer."""
+    monkeypatch.setattr(troubles, "_started", time.monotonic())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import requests
 from django.utils import timezone
+from pytest_django import Settings
 
 from providers.errors import Unsupported
 from providers.models import ProviderAccount
@@ -222,8 +223,9 @@ def test_throttling_is_waited_for(account: ProviderAccount, control: Control) ->
     assert 39 < (subscription.due_at - timezone.now()).total_seconds() < 50
 
 
-def test_the_test_call_sends_a_webhook_and_tells_how_it_went(active: Subscription) -> None:
+def test_the_test_call_sends_a_webhook_and_tells_how_it_went(active: Subscription, settings: Settings) -> None:
     with StubServer() as receiver:
+        settings.PUBLIC_URL = receiver.url
         Subscription.objects.filter(pk=active.pk).update(callback_url=f"{receiver.url}/hooks/{active.token}")
         active.refresh_from_db()
         found = proof.try_out(active, by="staff:ann")

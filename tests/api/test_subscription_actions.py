@@ -166,7 +166,7 @@ def test_stored_settings_that_no_longer_fit_are_a_conflict(api: Api, active: Sub
 def test_plan_is_empty_when_nothing_is_to_do(api: Api, path: str) -> None:
     answer = api.get(f"{path}plan/")
     assert answer.status == 200
-    assert answer.json == {"steps": [], "waiting": None, "version": version(Plan())}
+    assert answer.json == {"steps": [], "waiting": None, "accepts": [], "version": version(Plan())}
 
 
 def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Control) -> None:
