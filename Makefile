@@ -28,9 +28,10 @@ test-services: venv-dev
 e2e: venv-dev
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
-# The lifecycle's model with many more, random examples.
+# The proofs of the lifecycle for long: many more, random examples, and a kill at every boundary instead of some.
 soak: venv-dev
-	LIFECYCLE_EXAMPLES=150 $(BIN)/python -m pytest tests/test_lifecycle_model.py $(PYTEST_ARGS)
+	LIFECYCLE_EXAMPLES=150 KILL_AT_EVERY=1 $(BIN)/python -m pytest tests/test_lifecycle_model.py tests/test_kills.py \
+		$(PYTEST_ARGS)
 
 # What is killed in a short form among the tests, for long.
 crash: venv-dev

@@ -442,6 +442,7 @@ class _Run:
         self._keep_claim()
         if step.action is StepAction.ADOPT:
             return self._adopt(step, remotes)
+        self._stay_due()
         never_tried = row.register_tried_at is None
         if step.action in (StepAction.REGISTER, StepAction.REPLACE):
             row.register_tried_at = timezone.now()
@@ -476,6 +477,13 @@ class _Run:
             self._save(None)
         passed(step, Boundary.WRITTEN)
         return after
+
+    def _stay_due(self) -> None:
+        """Whoever finds work at a look has a row that is not due: if we die, the sweep must go on as soon as our claim
+        ends, also when the next look would find nothing to do any more."""
+        now = timezone.now()
+        not_due = Q(due_at=None) | Q(due_at__gt=now)
+        Subscription.objects.filter(not_due, pk=self.row.pk, claimed_by=self.holder).update(due_at=now)
 
     def _forget_the_try(self) -> None:
         """The provider has never had our token: whoever deletes the subscription now need not reach it for that."""

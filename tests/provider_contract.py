@@ -7,6 +7,7 @@ that a provider's declared capabilities rule out are left out of its run, never 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import threading
 import time
@@ -781,3 +782,13 @@ class Live:
     def state(self) -> Any:
         """What the simulator has and saw."""
         return requests.get(f"{self.sandbox.url}/_sandbox/{self.provider.slug}/state", timeout=30).json()
+
+
+def contract_of(slug: str) -> type[ProviderContract]:
+    """The plug-in's own tests know configs that its simulator takes."""
+    module = importlib.import_module(f"providers.{slug.replace('-', '_')}.tests")
+    return next(
+        item
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, ProviderContract) and item is not ProviderContract
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import Any
 
@@ -16,7 +15,7 @@ from providers.registry import all_providers
 from providers.sandbox import Sandbox
 from subscriptions.models import Subscription
 from tests.conftest import Control
-from tests.provider_contract import ProviderContract
+from tests.provider_contract import contract_of
 from tests.test_whole_life import Service, plan, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,16 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def service(settings: Settings, live_server: LiveServer) -> Service:
     settings.PUBLIC_URL = live_server.url
     return Service(live_server.url, ApiToken.issue("another service")[1])
-
-
-def contract_of(slug: str) -> type[ProviderContract]:
-    """The plug-in's own tests know configs that its simulator takes."""
-    module = importlib.import_module(f"providers.{slug.replace('-', '_')}.tests")
-    return next(
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, ProviderContract) and item is not ProviderContract
-    )
 
 
 class Life:
