@@ -337,7 +337,7 @@ def error_for(answer: Answer, message: str | None = None, *, field: str | None =
     """The general rule from status to error, for answers that a plug-in does not read in its own way."""
     status = answer.status
     text = message or _message(answer)
-    said = f"the provider answered {status}" + (f": {text}" if text else "")
+    said = f"the provider answered {status}" + (f": {text.removesuffix('.')}" if text else "")
     if 300 <= status < 400:
         target = answer.headers.get("Location", "nowhere")
         return BadAnswer(

@@ -27,6 +27,7 @@ from providers.errors import (
 from providers.http import Priority
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from providers.state_changes import CLOCK, write
+from providers.wording import sentences
 
 BREAK_AFTER = 5  # calls in a row without a usable answer
 BREAK_FIRST, BREAK_LONGEST = timedelta(seconds=15), timedelta(minutes=5)
@@ -76,7 +77,7 @@ class Pause:
     def error(self, now: datetime) -> CallsPaused:
         """What those get who would have called."""
         return CallsPaused(
-            f"The account's calls rest until {self.until:%Y-%m-%d %H:%M:%S} UTC: {self.reason}",
+            sentences(f"The account's calls rest until {self.until:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"),
             cause=self.cause,
             retry_after=max((self.until - now).total_seconds(), 1.0),
         )

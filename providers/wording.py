@@ -1,4 +1,4 @@
-"""Times and states in words, for the screens."""
+"""Times, states and sentences in words, for people."""
 
 from __future__ import annotations
 
@@ -93,6 +93,11 @@ def until(moment: datetime, now: datetime) -> str:
 def exact(moment: datetime) -> str:
     """The time itself, to the second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def sentences(*parts: str) -> str:
+    """These texts one after the other, each ended by a full stop: what a provider says often has none."""
+    return " ".join(part if part[-1] in ".!?" else f"{part}." for part in map(str.strip, parts) if part)
 
 
 def size(count: int) -> str:

@@ -143,7 +143,7 @@ def plan(wanted: Wanted, observed: Observed, capabilities: Capabilities, now: da
             wait=Wait.ADDRESS,
         )
     if not wanted.present:
-        return Plan(tuple(_delete(remote, "The subscription was deleted.") for remote in observed.remotes))
+        return Plan(tuple(_delete(remote, "The subscription is deleted here.") for remote in observed.remotes))
     elsewhere = [remote for remote in observed.remotes if _moved_elsewhere(remote, wanted)]
     if elsewhere:
         return Plan(
@@ -280,7 +280,7 @@ def _without_usable(wanted: Wanted, observed: Observed, others: tuple[RemoteSubs
     if observed.current_id:
         reason = f"The provider no longer has {observed.current_id}; it is registered again."
     else:
-        reason = "It is not registered at the provider."
+        reason = "It is not registered at the provider yet."
     return Plan((Step(StepAction.REGISTER, reason),))
 
 
@@ -300,10 +300,10 @@ def _keep_alive(
         return Plan(_replacement(observed, (keep,), "Its lease has ended.", again))
     changes = _to_send(wanted, observed, keep)
     if changes and _only_anew(capabilities, changes):
-        differs = "It differs in what only a new registration can change."
+        differs = "What differs is only changed by registering it anew."
         return Plan(_replacement(observed, (keep,), _reason(observed, changes, differs), changes))
     steps: list[Step] = []
-    off = "It is wanted on." if observed.we_disabled else "The provider switched it off."
+    off = "It is switched on here, but not there." if observed.we_disabled else "The provider switched it off."
     if suspended and (not capabilities.enabling_resets_failures or observed.switched_off >= FRESH_AFTER):
         anew = f"{off} Switching it on does not last, so it is registered anew: failures are counted from nothing then."
         return Plan(_replacement(observed, (keep,), anew, (*changes, switch)))
@@ -330,7 +330,7 @@ def _keep_disabled(
     steps: list[Step] = []
     if keep.enabled:
         change = Change("enabled", True, False)
-        steps.append(Step(StepAction.DISABLE, "It is wanted off.", keep.remote_id, (change,)))
+        steps.append(Step(StepAction.DISABLE, "It is switched off here, but not there.", keep.remote_id, (change,)))
     changes = _to_send(wanted, observed, keep)
     if changes and not _only_anew(capabilities, changes):
         reason = _reason(observed, changes, "It differs from what is wanted.")
@@ -389,7 +389,7 @@ def _replacement(
         gap = f"{reason} The provider has no room for a second one, so this one goes first: events may be missed."
         deletes = tuple(_delete(remote, gap) for remote in old)
         return (*deletes, Step(StepAction.REGISTER, f"{reason} The old one had to go first.", None, changes))
-    deletes = tuple(_delete(remote, "It was replaced.") for remote in old)
+    deletes = tuple(_delete(remote, "The new one takes its place.") for remote in old)
     return (Step(StepAction.REPLACE, reason, old[0].remote_id, changes), *deletes)
 
 

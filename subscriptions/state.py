@@ -6,6 +6,7 @@ from datetime import datetime
 
 from providers.base import SecretMadeBy, validate
 from providers.errors import InvalidInput
+from providers.wording import sentences
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import DriftPolicy
 from subscriptions.rotation import words
@@ -44,7 +45,7 @@ def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
     if row.enabled and row.remote_id and row.remote_enabled is False and not row.we_disabled:
         return State.SUSPENDED, _with_error("The provider switched it off.", row)
     if row.remote_id and row.drift:
-        fields = ", ".join(change["field"] for change in row.drift)
+        fields = ", ".join(change["field"].replace("_", " ") for change in row.drift)
         return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.{_policy(row)}", row)
     return (State.FAILING, _with_error("", row)) if row.last_error else None
 
@@ -53,7 +54,7 @@ def _policy(row: Subscription) -> str:
     """What its drift policy means now."""
     if row.last_error or row.waiting or row.drift_policy != DriftPolicy.REPORT:
         return ""
-    return " That is only reported, as its drift policy says; nothing is changed there."
+    return " Its drift policy says that this is only reported."
 
 
 def _quiet(row: Subscription) -> tuple[State, str]:
@@ -68,13 +69,11 @@ def _quiet(row: Subscription) -> tuple[State, str]:
 
 def _lease(row: Subscription) -> str:
     if row.expires_at is None:
-        return "Registered and switched on; it does not expire."
+        return "Registered and switched on. It does not expire."
     if row.renew_at is None or not row.auto_renew:
-        return (
-            f"Registered and switched on; its lease ends at {_time(row.expires_at)} and is not renewed automatically."
-        )
+        return f"Registered and switched on. Its lease ends at {_time(row.expires_at)} and is not renewed by itself."
     renewal, end = _time(row.renew_at), _time(row.expires_at)
-    return f"Registered and switched on; its lease is renewed from {renewal}, it ends at {end}."
+    return f"Registered and switched on. Its lease ends at {end}; it is renewed before, from {renewal} on."
 
 
 def _with_warnings(text: str, row: Subscription) -> str:
@@ -94,7 +93,7 @@ def _with_error(text: str, row: Subscription) -> str:
         parts.append(f"It is tried again at {_time(row.due_at)}.")
     if row.renewal_failing_since:
         parts.append(f"Its renewal has been failing since {_time(row.renewal_failing_since)}.")
-    return _with_waiting(" ".join(part for part in parts if part), row)
+    return _with_waiting(sentences(*parts), row)
 
 
 def _with_waiting(text: str, row: Subscription) -> str:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
+from providers.wording import sentences
 from subscriptions import rotation
 from subscriptions.causes import (
     INSTALLATION,
@@ -22,7 +23,7 @@ from subscriptions.causes import (
     source,
 )
 from subscriptions.models import Channel, Heartbeat, Managed, State, Subscription
-from subscriptions.plan import Wait
+from subscriptions.plan import DriftPolicy, Wait
 from subscriptions.problem_models import ProblemKind, Severity
 
 QUIET_TRIES = 3  # failed ones in a row, before something that may pass by itself is worth a person's time
@@ -44,6 +45,8 @@ OF_ACCOUNT = {
 }
 PASSING = ("throttled", "unavailable", "bad_answer")  # errors that often heal by themselves
 
+ONLY_REPORTED = "Compare the fields; then set them right at the provider, or change the subscription to what is there."
+
 _started = time.monotonic()
 
 
@@ -55,7 +58,8 @@ def _living() -> QuerySet[Subscription]:
         .only(
             *("uid", "name", "account__uid", "account__name", "state", "state_reason", "last_error", "failures"),
             *("enabled", "auto_renew", "managed", "remote_id", "expires_at", "granted", "renew_at"),
-            *("missing_since", "drift", "suspended_count", "gave_up_at", "renewal_failing_since", "renewal_tries"),
+            *("missing_since", "drift", "drift_policy", "suspended_count", "gave_up_at"),
+            *("renewal_failing_since", "renewal_tries"),
             *("account__calls_paused_for", "account__calls_paused_reason", "account__calls_paused_since"),
         )
     )
@@ -83,7 +87,7 @@ def _expired(row: Subscription, now: datetime) -> Cause | None:
         kind=ProblemKind.EXPIRED,
         subject=about_subscription(row),
         severity=Severity.CRITICAL,
-        message=_sentences(f"Its lease ended at {_time(row.expires_at)}; no events come.", _error_of(row)),
+        message=sentences(f"Its lease ended at {_time(row.expires_at)}; no events come.", _error_of(row)),
         count=max(row.failures, 1),
         since=row.expires_at,
         sample=row.last_error,
@@ -106,7 +110,7 @@ def _expiring(row: Subscription, now: datetime) -> Cause | None:
         kind=ProblemKind.EXPIRING,
         subject=about_subscription(row),
         severity=severity,
-        message=_sentences(f"Its lease ends at {_time(row.expires_at)}.", why, _error_of(row)),
+        message=sentences(f"Its lease ends at {_time(row.expires_at)}.", why, _error_of(row)),
         count=max(row.renewal_tries, 1),
         since=row.renewal_failing_since or row.renew_at,
         sample=row.last_error,
@@ -148,6 +152,7 @@ def _state_cause(row: Subscription) -> Cause:
         count=counts.get(State(row.state), row.failures),
         since=row.missing_since if row.state == State.MISSING else None,
         sample=row.drift if row.state == State.DRIFTED else row.last_error,
+        action=ONLY_REPORTED if row.state == State.DRIFTED and row.drift_policy == DriftPolicy.REPORT else "",
     )
 
 
@@ -209,7 +214,7 @@ def _of_account(kind: ProblemKind, rows: Sequence[Subscription]) -> Cause | None
         kind=kind,
         subject=about_account(account),
         severity=_severity(kind),
-        message=_sentences(account.calls_paused_reason if paused else _error_of(first), hit),
+        message=sentences(account.calls_paused_reason if paused else _error_of(first), hit),
         count=sum(max(row.failures, 1) for row in rows),
         since=account.calls_paused_since if paused else None,
         sample={"subscription": str(first), **(first.last_error or {})},
@@ -333,7 +338,7 @@ def heartbeats(now: datetime) -> Iterator[Cause]:
             kind=ProblemKind.WORKER_DOWN,
             subject=INSTALLATION,
             severity=Severity.WARNING if alone else Severity.CRITICAL,
-            message=_sentences(
+            message=sentences(
                 f"No worker answers messages: no sign of life {_since(beats, 'worker')}.",
                 "The scheduler runs, so the message broker may be what is down; work goes on without it."
                 if alone
@@ -365,10 +370,6 @@ def channels(now: datetime) -> Iterator[Cause]:
 
 def _error_of(row: Subscription) -> str:
     return str((row.last_error or {}).get("message", ""))
-
-
-def _sentences(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
 
 
 def _time(moment: datetime | None) -> str:

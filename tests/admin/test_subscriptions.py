@@ -197,7 +197,7 @@ def test_the_confirmation_says_what_will_happen_and_changes_nothing(
 ) -> None:
     calls = len(control.calls())
     page = boss.get(ACTIONS, {"action": "delete", "pk": str(active.pk)}).content.decode()
-    assert "The subscription was deleted." in page
+    assert "The subscription is deleted here." in page
     assert str(active.remote_id) in page
     page = boss.get(ACTIONS, {"action": "enable", "pk": str(active.pk)}).content.decode()
     assert "It is switched on already." in page

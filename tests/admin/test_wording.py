@@ -16,6 +16,11 @@ def test_durations(seconds: float, words: str) -> None:
     assert wording.duration(seconds) == words
 
 
+def test_what_a_provider_says_without_a_full_stop_does_not_run_into_the_next_sentence() -> None:
+    said = wording.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
+    assert said == "The call failed. (access_denied). It is tried again. Why?"
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
