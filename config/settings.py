@@ -226,14 +226,18 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "config.logs.OneLine"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         # Django's own handlers would write the same record a second time, or send e-mail about it.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # Scanners send any Host header; a traceback for each would bury what matters.
-        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+        # Scanners send any Host header; a traceback for each would bury what matters. Without any handler, Python
+        # would write it all the same, as its last resort.
+        "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
         "celery": {"level": _CHATTY},
         "kombu": {"level": _CHATTY},
         "urllib3": {"level": _CHATTY},

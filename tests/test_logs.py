@@ -7,6 +7,7 @@ import re
 import sys
 
 from config.logs import OneLine
+from tests.processes import run_python
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
@@ -33,3 +34,12 @@ def test_the_token_of_a_callback_url_is_masked() -> None:
     line = OneLine().format(record("Unauthorized: %s", "/hooks/s3cret/ and '/hooks/t0ken'"))
     assert "/hooks/***/ and '/hooks/***'" in line
     assert "s3cret" not in line
+
+
+def test_a_foreign_host_header_costs_a_line_at_most() -> None:
+    # In a process of its own: pytest adds handlers to every logger.
+    code = "from django.test import Client; print(Client().get({path!r}, headers={{'Host': 'foreign.example.test'}}))"
+    for path in ("/admin/", "/api/v1/providers/"):
+        ended = run_python(code.format(path=path))
+        assert "status_code=400" in ended.stdout, ended.stderr
+        assert len(ended.stderr.splitlines()) <= 1, ended.stderr
