@@ -58,6 +58,8 @@ def look(account: ProviderAccount) -> bool:
 
 def _note_well(account: ProviderAccount) -> None:
     """What could be listed is not failing, whatever a check was refused. What the check warns of stays."""
+    if account.status != AccountStatus.FAILING:  # or it became so meanwhile: then the next look tells
+        return
     failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
     write(failing, by=CLOCK, status=AccountStatus.OK, status_reason="")
 
