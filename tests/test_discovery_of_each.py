@@ -16,7 +16,7 @@ from subscriptions.models import State
 from subscriptions.orphans import NotOrphaned
 from subscriptions.reconcile import reconcile
 from tests.conftest import Control
-from tests.test_whole_life_of_each import contract_of
+from tests.provider_contract import contract_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 

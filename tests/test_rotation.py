@@ -28,7 +28,7 @@ from subscriptions.reconcile import Boundary, preview, reconcile
 from subscriptions.timeline import SECRET, Timeline
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import FakeProvider, fake, hook, together
-from tests.test_whole_life_of_each import contract_of
+from tests.provider_contract import contract_of
 
 __all__ = ["fake", "hook"]  # fixtures
 
