@@ -27,7 +27,8 @@ _as_secret = EncryptedJSONField().get_prep_value
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`.
-    `sensitive` are the lower-case names of headers that may carry a secret even when the proof failed."""
+    `sensitive` are the lower-case names of headers that may carry a secret even when the proof failed. `elsewhere`:
+    why it is refused for where it came from, whatever it proved."""
 
     subscription_id: int
     account_id: int
@@ -37,6 +38,18 @@ class Arrival:
     remote_addr: str
     size: int
     truncated: bool = False
+    elsewhere: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it counts as the provider's."""
+        return not self.elsewhere and self.verification.result is not VerificationResult.FAILED
+
+    @property
+    def refusal(self) -> str:
+        """Why it does not."""
+        failed = self.verification.result is VerificationResult.FAILED
+        return " ".join(filter(None, (self.elsewhere, self.verification.detail if failed else "")))
 
 
 class KeptRequest(NamedTuple):
@@ -90,7 +103,7 @@ def kept(arrival: Arrival) -> KeptRequest:
 
 def first_outcome(arrival: Arrival) -> Outcome:
     """What it counts as until its events are read."""
-    if arrival.verification.result is VerificationResult.FAILED:
+    if not arrival.accepted:
         return Outcome.REJECTED
     return Outcome.TRUNCATED if arrival.truncated else Outcome.RECEIVED
 
@@ -98,7 +111,7 @@ def first_outcome(arrival: Arrival) -> Outcome:
 def first_reason(arrival: Arrival, outcome: Outcome) -> str:
     """Why it is not read."""
     if outcome is Outcome.REJECTED:
-        return column_text(arrival.verification.detail, MAX_REASON)
+        return column_text(arrival.refusal, MAX_REASON)
     if outcome is Outcome.TRUNCATED:
         return f"The body is too large; its first {len(arrival.inbound.body)} bytes are kept."
     return ""
@@ -107,7 +120,6 @@ def first_reason(arrival: Arrival, outcome: Outcome) -> str:
 def kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
     """The headers with markers for secrets, and the encrypted half: what may be a secret but proved nothing. It is
     needed to verify a rejected request again."""
-    accepted = arrival.verification.result is not VerificationResult.FAILED
     proof = {name.lower() for name in arrival.verification.proof_headers}
     headers: list[tuple[str, str]] = []
     sealed: dict[str, str] = {}
@@ -116,7 +128,7 @@ def kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], Mapping[str, 
         is_proof = lower in proof
         if is_proof or lower in arrival.sensitive:
             headers.append((name, MARKER))
-            if not (is_proof and accepted):
+            if not (is_proof and arrival.accepted):
                 sealed[str(index)] = value
         else:
             headers.append((name, value))

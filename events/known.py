@@ -25,7 +25,9 @@ from providers.base import AnyProvider, validate
 from providers.encryption import Undecryptable, decrypt
 from providers.errors import InvalidInput
 from providers.registry import UnknownProvider, get_provider
+from subscriptions import networks
 from subscriptions.models import Subscription
+from subscriptions.networks import Network
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Known:
     secrets: tuple[str, ...] = field(repr=False)
     callback_url: str = field(repr=False)
     former_urls: tuple[str, ...] = field(repr=False)
+    allowed_networks: tuple[Network, ...]
     sensitive: frozenset[str]
     rotating: bool  # the newest secret has not been seen yet
 
@@ -197,14 +200,19 @@ def _rows() -> Any:
         .order_by()
         .values_list(
             *("token", "pk", "uid", "account_id", "account__provider", Cast("account__settings", text)),
-            *(Cast("secrets", text), "callback_url", Cast("former_callback_urls", text)),
+            *(
+                Cast("secrets", text),
+                "callback_url",
+                Cast("former_callback_urls", text),
+                Cast("allowed_networks", text),
+            ),
             *("rotation_asked_at", "secret_no", "secret_seen_no"),
         )
     )
 
 
 def _work_out(row: Row) -> Known | None:
-    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, *turning = row
+    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, allowed, *turning = row
     rotation_asked_at, secret_no, secret_seen_no = turning
     try:
         plugin = get_provider(provider)
@@ -219,6 +227,7 @@ def _work_out(row: Row) -> Known | None:
             secrets=tuple(json.loads(decrypt(secrets))),
             callback_url=callback_url,
             former_urls=tuple(json.loads(former_urls)),
+            allowed_networks=networks.stored(json.loads(allowed)),
             sensitive=plugin.sensitive_headers(checked),
             rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )

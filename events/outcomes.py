@@ -10,8 +10,9 @@ OUTCOMES: dict[str, str] = {
     Outcome.DUPLICATE: "Everything in it had come before; it was counted, and nothing is sent on twice.",
     Outcome.QUARANTINED: "It came from the provider, but cannot be read as a whole. It waits here and loses nothing; "
     "process it again once the reason is gone.",
-    Outcome.REJECTED: "It did not prove that it comes from the provider, so it was answered 401 and nothing was read. "
-    "If it was sent with a secret that is known by now, it can be verified again and released.",
+    Outcome.REJECTED: "It did not prove that it comes from the provider, or came from where no calls are taken from, "
+    "so it was answered 401 and nothing was read. If its secret is known by now, or its address allowed, it can be "
+    "verified again and released.",
     Outcome.TRUNCATED: "The body was larger than is kept; only its beginning is here, so no event could be read.",
     Outcome.PING: "The provider only tried whether we answer; it carried no event.",
 }

@@ -32,6 +32,7 @@ from providers.errors import InvalidInput, UnreadableRequest
 from providers.registry import UnknownProvider
 from subscriptions import rotation
 from subscriptions.models import Managed, Subscription
+from subscriptions.networks import stored, why_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -151,9 +152,10 @@ def _without_secrets() -> WebhookRequestQuerySet:
 def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookRequest:
     """Reads a stored request again, as after a fix or a new secret, and returns it as it is then.
 
-    A rejected one is verified again first, and stays rejected when no secret that is accepted now fits. `also_former`:
-    or one that no longer is, for a person who has looked at it and decided that it came too late, and is no forgery.
-    Events that are there stay as they are, missing ones appear, and nothing is counted twice.
+    A rejected one is verified again first, and stays rejected when no secret that is accepted now fits, or calls from
+    where it came are not taken. `also_former`: or one that no longer is, for a person who has looked at it and decided
+    that it came too late, and is no forgery. Events that are there stay as they are, missing ones appear, and nothing
+    is counted twice.
     """
     request = _without_secrets().get(pk=request.pk)
     if request.outcome == Outcome.REJECTED:
@@ -190,31 +192,38 @@ def _release(request: WebhookRequest, *, also_former: bool) -> bool:
 
 
 def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | None:
-    """The request as if it came now, or None when it fails again; the reason is then written down."""
+    """The request as if it came now, or None when it is refused again; the reason is then written down."""
     subscription = request.subscription
     account = subscription.account
     try:
         inbound = request.inbound(unsealed=True)
         former = rotation.former_secrets(subscription) if also_former else []
         accepted = [*subscription.secrets, *former]
-        verification = verify(account.plugin, inbound, accepted, account.typed_settings)
-        detail = verification.detail
+        arrival = Arrival(
+            subscription_id=subscription.pk,
+            account_id=account.pk,
+            sensitive=account.plugin.sensitive_headers(account.typed_settings),
+            inbound=inbound,
+            verification=verify(account.plugin, inbound, accepted, account.typed_settings),
+            remote_addr=request.remote_addr,
+            size=request.size,
+            truncated=request.size > len(inbound.body),
+            elsewhere=why_elsewhere(request.remote_addr, stored(subscription.allowed_networks)),
+        )
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
-        verification, detail = None, f"It could not be verified again: {error}"
-    if verification is None or verification.result is VerificationResult.FAILED:
-        reason = column_text(detail, MAX_REASON)
-        WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(reason=reason)
+        _stays_rejected(request, reason=f"It could not be verified again: {error}")
         return None
-    return Arrival(
-        subscription_id=subscription.pk,
-        account_id=account.pk,
-        sensitive=account.plugin.sensitive_headers(account.typed_settings),
-        inbound=inbound,
-        verification=verification,
-        remote_addr=request.remote_addr,
-        size=request.size,
-        truncated=request.size > len(inbound.body),
-    )
+    if arrival.accepted:
+        return arrival
+    proven = arrival.verification
+    detail = column_text(proven.detail, MAX_REASON)
+    _stays_rejected(request, reason=arrival.refusal, verification=proven.result.value, verification_detail=detail)
+    return None
+
+
+def _stays_rejected(request: WebhookRequest, *, reason: str, **facts: str) -> None:
+    rows = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED)
+    rows.update(reason=column_text(reason, MAX_REASON), **facts)
 
 
 def _settle_together(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:

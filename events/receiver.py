@@ -23,13 +23,14 @@ from django.utils import timezone
 from rest_framework.views import APIView
 
 from events import pipeline
-from events.body import BodyTooLarge, BrokenBody, read_body
+from events.body import Body, BodyTooLarge, BrokenBody, read_body
 from events.drainer import drainer
 from events.kept import Arrival, kept
 from events.known import Known, NotKnown, known_subscriptions
 from events.proofs import proofs
 from events.writer import NotStored, writer
-from providers.base import InboundRequest, Proof, VerificationResult
+from providers.base import InboundRequest, Proof
+from subscriptions.networks import why_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -148,27 +149,31 @@ def _keep(call: Call, known: Known) -> Answer:
         received_at=received_at,
         former_urls=known.former_urls,
     )
-    verification = pipeline.verify(known.plugin, inbound, known.secrets, known.settings)
-    if verification.result is VerificationResult.FAILED and (newer := known_subscriptions.newer(known)):
+    arrival = _judged(call, known, inbound, body)
+    if not arrival.accepted and (newer := known_subscriptions.newer(known)):
         known = newer
         inbound = replace(inbound, url=known.callback_url, former_urls=known.former_urls)
-        verification = pipeline.verify(known.plugin, inbound, known.secrets, known.settings)
-    row = kept(
-        Arrival(
-            subscription_id=known.id,
-            account_id=known.account_id,
-            sensitive=known.sensitive,
-            inbound=inbound,
-            verification=verification,
-            remote_addr=call.environ.get("REMOTE_ADDR", ""),
-            size=body.size,
-            truncated=body.truncated,
-        )
-    )
-    writer.store(row)
-    if known.rotating and verification.secret_index == 0:
+        arrival = _judged(call, known, inbound, body)
+    writer.store(kept(arrival))
+    if known.rotating and arrival.accepted and arrival.verification.secret_index == 0:
         proofs.note(known)
-    return REJECTED if verification.result is VerificationResult.FAILED else STORED
+    return STORED if arrival.accepted else REJECTED
+
+
+def _judged(call: Call, known: Known, inbound: InboundRequest, body: Body) -> Arrival:
+    """What the call is, going by what is known."""
+    address: str = call.environ.get("REMOTE_ADDR", "")
+    return Arrival(
+        subscription_id=known.id,
+        account_id=known.account_id,
+        sensitive=known.sensitive,
+        inbound=inbound,
+        verification=pipeline.verify(known.plugin, inbound, known.secrets, known.settings),
+        remote_addr=address,
+        size=body.size,
+        truncated=body.truncated,
+        elsewhere=why_elsewhere(address, known.allowed_networks),
+    )
 
 
 class HookView(APIView):

@@ -41,20 +41,20 @@ def quarantined(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.REJECTED_REQUESTS)
 def rejected(now: datetime) -> Iterator[Cause]:
-    """Requests of the last day that did not prove where they come from. When many came and none was accepted since
-    the first of them, events are being lost."""
+    """Requests of the last day that were refused. When many came and none was accepted since the first of them,
+    events are being lost."""
     recent = requests_since(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), now - REMEMBERED)
     for row, requests in _by_subscription(recent, Q(deleted_at=None)):
         newest, first = requests[0], requests[-1]
         none_accepted = row.last_event_at is None or row.last_event_at < first.received_at
         losing = len(requests) >= MANY_REJECTED and none_accepted
-        detail = newest.verification_detail or newest.reason
+        detail = newest.reason or newest.verification_detail
         since = "None was accepted since the first of them. " if losing else ""
         yield Cause(
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_number(requests)} of the last day did not prove where they come from. {since}{detail}".strip(),
+            message=f"{_number(requests)} of the last day were refused. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),
@@ -142,5 +142,5 @@ def _sample(request: WebhookRequest) -> dict[str, object]:
         "method": request.method,
         "from": request.remote_addr,
         "size": request.size,
-        "reason": request.verification_detail or request.reason,
+        "reason": request.reason or request.verification_detail,
     }

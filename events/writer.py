@@ -248,6 +248,7 @@ class Writer:
                 job.done.release()
             self._follow(stored)
         self._table.close()
+        django.db.connection.close()  # of whoever followed
 
     def _next_batch(self) -> list[Job]:
         """Waits for the first row, then takes all that are there, up to a batch. Empty: it is over."""

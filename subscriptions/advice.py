@@ -160,7 +160,8 @@ ADVICE: dict[ProblemKind, Advice] = {
         _requests("quarantined"),
     ),
     ProblemKind.REJECTED_REQUESTS: Advice(
-        "If they are the provider's, its secret differs from ours: reconcile, then reprocess them. Else ignore them.",
+        "If they are the provider's, its secret differs from ours, or its address is not allowed: reconcile, or "
+        "allow it, then reprocess them. Else ignore them.",
         "Look at them",
         _requests("rejected"),
     ),

@@ -117,6 +117,8 @@ class Subscription(Claimable):
     quiet_after = models.PositiveIntegerField(null=True, blank=True)
     quiet_hours = JSONTextField(null=True, blank=True)
     quiet_from = models.DateTimeField(null=True, blank=True, editable=False)
+    # Where calls may come from; none: everywhere (`subscriptions.networks`). The provider does not hear of it.
+    allowed_networks = JSONTextField(default=list)
     changed_by = models.CharField(max_length=200, blank=True, default="", editable=False)
 
     # Observed

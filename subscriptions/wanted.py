@@ -7,7 +7,7 @@ Each function checks, writes the wanted half together with its history entry, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from providers.base import Renewal, validate
 from providers.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
 from providers.state_changes import write
-from subscriptions import quiet
+from subscriptions import networks, quiet
 from subscriptions.models import Managed, State, Subscription, callback_url_for
 from subscriptions.plan import DriftPolicy
 
@@ -196,6 +196,21 @@ def expect(
     Subscription.objects.filter(pk=row.pk).update(**after, quiet_from=timezone.now(), quiet_suggested_at=None)
     row.refresh_from_db(fields=["quiet_after", "quiet_hours", "quiet_from"])
     note(row, history.CHANGED, by, before=before, after=after)
+
+
+@transaction.atomic
+def accept_from(subscription: Subscription, *, by: str, allowed_networks: Sequence[str] | None) -> None:
+    """Says from which networks calls are taken; none: from everywhere. None: as it is. Nothing of it concerns the
+    provider. Requests that were refused before can be verified again. Raises networks.NotUnderstood."""
+    row = subscription
+    if allowed_networks is None:
+        return
+    before, after = row.allowed_networks, networks.read_all(allowed_networks)
+    if after == before:
+        return
+    Subscription.objects.filter(pk=row.pk).update(allowed_networks=after)
+    row.allowed_networks = after
+    note(row, history.CHANGED, by, before={"allowed_networks": before}, after={"allowed_networks": after})
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from providers.base import validate
 from providers.errors import InvalidInput
 from providers.models import ProviderAccount
 from providers.schema_form import SchemaForm
-from subscriptions import quiet, wanted
+from subscriptions import networks, quiet, wanted
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 
 CONFIG = "config."
@@ -58,6 +58,15 @@ class SubscriptionForm(SchemaForm):
         max_length=60, required=False, label="Time zone", help_text="Of the quiet hours, such as Europe/Berlin."
     )
 
+    allowed_networks = forms.CharField(
+        max_length=networks.MOST * (networks.LONGEST + 2),
+        required=False,
+        widget=forms.Textarea,
+        label="Only take calls from",
+        help_text="Networks such as 192.0.2.0/24 or fd00::/8, one per line. Calls from elsewhere are answered 401 and "
+        "kept as rejected; they can be released later. Empty: from everywhere.",
+    )
+
     def __init__(
         self, *args: Any, account: ProviderAccount, subscription: Subscription | None = None, **kwargs: Any
     ) -> None:
@@ -67,6 +76,7 @@ class SubscriptionForm(SchemaForm):
         row = subscription or Subscription(account=account)
         for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):
             self.initial.setdefault(name, getattr(row, name))
+        self.initial.setdefault("allowed_networks", "\n".join(row.allowed_networks))
         self._show_expected(row)
         if subscription is not None:
             del self.fields["managed"]
@@ -86,6 +96,13 @@ class SubscriptionForm(SchemaForm):
         for name, value in shown.items():
             self.initial.setdefault(name, value)
 
+    def clean_allowed_networks(self) -> list[str]:
+        """As they are stored."""
+        try:
+            return networks.read_all(self.cleaned_data["allowed_networks"].replace(",", " ").split())
+        except networks.NotUnderstood as error:
+            raise forms.ValidationError(str(error)) from None
+
     def clean(self) -> dict[str, Any]:
         """Asks the provider's schema, and whether the quiet hours make sense."""
         self.expected = self._expected()
@@ -104,6 +121,7 @@ class SubscriptionForm(SchemaForm):
         with transaction.atomic():
             row = self._saved(config, values, by=by)
             wanted.expect(row, by=by, **self.expected)
+            wanted.accept_from(row, by=by, allowed_networks=data["allowed_networks"])
         return row
 
     def _expected(self) -> dict[str, Any]:

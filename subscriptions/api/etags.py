@@ -31,7 +31,7 @@ def subscription_etag(subscription: Subscription) -> str:
     """Changes with everything that can be wanted differently."""
     row = subscription
     values = [row.name, row.config, row.enabled, row.auto_renew, row.drift_policy, row.present]
-    return _etag("subscription", [*values, row.quiet_after, row.quiet_hours])
+    return _etag("subscription", [*values, row.quiet_after, row.quiet_hours, row.allowed_networks])
 
 
 def check_if_match(request: Request, etag: str) -> None:

@@ -23,7 +23,7 @@ from providers.rest.fields import (
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
-from subscriptions import quiet
+from subscriptions import networks, quiet
 from subscriptions.choice import Choice, version
 from subscriptions.models import (
     DRIFT_POLICIES,
@@ -108,6 +108,35 @@ class RotationSerializer(serializers.Serializer[Rotation]):
     old_accepted = serializers.BooleanField(help_text="False: the old secret was revoked.")
 
 
+NETWORKS_HELP = (
+    "Calls from elsewhere are answered 401 and kept as `rejected`; none: calls from everywhere are taken. Networks "
+    "such as 192.0.2.0/24 or fd00::/8, or single addresses."
+)
+
+
+class NetworkField(StrictCharField):
+    """A network."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """As it is stored."""
+        try:
+            return str(networks.read(super().to_internal_value(data)))
+        except networks.NotUnderstood as error:
+            raise serializers.ValidationError(str(error), code="invalid") from None
+
+
+class AllowedNetworksField(serializers.ListField):
+    """The networks that calls may come from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            child=NetworkField(max_length=networks.LONGEST),
+            max_length=networks.MOST,
+            required=False,
+            help_text=NETWORKS_HELP,
+        )
+
+
 class SubscriptionSerializer(serializers.Serializer[Subscription]):
     """What we want registered at a provider, and how it stands there."""
 
@@ -137,6 +166,7 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     quiet_suggestion = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="For `quiet_after`, from its own last four weeks; null: too little."
     )
+    allowed_networks = serializers.ListField(child=serializers.CharField(), read_only=True, help_text=NETWORKS_HELP)
     silent_since = TimeField(allow_null=True, help_text="It sends nothing although events were expected.")
     silence_reason = serializers.CharField(read_only=True, help_text="What looking for a reason told.")
     last_error = LastErrorSerializer(read_only=True, allow_null=True)
@@ -165,6 +195,7 @@ class NewSubscriptionSerializer(StrictSerializer):
     managed = serializers.ChoiceField(choices=Managed.choices, default=Managed.API.value)
     quiet_after = QuietAfterField()
     quiet_hours = QuietHoursField(required=False)
+    allowed_networks = AllowedNetworksField()
 
     def validate_account(self, value: UUID) -> ProviderAccount:
         """The account with that id."""
@@ -191,6 +222,7 @@ class SubscriptionChangesSerializer(StrictSerializer):
     drift_policy = serializers.ChoiceField(choices=DRIFT_POLICIES, required=False, help_text=DRIFT_HELP)
     quiet_after = QuietAfterField()
     quiet_hours = QuietHoursField(required=False)
+    allowed_networks = AllowedNetworksField()
 
     @property
     def subscription(self) -> Subscription:

@@ -59,10 +59,11 @@ class SubscriptionViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """Makes one and tries to register it. 201 also when the provider refused: `state` is `failing` then,
         `last_error` says why, and it is tried again."""
-        asked, expected = _split(self.body(NewSubscriptionSerializer))
+        asked, expected, allowed = _split(self.body(NewSubscriptionSerializer))
         with transaction.atomic():
             subscription = wanted.subscribe(**asked, by=self.by)
             wanted.expect(subscription, by=self.by, **expected)
+            wanted.accept_from(subscription, by=self.by, allowed_networks=allowed)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_201_CREATED)
 
@@ -83,10 +84,11 @@ class SubscriptionViewSet(ApiViewSet):
         def change(subscription: Subscription) -> None:
             changes = self.body(SubscriptionChangesSerializer, context={"subscription": subscription})
             self._check_version(subscription)
-            asked, expected = _split(changes)
+            asked, expected, allowed = _split(changes)
             if asked:
                 wanted.change(subscription, by=self.by, **asked)
             wanted.expect(subscription, by=self.by, **expected)
+            wanted.accept_from(subscription, by=self.by, allowed_networks=allowed)
 
         return self._changed(change)
 
@@ -260,10 +262,12 @@ class SubscriptionViewSet(ApiViewSet):
         check_if_match(self.request, subscription_etag(subscription))
 
 
-def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is to be registered, and what is expected of it."""
-    expected = {name: value for name, value in body.items() if name.startswith("quiet_")}
-    return {name: value for name, value in body.items() if name not in expected}, expected
+def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
+    """What is to be registered, what is expected of it, and where calls may come from."""
+    asked = dict(body)
+    allowed = asked.pop("allowed_networks", None)
+    expected = {name: asked.pop(name) for name in body if name.startswith("quiet_")}
+    return asked, expected, allowed
 
 
 def answer(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:

@@ -41,7 +41,7 @@ FIELDS = {
     "last_reconciled_at",
     "last_event_at",
     "secret_rotation",
-    *("quiet_after", "quiet_hours", "quiet_suggestion", "silent_since", "silence_reason"),
+    *("quiet_after", "quiet_hours", "quiet_suggestion", "silent_since", "silence_reason", "allowed_networks"),
     "last_error",
     "created_at",
 }
