@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 
 # PostgreSQL refuses both in a text. The request's body and the event's data keep what was really sent.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
+column_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # as JSONTextField writes it
 
 
 def column_text(value: str, limit: int | None = None) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
-from events.columns import column_text
+from events.columns import column_json, column_text
+from events.inserting import BYTES, NUMBER, TIME, Target
+from events.inserting import UUID as UUID_TYPE
 from events.models import Outcome
 from providers.base import InboundRequest, Verification, VerificationResult
 from providers.fields import EncryptedJSONField
@@ -20,7 +18,6 @@ from providers.ids import new_id
 
 MARKER = "***"
 MAX_REASON = 2000
-_as_text = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _as_secret = EncryptedJSONField().get_prep_value
 
 
@@ -87,7 +84,7 @@ def kept(arrival: Arrival) -> KeptRequest:
         method=inbound.method,
         received_at=inbound.received_at,
         remote_addr=column_text(arrival.remote_addr, 64),
-        headers=_as_text(headers),
+        headers=column_json(headers),
         sealed_headers=_as_secret(sealed) or "",
         query=column_text(inbound.query),
         body=inbound.body,
@@ -137,76 +134,13 @@ def kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], Mapping[str, 
 
 # -- Into the table ----------------------------------------------------------------------------------------------------
 
-TABLE = "events_webhookrequest"
-COLUMNS = KeptRequest._fields
-# In one array for each column; their types as PostgreSQL calls them.
-POSTGRES_TYPES = {
-    "uid": "uuid",
-    **dict.fromkeys(("account_id", "subscription_id", "size"), "bigint"),
-    **dict.fromkeys(("received_at", "processed_at"), "timestamptz"),
-    "body": "bytea",
-}
-
-
-def insert(connection: BaseDatabaseWrapper, rows: Sequence[KeptRequest]) -> None:
-    """Inserts them by one statement, each unless it is there already. Raises Django's database errors, and ValueError
-    or OverflowError for a value that cannot even be sent."""
-    connection.ensure_connection()
-    raw: Any = connection.connection
-    with connection.wrap_database_errors:
-        if connection.vendor == "postgresql":
-            _insert_postgres(raw, rows)
-        else:
-            # Straight to the library: Django's cursor would rewrite a statement of this length each time.
-            raw.execute(_sqlite_statement(len(rows)), [value for row in rows for value in _sqlite_values(row)])
-
-
-def most_rows(connection: BaseDatabaseWrapper) -> int:
-    """How many fit into one statement."""
-    if connection.vendor == "postgresql":
-        return 1000
-    import sqlite3
-
-    connection.ensure_connection()
-    raw: Any = connection.connection
-    limit: int = raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-    return min(1000, limit // len(COLUMNS))
-
-
-def _insert_postgres(raw: Any, rows: Sequence[KeptRequest]) -> None:
-    import psycopg
-
-    with psycopg.Cursor(raw) as cursor:  # binds on the server; Django's own would write each body as text
-        cursor.execute(_postgres_statement(), [list(column) for column in zip(*rows, strict=True)], prepare=True)
-
-
-@lru_cache(maxsize=1)
-def _postgres_statement() -> str:
-    arrays = ", ".join(f"%b::{POSTGRES_TYPES.get(name, 'text')}[]" for name in COLUMNS)
-    names = ", ".join(COLUMNS)
-    return f"INSERT INTO {TABLE} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT (uid) DO NOTHING"  # noqa: S608  # names only
-
-
-@lru_cache(maxsize=64)
-def _sqlite_statement(count: int) -> str:
-    row = "(" + ", ".join("?" * len(COLUMNS)) + ")"
-    names = ", ".join(COLUMNS)
-    return f"INSERT INTO {TABLE} ({names}) VALUES {', '.join([row] * count)} ON CONFLICT (uid) DO NOTHING"  # noqa: S608  # names only
-
-
-def _sqlite_values(row: KeptRequest) -> tuple[Any, ...]:
-    """As Django writes them there: ids as hexadecimal text, times as text in UTC."""
-    return (
-        row.uid.hex,
-        row.account_id,
-        row.subscription_id,
-        row.method,
-        _sqlite_time(row.received_at),
-        *row[5:15],
-        None if row.processed_at is None else _sqlite_time(row.processed_at),
-        row.repeated_keys,
-    )
-
-
-def _sqlite_time(moment: datetime) -> str:
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
+REQUESTS = Target(
+    "events_webhookrequest",
+    KeptRequest._fields,
+    {
+        "uid": UUID_TYPE,
+        **dict.fromkeys(("account_id", "subscription_id", "size"), NUMBER),
+        **dict.fromkeys(("received_at", "processed_at"), TIME),
+        "body": BYTES,
+    },
+)

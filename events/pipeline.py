@@ -6,10 +6,11 @@ goes wrong with them, the request is there and can be processed again.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -17,13 +18,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import feed
+from events import event_rows, feed
 from events.body import unpacked
-from events.columns import column_key, column_text
+from events.columns import column_text
+from events.event_rows import EventRow, event_row
 from events.kept import MAX_REASON, Arrival, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
@@ -47,12 +50,47 @@ class Overtaken(Exception):
     """Another process has settled one of them meanwhile."""
 
 
+COLUMNS = ("pk", "uid", "account_id", "subscription_id", "outcome", "method", "received_at", "query", "body")
+SUBSCRIPTION = COLUMNS.index("subscription_id")
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A stored request that is to be read: what that takes, and no more. Its headers are JSON still, so that what is
+    wrong with them concerns no other."""
+
+    subscription: Subscription = field(repr=False)
+    pk: int
+    uid: UUID
+    account_id: int
+    subscription_id: int
+    outcome: str
+    method: str
+    received_at: datetime
+    query: str
+    body: bytes = field(repr=False)
+    headers: str = field(repr=False)
+
+    def inbound(self) -> InboundRequest:
+        """The call for the plug-in; secret header values are markers. Raises ValueError when the headers that are
+        stored cannot be read."""
+        return InboundRequest(
+            method=self.method,
+            url=self.subscription.callback_url,
+            query=self.query,
+            headers=tuple((name, value) for name, value in json.loads(self.headers)),
+            body=bytes(self.body),
+            received_at=self.received_at,
+            former_urls=tuple(self.subscription.former_callback_urls),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a plug-in made of a request, ready to be written. Without an outcome, the database decides between
     `processed` and `duplicate`."""
 
-    events: tuple[Event, ...] = ()
+    events: tuple[EventRow, ...] = ()
     outcome: Outcome | None = None
     reason: str = ""
 
@@ -90,7 +128,7 @@ def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATC
 def normalise_batch(request_ids: Sequence[int]) -> int:
     """Normalises these, many in one transaction, then does once what concerns them all. Returns how many it settled.
     Raises OperationalError or InterfaceError only when the database cannot be reached."""
-    settled: list[WebhookRequest] = []
+    settled: list[Waiting] = []
     for requests in _load(request_ids):
         try:
             settled += _settle_together(requests)
@@ -102,8 +140,8 @@ def normalise_batch(request_ids: Sequence[int]) -> int:
     return len(settled)
 
 
-def _settle_each(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:
-    settled: list[WebhookRequest] = []
+def _settle_each(requests: Sequence[Waiting]) -> list[Waiting]:
+    settled: list[Waiting] = []
     for request in requests:
         try:
             if _settle(request):
@@ -117,17 +155,19 @@ def _settle_each(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:
     return settled
 
 
-def _load(request_ids: Sequence[int]) -> Iterator[list[WebhookRequest]]:
+def _load(request_ids: Sequence[int]) -> Iterator[list[Waiting]]:
     """Together as many as fit into a bounded memory, each with its subscription."""
     waiting = WebhookRequest.objects.filter(pk__in=request_ids, outcome=Outcome.RECEIVED).order_by("pk")
     for keys in _portions(waiting.values_list("pk", "size")):
-        rows = waiting.filter(pk__in=keys).defer("sealed_headers", "verification_detail", "repeated_keys")
-        requests = list(rows)
-        found = Subscription.objects.select_related("account").defer("secrets", "account__credentials")
-        subscriptions = found.in_bulk({request.subscription_id for request in requests})
-        for request in requests:
-            request.subscription = subscriptions[request.subscription_id]
-        yield requests
+        yield _waiting(waiting.filter(pk__in=keys))
+
+
+def _waiting(requests: WebhookRequestQuerySet) -> list[Waiting]:
+    """Reading needs no secret, so a lost encryption key does not stop it."""
+    rows: list[Any] = list(requests.values_list(*COLUMNS, Cast("headers", TextField())))
+    found = Subscription.objects.select_related("account").defer("secrets", "account__credentials")
+    subscriptions = found.in_bulk({row[SUBSCRIPTION] for row in rows})
+    return [Waiting(subscriptions[row[SUBSCRIPTION]], *row) for row in rows]
 
 
 def _portions(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
@@ -162,9 +202,11 @@ def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookR
         released = _release(request, also_former=also_former)
     else:
         released = request.outcome != Outcome.TRUNCATED
-    if released and _settle(request):
-        _note_last_events([request])
-        feed.assign_positions()
+    if released:
+        (waiting,) = _waiting(WebhookRequest.objects.filter(pk=request.pk))
+        if _settle(waiting):
+            _note_last_events([waiting])
+            feed.assign_positions()
     request.refresh_from_db()
     return request
 
@@ -226,7 +268,7 @@ def _stays_rejected(request: WebhookRequest, *, reason: str, **facts: str) -> No
     rows.update(reason=column_text(reason, MAX_REASON), **facts)
 
 
-def _settle_together(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]:
+def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
     """Reads them all and writes what came of them in one transaction. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
     with transaction.atomic(durable=True):
@@ -236,7 +278,7 @@ def _settle_together(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]
         claimed = WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED)
         if claimed.update(processed_at=timezone.now()) != len(keys):
             raise Overtaken
-        _insert_new([event for _, reading in readings for event in reading.events])
+        event_rows.insert([event for _, reading in readings for event in reading.events])
         own: defaultdict[int, set[str]] = defaultdict(set)
         for request_id, key in Event.objects.filter(request__in=keys).values_list("request_id", "dedup_key"):
             own[request_id].add(key)
@@ -253,7 +295,7 @@ def _settle_together(requests: Sequence[WebhookRequest]) -> list[WebhookRequest]
     return list(requests)
 
 
-def _settle(request: WebhookRequest) -> bool:
+def _settle(request: Waiting) -> bool:
     """Reads the request and writes what came of it. False when another process was quicker."""
     reading = _read(request)
     try:
@@ -266,7 +308,7 @@ def _settle(request: WebhookRequest) -> bool:
         return _write(request, _broken("Its events could not be written", error))
 
 
-def _read(request: WebhookRequest) -> Reading:
+def _read(request: Waiting) -> Reading:
     """What the plug-in makes of it. Outside any transaction, since a plug-in may take its time; never raises."""
     try:
         inbound = unpacked(request.inbound(), limit=settings.MAX_BODY_BYTES)
@@ -298,7 +340,7 @@ def verify(
     return verification if plain is inbound else plugin.verify(plain, secrets, account_settings)
 
 
-def _as_reading(request: WebhookRequest, parsed: Parsed) -> Reading:
+def _as_reading(request: Waiting, parsed: Parsed) -> Reading:
     events = tuple(_row(request, event) for event in parsed.events)
     if parsed.unreadable:
         return Reading(events, Outcome.QUARANTINED, _why_unreadable(parsed))
@@ -311,33 +353,18 @@ def _why_unreadable(parsed: Parsed) -> str:
     return column_text(f"{len(parsed.unreadable)} of {total} elements cannot be read. {named}", MAX_REASON)
 
 
-def _row(request: WebhookRequest, event: ParsedEvent) -> Event:
-    if event.occurred_at is not None and event.occurred_at.tzinfo is None:
-        raise ValueError("occurred_at has no time zone")
-    data: Any = event.data
-    return Event(
+def _row(request: Waiting, event: ParsedEvent) -> EventRow:
+    return event_row(
+        event,
         account_id=request.account_id,
         subscription_id=request.subscription_id,
-        request=request,
+        request_id=request.pk,
         provider=request.subscription.account.provider,
-        type=column_text(event.type, 200),
-        action=event.action.value,
-        resource_type=_optional(event.resource_type, 50),
-        resource=_optional(event.resource, 2000),
-        actor=_optional(event.actor, 255),
-        occurred_at=event.occurred_at,
         received_at=request.received_at,
-        provider_event_id=_optional(event.provider_event_id, 255),
-        dedup_key=column_key(event.dedup_key, 255),
-        data=data,
     )
 
 
-def _optional(value: str | None, limit: int) -> str | None:
-    return None if value is None else column_text(value, limit)
-
-
-def _write(request: WebhookRequest, reading: Reading) -> bool:
+def _write(request: Waiting, reading: Reading) -> bool:
     """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
     with transaction.atomic(durable=True):
         # Before the row, as whoever settles many at once does.
@@ -356,19 +383,15 @@ def _write(request: WebhookRequest, reading: Reading) -> bool:
     return True
 
 
-def _insert(request: WebhookRequest, events: Sequence[Event]) -> bool:
+def _insert(request: Waiting, events: Sequence[EventRow]) -> bool:
     """Inserts what is not there yet and counts what is. True when at least one event comes from this request."""
-    _insert_new(events)
-    own = set(Event.objects.filter(request=request).values_list("dedup_key", flat=True))
+    event_rows.insert(events)
+    own = set(Event.objects.filter(request=request.pk).values_list("dedup_key", flat=True))
     _count_repeats(request, {event.dedup_key for event in events} - own)
     return bool(own)
 
 
-def _insert_new(events: Sequence[Event]) -> None:
-    Event.objects.bulk_create(events, ignore_conflicts=True)
-
-
-def _count_repeats(request: WebhookRequest, keys: set[str]) -> None:
+def _count_repeats(request: Waiting, keys: set[str]) -> None:
     if not keys:
         return
     row = WebhookRequest.objects.filter(pk=request.pk)
@@ -404,12 +427,12 @@ def note_accepted(subscription_id: int, received_at: datetime) -> None:
     rows.update(accepted_at=received_at)
 
 
-def _note_accepted(request: WebhookRequest) -> None:
+def _note_accepted(request: Waiting | WebhookRequest) -> None:
     if request.subscription.accepted_at is None:
         note_accepted(request.subscription_id, request.received_at)
 
 
-def _note_last_events(requests: Iterable[WebhookRequest]) -> None:
+def _note_last_events(requests: Iterable[Waiting]) -> None:
     """Moves `last_event_at` on, once a batch and subscription: many requests a second come for the same one."""
     latest: dict[int, datetime] = {}
     for request in requests:

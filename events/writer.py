@@ -20,8 +20,7 @@ from django.db import DEFAULT_DB_ALIAS, DataError, IntegrityError, InterfaceErro
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from events import kept
-from events.kept import KeptRequest
+from events.kept import REQUESTS, KeptRequest
 from events.normaliser import normaliser
 from events.spool import SpoolError, spool
 
@@ -113,7 +112,7 @@ class Table:
 
     def _insert(self, rows: Sequence[KeptRequest]) -> None:
         try:
-            kept.insert(self._open(), rows)
+            REQUESTS.insert(self._open(), rows)
         except POISON:
             raise
         except BaseException:
@@ -202,7 +201,7 @@ class Writer:
         """In the caller's own connection and transaction."""
         try:
             with django.db.transaction.atomic(durable=True):
-                kept.insert(django.db.connection, [row])
+                REQUESTS.insert(django.db.connection, [row])
         except POISON as error:
             raise Poisoned(type(error).__name__) from error
         except django.db.Error as error:

@@ -19,7 +19,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import pipeline, rejected, tasks
+from events import event_rows, pipeline, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
@@ -304,17 +304,26 @@ def test_columns() -> None:
     assert column_key("longer", 5).startswith("sha256:")
 
 
+def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> None:
+    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
+    assert pipeline.normalise_pending() == 2
+    outcomes = dict(WebhookRequest.objects.values_list("pk", "outcome"))
+    assert (outcomes[bad.pk], outcomes[good.pk]) == (Outcome.QUARANTINED, Outcome.PROCESSED)
+
+
 def test_refused_rows_are_quarantined_and_stop_nobody(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = pipeline._insert_new
+    original = event_rows.insert
 
     def refuse(events: Any) -> None:
         if any(event.type == "poison" for event in events):
             raise DataError("value too long")
         original(events)
 
-    monkeypatch.setattr(pipeline, "_insert_new", refuse)
+    monkeypatch.setattr(event_rows, "insert", refuse)
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
     assert pipeline.normalise_pending() == 2
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
@@ -330,7 +339,7 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with monkeypatch.context() as patch:
 
-        def locked(request: WebhookRequest, reading: pipeline.Reading) -> bool:
+        def locked(request: Any, reading: pipeline.Reading) -> bool:
             if request.pk == bad.pk:
                 raise OperationalError("deadlock detected")
             return original(request, reading)
@@ -387,7 +396,7 @@ def test_what_another_process_settled_meanwhile_is_left_alone(
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     original = pipeline._read
 
-    def read(request: WebhookRequest) -> pipeline.Reading:
+    def read(request: pipeline.Waiting) -> pipeline.Reading:
         WebhookRequest.objects.filter(pk=requests[1].pk).update(outcome=Outcome.PING)
         return original(request)
 
@@ -442,7 +451,7 @@ def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeP
 
 KILLED_IN_THE_MIDDLE = """
 import os
-from events import pipeline
+from events import event_rows, pipeline
 from events.models import Event
 def kill(request):
     assert Event.objects.count() == 1

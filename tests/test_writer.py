@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from events import kept, writer
 from events.drainer import Drainer
-from events.kept import COLUMNS, KeptRequest
+from events.kept import KeptRequest
 from events.models import WebhookRequest
 from events.spool import spool
 from events.writer import Busy, NotStored, Poisoned, Table, Writer
@@ -56,9 +56,9 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_the_columns_are_all_that_a_request_has() -> None:
-    assert WebhookRequest._meta.db_table == kept.TABLE
+    assert WebhookRequest._meta.db_table == kept.REQUESTS.table
     names = {field.column for field in WebhookRequest._meta.concrete_fields} - {"id"}
-    assert set(COLUMNS) == names
+    assert set(kept.REQUESTS.columns) == names
 
 
 def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> None:
@@ -279,7 +279,7 @@ def test_commits_are_on_the_disk(hook: Subscription) -> None:
             else:
                 cursor.execute("SHOW synchronous_commit")
                 assert cursor.fetchone() == ("on",)
-        assert kept.most_rows(own) >= writer.BATCH_ROWS
+        assert kept.REQUESTS.most_rows(own) >= writer.BATCH_ROWS
     finally:
         own.close()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import django.db
 
-from events import kept
-from events.kept import KeptRequest
+from events.kept import REQUESTS, KeptRequest
 from providers.base import InboundRequest
 from providers.registry import get_provider
 
@@ -23,4 +22,4 @@ def only_parse(row: KeptRequest) -> None:
 
 def insert_alone(row: KeptRequest) -> None:
     """One INSERT and its commit, on the thread's own connection."""
-    kept.insert(django.db.connection, [row])
+    REQUESTS.insert(django.db.connection, [row])
