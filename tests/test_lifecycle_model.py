@@ -15,14 +15,21 @@ import requests
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from pytest_django import Settings
 
 from providers import pauses
 from providers.base import Renewal
 from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox import Sandbox
-from subscriptions import due, receiver_check, wanted
+from subscriptions import due, receiver_check, rotation, wanted
 from subscriptions import reconcile as reconcile_module
 from subscriptions.models import State, Subscription
 from tests.conftest import CONFIG, Control
@@ -59,6 +66,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.control = Control(self.sandbox.url, "egnyte-connect")
         self.control.post("options", calls_per_second=None)
         self.foreign: dict[str, dict[str, Any]] = {}
+        self.revoked: set[str] = set()  # callback URLs
 
     def teardown(self) -> None:
         self.sandbox.close()
@@ -102,6 +110,17 @@ class Lifecycle(RuleBasedStateMachine):
     def remove(self, data: st.DataObject) -> None:
         wanted.remove(self.any_of(data), by="staff:ann")
 
+    @rule(data=st.data())
+    def rotate(self, data: st.DataObject) -> None:
+        with suppress(rotation.TooManyUnderWay):
+            rotation.rotate(self.any_of(data), by="staff:ann")
+
+    @rule(data=st.data())
+    def revoke(self, data: st.DataObject) -> None:
+        row = self.any_of(data)
+        rotation.rotate(row, by="staff:ann", revoke=True)
+        self.revoked.add(row.callback_url)
+
     # -- The provider, and whoever else has access to it -------------------------------------------------------------
 
     @precondition(lambda self: self.room > 1 and len(self.foreign) < 2)
@@ -125,6 +144,21 @@ class Lifecycle(RuleBasedStateMachine):
         if ours:
             remote_id = data.draw(st.sampled_from(sorted(remote["webhookId"] for remote in ours)))
             self.control.post(f"remote/{remote_id}", **change)
+
+    @rule()
+    def events_come(self) -> None:
+        for remote in self.control.remotes():
+            row = Subscription.objects.filter(callback_url=remote["url"]).first()
+            if row is not None and row.secrets[0] == remote["authHeader"]:
+                rotation.seen(row.pk, row.secrets[0])
+
+    @invariant()
+    def nothing_would_be_refused(self) -> None:
+        """What the provider proves its requests by is accepted, unless a person has revoked it."""
+        for remote in self.control.remotes() if hasattr(self, "account") else ():
+            row = Subscription.objects.filter(callback_url=remote["url"], deleted_at=None).first()
+            if row is not None and row.callback_url not in self.revoked:
+                assert remote["authHeader"] in row.secrets
 
     @rule(seconds=st.sampled_from([20, 60, 200]))
     def time_passes_there(self, seconds: int) -> None:
@@ -168,7 +202,9 @@ class Lifecycle(RuleBasedStateMachine):
         enabled = [remote for remote in remotes if remote["status"] == "enabled"]
         if not row.present:
             assert (row.state, remotes) == (State.DELETED, []), said
-        elif not row.enabled:
+            return
+        assert {remote["authHeader"] for remote in remotes} <= {row.secrets[0]}, said
+        if not row.enabled:
             assert (row.state, enabled) == (State.DISABLED, []), said
         else:
             assert row.state == State.ACTIVE, said
