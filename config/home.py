@@ -20,10 +20,11 @@ from providers.models import ProviderAccount
 from subscriptions import advice, problems
 from subscriptions.address import address_confirmed
 from subscriptions.models import Heartbeat, Managed, Operation, Problem, State, Subscription
-from subscriptions.problem_models import ProblemState, Severity
+from subscriptions.problem_models import ProblemState, Severity, SubjectType
 
 HOURS = 48
-SHOWN = 8
+SHOWN = 6
+EVENTS_SHOWN = 8
 TROUBLED = (State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING)
 PASS_LIMIT = timedelta(minutes=2)  # since the last look for problems
 ORDER = (State.ACTIVE, State.PENDING, *TROUBLED, State.DISABLED, State.MANUAL, State.DELETING)
@@ -41,11 +42,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One thing that needs a person: its page, and where its next action is done."""
+    """One thing that needs a person: its page, and where its next action is done. `said` is for within a sentence."""
 
     state: str
     label: str
     what: str
+    said: str
+    account: str  # of a subscription
     detail: str
     since: Any
     link: str
@@ -96,12 +99,19 @@ def _concern(row: Problem) -> Concern:
         row.severity,
         row.get_severity_display(),
         str(row),
+        _said(row),
+        row.account.name if row.subscription_id and row.account else "",
         row.message,
         row.opened_at,
         reverse("admin:subscriptions_problem_change", args=[row.pk]),
         advice.link_of(row),
         advice.button_of(row),
     )
+
+
+def _said(row: Problem) -> str:
+    kind = row.get_kind_display()
+    return kind if row.subject_type == SubjectType.INSTALLATION else f"{row.subject_name} ({kind.lower()})"
 
 
 def _looked_for_problems() -> bool:
@@ -126,9 +136,10 @@ def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> V
         return Verdict("bad", "error", "Nobody looks for problems: is a worker running?", "#installation")
     if concerns:
         worst = concerns[0]
-        count = f"{Problem.objects.needing_a_person().number()} problem{'s need' if len(concerns) > 1 else ' needs'}"
+        several = len(concerns) > 1
+        count = f"{Problem.objects.needing_a_person().number()} problem{'s need' if several else ' needs'} a person"
         tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
-        return Verdict(tone, icon, f"{count} a person. First: {worst.what}.", worst.link)
+        return Verdict(tone, icon, f"{count}{'. The gravest: ' if several else ': '}{worst.said}.", worst.link)
     in_hand = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).number()
     if in_hand != "0":
         text = f"{in_hand} problem{'s hold' if in_hand != '1' else ' holds'}, and somebody is on it."
@@ -152,7 +163,7 @@ def _renewals() -> list[Subscription]:
 
 
 def _latest_events() -> list[Event]:
-    return list(Event.objects.select_related("subscription").defer("data").order_by("-pk")[:SHOWN])
+    return list(Event.objects.select_related("subscription").defer("data").order_by("-pk")[:EVENTS_SHOWN])
 
 
 def _latest_operations() -> list[Operation]:
@@ -230,14 +241,13 @@ CHART_OPTIONS: dict[str, Any] = {
         "x": {
             **_AXIS,
             "grid": {"display": False},
-            "ticks": {"color": "#8b95a5", "maxTicksLimit": 9, "maxRotation": 0, "autoSkip": True},
+            "ticks": {"color": "#8b95a5", "maxTicksLimit": 7, "maxRotation": 0, "autoSkip": True},
         },
         "y": {
             **_AXIS,
             "beginAtZero": True,
             "grid": {"display": True, "drawTicks": False},
             "ticks": {"color": "#8b95a5", "maxTicksLimit": 5, "precision": 0},
-            "title": {"display": True, "text": "Requests per hour", "color": "#8b95a5"},
         },
     },
 }

@@ -17,12 +17,13 @@ from django.db.models import Model, Q, QuerySet
 
 from providers.models import HistoryEntry, ProviderAccount, StateChange
 from subscriptions.models import Operation, Subscription
-from subscriptions.problem_models import ProblemTurn
+from subscriptions.problem_models import Problem, ProblemTurn, Turn
 
 M = TypeVar("M", bound=Model)
 Subject = Subscription | ProviderAccount
 
 OPERATION, STATE, ACTION, SECRET, PROBLEM = "operation", "state", "action", "secret", "problem"
+WITHOUT_WORDS = (Turn.ACKNOWLEDGED, Turn.RESOLVED)  # what it was about stands where it was opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Entry:
     status: str | None = None
     changes: Sequence[Mapping[str, object]] = ()
     operation: Operation | None = None
+    problem: Problem | None = None
     times: int = 1
     last_at: datetime | None = None
     subscription: UUID | None = None
@@ -202,8 +204,9 @@ def _problems(subject: Subject, span: Span) -> Iterable[Entry]:
             at=row.at,
             kind=PROBLEM,
             what=f"{row.problem.get_kind_display()}: {row.get_turn_display().lower()}",
-            why=row.message,
+            why="" if row.turn in WITHOUT_WORDS else row.message,
             actor=row.actor,
+            problem=row.problem,
             subscription=about.uid if about else None,
         )
 

@@ -167,7 +167,7 @@ def test_problems_tell_their_turns(hook: Subscription) -> None:
     for subject in (hook, hook.account):
         entries = Timeline(subject, frozenset({"problem"})).part(5)
         assert [(entry.what, entry.actor, entry.why) for entry in entries] == [
-            ("Missing: acknowledged", "staff:ann", "It is gone."),
+            ("Missing: acknowledged", "staff:ann", ""),
             ("Missing: opened", "clock", "It is gone."),
         ]
         assert {entry.subscription for entry in entries} == {hook.uid}

@@ -53,7 +53,7 @@ def lasting(length: timedelta | float | None) -> str:
 def badge(value: str, label: str = "") -> SafeString:
     """A word of state with its colour and icon."""
     tone, icon = wording.tone_of(value)
-    words = label or value.replace("_", " ").capitalize()
+    words = label or ("OK" if value == "ok" else value.replace("_", " ").capitalize())
     inner = format_html('<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}', icon, words)
     return format_html('<span class="hk-badge hk-{}" data-state="{}">{}</span>', tone, value, inner)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
 
@@ -26,10 +26,9 @@ from subscriptions.admin.discovery_pages import DiscoveryPages
 from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.leaving import NotLeaving
-from subscriptions.models import Operation, Problem
+from subscriptions.models import Problem
 
 SHOWN = 25
-OPERATIONS_SHOWN = 10
 CHECK_SECONDS = 10.0
 
 
@@ -41,19 +40,6 @@ def provider_choices() -> Choices:
 def account_choices() -> Choices:
     """Every account, for a filter."""
     return [(str(pk), name) for pk, name in ProviderAccount.objects.order_by("name").values_list("pk", "name")[:500]]
-
-
-def latest_operations(account: ProviderAccount) -> list[Operation]:
-    """The newest operations of an account. Only subscriptions with the newest can have them, and those are found by
-    one index look-up each, however many operations there are."""
-    newest = Operation.objects.filter(subscription=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    busiest = account.subscriptions.annotate(newest=Subquery(newest)).exclude(newest=None).order_by("-newest")
-    found = [
-        operation
-        for row in busiest[:OPERATIONS_SHOWN]
-        for operation in row.operations.select_related("subscription").order_by("-pk")[:OPERATIONS_SHOWN]
-    ]
-    return sorted(found, key=lambda operation: operation.pk, reverse=True)[:OPERATIONS_SHOWN]
 
 
 def plugin_of(account: ProviderAccount) -> AnyProvider | None:
@@ -98,7 +84,7 @@ class AccountAdmin(DiscoveryPages):
         return rows.filter(found)
 
     def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
-        """Its subscriptions, operations and timeline."""
+        """Its subscriptions, problems and timeline."""
         plugin = plugin_of(row)
         settings = entries(plugin.settings_model if plugin else None, row.settings)
         usual = usual_ones(settings)
@@ -108,10 +94,14 @@ class AccountAdmin(DiscoveryPages):
             "usual_settings": usual,
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
-            "operations": latest_operations(row),
+            "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "oldest_kept": row.webhook_requests.order_by("pk").values_list("received_at", flat=True).first(),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
-            "problems": problems_on_page(request, Problem.objects.of_account(row.pk)),
+            "problems": problems_on_page(
+                request,
+                Problem.objects.of_account(row.pk),
+                texts=(row.status_reason, row.calls_paused_reason if row.calls_paused_until else ""),
+            ),
             "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
             "may_subscribe": plugin is not None
             and row.removal_asked_at is None

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.db import transaction
 
-from providers.base import validate
+from providers.base import Renewal, validate
 from providers.errors import InvalidInput
 from providers.models import ProviderAccount
 from providers.schema_form import SchemaForm
@@ -51,11 +51,11 @@ class SubscriptionForm(SchemaForm):
         label="An event is expected every (minutes)",
         help_text="After so long without one Hookkeeper looks for the reason and tells. Empty: it is not watched.",
     )
-    quiet_start = forms.TimeField(required=False, label="Quiet every day from", help_text="This time does not count.")
-    quiet_until = forms.TimeField(required=False, label="Until", help_text="On the next day where it is earlier.")
-    quiet_weekends = forms.BooleanField(required=False, label="Quiet on Saturdays and Sundays")
+    quiet_start = forms.TimeField(required=False, label="Every day from")
+    quiet_until = forms.TimeField(required=False, label="until", help_text="The next day, if it is earlier.")
+    quiet_weekends = forms.BooleanField(required=False, label="Saturdays and Sundays")
     quiet_zone = forms.CharField(
-        max_length=60, required=False, label="Time zone", help_text="Of the quiet hours, such as Europe/Berlin."
+        max_length=60, required=False, label="Time zone", help_text="Of these times, such as Europe/Berlin."
     )
 
     allowed_networks = forms.CharField(
@@ -95,6 +95,24 @@ class SubscriptionForm(SchemaForm):
         }
         for name, value in shown.items():
             self.initial.setdefault(name, value)
+
+    @property
+    def keeping(self) -> str:
+        """How it is kept, in a few words, for where that is folded away."""
+        words = []
+        if "managed" in self.fields and self["managed"].value() == Managed.MANUAL:
+            words.append("registered by hand")
+        if self.account.plugin.capabilities.renewal is not Renewal.NONE:
+            words.append("renewed by itself" if self["auto_renew"].value() else "not renewed")
+        policy = dict(DRIFT_POLICIES).get(self["drift_policy"].value())
+        if policy:
+            words.append(f"a change at the provider: {policy.lower()}")
+        return " · ".join(words)
+
+    @property
+    def silence_errors(self) -> bool:
+        """Whether something is wrong with what is said about silence."""
+        return any(name.startswith("quiet_") for name in self.errors)
 
     def clean_allowed_networks(self) -> list[str]:
         """As they are stored."""

@@ -29,7 +29,7 @@ from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
 from subscriptions.admin.address_pages import AddressPages
-from subscriptions.admin.on_page import problems_on_page
+from subscriptions.admin.on_page import TOLD_BY_STATE, problems_on_page, shows
 from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
@@ -37,8 +37,9 @@ from subscriptions.admin.timelines import latest, timeline_page
 from subscriptions.choice import version
 from subscriptions.foresee import SubscriptionAction, foresee, refusal
 from subscriptions.models import Managed, Problem, State, Subscription
+from subscriptions.plan import DriftPolicy
+from subscriptions.problem_models import ProblemKind
 
-OPERATIONS_SHOWN = 10
 EVENTS_SHOWN = 10
 MOST_AT_ONCE = 50
 LOOK_SECONDS = 10.0
@@ -92,6 +93,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         plugin = plugin_of(row.account)
         sees_events = request.user.has_perm("events.view_event")
         config, usual = _config_rows(row, plugin)
+        found = problems_on_page(request, Problem.objects.of_subscription(row.pk), told=TOLD_BY_STATE)
         return {
             "plugin": plugin,
             "config": config,
@@ -105,11 +107,13 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
                 for action, words in self._allowed_actions(request)
                 if plugin and not refusal(row, action)
             ],
-            "operations": list(row.operations.order_by("-pk")[:OPERATIONS_SHOWN]),
+            "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
             "sees_requests": request.user.has_perm("events.view_webhookrequest"),
             "timeline": latest(row),
-            "problems": problems_on_page(request, Problem.objects.of_subscription(row.pk)),
+            "problems": found,
+            "tells_silence": shows(found, ProblemKind.SILENT),
+            "reported": row.drift if row.drift_policy == DriftPolicy.REPORT else [],
             "editable": plugin is not None and row.present and self.has_change_permission(request, row),
         }
 

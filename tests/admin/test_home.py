@@ -77,7 +77,9 @@ def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subs
     problems.detect()
     problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
     response = boss.get(HOME)
-    assert f"First: {problem.get_kind_display()}: Finance." in response.context["verdict"].text
+    assert (
+        response.context["verdict"].text == f"1 problem needs a person: Finance ({problem.get_kind_display().lower()})."
+    )
     assert response.context["verdict"].link == f"/admin/subscriptions/problem/{problem.pk}/change/"
     page = response.content.decode()
     assert problem.message in page
@@ -131,7 +133,7 @@ def test_a_silent_worker_is_the_worst(
     monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
     problems.detect()
-    assert verdict(boss) == "1 problem needs a person. First: Scheduler down."
+    assert verdict(boss) == "1 problem needs a person: Scheduler down."
     refuse_credentials()
     Subscription.objects.update(state=State.MISSING)
     problems.detect()

@@ -105,6 +105,41 @@ def test_it_stands_on_the_pages_of_what_it_is_about(viewer: Client, drifted: Pro
     assert f'href="{LIST}{drifted.pk}/change/"' not in page
 
 
+def test_a_subscriptions_page_says_what_to_do_and_repeats_nothing(
+    boss: Client, viewer: Client, drifted: Problem, hook: Subscription
+) -> None:
+    address = reverse("admin:subscriptions_subscription_change", args=[hook.pk])
+    page = boss.get(address).content.decode()
+    shown = page[page.index('id="problems"') : page.index("Where events come in")]
+    assert "It differs in paths." not in shown, "the state's note says it"
+    assert "Compare the fields" in shown
+    assert "?plan=now#plan" in shown
+    assert "?plan=now#plan" not in viewer.get(address).content.decode().partition("Where events come in")[0]
+    Subscription.objects.filter(pk=hook.pk).update(
+        state=State.ACTIVE, silent_since=timezone.now(), silence_reason="Our receiver answers."
+    )
+    assert boss.get(address).content.decode().count("Our receiver answers.") == 1
+    problems.detect()
+    page = boss.get(address).content.decode()
+    shown = page[page.index('id="problems"') : page.index("Where events come in")]
+    assert "Our receiver answers." in shown
+    assert 'id="silent"' not in page, "a silence is shown once"
+
+
+def test_an_accounts_own_problems_come_before_its_subscriptions(
+    viewer: Client, drifted: Problem, hook: Subscription
+) -> None:
+    type(hook.account).objects.filter(pk=hook.account_id).update(status="failing", status_reason="Get a new token")
+    for number in range(6):
+        Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
+    problems.detect()
+    page = viewer.get(reverse("admin:providers_provideraccount_change", args=[hook.account_id])).content.decode()
+    shown = page[page.index('id="problems"') : page.index("<h2>Subscriptions")]
+    assert shown.index("Refused: ") < shown.index("Drifted: ")
+    assert "and more" in shown
+    assert "Get a new token" not in shown, "the account's note says it"
+
+
 def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Client, drifted: Problem) -> None:
     from config.sidebar import open_problems
 

@@ -71,8 +71,9 @@ def test_expectations_are_set_and_shown(boss: Client, subscription: Subscription
 def test_what_makes_no_sense_stands_at_its_field(
     boss: Client, subscription: Subscription, typed: dict[str, str], field: str
 ) -> None:
-    form = boss.post(page_of("edit", subscription), {**TYPED, **typed}).context["form"]
-    assert field in form.errors
+    response = boss.post(page_of("edit", subscription), {**TYPED, **typed})
+    assert field in response.context["form"].errors
+    assert 'id="silence" open>' in response.content.decode()
     subscription.refresh_from_db()
     assert subscription.quiet_after is None
 
@@ -86,6 +87,7 @@ def test_the_suggestion_stands_beside_the_field_and_a_silence_on_the_page(
         silence_reason="Our receiver answers at its callback URL.",
     )
     page = boss.get(page_of("edit", subscription)).content.decode()
+    assert '<details class="hk-card hk-fold" id="silence"><summary>' in page, "seldom used, so it is folded"
     assert "<strong>1080</strong> (18 h)" in page
     shown = boss.get(page_of("change", subscription)).content.decode()
     assert "No event since" in shown

@@ -307,7 +307,10 @@ def test_the_page_makes_no_call_by_itself(boss: Client, active: Subscription, co
 
 
 def test_operations_are_shown_without_secrets(boss: Client, active: Subscription) -> None:
-    page = boss.get(page_of("change", active)).content.decode()
+    operation = active.operations.latest("pk")
+    address = f"/admin/subscriptions/operation/{operation.pk}/change/"
+    assert f'href="{address}"' in boss.get(page_of("change", active)).content.decode(), "on the timeline"
+    page = boss.get(address).content.decode()
     assert "/pubapi/v1/webhooks" in page
     assert active.secrets[0] not in page
     assert active.account.credentials["access_token"] not in page

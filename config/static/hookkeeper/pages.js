@@ -160,12 +160,23 @@
     }
   });
 
+  // A link to what is folded away opens it.
+  function openTarget() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.scrollIntoView();
+  }
+
+  window.addEventListener("hashchange", openTarget);
+
   document.addEventListener("DOMContentLoaded", function () {
     const root = document.querySelector("[data-now]");
     if (root) ahead = Date.parse(root.dataset.now) - Date.now();
     for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
     for (const fill of document.querySelectorAll("[data-fill]")) recogniseTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
+    openTarget();
     tick();
     setInterval(tick, 1000);
   });
