@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -19,7 +18,9 @@ from django.utils import timezone
 
 from events import arrival, outcomes, pipeline, retention
 from events.api.filters import MOST_WILDCARDS, of_types
+from events.arrival import AGES
 from events.models import Event, Outcome, WebhookRequest
+from events.reprocess_pages import ReprocessPages
 from providers import history, registry
 from providers.admin_base import PageAdmin, actor_of
 from providers.base import Action, EventType
@@ -35,12 +36,6 @@ MOST_PARAMETERS = 200
 FORM = "application/x-www-form-urlencoded"
 SEARCHED = 100_000  # events that a search looks through; older ones are reached with a time
 REQUEST = "request"
-AGES: dict[str, tuple[str, timedelta]] = {
-    "15m": ("Last 15 minutes", timedelta(minutes=15)),
-    "1h": ("Last hour", timedelta(hours=1)),
-    "24h": ("Last 24 hours", timedelta(hours=24)),
-    "7d": ("Last 7 days", timedelta(days=7)),
-}
 ACTIONS: Choices = [(action.value, action.value.replace("_", " ").capitalize()) for action in Action]
 
 
@@ -80,7 +75,7 @@ def time_filters(
 
 
 @admin.register(WebhookRequest)
-class RequestAdmin(PageAdmin[WebhookRequest]):
+class RequestAdmin(ReprocessPages):
     """Requests, verbatim. Reading one again needs the permission to change it; nothing else can be changed."""
 
     list_template = "requests/list.html"
@@ -104,6 +99,10 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             "subscription__account__provider",
         )
 
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Whether this person may process them again, and where."""
+        return {"may_reprocess": self.may_reprocess(request), "reprocess_url": self.reprocess_url(request)}
+
     def detail_rows(self, request: HttpRequest) -> QuerySet[WebhookRequest]:
         """With where it belongs; never a secret."""
         rows = self.get_queryset(request).select_related("subscription__account")
@@ -120,7 +119,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
             **_body_context(body),
             "parameters": _parameters(row, body),
             "kept_until": retention.kept_until(row),
-            "reprocess": outcomes.reprocess_label(row) if self._may_reprocess(request) else None,
+            "reprocess": outcomes.reprocess_label(row) if self.may_reprocess(request) else None,
             "newer": self._neighbour(row, newer=True),
             "older": self._neighbour(row, newer=False),
         }
@@ -138,7 +137,7 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
-        if not self._may_reprocess(request) or outcomes.reprocess_label(row) is None:
+        if not self.may_reprocess(request) or outcomes.reprocess_label(row) is None:
             raise PermissionDenied
         before = row.outcome
         history.note(
@@ -159,9 +158,6 @@ class RequestAdmin(PageAdmin[WebhookRequest]):
         response = HttpResponse(bytes(row.body), content_type="application/octet-stream")
         response["Content-Disposition"] = f'attachment; filename="request-{row.uid}.bin"'
         return response
-
-    def _may_reprocess(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("events.change_webhookrequest")
 
     def _neighbour(self, row: WebhookRequest, *, newer: bool) -> str | None:
         """The next request of the same subscription."""

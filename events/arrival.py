@@ -17,6 +17,14 @@ TOGETHER = 20
 # A request may be stored later than it came in, when the database was away.
 LATEST_STORED = timedelta(hours=6)
 
+# The usual spans that people choose from.
+AGES: dict[str, tuple[str, timedelta]] = {
+    "15m": ("Last 15 minutes", timedelta(minutes=15)),
+    "1h": ("Last hour", timedelta(hours=1)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+}
+
 Row = TypeVar("Row", WebhookRequest, Event)
 
 

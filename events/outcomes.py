@@ -21,6 +21,15 @@ VERIFICATIONS: dict[str, str] = {
     VerificationState.FAILED: "The proof was missing or wrong.",
     VerificationState.NOT_VERIFIABLE: "This provider sends no proof; only the unguessable callback URL stands for it.",
 }
+READ_AGAIN = "Read again: events that are there stay as they are, missing ones appear, and nothing is counted twice."
+# What happens when it is processed again
+AGAIN: dict[str, str] = {
+    **dict.fromkeys((Outcome.RECEIVED, Outcome.PROCESSED, Outcome.DUPLICATE, Outcome.PING), READ_AGAIN),
+    Outcome.QUARANTINED: "Read again: its events appear if it can be read by now, else it stays where it is.",
+    Outcome.REJECTED: "Verified again: released and read if its secret is known and its address allowed by now, else "
+    "it stays rejected.",
+    Outcome.TRUNCATED: "Left as it is: only the beginning of its body is here.",
+}
 PROCESS_AGAIN = "Process again"
 RELEASE = "Verify again and release"
 

@@ -32,26 +32,33 @@ class Reprocessed:
 
 
 def reprocess_many(
-    rows: QuerySet[WebhookRequest], *, by: str, after: int = 0, most: int = MOST, seconds: float = SECONDS
+    rows: QuerySet[WebhookRequest],
+    *,
+    by: str,
+    after: int = 0,
+    most: int = MOST,
+    seconds: float = SECONDS,
+    which: str = "",
 ) -> Reprocessed:
     """Reads them again, the oldest first, up to a number and a time; rejected ones are verified again before. Safe to
-    stop anywhere and to do twice: nothing is counted twice."""
+    stop anywhere and to do twice: nothing is counted twice. `which`: for the history, how they were chosen."""
     result = Reprocessed()
     deadline = time.monotonic() + seconds
     rows = rows.exclude(outcome=Outcome.TRUNCATED).order_by("pk")
     while page := list(rows.filter(pk__gt=after).only("pk", "uid")[:PAGE]):
         for row in page:
             if result.count >= most or time.monotonic() > deadline:
-                _note(result, by)
+                _note(result, by, which)
                 return result
             result.outcomes[pipeline.reprocess(row).outcome] += 1
             result.last = row
             after = row.pk
     result.last = None
-    _note(result, by)
+    _note(result, by, which)
     return result
 
 
-def _note(result: Reprocessed, by: str) -> None:
+def _note(result: Reprocessed, by: str, which: str) -> None:
     if result.count:
-        history.note(by, "processed again", REQUEST, subject_id="", name=f"{result.count} requests")
+        name = f"{result.count} requests{which and ': '}{which}"
+        history.note(by, "processed again", REQUEST, subject_id="", name=name)

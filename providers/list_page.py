@@ -48,6 +48,12 @@ class ShownFilter:
     unset: str = "All"
 
     @property
+    def value_label(self) -> str:
+        """The value in words."""
+        words = dict(self.choices or ()).get(self.value, self.value)
+        return words.replace("T", " ") if self.is_moment else words
+
+    @property
     def is_moment(self) -> bool:
         """Whether it is picked as a time."""
         return self.name in MOMENTS
@@ -136,12 +142,27 @@ def page_of(
     found, newer, older = _cut(rows, asked)
     return ListPage(
         rows=found,
-        filters=tuple(_shown(item, asked) for item in filters),
+        filters=tuple(shown_filters(asked, filters)),
         query=query,
         newer=newer,
         older=older,
         narrowed=bool(used or query),
     )
+
+
+def narrow(asked: QueryDict, rows: QuerySet[M], filters: Sequence[Filter[M]]) -> tuple[QuerySet[M], int]:
+    """The rows that pass, and how many filters are at work. Raises NotUnderstood: where to ignore one is wrong."""
+    used = 0
+    for item in filters:
+        if value := _text(asked, item.name):
+            rows = item.apply(rows, value)
+            used += 1
+    return rows, used
+
+
+def shown_filters(asked: QueryDict, filters: Sequence[Filter[M]]) -> list[ShownFilter]:
+    """The filters with their present values."""
+    return [_shown(item, asked) for item in filters]
 
 
 def _text(asked: QueryDict, name: str) -> str:

@@ -122,6 +122,12 @@ def provider_name(slug: str) -> str:
 
 
 @register.filter
+def thousands(count: int) -> str:
+    """A number with its thousands set apart."""
+    return f"{count:,}"
+
+
+@register.filter
 def bytes_size(count: int) -> str:
     """A number of bytes in words."""
     return wording.size(count)

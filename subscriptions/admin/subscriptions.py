@@ -110,6 +110,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
             "sees_requests": request.user.has_perm("events.view_webhookrequest"),
+            "may_reprocess": request.user.has_perm("events.change_webhookrequest"),
             "timeline": latest(row),
             "problems": found,
             "tells_silence": shows(found, ProblemKind.SILENT),

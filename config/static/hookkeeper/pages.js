@@ -177,6 +177,8 @@
     for (const fill of document.querySelectorAll("[data-fill]")) recogniseTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
     openTarget();
+    // What is done in portions: long enough between two to read what became of them, or to stop.
+    for (const form of document.querySelectorAll("form[data-goes-on]")) setTimeout(() => form.requestSubmit(), 1000);
     tick();
     setInterval(tick, 1000);
   });
