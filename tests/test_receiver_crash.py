@@ -5,6 +5,7 @@ In a short form among the other tests; `make crash` goes on for long (CRASH_ROUN
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,9 +158,6 @@ class Postgres:
         folder.mkdir()
         if self._as:
             shutil.chown(folder, "postgres", "postgres")
-            for parent in list(folder.parents)[:4]:
-                if parent != Path("/tmp"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         init = [str(programs / "initdb"), f"--pgdata={folder / 'data'}", "--auth=trust", "--username=postgres"]
         subprocess.run([*self._as, *init], check=True, capture_output=True)
 
@@ -198,16 +197,19 @@ class Postgres:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found or (os.getuid() == 0 and shutil.which("setpriv") is None):
         pytest.skip("PostgreSQL's server programs are not installed")
-    server = Postgres(tmp_path / "postgres", found[-1].parent)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    # Not below pytest's own folder: any other run of pytest takes away the rights that the server's user needs there.
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-") as folder:
+        Path(folder).chmod(0o711)
+        server = Postgres(Path(folder) / "postgres", found[-1].parent)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 PREPARES = """
@@ -305,13 +307,9 @@ def test_the_disk_is_full_or_read_only(subscription: Subscription, small_disk: P
 
 
 def _fill(path: Path) -> None:
-    with path.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * 65536)
-                file.flush()
-        except OSError:
-            return
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the last one: no space is left
+        while True:
+            file.write(b"\0" * 65536)
 
 
 def remount(place: Path, how: str) -> None:
