@@ -106,7 +106,7 @@ class RequestAdmin(ReprocessPages):
     def detail_rows(self, request: HttpRequest) -> QuerySet[WebhookRequest]:
         """With where it belongs; never a secret."""
         rows = self.get_queryset(request).select_related("subscription__account")
-        return rows.defer("sealed_headers", "subscription__secrets", "subscription__account__credentials")
+        return rows.defer("headers", "sealed_headers", "subscription__secrets", "subscription__account__credentials")
 
     def detail_context(self, request: HttpRequest, row: WebhookRequest) -> dict[str, Any]:
         """The body as it can best be read, and what its outcome means."""
@@ -117,7 +117,8 @@ class RequestAdmin(ReprocessPages):
             "verification_words": outcomes.VERIFICATIONS[row.verification],
             "events": list(row.events.order_by("pk").defer("data")[:101]) if sees_events else [],
             **_body_context(body),
-            "parameters": _parameters(row, body),
+            "headers": (headers := row.readable_headers()),
+            "parameters": _parameters(row, headers or [], body),
             "kept_until": retention.kept_until(row),
             "reprocess": outcomes.reprocess_label(row) if self.may_reprocess(request) else None,
             "newer": self._neighbour(row, newer=True),
@@ -239,9 +240,9 @@ def _event_types(row: Event) -> Sequence[EventType]:
     return plugin.event_types if plugin else ()
 
 
-def _parameters(row: WebhookRequest, body: bytes) -> list[tuple[str, str]]:
+def _parameters(row: WebhookRequest, headers: Sequence[tuple[str, str]], body: bytes) -> list[tuple[str, str]]:
     """The names and values of the query and of a form, decoded."""
-    kind = next((value for name, value in row.headers if name.lower() == "content-type"), "")
+    kind = next((value for name, value in headers if name.lower() == "content-type"), "")
     form = body[:MOST_SHOWN].decode("utf-8", "replace") if kind.startswith(FORM) else ""
     try:
         return [

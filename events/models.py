@@ -94,16 +94,28 @@ class WebhookRequest(models.Model):
     def __str__(self) -> str:
         return f"{self.method} {self.uid}"
 
+    def readable_headers(self) -> list[tuple[str, str]] | None:
+        """The headers; None when what is stored cannot be read. Where that may be, they are deferred."""
+        try:
+            return [(name, value) for name, value in self.headers]
+        except (ValueError, TypeError):
+            return None
+
+    def unsealed_headers(self) -> list[tuple[str, str]]:
+        """The headers with those secret values that are kept. Raises ValueError or TypeError when what is stored
+        cannot be read, and so Undecryptable."""
+        sealed: dict[str, str] = self.sealed_headers
+        return [(name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers)]
+
     def inbound(self, *, unsealed: bool = False) -> InboundRequest:
         """The call for the plug-in. Secret header values are markers; unsealed, those that were kept encrypted are
         there again (what proved an accepted request never was kept)."""
-        sealed: dict[str, str] = self.sealed_headers if unsealed else {}
-        headers = tuple((name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers))
+        headers = self.unsealed_headers() if unsealed else [(name, value) for name, value in self.headers]
         return InboundRequest(
             method=self.method,
             url=self.subscription.callback_url,
             query=self.query,
-            headers=headers,
+            headers=tuple(headers),
             body=bytes(self.body),
             received_at=self.received_at,
             former_urls=tuple(self.subscription.former_callback_urls),

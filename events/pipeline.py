@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q, TextField
 from django.db.models.functions import Cast
@@ -184,9 +185,10 @@ def _portions(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
 
 
 def _without_secrets() -> WebhookRequestQuerySet:
-    """Requests with their account. Reading needs no secret, so a lost encryption key does not stop it."""
+    """Requests with their account. Reading needs no secret, so a lost encryption key does not stop it. Nor do headers
+    that cannot be read: whoever needs them looks."""
     rows = WebhookRequest.objects.select_related("subscription__account")
-    return rows.defer("sealed_headers", "subscription__secrets", "subscription__account__credentials")
+    return rows.defer("headers", "sealed_headers", "subscription__secrets", "subscription__account__credentials")
 
 
 def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookRequest:
@@ -254,6 +256,13 @@ def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | 
         )
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
         _stays_rejected(request, reason=f"It could not be verified again: {error}")
+        return None
+    except DatabaseFailure:
+        raise
+    except Exception as error:
+        # What is stored cannot be read, or the plug-in has a bug: the others of a batch shall not wait for that.
+        logger.exception("Request %s could not be verified again", request.uid)
+        _stays_rejected(request, reason=f"It could not be verified again: {type(error).__name__}: {error}")
         return None
     if arrival.accepted:
         return arrival

@@ -313,6 +313,21 @@ def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> 
     assert (outcomes[bad.pk], outcomes[good.pk]) == (Outcome.QUARANTINED, Outcome.PROCESSED)
 
 
+@pytest.mark.parametrize("column", ["headers", "sealed_headers"])
+@pytest.mark.parametrize("text", ["no JSON", "[[1], 2]", ""])
+def test_what_cannot_be_read_of_a_rejected_one_is_a_reason_and_concerns_no_other(
+    hook: Subscription, column: str, text: str
+) -> None:
+    rows = [keep(hook, b"", headers=(("Authorization", "later"), ("A", str(number)))) for number in range(3)]
+    Subscription.objects.filter(pk=hook.pk).update(secrets=["later"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE events_webhookrequest SET {column} = %s WHERE id = %s", [text, rows[1].pk])
+    result = reprocess_many(WebhookRequest.objects.all(), by="staff:ann")
+    assert dict(result.outcomes) == {"ping": 2, "rejected": 1}
+    bad = WebhookRequest.objects.defer("headers", "sealed_headers").get(pk=rows[1].pk)
+    assert bad.reason.startswith("It could not be verified again") or text == ""
+
+
 def test_refused_rows_are_quarantined_and_stop_nobody(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

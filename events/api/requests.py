@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -21,6 +23,7 @@ from events.body import PREFIX
 from events.models import Event, Outcome, VerificationState, WebhookRequest
 from events.reprocessing import reprocess_many
 from providers import history
+from providers.rest.errors import Conflict
 from providers.rest.fields import TimeField, time_text
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
@@ -133,7 +136,7 @@ class RequestViewSet(ApiViewSet):
         """The headers with those secret values that are kept: of a rejected request, so that it can be seen what was
         wrong with them. Every look is written to the history."""
         self.no_body()
-        row = self.find(WebhookRequest.objects.select_related("subscription").defer("body", "subscription__secrets"))
+        row = self.find(_rows())
         history.note(
             self.by,
             "headers revealed",
@@ -142,10 +145,10 @@ class RequestViewSet(ApiViewSet):
             name=str(row.subscription),
             account_id=row.account_id,
         )
-        sealed = row.sealed_headers
-        return Response(
-            {"headers": [[name, sealed.get(str(index), value)] for index, (name, value) in enumerate(row.headers)]}
-        )
+        try:
+            return Response({"headers": row.unsealed_headers()})
+        except (ValueError, TypeError) as error:
+            raise Conflict(f"What is stored of them cannot be read: {error}") from None
 
     def weight(self, row: WebhookRequest) -> int:
         """For the pages: bytes of its body, as far as they are kept."""
@@ -155,7 +158,8 @@ class RequestViewSet(ApiViewSet):
 def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
     """Requests as the API shows them; their bodies and event ids come with one query each."""
     keys = [row.pk for row in rows]
-    bodies = dict(WebhookRequest.objects.filter(pk__in=keys).values_list("pk", "body"))
+    stored = WebhookRequest.objects.filter(pk__in=keys).values_list("pk", "body", Cast("headers", TextField()))
+    kept = {pk: (body, headers) for pk, body, headers in stored}
     events: defaultdict[int, list[UUID]] = defaultdict(list)
     for request_id, uid in Event.objects.filter(request__in=keys).order_by("id").values_list("request_id", "uid"):
         events[request_id].append(uid)
@@ -166,9 +170,9 @@ def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
             "method": row.method,
             "received_at": time_text(row.received_at),
             "remote_addr": row.remote_addr,
-            "headers": row.headers,
+            "headers": _headers(kept.get(row.pk, (b"", "[]"))[1]),
             "query": row.query,
-            "body_base64": base64.b64encode(bodies.get(row.pk, b"")).decode(),
+            "body_base64": base64.b64encode(kept.get(row.pk, (b"", "[]"))[0]).decode(),
             "size": row.size,
             "verification": row.verification,
             "outcome": row.outcome,
@@ -179,8 +183,16 @@ def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
     ]
 
 
+def _headers(text: str) -> list[Any]:
+    """None when what is stored cannot be read: the other requests of a page can."""
+    try:
+        return list(json.loads(text))
+    except (ValueError, TypeError):
+        return []
+
+
 def _rows() -> QuerySet[WebhookRequest]:
-    """Requests without their bodies and without what is encrypted."""
+    """Requests without their bodies, their headers and what is encrypted."""
     return WebhookRequest.objects.select_related("subscription").defer(
-        "body", "sealed_headers", "subscription__secrets"
+        "body", "headers", "sealed_headers", "subscription__secrets"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -142,3 +143,11 @@ def test_a_request_says_how_long_it_is_kept(viewer: Client, received: WebhookReq
     assert "unless it is released" in quarantined
     WebhookRequest.objects.update(outcome=Outcome.RECEIVED)
     assert "at least until its events are read" in viewer.get(page).content.decode()
+
+
+def test_headers_that_cannot_be_read_are_said_to_be_so(boss: Client, hook: Subscription) -> None:
+    request = keep(hook, b"a=1", headers=(("X-Secret", SECRET), ("Content-Type", "application/x-www-form-urlencoded")))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [request.pk])
+    page = boss.get(reverse("admin:events_webhookrequest_change", args=[request.pk])).content.decode()
+    assert "What is stored of them cannot be read." in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from events import pipeline
 from events.models import Event, Outcome
+from events.reprocessing import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
 from subscriptions.models import Subscription
@@ -175,7 +177,7 @@ def test_many_are_reprocessed_in_turns(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    monkeypatch.setattr("events.reprocessing.reprocess_many.__kwdefaults__", {"after": 0, "most": 2, "seconds": 8.0})
+    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, most=2))
     path = f"/requests/reprocess/?subscription={hook.uid}"
     first = api.post(path).json
     assert (first["reprocessed"], first["after"]) == (2, str(requests[1].uid))
@@ -201,3 +203,21 @@ def test_what_proved_an_accepted_request_is_kept_nowhere(api: Api, hook: Subscri
     request = keep(hook, b"{}")
     told: dict[str, Any] = api.post(f"/requests/{request.uid}/headers/").json
     assert told == {"headers": [["X-Secret", "***"]]}
+
+
+def test_headers_that_cannot_be_read_leave_the_rest_of_the_page(
+    api: Api, hook: Subscription, with_scopes: Issue
+) -> None:
+    good, bad = (keep(hook, b"{}", headers=(("Authorization", "wrong"),)) for _ in range(2))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
+    shown = api.get("/requests/").json["results"]
+    assert [(item["id"], item["headers"]) for item in shown] == [
+        (str(bad.uid), []),
+        (str(good.uid), [["Authorization", "***"]]),
+    ]
+    assert api.get(f"/requests/{bad.uid}/").json["headers"] == []
+    assert api.post(f"/requests/{bad.uid}/reprocess/").json["outcome"] == "rejected"
+    reader = with_scopes("events:read", "secrets:read")
+    assert reader.post(f"/requests/{bad.uid}/headers/").status == 409
+    assert reader.post(f"/requests/{good.uid}/headers/").json["headers"] == [["Authorization", "wrong"]]
