@@ -85,7 +85,7 @@ def bodies(chance: random.Random) -> Iterator[bytes]:
         elif kind == 2:
             body = bytes(chance.randrange(256) for _ in range(chance.randrange(300)))
         elif kind == 3:
-            body = gzip.compress(body)
+            body = gzip.compress(body, mtime=0)
         elif kind == 4:
             body = b""
         elif kind == 5:
