@@ -6,22 +6,68 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
 
 import django.db
 
 from events.kept import KeptRequest
 from events.normaliser import normaliser
-from events.spool import Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
+from events.spool import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
 from events.writer import Table, Writer, writer
+from providers.ids import new_id
 from subscriptions.models import Heartbeat
 
 logger = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds
+TRIES = 30  # at a record that the database fails at while it takes others
 SPOOL_OF = "spool of "  # a machine: the heartbeat in which its spool is told
 
 Follow = Callable[[Sequence[KeptRequest]], None]
+
+
+class Stubborn:
+    """Records that the database fails at each time, as if it were away, while it takes others: one that is too large
+    for the server's memory, for example. After so many tries such a record is put aside, or what came after it would
+    wait for ever."""
+
+    def __init__(self) -> None:
+        self._tries: Counter[UUID] = Counter()
+
+    def find(self, table: Table, rows: Sequence[KeptRequest], error: django.db.Error) -> dict[UUID, str]:
+        """Which of the rows are given up, and why; all others are stored. Raises an error when the database is away,
+        or when it is too early to say."""
+        if _is_full(error) or not table.takes(_small(rows[0])):
+            raise error
+        given_up: dict[UUID, str] = {}
+        for row in rows:
+            try:
+                given_up |= table.insert_each([row])
+            except django.db.Error as own:
+                self._tries[row.uid] += 1
+                if self._tries[row.uid] < TRIES or _is_full(own) or not table.takes(_small(row)):
+                    raise
+                given_up[row.uid] = f"The database failed at it {TRIES} times: {_first_line(own)}"
+        for row in rows:
+            self._tries.pop(row.uid, None)
+        return given_up
+
+
+def _small(row: KeptRequest) -> KeptRequest:
+    """Another row of the same subscription, with nothing in it."""
+    return row._replace(uid=new_id(), headers="[]", sealed_headers="", query="", body=b"", size=0)
+
+
+def _is_full(error: django.db.Error) -> bool:
+    """Whether there is no room: small rows may still find some then, but that is no fault of a large one."""
+    cause = error.__cause__
+    return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class Drainer:
@@ -105,16 +151,20 @@ def drain_the_dead() -> int:
         table.close()
 
 
-def inserting(table: Table, after: Follow) -> Callable[[Sequence[KeptRequest]], Sequence[KeptRequest]]:
+def inserting(table: Table, after: Follow) -> Insert:
     """How the spool writes into the database; what is there already, stays."""
 
-    def insert(rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
-        refused = table.insert_each(rows)
+    def insert(rows: Sequence[KeptRequest]) -> Mapping[UUID, str]:
+        try:
+            refused = table.insert_each(rows)
+        except django.db.Error as error:
+            refused = stubborn.find(table, rows, error)
         after([row for row in rows if row.uid not in refused])
-        return [row for row in rows if row.uid in refused]
+        return refused
 
     return insert
 
 
+stubborn = Stubborn()
 drainer = Drainer(writer, spool, normaliser.follow)
 os.register_at_fork(after_in_child=drainer.reset)

@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,9 +45,10 @@ SUFFIX = ".spool"
 MAKING = ".new"
 MAKING_TAKES = 60.0  # seconds at most
 DAMAGED = ".damaged"
+REASON = ".txt"
 REFUSED = "refused"  # a folder of records that the database does not take
 
-Insert = Callable[[Sequence[KeptRequest]], Sequence[KeptRequest]]
+Insert = Callable[[Sequence[KeptRequest]], Mapping[UUID, str]]  # returns which it refuses, and why
 
 
 class SpoolError(Exception):
@@ -255,7 +256,7 @@ class Spool:
                 file = os.dup(file)  # another thread may begin another file meanwhile
             try:
                 for rows, offset in _batches(_records(file, key, drained, end)):
-                    put_aside(insert(rows))
+                    put_aside(rows, insert(rows))
                     moved += len(rows)
                     self._note_drained(file, key, offset)
                 if self._key == key and self._drained < end:
@@ -384,7 +385,7 @@ def _drain_orphan(path: Path, file: int, insert: Insert) -> int:
             damaged = damaged or found > offset
             offset = found
             for rows, offset in _batches(_records(file, key, found)):
-                put_aside(insert(rows))
+                put_aside(rows, insert(rows))
                 moved += len(rows)
                 os.pwrite(file, _head(key, offset), 0)
             # A torn record is the end, unless another one follows.
@@ -404,10 +405,12 @@ def _next_record(file: int, key: bytes, offset: int) -> int | None:
     return found
 
 
-def put_aside(rows: Sequence[KeptRequest]) -> None:
-    """Keeps what the database does not take, each in a file of its own: moved up into the spool again, and unlocked,
-    it is tried once more."""
+def put_aside(rows: Sequence[KeptRequest], reasons: Mapping[UUID, str]) -> None:
+    """Keeps what the database does not take, each in a file of its own, with the reason in another: moved up into the
+    spool again, and unlocked, it is tried once more."""
     for row in rows:
+        if row.uid not in reasons:
+            continue
         path = folder() / REFUSED / f"{row.uid}{SUFFIX}"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = os.urandom(8)
@@ -417,7 +420,8 @@ def put_aside(rows: Sequence[KeptRequest]) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-        logger.error("The database refuses request %s of the spool; it is kept in %s", row.uid, path)
+        path.with_suffix(REASON).write_text(f"{reasons[row.uid]}\n")
+        logger.error("The database refuses request %s of the spool (%s); it is in %s", row.uid, reasons[row.uid], path)
 
 
 # -- How it stands -----------------------------------------------------------------------------------------------------

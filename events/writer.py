@@ -81,19 +81,35 @@ class Table:
             # The server was restarted since, or dropped us. Inserting twice does no harm.
             self._insert(rows)
 
-    def insert_each(self, rows: Sequence[KeptRequest]) -> set[UUID]:
-        """Inserts them. A row that the database refuses is found by halving, and harms no other; returns whose."""
+    def insert_each(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+        """Inserts them. A row that the database refuses is found by halving, and harms no other; returns which, and
+        why."""
         if not rows:
-            return set()
+            return {}
         try:
             self.insert(rows)
         except POISON as error:
             if len(rows) == 1:
                 logger.error("The database refuses request %s: %s", rows[0].uid, type(error).__name__)
-                return {rows[0].uid}
+                return {rows[0].uid: type(error).__name__}
             half = len(rows) // 2
             return self.insert_each(rows[:half]) | self.insert_each(rows[half:])
-        return set()
+        return {}
+
+    def takes(self, row: KeptRequest) -> bool:
+        """Whether the database would take the row now. It is tried, and taken back."""
+        try:
+            connection = self._open()
+            connection.set_autocommit(False)
+            try:
+                REQUESTS.insert(connection, [row])
+            finally:
+                connection.rollback()
+                connection.set_autocommit(True)
+        except django.db.Error:
+            self.close()
+            return False
+        return True
 
     def close(self) -> None:
         """Gives the connection back."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.db import DataError, OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import spool, tasks
+from events import drainer, spool, tasks
 from events.drainer import Drainer
 from events.kept import KeptRequest
 from events.models import WebhookRequest
@@ -44,11 +47,11 @@ class Taken:
         self.fails_after = fails_after
         self.refuses = refuses
 
-    def __call__(self, rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+    def __call__(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
         if self.fails_after is not None and len(self.rows) + len(rows) > self.fails_after:
             raise OperationalError("away")
         self.rows += rows
-        return [row for row in rows if row in self.refuses]
+        return {row.uid: "DataError" for row in rows if row in self.refuses}
 
 
 def drain(own: Spool) -> list[KeptRequest]:
@@ -129,11 +132,11 @@ def test_what_comes_during_a_drain_is_drained_before_it_ends(hook: Subscription,
     taken: list[KeptRequest] = []
     ended: list[int] = []
 
-    def insert(rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+    def insert(rows: Sequence[KeptRequest]) -> dict[UUID, str]:
         if not taken:
             own.append([second])
         taken.extend(rows)
-        return ()
+        return {}
 
     assert own.drain(insert, when_empty=lambda: ended.append(len(taken))) == 2
     assert (taken, ended) == ([first, second], [2])
@@ -249,7 +252,8 @@ def test_a_record_that_the_database_refuses_is_put_aside(hook: Subscription, spo
     own.append(rows)
     own.drain(Taken(refuses=rows[1:2]))
     assert own.empty
-    (aside,) = (spool_folder / "refused").iterdir()
+    (aside,) = (spool_folder / "refused").glob("*.spool")
+    assert aside.with_suffix(".txt").read_text() == "DataError\n"
     assert spool.status().refused == 1
     aside.rename(spool_folder / aside.name)
     assert orphans() == [rows[1]]
@@ -409,6 +413,85 @@ def test_a_poisoned_record_does_not_hold_up_the_drain(
     assert spool.status().refused == 1
 
 
+def failing_at(monkeypatch: pytest.MonkeyPatch, *stubborn: KeptRequest, error: Exception) -> None:
+    """A database that fails as if it were away, but only at these."""
+    original = Table.insert
+
+    def insert(self: Table, given: Sequence[KeptRequest]) -> None:
+        if any(row in given for row in stubborn):
+            self.close()
+            raise error
+        original(self, given)
+
+    monkeypatch.setattr(Table, "insert", insert)
+    monkeypatch.setattr(drainer, "TRIES", 3)
+
+
+def stored() -> list[UUID]:
+    return list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_record_at_which_the_database_always_fails_is_put_aside_after_some_tries(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, *, alone: bool
+) -> None:
+    rows = [row_of(hook) for _ in range(1 if alone else 5)]
+    bad, others = rows[0 if alone else 2], [row.uid for row in rows if row is not rows[0 if alone else 2]]
+    failing_at(monkeypatch, bad, error=OperationalError("out of memory\nwith details"))
+    own = Spool()
+    own.append(rows)
+    own.close()
+    for _ in range(2):
+        with contextlib.suppress(OperationalError):
+            tasks.drain_spool()
+        assert spool.status().refused == 0
+    assert bad.uid not in stored()
+    tasks.drain_spool()
+    assert stored() == others
+    assert spool.status().requests == 0
+    (reason,) = (spool_folder / "refused").glob("*.txt")
+    assert reason.read_text() == "The database failed at it 3 times: out of memory\n"
+    monkeypatch.undo()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_put_aside_while_the_database_is_away_or_full(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row_of(hook) for _ in range(3)]
+    own = Spool()
+    own.append(rows)
+    own.close()
+    full = OperationalError("database or disk is full")
+    full.__cause__ = sqlite3.OperationalError("database or disk is full")
+    full.__cause__.sqlite_errorname = "SQLITE_FULL"
+    for error, takes in ((OperationalError("away"), False), (full, True)):
+        with monkeypatch.context() as patch:
+            failing_at(patch, *rows, error=error)
+            patch.setattr(Table, "takes", lambda *_, takes=takes: takes)
+            for _ in range(5):
+                with pytest.raises(OperationalError):
+                    tasks.drain_spool()
+    assert (spool.status().requests, spool.status().refused) == (3, 0)
+    tasks.drain_spool()
+    assert stored() == [row.uid for row in rows]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whether_the_database_takes_a_row_leaves_nothing_behind(hook: Subscription) -> None:
+    table = Table()
+    row = row_of(hook)
+    try:
+        assert table.takes(row)
+        assert stored() == []
+        table.insert([row])
+        assert table.takes(row)
+        assert stored() == [row.uid]
+    finally:
+        table.close()
+
+
 def test_a_forked_process_takes_another_file(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
     own.append([row_of(hook)])
@@ -440,7 +523,7 @@ def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Sub
     assert cause.kind == ProblemKind.SPOOL
     drain(own)
     put_aside = row_of(hook)
-    spool.put_aside([put_aside])
+    spool.put_aside([put_aside], {put_aside.uid: "DataError"})
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
     assert cause.message.endswith(": 1 request that the database refuses, in its folder refused.")

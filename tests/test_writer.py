@@ -166,9 +166,9 @@ def waiting() -> list[UUID]:
     """What is in the spool, in order."""
     found: list[UUID] = []
 
-    def note(rows: Sequence[KeptRequest]) -> Sequence[KeptRequest]:
+    def note(rows: Sequence[KeptRequest]) -> dict[UUID, str]:
         found.extend(row.uid for row in rows)
-        return ()
+        return {}
 
     spool.drain(note)
     return found
