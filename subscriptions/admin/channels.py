@@ -31,7 +31,7 @@ class ChannelForm(forms.Form):
 
     name = forms.CharField(max_length=200, label="Name", help_text="How this channel is called here.")
     recipients = forms.CharField(
-        required=False, label="Recipients", help_text="E-mail addresses, with commas in between.", max_length=2000
+        label="Recipients", help_text="E-mail addresses, with commas in between.", max_length=2000
     )
     url = forms.CharField(
         required=False,
