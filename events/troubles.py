@@ -50,11 +50,12 @@ def rejected(now: datetime) -> Iterator[Cause]:
         losing = len(requests) >= MANY_REJECTED and none_accepted
         detail = newest.reason or newest.verification_detail
         since = "None was accepted since the first of them. " if losing else ""
+        were = "was" if len(requests) == 1 else "were"
         yield Cause(
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_number(requests)} of the last day were refused. {since}{detail}".strip(),
+            message=f"{_number(requests)} of the last day {were} refused. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),

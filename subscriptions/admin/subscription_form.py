@@ -77,6 +77,9 @@ class SubscriptionForm(SchemaForm):
         for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):
             self.initial.setdefault(name, getattr(row, name))
         self.initial.setdefault("allowed_networks", "\n".join(row.allowed_networks))
+        if subscription is None:
+            number = account.subscriptions.filter(deleted_at=None).count() + 1
+            self.initial["name"] = f"{account.name} {number}"
         self._show_expected(row)
         if subscription is not None:
             del self.fields["managed"]

@@ -265,7 +265,8 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         reconcile.reconcile_soon(row, actor=actor_of(request))
         result = actions.outcome(row)
         if result.ok:
-            messages.success(request, f"Saved. {result.text}")
+            said = "" if result.text == row.state_reason else f" {result.text}"  # its page says that below
+            messages.success(request, f"Saved.{said}")
             return HttpResponseRedirect(self.page_url(row))
         messages.error(request, f"Saved here, but {row.account.plugin.name} did not take it: {result.text}")
         names_field = bool((row.last_error or {}).get("field"))

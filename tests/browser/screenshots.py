@@ -6,9 +6,11 @@ Chromium."""
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "screenshots"
@@ -30,8 +32,10 @@ PASSWORD = "only-for-pictures"
 SIZE: ViewportSize = {"width": 1360, "height": 900}
 THEMES = ("light", "dark")
 LIVELY_SECONDS = 45  # until leases were renewed and events came in
+NOTICED_SECONDS = 20  # until the forged requests are a problem
 START_SECONDS = 60
 HISTORY_HOURS = 47
+SHOWN, SWITCHED_OFF = "Finance documents", "Shared links"
 
 
 def main() -> None:
@@ -42,6 +46,9 @@ def main() -> None:
         prepare()
         with running():
             time.sleep(LIVELY_SECONDS)
+            for _ in range(3):
+                control("emit", {"count": 1, "bad_signature": True, "remote_id": remote_id_of(SHOWN)})
+            time.sleep(NOTICED_SECONDS)
             take_pictures(f"http://127.0.0.1:{os.environ['PORT']}")
 
 
@@ -79,8 +86,8 @@ def prepare() -> None:
     ensure_demo()
     demo = Subscription.objects.select_related("account").get(account__provider="egnyte-connect")
     for name, config in (
-        ("Finance documents", {"event_types": ["fs:*", "comment:*"], "paths": ["/Shared/Finance"]}),
-        ("Shared links", {"event_types": ["link:*"], "paths": []}),
+        (SHOWN, {"event_types": ["fs:*", "comment:*"], "paths": ["/Shared/Finance"]}),
+        (SWITCHED_OFF, {"event_types": ["link:*"], "paths": []}),
     ):
         wanted.subscribe(demo.account, config=config, by="staff:ann", name=name)
     fill_past(demo.pk)
@@ -149,31 +156,62 @@ def wait_for(url: str) -> None:
 
 
 def take_pictures(site: str) -> None:
-    """Home and a subscription, in both themes."""
+    """Home, a subscription, what needs a person, and a plan, in both themes."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
-        for theme in THEMES:
-            take(browser, site, theme)
+        pages = {theme: logged_in(browser, site, theme) for theme in THEMES}
+        for theme, page in pages.items():
+            take(page, site, theme)
+        control(f"remote/{remote_id_of(SHOWN)}", {"deleted": True})
+        control(f"remote/{remote_id_of(SWITCHED_OFF)}", {"status": "disabled"})
+        for theme, page in pages.items():  # at once: the worker puts both right within seconds
+            page.goto(f"{site}/admin/subscriptions/subscription/plan/?look=now")
+            page.screenshot(path=PICTURES / f"plan-{theme}.png")
         browser.close()
 
 
-def take(browser: Browser, site: str, theme: str) -> None:
-    """Both pictures in one theme."""
+def logged_in(browser: Browser, site: str, theme: str) -> Page:
+    """The home page in one theme."""
     page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
     page.goto(f"{site}/admin/")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_load_state("networkidle")
+    return page
+
+
+def take(page: Page, site: str, theme: str) -> None:
+    """The pictures of what stays as it is."""
     page.screenshot(path=PICTURES / f"home-{theme}.png")
     page.goto(f"{site}/admin/subscriptions/subscription/")
-    page.get_by_role("link", name="Finance documents").click()
+    page.get_by_role("link", name=SHOWN).click()
     page.wait_for_load_state("networkidle")
     page.screenshot(path=PICTURES / f"subscription-{theme}.png")
-    page.close()
+    page.goto(f"{site}/admin/subscriptions/problem/")
+    page.get_by_role("link", name=re.compile("Rejected requests")).click()
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=PICTURES / f"problem-{theme}.png")
+
+
+def remote_id_of(name: str) -> str:
+    """What the provider calls a subscription."""
+    from subscriptions.models import Subscription
+
+    return str(Subscription.objects.values_list("remote_id", flat=True).get(name=name))
+
+
+def control(what: str, told: dict[str, object]) -> None:
+    """Tells the sandbox what happens at Egnyte Connect."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{os.environ['SANDBOX_PORT']}/_sandbox/egnyte-connect/{what}",
+        data=json.dumps(told).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 if __name__ == "__main__":
