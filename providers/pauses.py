@@ -137,9 +137,12 @@ class AccountGate:
             return
         if self._throttled:
             AccountLimit.objects.filter(account=self.account).update(throttled_since=None)
-        if self._failures or (self._pause and self._pause.cause == BREAKER):
+        broken = self._pause is not None and self._pause.cause == BREAKER
+        if self._failures or broken:
             lift(self.account, "", BREAKER)
-            self._pause, self._probing, self._failures = None, False, 0
+            self._failures = 0
+        if broken:  # whoever probes a pause for anything else goes on with that
+            self._pause, self._probing = None, False
 
     def worked(self) -> None:
         """All calls of this login went well, so the credentials are good."""

@@ -110,6 +110,18 @@ def test_a_person_who_reconciles_one_is_let_through(refused: list[Subscription],
     assert fresh(account).status == AccountStatus.OK
 
 
+def test_a_good_probe_ends_the_pause_also_after_calls_that_got_no_answer(
+    refused: list[Subscription], account: ProviderAccount
+) -> None:
+    ProviderAccount.objects.update(call_failures=2)
+    pause_is_over(account)
+    reconcile(refused[0])
+    account = fresh(account)
+    assert (account.calls_paused_for, account.call_failures) == ("", 0)
+    refused[0].refresh_from_db()
+    assert refused[0].state == State.ACTIVE
+
+
 def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
