@@ -28,10 +28,10 @@ test-services: venv-dev
 e2e: venv-dev
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
-# The proofs of the lifecycle for long: many more, random examples, and a kill at every boundary instead of some.
+# The proofs of the lifecycle for long: many more, random examples, and a kill at every boundary instead of at some.
 soak: venv-dev
-	LIFECYCLE_EXAMPLES=150 KILL_AT_EVERY=1 $(BIN)/python -m pytest tests/test_lifecycle_model.py tests/test_kills.py \
-		$(PYTEST_ARGS)
+	LIFECYCLE_EXAMPLES=150 LEASE_SEEDS=50 KILL_AT_EVERY=1 $(BIN)/python -m pytest \
+		tests/test_lifecycle_model.py tests/test_lifecycle_of_each.py tests/test_no_gap.py tests/test_kills.py $(PYTEST_ARGS)
 
 # What is killed in a short form among the tests, for long.
 crash: venv-dev

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 import io
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -23,16 +25,17 @@ from django.test import override_settings
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
-from providers import accounts, http
-from providers.base import Capabilities, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers import accounts, http, limiter
+from providers.base import Capabilities, Login, Registration, RemoteSubscription, SecretMadeBy, validate
 from providers.courier import Courier
-from providers.models import AccountLimit, ProviderAccount
+from providers.models import ProviderAccount
 from providers.registry import all_providers
 from providers.sandbox import find_simulators
 from providers.simulated_tenant import Fault
 from providers.simulator import Call, Reply
 from subscriptions import due, receiver_check, wanted
 from subscriptions.models import OperationStatus, State, Subscription
+from subscriptions.plan import DriftPolicy
 from tests.provider_contract import contract_of
 
 SANDBOX = "http://127.0.0.1:8010"
@@ -95,7 +98,8 @@ class World:
         self.simulator = kind(SANDBOX, courier=Courier({}), options={"lease_seconds": LEASE}, seed=1)
         self.spare, self.demo = self.simulator.tenants.values()
         self.reaper: Reaper | None = None
-        self.after_call: Callable[[], None] = lambda: None
+        self.during_call: Callable[[], None] = lambda: None
+        self.our_clock_is_off_by = timedelta(0)
         self.aged = 0.0  # seconds by which the provider's clock went ahead alone
         self.foreign: dict[str, dict[str, Any]] = {}
         with suppress(KeyError):
@@ -118,7 +122,13 @@ class World:
             stack.callback(self.simulator.close)
             stack.enter_context(mock.patch.object(http._GuardedAdapter, "send", self._send))
             stack.enter_context(mock.patch.object(receiver_check, "trouble_at", return_value=None))
+            stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
+            waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
+            stack.enter_context(mock.patch.object(limiter, "time", waits))  # as long as it likes
             yield self
+
+    def _our_clock(self) -> datetime:
+        return datetime.now(UTC) + self.our_clock_is_off_by
 
     # -- The wire ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +140,7 @@ class World:
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(method=request.method or "", path=parts.path, query=parts.query, headers=headers, body=body)
         outcome = self.simulator.answer(call)
-        self.after_call()
+        self.during_call()
         if not isinstance(outcome, Reply):
             if outcome.seconds:
                 raise requests.exceptions.ReadTimeout(request=request)
@@ -199,9 +209,14 @@ class World:
     def _register(self, url: str, config: Mapping[str, object], secret: str | None) -> RemoteSubscription:
         plugin, waiting = all_providers()[self.slug], list(self.spare.faults)
         self.spare.faults.clear()
-        typed = validate(plugin.config_model, dict(config))
         by_us = plugin.capabilities.secret_made_by is SecretMadeBy.US
-        with mock.patch.object(self, "reaper", None), accounts.open_login(self.account, insist=True) as login:
+        typed = validate(plugin.config_model, dict(config))
+        with mock.patch.object(self, "reaper", None), http.Http(guard=accounts.address_guard()) as line:
+            login: Login[Any, Any] = Login(
+                settings=self.account.typed_settings,
+                credentials=validate(plugin.credentials_model, self.account.credentials),
+                http=line,
+            )
             made = plugin.register(
                 login, Registration(callback_url=url, config=typed, secret=secret if by_us else None, name="Other")
             )
@@ -266,13 +281,14 @@ class World:
             return None if (row.state, hooks) == (State.DELETED, []) else "it is not gone"
         if not row.enabled:
             return None if (row.state, working) == (State.DISABLED, []) else "it is not off"
-        if row.state != State.ACTIVE:
+        reported = row.state == State.DRIFTED and row.drift_policy == DriftPolicy.REPORT
+        if row.state != State.ACTIVE and not reported:
             return f"it is {row.state}"
         if [hook.remote_id for hook in hooks] != [row.remote_id] or working != hooks:
             return "there is not exactly one, and that ours"
         if self.can.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
             return "its secret is not known"
-        return None if not row.drift else "it differs"
+        return None if not row.drift or reported else "it differs"
 
     def foreign_untouched(self) -> None:
         """To the last byte."""
@@ -316,7 +332,7 @@ class World:
 
 def works(hook: Any) -> bool:
     """Whether it is switched on and its lease has not ended."""
-    return hook.enabled and (hook.expires_at is None or hook.expires_at > timezone.now().timestamp())
+    return hook.enabled and (hook.expires_at is None or hook.expires_at > time.time())
 
 
 @contextmanager
@@ -330,8 +346,3 @@ def a_world(slug: str) -> Iterator[World]:
         world.somebody_registers("https://elsewhere.example.test/in")
         world.somebody_registers("https://elsewhere.example.test/hooks/somebody-elses-token")
         yield world
-
-
-def no_more_waiting() -> None:
-    """Whatever the limiter has agreed on is over."""
-    AccountLimit.objects.update(blocked_until=None, next_slot_at=timezone.now() - timedelta(seconds=1))
