@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -204,4 +204,6 @@ BOUNDED = settings(
     deadline=None,
     derandomize="LIFECYCLE_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
+    # Making a failure smaller takes minutes; only who asks for many examples waits for that.
+    phases=tuple(Phase) if "LIFECYCLE_EXAMPLES" in os.environ else (Phase.explicit, Phase.generate),
 )
