@@ -308,7 +308,9 @@ def _report(request: HttpRequest, results: Sequence[Result], action: Subscriptio
     for result in results:
         if not result.ok or len(results) == 1:
             level = messages.SUCCESS if result.ok else messages.ERROR
-            messages.add_message(request, level, f"{WORDS[action].button}, {result.row}: {result.text}")
+            shown = result.text == result.row.state_reason and action is not SubscriptionAction.DELETE
+            text = "done." if result.ok and len(results) == 1 and shown else result.text  # its page says that below
+            messages.add_message(request, level, f"{WORDS[action].button}, {result.row}: {text}")
     good = sum(result.ok for result in results)
     if len(results) > 1 and good:
         messages.success(request, f"{WORDS[action].button}: done for {good} of {len(results)} subscriptions.")

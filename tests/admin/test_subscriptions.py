@@ -71,6 +71,12 @@ def test_event_types_are_grouped_checkboxes(boss: Client, account: ProviderAccou
     assert "Every file and folder event" in page
 
 
+def test_a_new_subscription_is_proposed_a_name(boss: Client, account: ProviderAccount) -> None:
+    assert f'value="{account.name} 1"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
+    wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    assert f'value="{account.name} 2"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
+
+
 def test_subscribing_registers_at_once(boss: Client, account: ProviderAccount, control: Control) -> None:
     page = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True).content.decode()
     row = Subscription.objects.get()
@@ -81,6 +87,7 @@ def test_subscribing_registers_at_once(boss: Client, account: ProviderAccount, c
     }
     assert len(control.remotes()) == 1
     assert "Saved." in page
+    assert page.count(row.state_reason) == page.count(row.state_reason, page.index('id="state"')), "not said twice"
     assert Operation.objects.get().actor == "staff:ann"
 
 
