@@ -6,7 +6,10 @@ Read from WSGI's own stream: Django's knows no body without Content-Length, as c
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import threading
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +21,11 @@ from providers.errors import UnreadableRequest
 CHUNK = 64 * 1024
 PREFIX = 64 * 1024  # kept of a body that is too large, where the provider sends files
 READ_AT_MOST = 1024**3  # of such a body; what is kept is there long before
+# A server's thread waits while a body comes, and cannot be called back. So not all of them may wait for bodies at once.
+READING = 24  # of the threads that `manage.py up` starts (config/web_server.py)
+PATIENCE = 0.25  # seconds for a turn; who sends at once is done in less than a thousandth
+REST = 1024 * 1024  # beyond the limit, read off before the answer
+REST_SECONDS = 5.0
 DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -27,6 +35,33 @@ class BrokenBody(ValueError):
 
 class BodyTooLarge(ValueError):
     """It is larger than the limit."""
+
+
+class NoTurn(Exception):
+    """As many bodies are being waited for as may be."""
+
+
+class Turns:
+    """How many bodies may be waited for at once."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew, as a forked process must."""
+        self._free = threading.BoundedSemaphore(self._count)
+
+    def __enter__(self) -> None:
+        if not self._free.acquire(timeout=PATIENCE):
+            raise NoTurn(f"{self._count} bodies are waited for already.")
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
+
+
+turns = Turns(READING)
+os.register_at_fork(after_in_child=turns.reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +77,23 @@ def read_body(environ: Mapping[str, Any], *, limit: int, cut: bool) -> Body:
     """Reads the body of a WSGI request.
 
     Beyond `limit`: with `cut`, the beginning is kept and the rest read and thrown away, since a sender that cannot
-    finish does not hear our answer. Otherwise raises BodyTooLarge, as early as it is known. Raises BrokenBody when it
-    is shorter than announced. (That a chunked body was broken off is not told by every server; then it is kept as far
-    as it came, and the sender, having got no answer, sends it again.)
+    finish does not hear our answer. Otherwise raises BodyTooLarge, as early as it is known; where little more would
+    come, that is read off first, for the same reason. Raises BrokenBody when it is shorter than announced, and NoTurn
+    when too many are waited for. (That a chunked body was broken off is not told by every server; then it is kept as
+    far as it came, and the sender, having got no answer, sends it again.)
     """
     expected = _expected(environ)
-    if expected is not None and expected > limit and not cut:
+    if expected == 0:
+        return Body(b"", 0)
+    stream = environ["wsgi.input"]
+    if expected is not None and expected > limit + REST and not cut:
         raise BodyTooLarge
-    return _read(environ["wsgi.input"], expected, limit, cut)
+    with turns:
+        if expected is not None and expected > limit and not cut:
+            if "HTTP_EXPECT" not in environ:  # who waits for our go-ahead has sent nothing yet
+                _read_off(stream, expected)
+            raise BodyTooLarge
+        return _read(stream, expected, limit, cut)
 
 
 def _expected(environ: Mapping[str, Any]) -> int | None:
@@ -76,6 +120,7 @@ def _read(stream: Any, expected: int | None, limit: int, cut: bool) -> Body:
             break
         size += len(chunk)
         if size > limit and not cut:
+            _read_off(stream, limit + REST - size)
             raise BodyTooLarge
         if size <= max(limit, PREFIX):
             kept += chunk
@@ -84,6 +129,13 @@ def _read(stream: Any, expected: int | None, limit: int, cut: bool) -> Body:
     if size > limit:
         return Body(bytes(kept[: min(PREFIX, limit)]), max(size, expected or 0), truncated=True)
     return Body(bytes(kept), size)
+
+
+def _read_off(stream: Any, size: int) -> None:
+    """Reads so much and throws it away, for some seconds: many a client writes everything before it reads."""
+    deadline = time.monotonic() + REST_SECONDS
+    while size > 0 and time.monotonic() < deadline and (chunk := _read_chunk(stream, min(CHUNK, size))):
+        size -= len(chunk)
 
 
 def _read_chunk(stream: Any, size: int) -> bytes:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from rest_framework.views import APIView
 
 from events import pipeline
-from events.body import Body, BodyTooLarge, BrokenBody, read_body
+from events.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
 from events.drainer import drainer
 from events.kept import Arrival, kept
 from events.known import Known, NotKnown, known_subscriptions
@@ -68,7 +68,7 @@ def answer(call: Call) -> Answer:
     """What every door answers: `receive`, or 503 when that fails."""
     try:
         return receive(call)
-    except (django.db.Error, NotStored) as error:
+    except (django.db.Error, NotStored, NoTurn) as error:
         logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
     except Exception:
         # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import io
 import os
 import socket
@@ -25,6 +26,8 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 import events.writer
+from config import web_server
+from events import body as bodies
 from events import pipeline, receiver
 from events.body import Body, BodyTooLarge, BrokenBody, read_body
 from events.drainer import drainer
@@ -287,14 +290,28 @@ class Unread(io.RawIOBase):
 
 def test_a_body_that_is_announced_too_large_is_not_read() -> None:
     with pytest.raises(BodyTooLarge):
-        read_body({"CONTENT_LENGTH": "11", "wsgi.input": Unread()}, limit=10, cut=False)
+        read_body({"CONTENT_LENGTH": str(11 + bodies.REST), "wsgi.input": Unread()}, limit=10, cut=False)
+    with pytest.raises(BodyTooLarge):
+        read_body({"CONTENT_LENGTH": "11", "wsgi.input": Unread(), "HTTP_EXPECT": "100-continue"}, limit=10, cut=False)
+
+
+def test_little_more_than_the_limit_is_read_off_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO(b"x" * 500_000)
+    with pytest.raises(BodyTooLarge):
+        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, cut=False)
+    assert stream.tell() == 500_000
+    monkeypatch.setattr(bodies, "REST_SECONDS", -1.0)
+    stream.seek(0)
+    with pytest.raises(BodyTooLarge):
+        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, cut=False)
+    assert stream.tell() == 0
 
 
 def test_an_endless_body_is_read_up_to_the_limit_only() -> None:
     stream = io.BytesIO(b"x" * 10_000_000)
     with pytest.raises(BodyTooLarge):
         read_body({"wsgi.input": stream, "wsgi.input_terminated": True}, limit=100_000, cut=False)
-    assert stream.tell() < 300_000
+    assert stream.tell() < 300_000 + bodies.REST
 
 
 @pytest.mark.parametrize(
@@ -547,15 +564,16 @@ class Web:
             return connection.recv(4096)
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(params=[(door, 8) for door in DOORS])
 def web(request: pytest.FixtureRequest, transactional_db: None, tmp_path: Path) -> Iterator[Web]:
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
     port, log = free_port(), tmp_path / "web.log"
+    door, threads = request.param
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
-        command += ["--blocking-threads", "8", "config.wsgi:application"]
-        env = environment(HTTP_PROXY_OF_OURS="our own", RECEIVER_DOOR=request.param, DATA_DIR=str(tmp_path))
+        command += ["--blocking-threads", str(threads), "config.wsgi:application"]
+        env = environment(HTTP_PROXY_OF_OURS="our own", RECEIVER_DOOR=door, DATA_DIR=str(tmp_path))
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     try:
         running = Web(f"http://127.0.0.1:{port}", port, subscription, log)
@@ -692,3 +710,75 @@ def test_a_locked_database_is_not_waited_for_long(
 def test_not_even_the_bare_path_is_redirected() -> None:
     assert Client().get("/hooks").status_code == 404
     assert Client().post("/hooks").status_code == 404
+
+
+# -- Slow and large senders --------------------------------------------------------------------------------------------
+
+
+def test_not_every_thread_may_wait_for_a_body(
+    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bodies.READING < web_server.THREADS
+    taken = bodies.Turns(1)
+    monkeypatch.setattr(bodies, "turns", taken)
+    with taken:
+        response = post(client, hook)
+        assert (response.status_code, response["Retry-After"]) == (503, "10")
+        assert is_empty_200(client.get(path_of(hook), headers=PROOF))  # nothing has to be waited for
+        assert post(client, hook, path="/hooks/unknown").status_code == 404
+    for _ in range(3):
+        assert is_empty_200(post(client, hook))
+    with pytest.raises(BrokenBody):
+        read_body({"CONTENT_LENGTH": "9", "wsgi.input": io.BytesIO(b"short")}, limit=9, cut=False)
+    assert is_empty_200(post(client, hook))  # who failed gave its turn back
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("web", [("wsgi", web_server.THREADS), ("drf", web_server.THREADS)], indirect=True)
+def test_a_hundred_slow_senders_leave_the_rest_of_the_product_alone(web: Web) -> None:
+    slow = [socket.create_connection(("127.0.0.1", web.port), timeout=10) for _ in range(100)]
+    try:
+        for connection in slow:
+            connection.sendall(web.head("Content-Length: 1000") + b"{")
+        time.sleep(2)  # those beyond the limit are refused, a few at a time
+        assert requests.get(web.url + "/livez", timeout=5).status_code == 200
+        assert requests.head(web.hook_url, timeout=5).status_code == 200
+        assert requests.post(web.hook_url, data=b"{}", headers=web.proof, timeout=5).status_code == 503
+        refused = sum(answered(connection) for connection in slow)
+        assert refused == 100 - bodies.READING
+        slow[0].sendall(b" " * 998 + b"}")  # who goes on sending is served
+        waiting = [connection for connection in slow if not answered(connection)]
+    finally:
+        for connection in slow:
+            connection.close()
+    assert len(waiting) >= bodies.READING - 1
+    deadline = time.monotonic() + 10
+    while requests.post(web.hook_url, data=b"{}", headers=web.proof, timeout=5).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def answered(connection: socket.socket) -> bool:
+    """Whether anything came back; it stays there to be read."""
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(12, socket.MSG_PEEK).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_writes_everything_before_reading_hears_that_it_is_too_large(web: Web) -> None:
+    large = bytes(10 * 1024 * 1024 + 500_000)
+    assert requests.post(web.hook_url, data=large, headers=web.proof, timeout=20).status_code == 413
+    plain = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    plain.request("POST", path_of(web.subscription), large, web.proof)
+    assert plain.getresponse().status == 413
+    plain.close()
+    pieces = (large[start : start + 65536] for start in range(0, len(large), 65536))
+    assert requests.post(web.hook_url, data=pieces, headers=web.proof, timeout=20).status_code == 413
+    # Far beyond, it is not read: the answer is there before the body.
+    head = web.head("Content-Length: 1000000000")
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(12) == b"HTTP/1.1 413"
