@@ -44,6 +44,10 @@ class NotKnown(Exception):
     """It cannot be told at the moment."""
 
 
+class Gone(Exception):
+    """It does not exist any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What receiving for a subscription takes."""
@@ -101,10 +105,12 @@ class KnownSubscriptions:
         return known
 
     def newer(self, known: Known) -> Known | None:
-        """Looks whether it changed since it was read; None when it did not, or that cannot be told now."""
+        """Looks whether it changed since it was read; None when it did not, or that cannot be told now. Raises Gone."""
         if not settings.RECEIVE_IN_THREADS or not self.read_again():
             return None
-        now = self._known.get(known.token)
+        if known.token not in self._known:
+            raise Gone
+        now = self._known[known.token]
         return None if now is known else now
 
     def read_again(self) -> bool:

@@ -26,7 +26,7 @@ from events import pipeline
 from events.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
 from events.drainer import drainer
 from events.kept import Arrival, kept
-from events.known import Known, NotKnown, known_subscriptions
+from events.known import Gone, Known, NotKnown, known_subscriptions
 from events.proofs import proofs
 from events.writer import NotStored, writer
 from providers.base import InboundRequest, Proof
@@ -62,12 +62,15 @@ class Answer:
 LATER = Answer(503, (("Retry-After", RETRY_AFTER),))  # something on our side has to heal first
 STORED = Answer(200)
 REJECTED = Answer(401)
+UNKNOWN = Answer(404)
 
 
 def answer(call: Call) -> Answer:
     """What every door answers: `receive`, or 503 when that fails."""
     try:
         return receive(call)
+    except Gone:
+        return UNKNOWN
     except (django.db.Error, NotStored, NoTurn) as error:
         logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
     except Exception:
@@ -79,7 +82,7 @@ def answer(call: Call) -> Answer:
 def receive(call: Call) -> Answer:
     """Find the subscription, cap the size, verify, store, answer; the events follow later.
 
-    Raises whatever the database or a plug-in raises; a door answers 503 then.
+    Raises Gone, and whatever the database or a plug-in raises; `answer` knows what to say then.
     """
     if call.method not in METHODS:
         return _wrong_method(METHODS)
@@ -88,7 +91,7 @@ def receive(call: Call) -> Answer:
     except NotKnown:
         return LATER
     if known is None:
-        return Answer(404)
+        return UNKNOWN
     if call.method == "HEAD":
         return STORED
     capabilities = known.plugin.capabilities

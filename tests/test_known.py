@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import OperationalError
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from events import known
@@ -69,6 +70,14 @@ def test_a_call_costs_no_query(client: Client, hook: Subscription, in_threads: N
             answer = client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": SECRET})
         assert (answer.status_code, len(queries)) == (200, 0)
     assert WebhookRequest.objects.count() == 2
+
+
+def test_a_subscription_that_is_gone_is_404_at_once(client: Client, hook: Subscription, in_threads: None) -> None:
+    path = f"/hooks/{hook.token}"
+    assert client.post(path, b"{}", content_type="text/plain", headers={"X-S": SECRET}).status_code == 200
+    Subscription.objects.update(deleted_at=timezone.now())
+    assert client.post(path, b"{}", content_type="text/plain", headers={"X-S": "wrong"}).status_code == 404
+    assert WebhookRequest.objects.count() == 1
 
 
 def test_a_new_subscription_is_known_at_once(own: KnownSubscriptions, hook: Subscription) -> None:

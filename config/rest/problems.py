@@ -127,14 +127,21 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(409, "plan_changed", str(error))
         case Incomplete():
             return Problem(409, "incomplete_choice", str(error))
-        case Throttled() | CallsPaused():
-            seconds = math.ceil(error.retry_after or RETRY_AFTER)
-            code = "provider_throttled" if isinstance(error, Throttled) else error.code
-            return Problem(503, code, error.message, headers={"Retry-After": str(seconds)})
         case ProviderError():
-            return Problem(502, "provider_error", error.message, more={"provider_code": error.code})
+            return _from_provider(error)
         case _:
             return None
+
+
+def _from_provider(error: ProviderError) -> Problem:
+    again = {"Retry-After": str(math.ceil(error.retry_after or RETRY_AFTER))}
+    match error:
+        case Throttled():
+            return Problem(503, "provider_throttled", error.message, headers=again)
+        case CallsPaused():  # it has failed or refused before, and is not asked again yet
+            return Problem(502, "provider_error", error.message, headers=again, more={"provider_code": error.cause})
+        case _:
+            return Problem(502, "provider_error", error.message, more={"provider_code": error.code})
 
 
 def _from_framework(error: exceptions.APIException) -> Problem:

@@ -69,6 +69,17 @@ def test_refused_credentials_are_502_too(api: Api, account_path: str) -> None:
     assert (answer.status, answer.json["provider_code"]) == (502, "authentication_failed")
 
 
+def test_and_stay_so_while_the_calls_rest_for_it(api: Api, account_path: str, control: Control) -> None:
+    api.patch(account_path, {"credentials": {"access_token": "wrong"}})
+    api.post(f"{account_path}check/")
+    calls = len(control.calls())
+    answer = api.get(f"{account_path}remote-subscriptions/")
+    assert (answer.status, answer.json["code"]) == (502, "provider_error")
+    assert answer.json["provider_code"] == "authentication_failed"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert len(control.calls()) == calls, "it is not asked again yet"
+
+
 def test_a_throttling_provider_is_503_with_retry_after(api: Api, account_path: str, control: Control) -> None:
     control.post("faults", status=429, times=1)
     answer = api.get(f"{account_path}remote-subscriptions/")
