@@ -3,19 +3,24 @@ made in the order of time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.db.models.functions import Greatest, Least
+from django.utils import timezone
 
-from events.models import Event, WebhookRequest
+from events.models import Event, Outage, WebhookRequest
 
 # Rows that are written at the same moment get their number and their id in any order.
 SIDE_BY_SIDE = timedelta(minutes=1)
 TOGETHER = 20
-# A request may be stored later than it came in, when the database was away.
+# A request is stored when its body has come, in some hours at most. What is stored later than that, out of the spool, is
+# noted as an outage.
 LATEST_STORED = timedelta(hours=6)
+NOTED_AHEAD = timedelta(minutes=10)  # so that not every portion of a drain is noted anew
 
 # The usual spans that people choose from.
 AGES: dict[str, tuple[str, timedelta]] = {
@@ -39,16 +44,45 @@ def first_number_at(rows: QuerySet[Row], moment: datetime) -> int | None:
     return min(first, default=None)
 
 
+def note_late(received: Sequence[datetime]) -> None:
+    """Call it before requests are stored that were received then, and waited: it notes the outage, if it is one. Any
+    number of processes may; what they note may overlap. Raises Django's database errors."""
+    first, now = min(received), timezone.now()
+    if now - first <= SIDE_BY_SIDE or Outage.objects.filter(since__lte=first, stored_by__gte=now + NOTED_AHEAD / 2):
+        return
+    stored_by = now + NOTED_AHEAD
+    touching = Outage.objects.filter(since__lte=stored_by, stored_by__gte=first).order_by("pk").first()
+    if touching is None:
+        Outage.objects.create(since=first, stored_by=stored_by)
+    else:
+        wider = {"since": Least("since", first), "stored_by": Greatest("stored_by", stored_by)}
+        Outage.objects.filter(pk=touching.pk).update(**wider)
+
+
+def _outages_over(moment: datetime) -> list[tuple[datetime, datetime]]:
+    """Those in which something was received before that time and stored after it."""
+    return list(Outage.objects.filter(since__lt=moment, stored_by__gt=moment).values_list("since", "stored_by"))
+
+
+def end_of_requests_until(moment: datetime) -> int | None:
+    """A number below which all requests are that were received before that time; None: any."""
+    latest = max([moment + LATEST_STORED, *(stored_by for _, stored_by in _outages_over(moment))])
+    return first_number_at(WebhookRequest.objects.all(), latest)
+
+
 def requests_since(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
-    """Received at that time or later. A request is written after it was received."""
-    first = first_number_at(WebhookRequest.objects.all(), moment - SIDE_BY_SIDE)
-    return rows.none() if first is None else rows.filter(pk__gte=first, received_at__gte=moment)
+    """Received at that time or later: stored after all that were stored before it."""
+    rows = rows.filter(received_at__gte=moment)
+    early = min([moment, *(since for since, _ in _outages_over(moment))]) - SIDE_BY_SIDE
+    older = WebhookRequest.objects.filter(uid__lt=first_id_at(early)).order_by("-uid")
+    last = max(older.values_list("pk", flat=True)[:TOGETHER], default=None)
+    return rows if last is None else rows.filter(pk__gt=last)
 
 
 def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
     """Received before that time."""
     rows = rows.filter(received_at__lt=moment)
-    end = first_number_at(WebhookRequest.objects.all(), moment + LATEST_STORED)
+    end = end_of_requests_until(moment)
     return rows if end is None else rows.filter(pk__lt=end)
 
 
@@ -61,5 +95,5 @@ def events_since(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
 def events_until(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
     """Received before that time. Bounded by the request: an event may be read out of it much later."""
     rows = rows.filter(received_at__lt=moment)
-    end = first_number_at(WebhookRequest.objects.all(), moment + LATEST_STORED)
+    end = end_of_requests_until(moment)
     return rows if end is None else rows.filter(request_id__lt=end)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import django.db
 
+from events.arrival import note_late
 from events.kept import KeptRequest
 from events.normaliser import normaliser
 from events.spool import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
@@ -155,6 +156,8 @@ def inserting(table: Table, after: Follow) -> Insert:
     """How the spool writes into the database; what is there already, stays."""
 
     def insert(rows: Sequence[KeptRequest]) -> Mapping[UUID, str]:
+        django.db.close_old_connections()  # it may have been away
+        note_late([row.received_at for row in rows])
         try:
             refused = table.insert_each(rows)
         except django.db.Error as error:

@@ -226,3 +226,14 @@ class FeedEnd(models.Model):
 
     def __str__(self) -> str:
         return str(self.position)
+
+
+class Outage(models.Model):
+    """A time whose requests were stored late: those that were received from `since` on, by `stored_by` at the latest.
+    Only `events.arrival` writes it, before such requests are stored, so that none is overlooked."""
+
+    since = models.DateTimeField()
+    stored_by = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.since} to {self.stored_by}"

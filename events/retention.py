@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from events import arrival
 from events.models import Event, Outcome, Purge, WebhookRequest
 from providers.claims import new_holder
 from providers.models import ProviderAccount
@@ -115,13 +116,17 @@ def _purge(row: Purge, holder: str, age: timedelta, done: Purged) -> None:
 
 def _old_ones(account_id: int, age: timedelta) -> Iterator[Sequence[int]]:
     """The numbers of requests that are too old, a few at a time. Numbers follow time, so this reads the account's
-    oldest through the index, passes over what is kept longer, and ends where all are young."""
+    oldest through the index, passes over what is kept longer, and ends where all are young and none was stored late."""
     last = 0
+    end = arrival.end_of_requests_until(timezone.now() - age)
     while True:
         now = timezone.now()
         rows = WebhookRequest.objects.filter(account=account_id, pk__gt=last).order_by("pk")
         looked_at = list(rows.values_list("pk", "received_at")[:LOOKED_AT])
-        if not any(received_at < now - age for _, received_at in looked_at):
+        if not looked_at:
+            return
+        young = not any(received_at < now - age for _, received_at in looked_at)
+        if young and end is not None and looked_at[-1][0] >= end:
             return
         first, last = looked_at[0][0], looked_at[-1][0]
         within = WebhookRequest.objects.filter(account=account_id, pk__range=(first, last)).order_by("pk")
