@@ -17,8 +17,7 @@ from events.models import Event, Outage, WebhookRequest
 # Rows that are written at the same moment get their number and their id in any order.
 SIDE_BY_SIDE = timedelta(minutes=1)
 TOGETHER = 20
-# A request is stored when its body has come, in some hours at most. What is stored later than that, out of the spool, is
-# noted as an outage.
+# A request is stored when its body has come, in some hours at most. What waited in the spool is noted as an outage.
 LATEST_STORED = timedelta(hours=6)
 NOTED_AHEAD = timedelta(minutes=10)  # so that not every portion of a drain is noted anew
 
