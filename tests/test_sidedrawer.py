@@ -308,7 +308,7 @@ def test_a_socket_subscription_says_that_its_events_do_not_come_here(
     subscription = settled(wanted.subscribe(account, config=socket, by="staff:ann"))
     assert subscription.state == State.ACTIVE
     assert "not over HTTP" in subscription.state_reason
-    assert "lease is renewed from" in subscription.state_reason
+    assert "it is renewed before" in subscription.state_reason
     assert control.post("emit") == {"deliveries": []}
 
 

@@ -60,10 +60,6 @@ def test_doors_of_what_is_read(with_scopes: Issue, nobody: Api, api: Api, path: 
     assert api.get(f"/subscriptions/{UNKNOWN_ID}/{what}/").status == 404
 
 
-def test_rotating_secrets_is_not_there_yet(api: Api, path: str) -> None:
-    assert api.post(f"{path}rotate-secret/").status == 404
-
-
 # -- Reconcile -------------------------------------------------------------------------------------------------------
 
 
