@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes: on two cores that halves the time.
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+# Three processes for two cores: a test often waits for a server or a clock.
+PYTEST_ARGS ?= -n 3 --dist loadgroup
 
 # Checks and mypy load the settings, but nothing is ever encrypted with these.
 CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
