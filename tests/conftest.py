@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from subscriptions import receiver_check, troubles, wanted
 from subscriptions.models import Subscription
 
 collect_ignore = ["sample_provider"]  # it lives in `providers` only; see test_sixth_provider.py
+
+Make = Callable[[str], str]
 
 CONFIG = {"event_types": ["fs:*", "link:create"], "paths": ["/Shared/Finance"]}
 
@@ -78,6 +81,36 @@ def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
 @pytest.fixture
 def subscription(account: ProviderAccount) -> Subscription:
     return wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
+
+
+def register_without_us(account: ProviderAccount, url: str) -> str:
+    """What somebody else does at Egnyte. Returns the new webhook's id."""
+    response = requests.post(
+        f"{account.settings['base_url']}/pubapi/v1/webhooks",
+        json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
+        headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
+        timeout=5,
+    )
+    assert response.status_code == 201, response.text
+    return str(response.json()["webhookId"])
+
+
+@pytest.fixture
+def make(account: ProviderAccount) -> Make:
+    """Registers a webhook at the provider without us; returns its id."""
+    return partial(register_without_us, account)
+
+
+@pytest.fixture
+def orphan(make: Make, settings: Settings) -> str:
+    """One that calls us, but no subscription knows of it."""
+    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
+
+
+@pytest.fixture
+def foreign(make: Make) -> str:
+    """One that is none of our business."""
+    return make("https://elsewhere.example/in")
 
 
 @pytest.fixture

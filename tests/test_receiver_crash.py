@@ -29,7 +29,8 @@ from events.spool import Spool, status
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.crashing import Load, WebProcess, account_for
-from tests.processes import ROOT, environment, free_port
+from tests.own_postgres import MissingPostgres, OwnPostgres, programs
+from tests.processes import ROOT, environment
 from tests.receiving import row_of, spool_folder
 
 __all__ = ["spool_folder"]  # a fixture
@@ -145,67 +146,16 @@ def test_the_drainer_is_killed(subscription: Subscription, spool_folder: Path) -
 # -- A PostgreSQL of its own -------------------------------------------------------------------------------------------
 
 
-class Postgres:
-    """A throw-away server that can be killed."""
-
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self._folder, self._programs = folder, programs
-        self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
-        # initdb refuses to run as root.
-        self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
-        folder.mkdir()
-        if self._as:
-            shutil.chown(folder, "postgres", "postgres")
-        init = [str(programs / "initdb"), f"--pgdata={folder / 'data'}", "--auth=trust", "--username=postgres"]
-        subprocess.run([*self._as, *init], check=True, capture_output=True)
-
-    def start(self) -> None:
-        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-c", f"port={self._port}"]
-        command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        with (self._folder.parent / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._as, *command], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                psycopg.connect(self.url, connect_timeout=3).close()
-                return
-            except psycopg.OperationalError:
-                assert time.monotonic() < deadline, (self._folder.parent / "postgres.log").read_text()
-                time.sleep(0.05)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.kill(self._process.pid, signal.SIGKILL)
-            self._process.wait(10)
-            self._process = None
-            self._wait_for_its_children()
-
-    def _wait_for_its_children(self) -> None:
-        """They notice, and go; before that no other can start."""
-        deadline = time.monotonic() + 30
-        command = [str(self._programs / "pg_ctl"), "-D", str(self._folder / "data"), "status"]
-        pid = self._folder / "data" / "postmaster.pid"
-        while subprocess.run([*self._as, *command], capture_output=True, check=False).returncode == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(0.5)
-        pid.unlink(missing_ok=True)
-
-
 @pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found or (os.getuid() == 0 and shutil.which("setpriv") is None):
-        pytest.skip("PostgreSQL's server programs are not installed")
+def postgres() -> Iterator[OwnPostgres]:
+    try:
+        programs()
+    except MissingPostgres as error:
+        pytest.skip(str(error))
     # Not below pytest's own folder: any other run of pytest takes away the rights that the server's user needs there.
     with tempfile.TemporaryDirectory(prefix="hookkeeper-") as folder:
         Path(folder).chmod(0o711)
-        server = Postgres(Path(folder) / "postgres", found[-1].parent)
-        server.start()
+        server = OwnPostgres(Path(folder) / "postgres").start()
         try:
             yield server
         finally:
@@ -224,7 +174,7 @@ print(found.token, found.secrets[0])
 
 
 @pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
-def test_the_database_server_is_killed(postgres: Postgres, spool_folder: Path) -> None:
+def test_the_database_server_is_killed(postgres: OwnPostgres, spool_folder: Path) -> None:
     env = {**environment(DJANGO_SETTINGS_MODULE="config.settings"), "DATABASE_URL": postgres.url}
     command = [sys.executable, "-c", f"import django; django.setup()\n{PREPARES}"]
     prepared = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-import requests
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.admin import discovery_pages
 from subscriptions.models import RemoteNote, State, Subscription
 from subscriptions.reconcile import reconcile
 from tests.admin.conftest import person
-from tests.conftest import Control
+from tests.conftest import Control, Make
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")
-
-Make = Callable[[str], str]
-
-
-@pytest.fixture
-def make(account: ProviderAccount) -> Make:
-    """Registers a webhook at the provider without us; returns its id."""
-
-    def make(url: str) -> str:
-        response = requests.post(
-            f"{account.settings['base_url']}/pubapi/v1/webhooks",
-            json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
-            headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
-            timeout=5,
-        )
-        assert response.status_code == 201, response.text
-        return str(response.json()["webhookId"])
-
-    return make
-
-
-@pytest.fixture
-def orphan(make: Make, settings: Settings) -> str:
-    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
-
-
-@pytest.fixture
-def foreign(make: Make) -> str:
-    return make("https://elsewhere.example/in")
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import requests
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -20,36 +18,6 @@ from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
-
-Make = Callable[[str], str]
-
-
-@pytest.fixture
-def make(account: ProviderAccount) -> Make:
-    """Registers a webhook at the provider without us; returns its id."""
-
-    def make(url: str) -> str:
-        response = requests.post(
-            f"{account.settings['base_url']}/pubapi/v1/webhooks",
-            json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
-            headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
-            timeout=5,
-        )
-        assert response.status_code == 201, response.text
-        return str(response.json()["webhookId"])
-
-    return make
-
-
-@pytest.fixture
-def orphan(make: Make, settings: Settings) -> str:
-    """One that calls us, but no subscription knows of it."""
-    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
-
-
-@pytest.fixture
-def foreign(make: Make) -> str:
-    return make("https://elsewhere.example/in")
 
 
 def path_of(account_path: str, remote_id: object) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.postgres import OwnPostgres
+from tests.own_postgres import OwnPostgres
 from tests.processes import ROOT
 
 SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")

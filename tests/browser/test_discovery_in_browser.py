@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 
 import pytest
-import requests
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
@@ -14,22 +13,11 @@ from providers.models import ProviderAccount
 from subscriptions import due
 from subscriptions.models import Subscription
 from tests.browser.test_admin_in_browser import add_account, log_in, quiet
-from tests.conftest import Control
+from tests.conftest import Control, register_without_us
 
 __all__ = ["quiet"]  # a fixture
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-def register(account: ProviderAccount, url: str) -> None:
-    """Registers a webhook at the provider without us."""
-    response = requests.post(
-        f"{account.settings['base_url']}/pubapi/v1/webhooks",
-        json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
-        headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
-        timeout=5,
-    )
-    assert response.status_code == 201, response.text
 
 
 def test_takes_one_over_removes_an_orphan_and_lets_the_account_go(quiet: Page, site: str) -> None:
@@ -40,7 +28,7 @@ def test_takes_one_over_removes_an_orphan_and_lets_the_account_go(quiet: Page, s
     control.post("options", calls_per_second=None)
     account = ProviderAccount.objects.get()
     for url in ("https://old.example/in", "https://other.example/in", f"{site}/hooks/nobody-knows-this-token-any-more"):
-        register(account, url)
+        register_without_us(account, url)
 
     page.get_by_role("link", name="At the provider").click()
     orphans, foreign = page.locator("section", has_text="Orphans"), page.locator("section", has_text="Foreign")

@@ -19,11 +19,13 @@ SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_conne
 
 
 class MissingPostgres(RuntimeError):
-    """PostgreSQL's programs are not installed."""
+    """PostgreSQL's programs are not installed, or cannot be run as another user than root."""
 
 
 def programs() -> Path:
     """The folder of the newest installed version's programs. Raises MissingPostgres."""
+    if os.getuid() == 0 and shutil.which("setpriv") is None:
+        raise MissingPostgres("setpriv is not installed (Debian: apt-get install util-linux).")
     found = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name), reverse=True
     )
@@ -65,6 +67,7 @@ class OwnPostgres:
                 env=env,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         self._wait()
         return self
@@ -75,6 +78,22 @@ class OwnPostgres:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
+
+    def kill(self) -> None:
+        """As when the power is cut, but for what the disk had not kept. Its processes are gone when this returns."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait(10)
+        self._process = None
+        deadline = time.monotonic() + START_TIMEOUT
+        status = [str(programs() / "pg_ctl"), "-D", str(self.folder / "data"), "status"]
+        while subprocess.run([*_as_other_user(), *status], capture_output=True, check=False).returncode == 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError("The processes of a killed PostgreSQL do not end.")
+            time.sleep(0.1)
+        time.sleep(0.5)  # its children notice, and go; before that no other can start
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def _let_in(self) -> None:
         # initdb refuses to run as root.
