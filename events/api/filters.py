@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 
+from events import arrival
 from events.models import Outcome
 from providers.base import Action
 from providers.models import ProviderAccount
@@ -55,7 +57,8 @@ class RequestFilters(Filters):
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
         """The requests that pass."""
-        return _received(self, _owned(self, rows)).filter(any_of("outcome", self.chosen("outcome")))
+        received = _received(self, _owned(self, rows), since=arrival.requests_since, until=arrival.requests_until)
+        return received.filter(any_of("outcome", self.chosen("outcome")))
 
 
 class EventFilters(Filters):
@@ -83,7 +86,8 @@ class EventFilters(Filters):
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
         """The events that pass."""
-        rows = _received(self, _owned(self, rows)).filter(
+        received = _received(self, _owned(self, rows), since=arrival.events_since, until=arrival.events_until)
+        rows = received.filter(
             any_of("provider", self.chosen("provider")),
             any_of("action", self.chosen("action")),
             any_of("actor", self.chosen("actor")),
@@ -108,11 +112,14 @@ def _owned(filters: Filters, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     )
 
 
-def _received(filters: Filters, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
-    since, until = filters.chosen("since"), filters.chosen("until")
-    if since:
-        rows = rows.filter(received_at__gte=since)
-    return rows.filter(received_at__lt=until) if until else rows
+Bound = Callable[[QuerySet[Any, Any], datetime], QuerySet[Any, Any]]
+
+
+def _received(filters: Filters, rows: QuerySet[Any, Any], *, since: Bound, until: Bound) -> QuerySet[Any, Any]:
+    earliest, end = filters.chosen("since"), filters.chosen("until")
+    if earliest:
+        rows = since(rows, earliest)
+    return until(rows, end) if end else rows
 
 
 def of_types(rows: QuerySet[Any, Any], patterns: Sequence[str]) -> QuerySet[Any, Any]:
