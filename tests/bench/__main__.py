@@ -31,7 +31,7 @@ def say(text: str) -> None:
 def main() -> int:
     """The number of figures that fall short, at most 1."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look that takes minutes; its figures mean little")
+    parser.add_argument("--quick", action="store_true", help="a look that takes a quarter of an hour")
     parser.add_argument("--only", nargs="+", choices=sorted(GROUPS), default=list(GROUPS), help="these groups")
     parser.add_argument("--databases", nargs="+", choices=sorted(DATABASES), default=list(DATABASES))
     chosen = parser.parse_args()

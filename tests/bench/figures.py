@@ -28,7 +28,7 @@ DATABASES = {"sqlite": sqlite, "postgres": postgres}
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is done: the full measure, or a quick look whose figures mean little."""
+    """How much is done: the full measure, or a quick look."""
 
     rounds: int
     seconds: float  # of one load in one round
@@ -39,7 +39,7 @@ class Effort:
 
 
 FULL = Effort(rounds=5, seconds=5, stored=10_000_000, sustained=60, requests=1_000_000, steady=30)
-QUICK = Effort(rounds=1, seconds=2, stored=100_000, sustained=6, requests=20_000, steady=4)
+QUICK = Effort(rounds=3, seconds=2, stored=200_000, sustained=10, requests=50_000, steady=5)
 
 
 @dataclass(frozen=True, slots=True)
