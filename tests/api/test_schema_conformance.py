@@ -80,6 +80,7 @@ def token(transactional_db: None) -> str:
     return ApiToken.issue("schemathesis")[1]
 
 
+@pytest.mark.timeout(900)  # all operations together, each with many examples
 @lazy_schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
