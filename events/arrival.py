@@ -33,8 +33,16 @@ Row = TypeVar("Row", WebhookRequest, Event)
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of that millisecond."""
-    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (0x7 << 76) | (0b10 << 62))
+    """The smallest UUIDv7 of that millisecond; of the first one that there is for a time before 1970."""
+    return UUID(int=(max(int(moment.timestamp() * 1000), 0) << 80) | (0x7 << 76) | (0b10 << 62))
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    """That time later or earlier, or the time itself where there is no other: people may ask for the year 1 or 9999."""
+    try:
+        return moment + by
+    except OverflowError:
+        return moment
 
 
 def first_number_at(rows: QuerySet[Row], moment: datetime) -> int | None:
@@ -65,14 +73,14 @@ def _outages_over(moment: datetime) -> list[tuple[datetime, datetime]]:
 
 def end_of_requests_until(moment: datetime) -> int | None:
     """A number below which all requests are that were received before that time; None: any."""
-    latest = max([moment + LATEST_STORED, *(stored_by for _, stored_by in _outages_over(moment))])
+    latest = max([_shifted(moment, LATEST_STORED), *(stored_by for _, stored_by in _outages_over(moment))])
     return first_number_at(WebhookRequest.objects.all(), latest)
 
 
 def requests_since(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
     """Received at that time or later: stored after all that were stored before it."""
     rows = rows.filter(received_at__gte=moment)
-    early = min([moment, *(since for since, _ in _outages_over(moment))]) - SIDE_BY_SIDE
+    early = _shifted(min([moment, *(since for since, _ in _outages_over(moment))]), -SIDE_BY_SIDE)
     older = WebhookRequest.objects.filter(uid__lt=first_id_at(early)).order_by("-uid")
     last = max(older.values_list("pk", flat=True)[:TOGETHER], default=None)
     return rows if last is None else rows.filter(pk__gt=last)
@@ -87,7 +95,7 @@ def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet
 
 def events_since(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
     """Received at that time or later. An event is written after its request."""
-    first = first_number_at(Event.objects.all(), moment - SIDE_BY_SIDE)
+    first = first_number_at(Event.objects.all(), _shifted(moment, -SIDE_BY_SIDE))
     return rows.none() if first is None else rows.filter(pk__gte=first, received_at__gte=moment)
 
 

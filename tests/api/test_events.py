@@ -144,6 +144,16 @@ def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
     assert found("q=bob&type=made") == []
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
+def test_times_that_nothing_can_have_arrived_at_are_no_error(api: Api, emit: Emit, moment: str) -> None:
+    event = emit()
+    always, never = ("since", "until") if moment < "2000" else ("until", "since")
+    assert ids(api.get(f"/events/?{always}={moment}")) == [event]
+    assert ids(api.get(f"/events/?{never}={moment}")) == []
+    for name in (always, never):
+        assert api.get(f"/requests/?{name}={moment}").status == 200
+
+
 def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
     arrival.note_late([NOON])  # what came then is stored only now
     first, second = emit(), emit(came=NOON + timedelta(hours=1))
