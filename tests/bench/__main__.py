@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=sorted(GROUPS), default=list(GROUPS), help="these groups")
     parser.add_argument("--databases", nargs="+", choices=sorted(DATABASES), default=list(DATABASES))
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers and databases end with us
     effort = QUICK if chosen.quick else FULL
     say(f"{platform.platform()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n\n{HEAD}")
     short = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import django
 
@@ -14,7 +15,7 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from events import pipeline, retention  # noqa: E402
+from events import pipeline, retention, tasks  # noqa: E402
 from events.models import Purge, WebhookRequest  # noqa: E402
 from providers.models import ProviderAccount  # noqa: E402
 from subscriptions import wanted  # noqa: E402
@@ -75,7 +76,16 @@ def purge() -> str:
     return "ended"
 
 
-JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalise, log_in, purge)}
+def poll() -> str:
+    """What the worker does beside the web process: turns what is left behind into events, until it is stopped."""
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
+    while True:
+        tasks.normalise_pending()
+        time.sleep(1)
+
+
+JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalise, log_in, purge, poll)}
 
 if __name__ == "__main__":
     sys.stdout.write(JOBS[sys.argv[1]](*sys.argv[2:]))
