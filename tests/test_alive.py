@@ -121,24 +121,29 @@ def test_what_is_done_behind_our_back_is_repaired(alive: Alive, slug: str) -> No
     can = all_providers()[slug].capabilities
     row = alive.subscriptions()[slug]
 
-    def now() -> Any:
-        return alive.get(f"subscriptions/{row['id']}/")
+    def settled(what: str, holds: Callable[[Any], bool] = lambda seen: True) -> Any:
+        """The subscription, once it is active and as it should be: all told by one look."""
+        last: list[Any] = []
 
-    def active() -> bool:
-        return bool(now()["state"] == "active")
+        def is_so() -> bool:
+            last[:] = [alive.get(f"subscriptions/{row['id']}/")]
+            return bool(last[0]["state"] == "active" and last[0]["remote_id"] and holds(last[0]))
+
+        within(120, is_so, f"not {what} in time")
+        return last[0]
 
     if row["expires_at"]:
-        before = datetime.fromisoformat(now()["expires_at"])
+        before = datetime.fromisoformat(settled("active", lambda seen: seen["expires_at"] is not None)["expires_at"])
         alive.control(slug, "clock", advance_seconds=60)
-        within(120, lambda: active() and datetime.fromisoformat(now()["expires_at"]) > before, f"not renewed: {now()}")
+        settled("renewed", lambda seen: seen["expires_at"] and datetime.fromisoformat(seen["expires_at"]) > before)
         done = alive.operations(row["id"])
         assert {"renew", "replace"} & set(done), done
     if can.can_set_status or can.update_may_enable:
         count = len(alive.operations(row["id"]))
-        alive.control(slug, f"remote/{now()['remote_id']}", status="disabled")
-        within(120, lambda: len(alive.operations(row["id"])) > count and active(), f"not switched on: {now()}")
+        alive.control(slug, f"remote/{settled('active')['remote_id']}", status="disabled")
+        settled("switched on", lambda seen: len(alive.operations(row["id"])) > count)
     if can.can_list:
-        gone = now()["remote_id"]
+        gone = settled("active")["remote_id"]
         alive.control(slug, f"remote/{gone}", deleted=True)
-        within(120, lambda: active() and now()["remote_id"] != gone, f"not registered again: {now()}")
+        settled("registered again", lambda seen: seen["remote_id"] != gone)
         assert "register" in alive.operations(row["id"])[1:]
