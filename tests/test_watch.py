@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -55,8 +57,20 @@ def looks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
     return done
 
 
-def test_its_thread_goes_on_whatever_happens(looks: list[int], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def own(looks: list[int]) -> Iterator[watch.Watch]:
+    """A watch of whose threads none is left for the next test."""
     own = watch.Watch()
+    yield own
+    own.stop()
+    for thread in threading.enumerate():
+        if thread.name == "watch":
+            thread.join(5)
+
+
+def test_its_thread_goes_on_whatever_happens(
+    own: watch.Watch, looks: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     own.start()
     own.start()  # not a second one
     wait_for(lambda: len(looks) > 3)
@@ -67,8 +81,7 @@ def test_its_thread_goes_on_whatever_happens(looks: list[int], caplog: pytest.Lo
     assert caplog.text.count("the database is away") == 1
 
 
-def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(looks: list[int]) -> None:
-    own = watch.Watch()
+def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: watch.Watch) -> None:
     own.after_fork()
     assert not own.running
     own.start()
@@ -76,7 +89,6 @@ def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(looks
     own.after_fork()
     assert own.running
     assert own._thread is not first
-    own.stop()
 
 
 def test_not_in_tests_unless_asked(settings: Settings) -> None:
