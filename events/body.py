@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import queue
 import re
-import threading
 import time
 import zlib
 from collections.abc import Mapping
@@ -50,21 +50,26 @@ class Turns:
 
     def reset(self) -> None:
         """Begins anew, as a forked process must."""
-        self._free = threading.BoundedSemaphore(self._count)
+        # A semaphore, but for its price: those of `threading` are written in Python, and this is passed by every call.
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(self._count):
+            self._free.put(None)
 
     def __enter__(self) -> None:
-        if not self._free.acquire(timeout=PATIENCE):
-            raise NoTurn(f"{self._count} bodies are waited for already.")
+        try:
+            self._free.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise NoTurn(f"{self._count} bodies are waited for already.") from None
 
     def __exit__(self, *_: object) -> None:
-        self._free.release()
+        self._free.put(None)
 
 
 turns = Turns(READING)
 os.register_at_fork(after_in_child=turns.reset)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Body:
     """`size` is that of the body as it was sent; when truncated, `content` is only its beginning."""
 
@@ -112,7 +117,7 @@ def _expected(environ: Mapping[str, Any]) -> int | None:
 
 
 def _read(stream: Any, expected: int | None, limit: int, cut: bool) -> Body:
-    kept = bytearray()
+    kept: list[bytes] = []
     size = 0
     while size != expected and size < READ_AT_MOST:
         chunk = _read_chunk(stream, CHUNK if expected is None else min(CHUNK, expected - size))
@@ -123,12 +128,12 @@ def _read(stream: Any, expected: int | None, limit: int, cut: bool) -> Body:
             _read_off(stream, limit + REST - size)
             raise BodyTooLarge
         if size <= max(limit, PREFIX):
-            kept += chunk
+            kept.append(chunk)
     if expected is not None and size < min(expected, READ_AT_MOST):
         raise BrokenBody(f"Only {size} of {expected} bytes came.")
     if size > limit:
-        return Body(bytes(kept[: min(PREFIX, limit)]), max(size, expected or 0), truncated=True)
-    return Body(bytes(kept), size)
+        return Body(b"".join(kept)[: min(PREFIX, limit)], max(size, expected or 0), truncated=True)
+    return Body(b"".join(kept), size)
 
 
 def _read_off(stream: Any, size: int) -> None:

@@ -14,6 +14,8 @@ column_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  #
 
 def column_text(value: str, limit: int | None = None) -> str:
     """The text without what a text column refuses, cut to the column's size."""
+    if value.isprintable():  # as most is, and then it holds neither; this is told sooner
+        return value[:limit]
     return UNSTORABLE.sub(REPLACEMENT, value)[:limit]
 
 

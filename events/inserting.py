@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -56,22 +58,21 @@ class Target:
             for index, name in enumerate(self.columns)
             if (change := _AS_DJANGO.get(self.types.get(name, TEXT)))
         ]
-        values: list[Any] = []
-        for row in rows:
-            given = list(row)
-            for index, change in changed:
-                if given[index] is not None:
-                    given[index] = change(given[index])
-            values += given
+        values = list(chain.from_iterable(rows))
+        width = len(self.columns)
+        for index, change in changed:
+            values[index::width] = [None if value is None else change(value) for value in values[index::width]]
         return values
 
 
 def _sqlite_time(moment: datetime) -> str:
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(" ").removesuffix("+00:00")
 
 
 # Ids as hexadecimal text, times as text in UTC.
-_AS_DJANGO: Mapping[str, Callable[[Any], str]] = {UUID: lambda value: str(value.hex), TIME: _sqlite_time}
+_AS_DJANGO: Mapping[str, Callable[[Any], str]] = {UUID: attrgetter("hex"), TIME: _sqlite_time}
 
 
 @lru_cache(maxsize=8)

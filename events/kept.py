@@ -21,7 +21,7 @@ MAX_REASON = 2000
 _as_secret = EncryptedJSONField().get_prep_value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Arrival:
     """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`.
     `sensitive` are the lower-case names of headers that may carry a secret even when the proof failed. `elsewhere`:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from events import pipeline, rejected
+from events import pipeline, rejected, scheduling
 from events.kept import KeptRequest
 from events.models import Outcome
 
@@ -79,6 +79,7 @@ class Normaliser:
                 self._thread.start()
 
     def _run(self) -> None:
+        scheduling.give_way()  # the writer may have started it
         pause = PAUSE
         while True:
             batch = self._next_batch()

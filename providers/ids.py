@@ -9,4 +9,4 @@ from uuid_utils.compat import uuid7
 
 def new_id() -> UUID:
     """A fresh UUIDv7: unguessable enough to be public, and ordered by time."""
-    return UUID(bytes=uuid7().bytes)
+    return uuid7()

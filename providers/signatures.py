@@ -19,25 +19,27 @@ class HeaderMatch:
 
 def same(left: str, right: str) -> bool:
     """Whether two texts are equal, in constant time for equal lengths. Any Unicode is accepted."""
-    return hmac.compare_digest(left.encode("utf-8", "surrogatepass"), right.encode("utf-8", "surrogatepass"))
+    return hmac.compare_digest(_bytes(left), _bytes(right))
 
 
-def find_shared_secret(
-    headers: Iterable[tuple[str, str]], secrets: Sequence[str], *, only: frozenset[str] | None = None
-) -> HeaderMatch | None:
-    """Looks for a shared secret among the header values.
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
-    `only` (lower-case names) narrows the search; None compares with the value of every header, for providers that
-    do not say which header they use. An empty secret never matches. Every pair is compared, found or not.
+
+def find_shared_secrets(headers: Iterable[tuple[str, str]], secrets: Sequence[str]) -> tuple[HeaderMatch, ...]:
+    """Every header whose value is one of the shared secrets, in the order of the headers.
+
+    All values are looked at, for providers that do not say which header they use. An empty secret never matches. Every
+    pair is compared, found or not.
     """
-    found: HeaderMatch | None = None
+    accepted = [(index, _bytes(secret)) for index, secret in enumerate(secrets) if secret]
+    found: list[HeaderMatch] = []
     for name, value in headers:
-        if only is not None and name.lower() not in only:
-            continue
-        for index, secret in enumerate(secrets):
-            if secret and same(value.strip(), secret) and found is None:
-                found = HeaderMatch(header=name, secret_index=index)
-    return found
+        presented = _bytes(value.strip())
+        matching = [index for index, secret in accepted if hmac.compare_digest(presented, secret)]
+        if matching:
+            found.append(HeaderMatch(header=name, secret_index=matching[0]))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def find_hmac_sha256(headers: Iterable[tuple[str, str]], body: bytes, secrets: S
     key never matches. Every pair is compared, found or not; the body is hashed once a key. Never raises.
     """
     digests = [
-        (index, hmac.new(secret.encode("utf-8", "surrogatepass"), body, hashlib.sha256).digest())
+        (index, hmac.new(_bytes(secret), body, hashlib.sha256).digest())
         for index, secret in enumerate(secrets)
         if secret
     ]

@@ -42,7 +42,7 @@ from providers.base import (
     load_json,
 )
 from providers.models import ProviderAccount
-from providers.signatures import find_shared_secret
+from providers.signatures import find_shared_secrets
 from subscriptions.models import Subscription
 
 SECRET = "the-shared-secret"
@@ -96,10 +96,10 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AccountSettings) -> Verification:
         if self.capabilities.proof is Proof.URL:
             return Verification(VerificationResult.NOT_VERIFIABLE, "Only the address proves it.")
-        match = find_shared_secret(request.headers, secrets)
-        if match is None:
+        found = find_shared_secrets(request.headers, secrets)
+        if not found:
             return Verification(VerificationResult.FAILED, "No header carries the secret.")
-        return Verification(VerificationResult.VERIFIED, "As agreed.", match.secret_index, (match.header,))
+        return Verification(VerificationResult.VERIFIED, "As agreed.", found[0].secret_index, (found[0].header,))
 
     def parse(self, request: InboundRequest) -> Parsed:
         self.before_parse(request)

@@ -26,7 +26,7 @@ from providers.base import (
 )
 from providers.egnyte_connect.event_types import EVENT_TYPES
 from providers.errors import UnreadableRequest
-from providers.signatures import HeaderMatch, find_shared_secret
+from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
 MAX_KEY = 255
@@ -75,7 +75,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, only: str | None,
     `proof_headers` names every header that carries a secret, also one in which it is not accepted.
     `expected` is the header in which it should come, for the explanation of a failure.
     """
-    carrying = [match for header in request.headers if (match := find_shared_secret([header], secrets))]
+    carrying = find_shared_secrets(request.headers, secrets)
     accepted = [match for match in carrying if only is None or match.header.lower() == only.lower()]
     proof = tuple(dict.fromkeys(match.header for match in carrying))
     if accepted:
@@ -86,7 +86,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, only: str | None,
     return Verification(VerificationResult.FAILED, _why(request, secrets, carrying, expected), None, proof)
 
 
-def _why(request: InboundRequest, secrets: Sequence[str], carrying: list[HeaderMatch], expected: str) -> str:
+def _why(request: InboundRequest, secrets: Sequence[str], carrying: Sequence[HeaderMatch], expected: str) -> str:
     if not any(secrets):
         return "No secret is known for this subscription."
     if carrying:

@@ -24,7 +24,7 @@ from providers.base import (
 from providers.egnyte_msp.event_types import EVENT_TYPES
 from providers.egnyte_msp.payloads import complaint_about, read_time
 from providers.errors import UnreadableRequest
-from providers.signatures import HeaderMatch, find_shared_secret
+from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
 MAX_TYPE = 100
@@ -53,7 +53,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, expected: str) ->
     It should come in the header named `expected`. Others count as well: until a changed name has reached Egnyte, events
     come under the old one, and it is the value that proves them.
     """
-    carrying = [match for header in request.headers if (match := find_shared_secret([header], secrets))]
+    carrying = find_shared_secrets(request.headers, secrets)
     proof = tuple(dict.fromkeys(match.header for match in carrying))
     if not carrying:
         return Verification(VerificationResult.FAILED, _why(request, secrets, expected), None, proof)

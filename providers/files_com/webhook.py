@@ -26,7 +26,7 @@ from providers.errors import UnreadableRequest
 from providers.files_com.bodies import Fields, file_name, read_fields
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import AUTH_HEADER
-from providers.signatures import HeaderMatch, find_shared_secret
+from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_TYPE = 100
 MAX_ACTOR = 255
@@ -63,7 +63,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, expect_header: bo
     `proof_headers` names every header that carries a secret, also one in which it is not accepted. Where no header is
     expected (`expect_header` false), its absence proves nothing and refutes nothing; a wrong one still fails.
     """
-    carrying = [match for item in request.headers if (match := find_shared_secret([item], secrets))]
+    carrying = find_shared_secrets(request.headers, secrets)
     accepted = [match for match in carrying if match.header.lower() == AUTH_HEADER.lower()]
     proof = tuple(dict.fromkeys(match.header for match in carrying))
     if accepted:
@@ -81,7 +81,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, expect_header: bo
     return Verification(VerificationResult.FAILED, _why(secrets, carrying, present), None, proof)
 
 
-def _why(secrets: Sequence[str], carrying: list[HeaderMatch], present: bool) -> str:
+def _why(secrets: Sequence[str], carrying: Sequence[HeaderMatch], present: bool) -> str:
     if not any(secrets):
         return "No secret is known for this subscription."
     if carrying:
