@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from events import feed
 from events.columns import column_json, column_key, column_text
 from events.inserting import NUMBER, TIME, Target
 from events.inserting import UUID as UUID_TYPE
@@ -17,7 +18,7 @@ from providers.ids import new_id
 
 
 class EventRow(NamedTuple):
-    """The columns of an event, all but its number and what comes later."""
+    """The columns of an event, all but its number, its position and what comes later."""
 
     uid: UUID
     account_id: int
@@ -39,10 +40,10 @@ class EventRow(NamedTuple):
 
 EVENTS = Target(
     "events_event",
-    EventRow._fields,
+    (*EventRow._fields, "position"),
     {
         "uid": UUID_TYPE,
-        **dict.fromkeys(("account_id", "subscription_id", "request_id", "duplicates"), NUMBER),
+        **dict.fromkeys(("account_id", "subscription_id", "request_id", "duplicates", "position"), NUMBER),
         **dict.fromkeys(("occurred_at", "received_at"), TIME),
     },
 )
@@ -75,12 +76,14 @@ def event_row(
 
 
 def insert(rows: Sequence[EventRow]) -> None:
-    """Inserts those that are not there yet, on this thread's connection and in its transaction."""
+    """Inserts those that are not there yet, on this thread's connection and in its transaction; what has another key
+    appears in the feed in this order. No others can be inserted until the transaction ends."""
     if not rows:
         return
+    placed = [(*row, position) for position, row in enumerate(rows, feed.take(len(rows)))]
     most = EVENTS.most_rows(connection)
-    for start in range(0, len(rows), most):
-        EVENTS.insert(connection, rows[start : start + most])
+    for start in range(0, len(placed), most):
+        EVENTS.insert(connection, placed[start : start + most])
 
 
 def _optional(value: str | None, limit: int) -> str | None:

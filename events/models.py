@@ -144,7 +144,7 @@ class Event(models.Model):
     last_duplicate_at = models.DateTimeField(null=True, blank=True)  # the first time is received_at
     data = JSONTextField(null=True)  # the element as it was sent; null is JSON's null
 
-    position = models.BigIntegerField(unique=True, null=True, editable=False)  # in the feed; given after the commit
+    position = models.BigIntegerField(unique=True, editable=False)  # in the feed
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -154,7 +154,6 @@ class Event(models.Model):
             models.Index(fields=["subscription", "-id"], name="event_of_subscription"),
             models.Index(fields=["type", "-id"], name="event_by_type"),
             models.Index(fields=["action", "-id"], name="event_by_action"),
-            models.Index(fields=["id"], condition=Q(position=None), name="event_without_position"),
         ]
 
     def __str__(self) -> str:

@@ -19,12 +19,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q, TextField
+from django.db.models import Case, DateTimeField, F, Q, TextField, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import event_rows, feed
+from events import event_rows
 from events.body import unpacked
 from events.columns import column_text
 from events.event_rows import EventRow, event_row
@@ -41,10 +41,9 @@ from subscriptions.networks import stored, why_elsewhere
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 8 * 1024 * 1024  # of bodies that are read at once
-BATCH = 100  # requests whose common bookkeeping is done at once
+BATCH = 250  # requests whose events are written, and whose common bookkeeping is done, at once
 KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
-NORMALISE_LOCK = 0x686B  # first half of our advisory locks; the second is the subscription
 
 
 class Overtaken(Exception):
@@ -101,13 +100,12 @@ class Reading:
 
 def normalise(request_id: int) -> bool:
     """Turns a stored request into its events. True when this call did it; False when somebody else has."""
-    return normalise_batch([request_id]) == 1
+    return normalise_batch(_sizes(WebhookRequest.objects.filter(pk=request_id))) == 1
 
 
 def normalise_these(uids: Sequence[UUID]) -> int:
     """Normalises these, as far as nobody else has. Returns how many it settled."""
-    rows = WebhookRequest.objects.filter(uid__in=uids, outcome=Outcome.RECEIVED)
-    return normalise_batch(sorted(rows.values_list("pk", flat=True))) if uids else 0
+    return normalise_batch(_sizes(WebhookRequest.objects.filter(uid__in=uids))) if uids else 0
 
 
 def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATCH) -> int:
@@ -119,25 +117,32 @@ def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATC
     last = 0
     while True:
         waiting = WebhookRequest.objects.unprocessed(older_than=older_than).filter(pk__gt=last)
-        ids = list(waiting.values_list("pk", flat=True)[:batch])
-        total += normalise_batch(ids)
-        if len(ids) < batch:
+        found = list(waiting.values_list("pk", "size")[:batch])
+        total += normalise_batch(found)
+        if len(found) < batch:
             return total
-        last = ids[-1]
+        last, _ = found[-1]
 
 
-def normalise_batch(request_ids: Sequence[int]) -> int:
-    """Normalises these, many in one transaction, then does once what concerns them all. Returns how many it settled.
-    Raises OperationalError or InterfaceError only when the database cannot be reached."""
+def _sizes(requests: WebhookRequestQuerySet) -> list[tuple[int, int]]:
+    return list(requests.filter(outcome=Outcome.RECEIVED).order_by("pk").values_list("pk", "size"))
+
+
+def normalise_batch(sizes: Sequence[tuple[int, int]]) -> int:
+    """Normalises the requests with these numbers, of such a size: many in one transaction, then once what concerns them
+    all. Returns how many it settled. Raises OperationalError or InterfaceError only when the database cannot be
+    reached."""
     settled: list[Waiting] = []
-    for requests in _load(request_ids):
+    for keys in _portions(sizes):
+        requests = _waiting(WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED).order_by("pk"))
+        if not requests:
+            continue
         try:
             settled += _settle_together(requests)
         except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
             logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
             settled += _settle_each(requests)
     _note_last_events(settled)
-    feed.assign_positions()
     return len(settled)
 
 
@@ -156,13 +161,6 @@ def _settle_each(requests: Sequence[Waiting]) -> list[Waiting]:
     return settled
 
 
-def _load(request_ids: Sequence[int]) -> Iterator[list[Waiting]]:
-    """Together as many as fit into a bounded memory, each with its subscription."""
-    waiting = WebhookRequest.objects.filter(pk__in=request_ids, outcome=Outcome.RECEIVED).order_by("pk")
-    for keys in _portions(waiting.values_list("pk", "size")):
-        yield _waiting(waiting.filter(pk__in=keys))
-
-
 def _waiting(requests: WebhookRequestQuerySet) -> list[Waiting]:
     """Reading needs no secret, so a lost encryption key does not stop it."""
     rows: list[Any] = list(requests.values_list(*COLUMNS, Cast("headers", TextField())))
@@ -171,10 +169,11 @@ def _waiting(requests: WebhookRequestQuerySet) -> list[Waiting]:
     return [Waiting(subscriptions[row[SUBSCRIPTION]], *row) for row in rows]
 
 
-def _portions(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+def _portions(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Together as many as fit into a bounded memory."""
     keys: list[int] = []
     total = 0
-    for key, size in list(sizes):
+    for key, size in sizes:
         if keys and (total + size > BATCH_BYTES or len(keys) == BATCH):
             yield keys
             keys, total = [], 0
@@ -208,7 +207,6 @@ def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookR
         (waiting,) = _waiting(WebhookRequest.objects.filter(pk=request.pk))
         if _settle(waiting):
             _note_last_events([waiting])
-            feed.assign_positions()
     request.refresh_from_db()
     return request
 
@@ -281,11 +279,9 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
     """Reads them all and writes what came of them in one transaction. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
     with transaction.atomic(durable=True):
-        for subscription_id in sorted({request.subscription_id for request in requests}):
-            _lock_subscription(subscription_id)
         keys = [request.pk for request in requests]
-        claimed = WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED)
-        if claimed.update(processed_at=timezone.now()) != len(keys):
+        waiting = WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED)
+        if len(waiting.order_by("pk").select_for_update().values_list("pk")) != len(keys):
             raise Overtaken
         event_rows.insert([event for _, reading in readings for event in reading.events])
         own: defaultdict[int, set[str]] = defaultdict(set)
@@ -298,7 +294,8 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
             ends[outcome, reading.reason].append(request.pk)
             request.outcome = outcome
         for (outcome, reason), ended in ends.items():
-            WebhookRequest.objects.filter(pk__in=ended).update(outcome=outcome, reason=reason)
+            ended_rows = WebhookRequest.objects.filter(pk__in=ended)
+            ended_rows.update(outcome=outcome, reason=reason, processed_at=timezone.now())
         for first in {request.subscription_id: request for request in reversed(requests)}.values():
             _note_accepted(first)
     return list(requests)
@@ -376,8 +373,6 @@ def _row(request: Waiting, event: ParsedEvent) -> EventRow:
 def _write(request: Waiting, reading: Reading) -> bool:
     """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
     with transaction.atomic(durable=True):
-        # Before the row, as whoever settles many at once does.
-        _lock_subscription(request.subscription_id)
         claim = WebhookRequest.objects.filter(pk=request.pk, outcome=request.outcome)
         if not claim.update(processed_at=timezone.now(), reason=reading.reason):
             return False
@@ -406,8 +401,6 @@ def _count_repeats(request: Waiting, keys: set[str]) -> None:
     row = WebhookRequest.objects.filter(pk=request.pk)
     counted: Any = row.values_list("repeated_keys", flat=True).get()
     fresh = sorted(keys - set(counted))
-    if fresh:
-        feed.keep_numbering_out()
     remaining = iter(fresh)
     while part := list(islice(remaining, KEYS_AT_ONCE)):
         events = Event.objects.filter(subscription_id=request.subscription_id, dedup_key__in=part)
@@ -416,14 +409,6 @@ def _count_repeats(request: Waiting, keys: set[str]) -> None:
         events.filter(earlier).update(last_duplicate_at=request.received_at)
     if fresh:
         row.update(repeated_keys=counted + fresh)
-
-
-def _lock_subscription(subscription_id: int) -> None:
-    """Lets one transaction at a time write the events of a subscription: two batches with the same events in another
-    order would block each other. On SQLite there is only one writer anyway."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [NORMALISE_LOCK, subscription_id % 2**31])
 
 
 # -- What the subscription learns --------------------------------------------------------------------------------------
@@ -442,12 +427,17 @@ def _note_accepted(request: Waiting | WebhookRequest) -> None:
 
 
 def _note_last_events(requests: Iterable[Waiting]) -> None:
-    """Moves `last_event_at` on, once a batch and subscription: many requests a second come for the same one."""
+    """Moves `last_event_at` on, once a batch: many requests a second come, and for many subscriptions."""
     latest: dict[int, datetime] = {}
     for request in requests:
         if request.outcome in (Outcome.PROCESSED, Outcome.DUPLICATE):
             known = latest.get(request.subscription_id, request.received_at)
             latest[request.subscription_id] = max(known, request.received_at)
-    for subscription_id, received_at in sorted(latest.items()):
-        older = Q(last_event_at=None) | Q(last_event_at__lt=received_at)
-        Subscription.objects.filter(older, pk=subscription_id).update(last_event_at=received_at)
+    if not latest:
+        return
+    moments = Case(*(When(pk=key, then=Value(at)) for key, at in latest.items()), output_field=DateTimeField())
+    with transaction.atomic():
+        rows = Subscription.objects.filter(Q(last_event_at=None) | Q(last_event_at__lt=moments), pk__in=latest)
+        # In one order, so that two who note the same ones do not block each other.
+        found = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+        Subscription.objects.filter(pk__in=found).update(last_event_at=moments)

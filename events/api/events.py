@@ -48,8 +48,7 @@ class EventViewSet(ApiViewSet):
     @extend_schema(operation_id="events_list", responses=EventSerializer(many=True))
     def list(self, request: Request) -> Response:
         """Newest first, or with `order=feed` in commit order."""
-        rows = Event.objects.exclude(position=None) if self._is_feed else Event.objects.all()
-        page = self.paginate_queryset(event_rows(self.filter_queryset(rows))) or []
+        page = self.paginate_queryset(event_rows(self.filter_queryset(Event.objects.all()))) or []
         response = self.get_paginated_response([self._told(row) for row in page])
         if self._format == CloudEventBatchRenderer.format:
             response.data = response.data["results"]

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from providers.base import (
     Action,
@@ -199,10 +200,10 @@ def _resource_type(name: str, known: EventType | None, data: Mapping[str, object
 
 def _resource(data: Mapping[str, object]) -> str | None:
     inner = [value for value in data.values() if isinstance(value, dict)][:20]
-    candidates = (
-        *(data.get(key) for key in _PATH_KEYS),
-        *(item.get(key) for key in _PATH_KEYS for item in inner),
-        *(data.get(key) for key in _NAME_KEYS),
+    candidates = chain(
+        (data.get(key) for key in _PATH_KEYS),
+        (item.get(key) for key in _PATH_KEYS for item in inner),
+        (data.get(key) for key in _NAME_KEYS),
     )
     return next((text for value in candidates if (text := _text(value, limit=MAX_RESOURCE))), None)
 

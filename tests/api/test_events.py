@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from events import arrival, feed, pipeline
+from events import arrival, pipeline
 from events.models import Event, FeedEnd
 from providers.models import ProviderAccount
 from providers.rest.fields import time_text
@@ -212,16 +212,6 @@ def test_the_feed_goes_by_position_and_not_by_id(api: Api, emit: Emit) -> None:
     assert ids(api.get("/events/?order=feed")) == [late, early]
     assert ids(api.get("/events/")) == [late, early]
     assert ids(api.get(api.get("/events/?order=feed&limit=1").json["next"])) == [early]
-
-
-def test_an_event_without_position_is_not_in_the_feed_yet(api: Api, emit: Emit) -> None:
-    uid = emit()
-    Event.objects.update(position=None)
-    before = api.get("/events/?order=feed")
-    assert ids(before) == []
-    assert ids(api.get("/events/")) == [uid]
-    feed.assign_positions()
-    assert ids(api.get(before.json["next"])) == [uid]
 
 
 def test_a_filtered_feed_moves_on_over_what_it_leaves_out(api: Api, emit: Emit) -> None:

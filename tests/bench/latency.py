@@ -30,7 +30,7 @@ class Feed(threading.Thread):
         super().__init__(daemon=True)
         self.seen: dict[str, float] = {}
         self._expected = expected
-        last = Event.objects.order_by("-position").values_list("position", flat=True).exclude(position=None).first()
+        last = Event.objects.order_by("-position").values_list("position", flat=True).first()
         self._position: int = last or 0
         self.give_up_at = float("inf")
 
@@ -38,7 +38,7 @@ class Feed(threading.Thread):
         while len(self.seen) < self._expected and time.monotonic() < self.give_up_at:
             rows = Event.objects.filter(position__gt=self._position).order_by("position")
             for position, event_id in rows.values_list("position", "provider_event_id")[:500]:
-                self._position = position or 0
+                self._position = position
                 self.seen[event_id or ""] = time.monotonic()
             time.sleep(LOOK_EVERY)
 
