@@ -134,6 +134,18 @@ def _read_head(file: int) -> tuple[bytes, int] | None:
     return (key, drained) if magic == MAGIC and checksum == zlib.crc32(magic + key) else None
 
 
+def _row_at(file: int, key: bytes, offset: int) -> tuple[KeptRequest, int] | None:
+    """The row there, and where the next begins. None when there is none, or it cannot be read: it was not written to
+    its end, or by another version of this program."""
+    payload = _payload_at(file, key, offset)
+    if payload is None:
+        return None
+    try:
+        return decode(payload), offset + RECORD.size + len(payload)
+    except (ValueError, KeyError, TypeError, struct.error):
+        return None
+
+
 def _payload_at(file: int, key: bytes, offset: int) -> bytes | None:
     """What the record there holds. None when there is none, or it was not written to its end."""
     raw = os.pread(file, RECORD.size, offset)
@@ -161,11 +173,11 @@ def _next_key(file: int, key: bytes, offset: int) -> int | None:
 def _records(file: int, key: bytes, offset: int, end: int | None = None) -> Iterator[tuple[KeptRequest, int]]:
     """The rows from there on, each with where the next begins. A torn end is no record."""
     while end is None or offset < end:
-        payload = _payload_at(file, key, offset)
-        if payload is None:
+        found = _row_at(file, key, offset)
+        if found is None:
             return
-        offset += RECORD.size + len(payload)
-        yield decode(payload), offset
+        row, offset = found
+        yield row, offset
 
 
 def _batches(records: Iterator[tuple[KeptRequest, int]]) -> Iterator[tuple[list[KeptRequest], int]]:
@@ -355,7 +367,8 @@ def _files(suffix: str = SUFFIX) -> list[os.DirEntry[str]]:
 
 
 def drain_orphans(insert: Insert) -> int:
-    """Moves what processes left behind that are gone, file by file, oldest first; see Spool.drain."""
+    """Moves what processes left behind that are gone, file by file, oldest first; see Spool.drain. A file that cannot
+    be opened, read or written stays, and holds up no other."""
     moved = 0
     for entry in _files(MAKING):
         if entry.stat().st_mtime < time.time() - MAKING_TAKES:
@@ -365,19 +378,24 @@ def drain_orphans(insert: Insert) -> int:
             file = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             continue  # somebody else was quicker
+        except OSError as error:
+            logger.error("The spool file %s cannot be opened: %s", entry.path, error.strerror)
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             moved += _drain_orphan(Path(entry.path), file, insert)
         except BlockingIOError:
             continue  # its process lives
+        except OSError as error:
+            logger.error("The spool file %s cannot be drained: %s", entry.path, error.strerror)
         finally:
             os.close(file)
     return moved
 
 
 def _drain_orphan(path: Path, file: int, insert: Insert) -> int:
-    moved, damaged = 0, False
     head = _read_head(file)
+    moved, damaged = 0, head is None and os.fstat(file).st_size > HEAD_SIZE
     if head is not None:
         key, offset = head
         found: int | None = offset
@@ -387,8 +405,10 @@ def _drain_orphan(path: Path, file: int, insert: Insert) -> int:
             for rows, offset in _batches(_records(file, key, found)):
                 put_aside(rows, insert(rows))
                 moved += len(rows)
-                os.pwrite(file, _head(key, offset), 0)
-            # A torn record is the end, unless another one follows.
+                if not damaged:  # else whoever makes it readable finds it again
+                    os.pwrite(file, _head(key, offset), 0)
+            # A torn record is the end, unless another one follows. A whole one that cannot be read is kept.
+            damaged = damaged or _payload_at(file, key, offset) is not None
             found = _next_record(file, key, offset)
     if damaged:
         logger.error("The spool file %s is damaged; what can be read of it is drained, and the file kept", path)
@@ -400,7 +420,7 @@ def _drain_orphan(path: Path, file: int, insert: Insert) -> int:
 
 def _next_record(file: int, key: bytes, offset: int) -> int | None:
     found = _next_key(file, key, offset)
-    while found is not None and _payload_at(file, key, found) is None:
+    while found is not None and _row_at(file, key, found) is None:
         found = _next_key(file, key, found + 1)
     return found
 
@@ -467,8 +487,8 @@ def _waiting_in(path: str) -> tuple[int, int, datetime | None]:
             return 0, 0, None
         key, start = head
         offset, end = start, os.fstat(file).st_size
-        payload = _payload_at(file, key, start)
-        first = decode(payload).received_at if payload is not None else None
+        oldest = _row_at(file, key, start)
+        first = oldest[0].received_at if oldest is not None else None
         while len(raw := os.pread(file, RECORD.size, offset)) == RECORD.size:
             found, length, _ = RECORD.unpack(raw)
             if found != key or offset + RECORD.size + length > end:

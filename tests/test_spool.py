@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -227,12 +228,86 @@ def test_a_body_cannot_pass_for_a_record(hook: Subscription, spool_folder: Path)
     assert orphans() == []
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"HKSPOOL1" + b"x" * 100])
+@pytest.mark.parametrize("content", [b"", b"nonsense"])
 def test_a_file_without_a_head_holds_nothing(spool_folder: Path, content: bytes) -> None:
     spool_folder.mkdir()
     (spool_folder / "a.spool").write_bytes(content)
     assert orphans() == []
     assert list(spool_folder.iterdir()) == []
+
+
+def test_a_file_whose_head_is_damaged_is_kept(hook: Subscription, spool_folder: Path) -> None:
+    own = Spool()
+    own.append([row_of(hook)])
+    own.close()
+    content = bytearray(the_file(spool_folder).read_bytes())
+    content[9] ^= 1
+    the_file(spool_folder).write_bytes(content)
+    assert orphans() == []
+    (kept,) = spool_folder.iterdir()
+    assert (kept.suffix, kept.read_bytes()) == (".damaged", bytes(content))
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    rows = [row_of(hook) for _ in range(3)]
+    original = spool.decode
+
+    def decode(payload: bytes) -> KeptRequest:
+        row = original(payload)
+        if row == rows[which]:
+            raise KeyError("a column that nobody knows")
+        return row
+
+    other, own = Spool(), Spool()
+    other.append(rows)
+    other.close()
+    own.append([row_of(hook)])
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "decode", decode)
+        assert spool.status().requests == 4
+        taken = Taken(fails_after=1)
+        with contextlib.suppress(OperationalError):
+            spool.drain_orphans(taken)  # the database goes away again
+        assert {row.uid for row in [*taken.rows, *orphans()]} == {row.uid for row in rows if row is not rows[which]}
+        assert (spool.status().damaged, spool.status().requests) == (1, 1)
+    (kept,) = spool_folder.glob("*.damaged")
+    kept.rename(kept.with_suffix(".spool"))
+    assert orphans() == rows[which:]
+
+
+def test_a_file_that_cannot_be_opened_or_put_aside_holds_up_no_other(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row_of(hook) for _ in range(3)]
+    paths: list[str] = []
+    for row in rows:
+        own = Spool()
+        own.append([row])
+        paths.append(str(own._path))
+        own.close()
+    original = os.open
+
+    def refuse(path: Any, *how: Any, **more: Any) -> int:
+        if path == paths[0]:
+            raise PermissionError(13, "Permission denied")
+        return original(path, *how, **more)
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    taken = Taken(refuses=rows[1:2])
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", refuse)
+        patch.setattr(spool, "put_aside", lambda rows, reasons: no_space() if reasons else None)
+        assert spool.drain_orphans(taken) == 1
+        assert spool.status().trouble == "The spool cannot be read: Permission denied."
+    assert taken.rows == rows[1:]
+    assert "cannot be opened: Permission denied" in caplog.text
+    assert "cannot be drained: No space left" in caplog.text
+    assert orphans() == rows[:2]
 
 
 def test_a_file_that_is_being_made_is_left_alone_for_a_while(spool_folder: Path) -> None:
