@@ -10,6 +10,8 @@ key, so that nothing in a body, nor what is left of an earlier use of the file, 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -38,6 +40,7 @@ RECORD = struct.Struct("<8sII")  # key, length, checksum of what follows
 LENGTH = struct.Struct("<I")  # of the columns; the body follows
 RESERVE = 16 * 1024 * 1024  # bytes that a process keeps for itself, in case the disk gets full
 AHEAD = 4 * 1024 * 1024
+CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)  # as C libraries say it that do not write it instead
 LARGEST_FILE = 64 * 1024 * 1024  # then another one is begun
 BATCH_ROWS = 100  # in one transaction
 BATCH_BYTES = 4 * 1024 * 1024
@@ -298,7 +301,7 @@ class Spool:
             reserved = _reserve(file, HEAD_SIZE, RESERVE)
             os.fsync(file)
             making.rename(path)
-            _sync_folder()
+            _sync(folder(), folder().parent)
         except OSError:
             os.close(file)
             making.unlink(missing_ok=True)
@@ -311,7 +314,7 @@ class Spool:
 
     def _make_room(self, file: int, size: int) -> None:
         end = self._end + size
-        others = sum(entry.stat().st_size for entry in _files() if entry.name != (self._path and self._path.name))
+        others = sum(_size_of(entry) for entry in _files() if entry.name != (self._path and self._path.name))
         if others + end > settings.SPOOL_MAX_BYTES:
             raise SpoolError(f"The spool is full: SPOOL_MAX_BYTES is {settings.SPOOL_MAX_BYTES}.")
         if end > self._reserved:
@@ -341,17 +344,23 @@ def _write_all(file: int, data: bytes, offset: int) -> None:
 
 
 def _reserve(file: int, offset: int, size: int) -> int:
-    """Reserves so much space from there; returns up to where. Where the file system cannot, less is as good."""
-    os.posix_fallocate(file, offset, size)
+    """Reserves so much space from there; returns up to where. Where the file system cannot, it has to do without."""
+    try:
+        os.posix_fallocate(file, offset, size)
+    except OSError as error:
+        if error.errno not in CANNOT_RESERVE:
+            raise
     return offset + size
 
 
-def _sync_folder() -> None:
-    file = os.open(folder(), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _sync(*folders: Path) -> None:
+    """Brings the names in them to the disk: what a file holds is of no use when its name is gone."""
+    for path in folders:
+        file = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _files(suffix: str = SUFFIX) -> list[os.DirEntry[str]]:
@@ -363,6 +372,13 @@ def _files(suffix: str = SUFFIX) -> list[os.DirEntry[str]]:
         return []
 
 
+def _size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0  # it was drained meanwhile
+
+
 # -- The files of the dead ---------------------------------------------------------------------------------------------
 
 
@@ -371,8 +387,9 @@ def drain_orphans(insert: Insert) -> int:
     be opened, read or written stays, and holds up no other."""
     moved = 0
     for entry in _files(MAKING):
-        if entry.stat().st_mtime < time.time() - MAKING_TAKES:
-            Path(entry.path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if entry.stat().st_mtime < time.time() - MAKING_TAKES:
+                Path(entry.path).unlink()
     for entry in _files():
         try:
             file = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
@@ -440,6 +457,7 @@ def put_aside(rows: Sequence[KeptRequest], reasons: Mapping[UUID, str]) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+        _sync(path.parent, folder())  # before the file that it stood in is taken away
         path.with_suffix(REASON).write_text(f"{reasons[row.uid]}\n")
         logger.error("The database refuses request %s of the spool (%s); it is in %s", row.uid, reasons[row.uid], path)
 

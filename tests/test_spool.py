@@ -363,6 +363,42 @@ def test_what_was_reserved_can_be_used_when_the_disk_is_full(
     assert orphans() == rows
 
 
+@pytest.mark.parametrize("number", spool.CANNOT_RESERVE)
+def test_a_file_system_that_cannot_reserve_is_no_hindrance(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(number, "Operation not supported")
+
+    monkeypatch.setattr("os.posix_fallocate", cannot)
+    row = row_of(hook, b"x" * 1000)
+    own = Spool()
+    own.append([row])
+    own.close()
+    assert orphans() == [row]
+
+
+def test_a_file_that_is_drained_meanwhile_is_no_hindrance(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Spool()
+    own.append([row_of(hook)])
+    listed = spool._files
+    for name in ("z.spool", "z.new"):
+        (spool_folder / name).write_bytes(b"")
+
+    def files(suffix: str = spool.SUFFIX) -> list[os.DirEntry[str]]:
+        found = listed(suffix)
+        (spool_folder / f"z{suffix}").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(spool, "_files", files)
+    assert orphans() == []
+    (spool_folder / "z.spool").write_bytes(b"")
+    own.append([row_of(hook)])
+    assert len(drain(own)) == 2
+
+
 def test_after_a_failed_write_another_file_is_begun(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
