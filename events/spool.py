@@ -80,6 +80,8 @@ class SpoolStatus:
         parts = [self.trouble] if self.trouble else []
         if self.requests:
             parts.append(f"{_count(self.requests, 'request')} {_wait(self.requests)} for the database.")
+        if self.oldest:
+            parts.append(f"The oldest came at {self.oldest:%Y-%m-%d %H:%M:%S} UTC.")
         if self.refused:
             parts.append(f"{_count(self.refused, 'request')} that the database refuses, in its folder {REFUSED}.")
         if self.damaged:

@@ -630,7 +630,8 @@ def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Sub
     own.append([row_of(hook)])
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
-    assert cause.message == f"On {socket.gethostname()}: 1 request waits for the database."
+    waits = "1 request waits for the database. The oldest came at 2026-01-02 03:04:05 UTC."
+    assert cause.message == f"On {socket.gethostname()}: {waits}"
     assert cause.kind == ProblemKind.SPOOL
     drain(own)
     put_aside = row_of(hook)
