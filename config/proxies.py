@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from config.direct import GetResponse
 
+WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST")
 
 
@@ -39,24 +41,30 @@ def set_origin(environ: dict[str, Any]) -> None:
 
 def is_trusted(address: str) -> bool:
     """Whether the address belongs to one of TRUSTED_PROXIES."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(ip in network for network in settings.TRUSTED_PROXIES)
+    ip = _read(address)
+    # A server that listens on :: shows IPv4 as ::ffff:192.0.2.1.
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return ip is not None and any(ip in network or (mapped or ip) in network for network in settings.TRUSTED_PROXIES)
 
 
 def client_address(forwarded_for: str, *, proxy: str) -> str:
     """The last address in X-Forwarded-For that is not a proxy of ours; those before it can be made up by the client."""
-    for address in reversed([part.strip() for part in forwarded_for.split(",")]):
+    for part in reversed(forwarded_for.split(",")):
+        address = _without_port(part.strip())
         if not is_trusted(address):
-            return address if _is_address(address) else proxy
+            return address if _read(address) else proxy
     return proxy
 
 
-def _is_address(value: str) -> bool:
+def _without_port(part: str) -> str:
+    """Some proxies name the client's port as well: 192.0.2.1:443, [fd00::1]:443."""
+    found = WITH_PORT.fullmatch(part)
+    return (found["v6"] or found["v4"]) if found else part
+
+
+def _read(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address; None when it is none."""
     try:
-        ipaddress.ip_address(value)
+        return ipaddress.ip_address(address)
     except ValueError:
-        return False
-    return True
+        return None
