@@ -8,7 +8,8 @@ from collections import defaultdict
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.arrival import requests_until
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 KEPT = 100  # of each subscription, the newest
 KEPT_FOR = timedelta(days=30)
 KEPT_BYTES = 10 * 1024 * 1024  # of their bodies
-AGED_AT_ONCE = 100
+AT_ONCE = 100  # deleted in one transaction
 TRIM_EVERY = 20  # more requests, or
 TRIM_EVERY_BYTES = 1024 * 1024  # more bytes, before we look again
 
@@ -60,14 +61,19 @@ def delete_old(subscription_id: int) -> int:
     for kept, (pk, size) in enumerate(rows.order_by("-id").values_list("pk", "size")[: KEPT + 1]):
         total += size if size <= settings.MAX_BODY_BYTES else PREFIX  # of a larger one, only that much is kept
         if kept == KEPT or (total > KEPT_BYTES and kept > 0):
-            deleted, _ = rows.filter(pk__lte=pk).only("pk").delete()  # without reading the bodies
-            return deleted
+            return _delete(rows.filter(pk__lte=pk))
     return 0
 
 
 def delete_aged() -> int:
     """Deletes those that are too old to be released any more, a few at a time. Returns how many."""
-    rows = requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - KEPT_FOR)
-    old = list(rows.order_by("id").values_list("pk", flat=True)[:AGED_AT_ONCE])
-    deleted, _ = WebhookRequest.objects.filter(pk__in=old, outcome=Outcome.REJECTED).only("pk").delete()
+    return _delete(requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - KEPT_FOR))
+
+
+def _delete(rows: QuerySet[WebhookRequest]) -> int:
+    """Deletes the oldest of them, a few at a time. They are locked first: one that is released at this moment waits for
+    its events, and is none of them any more."""
+    with transaction.atomic():
+        keys = list(rows.order_by("id").select_for_update().values_list("pk", flat=True)[:AT_ONCE])
+        deleted, _ = WebhookRequest.objects.filter(pk__in=keys).only("pk").delete()  # without reading the bodies
     return deleted

@@ -140,6 +140,26 @@ def test_rejected_requests_are_forgotten_after_a_month(hook: Subscription) -> No
     assert set(WebhookRequest.objects.all()) == {accepted, young}
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_released_while_old_ones_are_deleted_stays(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejected, "KEPT", 1)
+    old = [keep(hook, b"{}", headers=()) for _ in range(4)]
+    released, wanted = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
+
+    def release() -> None:
+        with transaction.atomic():
+            wanted.update(outcome=Outcome.RECEIVED)
+            released.set()
+            time.sleep(0.5)  # the other one is at it
+
+    def trim() -> int:
+        released.wait(10)
+        return rejected.delete_old(hook.pk)
+
+    assert together(trim, release)[0] == 2
+    assert set(WebhookRequest.objects.values_list("pk", flat=True)) == {old[1].pk, old[3].pk}
+
+
 # -- Normalising -----------------------------------------------------------------------------------------------------
 
 
