@@ -758,6 +758,21 @@ def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
     ]
 
 
+def test_what_is_thrown_away_meanwhile_does_not_end_the_reading(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [keep(hook, b"") for _ in range(3)]
+    original = pipeline.reprocess
+
+    def reprocess(request: WebhookRequest) -> WebhookRequest:
+        WebhookRequest.objects.filter(pk=rows[1].pk).delete()
+        return original(request)
+
+    monkeypatch.setattr(pipeline, "reprocess", reprocess)
+    result = reprocess_many(WebhookRequest.objects.all(), by="staff:ann")
+    assert (dict(result.outcomes), result.last) == ({"ping": 2}, None)
+
+
 def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1}))
     pipeline.normalise_pending()
