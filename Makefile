@@ -33,9 +33,9 @@ soak: venv-dev
 	LIFECYCLE_EXAMPLES=150 LEASE_SEEDS=50 KILL_AT_EVERY=1 $(BIN)/python -m pytest \
 		tests/test_lifecycle_model.py tests/test_lifecycle_of_each.py tests/test_no_gap.py tests/test_kills.py $(PYTEST_ARGS)
 
-# What is killed in a short form among the tests, for long.
+# What is killed, filled up and sent nonsense in a short form among the tests, for long.
 crash: venv-dev
-	CRASH_ROUNDS=20 $(BIN)/python -m pytest -m crash -n 0
+	CRASH_ROUNDS=20 FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -m crash -n 0
 
 # What a pass over 10,000 healthy subscriptions costs, and how fast the receiver is, as ratios within one run;
 # BENCH_ARGS="--quick" takes a quarter of an hour instead of an hour and a half.
