@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,12 +75,13 @@ class WebProcess:
 
 
 class Load:
-    """Clients that send numbered bodies, each another, until they are stopped."""
+    """Clients that send numbered bodies, each another, until they are stopped. Each event comes in so many of them."""
 
-    def __init__(self, subscription: Subscription, *ports: int) -> None:
+    def __init__(self, subscription: Subscription, *ports: int, copies: int = 1) -> None:
         self._path = f"/hooks/{subscription.token}"
         self._headers = {"Authorization": subscription.secrets[0], "Content-Type": "application/json"}
         self._ports = ports
+        self._copies = copies
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._number = 0
@@ -105,7 +107,8 @@ class Load:
         with self._lock:
             self._number += 1
             number = self._number
-        body = b'[{"eventId": "e%d", "eventType": "fs:add_file", "data": {"targetPath": "/a"}}]' % number
+        event = number // self._copies
+        body = b'[{"eventId": "e%d", "eventType": "fs:add_file", "data": {"targetPath": "/a"}}]' % event
         body += b" " * (number % 2000)
         status: int | None = None
         try:
@@ -143,3 +146,11 @@ def account_for(load: Load) -> None:
     assert not missing, f"{len(missing)} of {len(load.accepted)} are lost: {missing[:3]}"
     assert not [body for body, count in stored.items() if count > 1]
     assert load.accepted
+
+
+def account_for_events(requests: Iterable[bytes], events: Iterable[tuple[str | None, int]]) -> None:
+    """Each event that came is there once, and was counted as often as it came again."""
+    came = Counter(json.loads(body)[0]["eventId"] for body in requests)
+    found = list(events)
+    assert len(found) == len(came)
+    assert dict(found) == {name: count - 1 for name, count in came.items()}

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -23,14 +24,14 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from events import tasks
-from events.models import WebhookRequest
+from events import pipeline, tasks
+from events.models import Event, WebhookRequest
 from events.spool import Spool, status
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from tests.crashing import Load, WebProcess, account_for
+from tests.crashing import Load, WebProcess, account_for, account_for_events
 from tests.own_postgres import MissingPostgres, OwnPostgres, programs
-from tests.processes import ROOT, environment
+from tests.processes import ROOT, environment, run_python
 from tests.receiving import row_of, spool_folder
 
 __all__ = ["spool_folder"]  # a fixture
@@ -100,20 +101,24 @@ def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
     assert set(load.answers) <= {200, None}
 
 
-@pytest.mark.skipif(not IS_SQLITE, reason="several are the rule on PostgreSQL; here it must be right all the same")
-def test_two_web_processes_on_sqlite(web: WebProcess, subscription: Subscription, spool_folder: Path) -> None:
+def test_two_web_processes(web: WebProcess, subscription: Subscription, spool_folder: Path) -> None:
+    """The rule on PostgreSQL; on SQLite it must be right all the same."""
     second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
     web.start()
     second.start()
     try:
-        load = Load(subscription, web.port, second.port)
+        load = Load(subscription, web.port, second.port, copies=2)
         with load.running():
             load.more(150 * ROUNDS)
         until_drained()
     finally:
         second.kill()
+        web.kill()
     account_for(load)
     assert set(load.answers) == {200}
+    pipeline.normalise_pending()  # as the worker does
+    bodies = [bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True)]
+    account_for_events(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
 
 
 DRAINS = """
@@ -173,31 +178,74 @@ print(found.token, found.secrets[0])
 """
 
 
-@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
-def test_the_database_server_is_killed(postgres: OwnPostgres, spool_folder: Path) -> None:
-    env = {**environment(DJANGO_SETTINGS_MODULE="config.settings"), "DATABASE_URL": postgres.url}
-    command = [sys.executable, "-c", f"import django; django.setup()\n{PREPARES}"]
-    prepared = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    token, _, secret = prepared.stdout.strip().partition(" ")
-    web = WebProcess(spool_folder.parent / "web.log", DATA_DIR=str(spool_folder.parent), DATABASE_URL=postgres.url)
-    load = Load(Subscription(token=token, secrets=[secret]), web.port)
-    web.start()
-    try:
-        with load.running():
-            for _ in range(ROUNDS):
-                load.more(50)
-                postgres.kill()
-                load.more(50)
-                postgres.start()
-            load.more(50)
+@dataclass
+class Installation:
+    """Two web processes at a PostgreSQL that can be killed, and the load on both."""
+
+    url: str
+    webs: list[WebProcess]
+    load: Load
+
+    def account_for_all(self) -> None:
+        """What was answered 200, and what was in it."""
         until_drained()
-        assert set(load.answers) == {200}  # all the while
+        for web in self.webs:
+            web.kill()
+        normalised = run_python("from events import pipeline\npipeline.normalise_pending()", DATABASE_URL=self.url)
+        assert normalised.returncode == 0, normalised.stderr
+        with psycopg.connect(self.url) as found:
+            bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
+            events = found.execute("SELECT provider_event_id, duplicates FROM events_event").fetchall()
+        assert len(bodies) == len(set(bodies))
+        assert set(bodies) >= set(self.load.accepted)
+        account_for_events(bodies, events)
+        assert set(self.load.answers) == {200}  # all the while
+
+
+@pytest.fixture
+def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installation]:
+    prepared = run_python(PREPARES, DATABASE_URL=postgres.url)
+    assert prepared.returncode == 0, prepared.stderr
+    token, _, secret = prepared.stdout.strip().partition(" ")
+    settings = {"DATA_DIR": str(spool_folder.parent), "DATABASE_URL": postgres.url}
+    webs = [WebProcess(spool_folder.parent / f"web{number}.log", **settings) for number in range(2)]
+    load = Load(Subscription(token=token, secrets=[secret]), *(web.port for web in webs), copies=2)
+    try:
+        for web in webs:
+            web.start()
+        yield Installation(postgres.url, webs, load)
     finally:
-        web.kill()
-    with psycopg.connect(postgres.url) as found:
-        bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
-    assert len(bodies) == len(set(bodies))
-    assert set(bodies) >= set(load.accepted)
+        for web in webs:
+            web.kill()
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
+def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Installation) -> None:
+    load = installation.load
+    with load.running():
+        for _ in range(ROUNDS):
+            load.more(50)
+            postgres.kill()
+            load.more(50)
+            postgres.start()
+        load.more(50)
+    installation.account_for_all()
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
+def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installation) -> None:
+    """What waits for it is given up and goes to the spool, and may be committed all the same when it goes on."""
+    load = installation.load
+    with load.running():
+        for _ in range(ROUNDS):
+            load.more(50)
+            postgres.freeze()
+            try:
+                load.more(200, seconds=10)
+            finally:
+                postgres.thaw()
+        load.more(50)
+    installation.account_for_all()
 
 
 # -- A disk of its own -------------------------------------------------------------------------------------------------
