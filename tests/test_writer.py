@@ -284,6 +284,25 @@ def test_commits_are_on_the_disk(hook: Subscription) -> None:
         own.close()
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="it is the server's setting")
+@pytest.mark.parametrize(("before", "then"), [("off", "on"), ("local", "local")])
+def test_where_the_server_would_answer_before_the_disk_it_is_told_not_to(
+    hook: Subscription, before: str, then: str
+) -> None:
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = {before}")
+    try:
+        own = writer.own_connection()
+        with own.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            assert cursor.fetchone() == (then,)
+        own.close()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
 def test_a_forked_process_has_a_thread_of_its_own(hook: Subscription, own: Writer) -> None:
     own.store(row_of(hook))
     connection.close()
