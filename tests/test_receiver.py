@@ -782,3 +782,42 @@ def test_who_writes_everything_before_reading_hears_that_it_is_too_large(web: We
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
         connection.sendall(head)
         assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+# -- Slow and large headers --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_started(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """Another web process beside it, with the limits of `manage.py up`; only less patient."""
+    monkeypatch.setattr(web_server, "HEADER_SECONDS", 1)
+    port, log = free_port(), tmp_path / "limited.log"
+    with log.open("wb") as output:
+        env = environment(RECEIVER_DOOR="wsgi", DATA_DIR=str(tmp_path))
+        command = web_server.command("127.0.0.1", port)
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        running = Web(f"http://127.0.0.1:{port}", port, web.subscription, log)
+        wait_for(running, process)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("web", [("wsgi", 8)], indirect=True)
+def test_who_sends_headers_slowly_or_without_end_is_cut_off(as_started: Web) -> None:
+    begun = as_started.head("X-Slow: 1")[:-4]
+    with socket.create_connection(("127.0.0.1", as_started.port), timeout=10) as connection:
+        connection.sendall(begun)
+        started = time.monotonic()
+        answer = connection.recv(4096)
+        assert answer == b"" or b" 408 " in answer
+        assert time.monotonic() - started < 8
+    many = "\r\n".join(f"X-{number}: 1" for number in range(101))
+    for lines in (f"X-Large: {'x' * web_server.HEADER_BYTES}", many):
+        assert b" 431 " in as_started.raw(f"{lines}\r\nContent-Length: 2", b"[]")
+    most = "\r\n".join(f"X-{number}: {'x' * 500}" for number in range(90))
+    assert b" 200 OK" in as_started.raw(f"{most}\r\nContent-Length: 2", b"[]")
+    assert WebhookRequest.objects.count() == 1
