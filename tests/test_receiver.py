@@ -6,6 +6,7 @@ import gzip
 import http.client
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -471,6 +472,13 @@ def test_neither_csrf_nor_a_session(client: Client, hook: Subscription) -> None:
     assert is_empty_200(response)
     assert not response.cookies
     assert set(response.headers) == {"Content-Length"}
+
+
+def test_the_operators_page_explains_every_outcome() -> None:
+    page = (ROOT / "docs" / "receiver.md").read_text()
+    shown = page.partition("## What the request list shows")[2].partition("\n## ")[0]
+    explained = re.findall(r"^\| `(\w+)` \| [^|]{10,} \|", shown, re.MULTILINE)
+    assert sorted(explained) == sorted(Outcome.values)
 
 
 def test_no_part_of_the_documented_api() -> None:
