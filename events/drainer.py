@@ -86,6 +86,14 @@ class Drainer:
         self._stopped = threading.Event()
         self._reported: SpoolStatus | None = None
 
+    def after_fork(self) -> None:
+        """In a forked process, where the parent's thread is not: starts again what ran there. Else nobody would drain
+        what a server that forks after loading us keeps during an outage."""
+        ran = self._thread is not None and not self._stopped.is_set()
+        self.reset()
+        if ran:
+            self.start()
+
     def start(self) -> None:
         """Starts the thread, and reserves the spool's space while there is some."""
         if self._thread is None:
@@ -170,4 +178,4 @@ def inserting(table: Table, after: Follow) -> Insert:
 
 stubborn = Stubborn()
 drainer = Drainer(writer, spool, normaliser.follow)
-os.register_at_fork(after_in_child=drainer.reset)
+os.register_at_fork(after_in_child=drainer.after_fork)

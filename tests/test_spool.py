@@ -622,6 +622,26 @@ def test_a_forked_process_takes_another_file(hook: Subscription, spool_folder: P
     assert len(drain(own)) == 1
 
 
+def test_a_forked_process_drains_only_when_its_parent_did(spool_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Drainer, "look", lambda self: 0)
+    monkeypatch.setattr(Drainer, "report", lambda self: None)
+    own = Drainer(writer, Spool(), lambda rows: None)
+    own.after_fork()
+    assert own._thread is None
+    own.start()
+    first, stopped = own._thread, own._stopped
+    own.after_fork()
+    assert own._thread is not first
+    assert own._thread is not None
+    assert own._thread.is_alive()
+    own.stop()
+    own.after_fork()
+    assert own._thread is None
+    stopped.set()
+    assert first is not None
+    first.join(10)
+
+
 def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
     reporting = Drainer(writer, own, lambda rows: None)
