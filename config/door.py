@@ -5,6 +5,8 @@ The same function answers as behind the view, so the checks, the answers and wha
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +16,10 @@ from events.receiver import Call, answer
 
 PREFIX = "/hooks/"
 NO_CONTENT = ("Content-Length", "0")
+# Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
+PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once
+PATIENCE = 1.0  # seconds for a turn, while those that have one are quick
+UNLIMITED = ("/livez", "/livez/")  # it asks nobody
 STATUS = {item.value: f"{item.value} {item.phrase}" for item in HTTPStatus}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -25,13 +31,34 @@ class HookDoor:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._free = threading.BoundedSemaphore(PAGES)
+        self._begun: dict[object, float] = {}
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """The receiver's answer, or the application's."""
         path: str = environ.get("PATH_INFO", "")
         if not path.startswith(PREFIX):
-            return self._application(environ, start_response)
+            return self._pass_on(path, environ, start_response)
         set_origin(environ)
         found = answer(Call(environ["REQUEST_METHOD"], path[len(PREFIX) :].removesuffix("/"), environ))
         start_response(STATUS[found.status], [NO_CONTENT, *found.headers])
         return ()
+
+    def _pass_on(self, path: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if path in UNLIMITED:
+            return self._application(environ, start_response)
+        if not self._free.acquire(timeout=0 if self._hang() else PATIENCE):
+            start_response(STATUS[503], [NO_CONTENT, ("Retry-After", "1")])
+            return ()
+        turn = object()
+        self._begun[turn] = time.monotonic()
+        try:
+            return self._application(environ, start_response)
+        finally:
+            del self._begun[turn]
+            self._free.release()
+
+    def _hang(self) -> bool:
+        """Whether most of those that have a turn have had it for long: then nobody waits for one."""
+        before = time.monotonic() - PATIENCE
+        return sum(begun < before for begun in list(self._begun.values())) > PAGES // 2

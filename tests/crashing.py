@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from config import web_server
 from events.models import WebhookRequest
 from subscriptions.models import Subscription
 from tests.processes import ROOT, environment, free_port
@@ -44,7 +45,7 @@ class WebProcess:
             "--log-level",
             "error",
         ]
-        command += ["--port", str(self.port), "--blocking-threads", "8", "config.wsgi:application"]
+        command += ["--port", str(self.port), "--blocking-threads", str(web_server.THREADS), "config.wsgi:application"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command, env=self._env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

@@ -14,8 +14,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from config import web_server
 from events import pipeline, tasks
 from events.models import Event, WebhookRequest
 from events.spool import Spool, status
@@ -234,16 +237,25 @@ def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Inst
 
 @pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
 def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installation) -> None:
-    """What waits for it is given up and goes to the spool, and may be committed all the same when it goes on."""
-    load = installation.load
+    """What waits for it is given up and goes to the spool, and may be committed all the same when it goes on. Pages
+    that wait for it leave threads to the webhooks."""
+    load, web = installation.load, installation.webs[0]
+    with ThreadPoolExecutor(64) as pool:  # so that the threads there have connections that will hang
+        assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > web_server.THREADS
     with load.running():
         for _ in range(ROUNDS):
             load.more(50)
             postgres.freeze()
+            pages = [threading.Thread(target=web.status, args=("/readyz",)) for _ in range(2 * web_server.THREADS)]
+            for page in pages:
+                page.start()
             try:
-                load.more(200, seconds=10)
+                load.more(300, seconds=10)
+                assert web.status("/livez") == 200
             finally:
                 postgres.thaw()
+                for page in pages:
+                    page.join()
         load.more(50)
     installation.account_for_all()
 

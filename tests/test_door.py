@@ -1,0 +1,74 @@
+"""The door in front of Django: pages that hang leave threads to the webhooks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from config import door, web_server
+from config.door import HookDoor
+
+
+class Hanging:
+    """An application that answers only when it is let go, and the door in front of it."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.inside = threading.Semaphore(0)
+        self.door = HookDoor(self._answer)
+
+    def get(self, path: str) -> str:
+        """The status."""
+        said: list[str] = []
+        self.door({"PATH_INFO": path}, lambda status, headers: said.append(status))
+        return said[0]
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/livez":
+            self.inside.release()
+            self.let_go.wait(10)
+        start_response("200 OK", [])
+        return ()
+
+
+@pytest.fixture
+def hanging() -> Hanging:
+    return Hanging()
+
+
+def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert door.PAGES < web_server.THREADS
+    monkeypatch.setattr(door, "PATIENCE", 0.2)
+    threads = [threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(door.PAGES)]
+    for thread in threads:
+        thread.start()
+        assert hanging.inside.acquire(timeout=10)
+    assert hanging.get("/livez") == "200 OK"
+    assert hanging.get("/admin/") == "503 Service Unavailable"  # after a while
+    monkeypatch.setattr(door, "PATIENCE", 0.1)
+    time.sleep(0.1)
+    started = time.monotonic()
+    assert [hanging.get("/admin/") for _ in range(20)] == ["503 Service Unavailable"] * 20  # at once by now
+    assert time.monotonic() - started < 1
+    hanging.let_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert hanging.get("/admin/") == "200 OK"
+
+
+def test_while_pages_are_quick_others_wait_for_their_turn(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "PATIENCE", 10.0)
+    said: list[str] = []
+    threads = [threading.Thread(target=lambda: said.append(hanging.get("/admin/"))) for _ in range(3 * door.PAGES)]
+    for thread in threads:
+        thread.start()
+    for _ in range(door.PAGES):
+        assert hanging.inside.acquire(timeout=10)
+    hanging.let_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert said == ["200 OK"] * 3 * door.PAGES
