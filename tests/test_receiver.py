@@ -7,6 +7,7 @@ import http.client
 import io
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -582,15 +583,20 @@ def web(request: pytest.FixtureRequest, transactional_db: None, tmp_path: Path) 
     with log.open("wb") as output:
         command += ["--blocking-threads", str(threads), "config.wsgi:application"]
         env = environment(HTTP_PROXY_OF_OURS="our own", RECEIVER_DOOR=door, DATA_DIR=str(tmp_path))
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:
         running = Web(f"http://127.0.0.1:{port}", port, subscription, log)
         wait_for(running, process)
         yield running
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process)
     assert "Traceback" not in log.read_text()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """With its children, and for certain: granian may miss a SIGTERM that comes right after its start."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(20)
 
 
 def wait_for(web: Web, process: subprocess.Popen[bytes]) -> None:
@@ -803,14 +809,13 @@ def as_started(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     with log.open("wb") as output:
         env = environment(RECEIVER_DOOR="wsgi", DATA_DIR=str(tmp_path))
         command = web_server.command("127.0.0.1", port)
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:
         running = Web(f"http://127.0.0.1:{port}", port, web.subscription, log)
         wait_for(running, process)
         yield running
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process)
 
 
 @pytest.mark.django_db(transaction=True)
