@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from django.core.handlers.wsgi import WSGIRequest
+
 from config.proxies import set_origin
+from config.rest.problems import Problem
 from events.receiver import Call, answer
 
 PREFIX = "/hooks/"
@@ -20,6 +23,12 @@ NO_CONTENT = ("Content-Length", "0")
 PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once
 PATIENCE = 1.0  # seconds for a turn, while those that have one are quick
 UNLIMITED = ("/livez", "/livez/")  # it asks nobody
+BUSY = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "busy",
+    "Many calls wait for the database or a provider already. Try again in a moment.",
+    headers={"Retry-After": "1"},
+)
 STATUS = {item.value: f"{item.value} {item.phrase}" for item in HTTPStatus}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -48,8 +57,9 @@ class HookDoor:
         if path in UNLIMITED:
             return self._application(environ, start_response)
         if not self._free.acquire(timeout=0 if self._hang() else PATIENCE):
-            start_response(STATUS[503], [NO_CONTENT, ("Retry-After", "1")])
-            return ()
+            busy = BUSY.answer(WSGIRequest(environ))
+            start_response(STATUS[busy.status_code], [*busy.items(), ("Content-Length", str(len(busy.content)))])
+            return (busy.content,)
         turn = object()
         self._begun[turn] = time.monotonic()
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import time
 from collections.abc import Iterable
@@ -23,9 +25,14 @@ class Hanging:
 
     def get(self, path: str) -> str:
         """The status."""
-        said: list[str] = []
-        self.door({"PATH_INFO": path}, lambda status, headers: said.append(status))
-        return said[0]
+        return self.ask(path)[0]
+
+    def ask(self, path: str) -> tuple[str, dict[str, str], bytes]:
+        """Status, headers and body."""
+        said: list[Any] = []
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
+        body = b"".join(self.door(environ, lambda status, headers: said.extend((status, dict(headers)))))
+        return said[0], said[1], body
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/livez":
@@ -54,6 +61,9 @@ def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pyte
     started = time.monotonic()
     assert [hanging.get("/admin/") for _ in range(20)] == ["503 Service Unavailable"] * 20  # at once by now
     assert time.monotonic() - started < 1
+    _, headers, body = hanging.ask("/api/v1/events/")
+    assert (headers["Retry-After"], headers["Content-Type"]) == ("1", "application/problem+json")
+    assert json.loads(body)["code"] == "busy"
     hanging.let_go.set()
     for thread in threads:
         thread.join(10)

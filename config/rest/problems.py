@@ -49,6 +49,7 @@ TITLES = {
     "not_supported": "Not supported by the provider",
     "provider_error": "The provider failed or refused",
     "provider_throttled": "The provider takes no calls now",
+    "busy": "Busy",
     "error": "An error of ours",
 }
 
