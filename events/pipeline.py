@@ -46,10 +46,6 @@ KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
 
 
-class Overtaken(Exception):
-    """Another process has settled one of them meanwhile."""
-
-
 COLUMNS = ("pk", "uid", "account_id", "subscription_id", "outcome", "method", "received_at", "query", "body")
 SUBSCRIPTION = COLUMNS.index("subscription_id")
 
@@ -276,13 +272,14 @@ def _stays_rejected(request: WebhookRequest, *, reason: str, **facts: str) -> No
 
 
 def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
-    """Reads them all and writes what came of them in one transaction. Raises when anything is not as it mostly is."""
+    """Reads them all and writes what came of them in one transaction. Returns those that nobody else has settled, or is
+    settling. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
     with transaction.atomic(durable=True):
-        keys = [request.pk for request in requests]
-        waiting = WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED)
-        if len(waiting.order_by("pk").select_for_update().values_list("pk")) != len(keys):
-            raise Overtaken
+        waiting = WebhookRequest.objects.filter(pk__in=[request.pk for request in requests], outcome=Outcome.RECEIVED)
+        alone = connection.features.has_select_for_update_skip_locked  # SQLite has only one writer anyway
+        keys = set(waiting.order_by("pk").select_for_update(skip_locked=alone).values_list("pk", flat=True))
+        readings = [(request, reading) for request, reading in readings if request.pk in keys]
         event_rows.insert([event for _, reading in readings for event in reading.events])
         own: defaultdict[int, set[str]] = defaultdict(set)
         for request_id, key in Event.objects.filter(request__in=keys).values_list("request_id", "dedup_key"):
@@ -296,9 +293,9 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
         for (outcome, reason), ended in ends.items():
             ended_rows = WebhookRequest.objects.filter(pk__in=ended)
             ended_rows.update(outcome=outcome, reason=reason, processed_at=timezone.now())
-        for first in {request.subscription_id: request for request in reversed(requests)}.values():
+        for first in {request.subscription_id: request for request, _ in reversed(readings)}.values():
             _note_accepted(first)
-    return list(requests)
+    return [request for request, _ in readings]
 
 
 def _settle(request: Waiting) -> bool:

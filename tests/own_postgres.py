@@ -39,11 +39,13 @@ def programs() -> Path:
 
 
 class OwnPostgres:
-    """A cluster that lives in `folder`. `preload` is a shared library that its processes load first."""
+    """A cluster that lives in `folder`. `preload` is a shared library that its processes load first, `core` where they
+    all run."""
 
-    def __init__(self, folder: Path, *, preload: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, preload: Path | None = None, core: int | None = None) -> None:
         self.folder = folder
         self._preload = preload
+        self._pinned = [] if core is None else ["taskset", "-c", str(core)]
         self._process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
@@ -64,7 +66,7 @@ class OwnPostgres:
         env = {**os.environ, "LD_PRELOAD": str(self._preload)} if self._preload else None
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_other_user(), str(programs() / "postgres"), "-D", str(data), *options],
+                [*self._pinned, *_as_other_user(), str(programs() / "postgres"), "-D", str(data), *options],
                 env=env,
                 stdout=log,
                 stderr=log,

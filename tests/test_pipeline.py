@@ -23,7 +23,7 @@ from events import event_rows, pipeline, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import Normaliser
+from events.normaliser import WAITING, Normaliser
 from events.reprocessing import reprocess_many
 from events.writer import writer
 from providers.base import InboundRequest, Proof
@@ -601,9 +601,9 @@ def test_a_full_queue_leaves_the_rest_to_the_worker(settings: Settings, monkeypa
     settings.NORMALISE_IN_THREAD = True
     normaliser = Normaliser()
     monkeypatch.setattr(normaliser, "_start", lambda: None)
-    for _ in range(10_001):
+    for _ in range(WAITING + 1):
         normaliser.wake(new_id())
-    assert normaliser._waiting.qsize() == 10_000
+    assert normaliser._waiting.qsize() == WAITING
 
 
 # -- What the subscription learns ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.own_postgres import OwnPostgres
 from tests.processes import ROOT
 
+SERVER_CORE, LOAD_CORE = 0, 1  # the web process has one for itself; all others share the other
 SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")
 
 
@@ -72,8 +73,9 @@ def sqlite(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
 
 @contextmanager
 def postgres(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
-    """A PostgreSQL of our own."""
-    own = OwnPostgres(folder / f"postgres{'-slow' * slow_disk}", preload=slow_fsync(folder) if slow_disk else None)
+    """A PostgreSQL of our own, kept off the core of the web process."""
+    preload = slow_fsync(folder) if slow_disk else None
+    own = OwnPostgres(folder / f"postgres{'-slow' * slow_disk}", preload=preload, core=LOAD_CORE)
     data_dir = folder / f"data-postgres{'-slow' * slow_disk}"
     data_dir.mkdir(parents=True)
     own.start()

@@ -17,9 +17,9 @@ from pathlib import Path
 import requests
 
 from tests.bench import load
-from tests.bench.databases import Database, postgres, sqlite
+from tests.bench.databases import LOAD_CORE, SERVER_CORE, Database, postgres, sqlite
 from tests.bench.load import Load, Target
-from tests.bench.server import LOAD_CORE, SERVER_CORE, Server
+from tests.bench.server import Server
 from tests.processes import ROOT
 
 DOORS = ("drf", "wsgi")
@@ -247,7 +247,7 @@ def _disturbed(effort: Effort, where: Place, server: Server, door: str) -> Figur
 @contextlib.contextmanager
 def _beside(database: Database, job: str) -> Iterator[None]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.inside", job],
+        ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "tests.bench.inside", job],
         env=database.environment(),
         cwd=ROOT,
         stdout=subprocess.PIPE,

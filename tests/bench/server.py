@@ -13,11 +13,9 @@ from types import TracebackType
 from typing import IO
 
 from config import web_server
-from tests.bench.databases import Database
+from tests.bench.databases import SERVER_CORE, Database
 from tests.bench.load import Target
 from tests.processes import ROOT
-
-SERVER_CORE, LOAD_CORE = 0, 1
 
 
 class Server:
