@@ -30,6 +30,7 @@ from events.columns import column_text
 from events.event_rows import EventRow, event_row
 from events.kept import MAX_REASON, Arrival, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
+from events.turns import write_turns
 from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.encryption import Undecryptable
 from providers.errors import InvalidInput, UnreadableRequest
@@ -275,7 +276,7 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
     """Reads them all and writes what came of them in one transaction. Returns those that nobody else has settled, or is
     settling. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
-    with transaction.atomic(durable=True):
+    with write_turns.turn(connection), transaction.atomic(durable=True):
         waiting = WebhookRequest.objects.filter(pk__in=[request.pk for request in requests], outcome=Outcome.RECEIVED)
         alone = connection.features.has_select_for_update_skip_locked  # SQLite has only one writer anyway
         keys = set(waiting.order_by("pk").select_for_update(skip_locked=alone).values_list("pk", flat=True))
@@ -369,7 +370,7 @@ def _row(request: Waiting, event: ParsedEvent) -> EventRow:
 
 def _write(request: Waiting, reading: Reading) -> bool:
     """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
-    with transaction.atomic(durable=True):
+    with write_turns.turn(connection), transaction.atomic(durable=True):
         claim = WebhookRequest.objects.filter(pk=request.pk, outcome=request.outcome)
         if not claim.update(processed_at=timezone.now(), reason=reading.reason):
             return False

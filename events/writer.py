@@ -24,6 +24,7 @@ from events import scheduling
 from events.kept import REQUESTS, KeptRequest
 from events.normaliser import normaliser
 from events.spool import SpoolError, spool
+from events.turns import write_turns
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,9 @@ class Table:
 
     def _insert(self, rows: Sequence[KeptRequest]) -> None:
         try:
-            REQUESTS.insert(self._open(), rows)
+            connection = self._open()
+            with write_turns.turn(connection):
+                REQUESTS.insert(connection, rows)
         except POISON:
             raise
         except BaseException:

@@ -23,7 +23,7 @@ from events import event_rows, pipeline, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import WAITING, Normaliser
+from events.normaliser import MANY, TOGETHER, WAITING, Normaliser
 from events.reprocessing import reprocess_many
 from events.writer import writer
 from providers.base import InboundRequest, Proof
@@ -425,6 +425,35 @@ def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
     assert hook.accepted_at == requests[0].received_at
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) -> None:
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    sizes = [(request.pk, request.size) for request in requests]
+    if connection.vendor == "sqlite":
+        # Nobody else can be settling one: there is one writer at a time.
+        assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+        return
+    held, may_end = threading.Event(), threading.Event()
+
+    def other() -> int:
+        with transaction.atomic():
+            WebhookRequest.objects.select_for_update().get(pk=requests[1].pk)
+            held.set()
+            assert may_end.wait(20)
+        return 0
+
+    def this() -> int:
+        assert held.wait(10)
+        try:
+            return pipeline.normalise_batch(sizes)
+        finally:
+            may_end.set()
+
+    assert together(this, other) == [2, 0]
+    assert [fresh(request).outcome for request in requests] == ["processed", "received", "processed"]
+    assert pipeline.normalise_pending() == 1
+
+
 def test_what_another_process_settled_meanwhile_is_left_alone(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -621,6 +650,28 @@ def test_last_event_moves_on_and_never_back(hook: Subscription) -> None:
     pipeline.normalise_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
+
+
+def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
+    now = timezone.now()
+    others = [
+        Subscription.objects.create(account=hook.account, secrets=hook.secrets, due_at=None, last_event_at=at)
+        for at in (None, now - timedelta(seconds=7), now)
+    ]
+    for number, subscription in enumerate([hook, *others]):
+        for age in (8, 4):
+            came = now - timedelta(seconds=age + number)
+            keep(subscription, body_of({"id": age, "type": "made"}), received_at=came)
+    pipeline.normalise_pending()
+    found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
+    assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
+
+
+def test_the_normaliser_leaves_half_of_the_time_to_others() -> None:
+    rest = Normaliser()._rest
+    assert rest(1, 0.5) == 0
+    assert rest(MANY, 0.01) == pytest.approx(TOGETHER - 0.01)
+    assert rest(MANY, 0.5) == 0.5
 
 
 def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_max_num_queries: Any) -> None:

@@ -109,6 +109,27 @@ def test_what_comes_together_is_committed_together(
     until(lambda: sum(map(len, batches)) == 20)
 
 
+def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_little(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(writer, "TOGETHER", 60.0)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    for _ in range(3):
+        own._waiting = [writer.Job(row_of(hook, b"alone"))]
+        assert len(own._next_batch()) == 1
+    assert pauses == []
+    own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
+    assert len(own._next_batch()) == 3
+    own._waiting = [writer.Job(row_of(hook, b"alone"))]
+    assert len(own._next_batch()) == 1
+    assert len(pauses) == 1
+    assert 50 < pauses[0] <= 60
+    own._waiting = [writer.Job(row_of(hook, b"alone"))]
+    own._next_batch()
+    assert len(pauses) == 1
+
+
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
     row = row_of(hook)
     own.store(row)

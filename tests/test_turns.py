@@ -1,0 +1,105 @@
+"""Who writes when: those of one process take turns on SQLite, and the writer's thread goes before the others."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from events import scheduling, turns
+from events.turns import WriteTurns
+
+
+@dataclass(frozen=True)
+class Connection:
+    """As much of one as is looked at."""
+
+    vendor: str
+
+
+def order_of(vendor: str, own: WriteTurns) -> list[str]:
+    """What happens when a second writer comes while the first one writes."""
+    happened: list[str] = []
+    first_writes, second_came = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with own.turn(Connection(vendor)):  # type: ignore[arg-type]
+            first_writes.set()
+            assert second_came.wait(10)
+            time.sleep(0.1)
+            happened.append("first")
+
+    def second() -> None:
+        assert first_writes.wait(10)
+        second_came.set()
+        with own.turn(Connection(vendor)):  # type: ignore[arg-type]
+            happened.append("second")
+
+    run(first, second)
+    return happened
+
+
+def run(*calls: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+
+def test_those_that_write_into_sqlite_wait_for_each_other() -> None:
+    assert order_of("sqlite", WriteTurns()) == ["first", "second"]
+
+
+def test_others_do_not() -> None:
+    assert order_of("postgresql", WriteTurns()) == ["second", "first"]
+
+
+def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 0.01)
+    assert order_of("sqlite", WriteTurns()) == ["second", "first"]
+
+
+def test_who_failed_has_had_its_turn() -> None:
+    own = WriteTurns()
+    with pytest.raises(ValueError, match="poison"), own.turn(Connection("sqlite")):  # type: ignore[arg-type]
+        raise ValueError("poison")
+    assert order_of("sqlite", own) == ["first", "second"]
+
+
+def test_a_forked_process_inherits_no_turn() -> None:
+    own = WriteTurns()
+    with own.turn(Connection("sqlite")):  # type: ignore[arg-type]
+        own.reset()  # as the fork's child does
+        assert order_of("sqlite", own) == ["first", "second"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these policies")
+def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None:
+    found: dict[str, int] = {}
+
+    def child(name: str, begin: Callable[[], None]) -> None:
+        begin()
+        found[name] = os.sched_getscheduler(0)
+
+    def parent() -> None:
+        scheduling.give_way()
+        run(lambda: child("receives", lambda: None), lambda: child("writes", scheduling.come_first))
+
+    run(parent)
+    assert found == {"receives": os.SCHED_BATCH, "writes": os.SCHED_OTHER}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_where_the_system_forbids_it_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbid)
+    scheduling.give_way()
+    scheduling.come_first()
