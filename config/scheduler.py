@@ -12,6 +12,8 @@ from typing import Any
 from celery import Celery, bootsteps
 from django.db import DatabaseError, close_old_connections
 
+from config.frozen import guard
+
 logger = logging.getLogger(__name__)
 LONGEST_SLEEP = 1.0
 STOP_TIMEOUT = 3.0
@@ -115,6 +117,7 @@ class ScheduleStep(bootsteps.StartStopStep):
         """Called by the worker."""
         self.scheduler = LocalScheduler(parent.app)
         self.scheduler.start()
+        guard.start()
 
     def stop(self, parent: Any) -> None:
         """Called by the worker."""

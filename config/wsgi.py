@@ -22,6 +22,7 @@ application: Any = get_wsgi_application()
 
 # These need the apps to be ready.
 from config.door import HookDoor  # noqa: E402
+from config.frozen import guard  # noqa: E402
 from config.watch import watch  # noqa: E402
 from events.receiver import prepare  # noqa: E402
 
@@ -29,3 +30,4 @@ if settings.RECEIVER_DOOR == "WSGI":
     application = HookDoor(application)
 prepare()
 watch.start()
+guard.start()
