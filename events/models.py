@@ -74,6 +74,9 @@ class WebhookRequest(models.Model):
     processed_at = models.DateTimeField(null=True, blank=True)
     # Events of other requests that this one repeated and was counted at, by their key: reprocessing counts none twice.
     repeated_keys = JSONTextField(default=list, editable=False)
+    # Only of what waits for long: how often reading it began without an end, and when last (events.suspects).
+    tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
+    tried_at = models.DateTimeField(null=True, editable=False)
 
     objects = WebhookRequestQuerySet.as_manager()
 

@@ -32,6 +32,8 @@ LONGEST_PAUSE = 30.0
 # much less than two. An event that comes alone does not wait.
 MANY = 50
 TOGETHER = 0.06  # seconds
+HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
+MOST_LEFT = 8  # then nobody goes on here, and all is the worker's
 
 
 class Normaliser:
@@ -45,6 +47,8 @@ class Normaliser:
         self._lock = threading.Lock()
         self._waiting: queue.Queue[UUID | Chore] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
+        self._begun: float | None = None  # when the thread took its batch
+        self._left: list[threading.Thread] = []
 
     def follow(self, rows: Sequence[KeptRequest]) -> None:
         """Tells the thread of requests that were stored just now. Never blocks, never raises."""
@@ -73,21 +77,44 @@ class Normaliser:
             self._waiting.put_nowait(item)
         except queue.Full:
             logger.debug("Too many requests wait to be normalised here; the worker takes this one.")
-        if self._thread is None or not self._thread.is_alive():
+        if self._is_missing():
             self._start()
+
+    def stop(self) -> None:
+        """Ends the thread, once it has done what waits."""
+        self._put(self._retire)
+
+    def _retire(self) -> None:
+        self._thread = None
+
+    def _is_missing(self) -> bool:
+        """Whether there is no thread that goes on with the next."""
+        if self._thread is None or not self._thread.is_alive():
+            return True
+        begun = self._begun
+        if begun is None or time.monotonic() - begun < HANGS:
+            return False
+        return sum(thread.is_alive() for thread in self._left) < MOST_LEFT
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="normaliser", daemon=True)
-                self._thread.start()
+            if not self._is_missing():
+                return
+            if self._thread is not None and self._thread.is_alive():
+                logger.error("Reading stored requests hangs; another thread goes on.")
+                self._left = [*(thread for thread in self._left if thread.is_alive()), self._thread]
+            self._begun = None
+            self._thread = threading.Thread(target=self._run, name="normaliser", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         scheduling.give_way()  # the writer may have started it
         pause = PAUSE
-        while True:
+        own = threading.current_thread()
+        while self._thread is own:
             batch = self._next_batch()
-            begun = time.monotonic()
+            self._begun = begun = time.monotonic()
+            rest = 0.0
             try:
                 close_old_connections()
                 for item in batch:
@@ -95,13 +122,17 @@ class Normaliser:
                         item()
                 pipeline.normalise_these([item for item in batch if isinstance(item, UUID)])
                 pause = PAUSE
-                time.sleep(self._rest(len(batch), time.monotonic() - begun))
+                rest = self._rest(len(batch), time.monotonic() - begun)
             except Exception:
                 # Whatever it was, the next requests deserve another try; these are the worker's now.
                 logger.exception("Normalising stopped; going on in %.0f s", pause)
                 connection.close()
-                time.sleep(pause)
+                rest = pause
                 pause = min(pause * 2, LONGEST_PAUSE)
+            if self._thread is own:
+                self._begun = None
+                time.sleep(rest)
+        connection.close()
 
     def _rest(self, count: int, took: float) -> float:
         """Seconds until the next batch begins, after one of so many that took so long: half of the time is left to the

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -24,7 +24,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import event_rows
+from events import event_rows, suspects
 from events.body import unpacked
 from events.columns import column_text
 from events.event_rows import EventRow, event_row
@@ -45,6 +45,8 @@ BATCH_BYTES = 8 * 1024 * 1024  # of bodies that are read at once
 BATCH = 250  # requests whose events are written, and whose common bookkeeping is done, at once
 KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
+
+Progress = Callable[[], None]
 
 
 COLUMNS = ("pk", "uid", "account_id", "subscription_id", "outcome", "method", "received_at", "query", "body")
@@ -105,47 +107,73 @@ def normalise_these(uids: Sequence[UUID]) -> int:
     return normalise_batch(_sizes(WebhookRequest.objects.filter(uid__in=uids))) if uids else 0
 
 
-def normalise_pending(*, older_than: timedelta = timedelta(0), batch: int = BATCH) -> int:
-    """Normalises every request that still waits, oldest first, and gives positions that are missing.
+def normalise_pending(
+    *, older_than: timedelta = timedelta(0), batch: int = BATCH, progress: Progress = lambda: None
+) -> int:
+    """Normalises every request that still waits: in batches, oldest first, and then one by one those of which an
+    earlier reading never ended (see `events.suspects`). `progress` is called before each step.
 
     Returns how many requests were settled. One that fails is passed over here and tried again by the next call.
     """
     total = 0
     last = 0
     while True:
-        waiting = WebhookRequest.objects.unprocessed(older_than=older_than).filter(pk__gt=last)
-        found = list(waiting.values_list("pk", "size")[:batch])
-        total += normalise_batch(found)
+        waiting = WebhookRequest.objects.unprocessed(older_than=older_than).filter(pk__gt=last, tries=0)
+        found = list(waiting.values_list("pk", "size", "received_at")[:batch])
+        now = timezone.now()
+        for late in (True, False):
+            sizes = [(pk, size) for pk, size, at in found if suspects.is_late(at, now) is late]
+            total += normalise_batch(sizes, counted=late, progress=progress)
         if len(found) < batch:
-            return total
-        last, _ = found[-1]
+            return total + _normalise_suspects(progress)
+        last, *_ = found[-1]
+
+
+def _normalise_suspects(progress: Progress) -> int:
+    total = 0
+    for pk, size, tries in list(suspects.due().values_list("pk", "size", "tries")[:BATCH]):
+        if tries < suspects.TRIES:
+            total += normalise_batch([(pk, size)], counted=True, progress=progress)
+        elif suspects.give_up(pk) and (request := _without_secrets().defer("body").filter(pk=pk).first()):
+            logger.error("Request %s is quarantined unread. %s", request.uid, request.reason)
+            _note_accepted(request)
+            total += 1
+    return total
 
 
 def _sizes(requests: WebhookRequestQuerySet) -> list[tuple[int, int]]:
     return list(requests.filter(outcome=Outcome.RECEIVED).order_by("pk").values_list("pk", "size"))
 
 
-def normalise_batch(sizes: Sequence[tuple[int, int]]) -> int:
+def normalise_batch(
+    sizes: Sequence[tuple[int, int]], *, counted: bool = False, progress: Progress = lambda: None
+) -> int:
     """Normalises the requests with these numbers, of such a size: many in one transaction, then once what concerns them
-    all. Returns how many it settled. Raises OperationalError or InterfaceError only when the database cannot be
-    reached."""
+    all. `counted`: it is written down first that their reading begins. Returns how many it settled. Raises
+    OperationalError or InterfaceError only when the database cannot be reached."""
     settled: list[Waiting] = []
-    for keys in _portions(sizes):
+    for portion in _portions(sizes):
+        progress()
+        keys = suspects.begin(portion) if counted else portion
         requests = _waiting(WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED).order_by("pk"))
         if not requests:
             continue
         try:
-            settled += _settle_together(requests)
+            done = _settle_together(requests)
         except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
             logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
-            settled += _settle_each(requests)
+            done = _settle_each(requests, progress)
+        if counted and len(done) < len(requests):
+            suspects.ended(keys)
+        settled += done
     _note_last_events(settled)
     return len(settled)
 
 
-def _settle_each(requests: Sequence[Waiting]) -> list[Waiting]:
+def _settle_each(requests: Sequence[Waiting], progress: Progress) -> list[Waiting]:
     settled: list[Waiting] = []
     for request in requests:
+        progress()
         try:
             if _settle(request):
                 settled.append(request)
@@ -196,6 +224,8 @@ def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookR
     is counted twice.
     """
     request = _without_secrets().get(pk=request.pk)
+    if request.tries:
+        WebhookRequest.objects.filter(pk=request.pk).update(tries=0, tried_at=None)
     if request.outcome == Outcome.REJECTED:
         released = _release(request, also_former=also_former)
     else:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from celery import shared_task
 
-from events import drainer, pipeline, rejected, retention, silence
-
-GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
+from events import drainer, rejected, retention, silence
+from events.poll import poll
 
 
 @shared_task(name="events.tasks.normalise_pending")
 def normalise_pending() -> int:
     """The safety net: whatever the web processes left behind. Returns how many requests were settled."""
-    return pipeline.normalise_pending(older_than=GRACE)
+    return poll.look()
 
 
 @shared_task(name="events.tasks.drain_spool")
