@@ -153,8 +153,17 @@ def _read_chunk(stream: Any, size: int) -> bytes:
 
 # -- Packed bodies -----------------------------------------------------------------------------------------------------
 
-GZIP = (b"\x1f\x8b", 16 + zlib.MAX_WBITS)
-PACKED = {"gzip": GZIP, "x-gzip": GZIP, "deflate": (b"\x78", zlib.MAX_WBITS)}  # how each begins
+GZIP = 16 + zlib.MAX_WBITS
+ZLIB = zlib.MAX_WBITS
+RAW = -zlib.MAX_WBITS
+MEMBER = b"\x1f\x8b"  # how each part of a gzip body begins
+ZEROS = re.compile(rb"\0*")
+PIECE = 4096
+CODINGS = ("gzip", "x-gzip", "deflate")
+
+
+class _NotPacked(ValueError):
+    """It is not what it was taken for."""
 
 
 def unpacked(request: InboundRequest, *, limit: int) -> InboundRequest:
@@ -163,18 +172,64 @@ def unpacked(request: InboundRequest, *, limit: int) -> InboundRequest:
     coding = next((value for name, value in request.headers if name.lower() == "content-encoding"), "").strip().lower()
     if coding in ("", "identity") or not request.body:
         return request
-    if coding not in PACKED:
+    if coding not in CODINGS:
         raise UnreadableRequest(f"Its Content-Encoding, {coding[:50]}, is none that we can unpack.")
-    beginning, window = PACKED[coding]
-    if not request.body.startswith(beginning):
-        return request  # it says so, and is not
-    unpacker = zlib.decompressobj(window)
     try:
-        body = unpacker.decompress(request.body, limit + 1)
+        body = _inflated(request.body, limit) if coding == "deflate" else _members(request.body, limit)
+    except BodyTooLarge:
+        raise UnreadableRequest(f"Its {coding} body holds more than MAX_BODY_BYTES, {limit}.") from None
+    except EOFError:
+        raise UnreadableRequest(f"Its {coding} body is cut short.") from None
     except zlib.error:
         raise UnreadableRequest(f"Its {coding} body is broken.") from None
-    if len(body) > limit:
-        raise UnreadableRequest(f"Its {coding} body holds more than MAX_BODY_BYTES, {limit}.")
-    if not unpacker.eof:
-        raise UnreadableRequest(f"Its {coding} body is cut short.")
+    except _NotPacked:
+        return request  # it says so, and is not
     return dataclasses.replace(request, body=body)
+
+
+def _members(packed: bytes, limit: int) -> bytes:
+    """Of a gzip body: its parts, one after the other, and perhaps zeros at the end, as Python's `gzip` reads them."""
+    if not packed.startswith(MEMBER):
+        raise _NotPacked
+    parts: list[bytes] = []
+    left, position = limit, 0
+    while position < len(packed):
+        unpacker = zlib.decompressobj(GZIP)
+        while not unpacker.eof:
+            # Little at once: what comes behind a part's end is copied, and there may be half a million of them.
+            piece = packed[position : position + PIECE]
+            if not piece:
+                raise EOFError
+            parts.append(unpacker.decompress(piece, left + 1))
+            left -= len(parts[-1])
+            if left < 0:
+                raise BodyTooLarge
+            position += len(piece) - len(unpacker.unused_data)
+        position = ZEROS.match(packed, position).end()  # type: ignore[union-attr]  # it matches always
+    return b"".join(parts)
+
+
+def _inflated(packed: bytes, limit: int) -> bytes:
+    """Of a deflate body: zlib's format, as the standard has it, or the bare stream, as many send it."""
+    broken: Exception = _NotPacked()
+    if packed[0] & 15 == zlib.DEFLATED and int.from_bytes(packed[:2]) % 31 == 0:
+        try:
+            return _unpack(packed, ZLIB, limit)
+        except (zlib.error, EOFError) as error:
+            broken = error
+    try:
+        return _unpack(packed, RAW, limit, to_the_end=True)
+    except (zlib.error, EOFError):
+        raise broken from None
+
+
+def _unpack(packed: bytes, window: int, limit: int, *, to_the_end: bool = False) -> bytes:
+    """What is in it. Raises zlib.error, EOFError when its end is missing or is not where it should be, and
+    BodyTooLarge."""
+    unpacker = zlib.decompressobj(window)
+    body = unpacker.decompress(packed, limit + 1)
+    if len(body) > limit:
+        raise BodyTooLarge
+    if not unpacker.eof or (to_the_end and unpacker.unused_data):
+        raise EOFError
+    return body
