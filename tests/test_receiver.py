@@ -149,7 +149,7 @@ def test_a_deleted_subscription_is_404_and_disabled_or_deleting_ones_accept(clie
     assert WebhookRequest.objects.count() == 2
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post", "Get", "head"])
 def test_other_methods_are_405(client: Client, hook: Subscription, method: str) -> None:
     response = client.generic(method, path_of(hook), headers=PROOF)
     assert (response.status_code, response.content) == (405, b"")
