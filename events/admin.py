@@ -12,7 +12,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils import timezone
 
@@ -149,7 +149,10 @@ class RequestAdmin(ReprocessPages):
             name=f"{row.method} {row.subscription}",
             account_id=row.account_id,
         )
-        row = pipeline.reprocess(row, also_former=True)
+        try:
+            row = pipeline.reprocess(row, also_former=True)
+        except WebhookRequest.DoesNotExist:
+            raise Http404("It was thrown away just now.") from None
         ok, text = outcomes.after_reprocessing(before, row)
         return self.back_to(request, row, ok=ok, text=text)
 

@@ -4,7 +4,7 @@ made in the order of time."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from events.models import Event, Outage, WebhookRequest
 # Rows that are written at the same moment get their number and their id in any order.
 SIDE_BY_SIDE = timedelta(minutes=1)
 TOGETHER = 20
+UUID_VERSION = 7
 # A request is stored when its body has come, in some hours at most. What waited in the spool is noted as an outage.
 LATEST_STORED = timedelta(hours=6)
 NOTED_AHEAD = timedelta(minutes=10)  # so that not every portion of a drain is noted anew
@@ -79,11 +80,27 @@ def end_of_requests_until(moment: datetime) -> int | None:
 
 def requests_since(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
     """Received at that time or later: stored after all that were stored before it."""
-    rows = rows.filter(received_at__gte=moment)
+    return rows.filter(received_at__gte=moment, pk__gt=number_before(moment))
+
+
+def number_before(moment: datetime) -> int:
+    """A number above which all requests are that were received at that time or later. Some earlier ones are, too."""
     early = _shifted(min([moment, *(since for since, _ in _outages_over(moment))]), -SIDE_BY_SIDE)
     older = WebhookRequest.objects.filter(uid__lt=first_id_at(early)).order_by("-uid")
-    last = max(older.values_list("pk", flat=True)[:TOGETHER], default=None)
-    return rows if last is None else rows.filter(pk__gt=last)
+    return max(older.values_list("pk", flat=True)[:TOGETHER], default=0)
+
+
+def number_of(uid: UUID) -> int | None:
+    """The number behind which those follow that were stored after the request with that id. Where it was thrown away,
+    some that were stored before it follow again, but none is left out. None: it was never one's id."""
+    number = WebhookRequest.objects.filter(uid=uid).values_list("pk", flat=True).first()
+    if number is not None or uid.version != UUID_VERSION:
+        return number
+    try:
+        received_at = datetime.fromtimestamp((uid.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
+    return number_before(received_at)
 
 
 def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:

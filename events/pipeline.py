@@ -221,7 +221,7 @@ def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookR
     A rejected one is verified again first, and stays rejected when no secret that is accepted now fits, or calls from
     where it came are not taken. `also_former`: or one that no longer is, for a person who has looked at it and decided
     that it came too late, and is no forgery. Events that are there stay as they are, missing ones appear, and nothing
-    is counted twice.
+    is counted twice. Raises WebhookRequest.DoesNotExist when it was thrown away meanwhile.
     """
     request = _without_secrets().get(pk=request.pk)
     if request.tries:
@@ -231,9 +231,9 @@ def reprocess(request: WebhookRequest, *, also_former: bool = False) -> WebhookR
     else:
         released = request.outcome != Outcome.TRUNCATED
     if released:
-        (waiting,) = _waiting(WebhookRequest.objects.filter(pk=request.pk))
-        if _settle(waiting):
-            _note_last_events([waiting])
+        for waiting in _waiting(WebhookRequest.objects.filter(pk=request.pk)):
+            if _settle(waiting):
+                _note_last_events([waiting])
     request.refresh_from_db()
     return request
 

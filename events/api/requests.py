@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
+from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 
 from events import pipeline
 from events.api.filters import RequestFilters
+from events.arrival import number_of
 from events.body import PREFIX
 from events.models import Event, Outcome, VerificationState, WebhookRequest
 from events.reprocessing import reprocess_many
@@ -62,7 +64,11 @@ class HeadersSerializer(serializers.Serializer[Any]):
 class ReprocessSerializer(serializers.Serializer[Any]):
     """Where to go on."""
 
-    after = serializers.UUIDField(required=False, allow_null=True, help_text="As the last answer had it.")
+    after = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        help_text="As the last answer had it; also when that request was thrown away meanwhile.",
+    )
 
 
 class ReprocessedSerializer(serializers.Serializer[Any]):
@@ -101,7 +107,11 @@ class RequestViewSet(ApiViewSet):
         """Reads it again, as after a fix. A rejected one is verified again first, also by secrets that were accepted
         until lately. Nothing is counted twice."""
         self.no_body()
-        return Response(told([pipeline.reprocess(self.find(_rows()), also_former=True)])[0])
+        try:
+            row = pipeline.reprocess(self.find(_rows()), also_former=True)
+        except WebhookRequest.DoesNotExist:
+            raise Http404 from None  # it was thrown away meanwhile
+        return Response(told([row])[0])
 
     @extend_schema(
         operation_id="requests_reprocess_many",
@@ -118,10 +128,10 @@ class RequestViewSet(ApiViewSet):
             raise ValidationError({"subscription": ["Name at least one filter."]})
         after = 0
         if wanted.get("after"):
-            last = WebhookRequest.objects.filter(uid=wanted["after"]).only("pk").first()
-            if last is None:
+            number = number_of(wanted["after"])
+            if number is None:
                 raise ValidationError({"after": ["There is no such request."]})
-            after = last.pk
+            after = number
         done = reprocess_many(rows, by=self.by, after=after)
         return Response(
             {

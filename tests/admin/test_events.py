@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from events import outcomes
-from events.models import Event, Outcome, WebhookRequest
+from events import outcomes, pipeline
+from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from events.pipeline import normalise
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
@@ -109,6 +109,20 @@ def test_what_was_cut_cannot_be_read_again(boss: Client, received: WebhookReques
     WebhookRequest.objects.update(outcome=Outcome.TRUNCATED)
     assert "Process again" not in read(boss, received)
     assert boss.post(page_of("reprocess", received)).status_code == 403
+
+
+def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
+    boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = keep(hook, b"")
+    original = pipeline._waiting
+
+    def after_the_trim(rows: WebhookRequestQuerySet) -> list[pipeline.Waiting]:
+        WebhookRequest.objects.filter(pk=row.pk).delete()
+        return original(rows)
+
+    monkeypatch.setattr(pipeline, "_waiting", after_the_trim)
+    assert boss.post(page_of("reprocess", row)).status_code == 404
 
 
 def test_the_body_needs_the_permission(nobody: Client, received: WebhookRequest) -> None:

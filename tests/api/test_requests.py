@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -14,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events import pipeline
-from events.models import Event, Outcome
+from events.models import Event, Outcome, WebhookRequest
 from events.reprocessing import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
@@ -170,7 +171,7 @@ def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fak
     assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
     assert api.post("/requests/reprocess/").fields() == {"subscription": "invalid"}
     assert api.post("/requests/reprocess/?colour=red").fields() == {"colour": "unknown"}
-    assert api.post("/requests/reprocess/?outcome=ping", {"after": UNKNOWN_ID}).fields() == {"after": "invalid"}
+    assert api.post("/requests/reprocess/?outcome=ping", {"after": str(uuid4())}).fields() == {"after": "invalid"}
 
 
 def test_many_are_reprocessed_in_turns(
@@ -182,6 +183,39 @@ def test_many_are_reprocessed_in_turns(
     first = api.post(path).json
     assert (first["reprocessed"], first["after"]) == (2, str(requests[1].uid))
     assert api.post(path, {"after": first["after"]}).json["reprocessed"] == 1
+
+
+def test_what_was_thrown_away_is_no_reason_to_begin_anew(
+    api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    for request in long_ago:
+        request.uid = UUID(int=request.uid.int - (24 * 3600 * 1000 << 80))  # as it was given then
+        request.save(update_fields=["uid"])
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, most=4))
+    path = f"/requests/reprocess/?subscription={hook.uid}"
+    first = api.post(path).json
+    assert (first["reprocessed"], first["after"]) == (4, str(requests[0].uid))
+    Event.objects.filter(request=requests[0]).delete()
+    requests[0].delete()
+    answer = api.post(path, {"after": first["after"]})
+    assert (answer.status, answer.json["reprocessed"], answer.json["after"]) == (200, 2, None)
+
+
+@pytest.mark.parametrize("step", ["_without_secrets", "_waiting", "_settle"])
+def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
+    api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    request = keep(hook, b"")
+    original = getattr(pipeline, step)
+
+    def after_the_trim(*args: Any) -> Any:
+        WebhookRequest.objects.filter(pk=request.pk).delete()
+        return original(*args)
+
+    monkeypatch.setattr(pipeline, step, after_the_trim)
+    assert api.post(f"/requests/{request.uid}/reprocess/").status == 404
 
 
 # -- Secret header values --------------------------------------------------------------------------------------------
