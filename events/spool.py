@@ -79,17 +79,17 @@ class SpoolStatus:
         """It in a few sentences."""
         parts = [self.trouble] if self.trouble else []
         if self.requests:
-            parts.append(f"{_count(self.requests, 'request')} {_wait(self.requests)} for the database.")
+            parts.append(f"{_number(self.requests, 'request')} {_wait(self.requests)} for the database.")
         if self.oldest:
             parts.append(f"The oldest came at {self.oldest:%Y-%m-%d %H:%M:%S} UTC.")
         if self.refused:
-            parts.append(f"{_count(self.refused, 'request')} that the database refuses, in its folder {REFUSED}.")
+            parts.append(f"{_number(self.refused, 'request')} that the database refuses, in its folder {REFUSED}.")
         if self.damaged:
-            parts.append(f"{_count(self.damaged, 'damaged file')} kept.")
+            parts.append(f"{_number(self.damaged, 'damaged file')} kept.")
         return " ".join(parts) or "Nothing waits."
 
 
-def _count(number: int, what: str) -> str:
+def _number(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -469,14 +469,16 @@ def put_aside(rows: Sequence[KeptRequest], reasons: Mapping[UUID, str]) -> None:
 
 def status() -> SpoolStatus:
     """What waits on this machine: the files are the fact, whoever wrote them."""
+    global _counted  # replaced as a whole: any thread may ask
     requests = size = refused = damaged = 0
     oldest: datetime | None = None
     trouble: str | None = None
     try:
-        for entry in _files():
-            count, length, first = _waiting_in(entry.path)
-            requests, size = requests + count, size + length
-            oldest = min((item for item in (oldest, first) if item is not None), default=None)
+        found = {entry.path: _waiting_in(entry.path) for entry in _files()}
+        _counted = {path: counted for path, counted in found.items() if counted is not None}
+        requests = sum(counted.count for counted in _counted.values())
+        size = sum(counted.end - counted.start for counted in _counted.values())
+        oldest = min((counted.first for counted in _counted.values() if counted.first is not None), default=None)
         damaged = len(_files(DAMAGED))
         refused = sum(1 for _ in (folder() / REFUSED).glob(f"*{SUFFIX}"))
         trouble = _trouble(size)
@@ -494,29 +496,60 @@ def _trouble(size: int) -> str | None:
     return None
 
 
-def _waiting_in(path: str) -> tuple[int, int, datetime | None]:
-    """How many records wait in a file, how long they are, and when the first was received."""
-    count, first = 0, None
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What was counted of a file: the records between two places, and when the first was received. The key tells one
+    use of a file from the next."""
+
+    inode: int
+    key: bytes
+    start: int
+    end: int
+    count: int
+    first: datetime | None
+
+
+# Of each file, so that only what is new is counted: it is asked for each second, while a gigabyte may wait.
+_counted: dict[str, _Counted] = {}
+
+
+def _waiting_in(path: str) -> _Counted | None:
+    """How many records wait in a file; None when there is no file, or it holds none."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return 0, 0, None
+        return None
     try:
         head = _read_head(file)
         if head is None:
-            return 0, 0, None
+            return None
         key, start = head
-        offset, end = start, os.fstat(file).st_size
-        oldest = _row_at(file, key, start)
-        first = oldest[0].received_at if oldest is not None else None
-        while len(raw := os.pread(file, RECORD.size, offset)) == RECORD.size:
-            found, length, _ = RECORD.unpack(raw)
-            if found != key or offset + RECORD.size + length > end:
-                break
-            count, offset = count + 1, offset + RECORD.size + length
-        return count, offset - start, first
+        inode = os.fstat(file).st_ino
+        known = _counted.get(path)
+        if known is None or (known.inode, known.key) != (inode, key) or not known.start <= start <= known.end:
+            known = _Counted(inode, key, start, start, 0, None)
+        gone, reached = _count(file, key, known.start, start)
+        if reached != start:
+            known, gone = _Counted(inode, key, start, start, 0, None), 0
+        more, end = _count(file, key, known.end)
+        first = known.first
+        if first is None or start > known.start:
+            oldest = _row_at(file, key, start)
+            first = oldest[0].received_at if oldest is not None else None
+        return _Counted(inode, key, start, end, known.count - gone + more, first)
     finally:
         os.close(file)
+
+
+def _count(file: int, key: bytes, offset: int, end: int | None = None) -> tuple[int, int]:
+    """How many records there are from there on, and where the last one ends."""
+    count, size = 0, os.fstat(file).st_size
+    while (end is None or offset < end) and len(raw := os.pread(file, RECORD.size, offset)) == RECORD.size:
+        found, length, _ = RECORD.unpack(raw)
+        if found != key or offset + RECORD.size + length > size:
+            break
+        count, offset = count + 1, offset + RECORD.size + length
+    return count, offset
 
 
 spool = Spool()

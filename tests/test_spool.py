@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -416,6 +417,52 @@ def test_after_a_failed_write_another_file_is_begun(
     own.append([last])
     assert orphans()[:1] == [first]
     assert drain(own) == [last]
+
+
+def test_the_status_counts_only_what_is_new(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    original = os.pread
+
+    def pread(file: int, size: int, offset: int) -> bytes:
+        reads.append(offset)
+        return original(file, size, offset)
+
+    own = Spool()
+    own.append([row_of(hook) for _ in range(300)])
+    assert spool.status().requests == 300
+    monkeypatch.setattr(os, "pread", pread)
+    assert spool.status().requests == 300
+    assert len(reads) < 5
+    own.append([row_of(hook)])
+    assert spool.status().requests == 301
+    assert len(reads) < 10
+
+
+def test_what_the_status_remembers_changes_nothing(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "BATCH_ROWS", 3)
+    monkeypatch.setattr(spool, "LARGEST_FILE", 20_000)
+    chance = random.Random(1)
+    own = Spool()
+    seen: set[int] = set()
+    for _ in range(60):
+        with contextlib.suppress(OperationalError):
+            match chance.randrange(5):
+                case 0 | 1 | 2:
+                    own.append([row_of(hook, b"x" * chance.randrange(2000)) for _ in range(chance.randrange(1, 9))])
+                case 3:
+                    own.drain(Taken(fails_after=chance.randrange(9)))
+                case 4:
+                    spool.drain_orphans(Taken(fails_after=chance.randrange(9)))
+        remembered = spool.status()
+        monkeypatch.setattr(spool, "_counted", {})
+        assert spool.status() == remembered
+        seen.add(remembered.requests)
+    assert len(seen) > 20
+    own.close()
 
 
 def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_folder: Path, settings: Settings) -> None:
