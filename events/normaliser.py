@@ -57,7 +57,7 @@ class Normaliser:
                 self.wake(row.uid)
             elif row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
                 self.do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
-            elif rejected.growth.calls_for_trim(row.subscription_id, len(row.body)):
+            elif rejected.growth.calls_for_trim(row.subscription_id, rejected.size_of(row)):
                 self.do(partial(rejected.trim, row.subscription_id))
 
     def wake(self, request: UUID) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import defaultdict
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast, Length
 from django.utils import timezone
 
 from events.arrival import requests_until
 from events.body import PREFIX
+from events.kept import KeptRequest
 from events.models import Outcome, WebhookRequest
 
 logger = logging.getLogger(__name__)
 
 KEPT = 100  # of each subscription, the newest
 KEPT_FOR = timedelta(days=30)
-KEPT_BYTES = 10 * 1024 * 1024  # of their bodies
+KEPT_BYTES = 10 * 1024 * 1024  # of their bodies and headers
 AT_ONCE = 100  # deleted in one transaction
 TRIM_EVERY = 20  # more requests, or
 TRIM_EVERY_BYTES = 1024 * 1024  # more bytes, before we look again
@@ -31,6 +34,10 @@ class Growth:
     restarts do not add up."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew, as a forked process must: another thread may have held the lock."""
         self._lock = threading.Lock()
         self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_EVERY, 0))
 
@@ -44,6 +51,12 @@ class Growth:
 
 
 growth = Growth()
+os.register_at_fork(after_in_child=growth.reset)
+
+
+def size_of(row: KeptRequest) -> int:
+    """What counts of one towards the cap."""
+    return len(row.body) + len(row.query) + len(row.headers) + len(row.sealed_headers)
 
 
 def trim(subscription_id: int) -> None:
@@ -57,8 +70,11 @@ def trim(subscription_id: int) -> None:
 def delete_old(subscription_id: int) -> int:
     """Deletes all but the newest rejected requests of a subscription, as far as both caps allow. Returns how many."""
     rows = WebhookRequest.objects.filter(subscription_id=subscription_id, outcome=Outcome.REJECTED)
+    heads = sum((Length(Cast(name, TextField())) for name in ("headers", "sealed_headers")), start=Length("query"))
+    found = rows.order_by("-id").values_list("pk", "size", heads)[: KEPT + 1]
     total = 0
-    for kept, (pk, size) in enumerate(rows.order_by("-id").values_list("pk", "size")[: KEPT + 1]):
+    for kept, (pk, size, head) in enumerate(found):
+        total += head
         total += size if size <= settings.MAX_BODY_BYTES else PREFIX  # of a larger one, only that much is kept
         if kept == KEPT or (total > KEPT_BYTES and kept > 0):
             return _delete(rows.filter(pk__lte=pk))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import threading
 import time
@@ -106,6 +107,28 @@ def test_rejected_requests_are_capped_by_bytes(hook: Subscription, monkeypatch: 
     for _ in range(5):
         keep(hook, big, headers=())
     assert WebhookRequest.objects.count() == 3  # a fourth would make 12 MB
+
+
+def test_rejected_requests_are_capped_by_the_size_of_their_headers_too(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejected, "growth", rejected.Growth())
+    monkeypatch.setattr(rejected, "KEPT_BYTES", 1024 * 1024)
+    monkeypatch.setattr(rejected, "TRIM_EVERY_BYTES", 100 * 1024)
+    large = ("x" * 30_000,) * 2
+    for _ in range(30):
+        keep(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
+    assert WebhookRequest.objects.count() <= 1024 * 1024 // 60_000
+
+
+def test_a_forked_process_does_not_wait_for_a_lock_that_its_parent_held(hook: Subscription) -> None:
+    with rejected.growth._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            rejected.growth.calls_for_trim(hook.pk, 1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_trimming_looks_once_in_a_while_only(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
