@@ -676,6 +676,14 @@ def test_an_aborted_body_is_not_stored(web: Web) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_broken_chunked_body_is_kept_as_far_as_it_came(web: Web) -> None:
+    """Which the server hides from us; the operator's page says so."""
+    assert b" 200 OK" in web.raw("Transfer-Encoding: chunked", b"nonsense\r\n[]\r\n0\r\n\r\n")
+    web.raw("Transfer-Encoding: chunked", b"2\r\n[{\r\n", hang_up=True)
+    assert [bytes(request.body) for request in stored(2)] == [b"", b"[{"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_sender_that_waits_for_our_go_ahead_gets_it(web: Web) -> None:
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
         connection.sendall(web.head("Expect: 100-continue\r\nContent-Length: 2"))
