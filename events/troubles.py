@@ -18,6 +18,11 @@ from subscriptions.problem_models import ProblemKind, Severity
 COUNTED = 1000  # newest requests; more than that is "1000 or more"
 REMEMBERED = timedelta(hours=24)  # rejected ones that are older prove nothing about now
 MANY_REJECTED = 10
+HEARD_OF = timedelta(minutes=15)  # a machine's spool, until it counts as gone
+SEE_TO_THE_MACHINE = (
+    "Start its web process again: what waits on its disk goes into the database then. If that machine is gone for good,"
+    " or another one has its disk now, resolve this; it stays so."
+)
 PATIENCE = timedelta(minutes=2)  # until requests without events are too many for comfort
 
 
@@ -79,15 +84,23 @@ def backlog(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.SPOOL)
 def receiver_spool(now: datetime) -> Iterator[Cause]:
-    """Machines on which requests wait for the database, or whose spool could take none: as each tells of its own."""
+    """Machines on which requests wait for the database, or whose spool could take none: as each tells of its own, every
+    second. Of one that tells nothing any more, it is a person who knows whether it returns."""
     for told in Heartbeat.objects.filter(name__startswith=SPOOL_OF):
         machine = told.name.removeprefix(SPOOL_OF)
+        if told.at > now - HEARD_OF:
+            message, action, evidence = told.detail, "", ""
+        else:
+            message = f"{told.detail} That is what it told at {told.at:%Y-%m-%d %H:%M:%S} UTC; since then, nothing."
+            action, evidence = SEE_TO_THE_MACHINE, told.at.isoformat()
         yield Cause(
             kind=ProblemKind.SPOOL,
             subject=INSTALLATION,
             name=machine,
             severity=Severity.WARNING,
-            message=f"On {machine}: {told.detail}",
+            message=f"On {machine}: {message}",
+            action=action,
+            evidence=evidence,
         )
 
 

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.db import DataError, OperationalError
 from django.utils import timezone
 from pytest_django import Settings
@@ -28,9 +29,10 @@ from events.drainer import Drainer
 from events.kept import KeptRequest
 from events.models import WebhookRequest
 from events.spool import HEAD_SIZE, Spool, SpoolError
-from events.troubles import receiver_spool
+from events.troubles import HEARD_OF, receiver_spool
 from events.writer import Table, writer
-from subscriptions.models import Subscription
+from subscriptions import problems
+from subscriptions.models import Problem, Subscription
 from subscriptions.problem_models import ProblemKind
 from tests.fake_provider import fake, hook
 from tests.processes import ROOT, environment
@@ -481,7 +483,8 @@ WRITES_UNTIL_KILLED = """
 import sys
 from events.spool import spool
 from tests.receiving import row_of
-from subscriptions.models import Subscription
+from subscriptions import problems
+from subscriptions.models import Problem, Subscription
 from subscriptions.problem_models import ProblemKind
 hook = Subscription.objects.get()
 while True:
@@ -714,3 +717,26 @@ def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Sub
 def the_other(own: Spool) -> Path:
     (path,) = (path for path in spool.folder().glob("*.spool") if path != own._path)
     return path
+
+
+def test_a_machine_that_never_returns_is_a_problem_that_a_person_can_end(
+    hook: Subscription, spool_folder: Path
+) -> None:
+    Spool().append([row_of(hook)])
+    reporting = Drainer(writer, Spool(), lambda rows: None)
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        reporting.report()
+        problems.detect([ProblemKind.SPOOL])
+        assert "That is what it told" not in Problem.objects.get().message
+        clock.shift(HEARD_OF)
+        problems.detect([ProblemKind.SPOOL])
+        problem = Problem.objects.get()
+        assert problem.message.endswith("UTC; since then, nothing.")
+        assert "resolve this" in problem.action
+        problems.resolve(problem, by="staff:ann")
+        clock.shift(timedelta(days=3))
+        problems.detect([ProblemKind.SPOOL])
+        assert Problem.objects.get().state == "resolved"
+        reporting.report()  # it has returned
+        problems.detect([ProblemKind.SPOOL])
+        assert Problem.objects.get().state == "open"
