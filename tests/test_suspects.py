@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -103,6 +105,7 @@ def poll(
     """The worker's, with little patience. What hangs goes on at the end."""
     settings.NORMALISE_IN_THREAD = True
     monkeypatch.setattr(poll_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
     looking = Poll()
     monkeypatch.setattr(tasks, "poll", looking)
     threads: list[threading.Thread] = []
@@ -171,6 +174,28 @@ def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decide
 
 
 @pytest.mark.django_db(transaction=True)
+def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
+    poll: Poll, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def answers_late(connection: BaseDatabaseWrapper) -> CursorWrapper:
+        if threading.current_thread().name != "poll":
+            time.sleep(0.5)
+            goes_on.set()
+        return original(connection)
+
+    request = late(hook, 1)
+    fake.before_parse = lambda request: (goes_on.wait(30), None)[1]
+    original = BaseDatabaseWrapper.cursor
+    with monkeypatch.context() as patch:
+        patch.setattr(poll_module, "PROMPT", 0.4)
+        patch.setattr(BaseDatabaseWrapper, "cursor", answers_late)
+        assert tasks.normalise_pending() == 1
+    assert fresh(request).outcome == Outcome.PROCESSED
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_process_in_which_many_readings_hang_ends(
     poll: Poll, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +216,6 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
 ) -> None:
     monkeypatch.setattr(normaliser_module, "HANGS", 0.3)
     monkeypatch.setattr(normaliser_module, "IDLE", 0.1)
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
     normaliser = Normaliser()
     normaliser.wake(keep(hook, body_of({"id": "hangs", "type": "made"})).uid)
     time.sleep(0.5)
