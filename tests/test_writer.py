@@ -115,6 +115,7 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(writer, "TOGETHER", 60.0)
+    monkeypatch.setattr(writer, "_is_sqlite", lambda: True)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(3):
         own._waiting = [writer.Job(row_of(hook, b"alone"))]
@@ -129,6 +130,19 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
     own._waiting = [writer.Job(row_of(hook, b"alone"))]
     own._next_batch()
     assert len(pauses) == 1
+
+
+def test_a_database_server_commits_as_soon_as_it_can(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(writer, "TOGETHER", 60.0)
+    monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    for _ in range(2):
+        own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
+        assert len(own._next_batch()) == 3
+    assert pauses == []
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:

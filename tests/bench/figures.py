@@ -109,26 +109,21 @@ def measured(where: Place, server: Server, seconds: float, *, stores: bool = Tru
 
 def rates(effort: Effort, kind: str, folder: Path) -> Iterator[Figure]:
     """Against the same door without the write, against the usual way, and against one row a commit."""
-    with place(kind, folder) as where, contextlib.ExitStack() as stack:
-        servers = {
-            (door, mode): stack.enter_context(Server(where.database, door=door, mode=mode))
-            for door in DOORS
-            for mode in ("full", "floor")
-        }
-        servers["drf", "create"] = stack.enter_context(Server(where.database, door="drf", mode="create"))
-        rounds: list[dict[tuple[str, str], Load]] = []
-        commits: list[float] = []
-        for server in servers.values():
-            load.send([where.target(server)], seconds=1, core=LOAD_CORE)
+    sides = [*((door, mode) for door in DOORS for mode in ("full", "floor")), ("drf", "create")]
+    rounds: list[dict[tuple[str, str], Load]] = []
+    commits: list[float] = []
+    with place(kind, folder) as where:
         for _ in range(effort.rounds):
-            rounds.append(
-                {
-                    key: measured(where, server, effort.seconds, stores=key[1] != "floor")
-                    for key, server in servers.items()
-                }
-            )
+            rounds.append({(door, mode): _alone(where, door, mode, effort.seconds) for door, mode in sides})
             commits.append(single_commits(where.database, effort.seconds))
-        yield from _compared(kind, rounds, commits)
+    yield from _compared(kind, rounds, commits)
+
+
+def _alone(where: Place, door: str, mode: str, seconds: float) -> Load:
+    """One load, by a server of its own: others, however idle, would take time of its core."""
+    with Server(where.database, door=door, mode=mode) as server:
+        load.send([where.target(server)], seconds=1, core=LOAD_CORE)  # until everything is in its caches
+        return measured(where, server, seconds, stores=mode != "floor")
 
 
 def _compared(kind: str, rounds: list[dict[tuple[str, str], Load]], commits: list[float]) -> Iterator[Figure]:
