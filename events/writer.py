@@ -36,6 +36,11 @@ BATCH_BYTES = 8 * 1024 * 1024
 WAITING_ROWS = 1000
 WAITING_BYTES = 64 * 1024 * 1024
 PATIENCE = 2.0  # seconds until a waiting thread gives up; a provider waits for three
+# Where commits take longer than that, the next one is sent before the last has ended: so late that it takes along what
+# was answered by the one before, and so early that the server has it when it waits for its disk again.
+OVERLAP_FROM = 0.003  # seconds
+OVERLAP_AT = 0.7  # of the time that the last one took
+LATEST_OVERLAP = 0.05  # seconds
 HANG = 1.0  # seconds after which a write is taken to hang, and nobody else waits for it
 LOCK_WAIT = 1.5  # seconds for somebody else's lock on SQLite
 # What is wrong with a row, not with the database.
@@ -165,8 +170,28 @@ def own_connection() -> BaseDatabaseWrapper:
     return connection
 
 
+class Hand:
+    """One thread that writes, on a connection of its own, and the lock that it sleeps at."""
+
+    __slots__ = ("asleep", "bell", "busy_since", "table", "thread")
+
+    def __init__(self) -> None:
+        self.asleep = False
+        self.bell = threading.Lock()
+        self.bell.acquire()
+        self.table = Table()
+        self.thread: threading.Thread | None = None
+        self.busy_since: float | None = None
+
+    def busy_for(self) -> float:
+        """Seconds that the commit under way has taken so far."""
+        since = self.busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+
 class Writer:
-    """One daemon thread, started by the first row: a thread does not survive the server's fork.
+    """A daemon thread, started by the first row: a thread does not survive the server's fork. For a database server
+    there is a second one, whose commits overlap those of the first where the server's disk is slow.
 
     When the database fails, what waits goes to the spool, and so does all that comes until the spool was drained: what
     came later is then stored later as well.
@@ -181,14 +206,9 @@ class Writer:
         self._lock = threading.Lock()
         self._waiting: list[Job] = []
         self._bytes = 0
-        self._asleep = False
-        self._bell = threading.Lock()
-        self._bell.acquire()
-        self._thread: threading.Thread | None = None
+        self._hands = [Hand() for _ in range(1 if _is_sqlite() else 2)]
         self._stopped = False
-        self._table = Table()
-        self._busy_since: float | None = None
-        self._begun, self._several = 0.0, False
+        self._begun, self._several, self._took = 0.0, False, 0.0
         self.away = False
 
     def store(self, row: KeptRequest) -> None:
@@ -209,15 +229,17 @@ class Writer:
             raise job.error
 
     def stop(self) -> None:
-        """Ends the thread, once it has written what waits."""
+        """Ends the threads, once they have written what waits."""
         with self._lock:
             self._stopped = True
-            thread = self._thread
-            ring, self._asleep = self._asleep, False
-        if ring:
-            self._bell.release()
-        if thread is not None:
-            thread.join()
+            asleep = [hand for hand in self._hands if hand.asleep]
+            for hand in asleep:
+                hand.asleep = False
+        for hand in asleep:
+            hand.bell.release()
+        for hand in self._hands:
+            if hand.thread is not None:
+                hand.thread.join()
 
     def end_outage(self) -> None:
         """Called by the drainer when the database takes rows again and nothing waits before them."""
@@ -239,8 +261,7 @@ class Writer:
             self._after([row])
 
     def _hangs(self) -> bool:
-        since = self._busy_since
-        return since is not None and time.monotonic() - since > HANG
+        return any(hand.busy_for() > HANG for hand in self._hands)
 
     def _take(self, job: Job) -> None:
         size = len(job.row.body)
@@ -249,51 +270,77 @@ class Writer:
                 raise Busy(f"{len(self._waiting)} requests wait to be stored already.")
             self._waiting.append(job)
             self._bytes += size
-            ring, self._asleep = self._asleep, False
-        if ring:
-            self._bell.release()
-        elif self._thread is None or not self._thread.is_alive():
+            free = self._free_hand()
+        if free is not None:
+            free.bell.release()
+        elif not self.running:
             self._start()
+
+    def _free_hand(self) -> Hand | None:
+        """The one to wake for a new row, if any."""
+        for hand in self._hands if self._took > OVERLAP_FROM else self._hands[:1]:
+            if hand.asleep:
+                hand.asleep = False
+                return hand
+        return None
+
+    def _not_before(self, hand: Hand) -> float:
+        """Seconds until it may begin; 0 or less: now. What comes when the other has just begun is kept together."""
+        others = [other.busy_for() for other in self._hands if other is not hand and other.busy_since is not None]
+        return max((min(OVERLAP_AT * self._took, LATEST_OVERLAP) - busy for busy in others), default=0.0)
+
+    @property
+    def running(self) -> bool:
+        """Whether all its threads live."""
+        return all(hand.thread is not None and hand.thread.is_alive() for hand in self._hands)
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-                self._thread.start()
+            for hand in self._hands:
+                if hand.thread is None or not hand.thread.is_alive():
+                    hand.thread = threading.Thread(target=self._run, args=(hand,), name="writer", daemon=True)
+                    hand.thread.start()
 
-    def _run(self) -> None:
+    def _run(self, hand: Hand) -> None:
         scheduling.come_first()
-        while jobs := self._next_batch():
+        while jobs := self._next_batch(hand):
             stored: Sequence[KeptRequest] = ()
             try:
-                stored = self._write([job for job in jobs if not job.given_up])
+                stored = self._write(hand, [job for job in jobs if not job.given_up])
             except Exception as error:
                 # Whatever it was, nobody may wait for ever, and the next rows deserve another try.
                 logger.exception("Requests could not be stored")
                 for job in jobs:
                     job.error = NotStored(f"{type(error).__name__}: {error}")
+            self._took, hand.busy_since = hand.busy_for(), None
             for job in jobs:
                 job.done.release()
             self._follow(stored)
-        self._table.close()
+        hand.table.close()
         django.db.connection.close()  # of whoever followed
 
-    def _next_batch(self) -> list[Job]:
+    def _next_batch(self, hand: Hand) -> list[Job]:
         """Waits for the first row, then takes all that are there, up to a batch. Empty: it is over."""
         pause = self._begun + TOGETHER - time.monotonic() if self._several and _is_sqlite() else 0
         if pause > 0:
             time.sleep(pause)
-        jobs = self._take_waiting()
+        jobs = self._take_waiting(hand)
         self._begun, self._several = time.monotonic(), len(jobs) > 1
         return jobs
 
-    def _take_waiting(self) -> list[Job]:
+    def _take_waiting(self, hand: Hand) -> list[Job]:
         while True:
             with self._lock:
-                if self._waiting or self._stopped:
-                    return self._cut()
-                self._asleep = True
-            self._bell.acquire()
+                pause = self._not_before(hand) if self._waiting else 0
+                if self._stopped or (self._waiting and pause <= 0):
+                    jobs = self._cut()
+                    hand.busy_since = time.monotonic() if jobs else None
+                    return jobs
+                hand.asleep = not self._waiting
+            if pause > 0:
+                time.sleep(pause)
+            else:
+                hand.bell.acquire()
 
     def _cut(self) -> list[Job]:
         jobs, size = self._waiting, 0
@@ -306,13 +353,12 @@ class Writer:
         self._waiting, self._bytes = [], 0
         return jobs
 
-    def _write(self, jobs: Sequence[Job]) -> Sequence[KeptRequest]:
+    def _write(self, hand: Hand, jobs: Sequence[Job]) -> Sequence[KeptRequest]:
         """Stores them here or there. Returns what is in the database."""
         rows = [job.row for job in jobs]
         if not self.away:
-            self._busy_since = time.monotonic()
             try:
-                refused = self._table.insert_each(rows)
+                refused = hand.table.insert_each(rows)
             except django.db.Error as error:
                 self._begin_outage(error)
             else:
@@ -322,8 +368,6 @@ class Writer:
                     if job.row.uid in refused:
                         job.error = Poisoned("The database refuses it.")
                 return [row for row in rows if row.uid not in refused]
-            finally:
-                self._busy_since = None
         try:
             _to_spool(rows)
         except NotStored as error:

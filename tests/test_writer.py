@@ -119,16 +119,16 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(3):
         own._waiting = [writer.Job(row_of(hook, b"alone"))]
-        assert len(own._next_batch()) == 1
+        assert len(own._next_batch(own._hands[0])) == 1
     assert pauses == []
     own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
-    assert len(own._next_batch()) == 3
+    assert len(own._next_batch(own._hands[0])) == 3
     own._waiting = [writer.Job(row_of(hook, b"alone"))]
-    assert len(own._next_batch()) == 1
+    assert len(own._next_batch(own._hands[0])) == 1
     assert len(pauses) == 1
     assert 50 < pauses[0] <= 60
     own._waiting = [writer.Job(row_of(hook, b"alone"))]
-    own._next_batch()
+    own._next_batch(own._hands[0])
     assert len(pauses) == 1
 
 
@@ -141,8 +141,56 @@ def test_a_database_server_commits_as_soon_as_it_can(
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(2):
         own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
-        assert len(own._next_batch()) == 3
+        assert len(own._next_batch(own._hands[0])) == 3
     assert pauses == []
+
+
+class Server:
+    """A database server on whose disk each commit hangs until it may end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[list[bytes]] = []
+        self.may_end = threading.Semaphore(0)
+        monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+        monkeypatch.setattr(Table, "insert_each", lambda table, rows: self._insert_each(rows))
+
+    def _insert_each(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+        self.begun.append([row.body for row in rows])
+        assert self.may_end.acquire(timeout=10)
+        return {}
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(self.begun) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("last_took", [0.0, 10.0])
+def test_commits_overlap_where_they_take_long(
+    hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch, last_took: float
+) -> None:
+    settings.RECEIVE_IN_THREADS = True
+    server = Server(monkeypatch)
+    own = Writer()
+    own._took = last_took
+    calls = [threading.Thread(target=own.store, args=(row_of(hook, body),)) for body in (b"first", b"second", b"third")]
+    calls[0].start()
+    server.wait_for(1)
+    calls[1].start()
+    calls[2].start()
+    if last_took:
+        server.wait_for(2)  # though the first has not ended
+    else:
+        time.sleep(0.2)
+        assert server.begun == [[b"first"]]
+    for _ in calls:
+        server.may_end.release()
+    for call in calls:
+        call.join(10)
+    own.stop()
+    assert sorted(body for bodies in server.begun for body in bodies) == [b"first", b"second", b"third"]
+    assert not own._hangs()
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
@@ -179,7 +227,7 @@ def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, m
     for size in (1, 1, 1, 1, 99, 99, 500):
         own._take(writer.Job(row_of(hook, b"x" * size)))
     assert own._bytes == 702
-    taken = [[len(job.row.body) for job in own._next_batch()] for _ in range(4)]
+    taken = [[len(job.row.body) for job in own._next_batch(own._hands[0])] for _ in range(4)]
     assert taken == [[1, 1, 1], [1, 99], [99], [500]]
     assert (own._waiting, own._bytes) == ([], 0)
 
@@ -190,7 +238,7 @@ def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monk
     own._take(writer.Job(row_of(hook, b"x" * 1000)))  # one always may
     with pytest.raises(Busy):
         own.store(row_of(hook, b"x"))
-    own._next_batch()
+    own._next_batch(own._hands[0])
     monkeypatch.setattr(writer, "WAITING_ROWS", 2)
     for _ in range(2):
         own._take(writer.Job(row_of(hook)))
@@ -349,7 +397,7 @@ def test_a_forked_process_has_a_thread_of_its_own(hook: Subscription, own: Write
             own.store(row_of(hook))
             own.stop()
         finally:
-            os._exit(0 if own._thread else 1)
+            os._exit(0 if own._hands[0].thread else 1)
     assert os.waitpid(child, 0)[1] == 0
     own.store(row_of(hook))
     assert WebhookRequest.objects.count() == 3
