@@ -52,11 +52,9 @@ class Normaliser:
 
     def follow(self, rows: Sequence[KeptRequest]) -> None:
         """Tells the thread of requests that were stored just now. Never blocks, never raises."""
-        reads = settings.NORMALISE_IN_THREAD
         for row in rows:
             if row.outcome == Outcome.RECEIVED:
-                if reads:
-                    self._put(row.uid)
+                self.wake(row.uid)
             elif row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
                 self.do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
             elif rejected.growth.calls_for_trim(row.subscription_id, rejected.size_of(row)):

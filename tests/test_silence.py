@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import pipeline, silence
+from events import feed, pipeline, silence
 from events.arrival import first_id_at
 from events.models import Event, Silence, WebhookRequest
 from events.silence import ARRIVAL, suggestion, watch
@@ -322,6 +322,7 @@ def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyP
             action="created",
             received_at=moment,
             dedup_key=str(uid),
+            position=feed.take(1),
         )
 
 
