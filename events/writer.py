@@ -183,6 +183,10 @@ class Hand:
         self.thread: threading.Thread | None = None
         self.busy_since: float | None = None
 
+    def lives(self) -> bool:
+        """Whether its thread runs."""
+        return self.thread is not None and self.thread.is_alive()
+
     def busy_for(self) -> float:
         """Seconds that the commit under way has taken so far."""
         since = self.busy_since
@@ -292,12 +296,12 @@ class Writer:
     @property
     def running(self) -> bool:
         """Whether all its threads live."""
-        return all(hand.thread is not None and hand.thread.is_alive() for hand in self._hands)
+        return all(map(Hand.lives, self._hands))
 
     def _start(self) -> None:
         with self._lock:
             for hand in self._hands:
-                if hand.thread is None or not hand.thread.is_alive():
+                if not hand.lives():
                     hand.thread = threading.Thread(target=self._run, args=(hand,), name="writer", daemon=True)
                     hand.thread.start()
 
