@@ -282,11 +282,15 @@ class Writer:
 
     def _free_hand(self) -> Hand | None:
         """The one to wake for a new row, if any."""
-        for hand in self._hands if self._took > OVERLAP_FROM else self._hands[:1]:
+        for hand in self._wanted_hands():
             if hand.asleep:
                 hand.asleep = False
                 return hand
         return None
+
+    def _wanted_hands(self) -> Sequence[Hand]:
+        """Where commits are quick, the first keeps more together by itself."""
+        return self._hands if self._took > OVERLAP_FROM else self._hands[:1]
 
     def _not_before(self, hand: Hand) -> float:
         """Seconds until it may begin; 0 or less: now. What comes when the other has just begun is kept together."""
@@ -335,13 +339,14 @@ class Writer:
     def _take_waiting(self, hand: Hand) -> list[Job]:
         while True:
             with self._lock:
-                pause = self._not_before(hand) if self._waiting else 0
-                if self._stopped or (self._waiting and pause <= 0):
+                wanted = bool(self._waiting) and hand in self._wanted_hands()
+                pause = self._not_before(hand) if wanted else 0.0
+                if self._stopped or (wanted and pause <= 0):
                     jobs = self._cut()
                     hand.busy_since = time.monotonic() if jobs else None
                     return jobs
-                hand.asleep = not self._waiting
-            if pause > 0:
+                hand.asleep = not wanted
+            if wanted:
                 time.sleep(pause)
             else:
                 hand.bell.acquire()
