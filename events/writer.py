@@ -29,10 +29,10 @@ from events.turns import write_turns
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 250
+BATCH_BYTES = 8 * 1024 * 1024
 # Seconds at least between the beginnings of two commits on SQLite, where several rows come per commit: each costs this
 # process some computing, however many rows it takes. A row that comes alone does not wait.
 TOGETHER = 0.0025
-BATCH_BYTES = 8 * 1024 * 1024
 WAITING_ROWS = 1000
 WAITING_BYTES = 64 * 1024 * 1024
 PATIENCE = 2.0  # seconds until a waiting thread gives up; a provider waits for three

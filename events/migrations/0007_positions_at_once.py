@@ -16,8 +16,6 @@ def place_the_rest(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    atomic = False  # PostgreSQL changes no table in the transaction that wrote into it
-
     dependencies = [
         ("events", "0006_outages"),
     ]
