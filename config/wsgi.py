@@ -6,8 +6,8 @@ import multiprocessing
 import os
 from typing import Any
 
+import django
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 
 from config.orphans import die_with_parent
 
@@ -18,14 +18,16 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
     # granian serves from a child process of its own, which `manage.py up` cannot reach when granian is killed.
     die_with_parent(parent.pid)
 
-application: Any = get_wsgi_application()
+django.setup(set_prefix=False)
 
 # These need the apps to be ready.
+from config.direct import HookHandler  # noqa: E402
 from config.door import HookDoor  # noqa: E402
 from config.frozen import guard  # noqa: E402
 from config.watch import watch  # noqa: E402
 from events.receiver import prepare  # noqa: E402
 
+application: Any = HookHandler()
 if settings.RECEIVER_DOOR == "WSGI":
     application = HookDoor(application)
 prepare()

@@ -189,7 +189,8 @@ class HookView(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Straight to `answer`, with the method as it was sent: Django shows it in upper case."""
         found = answer(Call(request.META["REQUEST_METHOD"], kwargs["token"], request.META))
-        response = HttpResponse(status=found.status, headers={"Content-Length": "0", **dict(found.headers)})
+        headers = {"Content-Length": "0", **dict(found.headers)}
+        response = HttpResponse(status=found.status, content_type="", headers=headers)
         del response["Content-Type"]  # there is no content
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # not a line for each refusal
         return response
