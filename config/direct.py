@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -21,10 +21,10 @@ class HookHandler(WSGIHandler):
     """Django's handler, that calls /hooks/ without the signals around a request. Those look after the thread's own
     database connection and caches, which receiving does not use, and cost more than all that it does."""
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Django's answer."""
         if not environ.get("PATH_INFO", "").startswith(HOOKS):
-            return super().__call__(environ, start_response)  # type: ignore[no-any-return]
+            return super().__call__(environ, start_response)
         response: Any = self.get_response(self.request_class(environ))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return (response.content,)

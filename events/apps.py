@@ -16,6 +16,7 @@ class EventsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers the sources of problems."""
+        """Registers a lookup, and the sources of problems."""
+        import_module("events.among")
         import_module("events.troubles")
         import_module("events.silence")

@@ -46,6 +46,7 @@ EVENTS = Target(
         **dict.fromkeys(("account_id", "subscription_id", "request_id", "duplicates", "position"), NUMBER),
         **dict.fromkeys(("occurred_at", "received_at"), TIME),
     },
+    returning=("request_id", "dedup_key"),
 )
 
 
@@ -75,15 +76,18 @@ def event_row(
     )
 
 
-def insert(rows: Sequence[EventRow]) -> None:
+def insert(rows: Sequence[EventRow]) -> list[tuple[int, str]]:
     """Inserts those that are not there yet, on this thread's connection and in its transaction; what has another key
-    appears in the feed in this order. No others can be inserted until the transaction ends."""
+    appears in the feed in this order. No others can be inserted until the transaction ends. Returns the request and the
+    key of each that was not there."""
     if not rows:
-        return
+        return []
     placed = [(*row, position) for position, row in enumerate(rows, feed.take(len(rows)))]
     most = EVENTS.most_rows(connection)
+    found: list[tuple[int, str]] = []
     for start in range(0, len(placed), most):
-        EVENTS.insert(connection, placed[start : start + most])
+        found += EVENTS.insert(connection, placed[start : start + most])
+    return found
 
 
 def _optional(value: str | None, limit: int) -> str | None:

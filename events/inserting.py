@@ -25,20 +25,24 @@ class Target:
     table: str
     columns: tuple[str, ...]
     types: Mapping[str, str]
+    returning: tuple[str, ...] = ()
 
-    def insert(self, connection: BaseDatabaseWrapper, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Inserts them by one statement, each unless it is there already. Raises Django's database errors, and
-        ValueError or OverflowError for a value that cannot even be sent."""
+    def insert(self, connection: BaseDatabaseWrapper, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Inserts them by one statement, each unless it is there already. Returns the columns of `returning`, if any,
+        of those that were not. Raises Django's database errors, and ValueError or OverflowError for a value that cannot
+        even be sent."""
         connection.ensure_connection()
         raw: Any = connection.connection
         with connection.wrap_database_errors:
             if connection.vendor == "postgresql":
-                statement = _postgres_statement(self.table, self._typed())
+                statement = _postgres_statement(self.table, self._typed(), self.returning)
                 with psycopg.Cursor(raw) as cursor:  # binds on the server; Django's own would write each body as text
                     cursor.execute(statement, [list(column) for column in zip(*rows, strict=True)], prepare=True)
-            else:
-                # Straight to the library: Django's cursor would rewrite a statement of this length each time.
-                raw.execute(_sqlite_statement(self.table, self.columns, len(rows)), self._sqlite_values(rows))
+                    return cursor.fetchall() if self.returning else []
+            # Straight to the library: Django's cursor would rewrite a statement of this length each time.
+            statement = _sqlite_statement(self.table, self.columns, len(rows), self.returning)
+            found: list[Any] = raw.execute(statement, self._sqlite_values(rows)).fetchall()
+            return found
 
     def most_rows(self, connection: BaseDatabaseWrapper) -> int:
         """How many fit into one statement."""
@@ -76,15 +80,21 @@ _AS_DJANGO: Mapping[str, Callable[[Any], str]] = {UUID: attrgetter("hex"), TIME:
 
 
 @lru_cache(maxsize=8)
-def _postgres_statement(table: str, columns: tuple[tuple[str, str], ...]) -> str:
+def _postgres_statement(table: str, columns: tuple[tuple[str, str], ...], returning: tuple[str, ...]) -> str:
     # One array for each column.
     arrays = ", ".join(f"%b::{kind}[]" for _, kind in columns)
     names = ", ".join(name for name, _ in columns)
-    return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608  # names only
+    values = f"SELECT * FROM unnest({arrays})"  # noqa: S608  # names only
+    return f"INSERT INTO {table} ({names}) {values} {_unless_there(returning)}"
 
 
 @lru_cache(maxsize=256)
-def _sqlite_statement(table: str, columns: tuple[str, ...], count: int) -> str:
+def _sqlite_statement(table: str, columns: tuple[str, ...], count: int, returning: tuple[str, ...]) -> str:
     row = f"({', '.join('?' * len(columns))})"
     names = ", ".join(columns)
-    return f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * count)} ON CONFLICT DO NOTHING"  # noqa: S608  # names only
+    values = f"VALUES {', '.join([row] * count)}"
+    return f"INSERT INTO {table} ({names}) {values} {_unless_there(returning)}"
+
+
+def _unless_there(returning: tuple[str, ...]) -> str:
+    return "ON CONFLICT DO NOTHING" + (f" RETURNING {', '.join(returning)}" if returning else "")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from uuid import UUID
 
 from django.conf import settings
 from django.db import close_old_connections, connection
@@ -23,8 +22,11 @@ from events.models import Outcome
 
 logger = logging.getLogger(__name__)
 
-WAITING = 1000  # ids; more are left to the worker, which takes those that have waited for long
 Chore = Callable[[], object]
+# What waits here is held in memory. More is left to the worker, which takes what has waited for long.
+WAITING_ROWS = 1000
+WAITING_BYTES = 16 * 1024 * 1024
+WAITING_CHORES = 1000
 IDLE = 5.0  # seconds without a request before the database connection is given back
 PAUSE = 1.0  # seconds after a failure
 LONGEST_PAUSE = 30.0
@@ -32,6 +34,9 @@ LONGEST_PAUSE = 30.0
 # much less than two. An event that comes alone does not wait.
 MANY = 50
 TOGETHER = 0.06  # seconds
+# Then it computes for no more than this part of the time. Whoever receives needs Python's lock as well, and while it
+# goes to and fro, a call costs half as much again. What does not fit in, the worker does, on another core.
+SHARE = 0.1
 HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
 MOST_LEFT = 8  # then nobody goes on here, and all is the worker's
 
@@ -45,44 +50,51 @@ class Normaliser:
     def reset(self) -> None:
         """Begins anew, as a forked process must: it has no thread, and perhaps our locks as they were held."""
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[UUID | Chore] = queue.Queue(WAITING)
+        self._come = threading.Condition()
+        self._rows: deque[KeptRequest] = deque()
+        self._bytes = 0
+        self._chores: list[Chore] = []
         self._thread: threading.Thread | None = None
         self._begun: float | None = None  # when the thread took its batch
         self._left: list[threading.Thread] = []
 
     def follow(self, rows: Sequence[KeptRequest]) -> None:
         """Tells the thread of requests that were stored just now. Never blocks, never raises."""
+        if settings.NORMALISE_IN_THREAD and (fresh := [row for row in rows if row.outcome == Outcome.RECEIVED]):
+            self._put(fresh)
         for row in rows:
-            if row.outcome == Outcome.RECEIVED:
-                self.wake(row.uid)
-            elif row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
+            if row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
                 self.do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
-            elif rejected.growth.calls_for_trim(row.subscription_id, rejected.size_of(row)):
+            elif row.outcome == Outcome.REJECTED and rejected.growth.calls_for_trim(
+                row.subscription_id, rejected.size_of(row)
+            ):
                 self.do(partial(rejected.trim, row.subscription_id))
-
-    def wake(self, request: UUID) -> None:
-        """Tells the thread of a stored request. Never blocks, never raises."""
-        if settings.NORMALISE_IN_THREAD:
-            self._put(request)
 
     def do(self, chore: Chore) -> None:
         """Has the thread do something. Never blocks, never raises."""
         if settings.NORMALISE_IN_THREAD:
-            self._put(chore)
+            self._put((), chore)
         else:
             chore()
 
-    def _put(self, item: UUID | Chore) -> None:
-        try:
-            self._waiting.put_nowait(item)
-        except queue.Full:
-            logger.debug("Too many requests wait to be normalised here; the worker takes this one.")
+    def _put(self, rows: Iterable[KeptRequest], *chores: Chore) -> None:
+        with self._come:
+            for row in rows:
+                size = len(row.body)
+                if self._rows and (len(self._rows) >= WAITING_ROWS or self._bytes + size > WAITING_BYTES):
+                    logger.debug("Too many requests wait to be normalised here; the worker takes the next ones.")
+                    break
+                self._rows.append(row)
+                self._bytes += size
+            if len(self._chores) < WAITING_CHORES:
+                self._chores += chores
+            self._come.notify()
         if self._is_missing():
             self._start()
 
     def stop(self) -> None:
         """Ends the thread, once it has done what waits."""
-        self._put(self._retire)
+        self._put((), self._retire)
 
     def _retire(self) -> None:
         self._thread = None
@@ -112,17 +124,17 @@ class Normaliser:
         pause = PAUSE
         own = threading.current_thread()
         while self._thread is own:
-            batch = self._next_batch()
+            rows, chores = self._next_batch()
             self._begun = begun = time.monotonic()
+            computed = time.thread_time()
             rest = 0.0
             try:
                 close_old_connections()
-                for item in batch:
-                    if not isinstance(item, UUID):
-                        item()
-                pipeline.normalise_these([item for item in batch if isinstance(item, UUID)])
+                for chore in chores:
+                    chore()
+                pipeline.normalise_stored(rows)
                 pause = PAUSE
-                rest = self._rest(len(batch), time.monotonic() - begun)
+                rest = self._rest(len(rows), time.monotonic() - begun, time.thread_time() - computed)
             except Exception:
                 # Whatever it was, the next requests deserve another try; these are the worker's now.
                 logger.exception("Normalising stopped; going on in %.0f s", pause)
@@ -134,24 +146,33 @@ class Normaliser:
                 time.sleep(rest)
         connection.close()
 
-    def _rest(self, count: int, took: float) -> float:
-        """Seconds until the next batch begins, after one of so many that took so long: half of the time is left to the
-        receiving, which goes first. What does not fit into the other half, the worker does."""
-        return max(TOGETHER - took, took) if count >= MANY else 0
+    def _rest(self, count: int, took: float, computed: float) -> float:
+        """Seconds until the next batch begins, after one of so many that took so long, and computed for so long of
+        it."""
+        return max(TOGETHER - took, computed / SHARE - took, 0.0) if count >= MANY else 0.0
 
-    def _next_batch(self) -> list[UUID | Chore]:
-        """Waits for the first item, then takes all that are there, up to a batch."""
-        try:
-            batch = [self._waiting.get(timeout=IDLE)]
-        except queue.Empty:
-            connection.close()
-            batch = [self._waiting.get()]
-        while len(batch) < pipeline.BATCH:
-            try:
-                batch.append(self._waiting.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+    def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:
+        """Waits until something comes, then takes all that is there, up to a batch."""
+        with self._come:
+            if self._come.wait_for(self._waits, IDLE):
+                return self._take()
+        connection.close()
+        with self._come:
+            self._come.wait_for(self._waits)
+            return self._take()
+
+    def _waits(self) -> bool:
+        return bool(self._rows or self._chores)
+
+    def _take(self) -> tuple[list[KeptRequest], list[Chore]]:
+        rows: list[KeptRequest] = []
+        size = 0
+        while self._rows and len(rows) < pipeline.BATCH and size < pipeline.BATCH_BYTES:
+            rows.append(self._rows.popleft())
+            size += len(rows[-1].body)
+        self._bytes -= size
+        chores, self._chores = self._chores, []
+        return rows, chores
 
 
 normaliser = Normaliser()

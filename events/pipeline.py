@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -28,7 +28,7 @@ from events import event_rows, suspects
 from events.body import unpacked
 from events.columns import column_text
 from events.event_rows import EventRow, event_row
-from events.kept import MAX_REASON, Arrival, first_outcome, first_reason, kept_headers
+from events.kept import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from events.turns import write_turns
 from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
@@ -102,9 +102,35 @@ def normalise(request_id: int) -> bool:
     return normalise_batch(_sizes(WebhookRequest.objects.filter(pk=request_id))) == 1
 
 
-def normalise_these(uids: Sequence[UUID]) -> int:
-    """Normalises these, as far as nobody else has. Returns how many it settled."""
-    return normalise_batch(_sizes(WebhookRequest.objects.filter(uid__in=uids))) if uids else 0
+def normalise_stored(rows: Sequence[KeptRequest]) -> int:
+    """Normalises these, which were stored just now and need not be read from the database, as far as nobody else has:
+    a batch at most. Returns how many it settled. Raises as `normalise_batch` does."""
+    if not rows:
+        return 0
+    waiting = WebhookRequest.objects.filter(uid__among=frozenset(row.uid for row in rows), outcome=Outcome.RECEIVED)
+    numbers = dict(waiting.order_by().values_list("uid", "pk"))
+    found = _subscriptions({row.subscription_id for row in rows})
+    settled = _settle_all(
+        [
+            Waiting(
+                subscription=found[row.subscription_id],
+                pk=numbers[row.uid],
+                uid=row.uid,
+                account_id=row.account_id,
+                subscription_id=row.subscription_id,
+                outcome=row.outcome,
+                method=row.method,
+                received_at=row.received_at,
+                query=row.query,
+                body=row.body,
+                headers=row.headers,
+            )
+            for row in rows
+            if row.uid in numbers
+        ]
+    )
+    _note_last_events(settled)
+    return len(settled)
 
 
 def normalise_pending(
@@ -156,18 +182,23 @@ def normalise_batch(
         progress()
         keys = suspects.begin(portion) if counted else portion
         requests = _waiting(WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED).order_by("pk"))
-        if not requests:
-            continue
-        try:
-            done = _settle_together(requests)
-        except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
-            logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
-            done = _settle_each(requests, progress)
+        done = _settle_all(requests, progress)
         if counted and len(done) < len(requests):
             suspects.ended(keys)
         settled += done
     _note_last_events(settled)
     return len(settled)
+
+
+def _settle_all(requests: Sequence[Waiting], progress: Progress = lambda: None) -> list[Waiting]:
+    """Together, or one by one where that fails. Returns those that were settled here."""
+    if not requests:
+        return []
+    try:
+        return _settle_together(requests)
+    except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
+        logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
+        return _settle_each(requests, progress)
 
 
 def _settle_each(requests: Sequence[Waiting], progress: Progress) -> list[Waiting]:
@@ -189,9 +220,13 @@ def _settle_each(requests: Sequence[Waiting], progress: Progress) -> list[Waitin
 def _waiting(requests: WebhookRequestQuerySet) -> list[Waiting]:
     """Reading needs no secret, so a lost encryption key does not stop it."""
     rows: list[Any] = list(requests.values_list(*COLUMNS, Cast("headers", TextField())))
+    found = _subscriptions({row[SUBSCRIPTION] for row in rows})
+    return [Waiting(found[row[SUBSCRIPTION]], *row) for row in rows]
+
+
+def _subscriptions(keys: Collection[int]) -> dict[int, Subscription]:
     found = Subscription.objects.select_related("account").defer("secrets", "account__credentials")
-    subscriptions = found.in_bulk({row[SUBSCRIPTION] for row in rows})
-    return [Waiting(subscriptions[row[SUBSCRIPTION]], *row) for row in rows]
+    return found.in_bulk(keys)
 
 
 def _portions(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
@@ -307,13 +342,13 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
     settling. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
     with write_turns.turn(connection), transaction.atomic(durable=True):
-        waiting = WebhookRequest.objects.filter(pk__in=[request.pk for request in requests], outcome=Outcome.RECEIVED)
+        waiting = WebhookRequest.objects.filter(pk__among=frozenset(request.pk for request in requests))
+        waiting = waiting.filter(outcome=Outcome.RECEIVED)
         alone = connection.features.has_select_for_update_skip_locked  # SQLite has only one writer anyway
         keys = set(waiting.order_by("pk").select_for_update(skip_locked=alone).values_list("pk", flat=True))
         readings = [(request, reading) for request, reading in readings if request.pk in keys]
-        event_rows.insert([event for _, reading in readings for event in reading.events])
         own: defaultdict[int, set[str]] = defaultdict(set)
-        for request_id, key in Event.objects.filter(request__in=keys).values_list("request_id", "dedup_key"):
+        for request_id, key in event_rows.insert([event for _, reading in readings for event in reading.events]):
             own[request_id].add(key)
         ends: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)
         for request, reading in readings:
@@ -322,7 +357,7 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
             ends[outcome, reading.reason].append(request.pk)
             request.outcome = outcome
         for (outcome, reason), ended in ends.items():
-            ended_rows = WebhookRequest.objects.filter(pk__in=ended)
+            ended_rows = WebhookRequest.objects.filter(pk__among=frozenset(ended))
             ended_rows.update(outcome=outcome, reason=reason, processed_at=timezone.now())
         for first in {request.subscription_id: request for request, _ in reversed(readings)}.values():
             _note_accepted(first)

@@ -14,10 +14,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from config.door import PREFIX, HookDoor
+from events.columns import column_json
 from events.drainer import drainer
 from events.kept import KeptRequest
 from events.known import known_subscriptions
-from events.models import Outcome
+from events.models import Outcome, WebhookRequest
 from events.spool import spool
 from events.writer import Table, writer
 from providers.ids import new_id
@@ -87,6 +88,29 @@ def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -
         repeated_keys="[]",
     )
     return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
+
+
+def as_stored(request: WebhookRequest) -> KeptRequest:
+    """The row that the request was, as the writer hands it on."""
+    return KeptRequest(
+        uid=request.uid,
+        account_id=request.account_id,
+        subscription_id=request.subscription_id,
+        method=request.method,
+        received_at=request.received_at,
+        remote_addr=request.remote_addr,
+        headers=column_json(request.headers),
+        sealed_headers="",
+        query=request.query,
+        body=bytes(request.body),
+        size=request.size,
+        verification=request.verification,
+        verification_detail=request.verification_detail,
+        outcome=request.outcome,
+        reason=request.reason,
+        processed_at=request.processed_at,
+        repeated_keys="[]",
+    )
 
 
 DOORS = ("drf", "wsgi")

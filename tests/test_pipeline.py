@@ -24,7 +24,7 @@ from events import event_rows, pipeline, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import MANY, TOGETHER, WAITING, Normaliser
+from events.normaliser import MANY, SHARE, TOGETHER, Normaliser
 from events.reprocessing import reprocess_many
 from events.writer import writer
 from providers.base import InboundRequest, Proof
@@ -34,6 +34,7 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Managed, Subscription
 from tests.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together
 from tests.processes import run_python
+from tests.receiving import as_stored, row_of
 
 __all__ = ["fake", "hook"]  # fixtures
 
@@ -563,6 +564,29 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
     assert (fresh(request).outcome, Event.objects.get().provider_event_id) == (Outcome.PROCESSED, "e1")
 
 
+# -- What was stored just now, and need not be read again ------------------------------------------------------------
+
+
+def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: Subscription) -> None:
+    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    rows = [as_stored(request) for request in requests]
+    settled, gone, left = requests
+    assert pipeline.normalise(settled.pk)
+    gone.delete()
+    assert pipeline.normalise_stored(rows) == 1
+    assert pipeline.normalise_stored(rows) == 0
+    assert fresh(left).outcome == Outcome.PROCESSED
+    found = Event.objects.order_by("position").values_list("request_id", "provider_event_id", "received_at")
+    assert list(found) == [(settled.pk, "0", settled.received_at), (left.pk, "2", left.received_at)]
+
+
+def test_a_stored_row_that_fails_harms_no_other(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
+    rows = [as_stored(good), as_stored(bad)._replace(headers="no JSON")]
+    assert pipeline.normalise_stored(rows) == 2
+    assert (fresh(good).outcome, fresh(bad).outcome) == (Outcome.PROCESSED, Outcome.QUARANTINED)
+
+
 # -- The thread of the web process -----------------------------------------------------------------------------------
 
 
@@ -603,7 +627,7 @@ def running(
 def test_the_thread_normalises_at_once(hook: Subscription, running: tuple[Normaliser, threading.Event]) -> None:
     normaliser, _ = running
     for number in range(5):
-        normaliser.wake(keep(hook, body_of({"id": number, "type": "made"})).uid)
+        normaliser.follow([as_stored(keep(hook, body_of({"id": number, "type": "made"})))])
     until(lambda: Event.objects.count() == 5)
 
 
@@ -615,7 +639,7 @@ def test_the_thread_gives_its_connection_back_when_idle(
     for number in range(2):
         given_back.clear()
         request = keep(hook, body_of({"id": number, "type": "made"}))
-        normaliser.wake(request.uid)
+        normaliser.follow([as_stored(request)])
         assert given_back.wait(10)
         assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -633,10 +657,10 @@ def test_the_thread_survives_a_failure(
 
     lost, later = keep(hook, b""), keep(hook, b"")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "normalise_batch", fail)
-        normaliser.wake(lost.uid)
+        patch.setattr(pipeline, "normalise_stored", fail)
+        normaliser.follow([as_stored(lost)])
         assert failed.wait(10)
-    normaliser.wake(later.uid)
+    normaliser.follow([as_stored(later)])
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
     assert pipeline.normalise_pending() == 1
@@ -645,17 +669,45 @@ def test_the_thread_survives_a_failure(
 
 def test_the_thread_is_not_started_where_it_is_not_wanted(hook: Subscription) -> None:
     normaliser = Normaliser()
-    normaliser.wake(keep(hook, b"").uid)
+    normaliser.follow([as_stored(keep(hook, b""))])
     assert normaliser._thread is None
 
 
-def test_a_full_queue_leaves_the_rest_to_the_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Normaliser:
+    """One whose thread does not start."""
     settings.NORMALISE_IN_THREAD = True
     normaliser = Normaliser()
     monkeypatch.setattr(normaliser, "_start", lambda: None)
-    for _ in range(WAITING + 1):
-        normaliser.wake(new_id())
-    assert normaliser._waiting.qsize() == WAITING
+    return normaliser
+
+
+def test_what_does_not_fit_into_memory_is_left_to_the_worker(
+    hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.normaliser.WAITING_BYTES", 100)
+    rows = [row_of(hook, b"x" * size) for size in (500, 1)]
+    stopped.follow(rows)
+    assert stopped._next_batch() == (rows[:1], [])  # a large one alone may wait
+    monkeypatch.setattr("events.normaliser.WAITING_ROWS", 3)
+    rows = [row_of(hook) for _ in range(4)]
+    stopped.follow(rows)
+    assert stopped._next_batch() == (rows[:3], [])
+    monkeypatch.setattr("events.normaliser.WAITING_CHORES", 1)
+    for chore in (list, dict):
+        stopped.do(chore)
+    assert stopped._next_batch() == ([], [list])
+
+
+def test_a_batch_is_bounded_by_rows_and_bytes(
+    hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "BATCH", 2)
+    monkeypatch.setattr(pipeline, "BATCH_BYTES", 50)
+    rows = [row_of(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
+    stopped.follow(rows)
+    assert [stopped._next_batch()[0] for _ in range(3)] == [rows[:2], rows[2:4], rows[4:]]
+    assert stopped._bytes == 0
 
 
 # -- What the subscription learns ------------------------------------------------------------------------------------
@@ -690,11 +742,12 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
 
 
-def test_the_normaliser_leaves_half_of_the_time_to_others() -> None:
+def test_the_normaliser_leaves_most_of_the_time_to_others_when_there_is_much_to_do() -> None:
     rest = Normaliser()._rest
-    assert rest(1, 0.5) == 0
-    assert rest(MANY, 0.01) == pytest.approx(TOGETHER - 0.01)
-    assert rest(MANY, 0.5) == 0.5
+    assert rest(1, 0.5, 0.5) == 0
+    assert rest(MANY, 0.01, 0.001) == pytest.approx(TOGETHER - 0.01)
+    assert rest(MANY, 0.5, 0.2) == pytest.approx(0.2 / SHARE - 0.5)
+    assert rest(MANY, 5, 0.01) == 0  # it waited for the database for longer
 
 
 def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_max_num_queries: Any) -> None:

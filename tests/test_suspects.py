@@ -28,6 +28,7 @@ from subscriptions.models import Problem, Subscription
 from subscriptions.problems import detect
 from tests.fake_provider import FakeProvider, body_of, fake, hook, keep, together
 from tests.processes import run_python
+from tests.receiving import as_stored
 
 __all__ = ["fake", "hook"]  # fixtures
 
@@ -217,11 +218,11 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
     monkeypatch.setattr(normaliser_module, "HANGS", 0.3)
     monkeypatch.setattr(normaliser_module, "IDLE", 0.1)
     normaliser = Normaliser()
-    normaliser.wake(keep(hook, body_of({"id": "hangs", "type": "made"})).uid)
+    normaliser.follow([as_stored(keep(hook, body_of({"id": "hangs", "type": "made"})))])
     time.sleep(0.5)
     later = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(2)]
     for request in later:
-        normaliser.wake(request.uid)
+        normaliser.follow([as_stored(request)])
     deadline = time.monotonic() + 10
     while Event.objects.count() < 2:
         assert time.monotonic() < deadline
