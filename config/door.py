@@ -13,11 +13,11 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
 
+from config.direct import HOOKS
 from config.proxies import set_origin
 from config.rest.problems import Problem
 from events.receiver import Call, answer
 
-PREFIX = "/hooks/"
 NO_CONTENT = ("Content-Length", "0")
 # Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
 PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once
@@ -46,10 +46,10 @@ class HookDoor:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """The receiver's answer, or the application's."""
         path: str = environ.get("PATH_INFO", "")
-        if not path.startswith(PREFIX):
+        if not path.startswith(HOOKS):
             return self._pass_on(path, environ, start_response)
         set_origin(environ)
-        found = answer(Call(environ["REQUEST_METHOD"], path[len(PREFIX) :].removesuffix("/"), environ))
+        found = answer(Call(environ["REQUEST_METHOD"], path[len(HOOKS) :].removesuffix("/"), environ))
         start_response(STATUS[found.status], [NO_CONTENT, *found.headers])
         return ()
 

@@ -63,9 +63,13 @@ def check_port(name: str, host: str, port: int) -> None:
 
 
 def check_database() -> None:
-    """Raises SettingError when the database cannot be reached."""
+    """Raises SettingError when the database cannot be reached, or is too old."""
     try:
         connection.ensure_connection()
     except DatabaseError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SettingError("DATABASE_URL", f"the database cannot be reached: {reason}") from None
+    if not connection.features.can_return_columns_from_insert:
+        raise SettingError(
+            "DATABASE_URL", "this Python comes with an SQLite older than 3.35; use a newer Python, or PostgreSQL."
+        )

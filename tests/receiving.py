@@ -13,7 +13,8 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
-from config.door import PREFIX, HookDoor
+from config.direct import HOOKS
+from config.door import HookDoor
 from events.columns import column_json
 from events.drainer import drainer
 from events.kept import KeptRequest
@@ -121,7 +122,7 @@ class HookDoorClient(Client):
 
     def request(self, **request: Any) -> Any:
         environ = self._base_environ(**request)  # type: ignore[attr-defined]  # the stubs lack it
-        if not environ["PATH_INFO"].startswith(PREFIX):
+        if not environ["PATH_INFO"].startswith(HOOKS):
             return super().request(**request)
         started: list[Any] = []
         door = HookDoor(lambda *_: (_ for _ in ()).throw(AssertionError("Django was asked")))

@@ -541,12 +541,15 @@ def test_forwarded_addresses_count_from_trusted_proxies_only(
     assert WebhookRequest.objects.get().remote_addr == address
 
 
-def test_a_request_wakes_the_normaliser(client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    woken: list[UUID] = []
-    monkeypatch.setattr(normaliser, "wake", woken.append)
+def test_an_accepted_request_is_handed_to_the_normaliser(
+    client: Client, hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[UUID] = []
+    settings.NORMALISE_IN_THREAD = True
+    monkeypatch.setattr(normaliser, "_put", lambda rows, *chores: handed.extend(row.uid for row in rows))
     post(client, hook)
     post(client, hook, headers={"X-Secret": "wrong"})
-    assert woken == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).uid]
+    assert handed == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).uid]
 
 
 # -- Over real HTTP --------------------------------------------------------------------------------------------------

@@ -1,0 +1,17 @@
+"""What must be in order before the product is started; the rest of it is tried by starting it (test_up.py)."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from config import preflight
+from config.environment import SettingError
+
+
+@pytest.mark.django_db
+def test_a_database_that_cannot_say_what_it_inserted_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    preflight.check_database()
+    monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
+    with pytest.raises(SettingError, match=r"DATABASE_URL.*older than 3\.35"):
+        preflight.check_database()
