@@ -116,6 +116,7 @@ def receive(call: Call) -> Answer:
 def prepare() -> None:
     """Called by a process that is about to receive: what it needs when the database is away has to be there before."""
     if settings.RECEIVE_IN_THREADS:
+        scheduling.take_short_turns()
         scheduling.give_way()
         known_subscriptions.start()
         drainer.start()

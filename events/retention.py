@@ -28,7 +28,9 @@ QUARANTINE_FACTOR = 2  # so much longer a request in quarantine waits for a pers
 EVERY = timedelta(minutes=10)
 LOOKED_AT = 500  # requests read at a time to find the old ones
 REQUESTS, EVENTS = 40, 50  # deleted in one transaction; under 100 rows, for SQLite has one writer
-PAUSE = 0.02  # seconds between two transactions, for those who wait to write
+# Between two transactions, for those who wait to write: seconds at least, and in times of what the last one took.
+PAUSE = 0.02
+PAUSES = 4
 RUN_SECONDS = 20.0  # of one account at a time; the rest is left to the next run
 CLAIM_SECONDS = 60.0
 
@@ -106,12 +108,14 @@ def purge(row: Purge) -> Purged:
 def _purge(row: Purge, holder: str, age: timedelta, done: Purged) -> None:
     end = time.monotonic() + RUN_SECONDS
     for keys in _old_ones(row.account_id, age):
-        while not _throw_away(row, keys, age, done):
-            time.sleep(PAUSE)
+        finished = False
+        while not finished:
+            begun = time.monotonic()
+            finished = _throw_away(row, keys, age, done)
+            time.sleep(max(PAUSE, PAUSES * (time.monotonic() - begun)))
         if time.monotonic() >= end or not row.keep_claim(holder, CLAIM_SECONDS):
             done.more = True
             return
-        time.sleep(PAUSE)
 
 
 def _old_ones(account_id: int, age: timedelta) -> Iterator[Sequence[int]]:

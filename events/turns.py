@@ -1,19 +1,24 @@
 """Whose turn it is to write into SQLite, which takes one writer at a time.
 
 It has all others look again after pauses that grow to a tenth of a second, in which nobody may be writing. So those of
-this process that write most wait for each other here, and lose no time. What another process writes SQLite sees to.
+this process that write most wait for each other here, and lose no time; and when another process writes, the one that
+everybody waits for looks again every millisecond.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 PATIENCE = 1.0  # seconds; then SQLite itself decides
+LOOK = 0.001  # seconds until SQLite tells that another process writes: the shortest that it sleeps
 
 
 class WriteTurns:
@@ -36,6 +41,38 @@ class WriteTurns:
         finally:
             if taken:
                 free.release()
+
+
+@contextmanager
+def prompt_transaction(connection: BaseDatabaseWrapper, patience: float) -> Iterator[None]:
+    """One on SQLite, on a connection outside Django's own ones whose timeout is LOOK, and whose `atomic` nobody uses.
+    Raises OperationalError when others write for longer than `patience` seconds. Other databases commit each statement,
+    and need none."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    with connection.wrap_database_errors:
+        _begin(raw, time.monotonic() + patience)
+    try:
+        yield
+        with connection.wrap_database_errors:
+            raw.commit()
+    finally:
+        if raw.in_transaction:
+            raw.rollback()
+
+
+def _begin(raw: Any, until: float) -> None:
+    while True:
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        else:
+            return
 
 
 write_turns = WriteTurns()

@@ -24,7 +24,7 @@ from events import scheduling
 from events.kept import REQUESTS, KeptRequest
 from events.normaliser import normaliser
 from events.spool import SpoolError, spool
-from events.turns import write_turns
+from events.turns import LOOK, prompt_transaction, write_turns
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Table:
     def _insert(self, rows: Sequence[KeptRequest]) -> None:
         try:
             connection = self._open()
-            with write_turns.turn(connection):
+            with write_turns.turn(connection), prompt_transaction(connection, LOCK_WAIT):
                 REQUESTS.insert(connection, rows)
         except POISON:
             raise
@@ -158,7 +158,7 @@ def own_connection() -> BaseDatabaseWrapper:
     at = copy.deepcopy(connections.settings[DEFAULT_DB_ALIAS])
     backend = load_backend(at["ENGINE"])
     if _is_sqlite():
-        at["OPTIONS"]["timeout"] = LOCK_WAIT
+        at["OPTIONS"]["timeout"] = LOOK
         durable = "PRAGMA synchronous = FULL"
     else:
         durable = (

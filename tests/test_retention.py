@@ -29,6 +29,7 @@ DAYS = 30
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAUSE", 0.0)
+    monkeypatch.setattr(retention, "PAUSES", 0)
 
 
 @pytest.fixture

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
 from events import scheduling, turns
 from events.turns import WriteTurns
@@ -79,6 +84,70 @@ def test_a_forked_process_inherits_no_turn() -> None:
         assert order_of("sqlite", own) == ["first", "second"]
 
 
+# -- Another process writes --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """What another process has open: a table, in the file `db`."""
+    other = sqlite3.connect(tmp_path / "db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE numbers (number)")
+    yield other
+    other.close()
+
+
+@pytest.fixture
+def own(db: None, tmp_path: Path, table: sqlite3.Connection) -> Iterator[BaseDatabaseWrapper]:
+    """Ours, on the same file."""
+    settings = {**connections.databases["default"], "NAME": str(tmp_path / "db"), "OPTIONS": {"timeout": turns.LOOK}}
+    connection = SQLite(settings)
+    yield connection
+    connection.close()
+
+
+def test_who_waits_for_another_process_writes_as_soon_as_it_has_ended(
+    table: sqlite3.Connection, own: BaseDatabaseWrapper
+) -> None:
+    own.ensure_connection()
+    table.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, table.commit)
+    timer.start()
+    with turns.prompt_transaction(own, 20):
+        assert not table.in_transaction
+        own.connection.execute("INSERT INTO numbers VALUES (1)")
+    timer.join()
+    assert table.execute("SELECT number FROM numbers").fetchall() == [(1,)]
+
+
+def test_nobody_waits_for_another_process_for_ever(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
+    table.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked"), turns.prompt_transaction(own, 0.05):
+        raise AssertionError("it is not its turn")
+    table.commit()
+    with turns.prompt_transaction(own, 0.05):
+        own.connection.execute("INSERT INTO numbers VALUES (2)")
+    assert table.execute("SELECT number FROM numbers").fetchall() == [(2,)]
+
+
+def test_what_fails_is_taken_back(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
+    def fail() -> None:
+        with turns.prompt_transaction(own, 1):
+            own.connection.execute("INSERT INTO numbers VALUES (3)")
+            own.connection.execute("INSERT INTO missing VALUES (3)")
+
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        fail()
+    table.execute("BEGIN IMMEDIATE")  # nobody holds it
+    assert table.execute("SELECT number FROM numbers").fetchall() == []
+
+
+def test_another_error_is_not_waited_for(own: BaseDatabaseWrapper) -> None:
+    own.ensure_connection()
+    own.connection.execute("BEGIN")
+    with pytest.raises(OperationalError, match="within a transaction"), turns.prompt_transaction(own, 20):
+        raise AssertionError("it never began")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these policies")
 def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None:
     found: dict[str, int] = {}
@@ -94,6 +163,15 @@ def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None
     run(parent)
     assert found == {"receives": os.SCHED_BATCH, "writes": os.SCHED_OTHER}
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_whoever_computes_hands_pythons_lock_on_soon() -> None:
+    before = sys.getswitchinterval()
+    try:
+        scheduling.take_short_turns()
+        assert sys.getswitchinterval() == pytest.approx(scheduling.TURN)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_where_the_system_forbids_it_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from tests.processes import ROOT
 
 DOORS = ("drf", "wsgi")
 DATABASES = {"sqlite": sqlite, "postgres": postgres}
+READS = 1.0  # seconds that a person looks at a page before asking for the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +286,7 @@ class _Readers:
             if page.status_code != 200:
                 raise Wrong(f"{url} answered {page.status_code}.")
             pages += 1
+            self._stop.wait(READS)
         return pages
 
 
