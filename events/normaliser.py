@@ -34,9 +34,11 @@ LONGEST_PAUSE = 30.0
 # much less than two. An event that comes alone does not wait.
 MANY = 50
 TOGETHER = 0.06  # seconds
-# Then it computes for no more than this part of the time. Whoever receives needs Python's lock as well, and while it
-# goes to and fro, a call costs half as much again. What does not fit in, the worker does, on another core.
-SHARE = 0.1
+# Then it computes for half of the time at most: whoever receives needs Python's lock as well, and while it goes to and fro
+# a call costs half as much again. A database server has room for a worker on another core beside it, so there it is less,
+# the more there is to do: a tenth when a batch is full. On SQLite that worker would wait for the file's one lock.
+SHARE = 0.5
+FULL_SHARE = 0.1
 HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
 MOST_LEFT = 8  # then nobody goes on here, and all is the worker's
 
@@ -149,7 +151,10 @@ class Normaliser:
     def _rest(self, count: int, took: float, computed: float) -> float:
         """Seconds until the next batch begins, after one of so many that took so long, and computed for so long of
         it."""
-        return max(TOGETHER - took, computed / SHARE - took, 0.0) if count >= MANY else 0.0
+        if count < MANY:
+            return 0.0
+        share = SHARE if connection.vendor == "sqlite" else min(SHARE, FULL_SHARE * pipeline.BATCH / count)
+        return max(TOGETHER - took, computed / share - took, 0.0)
 
     def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:
         """Waits until something comes, then takes all that is there, up to a batch."""

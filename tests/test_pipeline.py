@@ -24,7 +24,7 @@ from events import event_rows, pipeline, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import MANY, SHARE, TOGETHER, Normaliser
+from events.normaliser import FULL_SHARE, MANY, SHARE, TOGETHER, Normaliser
 from events.reprocessing import reprocess_many
 from events.writer import writer
 from providers.base import InboundRequest, Proof
@@ -742,12 +742,32 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
 
 
-def test_the_normaliser_leaves_most_of_the_time_to_others_when_there_is_much_to_do() -> None:
+@dataclass(frozen=True)
+class Vendor:
+    """As much of a connection as is looked at."""
+
+    vendor: str
+
+
+@pytest.mark.parametrize(
+    ("vendor", "count", "share"),
+    [
+        ("sqlite", MANY, SHARE),
+        ("sqlite", pipeline.BATCH, SHARE),
+        ("postgresql", MANY, SHARE),
+        ("postgresql", pipeline.BATCH // 2, 2 * FULL_SHARE),
+        ("postgresql", pipeline.BATCH, FULL_SHARE),
+    ],
+)
+def test_the_normaliser_leaves_time_to_others_when_there_is_much_to_do(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, count: int, share: float
+) -> None:
+    monkeypatch.setattr("events.normaliser.connection", Vendor(vendor))
     rest = Normaliser()._rest
-    assert rest(1, 0.5, 0.5) == 0
-    assert rest(MANY, 0.01, 0.001) == pytest.approx(TOGETHER - 0.01)
-    assert rest(MANY, 0.5, 0.2) == pytest.approx(0.2 / SHARE - 0.5)
-    assert rest(MANY, 5, 0.01) == 0  # it waited for the database for longer
+    assert rest(MANY - 1, 0.5, 0.5) == 0
+    assert rest(count, 0.01, 0.001) == pytest.approx(TOGETHER - 0.01)
+    assert rest(count, 0.5, 0.4) == pytest.approx(0.4 / share - 0.5)
+    assert rest(count, 5, 0.01) == 0  # it waited for the database for longer
 
 
 def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_max_num_queries: Any) -> None:
