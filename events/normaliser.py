@@ -34,9 +34,9 @@ LONGEST_PAUSE = 30.0
 # much less than two. An event that comes alone does not wait.
 MANY = 50
 TOGETHER = 0.06  # seconds
-# Then it computes for half of the time at most: whoever receives needs Python's lock as well, and while it goes to and fro
-# a call costs half as much again. A database server has room for a worker on another core beside it, so there it is less,
-# the more there is to do: a tenth when a batch is full. On SQLite that worker would wait for the file's one lock.
+# Then it computes for half of the time at most, and for less the more there is to do, a tenth when a batch is full:
+# whoever receives needs Python's lock as well, and while it goes to and fro a call costs half as much again. The worker
+# does the rest, on another core.
 SHARE = 0.5
 FULL_SHARE = 0.1
 HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
@@ -153,7 +153,7 @@ class Normaliser:
         it."""
         if count < MANY:
             return 0.0
-        share = SHARE if connection.vendor == "sqlite" else min(SHARE, FULL_SHARE * pipeline.BATCH / count)
+        share = min(SHARE, FULL_SHARE * pipeline.BATCH / count)
         return max(TOGETHER - took, computed / share - took, 0.0)
 
     def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:

@@ -30,7 +30,7 @@ from events.columns import column_text
 from events.event_rows import EventRow, event_row
 from events.kept import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from events.turns import write_turns
+from events.turns import prompt_atomic, write_turns
 from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.encryption import Undecryptable
 from providers.errors import InvalidInput, UnreadableRequest
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 8 * 1024 * 1024  # of bodies that are read at once
 BATCH = 250  # requests whose events are written, and whose common bookkeeping is done, at once
+PATIENCE = 30.0  # seconds for others who write into SQLite
 KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
 
@@ -341,7 +342,7 @@ def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
     """Reads them all and writes what came of them in one transaction. Returns those that nobody else has settled, or is
     settling. Raises when anything is not as it mostly is."""
     readings = [(request, _read(request)) for request in requests]
-    with write_turns.turn(connection), transaction.atomic(durable=True):
+    with write_turns.turn(connection), prompt_atomic(connection, PATIENCE):
         waiting = WebhookRequest.objects.filter(pk__among=frozenset(request.pk for request in requests))
         waiting = waiting.filter(outcome=Outcome.RECEIVED)
         alone = connection.features.has_select_for_update_skip_locked  # SQLite has only one writer anyway
@@ -435,7 +436,7 @@ def _row(request: Waiting, event: ParsedEvent) -> EventRow:
 
 def _write(request: Waiting, reading: Reading) -> bool:
     """Writes events, outcome and acceptance: all or nothing. False when somebody else changed the request meanwhile."""
-    with write_turns.turn(connection), transaction.atomic(durable=True):
+    with write_turns.turn(connection), prompt_atomic(connection, PATIENCE):
         claim = WebhookRequest.objects.filter(pk=request.pk, outcome=request.outcome)
         if not claim.update(processed_at=timezone.now(), reason=reading.reason):
             return False
@@ -499,7 +500,7 @@ def _note_last_events(requests: Iterable[Waiting]) -> None:
     if not latest:
         return
     moments = Case(*(When(pk=key, then=Value(at)) for key, at in latest.items()), output_field=DateTimeField())
-    with transaction.atomic():
+    with write_turns.turn(connection), prompt_atomic(connection, PATIENCE):
         rows = Subscription.objects.filter(Q(last_event_at=None) | Q(last_event_at__lt=moments), pk__in=latest)
         # In one order, so that two who note the same ones do not block each other.
         found = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))

@@ -1,8 +1,8 @@
 """Whose turn it is to write into SQLite, which takes one writer at a time.
 
 It has all others look again after pauses that grow to a tenth of a second, in which nobody may be writing. So those of
-this process that write most wait for each other here, and lose no time; and when another process writes, the one that
-everybody waits for looks again every millisecond.
+this process that write most wait for each other here, and lose no time; and when another process writes they look again
+every millisecond.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import atomic
 
 PATIENCE = 1.0  # seconds; then SQLite itself decides
 LOOK = 0.001  # seconds until SQLite tells that another process writes: the shortest that it sleeps
@@ -64,15 +66,50 @@ def prompt_transaction(connection: BaseDatabaseWrapper, patience: float) -> Iter
             raw.rollback()
 
 
+@contextmanager
+def prompt_atomic(connection: BaseDatabaseWrapper, patience: float) -> Iterator[None]:
+    """A durable transaction on one of Django's connections, that on SQLite begins as soon as no other process writes.
+    Raises OperationalError when others write for longer than `patience` seconds."""
+    with ExitStack() as transaction_open:
+        if connection.vendor != "sqlite" or connection.in_atomic_block:
+            transaction_open.enter_context(atomic(using=connection.alias, durable=True))
+        else:
+            connection.ensure_connection()
+            raw: Any = connection.connection
+            (usual,) = raw.execute("PRAGMA busy_timeout").fetchone()
+            raw.execute(f"PRAGMA busy_timeout = {round(LOOK * 1000)}")
+            try:
+                _enter(transaction_open, connection.alias, time.monotonic() + patience)
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {usual}")
+        yield
+
+
+def _enter(stack: ExitStack, alias: str, until: float) -> None:
+    while True:
+        try:
+            stack.enter_context(atomic(using=alias, durable=True))
+        except OperationalError as error:
+            if not _is_busy(error.__cause__) or time.monotonic() >= until:
+                raise
+        else:
+            return
+
+
 def _begin(raw: Any, until: float) -> None:
     while True:
         try:
             raw.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            if not _is_busy(error) or time.monotonic() >= until:
                 raise
         else:
             return
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether another process writes."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 write_turns = WriteTurns()

@@ -742,27 +742,10 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
 
 
-@dataclass(frozen=True)
-class Vendor:
-    """As much of a connection as is looked at."""
-
-    vendor: str
-
-
 @pytest.mark.parametrize(
-    ("vendor", "count", "share"),
-    [
-        ("sqlite", MANY, SHARE),
-        ("sqlite", pipeline.BATCH, SHARE),
-        ("postgresql", MANY, SHARE),
-        ("postgresql", pipeline.BATCH // 2, 2 * FULL_SHARE),
-        ("postgresql", pipeline.BATCH, FULL_SHARE),
-    ],
+    ("count", "share"), [(MANY, SHARE), (pipeline.BATCH // 2, 2 * FULL_SHARE), (pipeline.BATCH, FULL_SHARE)]
 )
-def test_the_normaliser_leaves_time_to_others_when_there_is_much_to_do(
-    monkeypatch: pytest.MonkeyPatch, vendor: str, count: int, share: float
-) -> None:
-    monkeypatch.setattr("events.normaliser.connection", Vendor(vendor))
+def test_the_normaliser_leaves_time_to_others_when_there_is_much_to_do(count: int, share: float) -> None:
     rest = Normaliser()._rest
     assert rest(MANY - 1, 0.5, 0.5) == 0
     assert rest(count, 0.01, 0.001) == pytest.approx(TOGETHER - 0.01)

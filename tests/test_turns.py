@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
 from events import scheduling, turns
+from events.models import FeedEnd
 from events.turns import WriteTurns
 
 
@@ -139,6 +140,27 @@ def test_what_fails_is_taken_back(table: sqlite3.Connection, own: BaseDatabaseWr
         fail()
     table.execute("BEGIN IMMEDIATE")  # nobody holds it
     assert table.execute("SELECT number FROM numbers").fetchall() == []
+
+
+@pytest.mark.skipif(connections["default"].vendor != "sqlite", reason="only SQLite has one lock for all writers")
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_of_django_begins_as_soon_as_another_process_has_ended() -> None:
+    own = connections["default"]
+    other = sqlite3.connect(own.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked"), turns.prompt_atomic(own, 0.05):
+        raise AssertionError("it is not its turn")
+    assert not own.in_atomic_block
+    timer = threading.Timer(0.3, other.commit)
+    timer.start()
+    with turns.prompt_atomic(own, 20):
+        assert own.in_atomic_block
+        FeedEnd.objects.create(pk=1, position=7)
+    timer.join()
+    other.close()
+    assert FeedEnd.objects.get().position == 7
+    with own.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
 
 
 def test_another_error_is_not_waited_for(own: BaseDatabaseWrapper) -> None:
