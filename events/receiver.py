@@ -118,7 +118,7 @@ def prepare() -> None:
     if settings.RECEIVE_IN_THREADS:
         scheduling.take_short_turns()
         scheduling.give_way()
-        known_subscriptions.start()
+        known_subscriptions.read_again()  # else all but a few of the first calls would hear 503, if many come at once
         drainer.start()
 
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from events import known
-from events.known import Known, KnownSubscriptions, NotKnown
+from events.known import Known, KnownSubscriptions, NotKnown, known_subscriptions
 from events.models import WebhookRequest
+from events.receiver import prepare
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.fake_provider import SECRET, FakeProvider, fake, hook
@@ -78,6 +79,16 @@ def test_a_subscription_that_is_gone_is_404_at_once(client: Client, hook: Subscr
     Subscription.objects.update(deleted_at=timezone.now())
     assert client.post(path, b"{}", content_type="text/plain", headers={"X-S": "wrong"}).status_code == 404
     assert WebhookRequest.objects.count() == 1
+
+
+def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
+    hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("scheduling.give_way", "scheduling.take_short_turns", "drainer.start"):
+        monkeypatch.setattr(f"events.receiver.{name}", lambda: None)
+    known_subscriptions.reset()
+    prepare()
+    assert set(known_subscriptions._known) == {hook.token}
 
 
 def test_a_new_subscription_is_known_at_once(own: KnownSubscriptions, hook: Subscription) -> None:
