@@ -11,8 +11,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import OperationalError
@@ -56,7 +57,7 @@ def prompt_transaction(connection: BaseDatabaseWrapper, patience: float) -> Iter
     connection.ensure_connection()
     raw: Any = connection.connection
     with connection.wrap_database_errors:
-        _begin(raw, time.monotonic() + patience)
+        promptly(partial(raw.execute, "BEGIN IMMEDIATE"), time.monotonic() + patience)
     try:
         yield
         with connection.wrap_database_errors:
@@ -71,43 +72,38 @@ def prompt_atomic(connection: BaseDatabaseWrapper, patience: float) -> Iterator[
     """A durable transaction on one of Django's connections, that on SQLite begins as soon as no other process writes.
     Raises OperationalError when others write for longer than `patience` seconds."""
     with ExitStack() as transaction_open:
-        if connection.vendor != "sqlite" or connection.in_atomic_block:
+
+        def begin() -> None:
             transaction_open.enter_context(atomic(using=connection.alias, durable=True))
+
+        if connection.vendor != "sqlite" or connection.in_atomic_block:
+            begin()
         else:
             connection.ensure_connection()
             raw: Any = connection.connection
             (usual,) = raw.execute("PRAGMA busy_timeout").fetchone()
             raw.execute(f"PRAGMA busy_timeout = {round(LOOK * 1000)}")
             try:
-                _enter(transaction_open, connection.alias, time.monotonic() + patience)
+                promptly(begin, time.monotonic() + patience)
             finally:
                 raw.execute(f"PRAGMA busy_timeout = {usual}")
         yield
 
 
-def _enter(stack: ExitStack, alias: str, until: float) -> None:
+def promptly(begin: Callable[[], object], until: float) -> None:
+    """Begins to write as soon as no other process does, on a connection whose timeout is LOOK. Raises what `begin`
+    raises, and OperationalError when others write until that time of the monotonic clock."""
     while True:
         try:
-            stack.enter_context(atomic(using=alias, durable=True))
-        except OperationalError as error:
-            if not _is_busy(error.__cause__) or time.monotonic() >= until:
+            begin()
+        except (sqlite3.OperationalError, OperationalError) as error:
+            if not _is_busy(error.__cause__ or error) or time.monotonic() >= until:
                 raise
         else:
             return
 
 
-def _begin(raw: Any, until: float) -> None:
-    while True:
-        try:
-            raw.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= until:
-                raise
-        else:
-            return
-
-
-def _is_busy(error: BaseException | None) -> bool:
+def _is_busy(error: BaseException) -> bool:
     """Whether another process writes."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import django.db
@@ -24,7 +25,7 @@ from events import scheduling
 from events.kept import REQUESTS, KeptRequest
 from events.normaliser import normaliser
 from events.spool import SpoolError, spool
-from events.turns import LOOK, prompt_transaction, write_turns
+from events.turns import LOOK, prompt_transaction, promptly, write_turns
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class Table:
             connection = self._open()
             connection.set_autocommit(False)
             try:
-                REQUESTS.insert(connection, [row])
+                promptly(partial(REQUESTS.insert, connection, [row]), time.monotonic() + LOCK_WAIT)
             finally:
                 connection.rollback()
                 connection.set_autocommit(True)
