@@ -27,7 +27,7 @@ class HookHandler(WSGIHandler):
             return super().__call__(environ, start_response)
         response: Any = self.get_response(self.request_class(environ))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        return (response.content,)
+        return [response.content]  # a list, which granian sends at once
 
 
 class DirectPaths:

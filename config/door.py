@@ -13,12 +13,12 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
 
+from config.deferred import NO_CONTENT
 from config.direct import HOOKS
 from config.proxies import set_origin
 from config.rest.problems import Problem
 from events.receiver import Call, answer
 
-NO_CONTENT = ("Content-Length", "0")
 # Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
 PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once
 PATIENCE = 1.0  # seconds for a turn, while those that have one are quick
@@ -51,7 +51,7 @@ class HookDoor:
         set_origin(environ)
         found = answer(Call(environ["REQUEST_METHOD"], path[len(HOOKS) :].removesuffix("/"), environ))
         start_response(STATUS[found.status], [NO_CONTENT, *found.headers])
-        return ()
+        return []  # a list, which granian sends at once
 
     def _pass_on(self, path: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if path in UNLIMITED:

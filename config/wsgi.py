@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from typing import Any
 
 import django
 from django.conf import settings
+from django.urls import resolve
 
 from config.orphans import die_with_parent
 
@@ -21,6 +23,7 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
 django.setup(set_prefix=False)
 
 # These need the apps to be ready.
+from config.deferred import defer_answers  # noqa: E402
 from config.direct import HookHandler  # noqa: E402
 from config.door import HookDoor  # noqa: E402
 from config.frozen import guard  # noqa: E402
@@ -30,6 +33,13 @@ from events.receiver import prepare  # noqa: E402
 application: Any = HookHandler()
 if settings.RECEIVER_DOOR == "WSGI":
     application = HookDoor(application)
+defer_answers()
 prepare()
 watch.start()
 guard.start()
+
+# Python looks for garbage among all objects now and then, and everything stands still meanwhile: a tenth of a second
+# for those that are loaded here and stay. So they are loaded now, and not looked at again.
+resolve("/livez")
+gc.collect()
+gc.freeze()

@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 import django.db
 from django.conf import settings
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 METHODS = ("GET", "HEAD", "POST")
 RETRY_AFTER = "10"  # seconds
 CONTENT = ("CONTENT_TYPE", "CONTENT_LENGTH")
+DEFERRED = "hookkeeper.deferred"  # in WSGI's environment
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
 PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
@@ -50,6 +51,16 @@ class Call:
     method: str
     token: str
     environ: Mapping[str, Any] = field(repr=False)
+
+
+class Deferred(Protocol):
+    """How to answer a call from another thread, later: see `config.deferred`."""
+
+    def leave(self) -> None:
+        """Nothing is sent of what the application returns."""
+
+    def give(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Answers. Only the first time counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +78,23 @@ UNKNOWN = Answer(404)
 
 
 def answer(call: Call) -> Answer:
-    """What every door answers: `receive`, or 503 when that fails."""
+    """What every door answers: `receive`, or 503 when that fails; also where the answer is deferred, since it claims
+    nothing, should it be sent after all."""
     try:
-        return receive(call)
+        return receive(call) or LATER
     except Gone:
         return UNKNOWN
     except (django.db.Error, NotStored, NoTurn) as error:
-        logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
+        _log_not_stored(error)
     except Exception:
         # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.
         logger.exception("A webhook request could not be handled")
     return LATER
 
 
-def receive(call: Call) -> Answer:
-    """Find the subscription, cap the size, verify, store, answer; the events follow later.
+def receive(call: Call) -> Answer | None:
+    """Find the subscription, cap the size, verify, store, answer; the events follow later. None: so does the answer,
+    from the thread that stores it, where the server can take it then.
 
     Raises Gone, and whatever the database or a plug-in raises; `answer` knows what to say then.
     """
@@ -143,7 +156,11 @@ def _wrong_method(allowed: tuple[str, ...]) -> Answer:
     return Answer(405, (("Allow", ", ".join(sorted(set(allowed)))),))
 
 
-def _keep(call: Call, known: Known) -> Answer:
+def _log_not_stored(error: Exception) -> None:
+    logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
+
+
+def _keep(call: Call, known: Known) -> Answer | None:
     received_at = timezone.now()
     body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=known.plugin.capabilities.sends_files)
     inbound = InboundRequest(
@@ -160,7 +177,24 @@ def _keep(call: Call, known: Known) -> Answer:
         known = newer
         inbound = replace(inbound, url=known.callback_url, former_urls=known.former_urls)
         arrival = _judged(call, known, inbound, body)
-    writer.store(kept(arrival))
+    deferred: Deferred | None = call.environ.get(DEFERRED)
+    if deferred is None:
+        writer.store(kept(arrival))
+    elif not writer.store(kept(arrival), partial(_give, deferred, known, arrival)):
+        deferred.leave()
+        return None
+    return _once_stored(known, arrival)
+
+
+def _give(deferred: Deferred, known: Known, arrival: Arrival, error: NotStored | None) -> None:
+    """What `answer` would answer. Called by whoever stored it, or could not."""
+    if error is not None:
+        _log_not_stored(error)
+    given = _once_stored(known, arrival) if error is None else LATER
+    deferred.give(given.status, given.headers)
+
+
+def _once_stored(known: Known, arrival: Arrival) -> Answer:
     if known.rotating and arrival.accepted and arrival.verification.secret_index == 0:
         proofs.note(known)
     return STORED if arrival.accepted else REJECTED

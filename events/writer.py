@@ -1,7 +1,7 @@
 """Group commit: everything that waits to be stored goes into one transaction, and so costs one wait for the disk.
 
-Threads that received a request hand over its row and wait; one thread of the process writes what has come together
-meanwhile, on a connection of its own, and wakes them. `store` returns once the row is on the disk.
+Threads that received a request hand over its row; one thread of the process writes what has come together meanwhile, on
+a connection of its own. Then it wakes those who wait, or calls what they left to be called once the row is on the disk.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from uuid import UUID
 
 import django.db
@@ -36,7 +37,8 @@ BATCH_BYTES = 8 * 1024 * 1024
 TOGETHER = 0.0025
 WAITING_ROWS = 1000
 WAITING_BYTES = 64 * 1024 * 1024
-PATIENCE = 2.0  # seconds until a waiting thread gives up; a provider waits for three
+PATIENCE = 2.0  # seconds until a row is given up, and spooled instead; a provider waits for three
+LOOK_AGAIN = 0.2  # seconds, at rows that no thread waits for
 # Where commits take longer than that, the next one is sent before the last has ended: so late that it takes along what
 # was answered by the one before, and so early that the server has it when it waits for its disk again.
 OVERLAP_FROM = 0.003  # seconds
@@ -60,17 +62,40 @@ class Poisoned(NotStored):
     """The database refuses this very row."""
 
 
+# Called with what went wrong; None: the row is on the disk. More than once, perhaps; the first one is meant.
+Then = Callable[[NotStored | None], None]
+
+
 class Job:
-    """A row on its way, and the lock that its thread waits at."""
+    """A row on its way, and what follows: a call, or a lock that its thread waits at."""
 
-    __slots__ = ("done", "error", "given_up", "row")
+    __slots__ = ("done", "error", "given_up", "row", "since", "then")
 
-    def __init__(self, row: KeptRequest) -> None:
+    def __init__(self, row: KeptRequest, then: Then | None = None) -> None:
         self.row = row
+        self.then = then
         self.error: NotStored | None = None
         self.given_up = False
-        self.done = threading.Lock()
-        self.done.acquire()
+        if then is None:
+            self.done = threading.Lock()
+            self.done.acquire()
+        else:
+            self.since = time.monotonic()
+
+    def end(self) -> None:
+        """It is stored, or `error` says why not."""
+        if self.then is None:
+            self.done.release()
+            return
+        try:
+            self.then(self.error)
+        except Exception:
+            # The other rows have to be answered as well.
+            logger.exception("A request was stored, and the answer failed")
+
+    def waits_too_long(self) -> bool:
+        """Whether it is to be given up; by whoever looks, since no thread waits for it."""
+        return self.then is not None and not self.given_up and time.monotonic() - self.since > PATIENCE
 
 
 class Table:
@@ -174,7 +199,7 @@ def own_connection() -> BaseDatabaseWrapper:
 class Hand:
     """One thread that writes, on a connection of its own, and the lock that it sleeps at."""
 
-    __slots__ = ("asleep", "bell", "busy_since", "table", "thread")
+    __slots__ = ("asleep", "bell", "busy_since", "jobs", "table", "thread")
 
     def __init__(self) -> None:
         self.asleep = False
@@ -183,10 +208,7 @@ class Hand:
         self.table = Table()
         self.thread: threading.Thread | None = None
         self.busy_since: float | None = None
-
-    def lives(self) -> bool:
-        """Whether its thread runs."""
-        return self.thread is not None and self.thread.is_alive()
+        self.jobs: Sequence[Job] = ()  # that it writes
 
     def busy_for(self) -> float:
         """Seconds that the commit under way has taken so far."""
@@ -212,26 +234,34 @@ class Writer:
         self._waiting: list[Job] = []
         self._bytes = 0
         self._hands = [Hand() for _ in range(1 if _is_sqlite() else 2)]
+        self._lookout: threading.Thread | None = None
+        self._left = threading.Event()  # there may be rows that no thread waits for
         self._stopped = False
         self._begun, self._several, self._took = 0.0, False, 0.0
         self.away = False
 
-    def store(self, row: KeptRequest) -> None:
-        """Keeps the row: when this returns it is on the disk, and survives whatever happens next. Raises NotStored."""
+    def store(self, row: KeptRequest, then: Then | None = None) -> bool:
+        """Keeps the row. True: it is on the disk, and survives whatever happens next. With `then` it may return False
+        at once instead: `then` is called when the row is on the disk, or cannot be kept. Raises NotStored."""
         if not settings.RECEIVE_IN_THREADS:
             self._store_here(row)
-            return
+            return True
         if self._hangs():
             _to_spool([row])
-            return
-        job = Job(row)
+            return True
+        if len(self._waiting) >= BATCH_ROWS or self._bytes >= BATCH_BYTES:
+            then = None  # the thread waits, too, and takes no other call: more than can be written comes
+        job = Job(row, then)
         self._take(job)
+        if then is not None:
+            if not self._left.is_set():
+                self._left.set()
+            return False
         if not job.done.acquire(timeout=PATIENCE):
-            # It may be stored yet, and is there once all the same: its id is given.
-            job.given_up = True
-            _to_spool([row])
-        elif job.error is not None:
+            _give_up([job])
+        if job.error is not None:
             raise job.error
+        return True
 
     def stop(self) -> None:
         """Ends the threads, once they have written what waits."""
@@ -242,9 +272,10 @@ class Writer:
                 hand.asleep = False
         for hand in asleep:
             hand.bell.release()
-        for hand in self._hands:
-            if hand.thread is not None:
-                hand.thread.join()
+        self._left.set()
+        for thread in self._threads():
+            if thread is not None:
+                thread.join()
 
     def end_outage(self) -> None:
         """Called by the drainer when the database takes rows again and nothing waits before them."""
@@ -301,14 +332,20 @@ class Writer:
     @property
     def running(self) -> bool:
         """Whether all its threads live."""
-        return all(map(Hand.lives, self._hands))
+        return all(map(_lives, self._threads()))
+
+    def _threads(self) -> Sequence[threading.Thread | None]:
+        return (*(hand.thread for hand in self._hands), self._lookout)
 
     def _start(self) -> None:
         with self._lock:
             for hand in self._hands:
-                if not hand.lives():
+                if not _lives(hand.thread):
                     hand.thread = threading.Thread(target=self._run, args=(hand,), name="writer", daemon=True)
                     hand.thread.start()
+            if not _lives(self._lookout):
+                self._lookout = threading.Thread(target=self._look_out, name="writer's lookout", daemon=True)
+                self._lookout.start()
 
     def _run(self, hand: Hand) -> None:
         scheduling.come_first()
@@ -323,7 +360,9 @@ class Writer:
                     job.error = NotStored(f"{type(error).__name__}: {error}")
             self._took, hand.busy_since = hand.busy_for(), None
             for job in jobs:
-                job.done.release()
+                if not job.given_up:
+                    job.end()
+            hand.jobs = ()
             self._follow(stored)
         hand.table.close()
         django.db.connection.close()  # of whoever followed
@@ -343,7 +382,7 @@ class Writer:
                 wanted = bool(self._waiting) and hand in self._wanted_hands()
                 pause = self._not_before(hand) if wanted else 0.0
                 if self._stopped or (wanted and pause <= 0):
-                    jobs = self._cut()
+                    jobs = hand.jobs = self._cut()
                     hand.busy_since = time.monotonic() if jobs else None
                     return jobs
                 hand.asleep = not wanted
@@ -392,12 +431,47 @@ class Writer:
             logger.error("The database takes no requests; they go to the spool: %s", reason)
             self.away = True
 
+    def _look_out(self) -> None:
+        """Gives up the rows that were left here, and wait for too long."""
+        while True:
+            self._left.wait()
+            with self._lock:
+                jobs = [job for job in (*self._waiting, *self._under_way()) if job.then is not None]
+                if not jobs:
+                    if self._stopped:
+                        return
+                    self._left.clear()
+                    continue
+            if late := [job for job in jobs if job.waits_too_long()]:
+                _give_up(late)
+                for job in late:
+                    job.end()
+            time.sleep(LOOK_AGAIN)
+
+    def _under_way(self) -> Iterator[Job]:
+        return chain.from_iterable(hand.jobs for hand in self._hands)
+
     def _follow(self, rows: Sequence[KeptRequest]) -> None:
         try:
             self._after(rows)
         except Exception:
             # They are stored; what follows, the worker's poll does as well.
             logger.exception("Stored requests could not be passed on")
+
+
+def _lives(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.is_alive()
+
+
+def _give_up(jobs: Sequence[Job]) -> None:
+    """They go to the spool instead. They may be stored yet, and are there once all the same: their ids are given."""
+    for job in jobs:
+        job.given_up = True
+    try:
+        _to_spool([job.row for job in jobs])
+    except NotStored as error:
+        for job in jobs:
+            job.error = error
 
 
 def _to_spool(rows: Sequence[KeptRequest]) -> None:

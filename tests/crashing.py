@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,46 +14,61 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from config import web_server
 from events.models import WebhookRequest
+from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.processes import ROOT, environment, free_port
 
 CLIENTS = 6
 
 
+@pytest.fixture
+def subscription(transactional_db: None) -> Subscription:
+    """At a real plug-in: another process does not know the fake."""
+    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+    return Subscription.objects.create(account=account, due_at=None)
+
+
 class WebProcess:
     """The product's web server, in a process group of its own."""
 
-    def __init__(self, log: Path, *, door: str = "wsgi", **settings: str) -> None:
+    def __init__(
+        self,
+        log: Path,
+        *,
+        door: str = "wsgi",
+        application: str = "config.wsgi:application",
+        threads: int = web_server.THREADS,
+        **settings: str,
+    ) -> None:
         self.port = free_port()
         self.log = log
+        self._command = web_server.command("127.0.0.1", self.port, application=application)
+        self._command[self._command.index("--blocking-threads") + 1] = str(threads)
         self._env = environment(RECEIVER_DOOR=door, **settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it answers."""
-        command = [
-            sys.executable,
-            "-m",
-            "granian",
-            "--interface",
-            "wsgi",
-            "--host",
-            "127.0.0.1",
-            "--log-level",
-            "error",
-        ]
-        command += ["--port", str(self.port), "--blocking-threads", str(web_server.THREADS), "config.wsgi:application"]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, env=self._env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                self._command, env=self._env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + 60
         while self.status("/livez") != 200:
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
+
+    def end(self) -> None:
+        """SIGTERM to the server, which then has some seconds to end."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
 
     def kill(self) -> None:
         """SIGKILL to the server and its children."""

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -30,26 +31,18 @@ from config import web_server
 from events import pipeline, tasks
 from events.models import Event, WebhookRequest
 from events.spool import Spool, status
-from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from tests.crashing import Load, WebProcess, account_for, account_for_events
+from tests.crashing import Load, WebProcess, account_for, account_for_events, subscription
 from tests.own_postgres import MissingPostgres, OwnPostgres, programs
 from tests.processes import ROOT, environment, run_python
 from tests.receiving import row_of, spool_folder
 
-__all__ = ["spool_folder"]  # a fixture
+__all__ = ["spool_folder", "subscription"]  # fixtures
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
 IS_SQLITE = connection.vendor == "sqlite"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.crash, pytest.mark.timeout(120 + 60 * ROUNDS)]
-
-
-@pytest.fixture
-def subscription(transactional_db: None) -> Subscription:
-    """At a real plug-in: another process does not know the fake."""
-    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
-    return Subscription.objects.create(account=account, due_at=None)
 
 
 @pytest.fixture
@@ -210,7 +203,7 @@ def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installa
     prepared = run_python(PREPARES, DATABASE_URL=postgres.url)
     assert prepared.returncode == 0, prepared.stderr
     token, _, secret = prepared.stdout.strip().partition(" ")
-    settings = {"DATA_DIR": str(spool_folder.parent), "DATABASE_URL": postgres.url}
+    settings: Any = {"DATA_DIR": str(spool_folder.parent), "DATABASE_URL": postgres.url}
     webs = [WebProcess(spool_folder.parent / f"web{number}.log", **settings) for number in range(2)]
     load = Load(Subscription(token=token, secrets=[secret]), *(web.port for web in webs), copies=2)
     try:

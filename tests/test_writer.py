@@ -317,6 +317,109 @@ def test_without_a_spool_it_is_refused_and_tried_again(
     assert WebhookRequest.objects.count() == 1
 
 
+class Left:
+    """What follows a row that no thread waits for."""
+
+    def __init__(self) -> None:
+        self.heard: list[NotStored | None] = []
+
+    def __call__(self, error: NotStored | None) -> None:
+        self.heard.append(error)
+
+    def wait(self) -> NotStored | None:
+        until(lambda: bool(self.heard))
+        return self.heard[0]
+
+
+def test_nobody_has_to_wait_for_a_row_that_was_left(hook: Subscription, own: Writer) -> None:
+    row, left = row_of(hook), Left()
+    there: list[int] = []
+
+    def then(error: NotStored | None) -> None:
+        with connection.cursor() as cursor:  # of the writer's thread
+            cursor.execute("SELECT count(*) FROM events_webhookrequest")
+            there.append(cursor.fetchone()[0])
+        connection.close()
+        left(error)
+
+    assert own.store(row, then) is False
+    assert left.wait() is None
+    assert there == [1]
+    assert stored() == {row.uid}
+    assert left.heard == [None]
+
+
+def test_those_who_left_rows_hear_which_was_refused(hook: Subscription, own: Writer) -> None:
+    bad = row_of(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
+    refused, kept_one = Left(), Left()
+    own.store(bad, refused)
+    own.store(row_of(hook), kept_one)
+    assert isinstance(refused.wait(), Poisoned)
+    assert kept_one.wait() is None
+
+
+def test_what_follows_a_row_harms_no_other(
+    hook: Subscription, own: Writer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "_start", lambda: None)
+    after = Left()
+    own.store(row_of(hook), lambda error: 1 / 0)  # type: ignore[arg-type]
+    own.store(row_of(hook), after)
+    monkeypatch.undo()
+    own._start()
+    assert after.wait() is None
+    assert "A request was stored, and the answer failed" in caplog.text
+
+
+def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "BATCH_ROWS", 2)
+    monkeypatch.setattr(own, "_start", lambda: None)
+    left = [Left(), Left()]
+    for one in left:
+        assert own.store(row_of(hook), one) is False
+    monkeypatch.undo()
+    unheard = Left()
+    waited: list[bool] = []
+    monkeypatch.setattr(writer, "BATCH_ROWS", 2)
+    thread = threading.Thread(target=lambda: waited.append(own.store(row_of(hook), unheard)))
+    thread.start()
+    thread.join(30)
+    assert waited == [True]
+    assert unheard.heard == []
+    assert [one.wait() for one in left] == [None, None]
+    assert WebhookRequest.objects.count() == 3
+
+
+@pytest.mark.parametrize("spool_works", [True, False])
+def test_rows_that_were_left_are_given_up_when_the_database_hangs(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path, spool_works: bool
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE", 0.2)
+    let_go = threading.Event()
+    original = Table.insert
+
+    def hang(self: Table, rows: Sequence[KeptRequest]) -> None:
+        let_go.wait(10)
+        original(self, rows)
+
+    monkeypatch.setattr(Table, "insert", hang)
+    if not spool_works:
+        spool_folder.write_text("a file where the folder should be")
+    rows, left = [row_of(hook) for _ in range(3)], [Left() for _ in range(3)]
+    for row, one in zip(rows, left, strict=True):
+        assert own.store(row, one) is False
+    heard = [one.wait() for one in left]
+    let_go.set()
+    if spool_works:
+        assert heard == [None] * 3
+        assert sorted(waiting()) == sorted(row.uid for row in rows)
+    else:
+        assert [str(error).startswith("The spool cannot be written") for error in heard] == [True] * 3
+    until(lambda: not own._hangs() and not own._waiting)
+    own.store(row_of(hook))
+    assert all(len(one.heard) == 1 for one in left)
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that drops connections")
 def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -> None:
     own.store(row_of(hook))

@@ -11,15 +11,17 @@ from providers.registry import get_provider
 EGNYTE = get_provider("egnyte-connect")
 
 
-def only_parse(row: KeptRequest) -> None:
+def only_parse(row: KeptRequest, then: object = None) -> bool:
     """Reads the events, and keeps nothing."""
     EGNYTE.parse(
         InboundRequest(
             method=row.method, url="", query=row.query, headers=(), body=row.body, received_at=row.received_at
         )
     )
+    return True
 
 
-def insert_alone(row: KeptRequest) -> None:
+def insert_alone(row: KeptRequest, then: object = None) -> bool:
     """One INSERT and its commit, on the thread's own connection."""
     REQUESTS.insert(django.db.connection, [row])
+    return True
