@@ -34,11 +34,13 @@ LONGEST_PAUSE = 30.0
 # much less than two. An event that comes alone does not wait.
 MANY = 50
 TOGETHER = 0.06  # seconds
-# Then it computes for half of the time at most, and for less the more there is to do, a tenth when a batch is full:
-# whoever receives needs Python's lock as well, and while it goes to and fro a call costs half as much again. The worker
-# does the rest, on another core.
+# Then it computes for half of the time at most, and for less the more there is to do, down to this when a batch is
+# full: whoever receives needs Python's lock as well, and while it goes to and fro a call costs half as much again. The
+# worker does the rest, on another core; a database server computes there, too, SQLite here.
 SHARE = 0.5
-FULL_SHARE = 0.1
+FULL_SHARE = 0.3
+FULL_SHARE_SQLITE = 0.1
+STRETCH = 4  # requests that are read before others may compute, who would else wait for scheduling.TURN each
 HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
 MOST_LEFT = 8  # then nobody goes on here, and all is the worker's
 
@@ -59,6 +61,7 @@ class Normaliser:
         self._thread: threading.Thread | None = None
         self._begun: float | None = None  # when the thread took its batch
         self._left: list[threading.Thread] = []
+        self._steps = 0
 
     def follow(self, rows: Sequence[KeptRequest]) -> None:
         """Tells the thread of requests that were stored just now. Never blocks, never raises."""
@@ -134,7 +137,7 @@ class Normaliser:
                 close_old_connections()
                 for chore in chores:
                     chore()
-                pipeline.normalise_stored(rows)
+                pipeline.normalise_stored(rows, progress=self._step)
                 pause = PAUSE
                 rest = self._rest(len(rows), time.monotonic() - begun, time.thread_time() - computed)
             except Exception:
@@ -148,12 +151,18 @@ class Normaliser:
                 time.sleep(rest)
         connection.close()
 
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps % STRETCH == 0:
+            scheduling.let_others_compute()
+
     def _rest(self, count: int, took: float, computed: float) -> float:
         """Seconds until the next batch begins, after one of so many that took so long, and computed for so long of
         it."""
         if count < MANY:
             return 0.0
-        share = min(SHARE, FULL_SHARE * pipeline.BATCH / count)
+        when_full = FULL_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_SHARE
+        share = min(SHARE, when_full * pipeline.BATCH / count)
         return max(TOGETHER - took, computed / share - took, 0.0)
 
     def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:

@@ -103,9 +103,10 @@ def normalise(request_id: int) -> bool:
     return normalise_batch(_sizes(WebhookRequest.objects.filter(pk=request_id))) == 1
 
 
-def normalise_stored(rows: Sequence[KeptRequest]) -> int:
+def normalise_stored(rows: Sequence[KeptRequest], *, progress: Progress = lambda: None) -> int:
     """Normalises these, which were stored just now and need not be read from the database, as far as nobody else has:
-    a batch at most. Returns how many it settled. Raises as `normalise_batch` does."""
+    a batch at most. `progress` is called before each is read. Returns how many it settled. Raises as `normalise_batch`
+    does."""
     if not rows:
         return 0
     waiting = WebhookRequest.objects.filter(uid__among=frozenset(row.uid for row in rows), outcome=Outcome.RECEIVED)
@@ -128,7 +129,8 @@ def normalise_stored(rows: Sequence[KeptRequest]) -> int:
             )
             for row in rows
             if row.uid in numbers
-        ]
+        ],
+        progress,
     )
     _note_last_events(settled)
     return len(settled)
@@ -138,7 +140,7 @@ def normalise_pending(
     *, older_than: timedelta = timedelta(0), batch: int = BATCH, progress: Progress = lambda: None
 ) -> int:
     """Normalises every request that still waits: in batches, oldest first, and then one by one those of which an
-    earlier reading never ended (see `events.suspects`). `progress` is called before each step.
+    earlier reading never ended (see `events.suspects`). `progress` is called before each batch and each reading.
 
     Returns how many requests were settled. One that fails is passed over here and tried again by the next call.
     """
@@ -191,12 +193,12 @@ def normalise_batch(
     return len(settled)
 
 
-def _settle_all(requests: Sequence[Waiting], progress: Progress = lambda: None) -> list[Waiting]:
+def _settle_all(requests: Sequence[Waiting], progress: Progress) -> list[Waiting]:
     """Together, or one by one where that fails. Returns those that were settled here."""
     if not requests:
         return []
     try:
-        return _settle_together(requests)
+        return _settle_together(requests, progress)
     except Exception as error:  # noqa: BLE001  # whatever it was, it concerns one of them; each gets a try of its own
         logger.info("%s requests are normalised one by one: %s", len(requests), type(error).__name__)
         return _settle_each(requests, progress)
@@ -338,10 +340,13 @@ def _stays_rejected(request: WebhookRequest, *, reason: str, **facts: str) -> No
     rows.update(reason=column_text(reason, MAX_REASON), **facts)
 
 
-def _settle_together(requests: Sequence[Waiting]) -> list[Waiting]:
+def _settle_together(requests: Sequence[Waiting], progress: Progress) -> list[Waiting]:
     """Reads them all and writes what came of them in one transaction. Returns those that nobody else has settled, or is
     settling. Raises when anything is not as it mostly is."""
-    readings = [(request, _read(request)) for request in requests]
+    readings: list[tuple[Waiting, Reading]] = []
+    for request in requests:
+        progress()
+        readings.append((request, _read(request)))
     with write_turns.turn(connection), prompt_atomic(connection, PATIENCE):
         waiting = WebhookRequest.objects.filter(pk__among=frozenset(request.pk for request in requests))
         waiting = waiting.filter(outcome=Outcome.RECEIVED)

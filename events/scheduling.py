@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 
 TURN = 0.001  # seconds; Python's own is 5 milliseconds
 
@@ -18,6 +19,11 @@ def take_short_turns() -> None:
     """Whichever thread of this process computes hands Python's lock on after that long, when others wait for it: the
     many that receive need it for a tenth of a millisecond each, and those that make pages for long."""
     sys.setswitchinterval(TURN)
+
+
+def let_others_compute() -> None:
+    """This thread sleeps for about a tenth of a millisecond: that hands on Python's lock, and the core."""
+    time.sleep(0)
 
 
 def give_way() -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -39,10 +40,12 @@ WAITING_ROWS = 1000
 WAITING_BYTES = 64 * 1024 * 1024
 PATIENCE = 2.0  # seconds until a row is given up, and spooled instead; a provider waits for three
 LOOK_AGAIN = 0.2  # seconds, at rows that no thread waits for
-# Where commits take longer than that, the next one is sent before the last has ended: so late that it takes along what
-# was answered by the one before, and so early that the server has it when it waits for its disk again.
-OVERLAP_FROM = 0.003  # seconds
-OVERLAP_AT = 0.7  # of the time that the last one took
+# Where each of the last commits took longer than that, the next one is sent before the last has ended: so late that it
+# takes along what was answered by the one before, and so early that the server has it when it waits for its disk again.
+# A disk is slow each time; some commits take long as well because others compute.
+OVERLAP_FROM = 0.002  # seconds
+LAST_COMMITS = 16
+OVERLAP_AT = 0.7  # of the time that the quickest of them took
 LATEST_OVERLAP = 0.05  # seconds
 HANG = 1.0  # seconds after which a write is taken to hang, and nobody else waits for it
 LOCK_WAIT = 1.5  # seconds for somebody else's lock on SQLite
@@ -237,7 +240,9 @@ class Writer:
         self._lookout: threading.Thread | None = None
         self._left = threading.Event()  # there may be rows that no thread waits for
         self._stopped = False
-        self._begun, self._several, self._took = 0.0, False, 0.0
+        self._begun, self._several = 0.0, False
+        self._last_took: deque[float] = deque([0.0], maxlen=LAST_COMMITS)  # seconds
+        self._quickest = 0.0  # of them
         self.away = False
 
     def store(self, row: KeptRequest, then: Then | None = None) -> bool:
@@ -322,12 +327,12 @@ class Writer:
 
     def _wanted_hands(self) -> Sequence[Hand]:
         """Where commits are quick, the first keeps more together by itself."""
-        return self._hands if self._took > OVERLAP_FROM else self._hands[:1]
+        return self._hands if self._quickest > OVERLAP_FROM else self._hands[:1]
 
     def _not_before(self, hand: Hand) -> float:
         """Seconds until it may begin; 0 or less: now. What comes when the other has just begun is kept together."""
         others = [other.busy_for() for other in self._hands if other is not hand and other.busy_since is not None]
-        return max((min(OVERLAP_AT * self._took, LATEST_OVERLAP) - busy for busy in others), default=0.0)
+        return max((min(OVERLAP_AT * self._quickest, LATEST_OVERLAP) - busy for busy in others), default=0.0)
 
     @property
     def running(self) -> bool:
@@ -358,7 +363,8 @@ class Writer:
                 logger.exception("Requests could not be stored")
                 for job in jobs:
                     job.error = NotStored(f"{type(error).__name__}: {error}")
-            self._took, hand.busy_since = hand.busy_for(), None
+            self._last_took.append(hand.busy_for())
+            self._quickest, hand.busy_since = min(self._last_took), None
             for job in jobs:
                 if not job.given_up:
                     job.end()

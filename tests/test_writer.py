@@ -173,7 +173,7 @@ def test_commits_overlap_where_they_take_long(
     settings.RECEIVE_IN_THREADS = True
     server = Server(monkeypatch)
     own = Writer()
-    own._took = last_took
+    own._quickest = last_took
     calls = [threading.Thread(target=own.store, args=(row_of(hook, body),)) for body in (b"first", b"second", b"third")]
     calls[0].start()
     server.wait_for(1)
@@ -191,6 +191,25 @@ def test_commits_overlap_where_they_take_long(
     own.stop()
     assert sorted(body for bodies in server.begun for body in bodies) == [b"first", b"second", b"third"]
     assert not own._hangs()
+
+
+def test_commits_overlap_only_where_the_disk_is_slow_each_time(
+    hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.RECEIVE_IN_THREADS = True
+    monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+    monkeypatch.setattr(Table, "insert_each", lambda table, rows: {})
+    took = 10.0
+    monkeypatch.setattr(writer.Hand, "busy_for", lambda hand: 0.0 if hand.busy_since is None else took)
+    monkeypatch.setattr(writer, "HANG", 60.0)
+    own = Writer()
+    hands: list[int] = []
+    for took in [10.0] * writer.LAST_COMMITS + [0.001] + [10.0] * writer.LAST_COMMITS:  # noqa: B007  # busy_for reads it
+        own.store(row_of(hook))
+        hands.append(len(own._wanted_hands()))
+    own.stop()
+    slow = writer.LAST_COMMITS - 1
+    assert hands == [1] * slow + [2] + [1] * writer.LAST_COMMITS + [2]
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
