@@ -21,7 +21,9 @@ from events import pipeline
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(seconds=0.5)  # what is younger, the web process is about to normalise itself
+# What is younger, the web process is about to normalise itself: in a flood, as much as waits there takes it a second or
+# so, and what both read, one reads for nothing.
+GRACE = timedelta(seconds=2)
 PATIENCE = 30.0  # seconds without a step forward until a look counts as hanging
 PROMPT = 1.0  # seconds in which the database answers the simplest question, unless it hangs
 MOST_LEFT = 8  # threads; then this process makes room for a new one

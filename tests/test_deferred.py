@@ -209,12 +209,12 @@ def test_one_thread_takes_many_calls_into_one_commit(tmp_path: Path, subscriptio
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_server_that_is_told_to_end_still_answers(tmp_path: Path, subscription: Subscription, door: str) -> None:
-    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(server.post, b"%d" % number) for number in range(4)]
+    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.post, b"{}")
         server.wait_for_a_commit()
         server.web.end()
-        assert {call.result(10) for call in asked} == {200}
-    assert WebhookRequest.objects.count() == 4
+        assert asked.result(10) == 200
+    assert WebhookRequest.objects.count() == 1
 
 
 @pytest.mark.parametrize("door", DOORS)

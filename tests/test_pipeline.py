@@ -20,7 +20,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import event_rows, pipeline, rejected, tasks
+from events import event_rows, pipeline, poll, rejected, tasks
 from events.arrival import first_id_at
 from events.columns import column_key, column_text
 from events.models import Event, Outcome, WebhookRequest
@@ -501,7 +501,7 @@ def test_a_large_batch_is_read_in_portions() -> None:
 
 
 def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
-    old = keep(hook, b"", received_at=timezone.now() - timedelta(seconds=1))
+    old = keep(hook, b"", received_at=timezone.now() - poll.GRACE - timedelta(seconds=1))
     young = keep(hook, b"")
     assert tasks.normalise_pending() == 1
     assert (fresh(old).outcome, fresh(young).outcome) == (Outcome.PING, Outcome.RECEIVED)
