@@ -54,8 +54,11 @@ class WebhookRequest(models.Model):
     """One inbound HTTP call at a callback URL, kept verbatim. Only `events.pipeline` writes it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    # Both are served by indexes below. The account is the subscription's; it is repeated for lists by account.
-    account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False)
+    # Both are served by indexes below. The account is the subscription's; it is repeated for lists by account, and the
+    # database need not look for it at each row, since it makes sure of the subscription.
+    account = models.ForeignKey(
+        ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False, db_constraint=False
+    )
     subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="webhook_requests", db_index=False)
 
     method = models.CharField(max_length=10)
@@ -129,8 +132,13 @@ class Event(models.Model):
     """One normalised, de-duplicated thing that happened. Only `events.pipeline` and `events.feed` write it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    account = models.ForeignKey(ProviderAccount, models.PROTECT, related_name="events", db_index=False)
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="events", db_index=False)
+    # Account and subscription are the request's, of which the database makes sure.
+    account = models.ForeignKey(
+        ProviderAccount, models.PROTECT, related_name="events", db_index=False, db_constraint=False
+    )
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, related_name="events", db_index=False, db_constraint=False
+    )
     request = models.ForeignKey(WebhookRequest, models.PROTECT, related_name="events")
     provider = models.CharField(max_length=50)
 
