@@ -94,7 +94,7 @@ class Job:
             self.then(self.error)
         except Exception:
             # The other rows have to be answered as well.
-            logger.exception("A request was stored, and the answer failed")
+            logger.exception("A request could not be answered")
 
     def waits_too_long(self) -> bool:
         """Whether it is to be given up; by whoever looks, since no thread waits for it."""
