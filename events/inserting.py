@@ -37,6 +37,7 @@ class Target:
             if connection.vendor == "postgresql":
                 statement = _postgres_statement(self.table, self._typed(), self.returning)
                 with psycopg.Cursor(raw) as cursor:  # binds on the server; Django's own would write each body as text
+                    # Prepared where the connection allows that, which Django's own do not.
                     cursor.execute(statement, [list(column) for column in zip(*rows, strict=True)], prepare=True)
                     return cursor.fetchall() if self.returning else []
             # Straight to the library: Django's cursor would rewrite a statement of this length each time.

@@ -507,6 +507,6 @@ def _note_last_events(requests: Iterable[Waiting]) -> None:
     moments = Case(*(When(pk=key, then=Value(at)) for key, at in latest.items()), output_field=DateTimeField())
     with write_turns.turn(connection), prompt_atomic(connection, PATIENCE):
         rows = Subscription.objects.filter(Q(last_event_at=None) | Q(last_event_at__lt=moments), pk__in=latest)
-        # In one order, so that two who note the same ones do not block each other.
-        found = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+        # In one order, so that two who note the same ones do not block each other. Those who store requests go on.
+        found = list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
         Subscription.objects.filter(pk__in=found).update(last_event_at=moments)

@@ -42,7 +42,7 @@ def write(rows: QuerySet[M], *, by: str, **values: Any) -> int:
 def _changing(rows: QuerySet[M], field: str, after: str) -> list[Mapping[str, Any]]:
     """The rows whose state will be another one, locked until it is. Nobody's write falls between."""
     key: str = rows.model.account_key  # type: ignore[attr-defined]
-    locked = rows.exclude(**{field: after}).order_by("pk").select_for_update()
+    locked = rows.exclude(**{field: after}).order_by("pk").select_for_update(no_key=True)
     return list(locked.values("uid", before=F(field), of_account=F(key)))
 
 

@@ -59,7 +59,7 @@ def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None
     if why_not:
         raise Unsupported(why_not)
     plugin = subscription.account.plugin
-    locked = Subscription.objects.select_for_update().only("secrets").get(pk=subscription.pk)
+    locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)
     secrets = locked.secrets
     if plugin.capabilities.secret_made_by is SecretMadeBy.US:
         kept = [] if revoke else secrets
@@ -84,7 +84,7 @@ def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None
 def enter(subscription: Subscription, value: str, *, by: str) -> None:
     """Keeps the secret that the provider showed to whoever registered it by hand. One that was entered before is
     accepted until a request was proved by this one, so that nothing is refused during a change."""
-    locked = Subscription.objects.select_for_update().only("secrets").get(pk=subscription.pk)
+    locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)
     others = [secret for secret in locked.secrets if secret != value]
     kept = others[: MOST_ACCEPTED - 1]
     _drop(subscription, others[len(kept) :])
@@ -107,7 +107,7 @@ def seen(subscription_pk: int, secret: str) -> bool:
     """Writes down that a request was proved by this secret, when it is the new one of a rotation under way and the
     provider has it: before that, only a person can have sent it. True when that has been written down, now or before.
     The reconciler does the rest."""
-    row = Subscription.objects.select_for_update().filter(pk=subscription_pk, deleted_at=None).first()
+    row = Subscription.objects.select_for_update(no_key=True).filter(pk=subscription_pk, deleted_at=None).first()
     if row is None or row.rotation_asked_at is None or row.secret_seen_no == row.secret_no:
         return True
     if not row.secrets or not same(secret, row.secrets[0]):
@@ -129,7 +129,7 @@ def finish(row: Subscription, *, settled: bool) -> bool:
         return False
     with transaction.atomic():
         rows = Subscription.objects.filter(pk=row.pk, secret_no=row.secret_no, rotation_asked_at=row.rotation_asked_at)
-        locked = rows.select_for_update().only("secrets").first()
+        locked = rows.select_for_update(no_key=True).only("secrets").first()
         if locked is None:  # another rotation was asked for meanwhile
             return False
         rows.update(secrets=locked.secrets[:1], rotation_asked_at=None, old_revoked=False)

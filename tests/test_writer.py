@@ -8,20 +8,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import ProgrammingError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import DuplicatePreparedStatement, InvalidSqlStatementName
 from pytest_django import Settings
 
-from events import kept, writer
+from events import kept, pipeline, writer
 from events.drainer import Drainer
+from events.inserting import Target
 from events.kept import KeptRequest
 from events.models import WebhookRequest
 from events.spool import spool
 from events.writer import Busy, NotStored, Poisoned, Table, Writer
-from subscriptions.models import Subscription
-from tests.fake_provider import fake, hook, together
+from providers import state_changes
+from subscriptions import rotation
+from subscriptions.models import State, Subscription
+from tests.fake_provider import body_of, fake, hook, keep, together
 from tests.receiving import Away, away, row_of, spool_folder
 
 __all__ = ["away", "fake", "hook", "spool_folder"]  # fixtures
@@ -448,6 +454,85 @@ def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -
         )
     own.store(row_of(hook))
     assert WebhookRequest.objects.count() == 2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite keeps no statements")
+def test_the_server_keeps_the_statement(hook: Subscription) -> None:
+    table = Table()
+    try:
+        table.insert([row_of(hook)])
+        assert table._connection is not None
+        with table._connection.cursor() as cursor:
+            cursor.execute("SELECT statement FROM pg_prepared_statements")
+            ((statement,),) = cursor.fetchall()
+        assert statement.startswith("INSERT INTO events_webhookrequest")
+    finally:
+        table.close()
+
+
+@pytest.mark.parametrize("error", [InvalidSqlStatementName, DuplicatePreparedStatement])
+def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
+    hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    opened: list[bool] = []
+    insert, own_connection = Target.insert, writer.own_connection
+
+    def open_noted(*, prepares: bool) -> BaseDatabaseWrapper:
+        opened.append(prepares)
+        return own_connection(prepares=prepares)
+
+    def refuse_prepared(self: Target, *arguments: Any) -> list[Any]:
+        if opened[-1]:
+            raise ProgrammingError("prepared statement") from error()
+        return insert(self, *arguments)
+
+    monkeypatch.setattr(Table, "prepares", True)
+    monkeypatch.setattr(writer, "own_connection", open_noted)
+    monkeypatch.setattr(Target, "insert", refuse_prepared)
+    table, rows = Table(), [row_of(hook) for _ in range(3)]
+    assert not table.takes(rows[0])
+    assert table.takes(rows[0])
+    table.close()
+    monkeypatch.setattr(Table, "prepares", True)
+    for row in rows:
+        own.store(row)
+    assert opened == [True, False, True, False]
+    assert stored() == {row.uid for row in rows}
+    assert not own.away
+
+
+def event_noted(hook: Subscription) -> None:
+    keep(hook, body_of({"id": "1", "type": "made"}))
+    pipeline.normalise_pending()
+
+
+def secret_entered(hook: Subscription) -> None:
+    rotation.enter(hook, "another", by="test")
+
+
+def state_changed(hook: Subscription) -> None:
+    state_changes.write(Subscription.objects.filter(pk=hook.pk), by="test", state=State.FAILING)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one lock for all writers")
+@pytest.mark.parametrize("change", [event_noted, secret_entered, state_changed])
+def test_who_changes_a_subscription_holds_up_none_of_its_requests(
+    hook: Subscription, own: Writer, spool_folder: Path, change: Callable[[Subscription], object]
+) -> None:
+    locks: list[str] = []
+
+    def store_when_locked(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        result = execute(sql, *arguments)
+        if "UPDATE" in sql and "subscriptions_subscription" in sql:
+            own.store(row_of(hook))
+            locks.append(sql)
+        return result
+
+    with connection.execute_wrapper(store_when_locked):
+        change(hook)
+    assert any("FOR NO KEY UPDATE" in sql for sql in locks)
+    assert any(sql.startswith("UPDATE") for sql in locks)
+    assert WebhookRequest.objects.filter(body=b"{}").count() == len(locks)  # what has to wait goes to the spool
 
 
 def test_a_bug_of_ours_leaves_nobody_waiting(

@@ -254,7 +254,9 @@ class SubscriptionViewSet(ApiViewSet):
 
     def _locked(self) -> Subscription:
         """The row, locked until the change is written: nobody changes it between the look at its version and then."""
-        rows: QuerySet[Subscription] = Subscription.objects.select_related("account").select_for_update(of=("self",))
+        rows: QuerySet[Subscription] = Subscription.objects.select_related("account").select_for_update(
+            of=("self",), no_key=True
+        )
         subscription: Subscription = self.find(rows)
         return subscription
 
