@@ -386,7 +386,7 @@ class _Sustained:
 def _sustained(effort: Effort, where: Place, door: str) -> _Sustained:
     """Receiving alone is measured before and after: with as few rows and as many, and on a machine whose speed
     wavers."""
-    before = _receiving_alone(where, door, effort.sustained / 4)
+    before = _receiving_alone(where, door, effort.sustained / 6)
     with _normalising(where, door) as server:
         both = measured(where, server, effort.sustained)
         ended = time.monotonic()
@@ -397,7 +397,7 @@ def _sustained(effort: Effort, where: Place, door: str) -> _Sustained:
             time.sleep(0.2)
             still = int(where.database.inside("waiting"))
         gone = time.monotonic() - ended
-    after = _receiving_alone(where, door, effort.sustained / 4)
+    after = _receiving_alone(where, door, effort.sustained / 6)
     return _Sustained(both.rate, (before + after) / 2, waiting, gone)
 
 
