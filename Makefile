@@ -38,7 +38,7 @@ crash: venv-dev
 	CRASH_ROUNDS=20 FUZZ_REQUESTS=5000 $(BIN)/python -m pytest -m crash -n 0
 
 # What a pass over 10,000 healthy subscriptions costs, and how fast the receiver is, as ratios within one run;
-# BENCH_ARGS="--quick" takes a quarter of an hour instead of an hour and a half.
+# BENCH_ARGS="--quick" takes a quarter of an hour instead of two hours.
 bench: venv-dev
 	$(BIN)/python -m tests.bench.reconcile_pass
 	PYTHONPATH=. $(BIN)/python -m tests.bench $(BENCH_ARGS)
