@@ -187,7 +187,9 @@ class Installation:
         until_drained()
         for web in self.webs:
             web.kill()
-        normalised = run_python("from events import pipeline\npipeline.normalise_pending()", DATABASE_URL=self.url)
+        # In the long form tens of thousands wait, half of them repeats, which take a few milliseconds each.
+        normalise = "from events import pipeline\npipeline.normalise_pending()"
+        normalised = run_python(normalise, timeout=600, DATABASE_URL=self.url)
         assert normalised.returncode == 0, normalised.stderr
         with psycopg.connect(self.url) as found:
             bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
