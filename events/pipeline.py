@@ -12,24 +12,24 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Case, DateTimeField, F, Q, TextField, Value, When
+from django.db.models import Case, DateTimeField, Q, TextField, Value, When
 from django.db.models.functions import Cast
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import event_rows, suspects
+from events import event_rows, repeats, suspects
 from events.body import unpacked
 from events.columns import column_text
 from events.event_rows import EventRow, event_row
 from events.kept import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
+from events.repeats import Repeats
 from events.turns import prompt_atomic, write_turns
 from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.encryption import Undecryptable
@@ -44,7 +44,6 @@ logger = logging.getLogger(__name__)
 BATCH_BYTES = 8 * 1024 * 1024  # of bodies that are read at once
 BATCH = 250  # requests whose events are written, and whose common bookkeeping is done, at once
 PATIENCE = 30.0  # seconds for others who write into SQLite
-KEYS_AT_ONCE = 500  # SQLite limits the number of parameters
 UNREADABLE_NAMED = 10
 
 Progress = Callable[[], None]
@@ -357,8 +356,8 @@ def _settle_together(requests: Sequence[Waiting], progress: Progress) -> list[Wa
         for request_id, key in event_rows.insert([event for _, reading in readings for event in reading.events]):
             own[request_id].add(key)
         ends: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)
+        repeats.count(_repeats(request, reading.events, own[request.pk]) for request, reading in readings)
         for request, reading in readings:
-            _count_repeats(request, {event.dedup_key for event in reading.events} - own[request.pk])
             outcome = reading.outcome or (Outcome.PROCESSED if own[request.pk] else Outcome.DUPLICATE)
             ends[outcome, reading.reason].append(request.pk)
             request.outcome = outcome
@@ -460,24 +459,14 @@ def _insert(request: Waiting, events: Sequence[EventRow]) -> bool:
     """Inserts what is not there yet and counts what is. True when at least one event comes from this request."""
     event_rows.insert(events)
     own = set(Event.objects.filter(request=request.pk).values_list("dedup_key", flat=True))
-    _count_repeats(request, {event.dedup_key for event in events} - own)
+    repeats.count([_repeats(request, events, own)])
     return bool(own)
 
 
-def _count_repeats(request: Waiting, keys: set[str]) -> None:
-    if not keys:
-        return
-    row = WebhookRequest.objects.filter(pk=request.pk)
-    counted: Any = row.values_list("repeated_keys", flat=True).get()
-    fresh = sorted(keys - set(counted))
-    remaining = iter(fresh)
-    while part := list(islice(remaining, KEYS_AT_ONCE)):
-        events = Event.objects.filter(subscription_id=request.subscription_id, dedup_key__in=part)
-        events.update(duplicates=F("duplicates") + 1)
-        earlier = Q(last_duplicate_at=None) | Q(last_duplicate_at__lt=request.received_at)
-        events.filter(earlier).update(last_duplicate_at=request.received_at)
-    if fresh:
-        row.update(repeated_keys=counted + fresh)
+def _repeats(request: Waiting, events: Iterable[EventRow], own: set[str]) -> Repeats:
+    """Its events that came with another request."""
+    keys = {event.dedup_key for event in events} - own
+    return Repeats(request.pk, request.subscription_id, request.received_at, keys)
 
 
 # -- What the subscription learns --------------------------------------------------------------------------------------

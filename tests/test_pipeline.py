@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -236,6 +237,66 @@ def test_a_half_repeated_batch_is_completed(hook: Subscription) -> None:
     pipeline.normalise(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
+
+
+def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> None:
+    other = Subscription.objects.create(account=hook.account, secrets=[SECRET], due_at=None)
+    now = timezone.now() - timedelta(seconds=9)
+    bodies = [[1, 2], [2, 3], [1], [2, 4], [5]]
+    for seconds, ids in enumerate(bodies):
+        for subscription in (hook, other):
+            body = body_of(*({"id": number, "type": "made"} for number in ids))
+            # The third came before the others, and is read after them.
+            keep(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
+    assert pipeline.normalise_pending() == 10
+    for subscription in (hook, other):
+        rows = subscription.events.order_by("id").values_list("dedup_key", "duplicates", "last_duplicate_at")
+        assert list(rows) == [
+            ("1", 1, now - timedelta(seconds=5)),
+            ("2", 2, now + timedelta(seconds=3)),
+            ("3", 0, None),
+            ("4", 0, None),
+            ("5", 0, None),
+        ]
+        requests = subscription.webhook_requests.order_by("id").values_list("outcome", "repeated_keys")
+        assert list(requests) == [
+            ("processed", []),
+            ("processed", ["2"]),
+            ("duplicate", ["1"]),
+            ("processed", ["2"]),
+            ("processed", []),
+        ]
+
+
+def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -> None:
+    now = timezone.now()
+    for minutes in (0, 2, 1):
+        keep(hook, body_of({"id": 1, "type": "made"}), received_at=now + timedelta(minutes=minutes))
+        pipeline.normalise_pending()
+    event = Event.objects.get()
+    assert (event.duplicates, event.last_duplicate_at) == (2, now + timedelta(minutes=2))
+
+
+def test_repeats_take_no_more_queries_than_one(hook: Subscription) -> None:
+    def repeated(ids: range) -> int:
+        for number in ids:
+            keep(hook, body_of({"id": number, "type": "made"}))
+        with CaptureQueriesContext(connection) as queries:
+            assert pipeline.normalise_pending() == len(ids)
+        return len(queries)
+
+    repeated(range(40))
+    alone = repeated(range(1))
+    assert repeated(range(40)) == alone
+    assert Event.objects.filter(duplicates=1).count() == 39
+
+
+def test_a_key_that_looks_like_something_else_is_counted_as_it_is(hook: Subscription) -> None:
+    keys = ["7", "007", "7.0", "null", "true", "%s", "{given}", '"', "\\", "\u00e9\U0001f600", " "]
+    for _ in range(2):
+        keep(hook, body_of(*({"id": key, "type": "made"} for key in keys)))
+        pipeline.normalise_pending()
+    assert dict(Event.objects.values_list("dedup_key", "duplicates")) == dict.fromkeys(keys, 1)
 
 
 def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription) -> None:
