@@ -7,11 +7,11 @@ shows where all threads are, and the process ends.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 import signal
 import threading
-import time
 
 from django.conf import settings
 
@@ -24,29 +24,39 @@ class Guard:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._over = threading.Event()
 
     def start(self) -> None:
         """Starts it, unless it runs or the settings say no."""
         if settings.WATCH_IN_THREAD and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+            self._over = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._over,), name="guard", daemon=True)
             faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)  # and then what the signal does: end
-            self._set()
+            self._set(FROZEN)
             self._thread.start()
+            atexit.register(self._stop)
 
     def after_fork(self) -> None:
         """In a forked process, where neither the parent's thread nor its timer is: starts them again if they ran."""
         if self._thread is not None:
             self._thread = None
+            atexit.unregister(self._stop)
             self.start()
 
-    def _run(self) -> None:
-        while True:
-            time.sleep(EVERY)
-            self._set()
+    def _stop(self) -> None:
+        # While Python itself ends, no thread could set the timer again, however well that goes.
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._set(0)
+
+    def _run(self, over: threading.Event) -> None:
+        while not over.wait(EVERY):
+            self._set(FROZEN)
 
     @staticmethod
-    def _set() -> None:
-        signal.setitimer(signal.ITIMER_REAL, FROZEN)
+    def _set(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 guard = Guard()
