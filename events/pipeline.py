@@ -126,7 +126,8 @@ def normalise_stored(rows: Sequence[KeptRequest], *, progress: Progress = lambda
                 body=row.body,
                 headers=row.headers,
             )
-            for row in rows
+            # Once: while the database hung, a row may have been stored and have gone to the spool, and come from both.
+            for row in {row.uid: row for row in rows}.values()
             if row.uid in numbers
         ],
         progress,

@@ -39,7 +39,7 @@ def count(found: Iterable[Repeats]) -> None:
             before, latest = times.get((subscription_id, key), (0, received_at))
             times[subscription_id, key] = before + 1, max(latest, received_at)
         if fresh:
-            keys_of[request_id] = counted[request_id] + fresh
+            keys_of[request_id] = counted[request_id] = counted[request_id] + fresh
     _note_at_events(times)
     _note_at_requests(keys_of)
 

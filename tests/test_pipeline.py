@@ -268,6 +268,14 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
         ]
 
 
+def test_a_request_that_is_handed_on_twice_at_once_counts_once(hook: Subscription) -> None:
+    """As when a database hangs: its row was stored, and went to the spool as well."""
+    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    again = as_stored(keep(hook, body_of({"id": 1, "type": "made"})))
+    assert pipeline.normalise_stored([again, again]) == 1
+    assert Event.objects.get().duplicates == 1
+
+
 def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -> None:
     now = timezone.now()
     for minutes in (0, 2, 1):
