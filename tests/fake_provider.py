@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from events import rejected
 from events.kept import Arrival, kept
 from events.models import WebhookRequest
 from events.writer import writer
@@ -139,6 +140,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 
 @pytest.fixture
 def hook(db: None, fake: FakeProvider) -> Subscription:
+    rejected.growth.reset()  # earlier tests counted requests of other subscriptions with the same number
     account = ProviderAccount.objects.create(provider=fake.slug, name="Fake account")
     return Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
 
