@@ -16,8 +16,8 @@ from django.utils.cache import add_never_cache_headers
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from config.models import ApiToken, Scope
-from providers import history
-from providers.admin_base import PageAdmin, actor_of
+from providers.audit import log
+from providers.dashboard.base import PageAdmin, actor_of
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -101,15 +101,15 @@ class TokenAdmin(PageAdmin[ApiToken]):
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         row.revoke()
-        history.note(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
+        log.note(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
         return self.back_to(request, row, ok=True, text=f"The token {row} was revoked; it opens nothing any more.")
 
     def _issue(self, request: HttpRequest, form: TokenForm) -> HttpResponse:
         scopes = form.cleaned_data["scopes"]
         token, text = ApiToken.issue(form.cleaned_data["name"], scopes)
-        history.note(
+        log.note(
             actor_of(request),
-            history.CREATED,
+            log.CREATED,
             TOKEN,
             subject_id=token.uid,
             name=token.name,

@@ -12,8 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from providers.fields import JSONTextField
-from providers.ids import new_id
+from providers.db.fields import JSONTextField
+from providers.db.ids import new_id
 
 MARK = "hkt_"
 NAME_LENGTH = 100

@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from providers.registry import all_providers
-from providers.table import rows
+from providers.contract.capability_table import rows
+from providers.contract.registry import all_providers
 
 
 def provider_page(request: HttpRequest) -> HttpResponse:

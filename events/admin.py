@@ -21,10 +21,11 @@ from events.api.filters import MOST_WILDCARDS, of_types
 from events.arrival import AGES
 from events.models import Event, Outcome, WebhookRequest
 from events.reprocess_pages import ReprocessPages
-from providers import history, registry
-from providers.admin_base import PageAdmin, actor_of
-from providers.base import Action, EventType
-from providers.list_page import Choices, Filter, NotUnderstood, among, moment, related
+from providers.audit import log
+from providers.contract import registry
+from providers.contract.base import Action, EventType
+from providers.dashboard.base import PageAdmin, actor_of
+from providers.dashboard.list_page import Choices, Filter, NotUnderstood, among, moment, related
 from providers.models import ProviderAccount
 from subscriptions.admin.accounts import account_choices, provider_choices
 from subscriptions.models import Subscription
@@ -141,7 +142,7 @@ class RequestAdmin(ReprocessPages):
         if not self.may_reprocess(request) or outcomes.reprocess_label(row) is None:
             raise PermissionDenied
         before = row.outcome
-        history.note(
+        log.note(
             actor_of(request),
             "processed again",
             REQUEST,

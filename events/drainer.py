@@ -17,7 +17,7 @@ from events.kept import KeptRequest
 from events.normaliser import normaliser
 from events.spool import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
 from events.writer import Table, Writer, writer
-from providers.ids import new_id
+from providers.db.ids import new_id
 from subscriptions.models import Heartbeat
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from events import feed
 from events.columns import column_json, column_key, column_text
 from events.inserting import NUMBER, TIME, Target
 from events.inserting import UUID as UUID_TYPE
-from providers.base import ParsedEvent
-from providers.ids import new_id
+from providers.contract.base import ParsedEvent
+from providers.db.ids import new_id
 
 
 class EventRow(NamedTuple):

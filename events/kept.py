@@ -12,9 +12,9 @@ from events.columns import column_json, column_text
 from events.inserting import BYTES, NUMBER, TIME, Target
 from events.inserting import UUID as UUID_TYPE
 from events.models import Outcome
-from providers.base import InboundRequest, Verification, VerificationResult
-from providers.fields import EncryptedJSONField
-from providers.ids import new_id
+from providers.contract.base import InboundRequest, Verification, VerificationResult
+from providers.db.fields import EncryptedJSONField
+from providers.db.ids import new_id
 
 MARKER = "***"
 MAX_REASON = 2000

@@ -21,10 +21,10 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from pydantic import BaseModel
 
-from providers.base import AnyProvider, validate
-from providers.encryption import Undecryptable, decrypt
-from providers.errors import InvalidInput
-from providers.registry import UnknownProvider, get_provider
+from providers.contract.base import AnyProvider, validate
+from providers.contract.errors import InvalidInput
+from providers.contract.registry import UnknownProvider, get_provider
+from providers.db.encryption import Undecryptable, decrypt
 from subscriptions import networks
 from subscriptions.models import Subscription
 from subscriptions.networks import Network

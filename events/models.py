@@ -9,10 +9,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from providers.base import InboundRequest, VerificationResult
-from providers.claims import Claimable
-from providers.fields import EncryptedJSONField, JSONTextField
-from providers.ids import new_id
+from providers.contract.base import InboundRequest, VerificationResult
+from providers.db.claims import Claimable
+from providers.db.fields import EncryptedJSONField, JSONTextField
+from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 

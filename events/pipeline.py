@@ -31,10 +31,10 @@ from events.kept import MAX_REASON, Arrival, KeptRequest, first_outcome, first_r
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
 from events.repeats import Repeats
 from events.turns import prompt_atomic, write_turns
-from providers.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
-from providers.encryption import Undecryptable
-from providers.errors import InvalidInput, UnreadableRequest
-from providers.registry import UnknownProvider
+from providers.contract.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
+from providers.contract.errors import InvalidInput, UnreadableRequest
+from providers.contract.registry import UnknownProvider
+from providers.db.encryption import Undecryptable
 from subscriptions import rotation
 from subscriptions.models import Managed, Subscription
 from subscriptions.networks import stored, why_elsewhere

@@ -29,7 +29,7 @@ from events.kept import Arrival, kept
 from events.known import Gone, Known, NotKnown, known_subscriptions
 from events.proofs import proofs
 from events.writer import NotStored, writer
-from providers.base import InboundRequest, Proof
+from providers.contract.base import InboundRequest, Proof
 from subscriptions.networks import why_elsewhere
 
 logger = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from events import outcomes
 from events.arrival import AGES
 from events.models import Outcome, WebhookRequest
 from events.reprocessing import reprocess_many
-from providers.admin_base import PageAdmin, actor_of
-from providers.list_page import NotUnderstood, moment, narrow, number, shown_filters
+from providers.dashboard.base import PageAdmin, actor_of
+from providers.dashboard.list_page import NotUnderstood, moment, narrow, number, shown_filters
 
 COUNTED = 1000  # more than that is "more than 1,000"
 SECONDS = 4.0  # of one portion

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from events import pipeline
 from events.models import Outcome, WebhookRequest
-from providers import history
+from providers.audit import log
 
 REQUEST = "request"  # the word that the history uses
 MOST = 500  # at once
@@ -63,4 +63,4 @@ def reprocess_many(
 def _note(result: Reprocessed, by: str, which: str) -> None:
     if result.count:
         name = f"{result.count} requests{which and ': '}{which}"
-        history.note(by, "processed again", REQUEST, subject_id="", name=name)
+        log.note(by, "processed again", REQUEST, subject_id="", name=name)

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from events import arrival
 from events.models import Event, Outcome, Purge, WebhookRequest
-from providers.claims import new_holder
+from providers.db.claims import new_holder
 from providers.models import ProviderAccount
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from django.utils import timezone
 
 from events.arrival import first_number_at
 from events.models import Event, Silence
-from providers.base import AnyProvider
-from providers.state_changes import CLOCK
+from providers.audit.state_changes import CLOCK
+from providers.contract.base import AnyProvider
 from subscriptions import proof, quiet, receiver_check
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.quiet import QuietHours

@@ -29,7 +29,7 @@ import orjson
 from django.conf import settings
 
 from events.kept import KeptRequest
-from providers.ids import new_id
+from providers.db.ids import new_id
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from providers.admin_base import PageAdmin
-from providers.list_page import Choices, Filter
+from providers.dashboard.base import PageAdmin
+from providers.dashboard.list_page import Choices, Filter
 from providers.models import HistoryEntry
 
 

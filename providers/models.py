@@ -10,11 +10,11 @@ from django.db import models
 from django.utils import timezone
 from pydantic import BaseModel
 
-from providers.base import AnyProvider, validate
-from providers.claims import Claimable
-from providers.fields import EncryptedJSONField, JSONTextField
-from providers.ids import new_id
-from providers.registry import get_provider
+from providers.contract.base import AnyProvider, validate
+from providers.contract.registry import get_provider
+from providers.db.claims import Claimable
+from providers.db.fields import EncryptedJSONField, JSONTextField
+from providers.db.ids import new_id
 
 SANDBOX_LOOK_INTERVAL = timedelta(seconds=15)
 LOOK_INTERVAL = timedelta(minutes=5)
@@ -42,7 +42,7 @@ class ProviderAccount(Claimable):
     """One login at one provider: settings and encrypted credentials.
 
     A deleted one keeps its row, without credentials, because its events and operations are kept. `status` is written by
-    `providers.state_changes` only."""
+    `providers.audit.state_changes` only."""
 
     subject: ClassVar[str] = "account"
     state_field: ClassVar[str] = "status"
@@ -60,7 +60,7 @@ class ProviderAccount(Claimable):
     looked_at = models.DateTimeField(null=True, blank=True)
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    # While its calls rest (`providers.pauses` writes these): until when, for what (an error's code), since when the
+    # While its calls rest (`providers.accounts.circuit_breaker` writes these): until when, for what (an error's code), since when the
     # trouble lasts, how many pauses in a row. `at` is when the pause was set. `failures` counts calls in a row without
     # a usable answer.
     calls_paused_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -177,7 +177,7 @@ class HistoryEntry(models.Model):
 
 class StateChange(models.Model):
     """That an account or a subscription changed its state, and why. Kept for ever, and small: what goes to and fro is
-    counted on one row (see `providers.state_changes`, which alone writes it)."""
+    counted on one row (see `providers.audit.state_changes`, which alone writes it)."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Left
 
-from providers import history
+from providers.audit import log
 from subscriptions import wanted
 from subscriptions.models import Subscription
 
@@ -61,7 +61,7 @@ def confirm(address: str, *, by: str) -> int:
     moved = wanted.confirm_public_url(by=by)
     if moved:
         with transaction.atomic():
-            history.note(
+            log.note(
                 by,
                 "address confirmed",
                 INSTALLATION,

@@ -11,9 +11,9 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from providers import history
-from providers.encryption import Undecryptable
-from providers.errors import FieldError, InvalidInput
+from providers.audit import log
+from providers.contract.errors import FieldError, InvalidInput
+from providers.db.encryption import Undecryptable
 from subscriptions.notify import CHANNEL
 from subscriptions.problem_models import Channel, ChannelKind
 
@@ -27,7 +27,7 @@ def add(*, by: str, **values: Any) -> Channel:
     channel = Channel(**values)
     _check(channel)
     channel.save()
-    _note(channel, history.CREATED, by, before={})
+    _note(channel, log.CREATED, by, before={})
     return channel
 
 
@@ -43,13 +43,13 @@ def change(channel: Channel, *, by: str, **values: Any) -> None:
     if channel.enabled and not was_enabled:
         channel.caught_up_at = now  # what came and went meanwhile is no news
     channel.save(update_fields=[*values, "failures", "last_error", "retry_at", "caught_up_at"])
-    _note(channel, history.CHANGED, by, before=before)
+    _note(channel, log.CHANGED, by, before=before)
 
 
 @transaction.atomic
 def remove(channel: Channel, *, by: str) -> None:
     """Takes it away, with its messages."""
-    history.note(by, history.DELETED, CHANNEL, subject_id=channel.uid, name=channel.name)
+    log.note(by, log.DELETED, CHANNEL, subject_id=channel.uid, name=channel.name)
     channel.delete()
 
 
@@ -99,7 +99,7 @@ def _shown(channel: Channel) -> Mapping[str, object]:
 
 
 def _note(channel: Channel, action: str, by: str, *, before: Mapping[str, object]) -> None:
-    history.note(
+    log.note(
         by,
         action,
         CHANNEL,

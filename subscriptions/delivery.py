@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 
-from providers.accounts import address_guard
-from providers.encryption import Undecryptable
-from providers.errors import ProviderError, Refused, Throttled
-from providers.http import MASK, Answer, Http, retry_after
+from providers.accounts.session import address_guard
+from providers.contract.errors import ProviderError, Refused, Throttled
+from providers.contract.http import MASK, Answer, Http, retry_after
+from providers.db.encryption import Undecryptable
 from subscriptions.problem_models import Channel, ChannelKind
 
 SECONDS = 10.0

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from providers.courier import Courier
+from providers.contract.registry import get_provider
 from providers.models import ProviderAccount
-from providers.registry import get_provider
-from providers.sandbox import find_simulators
-from providers.simulated_tenant import LoginName, SandboxLogin
-from providers.simulator import AnySimulator
+from providers.sandbox.base import AnySimulator
+from providers.sandbox.server import find_simulators
+from providers.sandbox.tenant import LoginName, SandboxLogin
+from providers.sandbox.webhook_sender import Courier
 from subscriptions import wanted
 
 DEMO = "demo"

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from providers import accounts
-from providers.base import Login, RemoteSubscription, validate
-from providers.errors import NotFound, Throttled, Unavailable
+from providers.accounts import session
+from providers.contract.base import Login, RemoteSubscription, validate
+from providers.contract.errors import NotFound, Throttled, Unavailable
 from providers.models import ProviderAccount
 from subscriptions.address import address_confirmed
 from subscriptions.models import KnownRemote, Managed, RemoteNote, Subscription, callback_url_for
@@ -69,13 +69,13 @@ class Found:
 def discover(account: ProviderAccount, *, seconds: float = 10.0) -> list[Found]:
     """Everything that the account has at its provider, now. Details that the time did not suffice for are None.
     Raises ProviderError."""
-    with accounts.open_login(account, deadline=time.monotonic() + seconds) as login:
+    with session.open_login(account, deadline=time.monotonic() + seconds) as login:
         return list(_detailed(account, login, _found(account, observe(account, login))))
 
 
 def find(account: ProviderAccount, remote_id: str, *, seconds: float = 10.0) -> Found:
     """One of them, with its details. Raises NotFound when the provider has none with that id, and ProviderError."""
-    with accounts.open_login(account, deadline=time.monotonic() + seconds) as login:
+    with session.open_login(account, deadline=time.monotonic() + seconds) as login:
         return find_with(account, login, remote_id)
 
 

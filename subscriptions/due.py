@@ -13,9 +13,9 @@ from django.db import connections
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from providers.encryption import Undecryptable
+from providers.audit.state_changes import CLOCK, write
+from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
-from providers.state_changes import CLOCK, write
 from subscriptions.leaving import go_on, leaving
 from subscriptions.look import look
 from subscriptions.models import Managed, State, Subscription

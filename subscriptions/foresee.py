@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
-from providers.base import RemoteSubscription, Renewal
+from providers.contract.base import RemoteSubscription, Renewal
 from subscriptions import rotation
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import Plan, plan

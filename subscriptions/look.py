@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from providers import accounts, pauses
-from providers.claims import new_holder
-from providers.errors import ProviderError, Throttled
-from providers.http import Priority
+from providers.accounts import circuit_breaker, session
+from providers.audit.state_changes import CLOCK, write
+from providers.contract.errors import ProviderError, Throttled
+from providers.contract.http import Priority
+from providers.db.claims import new_holder
 from providers.models import AccountStatus, ProviderAccount
-from providers.state_changes import CLOCK, write
 from subscriptions.models import Managed, Subscription
 from subscriptions.observe import Observation, observe
 from subscriptions.reconcile import TIMES, details_due, nothing_to_do, reconcile
@@ -30,7 +30,7 @@ def look(account: ProviderAccount) -> bool:
     if not account.claim(holder, LOOK_CLAIM_SECONDS):
         return False
     now = timezone.now()
-    pause = pauses.pause_of(account)
+    pause = circuit_breaker.pause_of(account)
     if pause is not None and not pause.over(now):
         ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=pause.until, looked_at=now)
         account.release(holder)
@@ -39,9 +39,9 @@ def look(account: ProviderAccount) -> bool:
     try:
         ours = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
         rows = list(ours.select_related("account").defer("secrets"))
-        if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == pauses.AUTHENTICATION:
-            accounts.check(account, insist=False)
-        if not rows or account.calls_paused_for == pauses.AUTHENTICATION:
+        if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
+            session.check(account, insist=False)
+        if not rows or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
             return False
         observation = _observe(account, rows)
         _note_well(account)
@@ -74,7 +74,7 @@ def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observat
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
-    with accounts.open_login(account, priority=Priority.LOOK) as login:
+    with session.open_login(account, priority=Priority.LOOK) as login:
         return observe(account, login, details_of={row.pk for row in rows if details_due(row)})
 
 
@@ -85,5 +85,5 @@ def _put_off(account: ProviderAccount, error: ProviderError) -> None:
         logger.info("Account %s is not looked at for %s: %s", account.uid, wait, error)
     rows = ProviderAccount.objects.filter(pk=account.pk)
     rows.update(look_due_at=timezone.now() + wait)
-    if error.permanent and pauses.pause_of(account) is None:
+    if error.permanent and circuit_breaker.pause_of(account) is None:
         write(rows, by=CLOCK, status=AccountStatus.FAILING, status_reason=error.message)

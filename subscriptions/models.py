@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from providers.base import SecretMadeBy
-from providers.claims import Claimable
-from providers.fields import EncryptedJSONField, JSONTextField
-from providers.ids import new_id
+from providers.audit.state_changes import write
+from providers.contract.base import SecretMadeBy
+from providers.db.claims import Claimable
+from providers.db.fields import EncryptedJSONField, JSONTextField
+from providers.db.ids import new_id
 from providers.models import ProviderAccount
-from providers.state_changes import write
 from subscriptions.plan import DriftPolicy, spread_of
 from subscriptions.problem_models import Channel as Channel
 from subscriptions.problem_models import Message as Message
@@ -79,7 +79,7 @@ class Subscription(Claimable):
     """What we want registered at a provider, and what was last observed there.
 
     Only `subscriptions.reconcile` writes the observed half and what it learned; people, the API and the clock change
-    the wanted half, through `want`; `events` writes when events came. `state` is written by `providers.state_changes`
+    the wanted half, through `want`; `events` writes when events came. `state` is written by `providers.audit.state_changes`
     only.
     """
 

@@ -16,9 +16,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from providers import history
-from providers.claims import new_holder
-from providers.encryption import Undecryptable
+from providers.audit import log
+from providers.db.claims import new_holder
+from providers.db.encryption import Undecryptable
 from subscriptions import notices
 from subscriptions.delivery import DeliveryFailed, deliver
 from subscriptions.notices import News, Notice
@@ -82,7 +82,7 @@ def try_out(channel: Channel, *, by: str) -> tuple[bool, str]:
         _end(message, MessageStatus.SENT if ok else MessageStatus.FAILED, "" if ok else detail)
         if ok:  # what waits for another try need not wait any longer
             Channel.objects.filter(pk=channel.pk, failures__gt=0).update(failures=0, last_error="", retry_at=None)
-        history.note(by, "tested", CHANNEL, subject_id=channel.uid, name=channel.name, after={"ok": ok})
+        log.note(by, "tested", CHANNEL, subject_id=channel.uid, name=channel.name, after={"ok": ok})
     channel.refresh_from_db()
     return ok, detail
 

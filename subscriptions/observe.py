@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from django.utils import timezone
 
-from providers import pauses
-from providers.base import Login, RemoteSubscription
-from providers.errors import NotFound, PermissionMissing
+from providers.accounts import circuit_breaker
+from providers.contract.base import Login, RemoteSubscription
+from providers.contract.errors import NotFound, PermissionMissing
+from providers.contract.signatures import same
 from providers.models import ProviderAccount
-from providers.signatures import same
 from subscriptions.models import KnownRemote, Subscription
 
 _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
@@ -91,8 +91,8 @@ def _listed(account: ProviderAccount, login: Login[Any, Any]) -> tuple[RemoteSub
     except PermissionMissing as error:
         error.whole_account = True  # whoever may not list can keep nothing alive
         raise
-    if account.calls_paused_for == pauses.PERMISSION:
-        pauses.lift(account, pauses.PERMISSION)
+    if account.calls_paused_for == circuit_breaker.PERMISSION:
+        circuit_breaker.lift(account, circuit_breaker.PERMISSION)
     return listed
 
 

@@ -15,12 +15,12 @@ from typing import TypeVar
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from providers import accounts
-from providers.encryption import Undecryptable
-from providers.errors import ProviderError
-from providers.http import Priority
+from providers.accounts import session
+from providers.contract.errors import ProviderError
+from providers.contract.http import Priority
+from providers.contract.registry import UnknownProvider
+from providers.db.encryption import Undecryptable
 from providers.models import ProviderAccount
-from providers.registry import UnknownProvider
 from subscriptions.choice import Choice, version
 from subscriptions.models import Managed, Subscription
 from subscriptions.observe import Observation, observe
@@ -195,7 +195,7 @@ def _look(
         return [], Observation(timezone.now())
     for row in rows:
         row.account = account  # joined, its credentials would be decrypted once a row
-    with accounts.open_login(account, priority=priority, deadline=deadline) as login:
+    with session.open_login(account, priority=priority, deadline=deadline) as login:
         return rows, observe(account, login, details_of={row.pk for row in rows if row.details_at is None})
 
 

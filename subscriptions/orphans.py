@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from providers import accounts
-from providers.errors import NotFound, ProviderError
-from providers.http import Exchange
+from providers.accounts import session
+from providers.contract.errors import NotFound, ProviderError
+from providers.contract.http import Exchange
 from providers.models import ProviderAccount
 from subscriptions.address import address_confirmed
 from subscriptions.discovery import AlreadyManaged, BeingRemoved, Found, Kind, find_with
@@ -80,7 +80,7 @@ def _reserve(account: ProviderAccount, remote_id: str) -> None:
 
 def _remove(account: ProviderAccount, remote_id: str, *, by: str, seconds: float) -> None:
     exchanges: list[Exchange] = []
-    with accounts.open_login(account, deadline=time.monotonic() + seconds, record=exchanges.append) as login:
+    with session.open_login(account, deadline=time.monotonic() + seconds, record=exchanges.append) as login:
         item = find_with(account, login, remote_id, anew=True)
         _check_orphaned(account, item)
         seen = {"remote_id": remote_id, "callback_url": item.remote.url}

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from providers import history
+from providers.audit import log
 from subscriptions.causes import Cause, Key, NotKnownYet, all_sources
 from subscriptions.models import Heartbeat
 from subscriptions.problem_models import ACTIVE, Problem, ProblemKind, ProblemState, ProblemTurn, Severity, Turn
@@ -93,7 +93,7 @@ def acknowledge(problem: Problem, *, by: str) -> None:
         row.state, row.acknowledged_at, row.acknowledged_by = ProblemState.ACKNOWLEDGED, timezone.now(), by
         row.save(update_fields=["state", "acknowledged_at", "acknowledged_by"])
         _note(row, Turn.ACKNOWLEDGED, by, row.acknowledged_at)
-        history.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row))
+        log.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 
@@ -108,7 +108,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.changed_at, row.held_until = now, now + GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
         _note(row, Turn.RESOLVED, by, now)
-        history.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row))
+        log.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from providers import accounts
-from providers.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
-from providers.errors import ProviderError, Unsupported
+from providers.accounts import session
+from providers.contract.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
+from providers.contract.errors import ProviderError, Unsupported
 from subscriptions import receiver_check, rotation
 from subscriptions.models import Managed, Subscription
 from subscriptions.wanted import note
@@ -50,7 +50,7 @@ def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> Te
         )
         return TestResult(ok=trouble is None, detail=f"No test webhook was sent: {reason}. {said}")
     try:
-        with accounts.open_login(subscription.account, deadline=time.monotonic() + seconds) as login:
+        with session.open_login(subscription.account, deadline=time.monotonic() + seconds) as login:
             return plugin.test(login, subscription.remote_id, registration_of(subscription, enabled=True))
     except ProviderError as error:
         return TestResult(ok=False, detail=error.message)

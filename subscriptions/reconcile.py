@@ -20,10 +20,10 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from providers import accounts, pauses
-from providers.base import Login, Registration, RemoteSubscription, SecretMadeBy, validate
-from providers.claims import new_holder
-from providers.errors import (
+from providers.accounts import circuit_breaker, session
+from providers.audit.state_changes import CLOCK, write
+from providers.contract.base import Login, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.errors import (
     CallsPaused,
     InvalidInput,
     LimitReached,
@@ -34,8 +34,8 @@ from providers.errors import (
     Refused,
     Unsupported,
 )
-from providers.http import Exchange, Priority
-from providers.state_changes import CLOCK, write
+from providers.contract.http import Exchange, Priority
+from providers.db.claims import new_holder
 from subscriptions import receiver_check, rotation, wanted
 from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Managed, Operation, OperationStatus, Subscription
@@ -148,7 +148,7 @@ def preview(subscription: Subscription, *, deadline: float | None = None) -> Pla
     account = subscription.account
     if subscription.managed == Managed.MANUAL or subscription.deleted_at:
         return Plan()
-    with accounts.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
+    with session.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
         return plan_seen(subscription, observe(account, login, details_of={subscription.pk}))
 
 
@@ -247,7 +247,7 @@ def note_error(row: Subscription, error: ProviderError, now: datetime) -> None:
     code = error.cause if isinstance(error, CallsPaused) else error.code
     row.last_error = {"code": code, "message": error.message, "field": error.field}
     row.failures += not isinstance(error, CallsPaused)
-    pause = pauses.pause_of(row.account)
+    pause = circuit_breaker.pause_of(row.account)
     row.held_since = (row.held_since or now) if pause else None
     row.due_at = now + pause_after(row, pause.error(now) if pause else error, now)
 
@@ -377,7 +377,7 @@ class _Run:
         ).exists()
 
     def _login(self, priority: Priority, exchanges: list[Exchange] | None = None) -> Any:
-        return accounts.open_login(
+        return session.open_login(
             self.row.account,
             priority=priority,
             deadline=self.deadline,

@@ -16,11 +16,11 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from providers.base import Proof, SecretMadeBy
-from providers.encryption import Undecryptable
-from providers.errors import Unsupported
-from providers.signatures import same
-from providers.state_changes import CLOCK
+from providers.audit.state_changes import CLOCK
+from providers.contract.base import Proof, SecretMadeBy
+from providers.contract.errors import Unsupported
+from providers.contract.signatures import same
+from providers.db.encryption import Undecryptable
 from subscriptions.models import FormerSecret, Managed, Subscription
 from subscriptions.wanted import note
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from providers.base import SecretMadeBy, validate
-from providers.errors import InvalidInput
-from providers.wording import sentences
+from providers.contract.base import SecretMadeBy, validate
+from providers.contract.errors import InvalidInput
+from providers.dashboard.formatting import sentences
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.plan import DriftPolicy
 from subscriptions.rotation import words

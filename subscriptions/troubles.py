@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
+from providers.dashboard.formatting import sentences
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
-from providers.wording import sentences
 from subscriptions import rotation
 from subscriptions.causes import (
     INSTALLATION,

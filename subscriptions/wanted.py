@@ -15,11 +15,12 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from providers import accounts, history, pauses
-from providers.base import Renewal, validate
-from providers.errors import Unsupported
+from providers.accounts import circuit_breaker, session
+from providers.audit import log
+from providers.audit.state_changes import write
+from providers.contract.base import Renewal, validate
+from providers.contract.errors import Unsupported
 from providers.models import AccountStatus, ProviderAccount
-from providers.state_changes import write
 from subscriptions import networks, quiet
 from subscriptions.models import Managed, State, Subscription, callback_url_for
 from subscriptions.plan import DriftPolicy
@@ -65,7 +66,7 @@ def add_account(
     _fill(account, settings, credentials)
     account.save()
     after = {"name": name, "provider": provider, "retention_days": retention_days, **_flat(account)}
-    note_account(account, history.CREATED, by, before={}, after=after)
+    note_account(account, log.CREATED, by, before={}, after=after)
     return account
 
 
@@ -94,10 +95,10 @@ def change_account(
         account.look_due_at = timezone.now()
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
     names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "look_due_at")
-    accounts.save_facts(account, *names, by=by)
+    session.save_facts(account, *names, by=by)
     if settings is not None or credentials is not None:
-        pauses.lift(account)  # what the provider refused may be good now
-    note_account(account, history.CHANGED, by, before=before, after=_told(account))
+        circuit_breaker.lift(account)  # what the provider refused may be good now
+    note_account(account, log.CHANGED, by, before=before, after=_told(account))
 
 
 @transaction.atomic
@@ -108,7 +109,7 @@ def delete_account(account: ProviderAccount, *, by: str) -> None:
     left = account.subscriptions.filter(deleted_at=None).count()
     if left:
         raise AccountInUse(f"The account still has {left} subscription{'s' if left > 1 else ''}. Delete them first.")
-    note_account(account, history.DELETED, by)
+    note_account(account, log.DELETED, by)
     account.tokens.all().delete()
     account.credentials, account.deleted_at = {}, timezone.now()
     account.removal_asked_at = None
@@ -157,7 +158,7 @@ def subscribe(
         changed_by=by,
     )
     after = {"account": account.name, "managed": str(managed), **_wanted(subscription)}
-    note(subscription, history.CREATED, by, before={}, after=after)
+    note(subscription, log.CREATED, by, before={}, after=after)
     return subscription
 
 
@@ -175,7 +176,7 @@ def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
     if wanted.get("enabled") is True and not subscription.enabled:
         wanted["quiet_from"] = timezone.now()  # it cannot have sent anything before
     subscription.want(by=by, **wanted, **again)
-    note(subscription, history.CHANGED, by, before=before, after=_wanted(subscription))
+    note(subscription, log.CHANGED, by, before=before, after=_wanted(subscription))
 
 
 @transaction.atomic
@@ -195,7 +196,7 @@ def expect(
         return
     Subscription.objects.filter(pk=row.pk).update(**after, quiet_from=timezone.now(), quiet_suggested_at=None)
     row.refresh_from_db(fields=["quiet_after", "quiet_hours", "quiet_from"])
-    note(row, history.CHANGED, by, before=before, after=after)
+    note(row, log.CHANGED, by, before=before, after=after)
 
 
 @transaction.atomic
@@ -210,7 +211,7 @@ def accept_from(subscription: Subscription, *, by: str, allowed_networks: Sequen
         return
     Subscription.objects.filter(pk=row.pk).update(allowed_networks=after)
     row.allowed_networks = after
-    note(row, history.CHANGED, by, before={"allowed_networks": before}, after={"allowed_networks": after})
+    note(row, log.CHANGED, by, before={"allowed_networks": before}, after={"allowed_networks": after})
 
 
 @transaction.atomic
@@ -245,7 +246,7 @@ def remove(subscription: Subscription, *, by: str) -> None:
     rows = Subscription.objects.filter(only_here, pk=subscription.pk)
     if write(rows, by=by, deleted_at=timezone.now(), state=State.DELETED, state_reason="Deleted here."):
         subscription.refresh_from_db()
-    note(subscription, history.DELETED, by)
+    note(subscription, log.DELETED, by)
 
 
 @transaction.atomic
@@ -275,7 +276,7 @@ def _move(row: Subscription, by: str) -> int:
     before = {"callback_url": row.callback_url}
     former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
     row.want(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
-    note(row, history.CHANGED, by, before=before, after={"callback_url": row.callback_url})
+    note(row, log.CHANGED, by, before=before, after={"callback_url": row.callback_url})
     return 1
 
 
@@ -315,7 +316,7 @@ def note(
     after: Mapping[str, object] | None = None,
 ) -> None:
     """Writes down what was done with a subscription. Call it in the transaction of the change itself."""
-    history.note(
+    log.note(
         by,
         action,
         SUBSCRIPTION,
@@ -337,7 +338,7 @@ def note_account(
 ) -> None:
     """Writes down what was done with an account. Call it in the transaction of the change itself."""
     secret = frozenset(name for name in (*(before or {}), *(after or {})) if name.startswith("credentials."))
-    history.note(
+    log.note(
         by,
         action,
         ACCOUNT,

@@ -13,7 +13,7 @@ import requests
 from pytest_django import Settings
 
 from providers.models import ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import receiver_check, troubles, wanted
 from subscriptions.models import Subscription
 

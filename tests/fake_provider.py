@@ -18,8 +18,8 @@ from events import rejected
 from events.kept import Arrival, kept
 from events.models import WebhookRequest
 from events.writer import writer
-from providers import registry
-from providers.base import (
+from providers.contract import registry
+from providers.contract.base import (
     AccountSettings,
     Action,
     Capabilities,
@@ -42,8 +42,8 @@ from providers.base import (
     VerificationResult,
     load_json,
 )
+from providers.contract.signatures import find_shared_secrets
 from providers.models import ProviderAccount
-from providers.signatures import find_shared_secrets
 from subscriptions.models import Subscription
 
 SECRET = "the-shared-secret"

@@ -25,14 +25,15 @@ from django.test import override_settings
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
-from providers import accounts, http, limiter
-from providers.base import Capabilities, Login, Registration, RemoteSubscription, SecretMadeBy, validate
-from providers.courier import Courier
+from providers.accounts import rate_limiter, session
+from providers.contract import http
+from providers.contract.base import Capabilities, Login, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
-from providers.registry import all_providers
-from providers.sandbox import find_simulators
-from providers.simulated_tenant import Fault
-from providers.simulator import Call, Reply
+from providers.sandbox.base import Call, Reply
+from providers.sandbox.server import find_simulators
+from providers.sandbox.tenant import Fault
+from providers.sandbox.webhook_sender import Courier
 from subscriptions import due, receiver_check, wanted
 from subscriptions.models import OperationStatus, State, Subscription
 from subscriptions.plan import DriftPolicy
@@ -124,7 +125,7 @@ class World:
             stack.enter_context(mock.patch.object(receiver_check, "trouble_at", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
             waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
-            stack.enter_context(mock.patch.object(limiter, "time", waits))  # as long as it likes
+            stack.enter_context(mock.patch.object(rate_limiter, "time", waits))  # as long as it likes
             yield self
 
     def _our_clock(self) -> datetime:
@@ -211,7 +212,7 @@ class World:
         self.spare.faults.clear()
         by_us = plugin.capabilities.secret_made_by is SecretMadeBy.US
         typed = validate(plugin.config_model, dict(config))
-        with mock.patch.object(self, "reaper", None), http.Http(guard=accounts.address_guard()) as line:
+        with mock.patch.object(self, "reaper", None), http.Http(guard=session.address_guard()) as line:
             login: Login[Any, Any] = Login(
                 settings=self.account.typed_settings,
                 credentials=validate(plugin.credentials_model, self.account.credentials),

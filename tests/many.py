@@ -20,8 +20,8 @@ from django.db import connection
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
-from providers import http, registry
-from providers.base import ExpirySetBy, Login, RemoteSubscription, Renewal, SecretMadeBy
+from providers.contract import http, registry
+from providers.contract.base import ExpirySetBy, Login, RemoteSubscription, Renewal, SecretMadeBy
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import KnownRemote, Subscription, callback_url_for
 from subscriptions.reconcile import record_observed, settle

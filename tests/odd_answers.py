@@ -9,9 +9,17 @@ from typing import Any
 import requests
 from hypothesis import strategies as st
 
-from providers.base import AnyProvider, Identity, Login, MemoryTokens, Registration, RemoteSubscription, TestResult
-from providers.errors import ProviderError
-from providers.http import AddressGuard, Answer, Http
+from providers.contract.base import (
+    AnyProvider,
+    Identity,
+    Login,
+    MemoryTokens,
+    Registration,
+    RemoteSubscription,
+    TestResult,
+)
+from providers.contract.errors import ProviderError
+from providers.contract.http import AddressGuard, Answer, Http
 
 MAX_REMOTE_ID = 200
 MAX_STATUS = 50

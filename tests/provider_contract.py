@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     AnyProvider,
     Capabilities,
@@ -46,7 +46,7 @@ from providers.base import (
     VerificationResult,
     validate,
 )
-from providers.errors import (
+from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
     InvalidInput,
@@ -56,9 +56,9 @@ from providers.errors import (
     Unavailable,
     UnreadableRequest,
 )
-from providers.http import AddressGuard, Answer, Exchange, Http
-from providers.registry import get_provider
-from providers.sandbox import Sandbox
+from providers.contract.http import AddressGuard, Answer, Exchange, Http
+from providers.contract.registry import get_provider
+from providers.sandbox.server import Sandbox
 from tests.odd_answers import CALLS, Recording, check_it_can_be_kept, told_login, twisted
 
 CALLBACK_URL = "https://hooks.example.test/hooks/3q8Jt0yq"

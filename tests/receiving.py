@@ -22,7 +22,7 @@ from events.known import known_subscriptions
 from events.models import Outcome, WebhookRequest
 from events.spool import spool
 from events.writer import Table, writer
-from providers.ids import new_id
+from providers.db.ids import new_id
 from subscriptions.models import Subscription
 
 

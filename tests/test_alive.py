@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from config.environment import BASE_DIR
-from providers.registry import all_providers
+from providers.contract.registry import all_providers
 from tests.test_up import Up
 
 # One product for all of them, also where several processes share the tests.

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from events import pipeline
 from events.known import known_subscriptions
 from events.models import Event, Outcome, WebhookRequest
-from providers.base import Proof
+from providers.contract.base import Proof
 from providers.models import HistoryEntry
 from subscriptions import networks, wanted
 from subscriptions.models import Subscription

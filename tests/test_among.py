@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from events.models import WebhookRequest
-from providers.ids import new_id
+from providers.db.ids import new_id
 from subscriptions.models import Subscription
 from tests.fake_provider import fake, hook, keep
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grimp
 import pytest
 
-from providers.registry import all_providers
+from providers.contract.registry import all_providers
 
 PLUGINS = [slug.replace("-", "_") for slug in all_providers()]
 

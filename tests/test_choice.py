@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from django.utils import timezone
 
+from providers.contract.errors import LimitReached
 from providers.egnyte_connect.provider import EgnyteConnect
-from providers.errors import LimitReached
 from subscriptions import wanted
 from subscriptions.choice import Choice, Incomplete, PlanChanged, goes_with, key, version
 from subscriptions.models import State, Subscription

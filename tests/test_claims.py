@@ -11,8 +11,8 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.encryption import Undecryptable, decrypt, encrypt
-from providers.ids import new_id
+from providers.db.encryption import Undecryptable, decrypt, encrypt
+from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from subscriptions import wanted
 from subscriptions.models import Subscription

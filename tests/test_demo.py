@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
+from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
-from providers.registry import all_providers
-from providers.sandbox import find_simulators
+from providers.sandbox.server import find_simulators
 from subscriptions import wanted
 from subscriptions.demo import ensure_demo
 from subscriptions.models import Subscription

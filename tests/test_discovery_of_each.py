@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from providers import accounts
-from providers.base import Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.accounts import session
+from providers.contract.base import Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
-from providers.registry import all_providers
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import discovery, orphans, wanted
 from subscriptions.discovery import Kind
 from subscriptions.models import State
@@ -46,7 +46,7 @@ def register(account: ProviderAccount, url: str) -> RemoteSubscription:
     plugin = account.plugin
     secret = plugin.new_secret() if plugin.capabilities.secret_made_by is SecretMadeBy.US else None
     config = validate(plugin.config_model, dict(contract_of(account.provider).config))
-    with accounts.open_login(account) as login:
+    with session.open_login(account) as login:
         return plugin.register(
             login, Registration(callback_url=url, config=config, secret=secret, enabled=True, name="Theirs")
         )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from providers.base import validate as checked
-from providers.errors import FieldError, InvalidInput
+from providers.contract.base import validate as checked
+from providers.contract.errors import FieldError, InvalidInput
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions import reconcile as reconcile_module
 from subscriptions import wanted

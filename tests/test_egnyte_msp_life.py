@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import receiver_check, wanted
 from subscriptions.look import look
 from subscriptions.models import State, Subscription

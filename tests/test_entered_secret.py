@@ -7,9 +7,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from config.models import ApiToken
-from providers.errors import Unsupported
+from providers.contract.errors import Unsupported
 from providers.models import HistoryEntry
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import proof, wanted
 from subscriptions.models import Managed, Subscription
 

@@ -8,9 +8,9 @@ import requests
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.errors import Unsupported
+from providers.contract.errors import Unsupported
 from providers.models import ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import discovery, proof, wanted
 from subscriptions.look import look
 from subscriptions.models import State, Subscription

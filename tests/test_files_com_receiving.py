@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from events import pipeline
 from events.models import Event, Outcome, WebhookRequest
 from providers.models import ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import wanted
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconcile import reconcile

@@ -15,7 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.http_signatures import Match, Message, Policy, SignatureRefused, check_content_digest, verify_hmac
+from providers.contract.http_signatures import (
+    Match,
+    Message,
+    Policy,
+    SignatureRefused,
+    check_content_digest,
+    verify_hmac,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREATED = int(NOW.timestamp())

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 from django.utils import timezone
 
-from providers.base import Renewal, SecretMadeBy
+from providers.contract.base import Renewal, SecretMadeBy
 from providers.models import ProviderAccount
 from subscriptions import leaving, wanted
 from subscriptions import reconcile as reconcile_module

@@ -25,10 +25,10 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
-from providers import pauses
-from providers.base import Renewal
+from providers.accounts import circuit_breaker
+from providers.contract.base import Renewal
 from providers.models import AccountLimit, ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import due, receiver_check, rotation, wanted
 from subscriptions import reconcile as reconcile_module
 from subscriptions.models import State, Subscription
@@ -234,7 +234,7 @@ class Lifecycle(RuleBasedStateMachine):
         """A sweep at which everything is due, whatever pauses were agreed on."""
         now = timezone.now() - timedelta(seconds=1)
         AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
-        ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **pauses.NO_PAUSE)
+        ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
         Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
         Subscription.objects.update(suspended_count=0, switch_offs=[], gave_up_at=None)
         due.sweep_here()

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from providers.base import Renewal
+from providers.contract.base import Renewal
 from subscriptions import wanted
 from subscriptions.models import State, Subscription
 from subscriptions.plan import DriftPolicy

@@ -12,8 +12,8 @@ from itertools import cycle
 
 import pytest
 
-from providers.base import Renewal
-from providers.registry import all_providers
+from providers.contract.base import Renewal
+from providers.contract.registry import all_providers
 from tests.lifecycle import LEASE, SLUGS, World, a_world
 from tests.test_lifecycle_of_each import FAULTS
 

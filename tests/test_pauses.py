@@ -8,12 +8,19 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from providers import accounts, pauses
-from providers.errors import AuthenticationFailed, CallsPaused, OutOfTime, PermissionMissing, Refused, Throttled
-from providers.errors import Unavailable as NoAnswer
-from providers.http import Priority
+from providers.accounts import circuit_breaker, session
+from providers.accounts.circuit_breaker import BREAK_AFTER, BREAK_FIRST, BREAK_LONGEST, BREAKER, AccountGate
+from providers.contract.errors import (
+    AuthenticationFailed,
+    CallsPaused,
+    OutOfTime,
+    PermissionMissing,
+    Refused,
+    Throttled,
+)
+from providers.contract.errors import Unavailable as NoAnswer
+from providers.contract.http import Priority
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
-from providers.pauses import BREAK_AFTER, BREAK_FIRST, BREAK_LONGEST, BREAKER, AccountGate
 from subscriptions import due, wanted
 from subscriptions.look import look
 from subscriptions.models import State, Subscription
@@ -87,7 +94,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
 def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
-    accounts.check(account)
+    session.check(account)
     assert account.status == AccountStatus.OK
     assert account.calls_paused_until is None
     due.sweep_here()
@@ -302,8 +309,8 @@ def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: Pro
     pause_is_over(account)
     AccountGate(account).enter(Priority.CHANGE)
     rows = ProviderAccount.objects.filter(pk=account.pk)
-    dead = timezone.now() - pauses.PROBE - timedelta(seconds=1)
-    rows.update(calls_paused_at=dead, calls_paused_until=dead + pauses.PROBE)
+    dead = timezone.now() - circuit_breaker.PROBE - timedelta(seconds=1)
+    rows.update(calls_paused_at=dead, calls_paused_until=dead + circuit_breaker.PROBE)
     call(account)
     assert fresh(account).calls_paused_until is None
 
@@ -335,10 +342,10 @@ def test_a_provider_without_answers_is_left_alone_and_all_heals(account: Provide
 
 IN_ANOTHER_PROCESS = """
 import sys
-from providers.errors import CallsPaused, Unavailable
-from providers.http import Priority
+from providers.contract.errors import CallsPaused, Unavailable
+from providers.contract.http import Priority
 from providers.models import ProviderAccount
-from providers.pauses import AccountGate
+from providers.accounts.circuit_breaker import AccountGate
 account = ProviderAccount.objects.get(pk={pk})
 passed = 0
 for _ in range({calls}):
@@ -397,7 +404,7 @@ def test_a_deletion_waits_while_the_calls_rest_and_says_so(
     assert subscription.state == State.DELETING
     assert "calls rest until" in subscription.state_reason
     assert subscription.remote_id == remote_id
-    pauses.lift(broken)
+    circuit_breaker.lift(broken)
     due.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED

@@ -28,9 +28,9 @@ from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import FULL_SHARE, FULL_SHARE_SQLITE, MANY, SHARE, STRETCH, TOGETHER, Normaliser
 from events.reprocessing import reprocess_many
 from events.writer import writer
-from providers.base import InboundRequest, Proof
-from providers.errors import UnreadableRequest
-from providers.ids import new_id
+from providers.contract.base import InboundRequest, Proof
+from providers.contract.errors import UnreadableRequest
+from providers.db.ids import new_id
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Managed, Subscription
 from tests.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together

@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import (
-    Capabilities,
-    ExpirySetBy,
-    Proof,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-)
+from providers.contract.base import Capabilities, ExpirySetBy, Proof, RemoteSubscription, Renewal, SecretMadeBy
 from subscriptions.plan import (
     NEVER_ACCEPTED,
     DriftPolicy,

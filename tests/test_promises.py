@@ -11,8 +11,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from providers.contract.errors import Refused
 from providers.egnyte_connect.provider import EgnyteConnect
-from providers.errors import Refused
 from providers.models import AccountLimit, ProviderAccount
 from subscriptions import due, proof, wanted
 from subscriptions.discovery import AddressNotConfirmed, take_in
@@ -246,10 +246,10 @@ def test_two_processes_share_one_rate_limit_and_one_day_quota(
     transactional_db: None, account: ProviderAccount, settings: Settings
 ) -> None:
     code = f"""
-from providers.base import RateLimit
-from providers.errors import Throttled
-from providers.http import Priority
-from providers.limiter import DatabaseLimiter
+from providers.contract.base import RateLimit
+from providers.contract.errors import Throttled
+from providers.contract.http import Priority
+from providers.accounts.rate_limiter import DatabaseLimiter
 from providers.models import ProviderAccount
 from django.utils import timezone
 from django.conf import settings
@@ -276,9 +276,9 @@ for _ in range(20):
 def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longer_one(
     account: ProviderAccount, settings: Settings
 ) -> None:
-    from providers.base import RateLimit
-    from providers.http import Priority
-    from providers.limiter import DatabaseLimiter
+    from providers.accounts.rate_limiter import DatabaseLimiter
+    from providers.contract.base import RateLimit
+    from providers.contract.http import Priority
 
     settings.SANDBOX_URL = None
     limiter = DatabaseLimiter(account, RateLimit(per_day=10))

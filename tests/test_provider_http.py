@@ -17,8 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers import errors, http
-from providers.http import MASK, AddressGuard, Answer, Exchange, Http, NoLimit, Priority, error_for, retry_after
+from providers.contract import errors, http
+from providers.contract.http import (
+    MASK,
+    AddressGuard,
+    Answer,
+    Exchange,
+    Http,
+    NoLimit,
+    Priority,
+    error_for,
+    retry_after,
+)
 from tests.provider_contract import LOOPBACK, Scripted, StubServer
 
 

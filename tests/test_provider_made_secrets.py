@@ -20,10 +20,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from events import pipeline
 from events.models import Event, Outcome, WebhookRequest
+from providers.contract.errors import Unavailable
 from providers.entrust.provider import Entrust
-from providers.errors import Unavailable
 from providers.models import AccountToken, ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import due, wanted
 from subscriptions import reconcile as reconciling
 from subscriptions.discovery import discover, take_in

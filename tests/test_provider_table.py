@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from providers.registry import all_providers
-from providers.table import as_markdown, rows
+from providers.contract.capability_table import as_markdown, rows
+from providers.contract.registry import all_providers
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -37,9 +37,9 @@ from events.drainer import drainer
 from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import normaliser
 from events.spool import status as spool_status
-from providers.base import InboundRequest, Proof, Verification, VerificationResult
+from providers.contract.base import InboundRequest, Proof, Verification, VerificationResult
+from providers.contract.registry import get_provider
 from providers.models import ProviderAccount
-from providers.registry import get_provider
 from subscriptions.models import State, Subscription
 from tests.fake_provider import SECRET, FakeProvider, body_of, fake, hook
 from tests.processes import ROOT, environment, free_port

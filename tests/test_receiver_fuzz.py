@@ -20,10 +20,10 @@ import pytest
 
 from events import pipeline
 from events.models import Outcome, WebhookRequest
-from providers.base import Proof
+from providers.contract.base import Proof
+from providers.contract.registry import all_providers
 from providers.entrust.simulator import sign
 from providers.models import ProviderAccount
-from providers.registry import all_providers
 from subscriptions.models import Subscription
 from tests.crashing import WebProcess
 from tests.receiving import DOORS, spool_folder

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from providers import accounts
+from providers.accounts import session
 from providers.models import ProviderAccount
 from subscriptions import receiver_check, wanted
 from subscriptions.look import look
@@ -273,7 +273,7 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
 def test_an_observation_from_before_our_own_change_is_not_believed(
     account: ProviderAccount, subscription: Subscription, control: Control
 ) -> None:
-    with accounts.open_login(account) as login:
+    with session.open_login(account) as login:
         stale = observe(account, login)
     reconcile(subscription)
     subscription.refresh_from_db()

@@ -12,9 +12,9 @@ from cryptography.fernet import Fernet
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.base import Login, Registration, RemoteSubscription
+from providers.contract.base import Login, Registration, RemoteSubscription
+from providers.contract.errors import Throttled
 from providers.egnyte_connect.provider import EgnyteConnect
-from providers.errors import Throttled
 from providers.models import ProviderAccount
 from subscriptions import due, receiver_check, wanted
 from subscriptions.look import look

@@ -12,13 +12,13 @@ from django.utils import timezone
 from events.models import Outcome, WebhookRequest
 from events.pipeline import normalise_pending, reprocess
 from events.proofs import proofs
-from providers.base import Proof, SecretMadeBy
+from providers.contract.base import Proof, SecretMadeBy
+from providers.contract.errors import Refused, Unavailable, Unsupported
+from providers.contract.registry import all_providers
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.entrust.provider import Entrust
-from providers.errors import Refused, Unavailable, Unsupported
 from providers.models import HistoryEntry, ProviderAccount
-from providers.registry import all_providers
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import due, proof, rotation, troubles, wanted
 from subscriptions.foresee import SubscriptionAction, foresee
 from subscriptions.models import FormerSecret, Managed, State, Subscription

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import requests
 
-from providers.courier import Courier, WebhookCall, origin_of
 from providers.egnyte_connect.simulator import EgnyteConnectSimulator
-from providers.sandbox import CLOSE_WITHIN, MAX_BODY_BYTES, Sandbox, find_simulators
-from providers.simulated_tenant import CallBudget, LoginName, OverBudget
-from providers.simulator import REMEMBERED, Call
+from providers.sandbox.base import REMEMBERED, Call
+from providers.sandbox.server import CLOSE_WITHIN, MAX_BODY_BYTES, Sandbox, find_simulators
+from providers.sandbox.tenant import CallBudget, LoginName, OverBudget
+from providers.sandbox.webhook_sender import Courier, WebhookCall, origin_of
 from tests.provider_contract import Received, Scripted, StubServer
 
 SLUG = "egnyte-connect"

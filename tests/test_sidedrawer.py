@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from providers import accounts
+from providers.accounts import session
 from providers.models import AccountStatus, ProviderAccount
-from providers.sandbox import Sandbox
-from providers.simulated_tenant import LoginName
+from providers.sandbox.server import Sandbox
+from providers.sandbox.tenant import LoginName
 from subscriptions import wanted
 from subscriptions.demo import ensure_demo
 from subscriptions.look import look
@@ -246,12 +246,12 @@ def test_missing_paths_leave_the_account_unchecked_and_say_which_settings_to_cha
     account: ProviderAccount, control: Control
 ) -> None:
     control.post("options", paths_missing=True)
-    accounts.check(account)
+    session.check(account)
     assert account.status == AccountStatus.UNCHECKED
     for words in ("/api/v1/webhooks", "not confirmed", "collection_path", "item_path", "manual"):
         assert words in account.status_reason
     control.post("options", paths_missing=False)
-    accounts.check(account)
+    session.check(account)
     assert (account.status, account.status_reason) == (AccountStatus.OK, "")
 
 
@@ -330,10 +330,10 @@ def test_an_account_can_change_from_one_way_of_logging_in_to_the_other(sandbox: 
     account = wanted.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials={"access_token": "old"}, by="staff:ann"
     )
-    accounts.check(account)
+    session.check(account)
     assert account.status == AccountStatus.FAILING
     wanted.change_account(account, by="staff:ann", credentials=login["credentials"])
-    accounts.check(account)
+    session.check(account)
     assert account.status == AccountStatus.OK, account.status_reason
 
 
@@ -342,10 +342,10 @@ def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -
     account = wanted.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
-    accounts.check(account)
+    session.check(account)
     control.post("clock", advance_seconds=3600)
-    accounts.check(account)
-    accounts.check(account)
+    session.check(account)
+    session.check(account)
     assert account.status == AccountStatus.OK
     assert [call["status"] for call in control.calls()] == [201, 200, 401, 201, 200, 200]
 

@@ -14,7 +14,7 @@ from events import feed, pipeline, silence
 from events.arrival import first_id_at
 from events.models import Event, Silence, WebhookRequest
 from events.silence import ARRIVAL, suggestion, watch
-from providers.base import TestResult
+from providers.contract.base import TestResult
 from subscriptions import causes, proof, receiver_check, wanted
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.problem_models import ProblemKind

@@ -16,8 +16,8 @@ PARTS = ("config", "events", "providers", "subscriptions", "templates", "tests",
 
 SEEN_EVERYWHERE = """
 from django.test import Client
-from providers.registry import all_providers
-from providers.sandbox import find_simulators
+from providers.contract.registry import all_providers
+from providers.sandbox.server import find_simulators
 assert "acme-box" in all_providers()
 assert "acme-box" in [kind.slug for kind in find_simulators()]
 """

@@ -11,8 +11,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from config.environment import BASE_DIR
-from providers import accounts, state_changes
-from providers.encryption import Undecryptable
+from providers.accounts import session
+from providers.audit import state_changes
+from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount, StateChange
 from subscriptions import due, wanted
 from subscriptions.models import State, Subscription
@@ -111,10 +112,10 @@ def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPa
 
 
 def test_accounts_as_well(account: ProviderAccount) -> None:
-    accounts.check(account, by="staff:bob")
+    session.check(account, by="staff:bob")
     assert account.status == AccountStatus.OK
     wanted.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
-    accounts.check(account)
+    session.check(account)
     assert changes(account) == [
         ("unchecked", "ok", "staff:bob", 1),
         ("ok", "unchecked", "api:importer", 1),

@@ -22,7 +22,7 @@ from events.models import Event, Outcome, WebhookRequest
 from events.normaliser import Normaliser
 from events.poll import Poll
 from events.writer import writer
-from providers.base import InboundRequest
+from providers.contract.base import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
 from subscriptions.problems import detect
@@ -54,7 +54,7 @@ def wait_for_the_next_try() -> None:
 READS = """
 import os
 from events import pipeline
-from providers.registry import get_provider
+from providers.contract.registry import get_provider
 plugin = get_provider("egnyte-connect")
 original = plugin.parse
 def parse(request):

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from providers import history, state_changes
-from providers.ids import new_id
+from providers.audit import log, state_changes
+from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from subscriptions import timeline, wanted
 from subscriptions.models import Operation, OperationStatus, State, Subscription
@@ -83,7 +83,7 @@ def test_looks_that_find_nothing_new_never_appear(subscription: Subscription, co
 
 def test_an_account_tells_of_its_subscriptions_and_of_no_others(hook: Subscription, fake: object) -> None:
     fill(hook, 3)
-    history.note("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
+    log.note("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
     other = Subscription.objects.create(
         account=ProviderAccount.objects.create(provider="fake", name="Other"), name="Elsewhere"
     )
@@ -119,7 +119,7 @@ def test_pages_in_both_directions_meet_every_entry_once(hook: Subscription) -> N
 
 def test_only_one_kind(hook: Subscription) -> None:
     fill(hook, 6)
-    history.note("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
+    log.note("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
     for kind in ("operation", "state", "action", "secret"):
         found = Timeline(hook, frozenset({kind})).part(50)
         assert {entry.kind for entry in found} == {kind}

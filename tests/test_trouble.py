@@ -13,9 +13,10 @@ from celery import Celery, Task
 from django.db import connections
 from django.utils import timezone
 
-from providers import accounts, http
-from providers.errors import Throttled
-from providers.http import Priority
+from providers.accounts import session
+from providers.contract import http
+from providers.contract.errors import Throttled
+from providers.contract.http import Priority
 from providers.models import AccountLimit, ProviderAccount
 from subscriptions import due, wanted
 from subscriptions.look import look
@@ -73,7 +74,7 @@ def test_a_failed_registration_is_explained_and_comes_right(
     if code == "authentication_failed":
         reconcile(subscription)
         assert len(control.calls()) == 1, "the account's calls rest"
-        accounts.check(subscription.account)
+        session.check(subscription.account)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE, subscription.state_reason
@@ -282,8 +283,8 @@ def test_one_broken_row_does_not_keep_the_others_from_their_turn(
 
 
 def test_the_day_quota_is_kept_for_what_is_more_urgent(account: ProviderAccount, settings: object) -> None:
-    from providers.base import RateLimit
-    from providers.limiter import DatabaseLimiter
+    from providers.accounts.rate_limiter import DatabaseLimiter
+    from providers.contract.base import RateLimit
 
     settings.SANDBOX_URL = None  # type: ignore[attr-defined]
     limiter = DatabaseLimiter(account, RateLimit(per_day=10))
@@ -302,8 +303,8 @@ def test_the_day_quota_is_kept_for_what_is_more_urgent(account: ProviderAccount,
 
 
 def test_the_rate_limit_spaces_calls_and_refuses_to_wait_too_long(account: ProviderAccount) -> None:
-    from providers.base import RateLimit
-    from providers.limiter import DatabaseLimiter
+    from providers.accounts.rate_limiter import DatabaseLimiter
+    from providers.contract.base import RateLimit
 
     limiter = DatabaseLimiter(account, RateLimit(per_second=10))
     started = time.monotonic()

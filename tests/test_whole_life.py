@@ -16,7 +16,7 @@ from pytest_django.live_server_helper import LiveServer
 from config.models import ApiToken
 from events import pipeline
 from providers.models import ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions.due import sweep_here
 from tests.conftest import Control
 

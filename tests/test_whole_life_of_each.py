@@ -10,9 +10,9 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from config.models import ApiToken
-from providers.base import Capabilities, Proof
-from providers.registry import all_providers
-from providers.sandbox import Sandbox
+from providers.contract.base import Capabilities, Proof
+from providers.contract.registry import all_providers
+from providers.sandbox.server import Sandbox
 from subscriptions.models import Subscription
 from tests.conftest import Control
 from tests.provider_contract import contract_of

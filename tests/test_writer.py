@@ -24,7 +24,7 @@ from events.kept import KeptRequest
 from events.models import WebhookRequest
 from events.spool import spool
 from events.writer import Busy, NotStored, Poisoned, Table, Writer
-from providers import state_changes
+from providers.audit import state_changes
 from subscriptions import rotation
 from subscriptions.models import State, Subscription
 from tests.fake_provider import body_of, fake, hook, keep, together

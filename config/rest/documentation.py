@@ -14,8 +14,8 @@ from drf_spectacular.openapi import AutoSchema
 
 from config.rest.permissions import scopes_needed
 from events.cloudevents import BATCH_MEDIA_TYPE
-from providers.base import AnyProvider
-from providers.registry import all_providers
+from providers.contract.base import AnyProvider
+from providers.contract.registry import all_providers
 
 Schema = dict[str, Any]
 

@@ -10,8 +10,8 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
-from providers.base import load_json
-from providers.errors import UnreadableRequest
+from providers.contract.base import load_json
+from providers.contract.errors import UnreadableRequest
 
 
 class TooLarge(APIException):

@@ -18,10 +18,10 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from config.direct import GetResponse
-from providers.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
-from providers.ids import new_id
+from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
+from providers.contract.registry import UnknownProvider
+from providers.db.ids import new_id
 from providers.models import ProviderAccount
-from providers.registry import UnknownProvider
 from providers.rest.errors import field_errors
 from subscriptions.address import OtherAddress
 from subscriptions.choice import Incomplete, PlanChanged

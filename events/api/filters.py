@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from events import arrival
 from events.models import Outcome
-from providers.base import Action
+from providers.contract.base import Action
 from providers.models import ProviderAccount
 from providers.rest.filters import (
     TEXT,

@@ -24,7 +24,7 @@ from events.arrival import number_of
 from events.body import PREFIX
 from events.models import Event, Outcome, VerificationState, WebhookRequest
 from events.reprocessing import reprocess_many
-from providers import history
+from providers.audit import log
 from providers.rest.errors import Conflict
 from providers.rest.fields import TimeField, time_text
 from providers.rest.filters import Filters
@@ -147,7 +147,7 @@ class RequestViewSet(ApiViewSet):
         wrong with them. Every look is written to the history."""
         self.no_body()
         row = self.find(_rows())
-        history.note(
+        log.note(
             self.by,
             "headers revealed",
             "request",

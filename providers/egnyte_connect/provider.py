@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from providers.base import (
+from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     Identity,
@@ -26,12 +26,12 @@ from providers.base import (
     SecretMadeBy,
     Verification,
 )
-from providers.egnyte_connect import answers, webhook
+from providers.contract.errors import BadAnswer, NotFound
+from providers.contract.http import Answer
+from providers.contract.signatures import same
+from providers.egnyte_connect import responses, webhook
 from providers.egnyte_connect.event_types import EVENT_TYPES
 from providers.egnyte_connect.schemas import API_HOSTS, EgnyteConfig, EgnyteCredentials, EgnyteSettings
-from providers.errors import BadAnswer, NotFound
-from providers.http import Answer
-from providers.signatures import same
 
 EgnyteLogin = Login[EgnyteSettings, EgnyteCredentials]
 
@@ -89,23 +89,23 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
 
     def canonical(self, config: EgnyteConfig) -> dict[str, object]:
         """Sorted, unique, without types that a wildcard covers, without the final slash of a path."""
-        return answers.canonical(config.event_types, config.paths)
+        return responses.canonical(config.event_types, config.paths)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, login: EgnyteLogin) -> Identity:
         """GET whoami. Warns when the token's scopes are told and the webhook scope is not among them."""
-        return answers.read_identity(self._call(login, "GET", "whoami"))
+        return responses.read_identity(self._call(login, "GET", "whoami"))
 
     def list_remote(self, login: EgnyteLogin) -> tuple[RemoteSubscription, ...]:
         """GET webhooks: ids, status and expiry only."""
-        return answers.read_summaries(self._call(login, "GET", "webhooks").json())
+        return responses.read_summaries(self._call(login, "GET", "webhooks").json())
 
     def register(self, login: EgnyteLogin, registration: Registration[EgnyteConfig]) -> RemoteSubscription:
         """POST webhooks. It begins enabled, whatever is wanted: the API takes no status here."""
         answer = self._call(login, "POST", "webhooks", _body(login.settings, registration))
         try:
-            return answers.read_summary(answer.json())
+            return responses.read_summary(answer.json())
         except BadAnswer as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
@@ -113,14 +113,14 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     def read_remote(self, login: EgnyteLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET webhooks/{id}/details."""
         details = self._call(login, "GET", _path(remote_id, "details")).json_object()
-        summary = _of(remote_id, answers.read_summary(details))
+        summary = _of(remote_id, responses.read_summary(details))
         return RemoteSubscription(
             remote_id=summary.remote_id,
             status=summary.status,
             enabled=summary.enabled,
             expires_at=summary.expires_at,
-            url=answers.read_url(details),
-            config=answers.read_config(details),
+            url=responses.read_url(details),
+            config=responses.read_config(details),
             secret_matches=_secret_matches(login.settings, details, secret),
         )
 
@@ -136,7 +136,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     def set_enabled(self, login: EgnyteLogin, remote_id: str, enabled: bool) -> RemoteSubscription:
         """POST webhooks/{id}/status."""
         answer = self._call(login, "POST", _path(remote_id, "status"), {"status": _status(enabled)})
-        return _of(remote_id, answers.read_summary(answer.json()))
+        return _of(remote_id, responses.read_summary(answer.json()))
 
     def delete(self, login: EgnyteLogin, remote_id: str) -> None:
         """DELETE webhooks/{id}."""
@@ -150,7 +150,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
             headers["X-Egnyte-Act-As"] = login.settings.act_as_username
         url = f"{self.api_origin(login.settings)}/pubapi/v1/{path}"
         try:
-            return login.http.call(method, url, headers=headers, json_body=body, read_error=answers.read_error)
+            return login.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
         except NotFound as error:
             if path.startswith("webhooks/"):
                 raise
@@ -213,11 +213,11 @@ def _secret_matches(settings: EgnyteSettings, details: dict[str, object], secret
     """Whether what is shown is what we would send; None while nothing comparable is shown."""
     if not secret:
         return None
-    shown = answers.shown_in_clear(details.get("authHeader"))
+    shown = responses.shown_in_clear(details.get("authHeader"))
     if settings.auth_header_style == "name_and_value":
         if shown is not None and shown.lower() != settings.auth_header_name.lower():
             return False
-        shown = answers.shown_in_clear(details.get("authHeaderValue"))
+        shown = responses.shown_in_clear(details.get("authHeaderValue"))
     return None if shown is None else same(shown, secret)
 
 

@@ -18,11 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from providers.courier import WebhookCall
-from providers.egnyte_connect.stories import World
-from providers.simulated_mashery import MasheryGateway, MasheryOptions
-from providers.simulated_tenant import Event, Hook, LoginName, SandboxLogin, Tenant
-from providers.simulator import BadInputError, Call, Reply, Simulator
+from providers.egnyte_connect.sample_events import World
+from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.mashery import MasheryGateway, MasheryOptions
+from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
+from providers.sandbox.webhook_sender import WebhookCall
 
 PREFIX = "/pubapi/v1"
 MAX_PATHS = 100

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     EventType,
     InboundRequest,
@@ -25,9 +25,9 @@ from providers.base import (
     load_json,
     time_from_number,
 )
+from providers.contract.errors import UnreadableRequest
+from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.egnyte_connect.event_types import EVENT_TYPES
-from providers.errors import UnreadableRequest
-from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
 MAX_KEY = 255

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from providers.base import validate
+from providers.contract.base import validate
+from providers.contract.errors import InvalidInput
 from providers.egnyte_msp.event_types import LINK_NFR
-from providers.errors import InvalidInput
 
 MAX_TIME = 64  # characters of a time; no form of ISO 8601 needs as many
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from providers.base import (
+from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     Identity,
@@ -26,12 +26,12 @@ from providers.base import (
     SecretMadeBy,
     Verification,
 )
-from providers.egnyte_msp import answers, webhook
+from providers.contract.errors import BadAnswer, NotFound, PermissionMissing
+from providers.contract.http import Answer
+from providers.contract.signatures import same
+from providers.egnyte_msp import responses, webhook
 from providers.egnyte_msp.event_types import EVENT_TYPES, canonical
 from providers.egnyte_msp.schemas import API_HOST, MspConfig, MspCredentials, MspSettings
-from providers.errors import BadAnswer, NotFound, PermissionMissing
-from providers.http import Answer
-from providers.signatures import same
 
 MspLogin = Login[MspSettings, MspCredentials]
 
@@ -101,20 +101,20 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         """GET whoami, which belongs to Egnyte's other API and may not be open to an MSP token: then the list call
         tells whether the token is good, though not whose it is."""
         try:
-            return answers.read_identity(self._call(login, "GET", "whoami"))
+            return responses.read_identity(self._call(login, "GET", "whoami"))
         except (NotFound, PermissionMissing):
             webhooks = self.list_remote(login)
             return Identity(facts={"whoami": "not available to this token", "webhooks": len(webhooks)})
 
     def list_remote(self, login: MspLogin) -> tuple[RemoteSubscription, ...]:
         """GET msp/webhooks: ids and status only."""
-        return answers.read_summaries(self._call_collection(login, "GET").json())
+        return responses.read_summaries(self._call_collection(login, "GET").json())
 
     def register(self, login: MspLogin, registration: Registration[MspConfig]) -> RemoteSubscription:
         """POST msp/webhooks. It begins enabled, whatever is wanted: the API takes no status."""
         answer = self._call_collection(login, "POST", _body(login.settings, registration))
         try:
-            return answers.read_summary(answer.json())
+            return responses.read_summary(answer.json())
         except BadAnswer as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
@@ -122,15 +122,15 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
     def read_remote(self, login: MspLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET msp/webhooks/{id}. The secret stands in the answer in clear: it is compared and goes no further."""
         details = self._call(login, "GET", _path(remote_id)).json_object()
-        summary = answers.read_summary(details)
+        summary = responses.read_summary(details)
         if summary.remote_id != remote_id:
             raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
         return RemoteSubscription(
             remote_id=summary.remote_id,
             status=summary.status,
             enabled=summary.enabled,
-            url=answers.read_url(details),
-            config=answers.read_config(details),
+            url=responses.read_url(details),
+            config=responses.read_config(details),
             secret_matches=_secret_matches(login.settings, details, secret),
         )
 
@@ -142,7 +142,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
 
     def delete(self, login: MspLogin, remote_id: str) -> None:
         """DELETE msp/webhooks/{id}."""
-        answers.check_deleted(self._call(login, "DELETE", _path(remote_id)))
+        responses.check_deleted(self._call(login, "DELETE", _path(remote_id)))
 
     def _call_collection(self, login: MspLogin, method: str, body: object = None) -> Answer:
         try:
@@ -161,7 +161,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
             f"{self.api_origin(login.settings)}/pubapi/v1/{path}",
             headers={"Authorization": f"Bearer {login.credentials.access_token}"},
             json_body=body,
-            read_error=answers.read_error,
+            read_error=responses.read_error,
         )
 
     # -- Inbound -------------------------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ def _secret_matches(settings: MspSettings, details: Mapping[str, object], secret
     """Whether the header shown is the one that we would send, name and value; None while too little is shown."""
     if not secret:
         return None
-    name = answers.shown_in_clear(details.get("auth_header"))
+    name = responses.shown_in_clear(details.get("auth_header"))
     if name is not None and name.lower() != settings.auth_header_name.lower():
         return False
-    value = answers.shown_in_clear(details.get("auth_header_value"))
+    value = responses.shown_in_clear(details.get("auth_header_value"))
     return None if value is None else same(value, secret)

@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from providers.courier import WebhookCall
-from providers.egnyte_msp.stories import Reseller, World
-from providers.simulated_mashery import MasheryGateway, MasheryOptions
-from providers.simulated_tenant import Event, Hook, LoginName, SandboxLogin, Tenant
-from providers.simulator import BadInputError, Call, Reply, Simulator
+from providers.egnyte_msp.sample_events import Reseller, World
+from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.mashery import MasheryGateway, MasheryOptions
+from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
+from providers.sandbox.webhook_sender import WebhookCall
 
 PREFIX = "/pubapi/v1/msp/webhooks"
 WHOAMI = "/pubapi/v1/whoami"  # Egnyte's other API has it, too; the access token tells whose call it is

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     InboundRequest,
     Parsed,
@@ -21,10 +21,10 @@ from providers.base import (
     VerificationResult,
     load_json,
 )
+from providers.contract.errors import UnreadableRequest
+from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.egnyte_msp.event_types import EVENT_TYPES
 from providers.egnyte_msp.payloads import complaint_about, read_time
-from providers.errors import UnreadableRequest
-from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
 MAX_TYPE = 100

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import quote
 
-from providers.base import (
+from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     InboundRequest,
@@ -26,13 +26,13 @@ from providers.base import (
     TestResult,
     Verification,
 )
-from providers.entrust import answers, webhook
-from providers.entrust.access import EntrustLogin, with_token
-from providers.entrust.answers import UnknownProperty, Webhook
+from providers.contract.errors import BadAnswer, NotFound, ProviderError
+from providers.contract.http import Answer
+from providers.entrust import responses, webhook
+from providers.entrust.auth import EntrustLogin, with_token
 from providers.entrust.event_types import EVENT_TYPES
+from providers.entrust.responses import UnknownProperty, Webhook
 from providers.entrust.schemas import EntrustConfig, EntrustCredentials, EntrustSettings
-from providers.errors import BadAnswer, NotFound, ProviderError
-from providers.http import Answer
 
 WEBHOOKS = "/api/web/v1/webhooks"
 ADD, VIEW, EDIT, REMOVE = "WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"
@@ -89,7 +89,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     def canonical(self, config: EntrustConfig) -> dict[str, object]:
         """Events sorted and unique, with filters written in one way."""
         return {
-            "events": answers.canonical_events((item.type, item.filter) for item in config.events),
+            "events": responses.canonical_events((item.type, item.filter) for item in config.events),
             "expiry_days": config.expiry_days,
         }
 
@@ -97,7 +97,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
 
     def list_remote(self, login: EntrustLogin) -> tuple[RemoteSubscription, ...]:
         """GET webhooks: everything but the tokens."""
-        found = answers.read_webhooks(self._call(login, "GET", "", VIEW).json())
+        found = responses.read_webhooks(self._call(login, "GET", "", VIEW).json())
         return tuple(item.as_remote() for item in found)
 
     def read_remote(self, login: EntrustLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
@@ -108,7 +108,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         """POST webhooks. Its answer alone carries the token: without one the webhook is of no use and goes again."""
         answer = self._send(login, "POST", "", _body(registration), ADD)
         try:
-            made = answers.read_webhook(answer.json())
+            made = responses.read_webhook(answer.json())
         except BadAnswer as error:
             # Entrust said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
@@ -150,7 +150,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         )
 
     def _read(self, login: EntrustLogin, remote_id: str) -> Webhook:
-        found = answers.read_webhook(self._call(login, "GET", _path(remote_id), VIEW).json())
+        found = responses.read_webhook(self._call(login, "GET", _path(remote_id), VIEW).json())
         if found.id != remote_id:
             raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
         return found
@@ -177,7 +177,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     def _call(self, login: EntrustLogin, method: str, path: str, permission: str, body: object = None) -> Answer:
         """`path` is below that of all webhooks; `permission` is what the call needs of the application's role."""
         origin = self.api_origin(login.settings)
-        read_error = partial(answers.read_error, permission=permission)
+        read_error = partial(responses.read_error, permission=permission)
 
         def call(token: str) -> Answer:
             headers = {"Authorization": token}

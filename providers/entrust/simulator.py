@@ -23,10 +23,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from providers.courier import WebhookCall
-from providers.entrust.stories import World
-from providers.simulated_tenant import Batch, Event, Hook, LoginName, Options, SandboxLogin, Tenant
-from providers.simulator import BadInputError, Call, Reply, Simulator
+from providers.entrust.sample_events import World
+from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.tenant import Batch, Event, Hook, LoginName, Options, SandboxLogin, Tenant
+from providers.sandbox.webhook_sender import WebhookCall
 
 WEBHOOKS = "/api/web/v1/webhooks"
 AUTHENTICATE = "/api/web/v1/adminapi/authenticate"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     InboundRequest,
     Parsed,
@@ -25,9 +25,9 @@ from providers.base import (
     VerificationResult,
     load_json,
 )
-from providers.entrust.answers import read_time
+from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
-from providers.http_signatures import Message, Policy, SignatureRefused, verify_hmac
+from providers.entrust.responses import read_time
 
 MUST_COVER = ("@method", "@target-uri", "content-digest")
 UNTYPED = "untyped"  # our word for a payload that names no event type, such as that of the test call

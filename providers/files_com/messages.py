@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from providers.courier import WebhookCall
+from providers.sandbox.webhook_sender import WebhookCall
 
 USER_AGENT = "Files.com Webhook"
 BOUNDARY = "----FilesComBoundary7MA4YWxkTrZu0gW"

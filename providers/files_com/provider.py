@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from providers.base import (
+from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     Identity,
@@ -30,10 +30,12 @@ from providers.base import (
     TestResult,
     Verification,
 )
-from providers.errors import BadAnswer, NotFound, ProviderError, Refused, Unsupported
-from providers.files_com import answers, webhook
+from providers.contract.errors import BadAnswer, NotFound, ProviderError, Refused, Unsupported
+from providers.contract.http import Answer
+from providers.contract.signatures import same
+from providers.files_com import responses, webhook
+from providers.files_com.errors import has_type, is_about_the_behavior, read_error
 from providers.files_com.event_types import EVENT_TYPES
-from providers.files_com.refusals import has_type, is_about_the_behavior, read_error
 from providers.files_com.schemas import (
     AUTH_HEADER,
     FILE_HEADER,
@@ -43,8 +45,6 @@ from providers.files_com.schemas import (
     FilesComCredentials,
     FilesComSettings,
 )
-from providers.http import Answer
-from providers.signatures import same
 
 API = "api/rest/v1"
 PER_PAGE = 1000  # "1,000 or less is recommended"
@@ -122,13 +122,13 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
 
     def canonical(self, config: FilesComConfig) -> dict[str, object]:
         """See `answers.canonical`."""
-        return answers.canonical(config)
+        return responses.canonical(config)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, login: FilesComLogin) -> Identity:
         """GET /api_key. Warns when the key has not all permissions, or ends soon."""
-        return answers.read_identity(self._call(login, "GET", "api_key"), datetime.now(UTC))
+        return responses.read_identity(self._call(login, "GET", "api_key"), datetime.now(UTC))
 
     def list_remote(self, login: FilesComLogin) -> tuple[RemoteSubscription, ...]:
         """GET /behaviors, page by page; or /behaviors/folders/{path} for each folder that the settings name."""
@@ -141,12 +141,12 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         _require_listed(login.settings, registration.config.path)
         body = {
             "path": registration.config.path,
-            "behavior": answers.WEBHOOK,
+            "behavior": responses.WEBHOOK,
             **_body(login, registration, _value(login, registration)),
         }
         answer = self._call(login, "POST", "behaviors", body)
         try:
-            return _checked(login, answers.read_behavior(answer.json()), registration.secret)
+            return _checked(login, responses.read_behavior(answer.json()), registration.secret)
         except BadAnswer as error:
             # Files.com said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
@@ -164,8 +164,8 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         cover (a verification token that others rely on, keys still unknown) is sent back as it was.
         """
         present = self._read(login, remote_id).value or {}
-        kept = {key: value for key, value in present.items() if key not in answers.MANAGED_KEYS}
-        if answers.shown_in_clear(kept.get(SIGNED_WITH)) is None:
+        kept = {key: value for key, value in present.items() if key not in responses.MANAGED_KEYS}
+        if responses.shown_in_clear(kept.get(SIGNED_WITH)) is None:
             kept.pop(SIGNED_WITH, None)  # what stands in for a hidden token must not become the token
         body = _body(login, registration, {**kept, **_value(login, registration, complete=True)})
         self._call(login, "PATCH", _path(remote_id), body)
@@ -182,27 +182,27 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         for call in (first, *(other for other in TEST_CALLS if other != first)):
             path, keys = TEST_CALLS[call]
             try:
-                return answers.read_test(self._call(login, "POST", path, _test(login, registration, keys)))
+                return responses.read_test(self._call(login, "POST", path, _test(login, registration, keys)))
             except ProviderError as error:
                 if not _no_such_call(error):
                     raise
         raise Unsupported("Files.com has neither of the two test calls here.")
 
-    def _read(self, login: FilesComLogin, remote_id: str) -> answers.Behavior:
+    def _read(self, login: FilesComLogin, remote_id: str) -> responses.Behavior:
         item = self._call(login, "GET", _path(remote_id)).json_object()
-        if not answers.is_webhook(item):
+        if not responses.is_webhook(item):
             raise NotFound(f"Behavior {remote_id} is no webhook.")
-        found = answers.read_behavior(item)
+        found = responses.read_behavior(item)
         if found.remote.remote_id != remote_id:
             raise BadAnswer(f"The provider was asked about behavior {remote_id} and answered about another one.")
         return found
 
-    def _pages(self, login: FilesComLogin, path: str) -> Iterator[answers.Behavior]:
-        params = {"filter[behavior]": answers.WEBHOOK, "per_page": str(PER_PAGE)}
+    def _pages(self, login: FilesComLogin, path: str) -> Iterator[responses.Behavior]:
+        params = {"filter[behavior]": responses.WEBHOOK, "per_page": str(PER_PAGE)}
         seen: set[str] = set()
         for _ in range(MOST_PAGES):
             answer = self._call(login, "GET", path, params=params)
-            yield from answers.read_behaviors(answer.json())
+            yield from responses.read_behaviors(answer.json())
             cursor = answer.headers.get(CURSOR_NEXT, "").strip()
             if not cursor:
                 return
@@ -272,7 +272,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         return SecretHint(kind=Proof.HEADER, header=AUTH_HEADER, value=secret)
 
 
-def _checked(login: FilesComLogin, found: answers.Behavior, secret: str | None) -> RemoteSubscription:
+def _checked(login: FilesComLogin, found: responses.Behavior, secret: str | None) -> RemoteSubscription:
     """The webhook with what can be told of the secrets that it shows. Without `secret`, the Authorization header is
     left for the caller to compare."""
     remote, token = found.remote, login.credentials.verification_token
@@ -280,7 +280,7 @@ def _checked(login: FilesComLogin, found: answers.Behavior, secret: str | None) 
         remote = replace(remote, shown_secret=None)
     if token and found.value is not None:
         shown = found.value.get(SIGNED_WITH)
-        if not shown or answers.shown_in_clear(shown) not in (None, token):
+        if not shown or responses.shown_in_clear(shown) not in (None, token):
             return replace(remote, secret_matches=False)
     if secret and remote.shown_secret is not None:
         return replace(remote, secret_matches=same(remote.shown_secret, secret))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from providers.simulated_tenant import Hook
+from providers.sandbox.tenant import Hook
 
 VALUE_LISTS = ("urls", "triggers", "triggering_filenames", "exclude_filenames")
 VALUE_MAPS = ("headers", "body")

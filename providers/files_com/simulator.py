@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, unquote
 
 from pydantic import Field
 
-from providers.courier import Receipt, WebhookCall
 from providers.files_com.messages import compose
+from providers.files_com.sample_events import FILE_ACTIONS, Place, World
 from providers.files_com.simulated_behavior import (
     VALUE_KEYS,
     Behavior,
@@ -32,9 +32,9 @@ from providers.files_com.simulated_behavior import (
     read_value,
     texts,
 )
-from providers.files_com.stories import FILE_ACTIONS, Place, World
-from providers.simulated_tenant import Batch, CallBudget, Event, LoginName, Options, SandboxLogin, Tenant, iso
-from providers.simulator import REMEMBERED, BadInputError, Call, Reply, Silence, Simulator
+from providers.sandbox.base import REMEMBERED, BadInputError, Call, Reply, Silence, Simulator
+from providers.sandbox.tenant import Batch, CallBudget, Event, LoginName, Options, SandboxLogin, Tenant, iso
+from providers.sandbox.webhook_sender import Receipt, WebhookCall
 
 PREFIX = "/api/rest/v1"
 MAX_PER_PAGE = 10_000

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     InboundRequest,
     Parsed,
@@ -22,11 +22,11 @@ from providers.base import (
     VerificationResult,
     time_from_number,
 )
-from providers.errors import UnreadableRequest
-from providers.files_com.bodies import Fields, file_name, read_fields
+from providers.contract.errors import UnreadableRequest
+from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.files_com.body_parser import Fields, file_name, read_fields
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import AUTH_HEADER
-from providers.signatures import HeaderMatch, find_shared_secrets
 
 MAX_TYPE = 100
 MAX_ACTOR = 255

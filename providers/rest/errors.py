@@ -10,8 +10,8 @@ import pydantic
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 
-from providers.base import M, validate
-from providers.errors import FieldError, InvalidInput
+from providers.contract.base import M, validate
+from providers.contract.errors import FieldError, InvalidInput
 
 
 class Conflict(APIException):

@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from providers.registry import UnknownProvider, get_provider
+from providers.contract.registry import UnknownProvider, get_provider
 
 
 def time_text(moment: datetime) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
-from providers.base import (
+from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     InboundRequest,
@@ -24,10 +24,10 @@ from providers.base import (
     SecretMadeBy,
     Verification,
 )
-from providers.errors import BadAnswer, NotFound, Unsupported
-from providers.http import Answer
-from providers.sidedrawer import answers, webhook
-from providers.sidedrawer.access import with_token
+from providers.contract.errors import BadAnswer, NotFound, Unsupported
+from providers.contract.http import Answer
+from providers.sidedrawer import responses, webhook
+from providers.sidedrawer.auth import with_token
 from providers.sidedrawer.event_types import EVENT_TYPES
 from providers.sidedrawer.resources import resource_of
 from providers.sidedrawer.schemas import SOCKET, SideDrawerConfig, SideDrawerCredentials, SideDrawerSettings
@@ -119,9 +119,9 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         seen: set[str] = set()
         while url not in seen and len(seen) < MAX_PAGES:
             seen.add(url)
-            page = answers.read_page(self._call_collection(login, "GET", url).json())
+            page = responses.read_page(self._call_collection(login, "GET", url).json())
             for item in page.items:
-                remote = answers.read_webhook(item, login.settings)
+                remote = responses.read_webhook(item, login.settings)
                 found.setdefault(remote.remote_id, remote)
             if page.next is None:
                 return tuple(found.values())
@@ -133,7 +133,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         body = _body(login.settings, registration)
         answer = self._call_collection(login, "POST", self._collection(login), body)
         try:
-            return answers.read_webhook(answer.json(), login.settings, secret=registration.secret)
+            return responses.read_webhook(answer.json(), login.settings, secret=registration.secret)
         except BadAnswer as error:
             # SideDrawer said yes, so there may be a new webhook whose id we could not read; the list tells.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
@@ -147,7 +147,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
             if listed is None:
                 raise _gone(remote_id) from None
             return listed
-        return answers.read_webhook(answer.json(), login.settings, secret=secret, asked_for=remote_id)
+        return responses.read_webhook(answer.json(), login.settings, secret=secret, asked_for=remote_id)
 
     def update(
         self, login: SideDrawerLogin, remote_id: str, registration: SideDrawerRegistration
@@ -166,7 +166,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     def _call(self, login: SideDrawerLogin, method: str, url: str, body: object = None) -> Answer:
         def send(token: str) -> Answer:
             headers = {"Authorization": f"Bearer {token}"}
-            return login.http.call(method, url, headers=headers, json_body=body, read_error=answers.read_error)
+            return login.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
 
         return with_token(login, send)
 

@@ -24,10 +24,10 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Field
 
-from providers.courier import WebhookCall
-from providers.sidedrawer.stories import World
-from providers.simulated_tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
-from providers.simulator import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
+from providers.sandbox.webhook_sender import WebhookCall
+from providers.sidedrawer.sample_events import World
 
 WEBHOOKS = "/api/v1/webhooks"
 DEVELOPERS = "/api/v1/developers"

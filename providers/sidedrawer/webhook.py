@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     InboundRequest,
     Parsed,
@@ -26,11 +26,11 @@ from providers.base import (
     load_json,
     time_from_number,
 )
-from providers.errors import UnreadableRequest
-from providers.sidedrawer import ciphertext
+from providers.contract.errors import UnreadableRequest
+from providers.contract.signatures import HmacMatch, find_hmac_sha256
+from providers.sidedrawer import encrypted_body
 from providers.sidedrawer.event_types import EVENT_TYPES, KINDS
 from providers.sidedrawer.resources import kind_of
-from providers.signatures import HmacMatch, find_hmac_sha256
 
 MAX_EVENTS = 10_000  # in one request
 MAX_WORD = 40
@@ -194,7 +194,7 @@ def parse(request: InboundRequest) -> Parsed:
     elements = _elements(_load(request.body))
     if not elements:
         return Parsed(ping=True)
-    _refuse_ciphertext(ciphertext.form_of_list(elements))
+    _refuse_ciphertext(encrypted_body.form_of_list(elements))
     if len(elements) > MAX_EVENTS:
         raise UnreadableRequest(f"The body holds more than {MAX_EVENTS} elements.")
     events: list[ParsedEvent] = []
@@ -215,18 +215,18 @@ def _load(body: bytes) -> object:
     try:
         value = load_json(body)
     except UnreadableRequest:
-        _refuse_ciphertext(ciphertext.form_of_bytes(body))
+        _refuse_ciphertext(encrypted_body.form_of_bytes(body))
         raise
     if isinstance(value, str):
-        _refuse_ciphertext(ciphertext.form_of_text(value))
+        _refuse_ciphertext(encrypted_body.form_of_text(value))
     if isinstance(value, dict) and not _is_recognised(value) and _type(_Scopes.of(value)) not in _BY_NAME:
-        _refuse_ciphertext(ciphertext.form_of_object(value))
+        _refuse_ciphertext(encrypted_body.form_of_object(value))
     return value
 
 
 def _refuse_ciphertext(form: str | None) -> None:
     if form:
-        raise UnreadableRequest(ciphertext.REASON.format(form=form))
+        raise UnreadableRequest(encrypted_body.REASON.format(form=form))
 
 
 def _elements(value: object) -> list[object]:

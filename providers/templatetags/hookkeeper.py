@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from providers import json_tree, registry, wording
+from providers.contract import registry
+from providers.dashboard import formatting, json_tree
 
 register = template.Library()
 NOTHING = "\N{EN DASH}"
@@ -24,13 +25,13 @@ JOINT = re.compile(r"(?<=[/:_])|(?<=[a-z])(?=[A-Z])")
 @register.filter
 def relative(moment: datetime | None) -> SafeString | str:
     """A time as `3 min ago` or `in 42 s`, kept up to date by the page; the exact time is its tooltip."""
-    return NOTHING if moment is None else _time(moment, "ago", wording.relative(moment, timezone.now()))
+    return NOTHING if moment is None else _time(moment, "ago", formatting.relative(moment, timezone.now()))
 
 
 @register.filter
 def until(moment: datetime | None) -> SafeString | str:
     """A time to come as `in 42 s`; once it has passed it is due."""
-    return NOTHING if moment is None else _time(moment, "until", wording.until(moment, timezone.now()))
+    return NOTHING if moment is None else _time(moment, "until", formatting.until(moment, timezone.now()))
 
 
 @register.filter
@@ -38,7 +39,7 @@ def exact(moment: datetime | None) -> SafeString | str:
     """The time itself."""
     if moment is None:
         return NOTHING
-    return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), wording.exact(moment))
+    return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), formatting.exact(moment))
 
 
 @register.filter
@@ -46,13 +47,13 @@ def lasting(length: timedelta | float | None) -> str:
     """A length of time, or a number of seconds, in words."""
     if length is None:
         return NOTHING
-    return wording.duration(length.total_seconds() if isinstance(length, timedelta) else length)
+    return formatting.duration(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
 @register.simple_tag
 def badge(value: str, label: str = "") -> SafeString:
     """A word of state with its colour and icon."""
-    tone, icon = wording.tone_of(value)
+    tone, icon = formatting.tone_of(value)
     words = label or ("OK" if value == "ok" else value.replace("_", " ").capitalize())
     inner = format_html('<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}', icon, words)
     return format_html('<span class="hk-badge hk-{}" data-state="{}">{}</span>', tone, value, inner)
@@ -61,7 +62,7 @@ def badge(value: str, label: str = "") -> SafeString:
 @register.simple_tag
 def icon(value: str) -> str:
     """The icon of a word of state, as its badge has it."""
-    return wording.tone_of(value)[1]
+    return formatting.tone_of(value)[1]
 
 
 @register.filter
@@ -130,7 +131,7 @@ def thousands(count: int) -> str:
 @register.filter
 def bytes_size(count: int) -> str:
     """A number of bytes in words."""
-    return wording.size(count)
+    return formatting.size(count)
 
 
 @register.filter
@@ -154,7 +155,7 @@ def _time(moment: datetime, way: str, words: str) -> SafeString:
     return format_html(
         '<time class="hk-time" datetime="{}" title="{}" data-relative="{}">{}</time>',
         moment.isoformat(),
-        wording.exact(moment),
+        formatting.exact(moment),
         way,
         words,
     )

@@ -6,10 +6,10 @@ from typing import Any
 
 from django import forms
 
-from providers.base import AnyProvider, validate
-from providers.errors import InvalidInput
+from providers.contract.base import AnyProvider, validate
+from providers.contract.errors import InvalidInput
+from providers.dashboard.schema_form import SchemaForm
 from providers.models import MOST_RETENTION_DAYS, ProviderAccount
-from providers.schema_form import SchemaForm
 from subscriptions import wanted
 
 SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."

@@ -13,13 +13,14 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
 
-from providers import accounts, registry
-from providers.admin_base import actor_of
-from providers.base import AnyProvider
-from providers.list_page import Choices, Filter, among
+from providers.accounts import session
+from providers.contract import registry
+from providers.contract.base import AnyProvider
+from providers.contract.registry import UnknownProvider
+from providers.dashboard.base import actor_of
+from providers.dashboard.list_page import Choices, Filter, among
+from providers.dashboard.schema_form import entries, usual_ones
 from providers.models import AccountStatus, ProviderAccount
-from providers.registry import UnknownProvider
-from providers.schema_form import entries, usual_ones
 from subscriptions import leaving, wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
 from subscriptions.admin.discovery_pages import DiscoveryPages
@@ -229,7 +230,7 @@ class AccountAdmin(DiscoveryPages):
 
     def _checked(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
         """Asks the provider and says what it said."""
-        accounts.check(account, deadline=time.monotonic() + CHECK_SECONDS, by=actor_of(request))
+        session.check(account, deadline=time.monotonic() + CHECK_SECONDS, by=actor_of(request))
         name = account.plugin.name
         if account.status == AccountStatus.OK and account.status_reason:
             messages.warning(request, f"{done} {name} accepts the credentials, but: {account.status_reason}")

@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 
-from providers.admin_base import PageAdmin, actor_of
+from providers.dashboard.base import PageAdmin, actor_of
 from subscriptions import address
 from subscriptions.address import OtherAddress
 from subscriptions.models import Subscription

@@ -13,8 +13,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
 
-from providers.admin_base import PageAdmin, actor_of
-from providers.errors import InvalidInput
+from providers.contract.errors import InvalidInput
+from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import HistoryEntry
 from subscriptions import channels, notify
 from subscriptions.models import Channel

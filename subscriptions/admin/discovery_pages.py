@@ -11,10 +11,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
-from providers.admin_base import PageAdmin, actor_of
-from providers.errors import InvalidInput, ProviderError
+from providers.contract.errors import InvalidInput, ProviderError
+from providers.contract.registry import UnknownProvider
+from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import ProviderAccount
-from providers.registry import UnknownProvider
 from subscriptions import discovery, orphans
 from subscriptions.address import address_confirmed
 from subscriptions.admin.actions import outcome

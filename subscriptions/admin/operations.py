@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from providers.admin_base import PageAdmin
-from providers.list_page import Filter, among, related
+from providers.dashboard.base import PageAdmin
+from providers.dashboard.list_page import Filter, among, related
 from subscriptions.admin.accounts import account_choices
 from subscriptions.models import Operation, OperationStatus
 from subscriptions.plan import StepAction

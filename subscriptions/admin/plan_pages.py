@@ -12,9 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern
 from django.utils import timezone
 
-from providers.admin_base import PageAdmin, actor_of
-from providers.errors import ProviderError
-from providers.list_page import NotUnderstood, number
+from providers.contract.errors import ProviderError
+from providers.dashboard.base import PageAdmin, actor_of
+from providers.dashboard.list_page import NotUnderstood, number
 from providers.models import ProviderAccount
 from subscriptions import on_demand
 from subscriptions.admin.actions import outcome

@@ -10,9 +10,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 
-from providers import wording
-from providers.admin_base import PageAdmin, actor_of
-from providers.list_page import Choices, Filter, NotUnderstood, among, related
+from providers.dashboard import formatting
+from providers.dashboard.base import PageAdmin, actor_of
+from providers.dashboard.list_page import Choices, Filter, NotUnderstood, among, related
 from subscriptions import advice, problems
 from subscriptions.admin.accounts import account_choices
 from subscriptions.models import Problem
@@ -82,7 +82,7 @@ class ProblemAdmin(PageAdmin[Problem]):
             "link": advice.link_of(row),
             "subject_link": advice.subject_link(row),
             "turns": list(row.turns.order_by("-pk")[:TURNS_SHOWN]),
-            "grace": wording.duration(problems.GRACE.total_seconds()),
+            "grace": formatting.duration(problems.GRACE.total_seconds()),
         }
 
     def get_urls(self) -> list[URLPattern]:

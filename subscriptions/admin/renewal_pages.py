@@ -11,8 +11,8 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import URLPattern
 
-from providers.admin_base import PageAdmin
-from providers.list_page import NotUnderstood, moment, number
+from providers.dashboard.base import PageAdmin
+from providers.dashboard.list_page import NotUnderstood, moment, number
 from subscriptions.models import Managed, Operation, Subscription
 from subscriptions.plan import StepAction
 

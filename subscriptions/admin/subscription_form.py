@@ -8,10 +8,10 @@ from typing import Any
 from django import forms
 from django.db import transaction
 
-from providers.base import Renewal, validate
-from providers.errors import InvalidInput
+from providers.contract.base import Renewal, validate
+from providers.contract.errors import InvalidInput
+from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
-from providers.schema_form import SchemaForm
 from subscriptions import networks, quiet, wanted
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 

@@ -17,13 +17,13 @@ from django.urls import URLPattern
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
-from providers.accounts import share_the_limit
-from providers.admin_base import actor_of
-from providers.base import AnyProvider, SecretHint
-from providers.errors import InvalidInput, LimitReached, ProviderError
-from providers.list_page import Filter, NotUnderstood, among, number, related
+from providers.accounts.session import share_the_limit
+from providers.contract.base import AnyProvider, SecretHint
+from providers.contract.errors import InvalidInput, LimitReached, ProviderError
+from providers.dashboard.base import actor_of
+from providers.dashboard.list_page import Filter, NotUnderstood, among, number, related
+from providers.dashboard.schema_form import Entry, entries, usual_ones
 from providers.models import ProviderAccount
-from providers.schema_form import Entry, entries, usual_ones
 from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices

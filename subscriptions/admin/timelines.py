@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 
-from providers.admin_base import PageAdmin
-from providers.list_page import PAGE
+from providers.dashboard.base import PageAdmin
+from providers.dashboard.list_page import PAGE
 from subscriptions import timeline
 from subscriptions.timeline import Entry, Subject, Timeline
 

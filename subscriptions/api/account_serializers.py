@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from providers.contract.registry import get_provider
 from providers.models import MOST_RETENTION_DAYS, AccountStatus, ProviderAccount
-from providers.registry import get_provider
 from providers.rest.errors import complaints
 from providers.rest.fields import (
     ObjectField,

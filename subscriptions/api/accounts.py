@@ -15,8 +15,8 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers import accounts
-from providers.errors import NotFound
+from providers.accounts import session
+from providers.contract.errors import NotFound
 from providers.models import ProviderAccount
 from providers.rest.errors import sent_input
 from providers.rest.filters import Filters, flag_of
@@ -132,7 +132,7 @@ class AccountViewSet(ApiViewSet):
         """Asks the provider who we are. 200 also when it failed: `status` and `status_reason` tell."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
-        accounts.check(account, deadline=time.monotonic() + SECONDS, by=self.by)
+        session.check(account, deadline=time.monotonic() + SECONDS, by=self.by)
         return answer(account)
 
     @extend_schema(operation_id="accounts_remote_subscriptions", responses=RemoteSubscriptionSerializer(many=True))

@@ -15,7 +15,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers.errors import InvalidInput
+from providers.contract.errors import InvalidInput
 from providers.rest.fields import StrictBooleanField, StrictCharField, TimeField
 from providers.rest.serializers import StrictSerializer
 from providers.rest.views import ApiViewSet

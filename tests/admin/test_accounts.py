@@ -13,7 +13,7 @@ from django.utils import timezone
 from events import retention
 from events.models import WebhookRequest
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 from subscriptions import due, wanted
 from subscriptions.models import Subscription
 from subscriptions.reconcile import reconcile

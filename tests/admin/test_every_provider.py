@@ -9,11 +9,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from providers.courier import Courier
+from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
-from providers.registry import all_providers
-from providers.sandbox import find_simulators
-from providers.simulated_tenant import LoginName
+from providers.sandbox.server import find_simulators
+from providers.sandbox.tenant import LoginName
+from providers.sandbox.webhook_sender import Courier
 from subscriptions import reconcile, wanted
 from subscriptions.models import Subscription
 
@@ -64,7 +64,7 @@ def untouched(client: Client, url: str) -> dict[str, list[str]]:
 def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> Subscription:
     """The demo subscription of each provider, without its server: nothing here is about calls."""
     monkeypatch.setattr(reconcile, "reconcile_soon", lambda row, **_: row.refresh_from_db())
-    monkeypatch.setattr("providers.accounts.check", lambda account, **_: None)
+    monkeypatch.setattr("providers.accounts.session.check", lambda account, **_: None)
     simulator = SIMULATORS[request.param]("http://127.0.0.1:1", courier=Courier({}))
     login = simulator.tenants[LoginName.DEMO].facts
     account = wanted.add_account(

@@ -15,7 +15,7 @@ from events.arrival import first_id_at
 from events.hourly import received_per_hour
 from events.models import Event, WebhookRequest
 from events.pipeline import normalise_pending
-from providers.ids import new_id
+from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions import problems, troubles
 from subscriptions.models import Heartbeat, Problem, State, Subscription

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from events.models import Event
 from events.pipeline import normalise_pending
-from providers import list_page
+from providers.dashboard import list_page
 from subscriptions.models import State, Subscription
 from tests.fake_provider import body_of, keep
 

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from config.models import ApiToken
 from events.models import Event, WebhookRequest
-from providers import history
+from providers.audit import log
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Operation, OperationStatus, Subscription
 from tests.admin.conftest import person
@@ -57,7 +57,7 @@ def rows(received: WebhookRequest) -> dict[str, int]:
         finished_at=timezone.now(),
     )
     after = {"name": "<i>Finance</i>"}
-    history.note("api:importer", "changed", "subscription", subject_id=subscription.uid, name="Finance", after=after)
+    log.note("api:importer", "changed", "subscription", subject_id=subscription.uid, name="Finance", after=after)
     token, _ = ApiToken.issue("importer", ["events:read"])
     entry, event = HistoryEntry.objects.latest("pk"), Event.objects.get()
     return {

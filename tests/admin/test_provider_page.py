@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from providers.registry import all_providers
-from providers.table import rows
+from providers.contract.capability_table import rows
+from providers.contract.registry import all_providers
 
 pytestmark = pytest.mark.django_db
 PATH = "/admin/providers/table/"

@@ -12,9 +12,9 @@ from django.http import QueryDict
 from django.template.loader import render_to_string
 from pydantic import BaseModel, Field
 
-from providers.base import Action, EventType, validate
-from providers.errors import InvalidInput
-from providers.schema_form import Entry, Kind, SchemaForm, entries, sentence, usual_ones
+from providers.contract.base import Action, EventType, validate
+from providers.contract.errors import InvalidInput
+from providers.dashboard.schema_form import Entry, Kind, SchemaForm, entries, sentence, usual_ones
 from providers.sidedrawer.resources import RESOURCES
 from providers.sidedrawer.schemas import SideDrawerConfig
 

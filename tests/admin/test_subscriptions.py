@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from events.models import WebhookRequest
-from providers.errors import Refused
+from providers.contract.errors import Refused
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions import wanted
 from subscriptions.foresee import SubscriptionAction, foresee

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers import wording
+from providers.dashboard import formatting
 from providers.templatetags.hookkeeper import actor, breakable, listed, marked, spoken
 
 
@@ -13,11 +13,11 @@ from providers.templatetags.hookkeeper import actor, breakable, listed, marked, 
     [(0, "0 s"), (-5, "0 s"), (119.9, "119 s"), (120, "2 min"), (3600, "1 h"), (3725, "1 h 2 min"), (90000, "1 d 1 h")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert wording.duration(seconds) == words
+    assert formatting.duration(seconds) == words
 
 
 def test_what_a_provider_says_without_a_full_stop_does_not_run_into_the_next_sentence() -> None:
-    said = wording.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
+    said = formatting.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
     assert said == "The call failed. (access_denied). It is tried again. Why?"
 
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from config.environment import BASE_DIR
-from providers.registry import all_providers
+from providers.contract.registry import all_providers
 
 CHECKED_IN = Path(BASE_DIR) / "docs" / "openapi.yaml"
 

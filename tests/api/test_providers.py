@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.registry import all_providers
+from providers.contract.registry import all_providers
 from tests.api.conftest import Api, Issue
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from events.proofs import proofs
-from providers.base import Proof, SecretMadeBy
+from providers.contract.base import Proof, SecretMadeBy
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions import due, rotation, wanted
 from subscriptions.models import Subscription

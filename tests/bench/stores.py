@@ -5,8 +5,8 @@ from __future__ import annotations
 import django.db
 
 from events.kept import REQUESTS, KeptRequest
-from providers.base import InboundRequest
-from providers.registry import get_provider
+from providers.contract.base import InboundRequest
+from providers.contract.registry import get_provider
 
 EGNYTE = get_provider("egnyte-connect")
 

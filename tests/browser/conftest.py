@@ -12,7 +12,7 @@ import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from providers.sandbox import Sandbox
+from providers.sandbox.server import Sandbox
 
 # Playwright runs an event loop in the thread of the test; Django would refuse to touch the database beside it.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from events.pipeline import normalise_pending
-from providers.errors import Refused
+from providers.contract.errors import Refused
 from subscriptions.models import Subscription
 from tests.conftest import Control
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
-from providers.base import (
+from providers.contract.base import (
     Action,
     Capabilities,
     EventType,
@@ -26,8 +26,8 @@ from providers.base import (
     VerificationResult,
     load_json,
 )
-from providers.errors import BadAnswer, UnreadableRequest
-from providers.signatures import same
+from providers.contract.errors import BadAnswer, UnreadableRequest
+from providers.contract.signatures import same
 
 from .schemas import AcmeConfig, AcmeCredentials, AcmeSettings
 

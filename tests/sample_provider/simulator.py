@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from providers.courier import WebhookCall
-from providers.simulated_tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
-from providers.simulator import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
+from providers.sandbox.webhook_sender import WebhookCall
 
 KEYS = {"acme-spare-key": LoginName.SPARE, "acme-demo-key": LoginName.DEMO}
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from config.models import NAME_LENGTH, ApiToken, Scope
-from providers import history
+from providers.audit import log
 
 
 class Command(BaseCommand):
@@ -34,9 +34,9 @@ class Command(BaseCommand):
             raise CommandError(f"NAME: 1 to {NAME_LENGTH} printable characters are needed.")
         with transaction.atomic():
             token, text = ApiToken.issue(name, scope)
-            history.note(
+            log.note(
                 "command:create_api_token",
-                history.CREATED,
+                log.CREATED,
                 "token",
                 subject_id=token.uid,
                 name=token.name,

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from providers.registry import all_providers
-from providers.table import as_markdown
+from providers.contract.capability_table import as_markdown
+from providers.contract.registry import all_providers
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from providers.sandbox import LIVELY, Sandbox
+from providers.sandbox.server import LIVELY, Sandbox
 
 
 class Command(BaseCommand):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from providers.errors import ProviderError
+from providers.contract.errors import ProviderError
 from providers.models import ProviderAccount
 from subscriptions import on_demand
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer

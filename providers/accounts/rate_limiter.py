@@ -1,0 +1,89 @@
+"""Keeps each account within its provider's limits, across all processes, through one database row per account."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from providers.contract.base import RateLimit
+from providers.contract.errors import Throttled
+from providers.contract.http import MAX_RETRY_AFTER, Priority
+from providers.models import AccountLimit, ProviderAccount
+
+CLOCK_SLACK = timedelta(seconds=2)  # a time noted further ahead is from before the clock was set back
+LONGEST_WAIT = 20.0  # seconds that a call may queue when its caller set no deadline
+
+# The part of a day quota that each priority may use up: looks never starve changes, changes never starve renewals.
+# What is urgent is tried in any case: our count may be wrong (their day need not begin when ours does), and a lease
+# that ends costs more than a refusal.
+SHARE = {Priority.LOOK: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLimiter:
+    """A `providers.contract.http.Limiter` for one account. Slots are handed out by conditional UPDATEs."""
+
+    account: ProviderAccount
+    limit: RateLimit
+
+    def acquire(self, priority: Priority, deadline: float | None) -> None:
+        """Waits for the next free slot. Raises Throttled (nothing was sent) when the wait would be too long,
+        when the provider asked us to stay away, or when the day quota left for this priority is used up."""
+        while True:
+            wait = self._take_slot(priority, deadline)
+            if wait is not None:
+                time.sleep(wait)
+                return
+
+    def penalise(self, seconds: float) -> None:
+        """Remembers, for all processes, that the provider wants no calls for that long. A longer time that it asked
+        for before still holds."""
+        now = timezone.now()
+        until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER))
+        AccountLimit.objects.get_or_create(account=self.account)
+        rows = AccountLimit.objects.filter(account=self.account)
+        rows.filter(throttled_since=None).update(throttled_since=now)
+        shorter = Q(blocked_until=None) | Q(blocked_until__lt=until) | Q(blocked_at__gt=now + CLOCK_SLACK)
+        rows.filter(shorter).update(blocked_at=now, blocked_until=until)
+
+    def _take_slot(self, priority: Priority, deadline: float | None) -> float | None:
+        """Seconds to wait for the slot that was taken, or None when another process was quicker."""
+        row, _ = AccountLimit.objects.get_or_create(account=self.account)
+        now = timezone.now()
+        allowed = LONGEST_WAIT if deadline is None else max(deadline - time.monotonic(), 0.0)
+        slot = now
+        # Times further ahead than they can have been set come from a clock that was set back since.
+        if row.next_slot_at > now and row.next_slot_at - now < timedelta(seconds=120):
+            slot = row.next_slot_at
+        told = row.blocked_until and row.blocked_at and row.blocked_at <= now + CLOCK_SLACK
+        if row.blocked_until and told and priority is not Priority.URGENT:
+            slot = max(slot, row.blocked_until)
+        wait = max((slot - now).total_seconds(), 0.0)
+        if wait > allowed:
+            raise Throttled(f"The provider's rate limit leaves no call for {wait:.0f} s.", retry_after=wait)
+        used = row.day_calls if row.day == now.date() else 0
+        self._check_day(used, priority)
+        interval = 1 / self.limit.per_second if self.limit.per_second else 0.0
+        taken = AccountLimit.objects.filter(
+            account=self.account, next_slot_at=row.next_slot_at, day=row.day, day_calls=row.day_calls
+        ).update(
+            next_slot_at=slot + timedelta(seconds=interval),
+            day=now.date(),
+            day_calls=F("day_calls") + 1 if row.day == now.date() else 1,
+        )
+        return wait if taken else None
+
+    def _check_day(self, used: int, priority: Priority) -> None:
+        if not self.limit.per_day or self.account.is_sandbox:
+            return
+        if used >= self.limit.per_day * SHARE[priority]:
+            now = timezone.now()
+            tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+            raise Throttled(
+                f"{used} of today's {self.limit.per_day} calls are used; the rest is kept for what is more urgent.",
+                retry_after=(tomorrow - now).total_seconds(),
+            )

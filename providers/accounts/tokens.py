@@ -1,0 +1,40 @@
+"""Short-lived access tokens, kept encrypted in the database for all processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+
+from providers.models import AccountToken, ProviderAccount
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseTokens:
+    """A `providers.contract.base.TokenStore` for one account. A token obtained with other credentials does not count."""
+
+    account: ProviderAccount
+
+    def get(self, name: str) -> str | None:
+        """The token, or None when there is none or it has expired."""
+        rows = AccountToken.objects.filter(account=self.account, name=self._key(name))
+        row = rows.filter(expires_at__gt=timezone.now()).first()
+        return str(row.value) if row else None
+
+    def put(self, name: str, value: str, expires_at: datetime) -> None:
+        """Keeps a token until it expires."""
+        AccountToken.objects.update_or_create(
+            account=self.account, name=self._key(name), defaults={"value": value, "expires_at": expires_at}
+        )
+
+    def forget(self, name: str) -> None:
+        """Drops a token that the provider no longer accepts."""
+        AccountToken.objects.filter(account=self.account, name=self._key(name)).delete()
+
+    def _key(self, name: str) -> str:
+        # A login that is under way while the credentials change stores its token where nobody looks any more.
+        made_with = json.dumps(self.account.credentials, sort_keys=True).encode()
+        return f"{name[:30]}:{hashlib.sha256(made_with).hexdigest()[:16]}"

@@ -1,0 +1,57 @@
+"""Model fields for JSON that comes from outside and for JSON that must not be readable in the database."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import models
+
+from providers.db.encryption import decrypt, encrypt
+
+
+class JSONTextField(models.TextField[Any, Any]):
+    """JSON kept as ASCII text: byte-faithful key order, and safe for what a database's own JSON type refuses
+    (an escaped NUL or half a surrogate pair in what a provider sent). Not for querying inside."""
+
+    _pyi_private_set_type: Any  # for the type checker: any JSON goes in and comes out
+    _pyi_private_get_type: Any
+
+    def from_db_value(self, value: str | None, *_: object) -> Any:
+        """From the database's text."""
+        return None if value is None else json.loads(value)
+
+    def to_python(self, value: Any) -> Any:
+        """From a form or a fixture."""
+        return json.loads(value) if isinstance(value, str) else value
+
+    def get_prep_value(self, value: Any) -> str | None:
+        """To the database's text."""
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        """To a fixture's text."""
+        return json.dumps(self.value_from_object(obj))
+
+
+class EncryptedJSONField(models.TextField[Any, Any]):
+    """JSON that is encrypted at rest. An empty object, which hides nothing, is an empty text."""
+
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
+
+    def from_db_value(self, value: str | None, *_: object) -> Any:
+        """From the database's text."""
+        if value is None:
+            return None
+        return json.loads(decrypt(value)) if value else {}
+
+    def to_python(self, value: Any) -> Any:
+        """From a form or a fixture."""
+        return value
+
+    def get_prep_value(self, value: Any) -> str | None:
+        """To the database's text."""
+        if value is None:
+            return None
+        return "" if value == {} else encrypt(json.dumps(value))

@@ -1,0 +1,75 @@
+"""The Mashery gateway before a simulated API: calls per second and per day, and the headers that tell what is left."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from providers.sandbox.base import Reply
+from providers.sandbox.tenant import CallBudget, Hook, LoginName, Options, OverBudget, Tenant
+
+DAY_QUOTA = 1000  # what the headers say; enforced only when the option `day_quota` asks for it
+
+
+class MasheryOptions(Options):
+    """What can be asked of a simulator behind this gateway."""
+
+    throttle_style: Literal["mashery", "429"] = "mashery"
+    calls_per_second: float | None = Field(default=2.0, gt=0)
+    day_quota: int | None = Field(default=None, ge=0)
+    token_accepted: bool = True  # no longer, once it has ended or the password was changed
+
+
+H = TypeVar("H", bound=Hook)
+M = TypeVar("M", bound=MasheryOptions)
+
+
+class MasheryGateway:
+    """Counts the calls of each login. Not thread-safe: the simulator's lock guards it."""
+
+    def __init__(self, logins: Iterable[LoginName]) -> None:
+        self._budgets = {login: CallBudget() for login in logins}
+
+    def serve(self, tenant: Tenant[H, M], answer: Callable[[], Reply]) -> Reply:
+        """The API's answer, or the refusal of a call too many; every answer tells what is left."""
+        options = tenant.options
+        budget = self._budgets[tenant.login]
+        over = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
+        reply = _throttled(options, budget, over) if over else answer()
+        return Reply(reply.status, reply.body, {**_quota_headers(options, budget), **reply.headers})
+
+    def age(self, login: LoginName, seconds: float) -> None:
+        """The limits recover as if so much time had passed."""
+        self._budgets[login].age(seconds)
+
+
+def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Reply:
+    left = budget.day_ends_at - time.time() if over is OverBudget.PER_DAY else 1.0
+    headers = {"Retry-After": str(max(1, math.ceil(left)))}
+    message = "Developer Over Rate" if over is OverBudget.PER_DAY else "Developer Over Qps"
+    if options.throttle_style == "429":
+        return Reply(429, {"message": message}, headers)
+    code = "ERR_403_DEVELOPER_OVER_RATE" if over is OverBudget.PER_DAY else "ERR_403_DEVELOPER_OVER_QPS"
+    return Reply(403, f"<h1>{message}</h1>".encode(), {**headers, "X-Mashery-Error-Code": code})
+
+
+def _quota_headers(options: MasheryOptions, budget: CallBudget) -> dict[str, str]:
+    allotted, quota, used_today = options.calls_per_second, options.day_quota, budget.used_today
+    if quota is None:  # not enforced, so it must never look used up
+        quota, used_today = DAY_QUOTA, min(used_today, DAY_QUOTA - 1)
+    headers = {
+        "X-Accesstoken-Quota-Allotted": str(quota),
+        "X-Accesstoken-Quota-Current": str(used_today),
+        "x-quota-reset": formatdate(budget.day_ends_at, usegmt=True),
+    }
+    if allotted is not None:
+        capacity = max(1.0, allotted)
+        used = capacity - (capacity if budget.tokens is None else budget.tokens)
+        headers["X-Accesstoken-Qps-Allotted"] = f"{allotted:g}"
+        headers["X-Accesstoken-Qps-Current"] = str(math.ceil(max(0.0, used)))
+    return headers
