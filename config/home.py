@@ -17,10 +17,19 @@ from config import health
 from events.hourly import Hour, received_per_hour
 from events.models import Event
 from providers.models import ProviderAccount
-from subscriptions import advice, problems
-from subscriptions.address import address_confirmed
-from subscriptions.models import Heartbeat, Managed, Operation, Problem, State, Subscription
-from subscriptions.problem_models import ProblemState, Severity, SubjectType
+from subscriptions.lifecycle.public_url import address_confirmed
+from subscriptions.models import (
+    Heartbeat,
+    Managed,
+    Operation,
+    Problem,
+    ProblemState,
+    Severity,
+    State,
+    SubjectType,
+    Subscription,
+)
+from subscriptions.problems import detector, remediation
 
 HOURS = 48
 SHOWN = 6
@@ -104,8 +113,8 @@ def _concern(row: Problem) -> Concern:
         row.message,
         row.opened_at,
         reverse("admin:subscriptions_problem_change", args=[row.pk]),
-        advice.link_of(row),
-        advice.button_of(row),
+        remediation.link_of(row),
+        remediation.button_of(row),
     )
 
 
@@ -116,7 +125,7 @@ def _said(row: Problem) -> str:
 
 def _looked_for_problems() -> bool:
     """Whether a pass was made lately. At the very beginning there has been none."""
-    at = Heartbeat.objects.filter(name=problems.BEAT).values_list("at", flat=True).first()
+    at = Heartbeat.objects.filter(name=detector.BEAT).values_list("at", flat=True).first()
     return at is None or timezone.now() - at < PASS_LIMIT
 
 

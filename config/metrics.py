@@ -18,8 +18,7 @@ from prometheus_client.registry import Collector
 from events import spool
 from events.models import FeedEnd, Purge, WebhookRequest
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions.models import Heartbeat, Problem, State, Subscription
-from subscriptions.problem_models import ProblemKind, ProblemState
+from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, State, Subscription
 
 
 @require_safe

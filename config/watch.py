@@ -10,7 +10,8 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from subscriptions import notify, problems
+from subscriptions.notifications import dispatch
+from subscriptions.problems import detector
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +21,9 @@ PATIENCE = timedelta(seconds=45)  # without a pass, until this process makes one
 
 def look() -> bool:
     """One pass and whatever there is to tell, if nobody has made one for a while. Whether it was done."""
-    if not problems.detect_in_turn(PATIENCE):
+    if not detector.detect_in_turn(PATIENCE):
         return False
-    notify.notify_all()
+    dispatch.notify_all()
     return True
 
 

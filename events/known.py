@@ -25,9 +25,9 @@ from providers.contract.base import AnyProvider, validate
 from providers.contract.errors import InvalidInput
 from providers.contract.registry import UnknownProvider, get_provider
 from providers.db.encryption import Undecryptable, decrypt
-from subscriptions import networks
+from subscriptions.lifecycle import ip_allowlist
+from subscriptions.lifecycle.ip_allowlist import Network
 from subscriptions.models import Subscription
-from subscriptions.networks import Network
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ def _work_out(row: Row) -> Known | None:
             secrets=tuple(json.loads(decrypt(secrets))),
             callback_url=callback_url,
             former_urls=tuple(json.loads(former_urls)),
-            allowed_networks=networks.stored(json.loads(allowed)),
+            allowed_networks=ip_allowlist.stored(json.loads(allowed)),
             sensitive=plugin.sensitive_headers(checked),
             rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )

@@ -35,9 +35,9 @@ from providers.contract.base import AnyProvider, InboundRequest, Parsed, ParsedE
 from providers.contract.errors import InvalidInput, UnreadableRequest
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
-from subscriptions import rotation
+from subscriptions.lifecycle import secret_rotation
+from subscriptions.lifecycle.ip_allowlist import stored, why_elsewhere
 from subscriptions.models import Managed, Subscription
-from subscriptions.networks import stored, why_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | 
     account = subscription.account
     try:
         inbound = request.inbound(unsealed=True)
-        former = rotation.former_secrets(subscription) if also_former else []
+        former = secret_rotation.former_secrets(subscription) if also_former else []
         accepted = [*subscription.secrets, *former]
         arrival = Arrival(
             subscription_id=subscription.pk,

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError
 
 from events.known import Known
 from events.normaliser import normaliser
-from subscriptions import rotation
+from subscriptions.lifecycle import secret_rotation
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Proofs:
 
 def _tell(subscription_id: int, secret: str) -> None:
     try:
-        rotation.seen(subscription_id, secret)
+        secret_rotation.seen(subscription_id, secret)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("That a new secret was seen could not be written down: %s", str(error).partition("\n")[0])
 

@@ -30,7 +30,7 @@ from events.known import Gone, Known, NotKnown, known_subscriptions
 from events.proofs import proofs
 from events.writer import NotStored, writer
 from providers.contract.base import InboundRequest, Proof
-from subscriptions.networks import why_elsewhere
+from subscriptions.lifecycle.ip_allowlist import why_elsewhere
 
 logger = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from events.arrival import first_number_at
 from events.models import Event, Silence
 from providers.audit.state_changes import CLOCK
 from providers.contract.base import AnyProvider
-from subscriptions import proof, quiet, receiver_check
+from subscriptions.lifecycle import quiet_hours, receiver_probe, secrets
+from subscriptions.lifecycle.quiet_hours import QuietHours
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.quiet import QuietHours
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Entry, Kind, Source, Span, Subject, register
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _suspicious(now: datetime) -> list[tuple[Subscription, datetime]]:
         since = quiet_since(row)
         if row.quiet_after is None or now - since < timedelta(seconds=row.quiet_after):
             continue
-        due = quiet.due_at(since, row.quiet_after, hours_of(row))
+        due = quiet_hours.due_at(since, row.quiet_after, hours_of(row))
         if due is not None and due <= now:
             found.append((row, since))
     return found
@@ -95,8 +95,8 @@ def hours_of(row: Subscription) -> QuietHours | None:
     if row.quiet_hours is None:
         return None
     try:
-        return quiet.read(row.quiet_hours)
-    except quiet.NotUnderstood as error:
+        return quiet_hours.read(row.quiet_hours)
+    except quiet_hours.NotUnderstood as error:
         logger.warning("The quiet hours of subscription %s are left out: %s", row.uid, error)
         return None
 
@@ -133,13 +133,13 @@ def _look(row: Subscription) -> str:
 
 
 def _receiver(row: Subscription) -> str:
-    return receiver_check.trouble_at(row.callback_url) or "Our receiver answers at its callback URL."
+    return receiver_probe.trouble_at(row.callback_url) or "Our receiver answers at its callback URL."
 
 
 def _test(row: Subscription) -> tuple[bool, str]:
     if not may_test(row.account.plugin) or row.managed == Managed.MANUAL or row.state != State.ACTIVE:
         return False, ""
-    result = proof.try_out(row, by=CLOCK)
+    result = secrets.try_out(row, by=CLOCK)
     return result.ok, "" if result.ok else f"A test webhook could not be had: {result.detail}"
 
 
@@ -211,7 +211,7 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
     for before, after in pairwise(moments):
         day = after.astimezone(hours.zone if hours else UTC).date()
         if after - before > longest[day]:  # what counts is never more
-            longest[day] = max(longest[day], quiet.counted(before, after, hours))
+            longest[day] = max(longest[day], quiet_hours.counted(before, after, hours))
     if len(longest) < LEAST_DAYS:
         return None
     ranked = sorted(longest.values())
@@ -221,7 +221,7 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
 
 def _rounded(seconds: float) -> int:
     step = 300 if seconds < 2 * 3600 else 1800 if seconds < 86400 else 6 * 3600
-    return min(max(math.ceil(seconds / step) * step, 900), quiet.LONGEST)
+    return min(max(math.ceil(seconds / step) * step, 900), quiet_hours.LONGEST)
 
 
 SAMPLE = """

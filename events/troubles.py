@@ -11,9 +11,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from events.arrival import requests_since
 from events.drainer import SPOOL_OF
 from events.models import Outcome, WebhookRequest
-from subscriptions.causes import INSTALLATION, Cause, about_subscription, source
-from subscriptions.models import Heartbeat, Subscription
-from subscriptions.problem_models import ProblemKind, Severity
+from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
+from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
 
 COUNTED = 1000  # newest requests; more than that is "1000 or more"
 REMEMBERED = timedelta(hours=24)  # rejected ones that are older prove nothing about now

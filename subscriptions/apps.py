@@ -17,4 +17,4 @@ class SubscriptionsConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers the sources of problems."""
-        import_module("subscriptions.troubles")
+        import_module("subscriptions.problems.checks")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from subscriptions import due, notify, problems
 from subscriptions.models import Heartbeat
+from subscriptions.notifications import dispatch
+from subscriptions.problems import detector
+from subscriptions.reconciliation import sweep as sweeping
 
 
 @shared_task(name="subscriptions.tasks.sweep")
 def sweep() -> int:
     """Does everything that is due now. Returns how much was done."""
-    return due.sweep()
+    return sweeping.sweep()
 
 
 @shared_task(name="subscriptions.tasks.beat_heartbeat")
@@ -23,10 +25,10 @@ def beat_heartbeat() -> None:
 @shared_task(name="subscriptions.tasks.detect_problems")
 def detect_problems() -> None:
     """Keeps the problems true. With many workers, whoever comes first."""
-    problems.detect_in_turn()
+    detector.detect_in_turn()
 
 
 @shared_task(name="subscriptions.tasks.notify_people")
 def notify_people() -> int:
     """Tells people what is new about problems. Returns how many messages were sent."""
-    return notify.notify_all()
+    return dispatch.notify_all()

@@ -16,8 +16,7 @@ from uuid import UUID
 from django.db.models import Model, Q, QuerySet
 
 from providers.models import HistoryEntry, ProviderAccount, StateChange
-from subscriptions.models import Operation, Subscription
-from subscriptions.problem_models import Problem, ProblemTurn, Turn
+from subscriptions.models import Operation, Problem, ProblemTurn, Subscription, Turn
 
 M = TypeVar("M", bound=Model)
 Subject = Subscription | ProviderAccount

@@ -14,8 +14,9 @@ from pytest_django import Settings
 
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import receiver_check, troubles, wanted
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Subscription
+from subscriptions.problems import checks
 
 collect_ignore = ["sample_provider"]  # it lives in `providers` only; see test_sixth_provider.py
 
@@ -49,7 +50,7 @@ class Control:
 @pytest.fixture(autouse=True)
 def just_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """That no worker shows life is a problem only some time after a start; a run of all tests takes longer."""
-    monkeypatch.setattr(troubles, "_started", time.monotonic())
+    monkeypatch.setattr(checks, "_started", time.monotonic())
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
     login = sandbox.logins("egnyte-connect")[0]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider="egnyte-connect",
         name="Spare",
         settings={**login["settings"], "calls_per_second": 100},
@@ -80,7 +81,7 @@ def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
 
 @pytest.fixture
 def subscription(account: ProviderAccount) -> Subscription:
-    return wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
 
 
 def register_without_us(account: ProviderAccount, url: str) -> str:
@@ -116,4 +117,4 @@ def foreign(make: Make) -> str:
 @pytest.fixture
 def receiver_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no web server runs: our own receiver is taken to answer."""
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)

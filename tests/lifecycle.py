@@ -34,9 +34,10 @@ from providers.sandbox.base import Call, Reply
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import Fault
 from providers.sandbox.webhook_sender import Courier
-from subscriptions import due, receiver_check, wanted
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import OperationStatus, State, Subscription
-from subscriptions.plan import DriftPolicy
+from subscriptions.planning.plan import DriftPolicy
+from subscriptions.reconciliation import sweep
 from tests.provider_contract import contract_of
 
 SANDBOX = "http://127.0.0.1:8010"
@@ -108,7 +109,7 @@ class World:
         facts = self.spare.facts
         fields = all_providers()[slug].settings_model.model_fields
         pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
-        self.account = wanted.add_account(
+        self.account = desired_state.add_account(
             provider=slug,
             name="World",
             settings={**facts.settings, **pace},
@@ -122,7 +123,7 @@ class World:
         with ExitStack() as stack:
             stack.callback(self.simulator.close)
             stack.enter_context(mock.patch.object(http._GuardedAdapter, "send", self._send))
-            stack.enter_context(mock.patch.object(receiver_check, "trouble_at", return_value=None))
+            stack.enter_context(mock.patch.object(receiver_probe, "trouble_at", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
             waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
             stack.enter_context(mock.patch.object(rate_limiter, "time", waits))  # as long as it likes
@@ -238,7 +239,7 @@ class World:
 
     def subscribe(self, **wishes: Any) -> Subscription:
         """A subscription, wanted and due."""
-        return wanted.subscribe(self.account, by="staff:ann", config=self.contract.config, **wishes)
+        return desired_state.subscribe(self.account, by="staff:ann", config=self.contract.config, **wishes)
 
     def begin(self, **wishes: Any) -> Subscription:
         """A subscription that is registered and well."""
@@ -248,12 +249,12 @@ class World:
 
     def sweep(self) -> None:
         """A worker does what is due."""
-        due.sweep_here()
+        sweep.sweep_here()
 
     def sweep_and_die(self, reaper: Reaper) -> None:
         """A worker does what is due until it is killed."""
         with connection.execute_wrapper(reaper), mock.patch.object(self, "reaper", reaper), suppress(Death):
-            due.sweep_here()
+            sweep.sweep_here()
         connection.needs_rollback = False  # a single statement has no savepoint of its own that would reset it
 
     def pass_time(self, seconds: float) -> None:

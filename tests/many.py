@@ -24,8 +24,8 @@ from providers.contract import http, registry
 from providers.contract.base import ExpirySetBy, Login, RemoteSubscription, Renewal, SecretMadeBy
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import KnownRemote, Subscription, callback_url_for
-from subscriptions.reconcile import record_observed, settle
-from subscriptions.retry import next_due
+from subscriptions.reconciliation.backoff import next_due
+from subscriptions.reconciliation.reconciler import record_observed, settle
 from tests.fake_provider import FakeProvider
 
 GRANTED = timedelta(days=30)

@@ -15,7 +15,7 @@ from events.known import known_subscriptions
 from events.models import Event, Outcome, WebhookRequest
 from providers.contract.base import Proof
 from providers.models import HistoryEntry
-from subscriptions import networks, wanted
+from subscriptions.lifecycle import desired_state, ip_allowlist
 from subscriptions.models import Subscription
 from tests.admin.conftest import boss
 from tests.admin.test_silence import TYPED, page_of
@@ -31,7 +31,7 @@ BODY = body_of({"id": 1, "type": "made"})
 
 
 def allow(subscription: Subscription, *allowed: str) -> None:
-    wanted.accept_from(subscription, by="staff:ann", allowed_networks=allowed)
+    desired_state.accept_from(subscription, by="staff:ann", allowed_networks=allowed)
 
 
 def post(client: Client, subscription: Subscription, secret: str = SECRET, **extra: Any) -> int:
@@ -62,7 +62,7 @@ def post(client: Client, subscription: Subscription, secret: str = SECRET, **ext
     ],
 )
 def test_which_addresses_belong(address: str, allowed: list[str], taken: bool) -> None:
-    why = networks.why_elsewhere(address, networks.stored(networks.read_all(allowed)))
+    why = ip_allowlist.why_elsewhere(address, ip_allowlist.stored(ip_allowlist.read_all(allowed)))
     assert (why == "") is taken
     assert taken or (address or "an unknown address") in why
 
@@ -79,15 +79,15 @@ def test_which_addresses_belong(address: str, allowed: list[str], taken: bool) -
     ],
 )
 def test_what_is_no_network_is_said(written: str, said: str) -> None:
-    with pytest.raises(networks.NotUnderstood, match=said):
-        networks.read_all([written])
+    with pytest.raises(ip_allowlist.NotUnderstood, match=said):
+        ip_allowlist.read_all([written])
 
 
 def test_they_are_stored_once_and_in_one_notation() -> None:
-    stored = networks.read_all(["192.0.2.0/255.255.255.0", " 192.0.2.0/24", "FD00::/8", "192.0.2.9"])
+    stored = ip_allowlist.read_all(["192.0.2.0/255.255.255.0", " 192.0.2.0/24", "FD00::/8", "192.0.2.9"])
     assert stored == ["192.0.2.0/24", "fd00::/8", "192.0.2.9/32"]
-    with pytest.raises(networks.NotUnderstood, match="At most"):
-        networks.read_all([f"10.0.{number}.0/24" for number in range(networks.MOST + 1)])
+    with pytest.raises(ip_allowlist.NotUnderstood, match="At most"):
+        ip_allowlist.read_all([f"10.0.{number}.0/24" for number in range(ip_allowlist.MOST + 1)])
 
 
 # -- At the doors ------------------------------------------------------------------------------------------------------

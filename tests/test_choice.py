@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from providers.contract.errors import LimitReached
 from providers.egnyte_connect.provider import EgnyteConnect
-from subscriptions import wanted
-from subscriptions.choice import Choice, Incomplete, PlanChanged, goes_with, key, version
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.plan import Change, Plan, Step, StepAction
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.planning.plan import Change, Plan, Step, StepAction
+from subscriptions.planning.step_selection import Choice, Incomplete, PlanChanged, goes_with, key, version
+from subscriptions.reconciliation.reconciler import preview, reconcile
 from tests.conftest import CONFIG, Control
 
 ADOPT = Step(StepAction.ADOPT, "", "a")
@@ -67,7 +67,7 @@ def test_a_version_is_that_of_what_is_done_and_not_of_the_words() -> None:
 def drifted(subscription: Subscription, control: Control, receiver_answers: None) -> Subscription:
     """Registered, then changed and switched off there: two steps are to be done."""
     reconcile(subscription, details=True)
-    wanted.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
     subscription.refresh_from_db()
     assert [step.action for step in preview(subscription).steps] == ["update", "enable"]
@@ -107,7 +107,7 @@ def test_all_chosen_steps_are_done_in_their_order(drifted: Subscription) -> None
 @pytest.mark.django_db
 def test_nothing_is_done_when_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
     seen = preview(drifted)
-    wanted.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     before = drifted.operations.count()
     with pytest.raises(PlanChanged):
         reconcile(drifted, details=True, choice=Choice([key(seen.steps[0])], version(seen)))
@@ -141,7 +141,7 @@ def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the
 
 @pytest.mark.django_db
 def test_nothing_can_be_chosen_of_one_that_was_deleted(drifted: Subscription) -> None:
-    wanted.remove(drifted, by="staff:ann")
+    desired_state.remove(drifted, by="staff:ann")
     reconcile(drifted)
     with pytest.raises(PlanChanged):
         reconcile(drifted, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))

@@ -14,21 +14,21 @@ from pytest_django import Settings
 from providers.db.encryption import Undecryptable, decrypt, encrypt
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
 from tests.conftest import CONFIG
 
 
 @pytest.fixture
 def row(db: None) -> Subscription:
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider="egnyte-connect",
         name="Acme",
         settings={"domain": "acme"},
         credentials={"access_token": "very-secret-token"},
         by="staff:ann",
     )
-    return wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann")
 
 
 def test_one_at_a_time(row: Subscription) -> None:

@@ -8,8 +8,8 @@ from pytest_django import Settings
 from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
 from providers.sandbox.server import find_simulators
-from subscriptions import wanted
-from subscriptions.demo import ensure_demo
+from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle.demo import ensure_demo
 from subscriptions.models import Subscription
 
 pytestmark = pytest.mark.django_db
@@ -41,8 +41,8 @@ def test_what_staff_deleted_is_not_added_again() -> None:
     account = ProviderAccount.objects.first()
     assert account is not None
     for row in account.subscriptions.all():
-        wanted.remove(row, by="staff:ann")
-    wanted.delete_account(account, by="staff:ann")
+        desired_state.remove(row, by="staff:ann")
+    desired_state.delete_account(account, by="staff:ann")
     count = ProviderAccount.objects.count()
     ensure_demo()
     assert ProviderAccount.objects.count() == count

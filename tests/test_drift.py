@@ -10,12 +10,12 @@ from django.utils import timezone
 from providers.contract.base import validate as checked
 from providers.contract.errors import FieldError, InvalidInput
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import reconcile as reconcile_module
-from subscriptions import wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.plan import DriftPolicy
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.planning.plan import DriftPolicy
+from subscriptions.reconciliation import reconciler as reconcile_module
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import preview, reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 def drifted(account: ProviderAccount, control: Control, policy: DriftPolicy) -> Subscription:
     """An active subscription whose path somebody then changed at the provider."""
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", drift_policy=policy)
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", drift_policy=policy)
     settled(row)
     settled(row)  # its details are read, so it is known that both sides are at one
     assert row.state == State.ACTIVE
@@ -83,18 +83,18 @@ def test_a_person_who_changes_it_meanwhile_wins(
     account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = drifted(account, control, DriftPolicy.ACCEPT)
-    accept = wanted.accept_drift
+    accept = desired_state.accept_drift
 
     def late(subscription: Subscription, *args: Any, **kwargs: Any) -> bool:
-        wanted.change(
+        desired_state.change(
             Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/Shared/Third"]}
         )
         return accept(subscription, *args, **kwargs)
 
-    monkeypatch.setattr(wanted, "accept_drift", late)
+    monkeypatch.setattr(desired_state, "accept_drift", late)
     settled(row)
     monkeypatch.undo()
-    monkeypatch.setattr("subscriptions.receiver_check.trouble_at", lambda url: None)
+    monkeypatch.setattr("subscriptions.lifecycle.receiver_probe.trouble_at", lambda url: None)
     assert row.due_at is not None
     assert row.due_at <= timezone.now(), "what the person wants is done next"
     settled(row)
@@ -114,7 +114,7 @@ def test_reported_it_is_shown_and_nothing_is_written(account: ProviderAccount, c
     assert "only reported" in row.state_reason
     assert [(change["field"], change["before"]) for change in row.drift] == [("paths", ["/Shared/Elsewhere"])]
     assert (writes(control), row.operations.count()) == (before, 1)
-    wanted.change(row, by="staff:ann", drift_policy=DriftPolicy.PUT_BACK.value)
+    desired_state.change(row, by="staff:ann", drift_policy=DriftPolicy.PUT_BACK.value)
     settled(row)
     assert row.state == State.ACTIVE
     assert control.remotes()[0]["path"] == "/Shared/Finance"
@@ -125,7 +125,7 @@ def test_what_is_only_reported_outlives_a_renewal(in_place: bool, account: Provi
     row = drifted(account, control, DriftPolicy.REPORT)
     control.post("options", update_extends=in_place)
     settled(row)
-    wanted.renew_now(row, by="staff:ann")
+    desired_state.renew_now(row, by="staff:ann")
     settled(row)
     settled(row)
     (remote,) = control.remotes()
@@ -140,7 +140,7 @@ def test_what_a_person_changes_is_sent_although_something_else_is_only_reported(
 ) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     settled(row)
-    wanted.change(row, by="staff:ann", config={**CONFIG, "event_types": ["comment:*"]})
+    desired_state.change(row, by="staff:ann", config={**CONFIG, "event_types": ["comment:*"]})
     settled(row)
     (remote,) = control.remotes()
     assert (remote["eventType"], remote["path"]) == (["comment:*"], "/Shared/Elsewhere")

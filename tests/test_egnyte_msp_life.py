@@ -7,10 +7,10 @@ from django.utils import timezone
 
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import receiver_check, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import preview, reconcile
 from tests.conftest import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -29,7 +29,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
     login = sandbox.logins(SLUG)[0]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider=SLUG,
         name="Spare",
         settings={**login["settings"], "calls_per_second": 100},
@@ -40,7 +40,7 @@ def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
 
 @pytest.fixture
 def subscription(account: ProviderAccount) -> Subscription:
-    return wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Partners")
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Partners")
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscript
 def test_not_switched_on_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "Our own receiver answered 500.")
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
     assert active.state == State.SUSPENDED
@@ -174,7 +174,7 @@ def test_what_somebody_changed_there_is_put_back(
 
 
 def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="api:ci", config={"event_types": ["RESELLER_INVOICE_PAID"]})
+    desired_state.change(active, by="api:ci", config={"event_types": ["RESELLER_INVOICE_PAID"]})
     settled(active)
     assert control.remotes()[0]["event_types"] == ["RESELLER_INVOICE_PAID"]
     assert actions(active) == ["register", "update"]
@@ -182,7 +182,9 @@ def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> N
 
 def test_another_header_name_in_the_settings_is_registered_there(active: Subscription, control: Control) -> None:
     account = active.account
-    wanted.change_account(account, by="staff:ann", settings={**account.settings, "auth_header_name": "X-Partner"})
+    desired_state.change_account(
+        account, by="staff:ann", settings={**account.settings, "auth_header_name": "X-Partner"}
+    )
     active.refresh_from_db()
     settled(active)
     assert control.remotes()[0]["auth_header"] == "X-Partner"
@@ -190,14 +192,14 @@ def test_another_header_name_in_the_settings_is_registered_there(active: Subscri
 
 
 def test_disabled_here_is_deleted_there_and_enabled_is_registered_again(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert control.remotes() == []
     assert settled(active).state == State.DISABLED
-    wanted.change(active, by="staff:ann", enabled=True)
+    desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
     assert [remote["webhook_id"] for remote in control.remotes()] == [active.remote_id]
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -215,7 +217,7 @@ def test_what_took_effect_without_an_answer_is_adopted(subscription: Subscriptio
 
 def test_a_full_provider_is_failing_in_their_words_and_heals(account: ProviderAccount, control: Control) -> None:
     control.post("options", max_webhooks=0)
-    subscription = settled(wanted.subscribe(account, config=CONFIG, by="staff:ann"))
+    subscription = settled(desired_state.subscribe(account, config=CONFIG, by="staff:ann"))
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == "limit_reached"
     assert "Max webhook limit exceeded." in subscription.state_reason

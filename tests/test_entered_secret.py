@@ -10,7 +10,7 @@ from config.models import ApiToken
 from providers.contract.errors import Unsupported
 from providers.models import HistoryEntry
 from providers.sandbox.server import Sandbox
-from subscriptions import proof, wanted
+from subscriptions.lifecycle import desired_state, secrets
 from subscriptions.models import Managed, Subscription
 
 pytestmark = pytest.mark.django_db
@@ -21,11 +21,11 @@ SECRET = "the-token-that-was-shown-once"
 @pytest.fixture
 def by_hand(sandbox: Sandbox) -> Subscription:
     login = sandbox.logins("entrust")[0]
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider="entrust", name="E", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}]}
-    return wanted.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
+    return desired_state.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
 
 
 def test_until_then_the_provider_is_asked_to_come_again(by_hand: Subscription) -> None:
@@ -62,7 +62,7 @@ def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscripti
 
 def test_where_we_make_the_secret_none_is_entered(subscription: Subscription) -> None:
     with pytest.raises(Unsupported):
-        proof.enter_secret(subscription, SECRET, by="staff:ann")
+        secrets.enter_secret(subscription, SECRET, by="staff:ann")
     headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
     path = f"/api/v1/subscriptions/{subscription.uid}/secret/"
     assert Client().patch(path, {"value": SECRET}, content_type="application/json", headers=headers).status_code == 409

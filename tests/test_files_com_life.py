@@ -11,10 +11,11 @@ from pytest_django import Settings
 from providers.contract.errors import Unsupported
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import discovery, proof, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, secrets
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.remote import inventory
 from tests.conftest import Control
 from tests.provider_contract import StubServer
 
@@ -33,7 +34,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins(SLUG)[0]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider=SLUG,
         name="Spare",
         settings={**login["settings"], "calls_per_second": 1000},
@@ -44,7 +45,7 @@ def account(db: None, sandbox: Sandbox) -> ProviderAccount:
 
 @pytest.fixture
 def active(account: ProviderAccount) -> Subscription:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Acme")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Acme")
     settled(subscription)
     assert subscription.state == State.ACTIVE, subscription.state_reason
     return subscription
@@ -98,7 +99,7 @@ def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Con
 
 def test_there_is_nothing_to_renew(active: Subscription) -> None:
     with pytest.raises(Unsupported):
-        wanted.renew_now(active, by="staff:ann")
+        desired_state.renew_now(active, by="staff:ann")
 
 
 def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
@@ -152,11 +153,11 @@ def test_our_url_is_put_back_into_the_first_place(active: Subscription, control:
 
 def test_a_new_config_is_an_update_but_a_new_path_is_a_replacement(active: Subscription, control: Control) -> None:
     old = active.remote_id
-    wanted.change(active, by="api:ci", config={**CONFIG, "triggers": [], "exclude_filenames": ["*.tmp"]})
+    desired_state.change(active, by="api:ci", config={**CONFIG, "triggers": [], "exclude_filenames": ["*.tmp"]})
     settled(active)
     assert (active.remote_id, operations(active)[-1]) == (old, ("update", "succeeded"))
     assert control.remotes()[0]["value"]["triggers"] == []
-    wanted.change(active, by="api:ci", config={**CONFIG, "path": "Clients/Globex"})
+    desired_state.change(active, by="api:ci", config={**CONFIG, "path": "Clients/Globex"})
     assert [step.action for step in preview(active).steps] == ["replace", "delete"]
     settled(active)
     assert operations(active)[-2:] == [("replace", "succeeded"), ("delete", "succeeded")]
@@ -165,21 +166,21 @@ def test_a_new_config_is_an_update_but_a_new_path_is_a_replacement(active: Subsc
     assert active.remote_id != old
     assert active.state == State.ACTIVE
     # Files.com does not tell upper from lower case, so this is no other folder.
-    wanted.change(active, by="api:ci", config={**CONFIG, "path": "clients/globex"})
+    desired_state.change(active, by="api:ci", config={**CONFIG, "path": "clients/globex"})
     settled(active)
     assert len(operations(active)) == 4
 
 
 def test_disabling_deletes_and_enabling_registers(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert control.remotes() == []
     assert active.remote_id is None
     assert settled(active).state == State.DISABLED
-    wanted.change(active, by="staff:ann", enabled=True)
+    desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
     assert len(control.remotes()) == 1
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -187,7 +188,7 @@ def test_disabling_deletes_and_enabling_registers(active: Subscription, control:
 
 
 def test_adopts_what_an_interrupted_registration_left_behind(account: ProviderAccount, control: Control) -> None:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     control.post("faults", drop=True)
     settled(subscription)
     assert operations(subscription) == [("register", "unknown")]
@@ -207,7 +208,7 @@ def test_a_rotated_secret_reaches_the_provider(active: Subscription, control: Co
 
 
 def test_a_refused_config_is_failing_with_the_field_and_their_words(account: ProviderAccount, control: Control) -> None:
-    subscription = wanted.subscribe(account, config={**CONFIG, "triggers": ["sing"]}, by="staff:ann")
+    subscription = desired_state.subscribe(account, config={**CONFIG, "triggers": ["sing"]}, by="staff:ann")
     settled(subscription)
     assert subscription.state == State.FAILING
     assert (subscription.last_error["code"], subscription.last_error["field"]) == ("refused", "triggers")
@@ -215,7 +216,7 @@ def test_a_refused_config_is_failing_with_the_field_and_their_words(account: Pro
 
 
 def test_throttling_is_waited_for(account: ProviderAccount, control: Control) -> None:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     control.post("faults", status=429, retry_after=40)
     settled(subscription)
     assert subscription.last_error["code"] == "throttled"
@@ -228,7 +229,7 @@ def test_the_test_call_sends_a_webhook_and_tells_how_it_went(active: Subscriptio
         settings.PUBLIC_URL = receiver.url
         Subscription.objects.filter(pk=active.pk).update(callback_url=f"{receiver.url}/hooks/{active.token}")
         active.refresh_from_db()
-        found = proof.try_out(active, by="staff:ann")
+        found = secrets.try_out(active, by="staff:ann")
         assert (found.ok, "sent a test webhook" in found.detail) == (True, True)
         (call,) = receiver.received
         assert call.header("Authorization") == active.secrets[0]
@@ -238,10 +239,10 @@ def test_the_test_call_sends_a_webhook_and_tells_how_it_went(active: Subscriptio
 def test_foreign_ones_are_never_touched_and_can_be_taken_over(active: Subscription, control: Control) -> None:
     remote_id = foreign(active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"])
     look(ProviderAccount.objects.get())
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     settled(active)
     assert [str(remote["id"]) for remote in control.remotes()] == [remote_id]
-    taken = settled(discovery.take_in(active.account, remote_id, by="staff:ann", take_over=True))
+    taken = settled(inventory.take_in(active.account, remote_id, by="staff:ann", take_over=True))
     assert (taken.state, taken.remote_id) == (State.ACTIVE, remote_id), taken.state_reason
     value = control.remotes()[0]["value"]
     assert value["urls"] == [taken.callback_url]

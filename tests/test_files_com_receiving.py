@@ -14,9 +14,9 @@ from events import pipeline
 from events.models import Event, Outcome, WebhookRequest
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import Control
 
 SLUG = "files-com"
@@ -36,13 +36,13 @@ def control(sandbox: Sandbox) -> Control:
 def account(sandbox: Sandbox, live_server: LiveServer, settings: Settings) -> ProviderAccount:
     settings.PUBLIC_URL = live_server.url
     login = sandbox.logins(SLUG)[0]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider=SLUG, name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
 
 def subscribed(account: ProviderAccount, **config: Any) -> Subscription:
-    subscription = wanted.subscribe(account, config={"path": "/", **config}, by="staff:ann")
+    subscription = desired_state.subscribe(account, config={"path": "/", **config}, by="staff:ann")
     assert reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE, subscription.state_reason
@@ -108,8 +108,8 @@ def test_without_our_header_it_is_rejected_and_kept(account: ProviderAccount) ->
 
 
 def test_a_manual_one_without_a_header_is_not_verifiable_and_becomes_active(account: ProviderAccount) -> None:
-    wanted.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
-    subscription = wanted.subscribe(account, config={"path": "inbox"}, by="staff:ann", managed=Managed.MANUAL)
+    desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
+    subscription = desired_state.subscribe(account, config={"path": "inbox"}, by="staff:ann", managed=Managed.MANUAL)
     url = f"{subscription.callback_url}?{MOVE.format('Z')}"
     assert requests.get(url, timeout=10).status_code == 200
     assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=10).status_code == 401
@@ -190,8 +190,10 @@ def test_overlapping_subscriptions_each_get_their_event(account: ProviderAccount
 
 
 def test_several_urls_of_ours_in_one_list_each_get_the_event(account: ProviderAccount, control: Control) -> None:
-    wanted.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
-    hooks = [wanted.subscribe(account, config={"path": "/"}, by="staff:ann", managed=Managed.MANUAL) for _ in range(2)]
+    desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
+    hooks = [
+        desired_state.subscribe(account, config={"path": "/"}, by="staff:ann", managed=Managed.MANUAL) for _ in range(2)
+    ]
     registered = requests.post(
         f"{account.settings['base_url']}/api/rest/v1/behaviors",
         json={"path": "", "behavior": "webhook", "recursive": True, "value": [hook.callback_url for hook in hooks]},

@@ -18,11 +18,11 @@ from django.utils import timezone
 
 from providers.contract.base import Renewal, SecretMadeBy
 from providers.models import ProviderAccount
-from subscriptions import leaving, wanted
-from subscriptions import reconcile as reconcile_module
+from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription
-from subscriptions.plan import FRESH_AFTER, DriftPolicy
-from subscriptions.reconcile import PAUSE_FIRST
+from subscriptions.planning.plan import FRESH_AFTER, DriftPolicy
+from subscriptions.reconciliation import reconciler as reconcile_module
+from subscriptions.reconciliation.reconciler import PAUSE_FIRST
 from tests.lifecycle import CLAIMS_END, LEASE, SLUGS, Death, Reaper, World, a_world
 
 pytestmark = pytest.mark.django_db
@@ -57,14 +57,14 @@ def deleted_there(world: World) -> Subscription:
 
 def changed_by_us(world: World) -> Subscription:
     row = world.begin()
-    wanted.change(row, by="staff:ann", config={**world.contract.config, **world.changes()})
+    desired_state.change(row, by="staff:ann", config={**world.contract.config, **world.changes()})
     return row
 
 
 def changed_in_what_is_fixed(world: World) -> Subscription:
     row = world.begin()
     fixed = {name: f"{world.contract.config[name]}/Other" for name in world.can.immutable_fields}
-    wanted.change(row, by="staff:ann", config={**world.contract.config, **fixed})
+    desired_state.change(row, by="staff:ann", config={**world.contract.config, **fixed})
     return row
 
 
@@ -98,13 +98,13 @@ def switched_off_again_and_again(world: World) -> Subscription:
 
 def switched_off_by_us(world: World) -> Subscription:
     row = world.begin()
-    wanted.change(row, by="staff:ann", enabled=False)
+    desired_state.change(row, by="staff:ann", enabled=False)
     return row
 
 
 def switched_on_by_us(world: World) -> Subscription:
     row = world.begin(enabled=False)
-    wanted.change(row, by="staff:ann", enabled=True)
+    desired_state.change(row, by="staff:ann", enabled=True)
     return row
 
 
@@ -132,7 +132,7 @@ def lease_ended(world: World) -> Subscription:
 
 def renewal_asked_for(world: World) -> Subscription:
     row = world.begin()
-    wanted.renew_now(row, by="staff:ann")
+    desired_state.renew_now(row, by="staff:ann")
     return row
 
 
@@ -151,19 +151,19 @@ def second_one_there(world: World) -> Subscription:
 
 def removed(world: World) -> Subscription:
     row = world.begin()
-    wanted.remove(row, by="staff:ann")
+    desired_state.remove(row, by="staff:ann")
     return row
 
 
 def removed_with_two_there(world: World) -> Subscription:
     row = second_one_there(world)
-    wanted.remove(row, by="staff:ann")
+    desired_state.remove(row, by="staff:ann")
     return row
 
 
 def account_removed(world: World) -> Subscription:
     row = world.begin()
-    leaving.leave(world.account, by="staff:ann")
+    account_deletion.leave(world.account, by="staff:ann")
     return row
 
 

@@ -29,9 +29,10 @@ from providers.accounts import circuit_breaker
 from providers.contract.base import Renewal
 from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import due, receiver_check, rotation, wanted
-from subscriptions import reconcile as reconcile_module
+from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
 from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import reconciler as reconcile_module
+from subscriptions.reconciliation import sweep
 from tests.conftest import CONFIG, Control
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +77,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.room = room
         self.control.post("options", update_extends=extends, max_webhooks=room)
         login = self.sandbox.logins("egnyte-connect")[0]
-        self.account = wanted.add_account(
+        self.account = desired_state.add_account(
             provider="egnyte-connect",
             name="Model",
             settings={**login["settings"], "calls_per_second": 100},
@@ -90,35 +91,35 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.room > 1 and len(self.present()) < 3)
     @rule()
     def subscribe(self) -> None:
-        wanted.subscribe(self.account, config=CONFIG, by="staff:ann")
+        desired_state.subscribe(self.account, config=CONFIG, by="staff:ann")
 
     @rule(data=st.data(), config=st.sampled_from([CONFIG, OTHER_CONFIG]))
     def change_config(self, data: st.DataObject, config: dict[str, Any]) -> None:
-        wanted.change(self.any_of(data), by="staff:ann", config=config)
+        desired_state.change(self.any_of(data), by="staff:ann", config=config)
 
     @rule(data=st.data(), enabled=st.booleans())
     def switch(self, data: st.DataObject, enabled: bool) -> None:
-        wanted.change(self.any_of(data), by="staff:ann", enabled=enabled)
+        desired_state.change(self.any_of(data), by="staff:ann", enabled=enabled)
 
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         assert self.account.plugin.capabilities.renewal is not Renewal.NONE
-        wanted.renew_now(self.any_of(data), by="staff:ann")
+        desired_state.renew_now(self.any_of(data), by="staff:ann")
 
     @precondition(lambda self: len(self.present()) > 1)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        wanted.remove(self.any_of(data), by="staff:ann")
+        desired_state.remove(self.any_of(data), by="staff:ann")
 
     @rule(data=st.data())
     def rotate(self, data: st.DataObject) -> None:
-        with suppress(rotation.TooManyUnderWay):
-            rotation.rotate(self.any_of(data), by="staff:ann")
+        with suppress(secret_rotation.TooManyUnderWay):
+            secret_rotation.rotate(self.any_of(data), by="staff:ann")
 
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
         row = self.any_of(data)
-        rotation.rotate(row, by="staff:ann", revoke=True)
+        secret_rotation.rotate(row, by="staff:ann", revoke=True)
         self.revoked.add(row.callback_url)
 
     # -- The provider, and whoever else has access to it -------------------------------------------------------------
@@ -150,7 +151,7 @@ class Lifecycle(RuleBasedStateMachine):
         for remote in self.control.remotes():
             row = Subscription.objects.filter(callback_url=remote["url"]).first()
             if row is not None and row.secrets[0] == remote["authHeader"]:
-                rotation.seen(row.pk, row.secrets[0])
+                secret_rotation.seen(row.pk, row.secrets[0])
 
     @invariant()
     def nothing_would_be_refused(self) -> None:
@@ -237,13 +238,13 @@ class Lifecycle(RuleBasedStateMachine):
         ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
         Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
         Subscription.objects.update(suspended_count=0, switch_offs=[], gave_up_at=None)
-        due.sweep_here()
+        sweep.sweep_here()
 
 
 @pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
 def test_whatever_happens_it_settles(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
-    monkeypatch.setattr(receiver_check, "trouble_at", answers)
+    monkeypatch.setattr(receiver_probe, "trouble_at", answers)
     Lifecycle.django_settings = settings
     run_state_machine_as_test(Lifecycle, settings=BOUNDED)
 

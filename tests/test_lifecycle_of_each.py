@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from providers.contract.base import Renewal
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.plan import DriftPolicy
+from subscriptions.planning.plan import DriftPolicy
 from tests.lifecycle import CLAIMS_END, LEASE, SLUGS, Reaper, World, a_world
 
 pytestmark = pytest.mark.django_db
@@ -89,21 +89,21 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data(), other=st.booleans())
     def change_config(self, data: st.DataObject, other: bool) -> None:
         config = {**self.world.contract.config, **(self.world.changes() if other else {})}
-        wanted.change(self.any_of(data), by="staff:ann", config=config)
+        desired_state.change(self.any_of(data), by="staff:ann", config=config)
 
     @rule(data=st.data(), enabled=st.booleans())
     def switch(self, data: st.DataObject, enabled: bool) -> None:
-        wanted.change(self.any_of(data), by="staff:ann", enabled=enabled)
+        desired_state.change(self.any_of(data), by="staff:ann", enabled=enabled)
 
     @precondition(lambda self: self.world.can.renewal is not Renewal.NONE)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        wanted.renew_now(self.any_of(data), by="staff:ann")
+        desired_state.renew_now(self.any_of(data), by="staff:ann")
 
     @precondition(lambda self: len(self.present()) > 1)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        wanted.remove(self.any_of(data), by="staff:ann")
+        desired_state.remove(self.any_of(data), by="staff:ann")
 
     # -- The provider, and whoever else has access to it -------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Lifecycle(RuleBasedStateMachine):
         for row in self.present():
             row.refresh_from_db()
             if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long; a person comes
-                wanted.change(row, by="staff:ann", enabled=row.enabled)
+                desired_state.change(row, by="staff:ann", enabled=row.enabled)
         world.pass_time(CLAIMS_END)
         world.settle(*Subscription.objects.filter(account=world.account), passes=PASSES, apart=APART)
 

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 import pytest
 from django.utils import timezone
 
-from subscriptions.due import sweep_here
-from subscriptions.models import Operation, State, Subscription
-from subscriptions.problem_models import Problem
-from subscriptions.problems import detect
+from subscriptions.models import Operation, Problem, State, Subscription
+from subscriptions.problems.detector import detect
+from subscriptions.reconciliation.sweep import sweep_here
 from tests.many import Cost, ListingProvider, all_looked_at, cost_of
 
 pytestmark = pytest.mark.django_db

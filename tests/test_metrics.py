@@ -12,8 +12,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from events.models import Purge
 from providers.models import ProviderAccount
-from subscriptions import problems
 from subscriptions.models import Heartbeat, Subscription
+from subscriptions.problems import detector
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def read() -> dict[tuple[str, ...], float]:
 def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     Heartbeat.beat("worker")
     ProviderAccount.objects.update(status="failing", calls_paused_for="authentication_failed")
-    problems.detect()
+    detector.detect()
     with django_assert_max_num_queries(7):
         found = read()
     assert found["hookkeeper_subscriptions", "pending"] == 1

@@ -18,9 +18,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from providers.models import HistoryEntry
-from subscriptions import delivery, notices, notify, problems, troubles
-from subscriptions.models import Channel, Message, Problem, ToldProblem
-from subscriptions.problem_models import ChannelKind, ProblemKind, Severity
+from subscriptions.models import Channel, ChannelKind, Message, Problem, ProblemKind, Severity, ToldProblem
+from subscriptions.notifications import dispatch, messages, transports
+from subscriptions.problems import checks, detector
 from tests.fake_provider import together
 from tests.test_problems import Facts, facts, shared_facts
 
@@ -42,9 +42,9 @@ def channel(db: None, clock: time_machine.Traveller) -> Channel:
 
 def tell() -> list[str]:
     """A pass, a chance to speak, and the subjects of what was sent."""
-    problems.detect()
+    detector.detect()
     mail.outbox.clear()
-    notify.notify_all()
+    dispatch.notify_all()
     return [str(message.subject) for message in mail.outbox]
 
 
@@ -79,7 +79,7 @@ def test_a_critical_one_is_told_at_once_also_within_the_pause(
     facts: Facts, channel: Channel, clock: time_machine.Traveller
 ) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     clock.shift(61)
     assert len(tell()) == 1
     say_several(facts, Severity.CRITICAL)
@@ -94,7 +94,7 @@ def test_a_critical_one_is_told_at_once_also_within_the_pause(
 
 def test_many_are_one_message(facts: Facts, channel: Channel, clock: time_machine.Traveller) -> None:
     say_several(facts, *[Severity.WARNING] * 30, Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     clock.shift(61)
     assert tell() == ["Problems: 31 new (1 critical)"]
     body = mail.outbox[0].body
@@ -129,7 +129,7 @@ def test_recoveries_can_be_left_out(facts: Facts, channel: Channel, clock: time_
 
 def test_graver_is_told_again(facts: Facts, channel: Channel, clock: time_machine.Traveller) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     clock.shift(61)
     tell()
     facts.say(severity=Severity.CRITICAL)
@@ -140,7 +140,7 @@ def test_graver_is_told_again(facts: Facts, channel: Channel, clock: time_machin
 def test_the_least_severity_counts(facts: Facts, channel: Channel, clock: time_machine.Traveller) -> None:
     Channel.objects.update(min_severity=Severity.CRITICAL)
     facts.say()
-    problems.detect()
+    detector.detect()
     clock.shift(HOUR)
     assert tell() == []
     facts.say(severity=Severity.CRITICAL)
@@ -167,20 +167,20 @@ def test_what_came_and_went_meanwhile_is_told_as_such(
 
 def test_what_lasted_a_moment_is_not_told(facts: Facts, channel: Channel, clock: time_machine.Traveller) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     clock.shift(20)
     facts.nothing()
-    problems.detect()
+    detector.detect()
     clock.shift(HOUR)
     assert tell() == []
 
 
 def test_old_stories_are_not_told_to_a_new_channel(facts: Facts, clock: time_machine.Traveller) -> None:
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     clock.shift(HOUR)
     facts.nothing()
-    problems.detect()
+    detector.detect()
     clock.shift(HOUR)
     Channel.objects.create(name="New", kind=ChannelKind.EMAIL, recipients=["ops@example.com"])
     assert tell() == []
@@ -209,7 +209,7 @@ def test_what_is_acknowledged_reminds_nobody_but_its_end_is_told(
 ) -> None:
     facts.say(severity=Severity.CRITICAL)
     tell()
-    problems.acknowledge(Problem.objects.get(), by="staff:ann")
+    detector.acknowledge(Problem.objects.get(), by="staff:ann")
     clock.shift(48 * HOUR)
     assert tell() == []
     facts.nothing()
@@ -231,7 +231,7 @@ def test_a_clock_that_was_set_back_silences_nobody(
     tell()
     clock.shift(-5 * HOUR)
     say_several(facts, Severity.WARNING)
-    problems.detect()
+    detector.detect()
     clock.shift(61)
     assert len(tell()) == 1
 
@@ -253,10 +253,10 @@ class Carrier:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[str] = []
         self.error: BaseException | None = None
-        monkeypatch.setattr(notify, "deliver", self.deliver)
+        monkeypatch.setattr(dispatch, "deliver", self.deliver)
 
     def deliver(self, channel: Channel, *, subject: str, text: str) -> str:
-        if isinstance(self.error, delivery.DeliveryFailed):
+        if isinstance(self.error, transports.DeliveryFailed):
             raise self.error
         self.sent.append(subject)
         if self.error:
@@ -273,37 +273,37 @@ def test_a_failure_is_shown_and_tried_again_with_growing_pauses(
     facts: Facts, channel: Channel, carrier: Carrier, clock: time_machine.Traveller
 ) -> None:
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
-    carrier.error = delivery.DeliveryFailed("hooks.example.com answered 500.")
+    detector.detect()
+    carrier.error = transports.DeliveryFailed("hooks.example.com answered 500.")
     pauses = []
     for _ in range(9):
-        assert notify.notify_all() == 0
+        assert dispatch.notify_all() == 0
         channel.refresh_from_db()
         assert channel.retry_at
         pauses.append((channel.retry_at - timezone.now()).total_seconds())
-        assert notify.notify_all() == 0  # too early: nothing is tried
+        assert dispatch.notify_all() == 0  # too early: nothing is tried
         clock.shift(pauses[-1])
     assert pauses == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
     assert channel.last_error == "hooks.example.com answered 500."
     assert set(Message.objects.values_list("status", flat=True)) == {"failed"}
-    assert problems.detect(set(ProblemKind)).opened == 0, "only the source of the tests is there"
-    assert [cause.message for cause in troubles.channels(timezone.now())] == [
+    assert detector.detect(set(ProblemKind)).opened == 0, "only the source of the tests is there"
+    assert [cause.message for cause in checks.channels(timezone.now())] == [
         "The channel Ops reaches nobody: hooks.example.com answered 500."
     ]
     carrier.error = None
-    assert notify.notify_all() == 1
+    assert dispatch.notify_all() == 1
     channel.refresh_from_db()
     assert (channel.failures, channel.last_error, channel.retry_at) == (0, "", None)
-    assert list(troubles.channels(timezone.now())) == []
+    assert list(checks.channels(timezone.now())) == []
 
 
 def test_a_later_retry_that_the_receiver_asks_for_is_kept(
     facts: Facts, channel: Channel, carrier: Carrier, clock: time_machine.Traveller
 ) -> None:
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
-    carrier.error = delivery.DeliveryFailed("Too many.", retry_after=300)
-    notify.notify_all()
+    detector.detect()
+    carrier.error = transports.DeliveryFailed("Too many.", retry_after=300)
+    dispatch.notify_all()
     channel.refresh_from_db()
     assert channel.retry_at == timezone.now() + timedelta(seconds=300)
 
@@ -316,21 +316,21 @@ def test_killed_between_sending_and_writing_it_down_it_is_told_again(
     facts: Facts, channel: Channel, carrier: Carrier, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     carrier.error = Killed()
     with monkeypatch.context() as patch:
         patch.setattr(Channel, "release", lambda *_: None)  # a dead process releases nothing
         with pytest.raises(Killed):
-            notify.notify_all()
+            dispatch.notify_all()
     carrier.error = None
     assert Message.objects.get().status == "sending"
-    assert notify.notify_all() == 0, "the dead process's claim still holds"
-    clock.shift(notify.CLAIM_SECONDS + 1)
-    assert notify.notify_all() == 1
+    assert dispatch.notify_all() == 0, "the dead process's claim still holds"
+    clock.shift(dispatch.CLAIM_SECONDS + 1)
+    assert dispatch.notify_all() == 1
     assert len(carrier.sent) == 2
     assert sorted(Message.objects.values_list("status", flat=True)) == ["sent", "unknown"]
     clock.shift(HOUR)
-    assert notify.notify_all() == 0
+    assert dispatch.notify_all() == 0
 
 
 def test_killed_before_sending_nothing_is_lost(
@@ -340,14 +340,14 @@ def test_killed_before_sending_nothing_is_lost(
         raise Killed
 
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     with monkeypatch.context() as patch:
-        patch.setattr(notify, "deliver", killed)
+        patch.setattr(dispatch, "deliver", killed)
         patch.setattr(Channel, "release", lambda *_: None)
         with pytest.raises(Killed):
-            notify.notify_all()
-    clock.shift(notify.CLAIM_SECONDS + 1)
-    assert notify.notify_all() == 1
+            dispatch.notify_all()
+    clock.shift(dispatch.CLAIM_SECONDS + 1)
+    assert dispatch.notify_all() == 1
     assert carrier.sent == ["Critical: Clone"]
 
 
@@ -355,15 +355,15 @@ def test_a_claim_that_ended_meanwhile_writes_nothing_down(
     facts: Facts, channel: Channel, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     deliver = carrier.deliver
 
     def slow(row: Channel, *, subject: str, text: str) -> str:
         Channel.objects.update(claimed_by="somebody else")
         return deliver(row, subject=subject, text=text)
 
-    monkeypatch.setattr(notify, "deliver", slow)
-    notify.notify_all()
+    monkeypatch.setattr(dispatch, "deliver", slow)
+    dispatch.notify_all()
     assert not ToldProblem.objects.exists()
 
 
@@ -373,7 +373,7 @@ def test_many_workers_at_once_send_one_message(
     carrier = Carrier(monkeypatch)
     Channel.objects.create(name="Ops", kind=ChannelKind.EMAIL, recipients=["ops@example.com"])
     shared_facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     in_transaction: list[bool] = []
     deliver = carrier.deliver
 
@@ -381,8 +381,8 @@ def test_many_workers_at_once_send_one_message(
         in_transaction.append(transaction.get_connection().in_atomic_block)
         return deliver(row, subject=subject, text=text)
 
-    monkeypatch.setattr(notify, "deliver", watched)
-    sent = together(*[notify.notify_all] * 6)
+    monkeypatch.setattr(dispatch, "deliver", watched)
+    sent = together(*[dispatch.notify_all] * 6)
     assert sum(sent) == 1
     assert len(carrier.sent) == 1
     assert in_transaction == [False], "no network call within a transaction"
@@ -391,9 +391,9 @@ def test_many_workers_at_once_send_one_message(
 def test_messages_are_kept_for_a_while(
     facts: Facts, channel: Channel, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "MESSAGES_KEPT", 3)
+    monkeypatch.setattr(dispatch, "MESSAGES_KEPT", 3)
     for _ in range(6):
-        notify.try_out(channel, by="staff:ann")
+        dispatch.try_out(channel, by="staff:ann")
     assert Message.objects.count() == 3
 
 
@@ -450,7 +450,7 @@ def webhook(url: str) -> Channel:
 
 
 def test_a_webhook_gets_what_slack_takes(server: str) -> None:
-    detail = delivery.deliver(webhook(server), subject="New: A", text="<!channel> a & b")
+    detail = transports.deliver(webhook(server), subject="New: A", text="<!channel> a & b")
     assert detail.endswith(" answered 200.")
     assert Server.got == [{"text": "*New: A*\n&lt;!channel&gt; a &amp; b"}]
 
@@ -460,8 +460,8 @@ def test_a_webhook_gets_what_slack_takes(server: str) -> None:
 )
 def test_what_a_webhook_answers_is_told_without_its_secret(server: str, status: int, words: str) -> None:
     Server.status = status
-    with pytest.raises(delivery.DeliveryFailed, match=words) as failed:
-        delivery.deliver(webhook(server), subject="s", text="t")
+    with pytest.raises(transports.DeliveryFailed, match=words) as failed:
+        transports.deliver(webhook(server), subject="s", text="t")
     assert "top-secret-part" not in str(failed.value)
     assert len(Server.got) == 1
 
@@ -476,8 +476,8 @@ def test_what_a_webhook_answers_is_told_without_its_secret(server: str, status: 
     ],
 )
 def test_an_address_that_must_not_or_cannot_be_called(url: str, words: str) -> None:
-    with pytest.raises(delivery.DeliveryFailed, match=words):
-        delivery.deliver(webhook(url), subject="s", text="t")
+    with pytest.raises(transports.DeliveryFailed, match=words):
+        transports.deliver(webhook(url), subject="s", text="t")
 
 
 def email() -> Channel:
@@ -486,10 +486,10 @@ def email() -> Channel:
 
 def test_e_mail_without_a_server_is_no_success(settings: Settings) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
-    with pytest.raises(delivery.DeliveryFailed, match="EMAIL_URL is not set"):
-        delivery.deliver(email(), subject="s", text="t")
-    with pytest.raises(delivery.DeliveryFailed, match="no recipients"):
-        delivery.deliver(Channel(kind=ChannelKind.EMAIL), subject="s", text="t")
+    with pytest.raises(transports.DeliveryFailed, match="EMAIL_URL is not set"):
+        transports.deliver(email(), subject="s", text="t")
+    with pytest.raises(transports.DeliveryFailed, match="no recipients"):
+        transports.deliver(Channel(kind=ChannelKind.EMAIL), subject="s", text="t")
 
 
 @pytest.mark.parametrize(
@@ -513,21 +513,21 @@ def test_what_the_mail_server_says_is_told_exactly(
 
     settings.EMAIL_HOST_PASSWORD = "pa55word-of-ours"
     monkeypatch.setattr("django.core.mail.message.EmailMessage.send", fail)
-    with pytest.raises(delivery.DeliveryFailed, match=words):
-        delivery.deliver(email(), subject="s", text="t")
+    with pytest.raises(transports.DeliveryFailed, match=words):
+        transports.deliver(email(), subject="s", text="t")
 
 
 def test_the_test_button_says_how_it_went_and_is_written_down(
     channel: Channel, carrier: Carrier, clock: time_machine.Traveller
 ) -> None:
-    assert notify.try_out(channel, by="staff:ann") == (True, "Sent.")
+    assert dispatch.try_out(channel, by="staff:ann") == (True, "Sent.")
     Channel.objects.update(failures=4, retry_at=timezone.now() + HOUR, last_error="x")
-    carrier.error = delivery.DeliveryFailed("No.")
-    assert notify.try_out(channel, by="staff:ann") == (False, "No.")
+    carrier.error = transports.DeliveryFailed("No.")
+    assert dispatch.try_out(channel, by="staff:ann") == (False, "No.")
     assert channel.failures == 4, "what waits is not forgotten"
     carrier.error = None
-    notify.try_out(channel, by="staff:ann")
+    dispatch.try_out(channel, by="staff:ann")
     assert (channel.failures, channel.retry_at) == (0, None)
     assert [message.status for message in Message.objects.order_by("pk")] == ["sent", "failed", "sent"]
     assert {entry.action for entry in HistoryEntry.objects.all()} == {"tested"}
-    assert carrier.sent == [notices.TEST_SUBJECT] * 2
+    assert carrier.sent == [messages.TEST_SUBJECT] * 2

@@ -21,10 +21,11 @@ from providers.contract.errors import (
 from providers.contract.errors import Unavailable as NoAnswer
 from providers.contract.http import Priority
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
-from subscriptions import due, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import CONFIG, Control
 from tests.processes import run_python
 
@@ -61,7 +62,7 @@ def pause_is_over(account: ProviderAccount) -> None:
 @pytest.fixture
 def refused(account: ProviderAccount, control: Control) -> list[Subscription]:
     """Three subscriptions of an account whose credentials were just refused, once."""
-    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(3)]
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(3)]
     control.post("faults", status=401, times=1)
     for row in rows:
         reconcile(row)
@@ -74,7 +75,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
 ) -> None:
     assert len(control.calls()) == 1
     look(fresh(account))
-    due.sweep_here()
+    sweep.sweep_here()
     assert len(control.calls()) == 1, "neither the look nor the sweep calls"
     account = fresh(account)
     assert account.status == AccountStatus.FAILING
@@ -97,16 +98,16 @@ def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
     session.check(account)
     assert account.status == AccountStatus.OK
     assert account.calls_paused_until is None
-    due.sweep_here()
+    sweep.sweep_here()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
     assert not Subscription.objects.exclude(held_since=None).exists()
 
 
 def test_new_credentials_end_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
     account.refresh_from_db()
-    wanted.change_account(account, by="staff:ann", credentials=account.credentials)
+    desired_state.change_account(account, by="staff:ann", credentials=account.credentials)
     assert fresh(account).calls_paused_until is None
-    due.sweep_here()
+    sweep.sweep_here()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
 
@@ -137,7 +138,7 @@ def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
     for number in range(2, 8):
         pause_is_over(account)
         ProviderAccount.objects.update(look_due_at=timezone.now())
-        due.sweep_here()
+        sweep.sweep_here()
         for row in refused:
             reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
         assert len(control.calls()) == number
@@ -153,8 +154,8 @@ def test_the_rare_try_finds_that_they_are_good_again(
 ) -> None:
     pause_is_over(account)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    due.sweep_here()
-    due.sweep_here()
+    sweep.sweep_here()
+    sweep.sweep_here()
     assert fresh(account).status == AccountStatus.OK
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
@@ -174,22 +175,22 @@ def test_several_refusals_at_once_begin_one_pause(account: ProviderAccount) -> N
 def test_without_the_right_to_list_the_whole_account_rests_and_heals(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
-    due.sweep_here()
+    sweep.sweep_here()
     control.post("faults", status=403, times=1)
     ProviderAccount.objects.update(look_due_at=timezone.now(), status=AccountStatus.OK)
-    due.sweep_here()
+    sweep.sweep_here()
     paused = fresh(account)
     assert (paused.status, paused.calls_paused_for) == (AccountStatus.FAILING, "permission_missing")
     assert "does not permit" in paused.status_reason
     pause_is_over(account)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    due.sweep_here()
+    sweep.sweep_here()
     assert fresh(account).status == AccountStatus.OK
     assert fresh(account).calls_paused_until is None
 
 
 def test_a_right_that_one_subscription_lacks_is_its_own_trouble(account: ProviderAccount, control: Control) -> None:
-    first, second = (wanted.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(2))
+    first, second = (desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(2))
     control.post("faults", status=403, times=1)
     reconcile(first)
     reconcile(second)
@@ -324,7 +325,7 @@ def test_a_pause_from_before_the_clock_was_set_back_does_not_count(account: Prov
 
 
 def test_a_provider_without_answers_is_left_alone_and_all_heals(account: ProviderAccount, control: Control) -> None:
-    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(BREAK_AFTER + 3)]
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(BREAK_AFTER + 3)]
     control.post("faults", status=500, times=100)
     for row in rows:
         reconcile(row)
@@ -333,8 +334,8 @@ def test_a_provider_without_answers_is_left_alone_and_all_heals(account: Provide
     control.post("faults", times=0)
     pause_is_over(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
-    due.sweep_here()
-    due.sweep_here()
+    sweep.sweep_here()
+    sweep.sweep_here()
     waiting = Subscription.objects.filter(held_since=None).exclude(state=State.ACTIVE)
     assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with a pause of their own"
     assert Subscription.objects.filter(state=State.ACTIVE).count() >= 4
@@ -398,14 +399,14 @@ def test_a_deletion_waits_while_the_calls_rest_and_says_so(
     subscription.refresh_from_db()
     remote_id = subscription.remote_id
     broken = break_off(account)
-    wanted.remove(subscription, by="staff:ann")
+    desired_state.remove(subscription, by="staff:ann")
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETING
     assert "calls rest until" in subscription.state_reason
     assert subscription.remote_id == remote_id
     circuit_breaker.lift(broken)
-    due.sweep_here()
+    sweep.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
     assert control.remotes() == []

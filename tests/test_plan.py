@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.contract.base import Capabilities, ExpirySetBy, Proof, RemoteSubscription, Renewal, SecretMadeBy
-from subscriptions.plan import (
+from subscriptions.planning.plan import (
     NEVER_ACCEPTED,
     DriftPolicy,
     Observed,

@@ -10,10 +10,9 @@ import time_machine
 from django.utils import timezone
 
 from providers.models import HistoryEntry
-from subscriptions import causes, problems
-from subscriptions.causes import INSTALLATION, Cause, NotKnownYet, Source
-from subscriptions.models import Heartbeat
-from subscriptions.problem_models import Problem, ProblemKind, ProblemState, ProblemTurn, Severity, Turn
+from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, ProblemTurn, Severity, Turn
+from subscriptions.problems import detector, registry
+from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, Source
 from tests.fake_provider import together
 
 CLONE, SILENT = ProblemKind.CLONE, ProblemKind.SILENT
@@ -43,7 +42,7 @@ class Facts:
 def facts(db: None, monkeypatch: pytest.MonkeyPatch) -> Facts:
     """The only source there is, for two kinds."""
     said = Facts()
-    monkeypatch.setattr(causes, "_sources", {"tests": Source(said.find, frozenset({CLONE, SILENT}))})
+    monkeypatch.setattr(registry, "_sources", {"tests": Source(said.find, frozenset({CLONE, SILENT}))})
     return said
 
 
@@ -53,12 +52,12 @@ def turns() -> list[str]:
 
 def test_a_cause_opens_a_problem_and_its_end_resolves_it(facts: Facts) -> None:
     facts.say(count=3, sample={"host": "x"})
-    assert problems.detect().opened == 1
+    assert detector.detect().opened == 1
     row = Problem.objects.get()
     assert (row.kind, row.severity, row.state, row.count) == ("clone", "warning", "open", 3)
     assert (row.message, row.sample, row.subject_name) == ("It is a copy.", {"host": "x"}, "This installation")
     facts.nothing()
-    assert problems.detect().resolved == 1
+    assert detector.detect().resolved == 1
     row.refresh_from_db()
     assert (row.state, row.resolved_by) == ("resolved", "clock")
     assert row.resolved_at is not None
@@ -67,10 +66,10 @@ def test_a_cause_opens_a_problem_and_its_end_resolves_it(facts: Facts) -> None:
 
 def test_what_holds_is_one_row_that_says_the_latest(facts: Facts) -> None:
     facts.say(count=1)
-    problems.detect()
+    detector.detect()
     first = Problem.objects.get()
     facts.say(count=2, message="It is a copy of hooks.example.com.")
-    assert problems.detect().refreshed == 1
+    assert detector.detect().refreshed == 1
     row = Problem.objects.get()
     assert (row.count, row.message) == (2, "It is a copy of hooks.example.com.")
     assert row.first_at == first.first_at
@@ -81,24 +80,24 @@ def test_what_holds_is_one_row_that_says_the_latest(facts: Facts) -> None:
 def test_last_seen_is_written_once_in_a_while_for_what_is_as_it_was(facts: Facts) -> None:
     facts.say()
     with time_machine.travel(timezone.now(), tick=False) as clock:
-        problems.detect()
+        detector.detect()
         seen = Problem.objects.get().last_at
         clock.shift(10)
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().last_at == seen
         clock.shift(25)
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().last_at == seen + timedelta(seconds=35)
 
 
 def test_it_returns_on_the_same_row_and_is_counted(facts: Facts) -> None:
     for _ in range(3):
         facts.say()
-        problems.detect()
+        detector.detect()
         facts.nothing()
-        problems.detect()
+        detector.detect()
     facts.say()
-    problems.detect()
+    detector.detect()
     row = Problem.objects.get()
     assert (row.state, row.reopened, row.resolved_at, row.resolved_by) == ("open", 3, None, "")
     assert row.opened_at > row.first_at
@@ -106,29 +105,29 @@ def test_it_returns_on_the_same_row_and_is_counted(facts: Facts) -> None:
 
 
 def test_the_story_of_one_that_flaps_stays_short(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(problems, "TURNS_KEPT", 6)
-    monkeypatch.setattr(problems, "TRIM_EVERY", 5)
+    monkeypatch.setattr(detector, "TURNS_KEPT", 6)
+    monkeypatch.setattr(detector, "TRIM_EVERY", 5)
     for _ in range(6):
         facts.say()
-        problems.detect()
+        detector.detect()
         facts.nothing()
-        problems.detect()
+        detector.detect()
     assert turns() == ["resolved", "reopened"] * 3 + ["resolved"]
     assert Problem.objects.get().reopened == 5
 
 
 def test_graver_is_a_change_and_milder_is_not(facts: Facts) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     opened = Problem.objects.get().changed_at
     facts.say(severity=Severity.CRITICAL)
-    problems.detect()
+    detector.detect()
     row = Problem.objects.get()
     assert row.severity == "critical"
     assert row.changed_at > opened
     graver = row.changed_at
     facts.say()
-    problems.detect()
+    detector.detect()
     row.refresh_from_db()
     assert (row.severity, row.changed_at) == ("warning", graver)
     assert turns() == ["opened", "graver"]
@@ -140,10 +139,10 @@ def test_causes_are_told_apart_by_kind_and_name(facts: Facts) -> None:
     facts.say(name="other")
     facts.causes += [copy]
     facts.causes += [Cause(kind=SILENT, subject=INSTALLATION, severity=Severity.INFO, message="Quiet.")]
-    problems.detect()
+    detector.detect()
     assert Problem.objects.count() == 3
     facts.nothing()
-    assert problems.detect({CLONE}).resolved == 2, "the other kind was not looked at"
+    assert detector.detect({CLONE}).resolved == 2, "the other kind was not looked at"
     assert Problem.objects.active().get().kind == SILENT
 
 
@@ -152,16 +151,16 @@ def test_of_two_sources_that_say_the_same_the_graver_counts(facts: Facts) -> Non
     grave = facts.causes[0]
     facts.say()
     facts.causes = [*facts.causes, grave, *facts.causes]
-    problems.detect()
+    detector.detect()
     assert Problem.objects.get().severity == "critical"
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), NotKnownYet()])
 def test_a_source_that_fails_solves_nothing(facts: Facts, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     facts.error = error
-    assert problems.detect().unknown == {CLONE, SILENT}
+    assert detector.detect().unknown == {CLONE, SILENT}
     assert Problem.objects.get().state == "open"
     assert ("a bug" in caplog.text) == isinstance(error, ValueError)
 
@@ -171,46 +170,46 @@ def test_a_source_that_fails_solves_nothing(facts: Facts, error: Exception, capl
 
 def test_acknowledged_it_stays_so_while_it_holds(facts: Facts) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     row = Problem.objects.get()
-    problems.acknowledge(row, by="staff:ann")
-    problems.acknowledge(row, by="staff:bob")  # says nothing new
+    detector.acknowledge(row, by="staff:ann")
+    detector.acknowledge(row, by="staff:bob")  # says nothing new
     assert (row.state, row.acknowledged_by) == ("acknowledged", "staff:ann")
     facts.say(severity=Severity.CRITICAL, count=9)
-    problems.detect()
+    detector.detect()
     row.refresh_from_db()
     assert (row.state, row.count, row.severity) == ("acknowledged", 9, "critical")
     assert [(entry.actor, entry.action) for entry in HistoryEntry.objects.all()] == [("staff:ann", "acknowledged")]
     facts.nothing()
-    problems.detect()
+    detector.detect()
     facts.say()
-    problems.detect()
+    detector.detect()
     row.refresh_from_db()
     assert (row.state, row.acknowledged_by, row.acknowledged_at) == ("open", "", None)
 
 
 def test_what_is_over_cannot_be_acknowledged(facts: Facts) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     facts.nothing()
-    problems.detect()
-    with pytest.raises(problems.NotActive):
-        problems.acknowledge(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    with pytest.raises(detector.NotActive):
+        detector.acknowledge(Problem.objects.get(), by="staff:ann")
 
 
 def test_resolved_by_a_person_it_returns_after_a_grace_when_it_still_holds(facts: Facts) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     row = Problem.objects.get()
     with time_machine.travel(timezone.now(), tick=False) as clock:
-        problems.resolve(row, by="staff:ann")
-        problems.resolve(row, by="staff:bob")  # says nothing new
+        detector.resolve(row, by="staff:ann")
+        detector.resolve(row, by="staff:bob")  # says nothing new
         assert (row.state, row.resolved_by) == ("resolved", "staff:ann")
-        clock.shift(problems.GRACE - timedelta(seconds=1))
-        problems.detect()
+        clock.shift(detector.GRACE - timedelta(seconds=1))
+        detector.detect()
         assert Problem.objects.get().state == "resolved"
         clock.shift(2)
-        problems.detect()
+        detector.detect()
     assert Problem.objects.get().state == "open"
     assert turns() == ["opened", "resolved", "reopened"]
     assert [(entry.actor, entry.action) for entry in HistoryEntry.objects.all()] == [("staff:ann", "resolved")]
@@ -218,37 +217,37 @@ def test_resolved_by_a_person_it_returns_after_a_grace_when_it_still_holds(facts
 
 def test_a_clock_that_was_set_back_holds_nothing_for_long(facts: Facts) -> None:
     facts.say()
-    problems.detect()
-    problems.resolve(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    detector.resolve(Problem.objects.get(), by="staff:ann")
     with time_machine.travel(timezone.now() - timedelta(hours=5), tick=False) as clock:
         clock.shift(30)
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().state == "open"
         facts.nothing()
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().state == "resolved"
 
 
 def test_resolved_by_a_person_it_is_new_when_it_was_gone_in_between(facts: Facts) -> None:
     facts.say()
-    problems.detect()
-    problems.resolve(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    detector.resolve(Problem.objects.get(), by="staff:ann")
     facts.nothing()
-    problems.detect()
+    detector.detect()
     facts.say()
-    problems.detect()
+    detector.detect()
     assert Problem.objects.get().state == "open"
 
 
 def test_what_happens_in_single_events_stays_resolved_until_the_next(facts: Facts) -> None:
     facts.say(evidence="request 1")
-    problems.detect()
-    problems.resolve(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    detector.resolve(Problem.objects.get(), by="staff:ann")
     with time_machine.travel(timezone.now() + timedelta(days=3)):
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().state == "resolved"
         facts.say(evidence="request 2")
-        problems.detect()
+        detector.detect()
         assert Problem.objects.get().state == "open"
 
 
@@ -267,7 +266,7 @@ def test_many_passes_at_once_open_resolve_and_reopen_once(shared_facts: Facts) -
             facts.nothing()
         else:
             facts.say()
-        together(*[problems.detect] * 6)
+        together(*[detector.detect] * 6)
         assert turns() == expected
     assert Problem.objects.get().reopened == 1
 
@@ -275,16 +274,16 @@ def test_many_passes_at_once_open_resolve_and_reopen_once(shared_facts: Facts) -
 def test_a_pass_that_looked_earlier_does_not_undo_a_later_one(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     """One looks, sees nothing and is held up; meanwhile another sees the cause. The first must not resolve it."""
     facts.say()
-    problems.detect()
+    detector.detect()
 
     def held_up(now: datetime) -> Iterator[Cause]:
-        monkeypatch.setattr(causes, "_sources", {"tests": Source(facts.find, frozenset({CLONE}))})
+        monkeypatch.setattr(registry, "_sources", {"tests": Source(facts.find, frozenset({CLONE}))})
         facts.say(count=2)
-        problems.detect({CLONE})
+        detector.detect({CLONE})
         return iter(())
 
-    monkeypatch.setattr(causes, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
-    problems.detect({CLONE})
+    monkeypatch.setattr(registry, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
+    detector.detect({CLONE})
     assert Problem.objects.get().state == "open"
 
 
@@ -292,32 +291,32 @@ def test_a_pass_that_looked_earlier_does_not_reopen_what_a_later_one_resolved(
     facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts.say()
-    problems.detect()
+    detector.detect()
     old = list(facts.causes)
 
     def held_up(now: datetime) -> Iterator[Cause]:
-        monkeypatch.setattr(causes, "_sources", {"tests": Source(facts.find, frozenset({CLONE}))})
+        monkeypatch.setattr(registry, "_sources", {"tests": Source(facts.find, frozenset({CLONE}))})
         facts.nothing()
-        problems.detect({CLONE})
+        detector.detect({CLONE})
         return iter(old)
 
-    monkeypatch.setattr(causes, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
-    problems.detect({CLONE})
+    monkeypatch.setattr(registry, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
+    detector.detect({CLONE})
     assert Problem.objects.get().state == ProblemState.RESOLVED
     assert turns() == [Turn.OPENED, Turn.RESOLVED]
 
 
 def test_processes_take_turns(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[int] = []
-    monkeypatch.setattr(problems, "detect", lambda: done.append(1))
+    monkeypatch.setattr(detector, "detect", lambda: done.append(1))
     with time_machine.travel(timezone.now(), tick=False) as clock:
         for _ in range(3):
-            problems.detect_in_turn()
+            detector.detect_in_turn()
         assert len(done) == 1
-        clock.shift(problems.EVERY)
-        problems.detect_in_turn()
+        clock.shift(detector.EVERY)
+        detector.detect_in_turn()
         assert len(done) == 2
         clock.shift(-3600)  # the clock is set back
-        problems.detect_in_turn()
+        detector.detect_in_turn()
         assert len(done) == 3
     assert Heartbeat.objects.get(name="problems")

@@ -14,12 +14,13 @@ from pytest_django import Settings
 from providers.contract.errors import Refused
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import AccountLimit, ProviderAccount
-from subscriptions import due, proof, wanted
-from subscriptions.discovery import AddressNotConfirmed, take_in
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, secrets
 from subscriptions.models import Operation, State, Subscription
-from subscriptions.plan import StepAction, Wait
-from subscriptions.reconcile import Boundary, reconcile
+from subscriptions.planning.plan import StepAction, Wait
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import Boundary, reconcile
+from subscriptions.remote.inventory import AddressNotConfirmed, take_in
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import together
 from tests.processes import run_python
@@ -101,7 +102,7 @@ def test_a_config_that_the_provider_refuses_does_not_cost_the_lease(
     monkeypatch.setattr(EgnyteConnect, "update", picky)
     control.post("clock", advance_seconds=60)
     before = active.expires_at
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Not/Allowed"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Not/Allowed"]})
     settled(active)
     assert [(item.action, item.status) for item in active.operations.order_by("id")][1:] == [
         ("update", "failed"),
@@ -136,9 +137,9 @@ def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
 ) -> None:
     def remove(step: Any, boundary: Boundary) -> None:
         if boundary is Boundary.PLANNED and step.action is StepAction.REGISTER:
-            wanted.remove(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
+            desired_state.remove(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconcile.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
@@ -153,11 +154,11 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
 
     def remove(step: Any, boundary: Boundary) -> None:
         if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
-            wanted.remove(stale, by="staff:ann")
+            desired_state.remove(stale, by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconcile.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
     reconcile(subscription)
-    due.sweep_here()
+    sweep.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
     assert control.remotes() == []
@@ -165,7 +166,7 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
 
 def test_a_tombstone_is_retried_until_it_works_and_keeps_its_remote_id(active: Subscription, control: Control) -> None:
     remote_id = active.remote_id
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     control.post("faults", status=400, times=100)
     for _ in range(4):
         settled(active)
@@ -185,19 +186,19 @@ def test_a_tombstone_is_retried_until_it_works_and_keeps_its_remote_id(active: S
 def test_a_copy_elsewhere_changes_nothing_at_the_provider(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
-    gone = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    gone = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     settled(gone)
-    wanted.remove(gone, by="staff:ann")
+    desired_state.remove(gone, by="staff:ann")
     control.post("clock", advance_seconds=60)  # a renewal is due as well
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     before = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
     settings.PUBLIC_URL = "https://copy.example.test"
     writes = [call for call in control.calls() if call["method"] != "GET"]
-    wanted.renew_now(active, by="staff:ann")
+    desired_state.renew_now(active, by="staff:ann")
     for _ in range(2):
         ProviderAccount.objects.update(look_due_at=timezone.now())
         Subscription.objects.update(due_at=timezone.now())
-        due.sweep_here()
+        sweep.sweep_here()
     active.refresh_from_db()
     gone.refresh_from_db()
     assert (active.waiting_for, gone.waiting_for) == (Wait.ADDRESS, Wait.ADDRESS)
@@ -216,7 +217,7 @@ def test_a_copy_takes_nothing_over_and_sends_no_test(
         take_in(account, "whatever", by="staff:ann", take_over=True)
     plugin = active.account.plugin
     monkeypatch.setattr(type(plugin), "capabilities", _able_to_test(plugin.capabilities))
-    tried = proof.try_out(active, by="staff:ann")
+    tried = secrets.try_out(active, by="staff:ann")
     assert (tried.ok, "not confirmed" in tried.detail) == (False, True)
 
 
@@ -296,7 +297,7 @@ def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longe
 def test_two_workers_and_a_person_at_once_leave_one(
     transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     start = threading.Barrier(3)
 
     def work() -> bool:
@@ -305,12 +306,12 @@ def test_two_workers_and_a_person_at_once_leave_one(
 
     def person() -> bool:
         start.wait(10)
-        wanted.change(Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/New"]})
+        desired_state.change(Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/New"]})
         return True
 
     together(work, work, person)
     for _ in range(2):
         Subscription.objects.update(due_at=timezone.now())
-        due.sweep_here()
+        sweep.sweep_here()
     (remote,) = control.remotes()
     assert remote["path"] == "/New"

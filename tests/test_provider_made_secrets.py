@@ -24,13 +24,14 @@ from providers.contract.errors import Unavailable
 from providers.entrust.provider import Entrust
 from providers.models import AccountToken, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import due, wanted
-from subscriptions import reconcile as reconciling
-from subscriptions.discovery import discover, take_in
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle.secrets import reveal, try_out
 from subscriptions.models import State, Subscription
-from subscriptions.proof import reveal, try_out
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.reconciliation import reconciler as reconciling
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.remote.inventory import discover, take_in
 from tests.conftest import Control
 from tests.processes import run_python
 
@@ -48,14 +49,14 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins("entrust")[0]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
 
 @pytest.fixture
 def subscription(account: ProviderAccount) -> Subscription:
-    return wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Identities")
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Identities")
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_storing_the_token_fails_and_the_next_run_leaves_exactly_one(
     subscription.refresh_from_db()
     (orphan,) = control.remotes()
     assert (subscription.secrets, subscription.remote_id) == ([], None)
-    assert due.due_subscriptions().filter(pk=subscription.pk).exists()
+    assert sweep.due_subscriptions().filter(pk=subscription.pk).exists()
     settled(subscription)
     assert check_only_one(subscription, control)["remote_id"] != orphan["remote_id"]
     assert operations(subscription) == ["register unknown", "replace", "delete"]
@@ -176,7 +177,7 @@ KILLED = """
 import os, signal
 from providers.entrust import provider
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from django.conf import settings
 settings.SANDBOX_URL = {sandbox!r}
 original = type(provider).register
@@ -192,7 +193,7 @@ reconcile(Subscription.objects.select_related("account").get(pk={pk}))
 def test_killed_between_answer_and_commit(
     first: bool, transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     if not first:
         settled(subscription)
         control.post("clock", advance_seconds=100)
@@ -298,10 +299,10 @@ def test_one_that_somebody_pointed_elsewhere_is_no_longer_ours(active: Subscript
 def test_another_expiry_takes_effect_although_the_provider_does_not_show_it(
     before: int, after: int, account: ProviderAccount, control: Control
 ) -> None:
-    subscription = wanted.subscribe(account, config={**CONFIG, "expiry_days": before}, by="staff:ann")
+    subscription = desired_state.subscribe(account, config={**CONFIG, "expiry_days": before}, by="staff:ann")
     settled(subscription)
     assert (subscription.expires_at is None) == (before == 0)
-    wanted.change(subscription, by="staff:ann", config={**CONFIG, "expiry_days": after})
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "expiry_days": after})
     (step,) = preview(subscription).steps
     assert [(change.field, change.before, change.after) for change in step.changes] == [("expiry_days", before, after)]
     settled(subscription)
@@ -331,13 +332,13 @@ def test_a_due_renewal_to_no_expiry_at_all_ends_the_renewing(active: Subscriptio
 
 
 def test_disable_enable_delete(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert not control.remotes()[0]["enabled"]
     assert control.remotes()[0]["expiryDate"]
-    wanted.change(active, by="staff:ann", enabled=True)
+    desired_state.change(active, by="staff:ann", enabled=True)
     check_only_one(settled(active), control)
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -437,8 +438,8 @@ def test_the_address_is_the_one_that_was_registered_whatever_the_proxy_calls_us(
     with Sandbox(deliver_to={"https://hooks.example.test": live_server.url}) as sandbox:
         settings.SANDBOX_URL = sandbox.url
         control = Control(sandbox.url, "entrust")
-        wanted.change_account(account, by="staff:ann", settings=sandbox.logins("entrust")[0]["settings"])
-        subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+        desired_state.change_account(account, by="staff:ann", settings=sandbox.logins("entrust")[0]["settings"])
+        subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
         settled(subscription)
         assert [item["status"] for item in control.post("emit")["deliveries"]] == [200]
     assert WebhookRequest.objects.get().verification == "verified"
@@ -448,7 +449,7 @@ def test_until_the_provider_has_our_new_address_its_signatures_are_for_the_forme
     transactional_db: None, at_home: None, active: Subscription, control: Control, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://moved.example.test"
-    assert wanted.confirm_public_url(by="staff:ann") == 1
+    assert desired_state.confirm_public_url(by="staff:ann") == 1
     assert [item["status"] for item in control.post("emit")["deliveries"]] == [200]
     active.refresh_from_db()
     settled(active)
@@ -480,7 +481,7 @@ def test_while_two_are_there_both_tokens_verify_and_their_events_are_one(
     with monkeypatch.context() as patch:  # the replacement is there, and the old one could not be removed yet
         patch.setattr(Entrust, "delete", _out_of_reach)
         Subscription.objects.filter(pk=active.pk).update(renews_in_place=False)
-        wanted.renew_now(active, by="staff:ann")
+        desired_state.renew_now(active, by="staff:ann")
         settled(active)
     assert active.secrets[1] == old_token
     sent = control.post("emit", event_type="user.created")["deliveries"]

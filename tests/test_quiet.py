@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subscriptions import quiet
-from subscriptions.quiet import NotUnderstood, QuietHours, counted, due_at
+from subscriptions.lifecycle import quiet_hours
+from subscriptions.lifecycle.quiet_hours import NotUnderstood, QuietHours, counted, due_at
 
 BERLIN = "Europe/Berlin"
 
 
 def hours(start: str | None = None, until: str | None = None, *, weekends: bool = False) -> QuietHours:
-    return quiet.read({"time_zone": BERLIN, "from": start, "until": until, "weekends": weekends})
+    return quiet_hours.read({"time_zone": BERLIN, "from": start, "until": until, "weekends": weekends})
 
 
 def at(text: str) -> datetime:
@@ -73,13 +73,13 @@ def test_the_night_in_which_an_hour_comes_twice() -> None:
 
 
 def test_what_takes_for_years_never_comes() -> None:
-    assert due_at(at("2026-01-12 12:00"), quiet.LONGEST, hours("00:01", "00:00", weekends=True)) is None
+    assert due_at(at("2026-01-12 12:00"), quiet_hours.LONGEST, hours("00:01", "00:00", weekends=True)) is None
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.integers(0, 330 * 1440).map(lambda minutes: at("2026-01-01 00:00") + timedelta(minutes=minutes)),
-    st.integers(quiet.SHORTEST, 10 * 86400),
+    st.integers(quiet_hours.SHORTEST, 10 * 86400),
     st.times(),
     st.times(),
     st.booleans(),
@@ -118,10 +118,10 @@ def test_what_is_due_has_counted_just_that_long(
 )
 def test_what_makes_no_sense_is_named(value: object, words: str) -> None:
     with pytest.raises(NotUnderstood, match=words):
-        quiet.read(value)
+        quiet_hours.read(value)
 
 
 def test_stored_and_read_again() -> None:
     stored = hours("22:00", "06:00", weekends=True).as_json()
     assert stored == {"time_zone": BERLIN, "from": "22:00", "until": "06:00", "weekends": True}
-    assert quiet.read(stored).as_json() == stored
+    assert quiet_hours.read(stored).as_json() == stored

@@ -11,11 +11,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from providers.accounts import session
 from providers.models import ProviderAccount
-from subscriptions import receiver_check, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import KnownRemote, State, Subscription
-from subscriptions.observe import observe
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.observe import observe
+from subscriptions.reconciliation.reconciler import preview, reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -109,7 +109,7 @@ def test_the_second_switch_off_waits_and_says_so(active: Subscription, control: 
 def test_not_switched_on_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "Our own receiver answered 500.")
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
     assert active.state == State.SUSPENDED
@@ -129,7 +129,7 @@ def test_puts_a_changed_config_back(active: Subscription, control: Control) -> N
 
 
 def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="api:ci", config={"event_types": ["comment:*"], "paths": []})
+    desired_state.change(active, by="api:ci", config={"event_types": ["comment:*"], "paths": []})
     settled(active)
     remote = control.remotes()[0]
     assert remote["eventType"] == ["comment:*"]
@@ -140,12 +140,12 @@ def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> N
 
 
 def test_disable_enable_delete(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert control.remotes()[0]["status"] == "disabled"
-    wanted.change(active, by="staff:ann", enabled=True)
+    desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -201,7 +201,7 @@ def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> N
 
 
 def test_renew_on_request_happens_once(active: Subscription, control: Control) -> None:
-    wanted.renew_now(active, by="staff:ann")
+    desired_state.renew_now(active, by="staff:ann")
     settled(active)
     settled(active)
     assert [action for action, _ in operations(active)] == ["register", "renew"]
@@ -212,7 +212,7 @@ def test_a_refused_config_is_failing_with_the_field_and_the_providers_words(
     account: ProviderAccount, control: Control
 ) -> None:
     control.post("options", max_webhooks=0)
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     settled(subscription)
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == "limit_reached"
@@ -238,7 +238,7 @@ def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription,
     asked = [call for call in control.calls("GET") if f"{foreign['webhookId']}/details" in call["path"]]
     assert len(asked) == 1
     assert KnownRemote.objects.get(remote_id=foreign["webhookId"]).subscription is None
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     settled(active)
     assert [remote["webhookId"] for remote in control.remotes()] == [foreign["webhookId"]]
 
@@ -262,7 +262,7 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
     settled(active)
     assert control.remotes()[0]["status"] == "disabled"
     assert "PUBLIC_URL" in active.state_reason
-    assert wanted.confirm_public_url(by="staff:ann") == 1
+    assert desired_state.confirm_public_url(by="staff:ann") == 1
     active.refresh_from_db()
     settled(active)
     assert active.state == State.ACTIVE, active.state_reason
@@ -286,7 +286,7 @@ def test_an_observation_from_before_our_own_change_is_not_believed(
 def test_a_look_that_finds_nothing_new_is_one_write_for_all(
     account: ProviderAccount, control: Control, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
     for row in rows:
         settled(row)
     look(account)  # checks the account, and takes the details in

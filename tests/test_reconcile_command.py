@@ -10,9 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from providers.models import ProviderAccount
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -32,7 +32,7 @@ def run(*arguments: str) -> tuple[int, str]:
 def drifted(subscription: Subscription, control: Control) -> Subscription:
     """Changed here and switched off there: two steps are to be done."""
     reconcile(subscription, details=True)
-    wanted.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
     subscription.refresh_from_db()
     return subscription
@@ -101,7 +101,7 @@ def test_what_was_not_done_is_an_exit_code(drifted: Subscription) -> None:
 
 
 def test_names_what_it_does_not_know(account: ProviderAccount) -> None:
-    wanted.add_account(
+    desired_state.add_account(
         provider=account.provider,
         name="Spare",
         settings=account.settings,

@@ -16,10 +16,11 @@ from providers.contract.base import Login, Registration, RemoteSubscription
 from providers.contract.errors import Throttled
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import ProviderAccount
-from subscriptions import due, receiver_check, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconcile import note_error, reconcile
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import note_error, reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -49,13 +50,13 @@ def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
 ) -> None:
     def confirm() -> None:
         settings.PUBLIC_URL = "https://new.example.test"
-        wanted.confirm_public_url(by="staff:ann")
+        desired_state.confirm_public_url(by="staff:ann")
 
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     during_update(monkeypatch, confirm)
     reconcile(active)
     monkeypatch.undo()
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
     settings.PUBLIC_URL = "https://new.example.test"
     for _ in range(2):
         reconcile(Subscription.objects.select_related("account").get(pk=active.pk), details=True)
@@ -68,19 +69,19 @@ def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
 def test_what_a_person_changes_during_a_run_is_done_next(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     row = Subscription.objects.select_related("account").get(pk=active.pk)
-    during_update(monkeypatch, lambda: wanted.change(row, by="staff:bob", enabled=False))
+    during_update(monkeypatch, lambda: desired_state.change(row, by="staff:bob", enabled=False))
     reconcile(active)
-    due.sweep_here()
+    sweep.sweep_here()
     active.refresh_from_db()
     assert active.state == State.DISABLED
     assert control.remotes()[0]["status"] == "disabled"
 
 
 def test_a_manual_one_that_is_removed_is_deleted_at_once(account: ProviderAccount) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
-    wanted.remove(row, by="staff:ann")
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    desired_state.remove(row, by="staff:ann")
     row.refresh_from_db()
     assert row.state == State.DELETED
     assert row.deleted_at is not None
@@ -93,8 +94,8 @@ def test_a_bug_in_a_plugin_is_written_down_and_not_tried_again_at_once(
         raise KeyError("no such thing")
 
     monkeypatch.setattr(EgnyteConnect, "register", broken)
-    due.sweep_here()
-    due.sweep_here()
+    sweep.sweep_here()
+    sweep.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == "internal_error"
@@ -108,15 +109,17 @@ def test_a_secret_that_no_key_opens_stops_only_its_own_row(
 ) -> None:
     keys = settings.ENCRYPTION_KEYS
     settings.ENCRYPTION_KEYS = (Fernet.generate_key().decode(),)
-    lost = wanted.subscribe(ProviderAccount(pk=account.pk, provider=account.provider), config=CONFIG, by="staff:ann")
+    lost = desired_state.subscribe(
+        ProviderAccount(pk=account.pk, provider=account.provider), config=CONFIG, by="staff:ann"
+    )
     settings.ENCRYPTION_KEYS = keys
     control.post(f"remote/{active.remote_id}", status="disabled")
     Subscription.objects.update(due_at=timezone.now())
-    due.sweep_here()
+    sweep.sweep_here()
     assert Subscription.objects.values_list("state", flat=True).get(pk=lost.pk) == State.FAILING
     assert "ENCRYPTION_KEYS" in Subscription.objects.values_list("state_reason", flat=True).get(pk=lost.pk)
     assert control.remotes()[0]["status"] == "enabled"
-    assert due.sweep_here() == 0, "it is put off"
+    assert sweep.sweep_here() == 0, "it is put off"
 
 
 def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, control: Control) -> None:
@@ -128,7 +131,7 @@ def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, con
     control.post(f"remote/{first}", config={"url": active.callback_url})
     for _ in range(2):
         ProviderAccount.objects.update(look_due_at=timezone.now())
-        due.sweep_here()
+        sweep.sweep_here()
     ours = [remote for remote in control.remotes() if remote["url"] == active.callback_url]
     assert len(ours) == 1
     assert ours[0]["status"] == "enabled"
@@ -152,7 +155,7 @@ def test_throttling_without_a_time_backs_off(active: Subscription) -> None:
 
 def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: Control) -> None:
     control.post("faults", status=400, times=1)
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post("faults", times=0)
     reconcile(active)
     count = active.operations.count()
@@ -167,15 +170,15 @@ def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: 
 def test_one_account_with_much_to_do_does_not_hide_the_others(
     subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(due, "BATCH", 2)
-    other = wanted.add_account(
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    other = desired_state.add_account(
         provider="egnyte-connect", name="B", settings=account.settings, credentials=account.credentials, by="staff:ann"
     )
-    late = wanted.subscribe(other, config=CONFIG, by="staff:ann")
+    late = desired_state.subscribe(other, config=CONFIG, by="staff:ann")
     for _ in range(3):
-        wanted.subscribe(account, config=CONFIG, by="staff:ann")
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     Subscription.objects.exclude(pk=late.pk).update(due_at=timezone.now() - timedelta(hours=1))
-    due.sweep_here()
+    sweep.sweep_here()
     late.refresh_from_db()
     assert late.state == State.ACTIVE
 
@@ -197,6 +200,6 @@ def test_foreign_ones_stay_foreign_whatever_their_url_looks_like(active: Subscri
         timeout=5,
     ).json()
     look(active.account)
-    wanted.remove(active, by="staff:ann")
-    due.sweep_here()
+    desired_state.remove(active, by="staff:ann")
+    sweep.sweep_here()
     assert [remote["webhookId"] for remote in control.remotes()] == [made["webhookId"]]

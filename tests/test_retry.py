@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from providers.contract.errors import CallsPaused, PermissionMissing, ProviderError, Refused, Throttled, Unavailable
 from providers.contract.http import Priority
 from subscriptions.models import Managed, Subscription
-from subscriptions.plan import Wait, renewal_time
-from subscriptions.retry import LAST_STRETCH, WAITING_RETRY, next_due, pause_after, urgency
+from subscriptions.planning.plan import Wait, renewal_time
+from subscriptions.reconciliation.backoff import LAST_STRETCH, WAITING_RETRY, next_due, pause_after, urgency
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LIVES = st.integers(60, 90 * 86400).map(lambda seconds: timedelta(seconds=seconds))

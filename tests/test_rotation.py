@@ -19,12 +19,13 @@ from providers.egnyte_connect.provider import EgnyteConnect
 from providers.entrust.provider import Entrust
 from providers.models import HistoryEntry, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import due, proof, rotation, troubles, wanted
-from subscriptions.foresee import SubscriptionAction, foresee
-from subscriptions.models import FormerSecret, Managed, State, Subscription
-from subscriptions.plan import DriftPolicy, Step, StepAction
-from subscriptions.problem_models import ProblemKind
-from subscriptions.reconcile import Boundary, preview, reconcile
+from subscriptions.lifecycle import desired_state, secret_rotation, secrets
+from subscriptions.models import FormerSecret, Managed, ProblemKind, State, Subscription
+from subscriptions.planning.plan import DriftPolicy, Step, StepAction
+from subscriptions.problems import checks
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee
+from subscriptions.reconciliation.reconciler import Boundary, preview, reconcile
 from subscriptions.timeline import SECRET, Timeline
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import FakeProvider, fake, hook, together
@@ -65,14 +66,14 @@ def each(request: pytest.FixtureRequest, sandbox: Sandbox) -> Subscription:
         control.post("options", **options)
     login = sandbox.logins(slug)[0]
     pace = {"calls_per_second": 100} if "calls_per_second" in all_providers()[slug].settings_model.model_fields else {}
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider=slug,
         name="Spare",
         settings={**login["settings"], **pace},
         credentials=login["credentials"],
         by="staff:ann",
     )
-    row = wanted.subscribe(account, config=dict(contract.config), by="staff:ann", name="Turning")
+    row = desired_state.subscribe(account, config=dict(contract.config), by="staff:ann", name="Turning")
     assert settled(row).state == State.ACTIVE, row.state_reason
     return row
 
@@ -106,7 +107,7 @@ def their_secret(control: Control) -> str:
 
 def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     new = active.secrets[0]
     assert active.secrets == [new, old]
     assert their_secret(control) == old
@@ -128,7 +129,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     active.refresh_from_db()
     assert active.rotation is not None
     assert active.rotation.seen
-    due.sweep_here()
+    sweep.sweep_here()
     active.refresh_from_db()
     assert (active.secrets, active.rotation) == ([new], None)
     assert [send(active, old), send(active, new)] == [401, 200]
@@ -147,7 +148,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
 
 def test_what_comes_too_late_is_kept_and_a_person_can_release_it(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     send(active, active.secrets[0])
     settled(active)
@@ -163,7 +164,7 @@ def test_what_comes_too_late_is_kept_and_a_person_can_release_it(active: Subscri
 def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subscription, sandbox: Sandbox) -> None:
     (old,) = each.secrets
     control = Control(sandbox.url, each.account.provider)
-    rotation.rotate(each, by="staff:ann")
+    secret_rotation.rotate(each, by="staff:ann")
     settled(each)
     assert each.state == State.ACTIVE, each.state_reason
     new = each.secrets[0]
@@ -176,7 +177,7 @@ def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subs
     assert preview(each).steps == ()
     settled(each)
     assert len(actions(each)) == 1 + len(steps), "it is sent once"
-    assert rotation.seen(each.pk, new)
+    assert secret_rotation.seen(each.pk, new)
     settled(each)
     assert (each.secrets, each.rotation, each.state) == ([new], None, State.ACTIVE)
     assert new not in str(list(each.operations.values_list("request", "response")))
@@ -186,7 +187,7 @@ def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subs
 def test_where_the_provider_never_shows_it_what_was_sent_last_counts(active: Subscription, control: Control) -> None:
     control.post("options", hide_auth_header=True)
     settled(active)
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     settled(active)
     assert actions(active) == ["register succeeded", "update succeeded"]
@@ -195,9 +196,9 @@ def test_where_the_provider_never_shows_it_what_was_sent_last_counts(active: Sub
 
 
 def test_only_reported_drift_does_not_keep_a_new_secret_back(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", drift_policy=DriftPolicy.REPORT)
+    desired_state.change(active, by="staff:ann", drift_policy=DriftPolicy.REPORT)
     settled(active)
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     assert their_secret(control) == active.secrets[0]
 
@@ -208,7 +209,7 @@ def test_only_reported_drift_does_not_keep_a_new_secret_back(active: Subscriptio
 def test_a_revoked_one_is_refused_at_once_and_nothing_is_waited_for(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
     control.post("faults", status=500, times=100)
-    rotation.rotate(active, by="staff:ann", revoke=True)
+    secret_rotation.rotate(active, by="staff:ann", revoke=True)
     settled(active)
     assert send(active, old) == 401, "although the provider still uses it"
     assert "the old one is no longer accepted" in active.state_reason
@@ -227,13 +228,13 @@ def test_a_revoked_one_is_refused_at_once_and_nothing_is_waited_for(active: Subs
 
 def test_a_revoked_one_of_the_providers_making_goes_when_the_new_one_is_there(sandbox: Sandbox) -> None:
     login = sandbox.logins("entrust")[0]
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}], "expiry_days": 90}
-    row = settled(wanted.subscribe(account, config=config, by="staff:ann"))
+    row = settled(desired_state.subscribe(account, config=config, by="staff:ann"))
     (old,) = row.secrets
-    rotation.rotate(row, by="staff:ann", revoke=True)
+    secret_rotation.rotate(row, by="staff:ann", revoke=True)
     row.refresh_from_db()
     assert row.secrets == [old], "without any, nothing could be accepted and nothing kept"
     settled(row)
@@ -257,7 +258,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary
             done.append(True)
             raise Killed
 
-    monkeypatch.setattr("subscriptions.reconcile.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", passed)
 
 
 def steps_of(slug: str) -> tuple[StepAction, ...]:
@@ -276,7 +277,7 @@ def test_a_kill_at_any_boundary_leaves_one_that_proves_itself(
     made_by = each.account.plugin.capabilities.secret_made_by
     control = Control(sandbox.url, each.account.provider)
     (old,) = each.secrets
-    rotation.rotate(each, by="staff:ann")
+    secret_rotation.rotate(each, by="staff:ann")
     kill_at(monkeypatch, action, where)
     with pytest.raises(Killed):
         reconcile(each, details=True)
@@ -291,7 +292,7 @@ def test_a_kill_at_any_boundary_leaves_one_that_proves_itself(
     assert old in again.secrets, "it is accepted until the new one is seen"
     if made_by is SecretMadeBy.PROVIDER:
         assert (again.secrets[0], again.secret_for) == (remote["token"], remote["remote_id"])
-    assert rotation.seen(again.pk, again.secrets[0])
+    assert secret_rotation.seen(again.pk, again.secrets[0])
     settled(again)
     assert len(again.secrets) == 1
     assert again.rotation is None
@@ -305,7 +306,7 @@ def during(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary,
             done.append(True)
             happens()
 
-    monkeypatch.setattr("subscriptions.reconcile.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", passed)
 
 
 @pytest.mark.parametrize("where", list(Boundary))
@@ -313,20 +314,20 @@ def test_a_rotation_that_is_asked_for_during_another_is_done_next(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch, where: Boundary
 ) -> None:
     (first,) = active.secrets
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     second = active.secrets[0]
     other = Subscription.objects.select_related("account").get(pk=active.pk)
-    during(monkeypatch, StepAction.UPDATE, where, lambda: rotation.rotate(other, by="staff:bob"))
+    during(monkeypatch, StepAction.UPDATE, where, lambda: secret_rotation.rotate(other, by="staff:bob"))
     reconcile(active)
     active.refresh_from_db()
     third = active.secrets[0]
     assert active.secrets == [third, second, first]
-    due.sweep_here()
+    sweep.sweep_here()
     active.refresh_from_db()
     assert their_secret(control) == third
-    assert not rotation.seen(active.pk, second), "it is not the newest"
-    assert rotation.seen(active.pk, third)
-    due.sweep_here()
+    assert not secret_rotation.seen(active.pk, second), "it is not the newest"
+    assert secret_rotation.seen(active.pk, third)
+    sweep.sweep_here()
     active.refresh_from_db()
     assert active.secrets == [third]
     assert sorted(FormerSecret.objects.values_list("value", flat=True)) == sorted([first, second])
@@ -335,13 +336,13 @@ def test_a_rotation_that_is_asked_for_during_another_is_done_next(
 def test_one_that_is_seen_during_a_run_is_not_forgotten(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     new = active.secrets[0]
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
-    during(monkeypatch, StepAction.UPDATE, Boundary.WRITTEN, lambda: rotation.seen(active.pk, new))
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    during(monkeypatch, StepAction.UPDATE, Boundary.WRITTEN, lambda: secret_rotation.seen(active.pk, new))
     reconcile(active)
-    due.sweep_here()
+    sweep.sweep_here()
     active.refresh_from_db()
     assert active.secrets == [new]
 
@@ -349,13 +350,13 @@ def test_one_that_is_seen_during_a_run_is_not_forgotten(
 def test_a_rotation_asked_for_just_when_the_old_one_goes_keeps_what_it_needs(
     active: Subscription, control: Control
 ) -> None:
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     new = active.secrets[0]
-    rotation.seen(active.pk, new)
+    secret_rotation.seen(active.pk, new)
     stale = Subscription.objects.select_related("account").get(pk=active.pk)
-    rotation.rotate(active, by="staff:bob")
-    assert not rotation.finish(stale, settled=True)
+    secret_rotation.rotate(active, by="staff:bob")
+    assert not secret_rotation.finish(stale, settled=True)
     active.refresh_from_db()
     assert new in active.secrets
     assert len(active.secrets) == 3
@@ -366,7 +367,7 @@ def test_two_rotations_at_once_lose_no_secret(active: Subscription) -> None:
     (first,) = active.secrets
 
     def ask() -> None:
-        rotation.rotate(Subscription.objects.select_related("account").get(pk=active.pk), by="staff:ann")
+        secret_rotation.rotate(Subscription.objects.select_related("account").get(pk=active.pk), by="staff:ann")
 
     together(ask, ask)
     active.refresh_from_db()
@@ -376,24 +377,24 @@ def test_two_rotations_at_once_lose_no_secret(active: Subscription) -> None:
 
 
 def test_so_many_rotations_under_way_are_refused_until_one_is_revoked(active: Subscription) -> None:
-    for _ in range(rotation.MOST_ACCEPTED - 1):
-        rotation.rotate(active, by="staff:ann")
-    with pytest.raises(rotation.TooManyUnderWay):
-        rotation.rotate(active, by="staff:ann")
-    rotation.rotate(active, by="staff:ann", revoke=True)
+    for _ in range(secret_rotation.MOST_ACCEPTED - 1):
+        secret_rotation.rotate(active, by="staff:ann")
+    with pytest.raises(secret_rotation.TooManyUnderWay):
+        secret_rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann", revoke=True)
     assert len(active.secrets) == 1
-    assert FormerSecret.objects.count() == rotation.MOST_FORMER
+    assert FormerSecret.objects.count() == secret_rotation.MOST_FORMER
 
 
 def test_entrust_keeps_the_old_token_while_the_old_webhook_is_there(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login = sandbox.logins("entrust")[0]
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}], "expiry_days": 90}
-    row = settled(wanted.subscribe(account, config=config, by="staff:ann"))
+    row = settled(desired_state.subscribe(account, config=config, by="staff:ann"))
     (old,) = row.secrets
 
     def unreachable(*_: object, **__: object) -> None:
@@ -401,9 +402,9 @@ def test_entrust_keeps_the_old_token_while_the_old_webhook_is_there(
 
     delete = Entrust.delete
     monkeypatch.setattr(Entrust, "delete", unreachable)
-    rotation.rotate(row, by="staff:ann")
+    secret_rotation.rotate(row, by="staff:ann")
     settled(row)
-    assert rotation.seen(row.pk, row.secrets[0])
+    assert secret_rotation.seen(row.pk, row.secrets[0])
     settled(row)
     assert row.secrets[1:] == [old]
     monkeypatch.setattr(Entrust, "delete", delete)
@@ -417,18 +418,18 @@ def test_entrust_keeps_the_old_token_while_the_old_webhook_is_there(
 def test_by_hand_the_page_says_what_to_enter_and_the_first_request_with_it_ends_the_old_one(
     account: ProviderAccount,
 ) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     (old,) = row.secrets
     assert send(row, old) == 200
     normalise_pending()
     settled(row)
-    rotation.rotate(row, by="staff:ann")
+    secret_rotation.rotate(row, by="staff:ann")
     settled(row)
     assert row.state == State.ACTIVE
     assert "Enter the new secret at the provider. Both are accepted" in row.state_reason
     assert send(row, old) == 200
     assert send(row, row.secrets[0]) == 200
-    due.sweep_here()
+    sweep.sweep_here()
     row.refresh_from_db()
     assert len(row.secrets) == 1
     assert "secret" not in row.state_reason
@@ -439,13 +440,13 @@ def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is
     Subscription.objects.update(managed=Managed.MANUAL)
     row = Subscription.objects.select_related("account").get()
     with pytest.raises(Unsupported, match="enter it here"):
-        rotation.rotate(row, by="staff:ann")
+        secret_rotation.rotate(row, by="staff:ann")
     (old,) = row.secrets
-    proof.enter_secret(row, "made-by-the-provider", by="staff:ann")
+    secrets.enter_secret(row, "made-by-the-provider", by="staff:ann")
     assert row.secrets == ["made-by-the-provider", old]
     assert row.rotation is not None
     assert send(row, "made-by-the-provider") == 200
-    due.sweep_here()
+    sweep.sweep_here()
     row.refresh_from_db()
     assert row.secrets == ["made-by-the-provider"]
 
@@ -453,8 +454,8 @@ def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is
 def test_without_a_secret_there_is_nothing_to_rotate(hook: Subscription, fake: FakeProvider) -> None:
     fake.can(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
     with pytest.raises(Unsupported, match="only the callback URL"):
-        rotation.rotate(hook, by="staff:ann")
-    assert rotation.refusal(hook) is not None
+        secret_rotation.rotate(hook, by="staff:ann")
+    assert secret_rotation.refusal(hook) is not None
 
 
 # -- What people see -------------------------------------------------------------------------------------------------
@@ -462,12 +463,12 @@ def test_without_a_secret_there_is_nothing_to_rotate(hook: Subscription, fake: F
 
 def test_after_a_week_unseen_it_is_a_problem_and_both_are_still_accepted(active: Subscription) -> None:
     (old,) = active.secrets
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     now = timezone.now()
-    assert list(troubles.rotations(now)) == []
-    later = now + rotation.UNSEEN_AFTER + timedelta(seconds=1)
-    (cause,) = troubles.rotations(later)
+    assert list(checks.rotations(now)) == []
+    later = now + secret_rotation.UNSEEN_AFTER + timedelta(seconds=1)
+    (cause,) = checks.rotations(later)
     assert cause.kind == ProblemKind.ROTATION
     assert "Both are accepted" in cause.message
     assert send(active, old) == 200
@@ -482,7 +483,7 @@ def test_what_it_would_do_is_foreseen(each: Subscription) -> None:
 
 def test_while_it_does_not_get_through_the_state_says_so(active: Subscription, control: Control) -> None:
     control.post("faults", status=400, times=100)
-    rotation.rotate(active, by="staff:ann")
+    secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     assert active.state == State.FAILING
     assert "until that has been seen in a request, the old one is accepted as well" in active.state_reason
@@ -496,23 +497,23 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     remote_id = active.remote_id
-    with pytest.raises(wanted.NotDeleting):
-        wanted.forget(active, by="staff:ann")
-    wanted.remove(active, by="staff:ann")
+    with pytest.raises(desired_state.NotDeleting):
+        desired_state.forget(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     control.post("faults", status=401, times=1000)
     settled(active)
     assert active.state == State.DELETING
-    with pytest.raises(wanted.AccountInUse):
-        wanted.delete_account(account, by="staff:ann")
-    wanted.forget(active, by="staff:ann")
+    with pytest.raises(desired_state.AccountInUse):
+        desired_state.delete_account(account, by="staff:ann")
+    desired_state.forget(active, by="staff:ann")
     assert active.state == State.DELETED
     assert active.state_reason == f"Forgotten here; the provider may still have it as {remote_id}."
     entry = HistoryEntry.objects.latest("id")
     assert (entry.action, entry.actor) == ("forgotten", "staff:ann")
     assert entry.changes == [{"field": "remote_id", "from": None, "to": remote_id}]
-    with pytest.raises(wanted.NotDeleting):
-        wanted.forget(active, by="staff:ann")
-    wanted.delete_account(account, by="staff:ann")
+    with pytest.raises(desired_state.NotDeleting):
+        desired_state.forget(active, by="staff:ann")
+    desired_state.delete_account(account, by="staff:ann")
     assert send(active, active.secrets[0]) == 404
 
 
@@ -520,13 +521,13 @@ def test_forgotten_during_a_run_it_stays_so(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = Subscription.objects.get(pk=active.pk)
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
 
     def refused(*_: object, **__: object) -> None:
         raise Refused("No.")
 
     monkeypatch.setattr(EgnyteConnect, "delete", refused)
-    during(monkeypatch, StepAction.DELETE, Boundary.RECORDED, lambda: wanted.forget(stale, by="staff:ann"))
+    during(monkeypatch, StepAction.DELETE, Boundary.RECORDED, lambda: desired_state.forget(stale, by="staff:ann"))
     settled(active)
     assert active.state == State.DELETED
     assert active.state_reason.startswith("Forgotten here")

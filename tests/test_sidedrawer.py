@@ -12,11 +12,11 @@ from providers.accounts import session
 from providers.models import AccountStatus, ProviderAccount
 from providers.sandbox.server import Sandbox
 from providers.sandbox.tenant import LoginName
-from subscriptions import wanted
-from subscriptions.demo import ensure_demo
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle.demo import ensure_demo
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconcile import preview, reconcile
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import preview, reconcile
 from tests.conftest import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -33,7 +33,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture(params=["access token", "client login"])
 def account(request: pytest.FixtureRequest, db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins(SLUG)[request.param == "client login"]
-    return wanted.add_account(
+    return desired_state.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
@@ -49,7 +49,7 @@ def config(account: ProviderAccount) -> dict[str, object]:
 
 @pytest.fixture
 def subscription(account: ProviderAccount, config: dict[str, object]) -> Subscription:
-    return wanted.subscribe(account, config=config, by="staff:ann", name="Folders")
+    return desired_state.subscribe(account, config=config, by="staff:ann", name="Folders")
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_renewal_that_does_not_work_leads_to_a_replacement(
 
 def test_without_an_update_call_the_refusal_is_on_record(active: Subscription, control: Control) -> None:
     control.post("options", allow_update=False)
-    wanted.renew_now(active, by="staff:ann")
+    desired_state.renew_now(active, by="staff:ann")
     settled(active)
     renewal = active.operations.get(action="renew")
     assert renewal.status == "failed"
@@ -218,12 +218,12 @@ def test_a_shortened_expiry_is_renewed(active: Subscription, control: Control) -
 
 
 def test_off_is_deleted_and_on_registers_again(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert control.remotes() == []
-    wanted.change(active, by="staff:ann", enabled=True)
+    desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -275,7 +275,7 @@ def test_a_missing_item_path_costs_no_second_registration(active: Subscription, 
         settled(active)
     assert actions(active) == ["register"]
     assert active.state == State.ACTIVE
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
     settled(active)
     assert active.state == State.DELETING
@@ -286,12 +286,12 @@ def test_a_missing_item_path_costs_no_second_registration(active: Subscription, 
 
 def test_a_changed_path_setting_is_tried_at_once(subscription: Subscription, control: Control) -> None:
     right = subscription.account.settings
-    wanted.change_account(subscription.account, by="staff:ann", settings={**right, **OTHER_PATHS})
+    desired_state.change_account(subscription.account, by="staff:ann", settings={**right, **OTHER_PATHS})
     subscription.refresh_from_db()
     settled(subscription)
     assert subscription.state == State.FAILING
     account = ProviderAccount.objects.get()
-    wanted.change_account(account, by="staff:ann", settings=right)
+    desired_state.change_account(account, by="staff:ann", settings=right)
     subscription = Subscription.objects.get()
     assert subscription.due_at is not None
     assert subscription.due_at <= timezone.now()
@@ -305,7 +305,7 @@ def test_a_socket_subscription_says_that_its_events_do_not_come_here(
     account: ProviderAccount, config: dict[str, object], control: Control
 ) -> None:
     socket = {**config, "connection_type": "SOCKET", "notification_messages": "folder-changed"}
-    subscription = settled(wanted.subscribe(account, config=socket, by="staff:ann"))
+    subscription = settled(desired_state.subscribe(account, config=socket, by="staff:ann"))
     assert subscription.state == State.ACTIVE
     assert "not over HTTP" in subscription.state_reason
     assert "it is renewed before" in subscription.state_reason
@@ -314,12 +314,12 @@ def test_a_socket_subscription_says_that_its_events_do_not_come_here(
 
 def test_an_uncertain_resource_says_so(account: ProviderAccount, config: dict[str, object]) -> None:
     uncertain = {**config, "resource": "subscription/s1/license", "modification_type": "create"}
-    subscription = settled(wanted.subscribe(account, config=uncertain, by="staff:ann"))
+    subscription = settled(desired_state.subscribe(account, config=uncertain, by="staff:ann"))
     assert "create may be refused" in subscription.state_reason
 
 
 def test_by_hand_no_call_is_made(account: ProviderAccount, config: dict[str, object], control: Control) -> None:
-    subscription = wanted.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
+    subscription = desired_state.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
     assert settled(subscription).state == State.MANUAL
     assert subscription.secrets
     assert control.calls() == []
@@ -327,19 +327,19 @@ def test_by_hand_no_call_is_made(account: ProviderAccount, config: dict[str, obj
 
 def test_an_account_can_change_from_one_way_of_logging_in_to_the_other(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials={"access_token": "old"}, by="staff:ann"
     )
     session.check(account)
     assert account.status == AccountStatus.FAILING
-    wanted.change_account(account, by="staff:ann", credentials=login["credentials"])
+    desired_state.change_account(account, by="staff:ann", credentials=login["credentials"])
     session.check(account)
     assert account.status == AccountStatus.OK, account.status_reason
 
 
 def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     session.check(account)

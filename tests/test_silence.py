@@ -15,10 +15,10 @@ from events.arrival import first_id_at
 from events.models import Event, Silence, WebhookRequest
 from events.silence import ARRIVAL, suggestion, watch
 from providers.contract.base import TestResult
-from subscriptions import causes, proof, receiver_check, wanted
-from subscriptions.models import Managed, State, Subscription
-from subscriptions.problem_models import ProblemKind
-from subscriptions.reconcile import reconcile
+from subscriptions.lifecycle import desired_state, receiver_probe, secrets
+from subscriptions.models import Managed, ProblemKind, State, Subscription
+from subscriptions.problems import registry
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Timeline
 from tests.conftest import Control
 from tests.fake_provider import FakeProvider, body_of, clock_at, fake, hook, keep, together
@@ -48,7 +48,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
     """An active one by hand, that is expected to send every hour and sent its last event now."""
     with clock_at(monkeypatch, NOW - 2 * HOUR):
-        wanted.expect(hook, by="staff:ann", quiet_after=3600)
+        desired_state.expect(hook, by="staff:ann", quiet_after=3600)
     Subscription.objects.filter(pk=hook.pk).update(
         managed=Managed.MANUAL, state=State.ACTIVE, created_at=NOW - 24 * HOUR
     )
@@ -115,7 +115,7 @@ def test_it_is_over_when_events_come_again(quiet_one: Subscription, at: At) -> N
 
 def test_a_problem_while_it_lasts_and_the_story_for_ever(quiet_one: Subscription, at: At) -> None:
     found = silent(quiet_one, at)
-    (source,) = [item for item in causes.all_sources() if item.kinds == {ProblemKind.SILENT}]
+    (source,) = [item for item in registry.all_sources() if item.kinds == {ProblemKind.SILENT}]
     (cause,) = source.find(found)
     assert (cause.kind, cause.since, cause.subject.id) == (ProblemKind.SILENT, NOW, str(quiet_one.uid))
     assert "Our receiver answers" in cause.message
@@ -150,7 +150,7 @@ def test_it_is_over_when_nothing_is_expected_any_more(
 
 def test_what_is_changed_counts_from_then_on(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     with clock_at(monkeypatch, NOW + 10 * HOUR):
-        wanted.expect(quiet_one, by="staff:ann", quiet_after=7200)
+        desired_state.expect(quiet_one, by="staff:ann", quiet_after=7200)
     for hours in (10.1, 11.9):
         at(NOW + hours * HOUR)
         assert not Silence.objects.exists()
@@ -163,7 +163,7 @@ def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytes
     last = datetime.fromisoformat("2026-10-24T20:30:00+00:00")
     with clock_at(monkeypatch, last - HOUR):
         night = {"time_zone": "Europe/Berlin", "from": "23:00", "until": "07:00"}
-        wanted.expect(hook, by="staff:ann", quiet_after=3600, quiet_hours=night)
+        desired_state.expect(hook, by="staff:ann", quiet_after=3600, quiet_hours=night)
     Subscription.objects.filter(pk=hook.pk).update(
         managed=Managed.MANUAL, state=State.ACTIVE, last_event_at=last, created_at=last - HOUR
     )
@@ -216,7 +216,7 @@ def test_what_the_look_finds_is_repaired_and_said(
     registered: Subscription, at: At, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control.post("faults", status=500, times=20)
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "Our own receiver answered 502.")
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 502.")
     watch()
     assert at(timezone.now() + ARRIVAL) == 1
     words = told(registered)[1]
@@ -236,7 +236,7 @@ def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.Mo
         asked.append(by)
         return TestResult(ok=True, detail="Sent.")
 
-    monkeypatch.setattr(proof, "try_out", try_out)
+    monkeypatch.setattr(secrets, "try_out", try_out)
     return asked
 
 
@@ -287,7 +287,7 @@ def test_a_worker_that_died_while_it_probed_holds_nothing_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(receiver_check, "trouble_at", die)
+        patch.setattr(receiver_probe, "trouble_at", die)
         with pytest.raises(KeyboardInterrupt):
             at(NOW + 1.1 * HOUR)
     assert at(NOW + 1.1 * HOUR + ARRIVAL) == 1

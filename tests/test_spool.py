@@ -31,9 +31,8 @@ from events.models import WebhookRequest
 from events.spool import HEAD_SIZE, Spool, SpoolError
 from events.troubles import HEARD_OF, receiver_spool
 from events.writer import Table, writer
-from subscriptions import problems
-from subscriptions.models import Problem, Subscription
-from subscriptions.problem_models import ProblemKind
+from subscriptions.models import Problem, ProblemKind, Subscription
+from subscriptions.problems import detector
 from tests.fake_provider import fake, hook
 from tests.processes import ROOT, environment
 from tests.receiving import row_of, spool_folder
@@ -485,7 +484,7 @@ from events.spool import spool
 from tests.receiving import row_of
 from subscriptions import problems
 from subscriptions.models import Problem, Subscription
-from subscriptions.problem_models import ProblemKind
+from subscriptions.models import ProblemKind
 hook = Subscription.objects.get()
 while True:
     row = row_of(hook, b"x" * 2000)
@@ -726,17 +725,17 @@ def test_a_machine_that_never_returns_is_a_problem_that_a_person_can_end(
     reporting = Drainer(writer, Spool(), lambda rows: None)
     with time_machine.travel(timezone.now(), tick=False) as clock:
         reporting.report()
-        problems.detect([ProblemKind.SPOOL])
+        detector.detect([ProblemKind.SPOOL])
         assert "That is what it told" not in Problem.objects.get().message
         clock.shift(HEARD_OF)
-        problems.detect([ProblemKind.SPOOL])
+        detector.detect([ProblemKind.SPOOL])
         problem = Problem.objects.get()
         assert problem.message.endswith("UTC; since then, nothing.")
         assert "resolve this" in problem.action
-        problems.resolve(problem, by="staff:ann")
+        detector.resolve(problem, by="staff:ann")
         clock.shift(timedelta(days=3))
-        problems.detect([ProblemKind.SPOOL])
+        detector.detect([ProblemKind.SPOOL])
         assert Problem.objects.get().state == "resolved"
         reporting.report()  # it has returned
-        problems.detect([ProblemKind.SPOOL])
+        detector.detect([ProblemKind.SPOOL])
         assert Problem.objects.get().state == "open"

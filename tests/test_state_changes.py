@@ -15,9 +15,10 @@ from providers.accounts import session
 from providers.audit import state_changes
 from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount, StateChange
-from subscriptions import due, wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import clock_at, fake, hook
 
@@ -94,8 +95,8 @@ def test_what_flaps_is_counted_on_the_first_of_each_hour(hook: Subscription, mon
 
 
 def test_a_manual_one_is_deleted_at_once_and_by_whom(account: ProviderAccount) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
-    wanted.remove(row, by="api:importer")
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    desired_state.remove(row, by="api:importer")
     assert changes(row) == [("pending", "deleted", "api:importer", 1)]
 
 
@@ -105,8 +106,8 @@ def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Subscription.objects.all().__class__, "get", cannot)
     monkeypatch.setattr(ProviderAccount.objects.all().__class__, "get", cannot)
-    due._reconcile(hook.pk)
-    due._look(hook.account_id)
+    sweep._reconcile(hook.pk)
+    sweep._look(hook.account_id)
     assert changes(hook) == [("pending", "failing", "clock", 1)]
     assert changes(hook.account) == [("unchecked", "failing", "clock", 1)]
 
@@ -114,7 +115,7 @@ def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPa
 def test_accounts_as_well(account: ProviderAccount) -> None:
     session.check(account, by="staff:bob")
     assert account.status == AccountStatus.OK
-    wanted.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
+    desired_state.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
     session.check(account)
     assert changes(account) == [
         ("unchecked", "ok", "staff:bob", 1),

@@ -25,7 +25,7 @@ from events.writer import writer
 from providers.contract.base import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
-from subscriptions.problems import detect
+from subscriptions.problems.detector import detect
 from tests.fake_provider import FakeProvider, body_of, fake, hook, keep, together
 from tests.processes import run_python
 from tests.receiving import as_stored

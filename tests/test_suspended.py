@@ -8,12 +8,12 @@ import pytest
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions import receiver_check, wanted
-from subscriptions.foresee import SubscriptionAction, foresee, refusal
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import State, Subscription
-from subscriptions.plan import Wait
-from subscriptions.reconcile import MOST_SWITCH_OFFS, reconcile
+from subscriptions.planning.plan import Wait
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
+from subscriptions.reconciliation.reconciler import MOST_SWITCH_OFFS, reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -93,7 +93,7 @@ def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, con
     assert refusal(given_up, SubscriptionAction.ENABLE) is None
     (step,) = foresee(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
     assert step.action == "enable"
-    wanted.change(given_up, by="staff:ann", enabled=True)
+    desired_state.change(given_up, by="staff:ann", enabled=True)
     settled(given_up)
     assert (given_up.state, given_up.gave_up_at, given_up.switch_offs) == (State.ACTIVE, None, [])
     last = given_up.operations.first()
@@ -122,7 +122,7 @@ def test_only_what_happened_lately_counts(active: Subscription, control: Control
 
 
 def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     settled(active)
     assert (active.state, active.switch_offs) == (State.DISABLED, [])
 
@@ -130,13 +130,13 @@ def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, c
 def test_no_update_on_the_way_switches_it_on_before_our_receiver_answers(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "Our own receiver answered 500.")
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     switch_off(active, control)
     assert active.waiting_for == Wait.RECEIVER
     assert control.calls("PUT") == []
     assert control.remotes()[0]["status"] == "disabled"
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
     pause_is_over(active)
     settled(active)
     assert active.state == State.ACTIVE

@@ -14,10 +14,21 @@ from django.utils import timezone
 from providers.audit import log, state_changes
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
-from subscriptions import timeline, wanted
-from subscriptions.models import Operation, OperationStatus, State, Subscription
-from subscriptions.problem_models import Problem, ProblemKind, ProblemTurn, Severity, SubjectType, Turn
-from subscriptions.reconcile import reconcile
+from subscriptions import timeline
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import (
+    Operation,
+    OperationStatus,
+    Problem,
+    ProblemKind,
+    ProblemTurn,
+    Severity,
+    State,
+    SubjectType,
+    Subscription,
+    Turn,
+)
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Entry, Kind, Source, Span, Subject, Timeline
 from tests.conftest import Control
 from tests.fake_provider import fake, hook
@@ -49,13 +60,13 @@ def fill(row: Subscription, count: int) -> None:
                 assert state_changes.write(rows, by="clock", state=state, state_reason="So it is.")
                 row.refresh_from_db()
             case _:
-                wanted.change(row, by="staff:ann", name=f"Name {number}")
+                desired_state.change(row, by="staff:ann", name=f"Name {number}")
 
 
 @pytest.mark.usefixtures("receiver_answers")
 def test_the_story_of_a_subscription(subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
-    wanted.change(subscription, by="api:importer", enabled=False)
+    desired_state.change(subscription, by="api:importer", enabled=False)
     reconcile(subscription, details=True)
     entries = Timeline(subscription).part(50)
     assert told(entries) == [
@@ -218,7 +229,7 @@ def test_served_by_indexes(hook: Subscription) -> None:
 
 def test_an_operation_stands_where_it_began(hook: Subscription) -> None:
     running = operate(hook, status=OperationStatus.RUNNING)
-    wanted.change(hook, by="staff:ann", name="Another")
+    desired_state.change(hook, by="staff:ann", name="Another")
     running.status, running.finished_at = OperationStatus.SUCCEEDED, timezone.now() + timedelta(minutes=1)
     running.save()
     entries = Timeline(hook).part(10)

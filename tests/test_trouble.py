@@ -18,10 +18,11 @@ from providers.contract import http
 from providers.contract.errors import Throttled
 from providers.contract.http import Priority
 from providers.models import AccountLimit, ProviderAccount
-from subscriptions import due, wanted
-from subscriptions.look import look
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, State, Subscription
-from subscriptions.reconcile import reconcile, reconcile_soon
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import reconcile, reconcile_soon
 from tests.conftest import CONFIG, Control
 from tests.processes import run_python
 
@@ -124,7 +125,7 @@ def test_throttled_by_the_provider_keeps_everybody_away_for_that_long(active: Su
     control.post("faults", status=429, retry_after=120, times=1)
     look(active.account)
     calls = len(control.calls())
-    wanted.change(active, by="staff:ann", enabled=False)
+    desired_state.change(active, by="staff:ann", enabled=False)
     reconcile(active)
     active.refresh_from_db()
     assert active.last_error["code"] == "throttled"
@@ -137,14 +138,14 @@ def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(
 ) -> None:
     account = active.account
     good = dict(account.credentials)
-    wanted.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
+    desired_state.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
     look(account)
     account.refresh_from_db()
     assert account.status == "failing"
     assert "access token" in account.status_reason
     assert "stolen" not in account.status_reason
-    wanted.change_account(account, by="staff:ann", credentials=good)
-    due.sweep_here()
+    desired_state.change_account(account, by="staff:ann", credentials=good)
+    sweep.sweep_here()
     account.refresh_from_db()
     assert account.status == "ok"
 
@@ -152,7 +153,7 @@ def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(
 def test_two_workers_on_one_subscription_register_once(
     transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     results: list[bool] = []
 
     def work() -> None:
@@ -175,7 +176,7 @@ KILLED = """
 import os, signal
 from providers.egnyte_connect import provider
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from django.conf import settings
 settings.SANDBOX_URL = {sandbox!r}
 original = getattr(type(provider), {method!r})
@@ -194,25 +195,25 @@ reconcile(Subscription.objects.select_related("account").get(pk={pk}))
 def test_killed_around_each_call_and_the_next_run_settles_it(
     method: str, before: bool, transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     if method != "register":
         reconcile(subscription)
     match method:
         case "update":
-            wanted.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+            desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
         case "renew":
-            wanted.renew_now(subscription, by="staff:ann")
+            desired_state.renew_now(subscription, by="staff:ann")
         case "set_enabled":
-            wanted.change(subscription, by="staff:ann", enabled=False)
+            desired_state.change(subscription, by="staff:ann", enabled=False)
         case "delete":
-            wanted.remove(subscription, by="staff:ann")
+            desired_state.remove(subscription, by="staff:ann")
     code = KILLED.format(sandbox=control.url, method=method, before=before, pk=subscription.pk)
     ended = run_python(code, SANDBOX_PORT=str(urlsplit(control.url).port))
     assert ended.returncode == -9, ended.stderr
     assert Operation.objects.filter(subscription=subscription, status="running").count() == 1
     assert not reconcile(subscription), "the dead worker's claim still holds"
     with time_machine.travel(timezone.now() + timedelta(seconds=50), tick=True):
-        assert due.due_subscriptions().filter(pk=subscription.pk).exists()
+        assert sweep.due_subscriptions().filter(pk=subscription.pk).exists()
         assert reconcile(subscription)
         subscription.refresh_from_db()
     assert not Operation.objects.filter(status="running").exists()
@@ -235,7 +236,7 @@ def test_a_clock_that_was_set_back_stalls_nothing(active: Subscription, control:
     active.claim("a worker that died just before the clock was set back")
     AccountLimit.objects.update(next_slot_at=timezone.now() + timedelta(seconds=1))
     with time_machine.travel(timezone.now() - timedelta(hours=3), tick=True):
-        assert due.sweep_here() == 1
+        assert sweep.sweep_here() == 1
         active.refresh_from_db()
         assert active.remote_status == "enabled"
         assert control.remotes()[0]["status"] == "enabled"
@@ -243,7 +244,7 @@ def test_a_clock_that_was_set_back_stalls_nothing(active: Subscription, control:
 
 def test_a_clock_that_jumps_ahead_replaces_nothing_that_still_works(active: Subscription, control: Control) -> None:
     with time_machine.travel(timezone.now() + timedelta(hours=3), tick=True):
-        due.sweep_here()
+        sweep.sweep_here()
         active.refresh_from_db()
         remotes = control.remotes()
     assert [remote["webhookId"] for remote in remotes] == [active.remote_id]
@@ -258,12 +259,12 @@ def test_every_message_lost_and_the_sweep_does_the_work(
 ) -> None:
     monkeypatch.setattr(Celery, "send_task", _lost)
     monkeypatch.setattr(Task, "apply_async", _lost)
-    due.sweep_here()
+    sweep.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
     control.post(f"remote/{subscription.remote_id}", deleted=True)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    due.sweep_here()
+    sweep.sweep_here()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
     assert len(control.remotes()) == 1
@@ -272,9 +273,9 @@ def test_every_message_lost_and_the_sweep_does_the_work(
 def test_one_broken_row_does_not_keep_the_others_from_their_turn(
     subscription: Subscription, account: ProviderAccount, control: Control, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    broken = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     Subscription.objects.filter(pk=broken.pk).update(config={"event_types": "no list"})
-    due.sweep_here()
+    sweep.sweep_here()
     broken.refresh_from_db()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE

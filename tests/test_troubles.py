@@ -16,10 +16,9 @@ from config.environment import BASE_DIR
 from events import pipeline
 from events.models import WebhookRequest
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
-from subscriptions import advice, problems, troubles
-from subscriptions.models import Heartbeat, Managed, State, Subscription
-from subscriptions.plan import Wait
-from subscriptions.problem_models import Problem, ProblemKind, Severity
+from subscriptions.models import Heartbeat, Managed, Problem, ProblemKind, Severity, State, Subscription
+from subscriptions.planning.plan import Wait
+from subscriptions.problems import checks, detector, remediation
 from tests.fake_provider import SECRET, FakeProvider, body_of, fake, hook, keep
 
 __all__ = ["fake", "hook"]  # fixtures
@@ -68,7 +67,7 @@ def rest(code: str, reason: str, *, failing: bool = True) -> None:
 
 def found() -> list[tuple[str, str]]:
     """Kind and severity of what is open."""
-    problems.detect()
+    detector.detect()
     return sorted(Problem.objects.active().values_list("kind", "severity"))
 
 
@@ -93,7 +92,7 @@ def test_a_lease_that_runs_out_is_quiet_then_a_warning_then_an_alarm(
     trouble = error("unavailable") if failures else None
     lease(row, left=left, failures=failures, renewal_tries=failures, last_error=trouble)
     expected = [("expiring", severity)] if severity else []
-    if failures >= troubles.QUIET_TRIES:
+    if failures >= checks.QUIET_TRIES:
         expected.append(("unreachable", "warning"))
     assert found() == expected
 
@@ -104,7 +103,7 @@ def test_it_escalates_on_one_row_while_time_passes(row: Subscription) -> None:
         seen: list[str | None] = []
         for _ in range(5):
             change(row, renewal_tries=row.renewal_tries + 1)
-            problems.detect({ProblemKind.EXPIRING, ProblemKind.EXPIRED})
+            detector.detect({ProblemKind.EXPIRING, ProblemKind.EXPIRED})
             seen.append(next(iter(Problem.objects.active().values_list("severity", flat=True)), None))
             clock.shift(0.9 * DAY)
         assert seen == [None, "warning", "warning", "critical", "critical"]
@@ -120,8 +119,8 @@ def test_a_lease_that_nobody_renews_needs_a_person_in_time(row: Subscription) ->
     assert found() == [("expiring", "warning")]
     told = Problem.objects.get()
     assert "not renewed by itself" in told.message
-    assert advice.action_of(told) == "Renew it now, or let it be renewed by itself."
-    assert advice.link_of(told).endswith(f"?action=renew&pk={row.pk}")
+    assert remediation.action_of(told) == "Renew it now, or let it be renewed by itself."
+    assert remediation.link_of(told).endswith(f"?action=renew&pk={row.pk}")
 
 
 def test_a_renewed_lease_resolves_it(row: Subscription) -> None:
@@ -221,7 +220,7 @@ def test_an_accounts_trouble_is_one_problem_however_many_feel_it(row: Subscripti
     told = Problem.objects.get()
     assert told.message == "Get a new token. 5 subscriptions are affected."
     assert (told.count, told.subject_type, told.subscription_id) == (10, "account", None)
-    assert advice.link_of(told) == f"/admin/providers/provideraccount/{row.account_id}/edit/"
+    assert remediation.link_of(told) == f"/admin/providers/provideraccount/{row.account_id}/edit/"
 
 
 def test_an_account_that_is_refused_is_told_without_any_subscription(row: Subscription) -> None:
@@ -299,7 +298,7 @@ def test_a_token_at_another_address_is_the_subscriptions_problem(row: Subscripti
     assert found() == [("clone", "critical")]
     told = Problem.objects.get()
     assert (told.message, told.subscription_id) == ("The provider has our token at https://copy.example.", row.pk)
-    assert advice.link_of(told) == f"/admin/subscriptions/subscription/{row.pk}/change/"
+    assert remediation.link_of(told) == f"/admin/subscriptions/subscription/{row.pk}/change/"
 
 
 # -- Requests --------------------------------------------------------------------------------------------------------
@@ -313,7 +312,7 @@ def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscri
     assert told.message.startswith("2 requests cannot be read and wait; nothing is lost.")
     assert (told.count, told.evidence, told.sample["request"]) == (2, str(newest.uid), str(newest.uid))
     assert told.first_at == first.received_at
-    assert advice.link_of(told).endswith(f"?subscription={row.pk}&outcome=quarantined")
+    assert remediation.link_of(told).endswith(f"?subscription={row.pk}&outcome=quarantined")
     WebhookRequest.objects.update(outcome="processed")
     assert found() == []
 
@@ -337,7 +336,7 @@ def test_rejected_requests_are_forgotten_after_a_day(row: Subscription) -> None:
     keep(row, b"{}", headers=())
     assert found() == [("rejected_requests", "warning")]
     with time_machine.travel(timezone.now() + timedelta(hours=25)):
-        problems.detect({ProblemKind.REJECTED_REQUESTS})
+        detector.detect({ProblemKind.REJECTED_REQUESTS})
     assert Problem.objects.get().state == "resolved"
 
 
@@ -375,7 +374,7 @@ def test_requests_that_wait_too_long_for_their_events(row: Subscription) -> None
 
 @pytest.fixture
 def up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
 
 
 def silence(name: str, since: datetime | None) -> None:
@@ -402,11 +401,11 @@ def test_just_after_a_start_it_stays_as_it_was(
     row: Subscription, up_for_long: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silence("worker", timezone.now() - timedelta(minutes=5))
-    monkeypatch.setattr(troubles, "_started", time.monotonic())
+    monkeypatch.setattr(checks, "_started", time.monotonic())
     assert found() == []
-    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
     assert found() == [("worker_down", "warning")]
-    monkeypatch.setattr(troubles, "_started", time.monotonic())  # another process starts
+    monkeypatch.setattr(checks, "_started", time.monotonic())  # another process starts
     assert found() == [("worker_down", "warning")]
 
 
@@ -417,7 +416,7 @@ def test_healthy_rows_cost_no_query(row: Subscription) -> None:
     lease(row, left=0.1)
     found()
     with CaptureQueriesContext(connection) as few:
-        problems.detect()
+        detector.detect()
     now = timezone.now()
     Subscription.objects.bulk_create(
         [
@@ -436,7 +435,7 @@ def test_healthy_rows_cost_no_query(row: Subscription) -> None:
         ]
     )
     with CaptureQueriesContext(connection) as many:
-        problems.detect()
+        detector.detect()
     assert len(many) == len(few) <= 20
     assert found() == [("expiring", "critical")]
 
@@ -456,22 +455,22 @@ def test_many_in_trouble_are_read_and_opened_in_batches(row: Subscription) -> No
         ]
     )
     with CaptureQueriesContext(connection) as queries:
-        assert problems.detect().opened == 250
+        assert detector.detect().opened == 250
     assert len(queries) < 40
     with CaptureQueriesContext(connection) as queries:
-        assert problems.detect().opened == 0
+        assert detector.detect().opened == 0
     assert len(queries) <= 20
     Subscription.objects.update(state=State.ACTIVE)
-    assert problems.detect().resolved == 250
+    assert detector.detect().resolved == 250
     assert Severity(Problem.objects.values_list("severity", flat=True)[0]) is Severity.CRITICAL
 
 
 @pytest.mark.parametrize("kind", list(ProblemKind))
 def test_every_kind_has_advice_and_a_page(row: Subscription, kind: ProblemKind) -> None:
     problem = Problem(kind=kind, account_id=row.account_id, subscription_id=row.pk)
-    assert advice.action_of(problem).endswith(".")
-    assert advice.button_of(problem)
-    assert advice.link_of(problem).startswith("/admin/")
+    assert remediation.action_of(problem).endswith(".")
+    assert remediation.button_of(problem)
+    assert remediation.link_of(problem).startswith("/admin/")
 
 
 def test_the_operators_pages_tell_of_every_kind() -> None:

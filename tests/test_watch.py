@@ -13,20 +13,19 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from config import watch
-from subscriptions import problems, troubles
-from subscriptions.models import Channel, Heartbeat, Problem
-from subscriptions.problem_models import ProblemKind
+from subscriptions.models import Channel, Heartbeat, Problem, ProblemKind
+from subscriptions.problems import checks, detector
 
 
 def test_a_dead_worker_is_noticed_and_told_by_the_web_process(
     db: None, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
 ) -> None:
     Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
-    for name in ("worker", "scheduler", problems.BEAT):
+    for name in ("worker", "scheduler", detector.BEAT):
         Heartbeat.beat(name)
     assert not watch.look(), "a worker has just made a pass"
     Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=5))
-    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
     assert watch.look()
     assert set(Problem.objects.values_list("kind", flat=True)) == {
         ProblemKind.SCHEDULER_DOWN,

@@ -17,7 +17,7 @@ from config.models import ApiToken
 from events import pipeline
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.due import sweep_here
+from subscriptions.reconciliation.sweep import sweep_here
 from tests.conftest import Control
 
 pytestmark = pytest.mark.django_db(transaction=True)

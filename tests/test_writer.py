@@ -25,7 +25,7 @@ from events.models import WebhookRequest
 from events.spool import spool
 from events.writer import Busy, NotStored, Poisoned, Table, Writer
 from providers.audit import state_changes
-from subscriptions import rotation
+from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import State, Subscription
 from tests.fake_provider import body_of, fake, hook, keep, together
 from tests.receiving import Away, away, row_of, spool_folder
@@ -507,7 +507,7 @@ def event_noted(hook: Subscription) -> None:
 
 
 def secret_entered(hook: Subscription) -> None:
-    rotation.enter(hook, "another", by="test")
+    secret_rotation.enter(hook, "another", by="test")
 
 
 def state_changed(hook: Subscription) -> None:

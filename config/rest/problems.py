@@ -23,13 +23,13 @@ from providers.contract.registry import UnknownProvider
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from providers.rest.errors import field_errors
-from subscriptions.address import OtherAddress
-from subscriptions.choice import Incomplete, PlanChanged
-from subscriptions.discovery import AddressNotConfirmed, AlreadyManaged, BeingRemoved
-from subscriptions.leaving import NotLeaving
-from subscriptions.on_demand import Busy
-from subscriptions.orphans import NotOrphaned
-from subscriptions.wanted import AccountInUse, AccountLeaving
+from subscriptions.lifecycle.account_deletion import NotLeaving
+from subscriptions.lifecycle.desired_state import AccountInUse, AccountLeaving
+from subscriptions.lifecycle.public_url import OtherAddress
+from subscriptions.planning.step_selection import Incomplete, PlanChanged
+from subscriptions.reconciliation.on_demand import Busy
+from subscriptions.remote.inventory import AddressNotConfirmed, AlreadyManaged, BeingRemoved
+from subscriptions.remote.orphans import NotOrphaned
 
 logger = logging.getLogger(__name__)
 

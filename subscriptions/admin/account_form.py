@@ -10,7 +10,7 @@ from providers.contract.base import AnyProvider, validate
 from providers.contract.errors import InvalidInput
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import MOST_RETENTION_DAYS, ProviderAccount
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 
 SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
 
@@ -67,8 +67,8 @@ class AccountForm(SchemaForm):
             "credentials": self.new_credentials(),
         }
         if self.account is None:
-            return wanted.add_account(provider=self.plugin.slug, by=by, **values)
-        wanted.change_account(self.account, by=by, **values)
+            return desired_state.add_account(provider=self.plugin.slug, by=by, **values)
+        desired_state.change_account(self.account, by=by, **values)
         return self.account
 
     def _kept(self) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from providers.dashboard.base import actor_of
 from providers.dashboard.list_page import Choices, Filter, among
 from providers.dashboard.schema_form import entries, usual_ones
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions import leaving, wanted
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
 from subscriptions.admin.discovery_pages import DiscoveryPages
 from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.timelines import latest, timeline_page
-from subscriptions.leaving import NotLeaving
+from subscriptions.lifecycle import account_deletion, desired_state
+from subscriptions.lifecycle.account_deletion import NotLeaving
 from subscriptions.models import Problem
 
 SHOWN = 25
@@ -53,13 +53,13 @@ def plugin_of(account: ProviderAccount) -> AnyProvider | None:
 
 @admin.register(ProviderAccount)
 class AccountAdmin(DiscoveryPages):
-    """Accounts. Whatever is changed goes through `subscriptions.wanted`."""
+    """Accounts. Whatever is changed goes through `subscriptions.lifecycle.desired_state`."""
 
     writable = True
     list_template = "accounts/list.html"
     detail_template = "accounts/detail.html"
     list_title = "Accounts"
-    history_kind = wanted.ACCOUNT
+    history_kind = desired_state.ACCOUNT
     list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
     search_hint = "Search by name"
     filters = (
@@ -176,7 +176,7 @@ class AccountAdmin(DiscoveryPages):
             if together and not may_remove:
                 raise PermissionDenied
             return self._delete(request, row, together=together)
-        living = list(leaving.living_of(row).select_related("account").defer("secrets")[: SHOWN + 1])
+        living = list(account_deletion.living_of(row).select_related("account").defer("secrets")[: SHOWN + 1])
         context = {
             "row": row,
             "living": living[:SHOWN],
@@ -194,22 +194,22 @@ class AccountAdmin(DiscoveryPages):
         if not self.has_delete_permission(request, row):
             raise PermissionDenied
         try:
-            leaving.stay(row, by=actor_of(request))
+            account_deletion.stay(row, by=actor_of(request))
         except NotLeaving as error:
             return self.back_to(request, row, ok=False, text=str(error))
         return self.back_to(request, row, ok=True, text="The account is kept. What was being removed goes.")
 
     def _delete(self, request: HttpRequest, row: ProviderAccount, *, together: bool) -> HttpResponse:
         gone = False
-        if together and leaving.living_of(row).exists():
-            leaving.leave(row, by=actor_of(request))
-            gone = leaving.go_on(row.pk)
+        if together and account_deletion.living_of(row).exists():
+            account_deletion.leave(row, by=actor_of(request))
+            gone = account_deletion.go_on(row.pk)
             if not gone:
                 return self.back_to(request, row, ok=True, text="Its subscriptions are being removed; then it goes.")
         try:
             if not gone:
-                wanted.delete_account(row, by=actor_of(request))
-        except wanted.AccountInUse as error:
+                desired_state.delete_account(row, by=actor_of(request))
+        except desired_state.AccountInUse as error:
             return self.back_to(request, row, ok=False, text=str(error))
         messages.success(request, f"The account {row} was deleted.")
         return HttpResponseRedirect(self.list_url())

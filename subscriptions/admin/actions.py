@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from subscriptions import proof, rotation, wanted
-from subscriptions.foresee import SubscriptionAction, foresee, refusal
+from subscriptions.lifecycle import desired_state, secret_rotation, secrets
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.plan import Plan
-from subscriptions.reconcile import reconcile_soon
+from subscriptions.planning.plan import Plan
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
+from subscriptions.reconciliation.reconciler import reconcile_soon
 
 SECONDS_FOR_ONE = 10.0
 SECONDS_FOR_ALL = 20.0  # what does not fit goes on in the background
@@ -120,7 +120,7 @@ def _want(row: Subscription, action: SubscriptionAction, *, by: str, revoke: boo
     """Writes what is wanted. Why not, if that is refused."""
     try:
         _write(row, action, by=by, revoke=revoke)
-    except (rotation.TooManyUnderWay, wanted.NotDeleting) as error:
+    except (secret_rotation.TooManyUnderWay, desired_state.NotDeleting) as error:
         return str(error)
     return None
 
@@ -128,17 +128,17 @@ def _want(row: Subscription, action: SubscriptionAction, *, by: str, revoke: boo
 def _write(row: Subscription, action: SubscriptionAction, *, by: str, revoke: bool) -> None:
     match action:
         case SubscriptionAction.ROTATE:
-            rotation.rotate(row, by=by, revoke=revoke)
+            secret_rotation.rotate(row, by=by, revoke=revoke)
         case SubscriptionAction.FORGET:
-            wanted.forget(row, by=by)
+            desired_state.forget(row, by=by)
         case SubscriptionAction.ENABLE:
-            wanted.change(row, by=by, enabled=True)
+            desired_state.change(row, by=by, enabled=True)
         case SubscriptionAction.DISABLE:
-            wanted.change(row, by=by, enabled=False)
+            desired_state.change(row, by=by, enabled=False)
         case SubscriptionAction.RENEW:
-            wanted.renew_now(row, by=by)
+            desired_state.renew_now(row, by=by)
         case SubscriptionAction.DELETE:
-            wanted.remove(row, by=by)
+            desired_state.remove(row, by=by)
         case SubscriptionAction.RECONCILE | SubscriptionAction.TEST:
             pass
 
@@ -150,7 +150,7 @@ def _finish(row: Subscription, action: SubscriptionAction, *, by: str, end: floa
     if left <= 0:
         return Result(row, ok=True, text="Noted; it is done in the background.")
     if action is SubscriptionAction.TEST:
-        test = proof.try_out(row, by=by, seconds=min(left, SECONDS_FOR_ONE))
+        test = secrets.try_out(row, by=by, seconds=min(left, SECONDS_FOR_ONE))
         return Result(row, ok=test.ok, text=test.detail)
     insist = action is SubscriptionAction.RECONCILE
     reconcile_soon(row, actor=by, seconds=min(left, SECONDS_FOR_ONE), insist=insist)

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
 
 from providers.dashboard.base import PageAdmin, actor_of
-from subscriptions import address
-from subscriptions.address import OtherAddress
+from subscriptions.lifecycle import public_url
+from subscriptions.lifecycle.public_url import OtherAddress
 from subscriptions.models import Subscription
 
 
@@ -27,7 +27,7 @@ class AddressPages(PageAdmin[Subscription]):
             raise PermissionDenied
         if request.method == "POST":
             return self._confirm(request)
-        context = {"former": address.former_addresses(), "public_url": settings.PUBLIC_URL}
+        context = {"former": public_url.former_addresses(), "public_url": settings.PUBLIC_URL}
         return self.render(request, "address/page.html", "The address of this installation", context, parent=True)
 
     def _confirm(self, request: HttpRequest) -> HttpResponse:
@@ -38,7 +38,7 @@ class AddressPages(PageAdmin[Subscription]):
             messages.error(request, "Nothing was changed: say first that no other installation uses them.")
             return here
         try:
-            moved = address.confirm(request.POST.get("public_url", ""), by=actor_of(request))
+            moved = public_url.confirm(request.POST.get("public_url", ""), by=actor_of(request))
         except OtherAddress as error:
             messages.error(request, f"Nothing was changed: {error}")
             return here

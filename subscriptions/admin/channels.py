@@ -16,9 +16,8 @@ from django.urls import URLPattern
 from providers.contract.errors import InvalidInput
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import HistoryEntry
-from subscriptions import channels, notify
-from subscriptions.models import Channel
-from subscriptions.problem_models import ChannelKind, Severity
+from subscriptions.models import Channel, ChannelKind, Severity
+from subscriptions.notifications import channels, dispatch
 
 MESSAGES_SHOWN = 15
 HISTORY_SHOWN = 15
@@ -104,7 +103,7 @@ class ChannelAdmin(PageAdmin[Channel]):
     """Channels."""
 
     writable = True
-    history_kind = notify.CHANNEL
+    history_kind = dispatch.CHANNEL
     list_template = "channels/list.html"
     detail_template = "channels/detail.html"
     list_title = "Notifications"
@@ -168,7 +167,7 @@ class ChannelAdmin(PageAdmin[Channel]):
         row = self.row_or_404(request, str(pk))
         if not self.has_change_permission(request, row):
             raise PermissionDenied
-        ok, detail = notify.try_out(row, by=actor_of(request))
+        ok, detail = dispatch.try_out(row, by=actor_of(request))
         return self.back_to(request, row, ok=ok, text=f"{'It works.' if ok else 'It does not work.'} {detail}")
 
     def delete_view(
@@ -198,7 +197,7 @@ class ChannelAdmin(PageAdmin[Channel]):
 
 
 def _history_of(row: Channel) -> list[HistoryEntry]:
-    entries = HistoryEntry.objects.filter(subject_type=notify.CHANNEL, subject_id=str(row.uid))
+    entries = HistoryEntry.objects.filter(subject_type=dispatch.CHANNEL, subject_id=str(row.uid))
     return list(entries[:HISTORY_SHOWN])
 
 

@@ -15,14 +15,14 @@ from providers.contract.errors import InvalidInput, ProviderError
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import ProviderAccount
-from subscriptions import discovery, orphans
-from subscriptions.address import address_confirmed
 from subscriptions.admin.actions import outcome
-from subscriptions.discovery import AlreadyManaged, BeingRemoved, Found, Kind
-from subscriptions.orphans import NotOrphaned
-from subscriptions.plan import Plan
-from subscriptions.reconcile import reconcile_soon
-from subscriptions.wanted import AccountLeaving
+from subscriptions.lifecycle.desired_state import AccountLeaving
+from subscriptions.lifecycle.public_url import address_confirmed
+from subscriptions.planning.plan import Plan
+from subscriptions.reconciliation.reconciler import reconcile_soon
+from subscriptions.remote import inventory, orphans
+from subscriptions.remote.inventory import AlreadyManaged, BeingRemoved, Found, Kind
+from subscriptions.remote.orphans import NotOrphaned
 
 SHOWN = 100  # of each kind
 REFUSALS = (AlreadyManaged, BeingRemoved, NotOrphaned, AccountLeaving, ProviderError)
@@ -57,7 +57,7 @@ class DiscoveryPages(PageAdmin[ProviderAccount]):
         row = self._row(request, pk, "view")
         context: dict[str, Any] = {"row": row, "confirmed": address_confirmed(), **_rights(request)}
         try:
-            found = discovery.discover(row)
+            found = inventory.discover(row)
         except ProviderError as error:
             context["trouble"] = error.message
         else:
@@ -71,7 +71,7 @@ class DiscoveryPages(PageAdmin[ProviderAccount]):
         if request.method == "POST":
             return self._import(request, row, remote_id)
         try:
-            item = discovery.find(row, remote_id)
+            item = inventory.find(row, remote_id)
         except ProviderError as error:
             return self._back(request, row, error.message)
         if item.kind is Kind.MANAGED:
@@ -92,7 +92,7 @@ class DiscoveryPages(PageAdmin[ProviderAccount]):
             messages.success(request, f"{remote_id} was removed at {row.plugin.name}.")
             return HttpResponseRedirect(self._url(row))
         try:
-            item = discovery.find(row, remote_id)
+            item = inventory.find(row, remote_id)
         except ProviderError as error:
             return self._back(request, row, error.message)
         if item.kind is not Kind.ORPHANED:
@@ -118,7 +118,7 @@ class DiscoveryPages(PageAdmin[ProviderAccount]):
     def _import(self, request: HttpRequest, row: ProviderAccount, remote_id: str) -> HttpResponse:
         name, take_over = request.POST.get("name", "").replace("\0", "").strip()[:200], "take_over" in request.POST
         try:
-            made = discovery.take_in(row, remote_id, by=actor_of(request), name=name, take_over=take_over)
+            made = inventory.take_in(row, remote_id, by=actor_of(request), name=name, take_over=take_over)
         except REFUSALS as error:
             return self._back(request, row, str(error.args[0]))
         except InvalidInput as error:
@@ -191,6 +191,6 @@ def _taking_over(account: ProviderAccount, item: Found) -> tuple[Plan | None, Se
     if item.remote.config is None:
         return None, ["Its config could not be read just now."]
     try:
-        return discovery.would_take_over(account, item.remote), []
+        return inventory.would_take_over(account, item.remote), []
     except InvalidInput as error:
         return None, [f"{found.field}: {found.message}" if found.field else found.message for found in error.errors]

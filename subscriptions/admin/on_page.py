@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from subscriptions import advice
-from subscriptions.models import Problem
-from subscriptions.problem_models import ACTIVE, ProblemKind, ProblemQuerySet
+from subscriptions.models import ACTIVE, Problem, ProblemKind, ProblemQuerySet
+from subscriptions.problems import remediation
 
 READ = 50
 
@@ -52,12 +51,12 @@ def problems_on_page(
 
 def _on_page(problem: Problem, page: str, told: Collection[ProblemKind], texts: Collection[str]) -> OnPage:
     repeated = problem.kind in told or any(text and text.rstrip(".") in problem.message for text in texts)
-    link = advice.link_of(problem)
+    link = remediation.link_of(problem)
     return OnPage(
         problem=problem,
         message="" if repeated else problem.message,
-        action=advice.action_of(problem),
-        button=advice.button_of(problem),
+        action=remediation.action_of(problem),
+        button=remediation.button_of(problem),
         link="" if link == page else link,
     )
 

@@ -10,7 +10,7 @@ from providers.dashboard.base import PageAdmin
 from providers.dashboard.list_page import Filter, among, related
 from subscriptions.admin.accounts import account_choices
 from subscriptions.models import Operation, OperationStatus
-from subscriptions.plan import StepAction
+from subscriptions.planning.plan import StepAction
 
 ACTIONS = [(action.value, action.value.capitalize()) for action in StepAction]
 

@@ -16,12 +16,12 @@ from providers.contract.errors import ProviderError
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.list_page import NotUnderstood, number
 from providers.models import ProviderAccount
-from subscriptions import on_demand
 from subscriptions.admin.actions import outcome
-from subscriptions.choice import Choice, Incomplete, PlanChanged
 from subscriptions.models import Subscription
-from subscriptions.on_demand import AccountPlan, AccountResult, Busy
-from subscriptions.plan import StepAction
+from subscriptions.planning.plan import StepAction
+from subscriptions.planning.step_selection import Choice, Incomplete, PlanChanged
+from subscriptions.reconciliation import on_demand
+from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult, Busy
 
 LOOK_SECONDS = 10.0  # for one account
 EVERYTHING_SECONDS = 20.0

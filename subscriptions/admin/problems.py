@@ -13,10 +13,9 @@ from django.urls import URLPattern
 from providers.dashboard import formatting
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.list_page import Choices, Filter, NotUnderstood, among, related
-from subscriptions import advice, problems
 from subscriptions.admin.accounts import account_choices
-from subscriptions.models import Problem
-from subscriptions.problem_models import ACTIVE, ProblemKind, ProblemState, Severity
+from subscriptions.models import ACTIVE, Problem, ProblemKind, ProblemState, Severity
+from subscriptions.problems import detector, remediation
 
 TURNS_SHOWN = 25
 ANY = "any"
@@ -39,7 +38,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     """Problems. The pass writes them; people acknowledge and resolve them."""
 
     writable = True
-    history_kind = problems.PROBLEM
+    history_kind = detector.PROBLEM
     list_template = "problems/list.html"
     detail_template = "problems/detail.html"
     list_title = "Problems"
@@ -77,12 +76,12 @@ class ProblemAdmin(PageAdmin[Problem]):
     def detail_context(self, request: HttpRequest, row: Problem) -> dict[str, Any]:
         """What to do, and its story."""
         return {
-            "action": advice.action_of(row),
-            "button": advice.button_of(row),
-            "link": advice.link_of(row),
-            "subject_link": advice.subject_link(row),
+            "action": remediation.action_of(row),
+            "button": remediation.button_of(row),
+            "link": remediation.link_of(row),
+            "subject_link": remediation.subject_link(row),
             "turns": list(row.turns.order_by("-pk")[:TURNS_SHOWN]),
-            "grace": formatting.duration(problems.GRACE.total_seconds()),
+            "grace": formatting.duration(detector.GRACE.total_seconds()),
         }
 
     def get_urls(self) -> list[URLPattern]:
@@ -99,8 +98,8 @@ class ProblemAdmin(PageAdmin[Problem]):
         if isinstance(row, HttpResponse):
             return row
         try:
-            problems.acknowledge(row, by=actor_of(request))
-        except problems.NotActive as error:
+            detector.acknowledge(row, by=actor_of(request))
+        except detector.NotActive as error:
             return self.back_to(request, row, ok=False, text=str(error))
         return self.back_to(request, row, ok=True, text="Acknowledged: it reminds nobody any more.")
 
@@ -109,7 +108,7 @@ class ProblemAdmin(PageAdmin[Problem]):
         row = self._row_to_change(request, pk)
         if isinstance(row, HttpResponse):
             return row
-        problems.resolve(row, by=actor_of(request))
+        detector.resolve(row, by=actor_of(request))
         return self.back_to(request, row, ok=True, text="Resolved. It comes back if its cause still holds.")
 
     def _row_to_change(self, request: HttpRequest, pk: int) -> Problem | HttpResponse:

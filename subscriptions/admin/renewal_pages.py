@@ -14,7 +14,7 @@ from django.urls import URLPattern
 from providers.dashboard.base import PageAdmin
 from providers.dashboard.list_page import NotUnderstood, moment, number
 from subscriptions.models import Managed, Operation, Subscription
-from subscriptions.plan import StepAction
+from subscriptions.planning.plan import StepAction
 
 PAGE = 50
 RENEWING = (StepAction.RENEW, StepAction.REPLACE, StepAction.REGISTER)

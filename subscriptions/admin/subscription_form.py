@@ -12,7 +12,7 @@ from providers.contract.base import Renewal, validate
 from providers.contract.errors import InvalidInput
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
-from subscriptions import networks, quiet, wanted
+from subscriptions.lifecycle import desired_state, ip_allowlist, quiet_hours
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 
 CONFIG = "config."
@@ -45,8 +45,8 @@ class SubscriptionForm(SchemaForm):
     )
 
     quiet_minutes = forms.IntegerField(
-        min_value=quiet.SHORTEST // 60,
-        max_value=quiet.LONGEST // 60,
+        min_value=quiet_hours.SHORTEST // 60,
+        max_value=quiet_hours.LONGEST // 60,
         required=False,
         label="An event is expected every (minutes)",
         help_text="After so long without one Hookkeeper looks for the reason and tells. Empty: it is not watched.",
@@ -59,7 +59,7 @@ class SubscriptionForm(SchemaForm):
     )
 
     allowed_networks = forms.CharField(
-        max_length=networks.MOST * (networks.LONGEST + 2),
+        max_length=ip_allowlist.MOST * (ip_allowlist.LONGEST + 2),
         required=False,
         widget=forms.Textarea,
         label="Only take calls from",
@@ -120,8 +120,8 @@ class SubscriptionForm(SchemaForm):
     def clean_allowed_networks(self) -> list[str]:
         """As they are stored."""
         try:
-            return networks.read_all(self.cleaned_data["allowed_networks"].replace(",", " ").split())
-        except networks.NotUnderstood as error:
+            return ip_allowlist.read_all(self.cleaned_data["allowed_networks"].replace(",", " ").split())
+        except ip_allowlist.NotUnderstood as error:
             raise forms.ValidationError(str(error)) from None
 
     def clean(self) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class SubscriptionForm(SchemaForm):
         config = self.values(CONFIG)
         with transaction.atomic():
             row = self._saved(config, values, by=by)
-            wanted.expect(row, by=by, **self.expected)
-            wanted.accept_from(row, by=by, allowed_networks=data["allowed_networks"])
+            desired_state.expect(row, by=by, **self.expected)
+            desired_state.accept_from(row, by=by, allowed_networks=data["allowed_networks"])
         return row
 
     def _expected(self) -> dict[str, Any]:
@@ -158,16 +158,16 @@ class SubscriptionForm(SchemaForm):
                 "weekends": bool(data.get("quiet_weekends")),
             }
             try:
-                quiet.read(hours)
-            except quiet.NotUnderstood as error:
+                quiet_hours.read(hours)
+            except quiet_hours.NotUnderstood as error:
                 self.add_error("quiet_zone" if "time_zone" in str(error) else "quiet_start", str(error))
         return {"quiet_after": minutes and minutes * 60, "quiet_hours": hours}
 
     def _saved(self, config: dict[str, Any], values: dict[str, Any], *, by: str) -> Subscription:
         data = self.cleaned_data
         if self.subscription is None:
-            return wanted.subscribe(self.account, config=config, by=by, managed=data["managed"], **values)
-        wanted.change(self.subscription, by=by, config=config, **values)
+            return desired_state.subscribe(self.account, config=config, by=by, managed=data["managed"], **values)
+        desired_state.change(self.subscription, by=by, config=config, **values)
         return self.subscription
 
     def note_refusal(self) -> bool:

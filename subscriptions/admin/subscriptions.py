@@ -24,7 +24,6 @@ from providers.dashboard.base import actor_of
 from providers.dashboard.list_page import Filter, NotUnderstood, among, number, related
 from providers.dashboard.schema_form import Entry, entries, usual_ones
 from providers.models import ProviderAccount
-from subscriptions import proof, reconcile, wanted
 from subscriptions.admin import actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
 from subscriptions.admin.actions import WORDS, Result
@@ -34,11 +33,12 @@ from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timelines import latest, timeline_page
-from subscriptions.choice import version
-from subscriptions.foresee import SubscriptionAction, foresee, refusal
-from subscriptions.models import Managed, Problem, State, Subscription
-from subscriptions.plan import DriftPolicy
-from subscriptions.problem_models import ProblemKind
+from subscriptions.lifecycle import desired_state, secrets
+from subscriptions.models import Managed, Problem, ProblemKind, State, Subscription
+from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.step_selection import version
+from subscriptions.reconciliation import reconciler
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
 
 EVENTS_SHOWN = 10
 MOST_AT_ONCE = 50
@@ -48,13 +48,13 @@ REMOVING = (SubscriptionAction.DELETE, SubscriptionAction.FORGET)
 
 @admin.register(Subscription)
 class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
-    """Subscriptions. Whatever is changed goes through `subscriptions.wanted`."""
+    """Subscriptions. Whatever is changed goes through `subscriptions.lifecycle.desired_state`."""
 
     writable = True
     list_template = "subscriptions/list.html"
     detail_template = "subscriptions/detail.html"
     list_title = "Subscriptions"
-    history_kind = wanted.SUBSCRIPTION
+    history_kind = desired_state.SUBSCRIPTION
     list_intro = "What is registered at the providers, and kept alive there."
     search_hint = "Search by name, id at the provider or callback URL"
     filters = (
@@ -99,7 +99,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             "config": config,
             "usual_config": usual,
             "proof": plugin.capabilities.proof.value if plugin else "",
-            "enters_secret": plugin is not None and proof.can_enter_secret(row),
+            "enters_secret": plugin is not None and secrets.can_enter_secret(row),
             "sharing": share_the_limit(row.account) if plugin and _has_no_room(row) else [],
             **self._plan_context(request, row),
             "actions": [
@@ -124,7 +124,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         if request.GET.get("plan") != "now":
             return {"plan": foresee(row, timezone.now()), "plan_at": row.observed_at}
         try:
-            plan = reconcile.preview(row, deadline=time.monotonic() + LOOK_SECONDS)
+            plan = reconciler.preview(row, deadline=time.monotonic() + LOOK_SECONDS)
         except ProviderError as error:
             return {"plan": None, "plan_error": error.message}
         return {"plan": plan, "plan_version": version(plan), "plan_at": timezone.now(), "plan_is_live": True}
@@ -193,18 +193,18 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         if "value" in request.POST:
             return self._enter_secret(request, row, request.POST["value"].strip())
         try:
-            hint: SecretHint = proof.reveal(row, by=actor_of(request))
+            hint: SecretHint = secrets.reveal(row, by=actor_of(request))
         except InvalidInput as error:
             return self.back_to(request, row, ok=False, text=f"The account's settings are not complete: {error}")
         context = {"row": row, **self.detail_context(request, row), "secret": hint}
         return self.render(request, self.detail_template, str(row), context, parent=True)
 
     def _enter_secret(self, request: HttpRequest, row: Subscription, value: str) -> HttpResponse:
-        if not proof.can_enter_secret(row):
+        if not secrets.can_enter_secret(row):
             raise PermissionDenied
         if not value:
             return self.back_to(request, row, ok=False, text="Enter the secret as the provider showed it.")
-        proof.enter_secret(row, value, by=actor_of(request))
+        secrets.enter_secret(row, value, by=actor_of(request))
         return self.back_to(
             request, row, ok=True, text="The secret is kept. Requests that carry its proof are accepted."
         )
@@ -262,7 +262,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
 
     def _saved(self, request: HttpRequest, row: Subscription) -> HttpResponse:
         """Tells the provider, and shows what it said: at the field where there is one."""
-        reconcile.reconcile_soon(row, actor=actor_of(request))
+        reconciler.reconcile_soon(row, actor=actor_of(request))
         result = actions.outcome(row)
         if result.ok:
             said = "" if result.text == row.state_reason else f" {result.text}"  # its page says that below

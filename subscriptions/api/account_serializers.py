@@ -19,7 +19,7 @@ from providers.rest.fields import (
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
-from subscriptions.discovery import Kind
+from subscriptions.remote.inventory import Kind
 
 RETENTION_HELP = "For so many days requests and events are kept; null: for ever."
 

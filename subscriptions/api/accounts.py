@@ -21,7 +21,6 @@ from providers.models import ProviderAccount
 from providers.rest.errors import sent_input
 from providers.rest.filters import Filters, flag_of
 from providers.rest.views import ApiViewSet
-from subscriptions import discovery, leaving, on_demand, orphans, wanted
 from subscriptions.api.account_serializers import (
     AccountChangesSerializer,
     AccountSerializer,
@@ -35,8 +34,11 @@ from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountRes
 from subscriptions.api.subscription_serializers import SubscriptionSerializer
 from subscriptions.api.subscriptions import answer as subscription_answer
 from subscriptions.api.timelines import EntrySerializer, TimelineFilters
+from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile_soon
+from subscriptions.reconciliation import on_demand
+from subscriptions.reconciliation.reconciler import reconcile_soon
+from subscriptions.remote import inventory, orphans
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
@@ -74,7 +76,7 @@ class AccountViewSet(ApiViewSet):
     @extend_schema(operation_id="accounts_create", request=NewAccountSerializer, responses={201: AccountSerializer})
     def create(self, request: Request) -> Response:
         """Adds one. No call is made to the provider; `check` does that."""
-        account = wanted.add_account(**self.body(NewAccountSerializer), by=self.by)
+        account = desired_state.add_account(**self.body(NewAccountSerializer), by=self.by)
         return answer(account, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="accounts_read", responses=AccountSerializer)
@@ -95,7 +97,7 @@ class AccountViewSet(ApiViewSet):
             changes = self.body(AccountChangesSerializer, context={"account": account})
             check_if_match(request, account_etag(account))
             if changes:
-                wanted.change_account(account, by=self.by, **changes)
+                desired_state.change_account(account, by=self.by, **changes)
         return answer(account)
 
     @extend_schema(
@@ -110,11 +112,11 @@ class AccountViewSet(ApiViewSet):
         with transaction.atomic():
             account = self._locked()
             check_if_match(request, account_etag(account))
-            if not (together and leaving.living_of(account).exists()):
-                wanted.delete_account(account, by=self.by)
+            if not (together and account_deletion.living_of(account).exists()):
+                desired_state.delete_account(account, by=self.by)
                 return Response(status=status.HTTP_204_NO_CONTENT)
-            leaving.leave(account, by=self.by)
-        if leaving.go_on(account.pk):
+            account_deletion.leave(account, by=self.by)
+        if account_deletion.go_on(account.pk):
             return Response(status=status.HTTP_204_NO_CONTENT)
         return answer(account, status.HTTP_202_ACCEPTED)
 
@@ -124,7 +126,7 @@ class AccountViewSet(ApiViewSet):
         the same."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
-        leaving.stay(account, by=self.by)
+        account_deletion.stay(account, by=self.by)
         return answer(account)
 
     @extend_schema(operation_id="accounts_check", request=None, responses=AccountSerializer)
@@ -140,7 +142,7 @@ class AccountViewSet(ApiViewSet):
         """What the account has at the provider now, whoever made it. A live call."""
         account = self.find(ProviderAccount.objects.all())
         self.page([], RemoteSubscriptionSerializer)  # refuses a wrong query string before the provider is asked
-        found = discovery.discover(account, seconds=SECONDS)
+        found = inventory.discover(account, seconds=SECONDS)
         return self.page(sorted(found, key=lambda item: item.remote.remote_id), RemoteSubscriptionSerializer)
 
     @extend_schema(operation_id="accounts_remove_orphan", responses={204: None})
@@ -230,7 +232,7 @@ def _take_in(account: ProviderAccount, asked: Mapping[str, object], by: str) -> 
     remote_id = str(asked["remote_id"])
     try:
         with sent_input("config"):
-            return discovery.take_in(
+            return inventory.take_in(
                 account, remote_id, by=by, name=str(asked["name"]), take_over=bool(asked["take_over"])
             )
     except NotFound as error:

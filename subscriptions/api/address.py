@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from providers.rest.fields import StrictCharField
 from providers.rest.serializers import StrictSerializer
 from providers.rest.views import ApiViewSet
-from subscriptions import address
+from subscriptions.lifecycle import public_url as address
 
 
 class FormerSerializer(serializers.Serializer[Any]):

@@ -19,10 +19,9 @@ from providers.contract.errors import InvalidInput
 from providers.rest.fields import StrictBooleanField, StrictCharField, TimeField
 from providers.rest.serializers import StrictSerializer
 from providers.rest.views import ApiViewSet
-from subscriptions import channels, notify
 from subscriptions.api.subscription_serializers import TestResultSerializer
-from subscriptions.models import Channel
-from subscriptions.problem_models import ChannelKind, Severity
+from subscriptions.models import Channel, ChannelKind, Severity
+from subscriptions.notifications import channels, dispatch
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -137,7 +136,7 @@ class ChannelViewSet(ApiViewSet):
     def test(self, request: Request, **path: object) -> Response:
         """Sends a test message now, and says exactly how that went."""
         self.no_body()
-        ok, detail = notify.try_out(self.find(_rows()), by=self.by)
+        ok, detail = dispatch.try_out(self.find(_rows()), by=self.by)
         return Response(TestResultSerializer({"ok": ok, "detail": detail}).data)
 
 

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.rest.views import ApiViewSet
-from subscriptions import on_demand
 from subscriptions.api.plan_serializers import EverythingPlanSerializer, EverythingResultSerializer
+from subscriptions.reconciliation import on_demand
 
 SECONDS = 20.0  # that a request may spend at all providers together
 

@@ -8,8 +8,7 @@ from django.db.models import Q, QuerySet
 
 from providers.models import AccountStatus, ProviderAccount
 from providers.rest.filters import Filters, any_of, belonging_to, choices, flag, ids, moment, text, texts
-from subscriptions.models import Managed, State, Subscription
-from subscriptions.problem_models import ProblemKind, ProblemState, Severity
+from subscriptions.models import Managed, ProblemKind, ProblemState, Severity, State, Subscription
 
 
 class AccountFilters(Filters):

@@ -16,10 +16,9 @@ from providers.rest.errors import Conflict
 from providers.rest.fields import AnyJSONField, TimeField
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions import advice, problems
 from subscriptions.api.filters import ProblemFilters
-from subscriptions.models import Problem
-from subscriptions.problem_models import ProblemKind, ProblemState, Severity, SubjectType
+from subscriptions.models import Problem, ProblemKind, ProblemState, Severity, SubjectType
+from subscriptions.problems import detector, remediation
 
 
 class ProblemSubjectSerializer(serializers.Serializer[Any]):
@@ -62,11 +61,11 @@ class ProblemRecordSerializer(serializers.Serializer[Problem]):
 
     def get_action(self, row: Problem) -> str:
         """In words."""
-        return advice.action_of(row)
+        return remediation.action_of(row)
 
     def get_action_url(self, row: Problem) -> str:
         """A page of the dashboard."""
-        return f"{settings.PUBLIC_URL}{advice.link_of(row)}"
+        return f"{settings.PUBLIC_URL}{remediation.link_of(row)}"
 
 
 @extend_schema(tags=["problems"])
@@ -92,8 +91,8 @@ class ProblemViewSet(ApiViewSet):
         self.no_body()
         problem = self.find(_rows())
         try:
-            problems.acknowledge(problem, by=self.by)
-        except problems.NotActive as error:
+            detector.acknowledge(problem, by=self.by)
+        except detector.NotActive as error:
             raise Conflict(str(error)) from None
         return Response(ProblemRecordSerializer(problem).data)
 
@@ -103,7 +102,7 @@ class ProblemViewSet(ApiViewSet):
         where it is about requests."""
         self.no_body()
         problem = self.find(_rows())
-        problems.resolve(problem, by=self.by)
+        detector.resolve(problem, by=self.by)
         return Response(ProblemRecordSerializer(problem).data)
 
 

@@ -23,8 +23,8 @@ from providers.rest.fields import (
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
-from subscriptions import networks, quiet
-from subscriptions.choice import Choice, version
+from subscriptions.lifecycle import ip_allowlist
+from subscriptions.lifecycle import quiet_hours as quiet
 from subscriptions.models import (
     DRIFT_POLICIES,
     Managed,
@@ -34,7 +34,8 @@ from subscriptions.models import (
     State,
     Subscription,
 )
-from subscriptions.plan import DriftPolicy, Plan, StepAction
+from subscriptions.planning.plan import DriftPolicy, Plan, StepAction
+from subscriptions.planning.step_selection import Choice, version
 
 DRIFT_HELP = (
     "What is done when somebody changes the config at the provider. A changed callback URL or secret is never accepted."
@@ -120,8 +121,8 @@ class NetworkField(StrictCharField):
     def to_internal_value(self, data: Any) -> str:
         """As it is stored."""
         try:
-            return str(networks.read(super().to_internal_value(data)))
-        except networks.NotUnderstood as error:
+            return str(ip_allowlist.read(super().to_internal_value(data)))
+        except ip_allowlist.NotUnderstood as error:
             raise serializers.ValidationError(str(error), code="invalid") from None
 
 
@@ -130,8 +131,8 @@ class AllowedNetworksField(serializers.ListField):
 
     def __init__(self) -> None:
         super().__init__(
-            child=NetworkField(max_length=networks.LONGEST),
-            max_length=networks.MOST,
+            child=NetworkField(max_length=ip_allowlist.LONGEST),
+            max_length=ip_allowlist.MOST,
             required=False,
             help_text=NETWORKS_HELP,
         )

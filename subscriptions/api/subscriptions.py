@@ -16,7 +16,6 @@ from rest_framework.response import Response
 from providers.rest.errors import Conflict, NotSupported, stored_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions import on_demand, proof, rotation, wanted
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
 from subscriptions.api.filters import SubscriptionFilters
 from subscriptions.api.subscription_serializers import (
@@ -32,8 +31,10 @@ from subscriptions.api.subscription_serializers import (
     TestResultSerializer,
 )
 from subscriptions.api.timelines import EntrySerializer, TimelineFilters
+from subscriptions.lifecycle import desired_state, secret_rotation, secrets
 from subscriptions.models import Managed, Subscription
-from subscriptions.reconcile import preview, reconcile, reconcile_soon
+from subscriptions.reconciliation import on_demand
+from subscriptions.reconciliation.reconciler import preview, reconcile, reconcile_soon
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
@@ -61,9 +62,9 @@ class SubscriptionViewSet(ApiViewSet):
         `last_error` says why, and it is tried again."""
         asked, expected, allowed = _split(self.body(NewSubscriptionSerializer))
         with transaction.atomic():
-            subscription = wanted.subscribe(**asked, by=self.by)
-            wanted.expect(subscription, by=self.by, **expected)
-            wanted.accept_from(subscription, by=self.by, allowed_networks=allowed)
+            subscription = desired_state.subscribe(**asked, by=self.by)
+            desired_state.expect(subscription, by=self.by, **expected)
+            desired_state.accept_from(subscription, by=self.by, allowed_networks=allowed)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_201_CREATED)
 
@@ -86,9 +87,9 @@ class SubscriptionViewSet(ApiViewSet):
             self._check_version(subscription)
             asked, expected, allowed = _split(changes)
             if asked:
-                wanted.change(subscription, by=self.by, **asked)
-            wanted.expect(subscription, by=self.by, **expected)
-            wanted.accept_from(subscription, by=self.by, allowed_networks=allowed)
+                desired_state.change(subscription, by=self.by, **asked)
+            desired_state.expect(subscription, by=self.by, **expected)
+            desired_state.accept_from(subscription, by=self.by, allowed_networks=allowed)
 
         return self._changed(change)
 
@@ -99,7 +100,7 @@ class SubscriptionViewSet(ApiViewSet):
             subscription = self._locked()
             self._check_version(subscription)
             if subscription.present:
-                wanted.remove(subscription, by=self.by)
+                desired_state.remove(subscription, by=self.by)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_202_ACCEPTED)
 
@@ -127,7 +128,7 @@ class SubscriptionViewSet(ApiViewSet):
         def renew(subscription: Subscription) -> None:
             _only_by_api(subscription)
             self._check_version(subscription)
-            wanted.renew_now(subscription, by=self.by)
+            desired_state.renew_now(subscription, by=self.by)
 
         return self._changed(renew)
 
@@ -164,7 +165,7 @@ class SubscriptionViewSet(ApiViewSet):
         subscription = self.find(Subscription.objects.select_related("account"))
         _only_undeleted(subscription)
         with stored_input("config"):
-            result = proof.try_out(subscription, by=self.by, seconds=SECONDS)
+            result = secrets.try_out(subscription, by=self.by, seconds=SECONDS)
         return Response(TestResultSerializer(result).data)
 
     @extend_schema(operation_id="subscriptions_secret", request=None, responses=SecretSerializer)
@@ -173,7 +174,7 @@ class SubscriptionViewSet(ApiViewSet):
         self.no_body()
         subscription = self.find(Subscription.objects.select_related("account"))
         with stored_input("settings"):
-            hint = proof.reveal(subscription, by=self.by)
+            hint = secrets.reveal(subscription, by=self.by)
         return Response(SecretSerializer(hint).data)
 
     @extend_schema(
@@ -191,8 +192,8 @@ class SubscriptionViewSet(ApiViewSet):
         def rotate(subscription: Subscription) -> None:
             self._check_version(subscription)
             try:
-                rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
-            except rotation.TooManyUnderWay as error:
+                secret_rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
+            except secret_rotation.TooManyUnderWay as error:
                 raise Conflict(str(error)) from None
 
         return self._changed(rotate)
@@ -208,8 +209,8 @@ class SubscriptionViewSet(ApiViewSet):
             subscription = self._locked()
             self._check_version(subscription)
             try:
-                wanted.forget(subscription, by=self.by)
-            except wanted.NotDeleting as error:
+                desired_state.forget(subscription, by=self.by)
+            except desired_state.NotDeleting as error:
                 raise Conflict(str(error)) from None
         return answer(subscription)
 
@@ -218,7 +219,7 @@ class SubscriptionViewSet(ApiViewSet):
         """Keeps the secret of one that was registered by hand where the provider makes it. 409 for any other."""
         subscription = self.find(Subscription.objects.select_related("account"))
         asked = self.body(EnterSecretSerializer)
-        proof.enter_secret(subscription, str(asked["value"]), by=self.by)
+        secrets.enter_secret(subscription, str(asked["value"]), by=self.by)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="subscriptions_operations", responses=OperationSerializer(many=True))
@@ -239,7 +240,7 @@ class SubscriptionViewSet(ApiViewSet):
         def switch(subscription: Subscription) -> None:
             _only_by_api(subscription)
             self._check_version(subscription)
-            wanted.change(subscription, by=self.by, enabled=enabled)
+            desired_state.change(subscription, by=self.by, enabled=enabled)
 
         return self._changed(switch)
 

@@ -14,9 +14,10 @@ from events import retention
 from events.models import WebhookRequest
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions import due, wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
 from tests.conftest import CONFIG, Control
 
@@ -137,7 +138,7 @@ def test_its_subscriptions_are_removed_first_if_that_is_wanted(
     assert "Keep the account" in page.content.decode()
     assert "asked for" in boss.get(page_of("delete", subscription.account)).content.decode()
     for _ in range(2):
-        due.sweep_here()
+        sweep.sweep_here()
     assert control.remotes() == []
     assert not ProviderAccount.objects.exists()
 
@@ -171,7 +172,7 @@ def test_an_unused_account_is_deleted_after_asking(boss: Client, account: Provid
 
 
 def test_its_page_shows_subscriptions_and_operations(boss: Client, subscription: Subscription) -> None:
-    wanted.subscribe(subscription.account, config=CONFIG, by="staff:ann", name="Legal")
+    desired_state.subscribe(subscription.account, config=CONFIG, by="staff:ann", name="Legal")
     page = boss.get(page_of("change", subscription.account)).content.decode()
     assert "Finance" in page
     assert "Legal" in page

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import Control
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")

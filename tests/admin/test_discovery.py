@@ -9,7 +9,7 @@ from django.urls import reverse
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.admin import discovery_pages
 from subscriptions.models import RemoteNote, State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
 from tests.conftest import Control, Make
 

@@ -14,8 +14,9 @@ from providers.models import ProviderAccount
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import LoginName
 from providers.sandbox.webhook_sender import Courier
-from subscriptions import reconcile, wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
+from subscriptions.reconciliation import reconciler
 
 SIMULATORS = {kind.slug: kind for kind in find_simulators()}
 
@@ -63,16 +64,16 @@ def untouched(client: Client, url: str) -> dict[str, list[str]]:
 @pytest.fixture(params=sorted(SIMULATORS))
 def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> Subscription:
     """The demo subscription of each provider, without its server: nothing here is about calls."""
-    monkeypatch.setattr(reconcile, "reconcile_soon", lambda row, **_: row.refresh_from_db())
+    monkeypatch.setattr(reconciler, "reconcile_soon", lambda row, **_: row.refresh_from_db())
     monkeypatch.setattr("providers.accounts.session.check", lambda account, **_: None)
     simulator = SIMULATORS[request.param]("http://127.0.0.1:1", courier=Courier({}))
     login = simulator.tenants[LoginName.DEMO].facts
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider=simulator.slug, name="Demo", settings=login.settings, credentials=login.credentials, by="demo"
     )
     config: Any = simulator.demo_config
     simulator.close()
-    return wanted.subscribe(account, config=config, by="demo", name="Everything")
+    return desired_state.subscribe(account, config=config, by="demo", name="Everything")
 
 
 def test_every_provider_has_a_simulator() -> None:

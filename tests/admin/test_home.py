@@ -17,8 +17,8 @@ from events.models import Event, WebhookRequest
 from events.pipeline import normalise_pending
 from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions import problems, troubles
 from subscriptions.models import Heartbeat, Problem, State, Subscription
+from subscriptions.problems import checks, detector
 from tests.fake_provider import body_of, keep
 
 HOME = "/admin/"
@@ -74,7 +74,7 @@ def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subs
     Subscription.objects.update(
         state=state, state_reason="The provider says no.", name="Finance", remote_id="r-1", expires_at=ended
     )
-    problems.detect()
+    detector.detect()
     problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
     response = boss.get(HOME)
     assert (
@@ -89,7 +89,7 @@ def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subs
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
 def test_what_is_as_it_should_be_is_no_trouble(boss: Client, alive: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
-    problems.detect()
+    detector.detect()
     assert boss.get(HOME).context["concerns"] == []
 
 
@@ -98,7 +98,7 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
     keep(hook, b"{}", headers=())
     keep(hook, b"no json")
     normalise_pending()
-    problems.detect()
+    detector.detect()
     response = boss.get(HOME)
     assert [item.state for item in response.context["concerns"]] == ["critical", "warning", "warning"]
     page = response.content.decode()
@@ -110,8 +110,8 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
 
 def test_what_is_acknowledged_or_only_good_to_know_needs_nobody(boss: Client, alive: None, hook: Subscription) -> None:
     refuse_credentials()
-    problems.detect()
-    problems.acknowledge(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    detector.acknowledge(Problem.objects.get(), by="staff:ann")
     assert boss.get(HOME).context["concerns"] == []
     assert verdict(boss) == "1 problem holds, and somebody is on it."
     Problem.objects.update(state="open", severity="info")
@@ -121,7 +121,7 @@ def test_what_is_acknowledged_or_only_good_to_know_needs_nobody(boss: Client, al
 def test_more_than_is_shown_is_said(boss: Client, alive: None, hook: Subscription) -> None:
     for number in range(12):
         Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
-    problems.detect()
+    detector.detect()
     response = boss.get(HOME)
     assert response.context["verdict"].text.startswith("12 problems need a person.")
     assert 'class="hk-count">12<' in response.content.decode(), "in the navigation"
@@ -130,13 +130,13 @@ def test_more_than_is_shown_is_said(boss: Client, alive: None, hook: Subscriptio
 def test_a_silent_worker_is_the_worst(
     boss: Client, alive: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(troubles, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
-    problems.detect()
+    detector.detect()
     assert verdict(boss) == "1 problem needs a person: Scheduler down."
     refuse_credentials()
     Subscription.objects.update(state=State.MISSING)
-    problems.detect()
+    detector.detect()
     assert [item.what for item in boss.get(HOME).context["concerns"]] == [
         "Scheduler down",
         "Credentials: Fake account",
@@ -145,15 +145,15 @@ def test_a_silent_worker_is_the_worst(
 
 
 def test_it_does_not_say_that_all_is_well_when_nobody_looks(boss: Client, alive: None, hook: Subscription) -> None:
-    problems.detect_in_turn()
+    detector.detect_in_turn()
     assert "Nobody looks" not in verdict(boss)
-    Heartbeat.objects.filter(name=problems.BEAT).update(at=timezone.now() - timedelta(minutes=5))
+    Heartbeat.objects.filter(name=detector.BEAT).update(at=timezone.now() - timedelta(minutes=5))
     assert verdict(boss) == "Nobody looks for problems: is a worker running?"
 
 
 def test_nobody_sees_more_than_they_may(nobody: Client, alive: None, received: WebhookRequest) -> None:
     Subscription.objects.update(name="Finance", state=State.FAILING)
-    problems.detect()
+    detector.detect()
     page = nobody.get(HOME).content.decode()
     assert "Finance" not in page
     assert "Plan.docx" not in page

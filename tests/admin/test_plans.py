@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from providers.models import ProviderAccount
-from subscriptions import wanted
 from subscriptions.admin import plan_pages
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
 from tests.conftest import CONFIG, Control
 
@@ -26,7 +26,7 @@ PLAN, APPLY = "/admin/subscriptions/subscription/plan/", "/admin/subscriptions/s
 def drifted(subscription: Subscription, control: Control) -> Subscription:
     """Changed here and switched off there: two steps are to be done."""
     reconcile(subscription, details=True)
-    wanted.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
     subscription.refresh_from_db()
     return subscription
@@ -88,7 +88,7 @@ def test_a_plan_that_has_changed_meanwhile_is_shown_anew_and_nothing_is_done(
 ) -> None:
     sent = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
     assert len(sent["step"]) == 2
-    wanted.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     answer = boss.post(APPLY, {**sent, "back": "subscription"}, follow=True)
     page = answer.content.decode()
     assert "The plan has changed meanwhile" in page
@@ -112,7 +112,7 @@ def test_a_page_holds_so_many_and_says_how_many_it_does_not(
     boss: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_pages, "MOST_SHOWN", 1)
-    wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
+    desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
     page = boss.get(PLAN, {"look": "now"}).content.decode()
     assert "1 more subscription with something to be done is not shown" in page
 

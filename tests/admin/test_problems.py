@@ -12,9 +12,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from providers.models import HistoryEntry
-from subscriptions import delivery, notify, problems
-from subscriptions.models import Channel, Message, Problem, State, Subscription
-from subscriptions.problem_models import Severity
+from subscriptions.models import Channel, Message, Problem, Severity, State, Subscription
+from subscriptions.notifications import dispatch, transports
+from subscriptions.problems import detector
 from tests.admin.conftest import person
 
 LIST = "/admin/subscriptions/problem/"
@@ -28,7 +28,7 @@ def drifted(hook: Subscription) -> Problem:
     Subscription.objects.filter(pk=hook.pk).update(
         name="Finance", state=State.DRIFTED, state_reason="It differs in paths.", drift=drift
     )
-    problems.detect()
+    detector.detect()
     return Problem.objects.get()
 
 
@@ -44,7 +44,7 @@ def test_an_empty_list_says_that_nothing_needs_a_person(viewer: Client) -> None:
 
 def test_the_list_shows_what_holds_and_the_rest_when_asked_for(viewer: Client, drifted: Problem) -> None:
     assert "It differs in paths." in viewer.get(LIST).content.decode()
-    problems.resolve(drifted, by="staff:ann")
+    detector.resolve(drifted, by="staff:ann")
     assert "It differs in paths." not in viewer.get(LIST).content.decode()
     for query in ("state=any", "state=resolved", "state=any&q=financ", "state=any&kind=drifted&severity=warning"):
         assert "It differs in paths." in viewer.get(f"{LIST}?{query}").content.decode(), query
@@ -119,7 +119,7 @@ def test_a_subscriptions_page_says_what_to_do_and_repeats_nothing(
         state=State.ACTIVE, silent_since=timezone.now(), silence_reason="Our receiver answers."
     )
     assert boss.get(address).content.decode().count("Our receiver answers.") == 1
-    problems.detect()
+    detector.detect()
     page = boss.get(address).content.decode()
     shown = page[page.index('id="problems"') : page.index("Where events come in")]
     assert "Our receiver answers." in shown
@@ -132,7 +132,7 @@ def test_an_accounts_own_problems_come_before_its_subscriptions(
     type(hook.account).objects.filter(pk=hook.account_id).update(status="failing", status_reason="Get a new token")
     for number in range(6):
         Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
-    problems.detect()
+    detector.detect()
     page = viewer.get(reverse("admin:providers_provideraccount_change", args=[hook.account_id])).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Subscriptions")]
     assert shown.index("Refused: ") < shown.index("Drifted: ")
@@ -147,7 +147,7 @@ def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Clien
     assert open_problems(request) == "1"
     assert 'class="hk-count">1<' in viewer.get(LIST).content.decode()
     assert open_problems(nobody.get("/admin/").wsgi_request) == ""
-    problems.acknowledge(drifted, by="staff:ann")
+    detector.acknowledge(drifted, by="staff:ann")
     assert open_problems(request) == ""
     assert "hk-count" not in viewer.get(LIST).content.decode()
 
@@ -206,12 +206,12 @@ def test_the_test_button_says_exactly_what_went_wrong(
     boss: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> str:
-        raise delivery.DeliveryFailed("hooks.example.com answered 404: no_service.")
+        raise transports.DeliveryFailed("hooks.example.com answered 404: no_service.")
 
-    monkeypatch.setattr(notify, "deliver", fail)
+    monkeypatch.setattr(dispatch, "deliver", fail)
     page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
     assert "It does not work. hooks.example.com answered 404: no_service." in page
-    monkeypatch.setattr(notify, "deliver", lambda *_, **__: "hooks.example.com answered 200.")
+    monkeypatch.setattr(dispatch, "deliver", lambda *_, **__: "hooks.example.com answered 200.")
     page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
     assert "It works. hooks.example.com answered 200." in page
     assert Message.objects.count() == 2
@@ -253,6 +253,6 @@ def test_a_viewer_changes_no_channel(viewer: Client, chat: Channel) -> None:
 def test_it_works_from_the_problem_to_the_mail(boss: Client, drifted: Problem) -> None:
     Problem.objects.update(severity=Severity.CRITICAL)
     boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com"})
-    notify.notify_all()
+    dispatch.notify_all()
     assert [message.subject for message in mail.outbox] == ["Critical: Drifted: Finance"]
     assert "(Fake account)" in mail.outbox[0].body

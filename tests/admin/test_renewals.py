@@ -11,10 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions import wanted
 from subscriptions.admin import renewal_pages
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, OperationStatus, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.conftest import CONFIG, Control
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")
@@ -26,7 +26,7 @@ def leased(account: ProviderAccount, count: int) -> list[Subscription]:
     """Subscriptions whose renewals follow each other; two of them at the same moment."""
     now = timezone.now()
     for number in range(count):
-        row = wanted.subscribe(account, config=CONFIG, by="staff:ann", name=f"Lease {number:02}")
+        row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=f"Lease {number:02}")
         due = now + timedelta(minutes=count - (number or 1))
         Subscription.objects.filter(pk=row.pk).update(
             renew_at=due, expires_at=due + timedelta(hours=1), granted=timedelta(hours=3), remote_id=f"r{number}"

@@ -7,9 +7,9 @@ from django.test import Client
 from django.urls import reverse
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import rotation, wanted
+from subscriptions.lifecycle import desired_state, secret_rotation
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconcile import reconcile_soon
+from subscriptions.reconciliation.reconciler import reconcile_soon
 from tests.admin.conftest import person
 from tests.conftest import CONFIG, Control
 
@@ -48,7 +48,7 @@ def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, act
     assert active.secrets[1:] == [old]
     assert not [secret for secret in active.secrets if secret in page]
     assert HistoryEntry.objects.get(action="secret rotation asked for").actor == "staff:ann"
-    rotation.seen(active.pk, active.secrets[0])
+    secret_rotation.seen(active.pk, active.secrets[0])
     reconcile_soon(active, actor="staff:ann")
     page = boss.get(page_of(active)).content.decode()
     assert 'id="rotation"' not in page
@@ -69,7 +69,7 @@ def test_revoked_only_the_new_one_counts(boss: Client, active: Subscription) -> 
 
 
 def test_by_hand_the_page_says_what_to_enter(boss: Client, account: ProviderAccount) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(row.pk)}).content.decode()
     assert "you enter it there" in asked
     page = done(boss, row, "rotate-secret")
@@ -77,10 +77,10 @@ def test_by_hand_the_page_says_what_to_enter(boss: Client, account: ProviderAcco
 
 
 def test_too_many_at_once_are_refused_in_words(boss: Client, active: Subscription) -> None:
-    for _ in range(rotation.MOST_ACCEPTED - 1):
+    for _ in range(secret_rotation.MOST_ACCEPTED - 1):
         done(boss, active, "rotate-secret")
     assert "Wait for one, or revoke the old ones." in done(boss, active, "rotate-secret")
-    assert len(active.secrets) == rotation.MOST_ACCEPTED
+    assert len(active.secrets) == secret_rotation.MOST_ACCEPTED
 
 
 def test_forgetting_is_offered_only_while_it_is_being_deleted(
@@ -89,7 +89,7 @@ def test_forgetting_is_offered_only_while_it_is_being_deleted(
     assert "action=forget" not in boss.get(page_of(active)).content.decode()
     assert "is not being deleted" in boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
     control.post("faults", status=401, times=1000)
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     reconcile_soon(active, actor="staff:ann")
     assert active.state == State.DELETING
     assert "action=forget" in boss.get(page_of(active)).content.decode()
@@ -102,6 +102,6 @@ def test_forgetting_is_offered_only_while_it_is_being_deleted(
 
 
 def test_forgetting_needs_the_permission_to_delete(active: Subscription) -> None:
-    wanted.remove(active, by="staff:ann")
+    desired_state.remove(active, by="staff:ann")
     changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
     assert changer.post(ACTIONS, {"action": "forget", "pk": str(active.pk)}).status_code == 403

@@ -11,11 +11,11 @@ from django.urls import reverse
 from events.models import WebhookRequest
 from providers.contract.errors import Refused
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import wanted
-from subscriptions.foresee import SubscriptionAction, foresee
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Managed, Operation, State, Subscription
-from subscriptions.plan import StepAction
-from subscriptions.reconcile import note_error, reconcile_soon
+from subscriptions.planning.plan import StepAction
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee
+from subscriptions.reconciliation.reconciler import note_error, reconcile_soon
 from tests.admin.conftest import person
 from tests.conftest import CONFIG, Control
 
@@ -73,7 +73,7 @@ def test_event_types_are_grouped_checkboxes(boss: Client, account: ProviderAccou
 
 def test_a_new_subscription_is_proposed_a_name(boss: Client, account: ProviderAccount) -> None:
     assert f'value="{account.name} 1"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
-    wanted.subscribe(account, config=CONFIG, by="staff:ann")
+    desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     assert f'value="{account.name} 2"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
 
 
@@ -192,7 +192,7 @@ def test_testing_says_how_it_went(boss: Client, active: Subscription) -> None:
 
 
 def test_many_at_a_time(boss: Client, active: Subscription, control: Control) -> None:
-    second = wanted.subscribe(active.account, config=CONFIG, by="staff:ann", name="Second")
+    second = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann", name="Second")
     reconcile_soon(second, actor="staff:ann")
     page = run(boss, "disable", active, second)
     assert "done for 2 of 2 subscriptions" in page
@@ -266,7 +266,7 @@ def test_a_broken_action_is_refused(boss: Client, query: dict[str, str], status:
 
 
 def test_a_deleted_one_offers_nothing(boss: Client, subscription: Subscription) -> None:
-    wanted.remove(subscription, by="staff:ann")
+    desired_state.remove(subscription, by="staff:ann")
     page = boss.get(page_of("change", subscription)).content.decode()
     assert "actions/?action=" not in page
     assert boss.get(page_of("edit", subscription)).status_code == 403
@@ -292,7 +292,7 @@ def test_the_secret_needs_the_permission_and_a_post(boss: Client, viewer: Client
 
 
 def test_the_plan_is_a_difference_field_by_field(boss: Client, active: Subscription, control: Control) -> None:
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/Sales"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/Sales"]})
     page = boss.get(page_of("change", active) + "?plan=now")
     step = page.context["plan"].steps[0]
     assert step.action == "update"
@@ -350,7 +350,7 @@ def test_bulk_buttons_are_hidden_from_those_who_may_only_look(viewer: Client, ac
 
 
 def test_managed_by_hand_is_not_told_to_the_provider(boss: Client, account: ProviderAccount, control: Control) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     calls = len(control.calls())
     run(boss, "delete", row)
     assert row.state == State.DELETED or row.deleted_at is not None

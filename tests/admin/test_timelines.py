@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from providers.models import ProviderAccount
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, Subscription
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def test_the_latest_are_on_the_page_and_all_on_their_own(viewer: Client, subscri
     operation = Operation.objects.create(
         subscription=subscription, action="register", actor="clock", status="failed", reason="New.", error="Too many."
     )
-    wanted.change(subscription, by="staff:ann", name="Finance 2")
+    desired_state.change(subscription, by="staff:ann", name="Finance 2")
     for row in (subscription, subscription.account):
         page = viewer.get(timeline_of(row).replace("timeline/", "change/")).content.decode()
         assert f'href="{timeline_of(row)}"' in page
@@ -36,7 +36,7 @@ def test_the_latest_are_on_the_page_and_all_on_their_own(viewer: Client, subscri
 
 def test_filter_and_pages(viewer: Client, subscription: Subscription) -> None:
     for number in range(60):
-        wanted.change(subscription, by="staff:ann", name=f"Name {number}")
+        desired_state.change(subscription, by="staff:ann", name=f"Name {number}")
     address = timeline_of(subscription)
     first = viewer.get(address)
     assert len(first.context["part"].entries) == 50

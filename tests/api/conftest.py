@@ -13,7 +13,7 @@ from django.test import Client
 from config.models import ApiToken
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.fake_provider import fake, hook
 
 __all__ = ["fake", "hook"]  # fixtures

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import due, leaving, wanted
+from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import sweep
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 
@@ -22,9 +23,9 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
     assert (answer.status, answer.json["id"]) == (202, str(active.account.uid))
     assert answer.json["removal_asked_at"]
     assert not Subscription.objects.get().present
-    due.sweep_here()
+    sweep.sweep_here()
     assert control.remotes() == []
-    due.sweep_here()
+    sweep.sweep_here()
     assert api.get(account_path).status == 404
     kept = ProviderAccount.with_deleted.get(pk=active.account_id)
     assert (kept.credentials, kept.removal_asked_at) == ({}, None)
@@ -34,7 +35,7 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
         ("subscription", "deleted"),
         ("account", "deleted"),
     ]
-    assert due.sweep_here() == 0
+    assert sweep.sweep_here() == 0
 
 
 def test_while_the_provider_refuses_it_waits_and_goes_on_later(
@@ -43,12 +44,12 @@ def test_while_the_provider_refuses_it_waits_and_goes_on_later(
     api.delete(account_path + TOGETHER)
     control.post("faults", status=500, times=50)
     for _ in range(2):
-        due.sweep_here()
+        sweep.sweep_here()
     assert api.get(account_path).status == 200
     control.post("faults", times=0)
     Subscription.objects.update(due_at=active.created_at)
     for _ in range(2):
-        due.sweep_here()
+        sweep.sweep_here()
     assert api.get(account_path).status == 404
 
 
@@ -61,7 +62,7 @@ def test_it_can_be_taken_back_while_it_waits(
     assert (answer.status, answer.json["removal_asked_at"]) == (200, None)
     Subscription.objects.update(due_at=active.created_at)
     for _ in range(3):
-        due.sweep_here()
+        sweep.sweep_here()
     assert api.get(account_path).status == 200
     assert api.get(f"/subscriptions/{active.uid}/").json["state"] == "deleted", "that was under way already"
     assert HistoryEntry.objects.filter(action="deletion taken back", actor="api:ci").exists()
@@ -79,12 +80,12 @@ def test_nothing_is_added_to_it_meanwhile(api: Api, active: Subscription, accoun
 def test_a_crash_anywhere_is_made_good_by_the_worker(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
-    second = wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
-    leaving.leave(account, by="staff:ann")  # and then the process died
+    second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
+    account_deletion.leave(account, by="staff:ann")  # and then the process died
     assert Subscription.objects.filter(present=True).count() == 2
-    wanted.remove(second, by="staff:ann")  # or it died after the first
+    desired_state.remove(second, by="staff:ann")  # or it died after the first
     for _ in range(2):
-        due.sweep_here()
+        sweep.sweep_here()
     assert control.remotes() == []
     assert not ProviderAccount.objects.exists()
     assert set(Subscription.objects.values_list("state", flat=True)) == {State.DELETED}
@@ -97,15 +98,15 @@ def test_asking_twice_is_asking_once(api: Api, active: Subscription, account_pat
 
 
 def test_many_are_removed_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "BATCH", 2)
+    monkeypatch.setattr(account_deletion, "BATCH", 2)
     for _ in range(5):
-        wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
-    leaving.leave(account, by="staff:ann")
-    assert [leaving.go_on(account.pk) for _ in range(4)] == [False, False, True, False]
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    account_deletion.leave(account, by="staff:ann")
+    assert [account_deletion.go_on(account.pk) for _ in range(4)] == [False, False, True, False]
 
 
 def test_without_live_subscriptions_it_goes_at_once(api: Api, account: ProviderAccount, account_path: str) -> None:
-    wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     answer = api.delete(account_path + TOGETHER)
     assert (answer.status, answer.json) == (204, None)
     assert api.get(account_path).status == 404
@@ -115,16 +116,16 @@ def test_taking_it_back_in_the_middle_of_a_batch_stops_it(
     account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        wanted.subscribe(account, config=CONFIG, by="staff:ann")
-    leaving.leave(account, by="staff:ann")
-    original = wanted.remove
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    account_deletion.leave(account, by="staff:ann")
+    original = desired_state.remove
 
     def remove(row: Subscription, *, by: str) -> None:
         original(row, by=by)
-        leaving.stay(account, by="staff:bob")
+        account_deletion.stay(account, by="staff:bob")
 
-    monkeypatch.setattr(wanted, "remove", remove)
-    assert leaving.go_on(account.pk) is False
+    monkeypatch.setattr(desired_state, "remove", remove)
+    assert account_deletion.go_on(account.pk) is False
     assert Subscription.objects.filter(present=True).count() == 2
     assert ProviderAccount.objects.exists()
 

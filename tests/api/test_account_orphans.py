@@ -11,9 +11,10 @@ from pytest_django import Settings
 
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import look, wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import RemoteNote, Subscription
-from subscriptions.observe import observe
+from subscriptions.reconciliation import account_sync
+from subscriptions.reconciliation.observe import observe
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 
@@ -83,7 +84,7 @@ def test_one_that_becomes_managed_meanwhile_stays(
         return seen
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("subscriptions.discovery.observe", observe_and_import)
+        patch.setattr("subscriptions.remote.inventory.observe", observe_and_import)
         assert api.delete(path_of(account_path, orphan)).status == 409
     assert len(control.remotes()) == 1
     assert not RemoteNote.objects.filter(removing_until__gt=timezone.now()).exists()
@@ -141,7 +142,7 @@ def test_nothing_is_removed_before_the_address_is_confirmed(
 ) -> None:
     former, settings.PUBLIC_URL = settings.PUBLIC_URL, "https://copy.example.test"
     Subscription.objects.filter(pk=active.pk).update(deleted_at=timezone.now(), state="deleted")
-    left = wanted.subscribe(active.account, config=CONFIG, by="staff:ann")
+    left = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann")
     Subscription.objects.filter(pk=left.pk).update(callback_url=f"{former}/hooks/{left.token}")
     answer = api.delete(path_of(account_path, active.remote_id))
     assert (answer.status, "address" in answer.json["detail"]) == (409, True)
@@ -152,7 +153,7 @@ def test_the_clock_never_touches_an_orphan(
     api: Api, account_path: str, active: Subscription, orphan: str, control: Control
 ) -> None:
     kinds(api, account_path)
-    look.look(active.account)
+    account_sync.look(active.account)
     assert len(control.remotes()) == 2
 
 

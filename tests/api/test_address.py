@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import Api, Issue, check_doors
 from tests.conftest import Control
 

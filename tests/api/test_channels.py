@@ -9,8 +9,8 @@ from django.core import mail
 from django.db import connection
 
 from providers.models import HistoryEntry
-from subscriptions import delivery, notify
 from subscriptions.models import Channel
+from subscriptions.notifications import dispatch, transports
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 
 pytestmark = pytest.mark.django_db
@@ -93,9 +93,9 @@ def test_the_test_says_how_it_went(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     assert [message.to for message in mail.outbox] == [["ops@example.com"]]
 
     def fail(*_: object, **__: object) -> str:
-        raise delivery.DeliveryFailed("The mail server refused the login.")
+        raise transports.DeliveryFailed("The mail server refused the login.")
 
-    monkeypatch.setattr(notify, "deliver", fail)
+    monkeypatch.setattr(dispatch, "deliver", fail)
     answer = api.post(path)
     assert (answer.status, answer.json) == (200, {"ok": False, "detail": "The mail server refused the login."})
 

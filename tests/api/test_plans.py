@@ -11,12 +11,13 @@ from django.db import connection
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions import on_demand, wanted
 from subscriptions.api import everything as everything_views
 from subscriptions.api import subscriptions as subscription_views
-from subscriptions.choice import Choice
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.planning.step_selection import Choice
+from subscriptions.reconciliation import on_demand
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 @pytest.fixture
 def drifted(active: Subscription, control: Control) -> Subscription:
     """Changed here and switched off there: two steps are to be done."""
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{active.remote_id}", status="disabled")
     return active
 
@@ -59,7 +60,7 @@ def test_a_plan_that_has_changed_is_a_conflict_and_nothing_is_done(
 ) -> None:
     plan = api.get(f"{path}plan/").json
     writes = [call for call in control.calls() if call["method"] != "GET"]
-    wanted.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     answer = api.post(f"{path}reconcile/", {"steps": named(plan["steps"]), "version": plan["version"]})
     assert (answer.status, answer.json["code"]) == (409, "plan_changed")
     control.post(f"remote/{drifted.remote_id}", status="enabled")
@@ -73,7 +74,7 @@ def test_a_step_without_the_one_it_needs_is_a_conflict(api: Api, path: str, acti
     Subscription.objects.filter(pk=active.pk).update(remote_id=None)
     plan = api.get(f"{path}plan/").json
     assert [step["action"] for step in plan["steps"]] == ["adopt"]
-    wanted.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     steps = named(api.get(f"{path}plan/").json["steps"])
     assert [step["action"] for step in steps] == ["adopt", "update"]
     answer = api.post(f"{path}reconcile/", {"steps": steps[1:]})
@@ -115,7 +116,7 @@ def test_plans_an_account_with_one_list_call(
     api: Api, account_path: str, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     for name in ("B", "C"):
-        reconcile(wanted.subscribe(account, config=CONFIG, by="staff:ann", name=name))
+        reconcile(desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=name))
     assert api.get(f"{account_path}plan/").json["count"] == 3  # the first time, details are read
     for row in Subscription.objects.all():
         reconcile(row, details=True, choice=Choice([]))  # looks, and does nothing
@@ -169,14 +170,14 @@ def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: 
 @pytest.fixture
 def broken(account: ProviderAccount) -> ProviderAccount:
     """Another account, whose credentials are refused."""
-    other = wanted.add_account(
+    other = desired_state.add_account(
         provider=account.provider,
         name="Broken",
         settings=account.settings,
         credentials={"access_token": "wrong"},
         by="staff:ann",
     )
-    row = wanted.subscribe(other, config=CONFIG, by="staff:ann")
+    row = desired_state.subscribe(other, config=CONFIG, by="staff:ann")
     Subscription.objects.filter(pk=row.pk).update(register_tried_at=timezone.now())
     return other
 
@@ -192,14 +193,14 @@ def test_plans_everything_and_says_what_could_not_be_looked_at(
 
 
 def test_an_account_that_no_key_opens_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
-    shut = wanted.add_account(
+    shut = desired_state.add_account(
         provider=drifted.account.provider,
         name="Shut",
         settings=drifted.account.settings,
         credentials=drifted.account.credentials,
         by="staff:ann",
     )
-    wanted.subscribe(shut, config=CONFIG, by="staff:ann")
+    desired_state.subscribe(shut, config=CONFIG, by="staff:ann")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE providers_provideraccount SET credentials = 'x' WHERE id = %s", [shut.pk])
     found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from providers.models import HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
-from subscriptions import problems
 from subscriptions.models import Problem, State, Subscription
+from subscriptions.problems import detector
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def missing(hook: Subscription) -> Problem:
         last_error={"code": "unavailable", "message": "No answer.", "field": None},
         missing_since=timezone.now() - timedelta(hours=1),
     )
-    problems.detect()
+    detector.detect()
     return Problem.objects.get(kind="missing")
 
 
@@ -39,7 +39,7 @@ def refused(missing: Problem) -> Problem:
     ProviderAccount.objects.create(
         provider="fake", name="Other", status="failing", calls_paused_for="authentication_failed"
     )
-    problems.detect()
+    detector.detect()
     return Problem.objects.get(kind="credentials")
 
 
@@ -101,7 +101,7 @@ def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscriptio
     assert found(f"subscription={hook.uid}") == {str(missing.uid)}
     assert found(f"account={hook.account.uid}") == {str(missing.uid), str(unreachable.uid)}
     assert found(f"account={UNKNOWN_ID}") == set()
-    problems.resolve(missing, by="staff:ann")
+    detector.resolve(missing, by="staff:ann")
     assert found("state=resolved") == {str(missing.uid)}
     assert found("state=open&state=acknowledged") == everything - {str(missing.uid)}
 
@@ -130,7 +130,7 @@ def test_acknowledge(api: Api, missing: Problem) -> None:
 
 
 def test_what_is_over_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
-    problems.resolve(missing, by="staff:ann")
+    detector.resolve(missing, by="staff:ann")
     answer = api.post(f"/problems/{missing.uid}/acknowledge/")
     assert (answer.status, answer.json["code"]) == (409, "conflict")
 

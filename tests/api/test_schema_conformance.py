@@ -19,11 +19,12 @@ from config.models import ApiToken
 from events import pipeline
 from events.models import Event
 from providers.models import ProviderAccount
-from subscriptions import problems, receiver_check, wanted
 from subscriptions.api import accounts as account_views
 from subscriptions.api import subscriptions as subscription_views
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Channel, Problem, Subscription
-from subscriptions.reconcile import reconcile
+from subscriptions.problems import detector
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import UNKNOWN_ID
 from tests.conftest import CONFIG
 from tests.fake_provider import SECRET, keep
@@ -42,17 +43,17 @@ def document() -> dict[str, Any]:
 @pytest.fixture
 def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """What exists, by resource."""
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
     for views in (account_views, subscription_views):
         monkeypatch.setattr(views, "SECONDS", 2.0)
-    subscription = wanted.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
     assert reconcile(subscription)
-    manual = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    manual = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     Subscription.objects.filter(pk=manual.pk).update(secrets=[SECRET])
     manual.refresh_from_db()
     requests = [keep(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'), keep(manual, b"?", headers=())]
     pipeline.normalise_pending()
-    problems.detect()
+    detector.detect()
     channel = Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     return {
         "problems": [str(uid) for uid in Problem.objects.values_list("uid", flat=True)],

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import receiver_check, wanted
 from subscriptions.api import subscriptions as views
-from subscriptions.choice import version
+from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Subscription
-from subscriptions.plan import Plan
+from subscriptions.planning.plan import Plan
+from subscriptions.planning.step_selection import version
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import FakeProvider
@@ -24,7 +24,7 @@ ACTIONS = ["reconcile", "enable", "disable", "renew", "test", "secret"]
 
 @pytest.fixture
 def manual_path(account: ProviderAccount) -> str:
-    return f"/subscriptions/{wanted.subscribe(account, config=CONFIG, by='staff:ann', managed='manual').uid}/"
+    return f"/subscriptions/{desired_state.subscribe(account, config=CONFIG, by='staff:ann', managed='manual').uid}/"
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -133,7 +133,7 @@ def test_what_does_not_expire_is_not_renewed(api: Api, hook: Subscription, fake:
 def test_tries_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = api.post(f"{path}test/")
     assert (answer.status, set(answer.json), answer.json["ok"]) == (200, {"ok", "detail"}, True)
-    monkeypatch.setattr(receiver_check, "trouble_at", lambda url: "It answered 500.")
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "It answered 500.")
     answer = api.post(f"{path}test/")
     assert (answer.status, answer.json["ok"]) == (200, False)
     assert "500" in answer.json["detail"]

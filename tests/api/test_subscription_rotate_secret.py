@@ -8,8 +8,9 @@ from django.test import Client
 from events.proofs import proofs
 from providers.contract.base import Proof, SecretMadeBy
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import due, rotation, wanted
+from subscriptions.lifecycle import desired_state, secret_rotation
 from subscriptions.models import Subscription
+from subscriptions.reconciliation import sweep
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
 from tests.fake_provider import FakeProvider
@@ -65,7 +66,7 @@ def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, pa
     assert new != old
     assert control.remotes()[0]["authHeader"] == new
     assert [send(path, old), send(path, new)] == [200, 200]
-    due.sweep_here()
+    sweep.sweep_here()
     assert api.get(path).json["secret_rotation"] is None
     assert [send(path, old), send(path, new)] == [401, 200]
     assert api.get(f"{path}plan/").json["steps"] == []
@@ -126,7 +127,7 @@ def test_where_a_person_has_to_bring_it_it_is_409(api: Api, hook: Subscription) 
 
 
 def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAccount) -> None:
-    row = wanted.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     (old,) = row.secrets
     path = f"/subscriptions/{row.uid}/"
     answer = api.post(f"{path}rotate-secret/")
@@ -136,7 +137,7 @@ def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAcco
 
 
 def test_too_many_under_way_and_deleted_ones_are_409(api: Api, path: str) -> None:
-    for _ in range(rotation.MOST_ACCEPTED - 1):
+    for _ in range(secret_rotation.MOST_ACCEPTED - 1):
         assert api.post(f"{path}rotate-secret/").status == 200
     answer = api.post(f"{path}rotate-secret/")
     assert (answer.status, answer.json["code"]) == (409, "conflict")

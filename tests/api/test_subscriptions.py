@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.conftest import CONFIG, Control
@@ -151,7 +151,7 @@ def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api, account: P
 
 
 def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -> None:
-    rows = [wanted.subscribe(account, config=CONFIG, by="staff:ann", name=str(number)) for number in range(4)]
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=str(number)) for number in range(4)]
     api.get("/providers/")  # writes down that the token is used
     with CaptureQueriesContext(connection) as queries:
         told = api.get("/subscriptions/").json
@@ -163,10 +163,10 @@ def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -
 
 
 def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> None:
-    other = wanted.add_account(
+    other = desired_state.add_account(
         provider="egnyte-connect", name="B", settings={"domain": "b"}, credentials={"access_token": "t"}, by="staff:ann"
     )
-    off = wanted.subscribe(other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual")
+    off = desired_state.subscribe(other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual")
     Subscription.objects.filter(pk=off.pk).update(state=State.MANUAL)
 
     def names(query: str) -> list[str]:

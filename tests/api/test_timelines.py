@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from subscriptions import wanted
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 
@@ -74,7 +74,7 @@ def test_the_whole_story(api: Api, active: Subscription, account_path: str) -> N
 
 def test_pages_and_kinds(api: Api, active: Subscription) -> None:
     for number in range(5):
-        wanted.change(active, by="staff:ann", name=f"Name {number}")
+        desired_state.change(active, by="staff:ann", name=f"Name {number}")
     start = f"/subscriptions/{active.uid}/timeline/"
     everything = [entry["id"] for entry in api.get(start).json["results"]]
     first = api.get(f"{start}?limit=3").json

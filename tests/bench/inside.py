@@ -18,14 +18,14 @@ from django.utils import timezone  # noqa: E402
 from events import pipeline, retention, tasks  # noqa: E402
 from events.models import Purge, WebhookRequest  # noqa: E402
 from providers.models import ProviderAccount  # noqa: E402
-from subscriptions import wanted  # noqa: E402
+from subscriptions.lifecycle import desired_state  # noqa: E402
 
 BY = "command:bench"
 
 
 def prepare(count: str) -> str:
     """Makes an account with that many subscriptions. Returns their tokens and secrets."""
-    account = wanted.add_account(
+    account = desired_state.add_account(
         provider="egnyte-connect",
         name="Bench",
         settings={"domain": "acme"},
@@ -33,7 +33,7 @@ def prepare(count: str) -> str:
         by=BY,
     )
     rows = [
-        wanted.subscribe(account, config={"event_types": ["fs:*"]}, name=f"Bench {number}", by=BY)
+        desired_state.subscribe(account, config={"event_types": ["fs:*"]}, name=f"Bench {number}", by=BY)
         for number in range(int(count))
     ]
     return json.dumps([[row.token, row.secrets[0]] for row in rows])

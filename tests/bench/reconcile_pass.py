@@ -36,8 +36,8 @@ def main() -> None:
 
 def measure(accounts: int, each: int) -> None:
     """Prints the table."""
-    from subscriptions.due import sweep_here
-    from subscriptions.problems import detect
+    from subscriptions.problems.detector import detect
+    from subscriptions.reconciliation.sweep import sweep_here
     from tests.many import ListingProvider, all_looked_at, cost_of
 
     provider = ListingProvider(details=True)

@@ -79,8 +79,8 @@ def prepare() -> None:
     import django
 
     django.setup()
-    from subscriptions import wanted
-    from subscriptions.demo import ensure_demo
+    from subscriptions.lifecycle import desired_state
+    from subscriptions.lifecycle.demo import ensure_demo
     from subscriptions.models import Subscription
 
     ensure_demo()
@@ -89,7 +89,7 @@ def prepare() -> None:
         (SHOWN, {"event_types": ["fs:*", "comment:*"], "paths": ["/Shared/Finance"]}),
         (SWITCHED_OFF, {"event_types": ["link:*"], "paths": []}),
     ):
-        wanted.subscribe(demo.account, config=config, by="staff:ann", name=name)
+        desired_state.subscribe(demo.account, config=config, by="staff:ann", name=name)
     fill_past(demo.pk)
 
 

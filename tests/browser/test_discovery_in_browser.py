@@ -10,8 +10,8 @@ from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from providers.models import ProviderAccount
-from subscriptions import due
 from subscriptions.models import Subscription
+from subscriptions.reconciliation import sweep
 from tests.browser.test_admin_in_browser import add_account, log_in, quiet
 from tests.conftest import Control, register_without_us
 
@@ -65,6 +65,6 @@ def test_takes_one_over_removes_an_orphan_and_lets_the_account_go(quiet: Page, s
     page.get_by_role("button", name="Remove the subscriptions, then the account").click()
     expect(page.get_by_role("button", name="Keep the account")).to_be_visible()
     for _ in range(2):
-        due.sweep_here()
+        sweep.sweep_here()
     assert not ProviderAccount.objects.exists()
     assert [remote["url"] for remote in control.remotes()] == ["https://other.example/in"]

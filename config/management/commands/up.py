@@ -15,7 +15,7 @@ from config import environment, preflight, web_server
 from config.admin_login import Login, ensure_admin
 from config.environment import BASE_DIR
 from config.supervisor import Child, Supervisor
-from subscriptions.demo import ensure_demo
+from subscriptions.lifecycle.demo import ensure_demo
 
 # What listens everywhere is asked at the loopback address.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104

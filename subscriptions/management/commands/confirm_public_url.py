@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from subscriptions import address
+from subscriptions.lifecycle import public_url
 
 
 class Command(BaseCommand):
@@ -20,5 +20,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Says how many moved."""
-        moved = address.confirm(settings.PUBLIC_URL, by="command:confirm_public_url")
+        moved = public_url.confirm(settings.PUBLIC_URL, by="command:confirm_public_url")
         self.stdout.write(f"{moved} subscriptions now have callback URLs at {settings.PUBLIC_URL}.")

@@ -13,11 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from providers.contract.errors import ProviderError
 from providers.models import ProviderAccount
-from subscriptions import on_demand
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.models import Subscription
-from subscriptions.on_demand import AccountPlan, AccountResult
-from subscriptions.plan import Step
+from subscriptions.planning.plan import Step
+from subscriptions.reconciliation import on_demand
+from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult
 
 BY = "command:reconcile"
 TROUBLE, STEPS = 1, 3  # exit codes; 2 is that of a wrong option
