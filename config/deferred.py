@@ -2,7 +2,7 @@
 
 A thread that waits for a commit costs two switches of threads a call, and can take no other call meanwhile. So where
 granian serves, the receiver's thread goes on to the next call, and the writer's gives the answer after the commit.
-Anywhere else, and where a later granian should work in another way, threads wait as before (`events.writer`).
+Anywhere else, and where a later granian should work in another way, threads wait as before (`events.receiver.group_commit`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from events.receiver import DEFERRED
+from events.receiver.handler import DEFERRED
 
 NO_CONTENT = ("Content-Length", "0")
 

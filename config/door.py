@@ -17,7 +17,7 @@ from config.deferred import NO_CONTENT
 from config.direct import HOOKS
 from config.proxies import set_origin
 from config.rest.problems import Problem
-from events.receiver import Call, answer
+from events.receiver.handler import Call, answer
 
 # Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
 PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from events import spool
+from events.receiver.spool import file
 from subscriptions.models import Heartbeat
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -81,7 +81,7 @@ def migrations() -> Check:
 
 def spooled() -> Check:
     """What waits in this machine's spool, and whether it could take something."""
-    found = spool.status()
+    found = file.status()
     return Check("ok" if found.sound else "degraded", found.words)
 
 

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from config import health
-from events.hourly import Hour, received_per_hour
 from events.models import Event
+from events.monitoring.request_counts import Hour, received_per_hour
 from providers.models import ProviderAccount
 from subscriptions.lifecycle.public_url import address_confirmed
 from subscriptions.models import (

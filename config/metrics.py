@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from events import spool
 from events.models import FeedEnd, Purge, WebhookRequest
+from events.receiver.spool import file
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, State, Subscription
 
@@ -70,7 +70,7 @@ def _retention() -> Iterator[Metric]:
 
 
 def _spool() -> Iterator[Metric]:
-    found = spool.status()
+    found = file.status()
     age = (timezone.now() - found.oldest).total_seconds() if found.oldest else 0
     name = "hookkeeper_spool"
     yield GaugeMetricFamily(f"{name}_requests", "Requests that wait for the database on this machine.", found.requests)

@@ -15,7 +15,7 @@ from config.provider_page import provider_page
 from config.rest.problems import NothingHere
 from events.api.events import EventViewSet
 from events.api.requests import RequestViewSet
-from events.receiver import HookView
+from events.receiver.handler import HookView
 from providers.api import ProviderViewSet
 from subscriptions.api.accounts import AccountViewSet
 from subscriptions.api.address import AddressViewSet

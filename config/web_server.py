@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-THREADS = 32  # more than may wait for bodies at once (events/body.py)
+THREADS = 32  # more than may wait for bodies at once (events/storage/body.py)
 # Who sends headers slowly or without end is cut off; see docs/receiver.md.
 HEADER_SECONDS = 10
 HEADER_BYTES = 65536

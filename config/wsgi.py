@@ -28,7 +28,7 @@ from config.direct import HookHandler  # noqa: E402
 from config.door import HookDoor  # noqa: E402
 from config.frozen import guard  # noqa: E402
 from config.watch import watch  # noqa: E402
-from events.receiver import prepare  # noqa: E402
+from events.receiver.handler import prepare  # noqa: E402
 
 application: Any = HookHandler()
 if settings.RECEIVER_DOOR == "WSGI":

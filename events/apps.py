@@ -17,6 +17,6 @@ class EventsConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers a lookup, and the sources of problems."""
-        import_module("events.among")
-        import_module("events.troubles")
-        import_module("events.silence")
+        import_module("events.storage.lookups")
+        import_module("events.monitoring.problem_checks")
+        import_module("events.monitoring.silence")

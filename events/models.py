@@ -51,7 +51,7 @@ class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
 
 
 class WebhookRequest(models.Model):
-    """One inbound HTTP call at a callback URL, kept verbatim. Only `events.pipeline` writes it."""
+    """One inbound HTTP call at a callback URL, kept verbatim. Only `events.processing.normalize` writes it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     # Both are served by indexes below. The account is the subscription's; it is repeated for lists by account, and the
@@ -77,7 +77,7 @@ class WebhookRequest(models.Model):
     processed_at = models.DateTimeField(null=True, blank=True)
     # Events of other requests that this one repeated and was counted at, by their key: reprocessing counts none twice.
     repeated_keys = JSONTextField(default=list, editable=False)
-    # Only of what waits for long: how often reading it began without an end, and when last (events.suspects).
+    # Only of what waits for long: how often reading it began without an end, and when last (events.processing.poison_requests).
     tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     tried_at = models.DateTimeField(null=True, editable=False)
 
@@ -129,7 +129,7 @@ class WebhookRequest(models.Model):
 
 
 class Event(models.Model):
-    """One normalised, de-duplicated thing that happened. Only `events.pipeline` and `events.feed` write it."""
+    """One normalised, de-duplicated thing that happened. Only `events.processing.normalize` and `events.processing.feed_position` write it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     # Account and subscription are the request's, of which the database makes sure.
@@ -184,7 +184,7 @@ class SilenceQuerySet(models.QuerySet["Silence"]):
 
 
 class Silence(models.Model):
-    """A time in which a subscription sent nothing although events were expected. Only `events.silence` writes it."""
+    """A time in which a subscription sent nothing although events were expected. Only `events.monitoring.silence` writes it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")
@@ -213,7 +213,7 @@ class Silence(models.Model):
 
 
 class Purge(Claimable):
-    """What of an account was thrown away because of its age, and when the next look is due. Only `events.retention`
+    """What of an account was thrown away because of its age, and when the next look is due. Only `events.retention.purge`
     writes it."""
 
     account = models.OneToOneField(ProviderAccount, models.CASCADE, related_name="purge")
@@ -240,7 +240,7 @@ class FeedEnd(models.Model):
 
 class Outage(models.Model):
     """A time whose requests were stored late: those that were received from `since` on, by `stored_by` at the latest.
-    Only `events.arrival` writes it, before such requests are stored, so that none is overlooked."""
+    Only `events.storage.time_range` writes it, before such requests are stored, so that none is overlooked."""
 
     since = models.DateTimeField()
     stored_by = models.DateTimeField(db_index=True)

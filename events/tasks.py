@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from events import drainer, rejected, retention, silence
-from events.poll import poll
+from events.monitoring import silence
+from events.processing.poller import poll
+from events.receiver import spool_drain
+from events.retention import purge, rejected
 
 
 @shared_task(name="events.tasks.normalise_pending")
@@ -17,7 +19,7 @@ def normalise_pending() -> int:
 @shared_task(name="events.tasks.drain_spool")
 def drain_spool() -> int:
     """What web processes that died left in this machine's spool. Returns how many requests were moved."""
-    return drainer.drain_the_dead()
+    return spool_drain.drain_the_dead()
 
 
 @shared_task(name="events.tasks.forget_rejected")
@@ -29,7 +31,7 @@ def forget_rejected() -> int:
 @shared_task(name="events.tasks.purge")
 def purge() -> int:
     """Throws away what is older than its account keeps it. Returns how many rows went."""
-    return retention.purge_due()
+    return purge.purge_due()
 
 
 @shared_task(name="events.tasks.watch")

@@ -14,10 +14,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from events import rejected
-from events.kept import Arrival, kept
 from events.models import WebhookRequest
-from events.writer import writer
+from events.receiver.group_commit import writer
+from events.retention import rejected
+from events.storage.request_row import Arrival, kept
 from providers.contract import registry
 from providers.contract.base import (
     AccountSettings,

@@ -15,13 +15,13 @@ from pytest_django import Settings
 
 from config.direct import HOOKS
 from config.door import HookDoor
-from events.columns import column_json
-from events.drainer import drainer
-from events.kept import KeptRequest
-from events.known import known_subscriptions
 from events.models import Outcome, WebhookRequest
-from events.spool import spool
-from events.writer import Table, writer
+from events.receiver.group_commit import Table, writer
+from events.receiver.spool.file import spool
+from events.receiver.spool_drain import drainer
+from events.receiver.subscription_cache import known_subscriptions
+from events.storage.columns import column_json
+from events.storage.request_row import KeptRequest
 from providers.db.ids import new_id
 from subscriptions.models import Subscription
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from uuid import UUID
 
 from config.wsgi import application
-from events import writer
-from events.kept import KeptRequest
-from events.writer import Table
+from events.receiver import group_commit
+from events.receiver.group_commit import Table
+from events.storage.request_row import KeptRequest
 
 __all__ = ["application"]
 
@@ -31,4 +31,4 @@ def insert_slowly(self: Table, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
 
 
 Table.insert_each = insert_slowly  # type: ignore[method-assign]
-writer.PATIENCE = float(os.environ["GIVES_UP_AFTER"])
+group_commit.PATIENCE = float(os.environ["GIVES_UP_AFTER"])

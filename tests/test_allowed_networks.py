@@ -10,9 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from events import pipeline
-from events.known import known_subscriptions
 from events.models import Event, Outcome, WebhookRequest
+from events.processing import normalize
+from events.receiver.subscription_cache import known_subscriptions
 from providers.contract.base import Proof
 from providers.models import HistoryEntry
 from subscriptions.lifecycle import desired_state, ip_allowlist
@@ -103,10 +103,10 @@ def test_a_call_from_elsewhere_is_401_kept_and_released_later(client: Client, ho
     assert "203.0.113.7, which is in none" in request.reason
     assert dict(request.headers)["X-Secret"] == "***"
     assert SECRET in request.sealed_headers.values()  # it is verified again before it is released
-    assert pipeline.reprocess(request).outcome == Outcome.REJECTED
+    assert normalize.reprocess(request).outcome == Outcome.REJECTED
     assert not Event.objects.exists()
     allow(hook, "192.0.2.0/24", "203.0.113.0/24")
-    released = pipeline.reprocess(request)
+    released = normalize.reprocess(request)
     assert (released.outcome, released.verification, released.reason) == (Outcome.PROCESSED, "verified", "")
     assert SECRET not in released.sealed_headers.values()
     assert Event.objects.count() == 1
@@ -120,11 +120,11 @@ def test_a_wrong_secret_from_elsewhere_says_both(client: Client, hook: Subscript
     assert "203.0.113.7" in request.reason
     assert request.reason.endswith(request.verification_detail)
     Subscription.objects.filter(pk=hook.pk).update(secrets=["wrong"])
-    again = pipeline.reprocess(request)
+    again = normalize.reprocess(request)
     assert (again.outcome, again.verification) == (Outcome.REJECTED, "verified")
     assert again.reason.startswith("It came from 203.0.113.7")
     allow(hook)
-    assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
 
 
 def test_where_nothing_can_be_proved_the_address_still_counts(
@@ -167,7 +167,7 @@ def test_nothing_is_refused_by_a_list_that_was_just_changed(
     allow(hook, "192.0.2.0/24")
     assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 401
     # The thread would read on its own only much later.
-    monkeypatch.setattr("events.known.EVERY", 60.0)
+    monkeypatch.setattr("events.receiver.subscription_cache.EVERY", 60.0)
     assert known_subscriptions.read_again()
     allow(hook, "203.0.113.0/24")
     assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 200

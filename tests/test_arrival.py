@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from events import arrival, rejected, retention
-from events.arrival import first_id_at, requests_since, requests_until
-from events.drainer import inserting
-from events.kept import KeptRequest
 from events.models import Outage, Outcome, Purge, WebhookRequest
-from events.spool import Spool
-from events.writer import Table
+from events.receiver.group_commit import Table
+from events.receiver.spool.file import Spool
+from events.receiver.spool_drain import inserting
+from events.retention import purge as retention
+from events.retention import rejected
+from events.storage import time_range
+from events.storage.request_row import KeptRequest
+from events.storage.time_range import first_id_at, requests_since, requests_until
 from subscriptions.models import Subscription
 from tests.fake_provider import fake, hook
 from tests.receiving import row_of, spool_folder
@@ -95,8 +97,8 @@ def test_a_longer_outage_costs_only_the_times_within_it(
     story: dict[str, KeptRequest],
 ) -> None:
     (outage,) = Outage.objects.all()
-    assert arrival._outages_over(outage.since - HOUR) == []
-    assert arrival._outages_over(outage.since + HOUR) == [(outage.since, outage.stored_by)]
+    assert time_range._outages_over(outage.since - HOUR) == []
+    assert time_range._outages_over(outage.since + HOUR) == [(outage.since, outage.stored_by)]
 
 
 def test_what_was_stored_late_is_purged_when_its_age_has_come(hook: Subscription, spool_folder: Path) -> None:

@@ -17,8 +17,8 @@ from granian.server import mp
 from config import deferred
 from config.deferred import NO_CONTENT, Deferred, defer_answers
 from events.models import WebhookRequest
-from events.receiver import DEFERRED
-from events.writer import writer
+from events.receiver.group_commit import writer
+from events.receiver.handler import DEFERRED
 from subscriptions.models import Subscription
 from tests.crashing import WebProcess, subscription
 from tests.fake_provider import fake, hook
@@ -124,7 +124,7 @@ def test_the_answer_is_given_once_it_is_stored(client: Client, hook: Subscriptio
 def test_what_cannot_be_stored_is_answered_503(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("events.writer.Table.insert", lambda table, rows: 1 / 0)
+    monkeypatch.setattr("events.receiver.group_commit.Table.insert", lambda table, rows: 1 / 0)
     noted = Noted()
     assert send(client, hook, noted, Authorization=hook.secrets[0]) == 503
     noted.wait()

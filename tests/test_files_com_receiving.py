@@ -10,8 +10,8 @@ import requests
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from events import pipeline
 from events.models import Event, Outcome, WebhookRequest
+from events.processing import normalize
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state
@@ -51,7 +51,7 @@ def subscribed(account: ProviderAccount, **config: Any) -> Subscription:
 
 def outcomes() -> list[tuple[str, str]]:
     """Outcome and verification of every request, oldest first."""
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     return list(WebhookRequest.objects.order_by("id").values_list("outcome", "verification"))
 
 

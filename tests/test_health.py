@@ -12,7 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.utils import timezone
 
-from events.spool import spool
+from events.receiver.spool.file import spool
 from subscriptions.models import Heartbeat, Subscription
 from tests.receiving import row_of, spool_folder
 

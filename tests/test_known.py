@@ -12,10 +12,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import known
-from events.known import Known, KnownSubscriptions, NotKnown, known_subscriptions
 from events.models import WebhookRequest
-from events.receiver import prepare
+from events.receiver import subscription_cache
+from events.receiver.handler import prepare
+from events.receiver.subscription_cache import Known, KnownSubscriptions, NotKnown, known_subscriptions
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.fake_provider import SECRET, FakeProvider, fake, hook
@@ -35,9 +35,9 @@ def own(settings: Settings, transactional_db: None) -> Iterator[KnownSubscriptio
 
 
 def found(own: KnownSubscriptions, subscription: Subscription) -> Known:
-    known = own.find(subscription.token)
-    assert known is not None
-    return known
+    subscription_cache = own.find(subscription.token)
+    assert subscription_cache is not None
+    return subscription_cache
 
 
 def away(own: KnownSubscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,11 +49,16 @@ def away(own: KnownSubscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_knows_all_that_receiving_takes(own: KnownSubscriptions, hook: Subscription, fake: FakeProvider) -> None:
     Subscription.objects.update(former_callback_urls=["https://old.example/hooks/x"])
-    known = found(own, hook)
-    assert (known.id, known.uid, known.account_id, known.plugin) == (hook.pk, hook.uid, hook.account_id, fake)
-    assert (known.secrets, known.former_urls) == ((SECRET,), ("https://old.example/hooks/x",))
-    assert known.callback_url == hook.callback_url
-    assert known.sensitive == fake.sensitive_headers(known.settings)  # type: ignore[arg-type]
+    subscription_cache = found(own, hook)
+    assert (
+        subscription_cache.id,
+        subscription_cache.uid,
+        subscription_cache.account_id,
+        subscription_cache.plugin,
+    ) == (hook.pk, hook.uid, hook.account_id, fake)
+    assert (subscription_cache.secrets, subscription_cache.former_urls) == ((SECRET,), ("https://old.example/hooks/x",))
+    assert subscription_cache.callback_url == hook.callback_url
+    assert subscription_cache.sensitive == fake.sensitive_headers(subscription_cache.settings)  # type: ignore[arg-type]
 
 
 def test_neither_secrets_nor_tokens_are_written_out(own: KnownSubscriptions, hook: Subscription) -> None:
@@ -85,7 +90,7 @@ def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
     hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("scheduling.give_way", "scheduling.take_short_turns", "drainer.start"):
-        monkeypatch.setattr(f"events.receiver.{name}", lambda: None)
+        monkeypatch.setattr(f"events.receiver.handler.{name}", lambda: None)
     known_subscriptions.reset()
     prepare()
     assert set(known_subscriptions._known) == {hook.token}
@@ -152,9 +157,9 @@ def test_an_unknown_token_is_looked_for_once_a_second(
     for _ in range(10):
         assert own.find("nobody") is None
     assert len(asked) <= 2
-    for number in range(known.ABSENT + 5):
+    for number in range(subscription_cache.ABSENT + 5):
         own._remember_absent(str(number))
-    assert len(own._absent) <= known.ABSENT
+    assert len(own._absent) <= subscription_cache.ABSENT
 
 
 def test_many_that_ask_share_a_read_and_few_wait(
@@ -175,13 +180,13 @@ def test_many_that_ask_share_a_read_and_few_wait(
     threads = [threading.Thread(target=lambda: results.append(own.read_again())) for _ in range(20)]
     for thread in threads:
         thread.start()
-    while len(results) < 20 - known.MOST_WAITING:
+    while len(results) < 20 - subscription_cache.MOST_WAITING:
         time.sleep(0.01)
     assert not any(results)  # no more than a few threads are held
     held.set()
     for thread in threads:
         thread.join()
-    assert results.count(True) == known.MOST_WAITING
+    assert results.count(True) == subscription_cache.MOST_WAITING
     assert len(reads) <= 3
 
 

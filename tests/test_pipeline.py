@@ -21,13 +21,23 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import event_rows, pipeline, poll, rejected, tasks
-from events.arrival import first_id_at
-from events.columns import column_key, column_text
+from events import tasks
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import FULL_SHARE, FULL_SHARE_SQLITE, MANY, SHARE, STRETCH, TOGETHER, Normaliser
-from events.reprocessing import reprocess_many
-from events.writer import writer
+from events.processing import event_insert, normalize, poller
+from events.processing.bulk_reprocess import reprocess_many
+from events.processing.inline_normalizer import (
+    FULL_SHARE,
+    FULL_SHARE_SQLITE,
+    MANY,
+    SHARE,
+    STRETCH,
+    TOGETHER,
+    Normaliser,
+)
+from events.receiver.group_commit import writer
+from events.retention import rejected
+from events.storage.columns import column_key, column_text
+from events.storage.time_range import first_id_at
 from providers.contract.base import InboundRequest, Proof
 from providers.contract.errors import UnreadableRequest
 from providers.db.ids import new_id
@@ -199,7 +209,7 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
         "at": "2026-01-02T03:04:05Z",
     }
     request = keep(hook, body_of(element, {"id": "e2", "type": "unheard:of"}))
-    assert pipeline.normalise(request.pk) is True
+    assert normalize.normalise(request.pk) is True
     first, second = Event.objects.order_by("id")
     assert list(first.data) == list(element)  # key order
     assert (first.type, first.action, first.resource, first.actor) == ("made", "created", "/S/f.txt", "ann")
@@ -212,18 +222,18 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
     request = fresh(request)
     assert (request.outcome, request.reason) == (Outcome.PROCESSED, "")
     assert request.processed_at is not None
-    assert pipeline.normalise(request.pk) is False
+    assert normalize.normalise(request.pk) is False
 
 
 def test_an_empty_request_is_a_ping(hook: Subscription) -> None:
     request = keep(hook, b"")
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert fresh(request).outcome == Outcome.PING
 
 
 def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) -> None:
     for _ in range(3):
-        pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     first, _, last = WebhookRequest.objects.order_by("id").values_list("received_at", flat=True)
     assert (event.duplicates, event.received_at, event.last_duplicate_at) == (2, first, last)
@@ -232,9 +242,9 @@ def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) ->
 
 
 def test_a_half_repeated_batch_is_completed(hook: Subscription) -> None:
-    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
 
@@ -248,7 +258,7 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
             body = body_of(*({"id": number, "type": "made"} for number in ids))
             # The third came before the others, and is read after them.
             keep(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
-    assert pipeline.normalise_pending() == 10
+    assert normalize.normalise_pending() == 10
     for subscription in (hook, other):
         rows = subscription.events.order_by("id").values_list("dedup_key", "duplicates", "last_duplicate_at")
         assert list(rows) == [
@@ -270,9 +280,9 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
 
 def test_a_request_that_is_handed_on_twice_at_once_counts_once(hook: Subscription) -> None:
     """As when a database hangs: its row was stored, and went to the spool as well."""
-    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     again = as_stored(keep(hook, body_of({"id": 1, "type": "made"})))
-    assert pipeline.normalise_stored([again, again]) == 1
+    assert normalize.normalise_stored([again, again]) == 1
     assert Event.objects.get().duplicates == 1
 
 
@@ -280,7 +290,7 @@ def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -
     now = timezone.now()
     for minutes in (0, 2, 1):
         keep(hook, body_of({"id": 1, "type": "made"}), received_at=now + timedelta(minutes=minutes))
-        pipeline.normalise_pending()
+        normalize.normalise_pending()
     event = Event.objects.get()
     assert (event.duplicates, event.last_duplicate_at) == (2, now + timedelta(minutes=2))
 
@@ -290,7 +300,7 @@ def test_repeats_take_no_more_queries_than_one(hook: Subscription) -> None:
         for number in ids:
             keep(hook, body_of({"id": number, "type": "made"}))
         with CaptureQueriesContext(connection) as queries:
-            assert pipeline.normalise_pending() == len(ids)
+            assert normalize.normalise_pending() == len(ids)
         return len(queries)
 
     repeated(range(40))
@@ -303,13 +313,13 @@ def test_a_key_that_looks_like_something_else_is_counted_as_it_is(hook: Subscrip
     keys = ["7", "007", "7.0", "null", "true", "%s", "{given}", '"', "\\", "\u00e9\U0001f600", " "]
     for _ in range(2):
         keep(hook, body_of(*({"id": key, "type": "made"} for key in keys)))
-        pipeline.normalise_pending()
+        normalize.normalise_pending()
     assert dict(Event.objects.values_list("dedup_key", "duplicates")) == dict.fromkeys(keys, 1)
 
 
 def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 1, "type": "made"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert Event.objects.get().duplicates == 0
     assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -317,7 +327,7 @@ def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription)
 def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> None:
     other = Subscription.objects.create(account=hook.account, secrets=[SECRET], due_at=None)
     for subscription in (hook, other):
-        pipeline.normalise(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalise(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
     assert Event.objects.count() == 2
 
 
@@ -333,7 +343,7 @@ def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> N
 )
 def test_what_cannot_be_read_is_quarantined_with_the_reason(hook: Subscription, body: bytes, reason: str) -> None:
     request = keep(hook, body)
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert reason in fresh(request).reason
     assert bytes(fresh(request).body) == body
@@ -348,7 +358,7 @@ def test_a_bug_in_a_plug_in_costs_no_request(
 
     fake.before_parse = fail
     bad, good = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
-    assert pipeline.normalise_pending() == 2
+    assert normalize.normalise_pending() == 2
     assert fresh(bad).outcome == Outcome.QUARANTINED
     assert "KeyError" in fresh(bad).reason
     assert fresh(good).outcome == Outcome.PING
@@ -358,26 +368,26 @@ def test_a_bug_in_a_plug_in_costs_no_request(
 def test_a_vanished_plug_in_is_a_reason_like_any_other(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
     type(hook.account).objects.update(provider="gone")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert "There is no provider 'gone'" in fresh(request).reason
 
 
 def test_a_time_without_zone_is_a_bug_of_the_plug_in(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert "occurred_at has no time zone" in fresh(request).reason
 
 
 def test_unreadable_elements_wait_and_the_others_appear(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert list(Event.objects.order_by("id").values_list("dedup_key", flat=True)) == ["1", "3"]
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert fresh(request).reason == "1 of 3 elements cannot be read. Element 1: It has no type."
 
     fake.fixed = True
-    assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
     assert fresh(request).reason == ""
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 0), ("3", 0), ("2", 0)]
     assert list(Event.objects.order_by("position").values_list("dedup_key", flat=True)) == ["1", "3", "2"]
@@ -390,7 +400,7 @@ def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subsc
         b' {"id": "a\\u0000\\ud801", "type": "made"}]}'
     )
     request = keep(hook, body)
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED, fresh(request).reason
     first, second = Event.objects.order_by("id")
     assert (first.type, first.actor, first.resource) == ("t\ufffd\ufffd", "\ufffd", "/\U0001f600\ufffd")
@@ -404,7 +414,7 @@ def test_long_texts_are_cut_and_long_keys_are_not(hook: Subscription) -> None:
     request = keep(
         hook, body_of({"id": long + "1", "type": long, "path": long, "by": long}, {"id": long + "2", "type": "t"})
     )
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     first, second = Event.objects.order_by("id")
     assert (len(first.type), len(first.resource or ""), len(first.actor or "")) == (200, 2000, 255)
     assert first.dedup_key != second.dedup_key
@@ -421,7 +431,7 @@ def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> 
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
-    assert pipeline.normalise_pending() == 2
+    assert normalize.normalise_pending() == 2
     outcomes = dict(WebhookRequest.objects.values_list("pk", "outcome"))
     assert (outcomes[bad.pk], outcomes[good.pk]) == (Outcome.QUARANTINED, Outcome.PROCESSED)
 
@@ -444,16 +454,16 @@ def test_what_cannot_be_read_of_a_rejected_one_is_a_reason_and_concerns_no_other
 def test_refused_rows_are_quarantined_and_stop_nobody(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = event_rows.insert
+    original = event_insert.insert
 
     def refuse(events: Any) -> None:
         if any(event.type == "poison" for event in events):
             raise DataError("value too long")
         original(events)
 
-    monkeypatch.setattr(event_rows, "insert", refuse)
+    monkeypatch.setattr(event_insert, "insert", refuse)
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
-    assert pipeline.normalise_pending() == 2
+    assert normalize.normalise_pending() == 2
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
     assert "value too long" in fresh(bad).reason
     assert any(record.exc_info for record in caplog.records)
@@ -463,20 +473,20 @@ def test_refused_rows_are_quarantined_and_stop_nobody(
 def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = pipeline._write
+    original = normalize._write
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with monkeypatch.context() as patch:
 
-        def locked(request: Any, reading: pipeline.Reading) -> bool:
+        def locked(request: Any, reading: normalize.Reading) -> bool:
             if request.pk == bad.pk:
                 raise OperationalError("deadlock detected")
             return original(request, reading)
 
-        patch.setattr(pipeline, "_write", locked)
-        patch.setattr(pipeline, "_settle_together", lambda requests: locked(bad, pipeline.Reading()))
-        assert pipeline.normalise_pending() == 1
+        patch.setattr(normalize, "_write", locked)
+        patch.setattr(normalize, "_settle_together", lambda requests: locked(bad, normalize.Reading()))
+        assert normalize.normalise_pending() == 1
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.RECEIVED, Outcome.PROCESSED)
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
     assert fresh(bad).outcome == Outcome.PROCESSED
 
 
@@ -484,18 +494,18 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
 def test_the_events_of_a_request_appear_all_or_none(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     request = keep(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_note_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
-        assert pipeline.normalise_pending() == 0
+        patch.setattr(normalize, "_note_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
+        assert normalize.normalise_pending() == 0
     assert Event.objects.count() == 0
     assert fresh(request).outcome == Outcome.RECEIVED
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
     assert Event.objects.count() == 150
 
 
 def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
     for number in range(7):
         keep(hook, body_of({"id": number, "type": "made"}))
-    assert pipeline.normalise_pending(batch=3) == 7
+    assert normalize.normalise_pending(batch=3) == 7
     assert Event.objects.count() == 7
 
 
@@ -507,7 +517,7 @@ def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
     only_again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 3, "type": "made"}))
     ping, broken, half = keep(hook, b""), keep(hook, b"{"), keep(hook, body_of({"id": 7}, {"id": 77, "type": "made"}))
     with django_assert_max_num_queries(45):
-        assert pipeline.normalise_pending() == 45
+        assert normalize.normalise_pending() == 45
     assert {fresh(request).outcome for request in requests} == {"processed"}
     outcomes = [fresh(request).outcome for request in (again, only_again, ping, broken, half)]
     assert outcomes == ["processed", "duplicate", "ping", "quarantined", "quarantined"]
@@ -538,39 +548,39 @@ def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) 
     def this() -> int:
         assert held.wait(10)
         try:
-            return pipeline.normalise_batch(sizes)
+            return normalize.normalise_batch(sizes)
         finally:
             may_end.set()
 
     assert together(this, other) == [2, 0]
     assert [fresh(request).outcome for request in requests] == ["processed", "received", "processed"]
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
 
 
 def test_what_another_process_settled_meanwhile_is_left_alone(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    original = pipeline._read
+    original = normalize._read
 
-    def read(request: pipeline.Waiting) -> pipeline.Reading:
+    def read(request: normalize.Waiting) -> normalize.Reading:
         WebhookRequest.objects.filter(pk=requests[1].pk).update(outcome=Outcome.PING)
         return original(request)
 
-    monkeypatch.setattr(pipeline, "_read", read)
-    assert pipeline.normalise_batch([(request.pk, request.size) for request in requests]) == 2
+    monkeypatch.setattr(normalize, "_read", read)
+    assert normalize.normalise_batch([(request.pk, request.size) for request in requests]) == 2
     assert [fresh(request).outcome for request in requests] == ["processed", "ping", "processed"]
 
 
 def test_a_large_batch_is_read_in_portions() -> None:
-    sizes = [(1, 10), (2, pipeline.BATCH_BYTES), (3, 5), (4, 5)]
-    assert list(pipeline._portions(sizes)) == [[1], [2], [3, 4]]
-    many = [(n, 1) for n in range(2 * pipeline.BATCH + 50)]
-    assert [len(keys) for keys in pipeline._portions(many)] == [pipeline.BATCH, pipeline.BATCH, 50]
+    sizes = [(1, 10), (2, normalize.BATCH_BYTES), (3, 5), (4, 5)]
+    assert list(normalize._portions(sizes)) == [[1], [2], [3, 4]]
+    many = [(n, 1) for n in range(2 * normalize.BATCH + 50)]
+    assert [len(keys) for keys in normalize._portions(many)] == [normalize.BATCH, normalize.BATCH, 50]
 
 
 def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
-    old = keep(hook, b"", received_at=timezone.now() - poll.GRACE - timedelta(seconds=1))
+    old = keep(hook, b"", received_at=timezone.now() - poller.GRACE - timedelta(seconds=1))
     young = keep(hook, b"")
     assert tasks.normalise_pending() == 1
     assert (fresh(old).outcome, fresh(young).outcome) == (Outcome.PING, Outcome.RECEIVED)
@@ -591,7 +601,7 @@ def test_two_processors_make_the_events_of_one_request_once(hook: Subscription, 
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    assert sorted(together(*[lambda: pipeline.normalise(request.pk)] * 2)) == [False, True]
+    assert sorted(together(*[lambda: normalize.normalise(request.pk)] * 2)) == [False, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [0, 0]
     assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -602,7 +612,7 @@ def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeP
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     elements = [{"id": number, "type": "made"} for number in range(60)]
     requests = [keep(hook, body_of(*elements)), keep(hook, body_of(*reversed(elements)))]
-    assert together(*[lambda pk=request.pk: pipeline.normalise(pk) for request in requests]) == [True, True]
+    assert together(*[lambda pk=request.pk: normalize.normalise(pk) for request in requests]) == [True, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [1] * 60
     assert sorted(fresh(request).outcome for request in requests) == ["duplicate", "processed"]
 
@@ -629,7 +639,7 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
     killed = run_python(KILLED_IN_THE_MIDDLE, REQUEST=str(request.pk))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
     assert (fresh(request).outcome, Event.objects.get().provider_event_id) == (Outcome.PROCESSED, "e1")
 
 
@@ -640,10 +650,10 @@ def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: 
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     rows = [as_stored(request) for request in requests]
     settled, gone, left = requests
-    assert pipeline.normalise(settled.pk)
+    assert normalize.normalise(settled.pk)
     gone.delete()
-    assert pipeline.normalise_stored(rows) == 1
-    assert pipeline.normalise_stored(rows) == 0
+    assert normalize.normalise_stored(rows) == 1
+    assert normalize.normalise_stored(rows) == 0
     assert fresh(left).outcome == Outcome.PROCESSED
     found = Event.objects.order_by("position").values_list("request_id", "provider_event_id", "received_at")
     assert list(found) == [(settled.pk, "0", settled.received_at), (left.pk, "2", left.received_at)]
@@ -652,7 +662,7 @@ def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: 
 def test_a_stored_row_that_fails_harms_no_other(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
     rows = [as_stored(good), as_stored(bad)._replace(headers="no JSON")]
-    assert pipeline.normalise_stored(rows) == 2
+    assert normalize.normalise_stored(rows) == 2
     assert (fresh(good).outcome, fresh(bad).outcome) == (Outcome.PROCESSED, Outcome.QUARANTINED)
 
 
@@ -684,10 +694,10 @@ def running(
     """A normaliser of its own, and the event that its connection was given back."""
     settings.NORMALISE_IN_THREAD = True
     monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
-    monkeypatch.setattr("events.normaliser.PAUSE", 0.05)
-    monkeypatch.setattr("events.normaliser.IDLE", 0.1)
+    monkeypatch.setattr("events.processing.inline_normalizer.PAUSE", 0.05)
+    monkeypatch.setattr("events.processing.inline_normalizer.IDLE", 0.1)
     watched = WatchedConnection(threading.Event())
-    monkeypatch.setattr("events.normaliser.connection", watched)
+    monkeypatch.setattr("events.processing.inline_normalizer.connection", watched)
     yield Normaliser(), watched.given_back
     assert watched.given_back.wait(10)
 
@@ -726,13 +736,13 @@ def test_the_thread_survives_a_failure(
 
     lost, later = keep(hook, b""), keep(hook, b"")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "normalise_stored", fail)
+        patch.setattr(normalize, "normalise_stored", fail)
         normaliser.follow([as_stored(lost)])
         assert failed.wait(10)
     normaliser.follow([as_stored(later)])
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
     given_back.clear()
 
 
@@ -754,15 +764,15 @@ def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Normaliser:
 def test_what_does_not_fit_into_memory_is_left_to_the_worker(
     hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("events.normaliser.WAITING_BYTES", 100)
+    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_BYTES", 100)
     rows = [row_of(hook, b"x" * size) for size in (500, 1)]
     stopped.follow(rows)
     assert stopped._next_batch() == (rows[:1], [])  # a large one alone may wait
-    monkeypatch.setattr("events.normaliser.WAITING_ROWS", 3)
+    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_ROWS", 3)
     rows = [row_of(hook) for _ in range(4)]
     stopped.follow(rows)
     assert stopped._next_batch() == (rows[:3], [])
-    monkeypatch.setattr("events.normaliser.WAITING_CHORES", 1)
+    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_CHORES", 1)
     for chore in (list, dict):
         stopped.do(chore)
     assert stopped._next_batch() == ([], [list])
@@ -771,8 +781,8 @@ def test_what_does_not_fit_into_memory_is_left_to_the_worker(
 def test_a_batch_is_bounded_by_rows_and_bytes(
     hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "BATCH", 2)
-    monkeypatch.setattr(pipeline, "BATCH_BYTES", 50)
+    monkeypatch.setattr(normalize, "BATCH", 2)
+    monkeypatch.setattr(normalize, "BATCH_BYTES", 50)
     rows = [row_of(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
     stopped.follow(rows)
     assert [stopped._next_batch()[0] for _ in range(3)] == [rows[:2], rows[2:4], rows[4:]]
@@ -786,12 +796,12 @@ def test_last_event_moves_on_and_never_back(hook: Subscription) -> None:
     now = timezone.now()
     for age in (10, 5, 20):
         keep(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)
     assert hook.accepted_at == now - timedelta(seconds=10)  # of the first that was normalised
     keep(hook, b"")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
 
@@ -806,7 +816,7 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
         for age in (8, 4):
             came = now - timedelta(seconds=age + number)
             keep(subscription, body_of({"id": age, "type": "made"}), received_at=came)
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
 
@@ -816,7 +826,7 @@ FULL = FULL_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_SHARE
 
 @pytest.mark.parametrize(
     ("count", "share"),
-    [(MANY, min(SHARE, 5 * FULL)), (pipeline.BATCH * 2 // 3, min(SHARE, 1.5 * FULL)), (pipeline.BATCH, FULL)],
+    [(MANY, min(SHARE, 5 * FULL)), (normalize.BATCH * 2 // 3, min(SHARE, 1.5 * FULL)), (normalize.BATCH, FULL)],
 )
 def test_the_normaliser_leaves_time_to_others_when_there_is_much_to_do(count: int, share: float) -> None:
     rest = Normaliser()._rest
@@ -830,16 +840,16 @@ def test_the_normaliser_lets_others_compute_between_a_few_requests(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr("events.scheduling.let_others_compute", lambda: order.append("others"))
-    original = pipeline._read
+    monkeypatch.setattr("events.storage.thread_priority.let_others_compute", lambda: order.append("others"))
+    original = normalize._read
 
     def read(request: Any) -> Any:
         order.append("read")
         return original(request)
 
-    monkeypatch.setattr(pipeline, "_read", read)
+    monkeypatch.setattr(normalize, "_read", read)
     rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * STRETCH)]
-    assert pipeline.normalise_stored(rows, progress=Normaliser()._step) == 2 * STRETCH
+    assert normalize.normalise_stored(rows, progress=Normaliser()._step) == 2 * STRETCH
     stretch = ["read"] * STRETCH
     assert order == [*stretch[1:], "others", *stretch, "others", "read"]
 
@@ -850,7 +860,7 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
     for number in range(5):
         keep(hook, body_of({"id": number, "type": "made"}))
     with django_assert_max_num_queries(200) as captured:
-        pipeline.normalise_pending()
+        normalize.normalise_pending()
     written = [query for query in captured.captured_queries if 'UPDATE "subscriptions_subscription"' in query["sql"]]
     assert len(written) == 1
 
@@ -859,11 +869,11 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
 def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, managed: str) -> None:
     Subscription.objects.update(managed=managed)
     keep(hook, b"{}", headers=())  # rejected
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     hook.refresh_from_db()
     assert (hook.accepted_at, hook.due_at) == (None, None)
     request = keep(hook, b"")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
     assert (hook.due_at is not None) == (managed == Managed.MANUAL)
@@ -873,45 +883,45 @@ def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, m
 
 
 def test_reprocessing_completes_after_a_fix_and_is_idempotent(hook: Subscription, fake: FakeProvider) -> None:
-    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     fake.before_parse = reading_fails
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     fake.before_parse = lambda request: None
     for _ in range(3):
-        assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+        assert normalize.reprocess(request).outcome == Outcome.PROCESSED
         assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
 
 
 def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
-    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    pipeline.normalise(request.pk)
-    assert pipeline.reprocess(request).outcome == Outcome.DUPLICATE
+    normalize.normalise(request.pk)
+    assert normalize.reprocess(request).outcome == Outcome.DUPLICATE
     assert Event.objects.get().duplicates == 1
 
 
 def test_reprocessing_after_a_worse_change_keeps_the_events(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
 
     def unreadable(request: InboundRequest) -> None:
         raise UnreadableRequest("No longer understood.")
 
     fake.before_parse = unreadable
-    assert pipeline.reprocess(request).outcome == Outcome.QUARANTINED
+    assert normalize.reprocess(request).outcome == Outcome.QUARANTINED
     assert Event.objects.count() == 1
 
 
 def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscription) -> None:
     body = body_of({"id": 1, "type": "made"})
     request = keep(hook, body, headers=(("Authorization", "another-secret"),))
-    assert pipeline.reprocess(request).outcome == Outcome.REJECTED
+    assert normalize.reprocess(request).outcome == Outcome.REJECTED
     assert Event.objects.count() == 0
     hook.secrets = ["another-secret", SECRET]
     hook.save()
-    released = pipeline.reprocess(request)
+    released = normalize.reprocess(request)
     assert (released.outcome, released.verification, released.reason) == (Outcome.PROCESSED, "verified", "")
     assert (released.headers, released.sealed_headers) == ([["Authorization", "***"]], {})
     assert Event.objects.count() == 1
@@ -923,18 +933,18 @@ def test_a_lost_encryption_key_is_a_reason_and_no_crash(hook: Subscription, sett
     rejected_one = keep(hook, b"", headers=(("Authorization", "sealed"),))
     waiting = keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
     settings.ENCRYPTION_KEYS = ("b3RoZXItb25seS1vdGhlci1vbmx5LW90aGVyLW9ubHk=",)
-    assert pipeline.normalise_pending() == 1
-    reprocessed = pipeline.reprocess(rejected_one)
+    assert normalize.normalise_pending() == 1
+    reprocessed = normalize.reprocess(rejected_one)
     assert (reprocessed.outcome, "ENCRYPTION_KEYS" in reprocessed.reason) == (Outcome.REJECTED, True)
-    assert pipeline.reprocess(waiting).outcome == Outcome.PING
+    assert normalize.reprocess(waiting).outcome == Outcome.PING
 
 
 @pytest.mark.django_db(transaction=True)
 def test_reprocessing_twice_at_once(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     fake.fixed = True
-    together(*[lambda: pipeline.reprocess(request)] * 2)
+    together(*[lambda: normalize.reprocess(request)] * 2)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("duplicates", flat=True)) == [0, 0]
 
@@ -946,7 +956,7 @@ def test_a_url_only_request_is_accepted_without_proof(hook: Subscription, fake: 
 
 
 def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subscription) -> None:
-    pipeline.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     event.pk, event.position, event.uid = None, 99, new_id()
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -962,7 +972,7 @@ def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
     good = keep(hook, body_of({"id": 1, "type": "made"}))
     waiting = [keep(hook, body_of({"id": number})) for number in range(2, 5)]
     refused = keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     fake.fixed = True
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
     rows = WebhookRequest.objects.filter(subscription=hook)
@@ -983,20 +993,20 @@ def test_what_is_thrown_away_meanwhile_does_not_end_the_reading(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [keep(hook, b"") for _ in range(3)]
-    original = pipeline.reprocess
+    original = normalize.reprocess
 
     def reprocess(request: WebhookRequest) -> WebhookRequest:
         WebhookRequest.objects.filter(pk=rows[1].pk).delete()
         return original(request)
 
-    monkeypatch.setattr(pipeline, "reprocess", reprocess)
+    monkeypatch.setattr(normalize, "reprocess", reprocess)
     result = reprocess_many(WebhookRequest.objects.all(), by="staff:ann")
     assert (dict(result.outcomes), result.last) == ({"ping": 2}, None)
 
 
 def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     fake.fixed = True
     said = io.StringIO()
     with pytest.raises(CommandError, match="Say which"):

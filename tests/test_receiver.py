@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import events.writer
 import pytest
 import requests
 from django.db import OperationalError, connection
@@ -28,15 +29,15 @@ from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-import events.writer
 from config import web_server
-from events import body as bodies
-from events import pipeline, receiver
-from events.body import Body, BodyTooLarge, BrokenBody, read_body, unpacked
-from events.drainer import drainer
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import normaliser
-from events.spool import status as spool_status
+from events.processing import normalize
+from events.processing.inline_normalizer import normaliser
+from events.receiver import handler
+from events.receiver.spool.file import status as spool_status
+from events.receiver.spool_drain import drainer
+from events.storage import body as bodies
+from events.storage.body import Body, BodyTooLarge, BrokenBody, read_body, unpacked
 from providers.contract.base import InboundRequest, Proof, Verification, VerificationResult
 from providers.contract.registry import get_provider
 from providers.models import ProviderAccount
@@ -98,7 +99,7 @@ def test_a_get_with_a_query_is_kept(client: Client, hook: Subscription) -> None:
 def test_an_empty_body_and_broken_json_are_kept(client: Client, hook: Subscription) -> None:
     assert is_empty_200(post(client, hook, b""))
     assert is_empty_200(post(client, hook, b'{"events": ['))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     outcomes = WebhookRequest.objects.order_by("id").values_list("outcome", flat=True)
     assert list(outcomes) == [Outcome.PING, Outcome.QUARANTINED]
 
@@ -106,7 +107,7 @@ def test_an_empty_body_and_broken_json_are_kept(client: Client, hook: Subscripti
 def test_unknown_types_and_repeated_ids_are_accepted(client: Client, hook: Subscription) -> None:
     for _ in range(2):
         assert is_empty_200(post(client, hook, body_of({"id": 1, "type": "never heard of"})))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     event = Event.objects.get()
     assert (event.type, event.action, event.duplicates) == ("never heard of", "other", 1)
 
@@ -117,7 +118,7 @@ def test_a_wrong_secret_is_refused_and_kept(client: Client, hook: Subscription, 
     assert (response.status_code, response.content) == (401, b"")
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.verification, bytes(request.body)) == (Outcome.REJECTED, "failed", b"{}")
-    assert pipeline.normalise_pending() == 0
+    assert normalize.normalise_pending() == 0
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_a_database_error_is_503(
         raise OperationalError("the database is away\nwith details")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"events.receiver.{where}", fail)
+        patch.setattr(f"events.receiver.handler.{where}", fail)
         response = post(client, hook)
     assert (response.status_code, response["Retry-After"], response.content) == (503, "10", b"")
     assert "could not be stored: the database is away" in caplog.text
@@ -269,8 +270,8 @@ def test_of_a_file_headers_and_a_prefix_are_kept(
     assert dict(request.headers)["Content-Length"] == "300000"
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
-    assert pipeline.normalise_pending() == 0
-    assert pipeline.reprocess(request).outcome == Outcome.TRUNCATED
+    assert normalize.normalise_pending() == 0
+    assert normalize.reprocess(request).outcome == Outcome.TRUNCATED
 
 
 def test_a_file_with_a_wrong_secret_is_rejected_and_can_be_released(
@@ -280,7 +281,7 @@ def test_a_file_with_a_wrong_secret_is_rejected_and_can_be_released(
     settings.MAX_BODY_BYTES = 10
     assert post(client, hook, b"x" * 11, headers={"X-Secret": "newer"}).status_code == 401
     Subscription.objects.filter(pk=hook.pk).update(secrets=["newer", SECRET])
-    request = pipeline.reprocess(WebhookRequest.objects.get())
+    request = normalize.reprocess(WebhookRequest.objects.get())
     assert (request.outcome, request.verification) == (Outcome.TRUNCATED, "verified")
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
@@ -385,7 +386,7 @@ def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
     client: Client, hook: Subscription, coding: str, body: bytes
 ) -> None:
     assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     request = WebhookRequest.objects.get()
     assert (bytes(request.body), request.size, request.outcome) == (body, len(body), Outcome.PROCESSED)
 
@@ -409,7 +410,7 @@ def test_what_cannot_be_unpacked_within_bounds_waits_in_quarantine(
 ) -> None:
     settings.MAX_BODY_BYTES = 1000
     assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.reason, bytes(request.body)) == (Outcome.QUARANTINED, reason, body)
 
@@ -504,14 +505,14 @@ def test_the_operators_page_explains_every_outcome() -> None:
 
 
 def test_no_part_of_the_documented_api() -> None:
-    assert receiver.HookView.schema is None
+    assert handler.HookView.schema is None
 
 
 # -- Headers and addresses -------------------------------------------------------------------------------------------
 
 
 def test_the_environment_of_the_process_is_no_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(receiver.PROCESS_ENVIRONMENT, "HTTP_PROXY", "http://user:password@proxy")
+    monkeypatch.setitem(handler.PROCESS_ENVIRONMENT, "HTTP_PROXY", "http://user:password@proxy")
     environ = {
         "HTTP_PROXY": "http://user:password@proxy",
         "HTTP_X_A_B": "1",
@@ -520,8 +521,8 @@ def test_the_environment_of_the_process_is_no_header(monkeypatch: pytest.MonkeyP
         "PATH": "/bin",
         "wsgi.version": (1, 0),
     }
-    assert receiver.headers_of(environ) == (("X-A-B", "1"), ("Content-Type", "text/plain"))
-    assert receiver.headers_of({"HTTP_PROXY": "sent by somebody"}) == (("Proxy", "sent by somebody"),)
+    assert handler.headers_of(environ) == (("X-A-B", "1"), ("Content-Type", "text/plain"))
+    assert handler.headers_of({"HTTP_PROXY": "sent by somebody"}) == (("Proxy", "sent by somebody"),)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ from django.db import connection
 from pytest_django import Settings
 
 from config import web_server
-from events import pipeline, tasks
+from events import tasks
 from events.models import Event, WebhookRequest
-from events.spool import Spool, status
+from events.processing import normalize
+from events.receiver.spool.file import Spool, status
 from subscriptions.models import Subscription
 from tests.crashing import Load, WebProcess, account_for, account_for_events, subscription
 from tests.own_postgres import MissingPostgres, OwnPostgres, programs
@@ -112,7 +113,7 @@ def test_two_web_processes(web: WebProcess, subscription: Subscription, spool_fo
         web.kill()
     account_for(load)
     assert set(load.answers) == {200}
-    pipeline.normalise_pending()  # as the worker does
+    normalize.normalise_pending()  # as the worker does
     bodies = [bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True)]
     account_for_events(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
 

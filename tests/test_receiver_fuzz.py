@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from events import pipeline
 from events.models import Outcome, WebhookRequest
+from events.processing import normalize
 from providers.contract.base import Proof
 from providers.contract.registry import all_providers
 from providers.entrust.simulator import sign
@@ -178,6 +178,6 @@ def test_nothing_gives_a_5xx_or_a_traceback(subscriptions: list[Subscription], w
     assert "Traceback" not in web.log.read_text(), seed
     assert answers[200] > REQUESTS / 20, (seed, answers)
     # A plug-in that stumbles over one is quarantined by the pipeline; here none may stumble.
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     stumbled = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED, reason__contains="Reading it failed")
     assert not list(stumbled.values_list("reason", flat=True)), seed

@@ -11,9 +11,10 @@ from django.db.models.query import QuerySet
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import feed, pipeline, retention
 from events.models import Event, FeedEnd, Outcome, Purge, WebhookRequest
-from events.retention import kept_until, purge_due
+from events.processing import feed_position, normalize
+from events.retention import purge
+from events.retention.purge import kept_until, purge_due
 from providers.models import ProviderAccount
 from subscriptions.models import Operation, Subscription
 from tests.fake_provider import FakeProvider, body_of, clock_at, fake, hook, keep, together
@@ -28,8 +29,8 @@ DAYS = 30
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PAUSE", 0.0)
-    monkeypatch.setattr(retention, "PAUSES", 0)
+    monkeypatch.setattr(purge, "PAUSE", 0.0)
+    monkeypatch.setattr(purge, "PAUSES", 0)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def came(
     with clock_at(monkeypatch, moment):
         request = keep(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
         if read:
-            pipeline.normalise(request.pk)
+            normalize.normalise(request.pk)
     request.refresh_from_db()
     return request
 
@@ -121,7 +122,7 @@ def test_what_waits_is_not_dropped(
 
     # Released, its events are there for as long as any others.
     fake.fixed = True
-    released = pipeline.reprocess(waiting)
+    released = normalize.reprocess(waiting)
     assert released.outcome == Outcome.PROCESSED
     until = kept_until(released)
     assert until is not None
@@ -169,16 +170,16 @@ def test_a_puller_that_is_behind_goes_on_after_the_purge(
         came(monkeypatch, hook, days_ago=days)
     behind = Event.objects.order_by("position").values_list("position", flat=True)[0]
     purge_due()
-    assert [event.position for event in feed.after(behind, 10)] == [behind + 2, behind + 3]
+    assert [event.position for event in feed_position.after(behind, 10)] == [behind + 2, behind + 3]
     ProviderAccount.objects.update(retention_days=1)
     Event.objects.update(received_at=NOW - timedelta(days=9))
     WebhookRequest.objects.update(received_at=NOW - timedelta(days=9), processed_at=NOW - timedelta(days=9))
     due_again()
     purge_due()
-    assert list(feed.after(behind, 10)) == []
+    assert list(feed_position.after(behind, 10)) == []
     assert FeedEnd.objects.get().position == behind + 3
     came(monkeypatch, hook, days_ago=0.5)
-    assert [event.position for event in feed.after(behind, 10)] == [behind + 4]
+    assert [event.position for event in feed_position.after(behind, 10)] == [behind + 4]
 
 
 def test_few_rows_a_transaction_and_no_bodies_read(
@@ -209,8 +210,8 @@ def test_few_rows_a_transaction_and_no_bodies_read(
 def test_killed_at_any_statement_the_next_run_finishes(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, at: int
 ) -> None:
-    monkeypatch.setattr(retention, "EVENTS", 3)
-    monkeypatch.setattr(retention, "REQUESTS", 2)
+    monkeypatch.setattr(purge, "EVENTS", 3)
+    monkeypatch.setattr(purge, "REQUESTS", 2)
     came(monkeypatch, hook, days_ago=50, body=body_of(*({"id": f"m{number}", "type": "made"} for number in range(5))))
     came(monkeypatch, hook, days_ago=45)
     came(monkeypatch, hook, days_ago=3)
@@ -247,8 +248,8 @@ def test_killed_at_any_statement_the_next_run_finishes(
 def test_a_long_run_stops_and_is_due_at_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    monkeypatch.setattr(retention, "RUN_SECONDS", 0.0)
-    monkeypatch.setattr(retention, "REQUESTS", 2)
+    monkeypatch.setattr(purge, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(purge, "REQUESTS", 2)
     for number in range(5):
         came(monkeypatch, hook, days_ago=50 - number)
     for left in (3, 1, 0):
@@ -258,7 +259,7 @@ def test_a_long_run_stops_and_is_due_at_once(
 
 
 def test_a_lost_claim_stops(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
-    monkeypatch.setattr(retention, "REQUESTS", 1)
+    monkeypatch.setattr(purge, "REQUESTS", 1)
     for number in range(3):
         came(monkeypatch, hook, days_ago=50 - number)
     purge_due()  # makes the row
@@ -271,7 +272,7 @@ def test_a_lost_claim_stops(monkeypatch: pytest.MonkeyPatch, hook: Subscription,
     assert WebhookRequest.objects.count() == 3
     monkeypatch.setattr(Purge, "keep_claim", lambda *_: False)
     Purge.objects.update(claimed_until=None)
-    assert retention.purge(row).more
+    assert purge.purge(row).more
     assert WebhookRequest.objects.count() == 2
 
 
@@ -281,9 +282,9 @@ def test_one_that_is_read_anew_meanwhile_stays(
     request = came(monkeypatch, hook, days_ago=50)
     purge_row = Purge.objects.create(account=account)
     age = timedelta(days=DAYS)
-    keys = next(iter(retention._old_ones(account.pk, age)))
-    pipeline.reprocess(request)
-    assert retention._throw_away(purge_row, keys, age, retention.Purged())
+    keys = next(iter(purge._old_ones(account.pk, age)))
+    normalize.reprocess(request)
+    assert purge._throw_away(purge_row, keys, age, purge.Purged())
     assert kept() == ([50.0], 1)
 
 
@@ -350,6 +351,6 @@ def test_an_old_one_comes_late_out_of_the_spool(
     came(monkeypatch, hook, days_ago=20)
     late: datetime = NOW - timedelta(days=31)
     request = keep(hook, body_of({"id": "late", "type": "made"}), received_at=late)
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     assert purge_due() == 0  # its events came just now, and everybody shall get them
     assert Event.objects.count() == 2

@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from events.models import Outcome, WebhookRequest
-from events.pipeline import normalise_pending, reprocess
-from events.proofs import proofs
+from events.processing.normalize import normalise_pending, reprocess
+from events.receiver.rotation_signal import proofs
 from providers.contract.base import Proof, SecretMadeBy
 from providers.contract.errors import Refused, Unavailable, Unsupported
 from providers.contract.registry import all_providers

@@ -10,10 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import feed, pipeline, silence
-from events.arrival import first_id_at
 from events.models import Event, Silence, WebhookRequest
-from events.silence import ARRIVAL, suggestion, watch
+from events.monitoring import silence
+from events.monitoring.silence import ARRIVAL, suggestion, watch
+from events.processing import feed_position, normalize
+from events.storage.time_range import first_id_at
 from providers.contract.base import TestResult
 from subscriptions.lifecycle import desired_state, receiver_probe, secrets
 from subscriptions.models import Managed, ProblemKind, State, Subscription
@@ -59,7 +60,7 @@ def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscripti
 
 def send(row: Subscription, moment: datetime) -> WebhookRequest:
     request = keep(row, body_of({"id": moment.isoformat(), "type": "made"}), received_at=moment)
-    pipeline.normalise(request.pk)
+    normalize.normalise(request.pk)
     return request
 
 
@@ -322,7 +323,7 @@ def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyP
             action="created",
             received_at=moment,
             dedup_key=str(uid),
-            position=feed.take(1),
+            position=feed_position.take(1),
         )
 
 

@@ -24,13 +24,15 @@ from django.db import DataError, OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import drainer, spool, tasks
-from events.drainer import Drainer
-from events.kept import KeptRequest
+from events import tasks
 from events.models import WebhookRequest
-from events.spool import HEAD_SIZE, Spool, SpoolError
-from events.troubles import HEARD_OF, receiver_spool
-from events.writer import Table, writer
+from events.monitoring.problem_checks import HEARD_OF, receiver_spool
+from events.receiver import spool_drain
+from events.receiver.group_commit import Table, writer
+from events.receiver.spool import file as spool
+from events.receiver.spool.file import HEAD_SIZE, Spool, SpoolError
+from events.receiver.spool_drain import Drainer
+from events.storage.request_row import KeptRequest
 from subscriptions.models import Problem, ProblemKind, Subscription
 from subscriptions.problems import detector
 from tests.fake_provider import fake, hook
@@ -480,7 +482,7 @@ def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_fol
 
 WRITES_UNTIL_KILLED = """
 import sys
-from events.spool import spool
+from events.receiver.spool.file import spool
 from tests.receiving import row_of
 from subscriptions import problems
 from subscriptions.models import Problem, Subscription
@@ -584,7 +586,7 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, *stubborn: KeptRequest, error: E
         original(self, given)
 
     monkeypatch.setattr(Table, "insert", insert)
-    monkeypatch.setattr(drainer, "TRIES", 3)
+    monkeypatch.setattr(spool_drain, "TRIES", 3)
 
 
 def stored() -> list[UUID]:

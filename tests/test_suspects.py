@@ -15,13 +15,14 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from pytest_django import Settings
 
-from events import normaliser as normaliser_module
-from events import pipeline, suspects, tasks
-from events import poll as poll_module
+from events import tasks
 from events.models import Event, Outcome, WebhookRequest
-from events.normaliser import Normaliser
-from events.poll import Poll
-from events.writer import writer
+from events.processing import inline_normalizer as normaliser_module
+from events.processing import normalize, poison_requests
+from events.processing import poller as poll_module
+from events.processing.inline_normalizer import Normaliser
+from events.processing.poller import Poll
+from events.receiver.group_commit import writer
 from providers.contract.base import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
@@ -34,7 +35,7 @@ __all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 
-LATE = suspects.LATE + timedelta(seconds=1)
+LATE = poison_requests.LATE + timedelta(seconds=1)
 
 
 def late(hook: Subscription, number: int) -> WebhookRequest:
@@ -47,7 +48,7 @@ def fresh(request: WebhookRequest) -> WebhookRequest:
 
 def wait_for_the_next_try() -> None:
     """As if the time that a try may take were over."""
-    began = timezone.now() - suspects.TRY_TAKES
+    began = timezone.now() - poison_requests.TRY_TAKES
     WebhookRequest.objects.filter(tried_at__isnull=False).update(tried_at=began)
 
 
@@ -92,10 +93,10 @@ def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(
     assert fresh(deadly).outcome == Outcome.RECEIVED
     wait_for_the_next_try()
     assert run_python(READS).stdout.split() == ["1"]
-    assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, suspects.REASON)
+    assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
     detect()
-    assert suspects.REASON in Problem.objects.get(kind="quarantine", state="open").message
-    assert pipeline.reprocess(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
+    assert poison_requests.REASON in Problem.objects.get(kind="quarantine", state="open").message
+    assert normalize.reprocess(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
     assert set(Event.objects.values_list("provider_event_id", flat=True)) == {"before", "deadly", "behind", "later"}
 
 
@@ -145,7 +146,7 @@ def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poll: Poll,
         wait_for_the_next_try()
     assert fresh(beside).outcome == Outcome.PROCESSED
     tasks.normalise_pending()
-    assert (fresh(hanging).outcome, fresh(hanging).reason) == (Outcome.QUARANTINED, suspects.REASON)
+    assert (fresh(hanging).outcome, fresh(hanging).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -162,7 +163,7 @@ def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decide
     fake.before_parse = hang
     with pytest.raises(TimeoutError):
         tasks.normalise_pending()
-    WebhookRequest.objects.update(tries=suspects.TRIES)
+    WebhookRequest.objects.update(tries=poison_requests.TRIES)
     wait_for_the_next_try()
     assert tasks.normalise_pending() == 1
     go_on.set()
@@ -232,7 +233,7 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
 
 def test_what_is_read_in_time_is_not_counted(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
 
 
@@ -240,7 +241,7 @@ def test_a_backlog_is_read_in_batches_with_one_more_write_each(hook: Subscriptio
     for number in range(30):
         late(hook, number)
     with CountedWrites() as writes:
-        assert pipeline.normalise_pending(batch=10) == 30
+        assert normalize.normalise_pending(batch=10) == 30
     counting = [sql for sql in writes.found if '"tries"' in sql]
     assert len(counting) == 3
     assert len(writes.found) < 30
@@ -275,27 +276,27 @@ def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
         raise OperationalError("deadlock detected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_write", locked)
-        patch.setattr(pipeline, "_settle_together", locked)
+        patch.setattr(normalize, "_write", locked)
+        patch.setattr(normalize, "_settle_together", locked)
         patch.setattr(connection, "close", lambda: None)
-        for _ in range(suspects.TRIES + 1):
-            assert pipeline.normalise_pending() == 0
+        for _ in range(poison_requests.TRIES + 1):
+            assert normalize.normalise_pending() == 0
     assert fresh(request).tries == 0
-    assert pipeline.normalise_pending() == 1
+    assert normalize.normalise_pending() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_try_belongs_to_one_worker_of_several(hook: Subscription) -> None:
     keys = [late(hook, number).pk for number in range(20)]
-    mine = together(*[lambda: suspects.begin(keys)] * 4)
+    mine = together(*[lambda: poison_requests.begin(keys)] * 4)
     assert sorted(key for part in mine for key in part) == keys
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
 
 
 def test_reprocessing_counts_anew(hook: Subscription) -> None:
     request = late(hook, 1)
-    WebhookRequest.objects.update(tries=suspects.TRIES, tried_at=timezone.now() - suspects.TRY_TAKES)
-    assert pipeline.normalise_pending() == 1
+    WebhookRequest.objects.update(tries=poison_requests.TRIES, tried_at=timezone.now() - poison_requests.TRY_TAKES)
+    assert normalize.normalise_pending() == 1
     assert fresh(request).outcome == Outcome.QUARANTINED
-    assert pipeline.reprocess(request).outcome == Outcome.PROCESSED
+    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
     assert fresh(request).tries == 0

@@ -13,8 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from config.environment import BASE_DIR
-from events import pipeline
 from events.models import WebhookRequest
+from events.processing import normalize
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Managed, Problem, ProblemKind, Severity, State, Subscription
 from subscriptions.planning.plan import Wait
@@ -306,7 +306,7 @@ def test_a_token_at_another_address_is_the_subscriptions_problem(row: Subscripti
 
 def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscription, fake: FakeProvider) -> None:
     first, newest = keep(row, b"no json"), keep(row, b"neither")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     assert found() == [("quarantine", "warning")]
     told = Problem.objects.get()
     assert told.message.startswith("2 requests cannot be read and wait; nothing is lost.")
@@ -319,7 +319,7 @@ def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscri
 
 def test_quarantine_of_a_deleted_subscription_still_waits(row: Subscription) -> None:
     keep(row, b"no json")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     change(row, deleted_at=timezone.now(), state=State.DELETED)
     assert found() == [("quarantine", "warning")]
 
@@ -349,14 +349,14 @@ def test_many_rejected_and_none_accepted_is_an_alarm(row: Subscription) -> None:
 
 
 def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    from events import troubles as incoming
+    from events.monitoring import problem_checks as incoming
 
     monkeypatch.setattr(incoming, "COUNTED", 3)
     other = Subscription.objects.create(account=row.account, secrets=[SECRET], due_at=None)
     keep(other, b"no json")
     for _ in range(5):
         keep(row, b"no json")
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     assert found() == [("quarantine", "warning")] * 2
     assert sorted(Problem.objects.values_list("count", flat=True)) == [1, 3]
     assert Problem.objects.get(subscription=row).message.startswith("3 or more requests")
@@ -365,7 +365,7 @@ def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypat
 def test_requests_that_wait_too_long_for_their_events(row: Subscription) -> None:
     keep(row, body_of({"id": 1, "type": "made"}), received_at=timezone.now() - timedelta(minutes=3))
     assert found() == [("backlog", "warning")]
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     assert found() == []
 
 

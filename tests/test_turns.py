@@ -16,9 +16,9 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
-from events import scheduling, turns
 from events.models import FeedEnd
-from events.turns import WriteTurns
+from events.storage import sqlite_lock, thread_priority
+from events.storage.sqlite_lock import WriteTurns
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def test_others_do_not() -> None:
 
 
 def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "PATIENCE", 0.01)
+    monkeypatch.setattr(sqlite_lock, "PATIENCE", 0.01)
     assert order_of("sqlite", WriteTurns()) == ["second", "first"]
 
 
@@ -100,7 +100,11 @@ def table(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 @pytest.fixture
 def own(db: None, tmp_path: Path, table: sqlite3.Connection) -> Iterator[BaseDatabaseWrapper]:
     """Ours, on the same file."""
-    settings = {**connections.databases["default"], "NAME": str(tmp_path / "db"), "OPTIONS": {"timeout": turns.LOOK}}
+    settings = {
+        **connections.databases["default"],
+        "NAME": str(tmp_path / "db"),
+        "OPTIONS": {"timeout": sqlite_lock.LOOK},
+    }
     connection = SQLite(settings)
     yield connection
     connection.close()
@@ -113,7 +117,7 @@ def test_who_waits_for_another_process_writes_as_soon_as_it_has_ended(
     table.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.3, table.commit)
     timer.start()
-    with turns.prompt_transaction(own, 20):
+    with sqlite_lock.prompt_transaction(own, 20):
         assert not table.in_transaction
         own.connection.execute("INSERT INTO numbers VALUES (1)")
     timer.join()
@@ -122,17 +126,17 @@ def test_who_waits_for_another_process_writes_as_soon_as_it_has_ended(
 
 def test_nobody_waits_for_another_process_for_ever(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
     table.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"), turns.prompt_transaction(own, 0.05):
+    with pytest.raises(OperationalError, match="locked"), sqlite_lock.prompt_transaction(own, 0.05):
         raise AssertionError("it is not its turn")
     table.commit()
-    with turns.prompt_transaction(own, 0.05):
+    with sqlite_lock.prompt_transaction(own, 0.05):
         own.connection.execute("INSERT INTO numbers VALUES (2)")
     assert table.execute("SELECT number FROM numbers").fetchall() == [(2,)]
 
 
 def test_what_fails_is_taken_back(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
     def fail() -> None:
-        with turns.prompt_transaction(own, 1):
+        with sqlite_lock.prompt_transaction(own, 1):
             own.connection.execute("INSERT INTO numbers VALUES (3)")
             own.connection.execute("INSERT INTO missing VALUES (3)")
 
@@ -148,12 +152,12 @@ def test_a_transaction_of_django_begins_as_soon_as_another_process_has_ended() -
     own = connections["default"]
     other = sqlite3.connect(own.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"), turns.prompt_atomic(own, 0.05):
+    with pytest.raises(OperationalError, match="locked"), sqlite_lock.prompt_atomic(own, 0.05):
         raise AssertionError("it is not its turn")
     assert not own.in_atomic_block
     timer = threading.Timer(0.3, other.commit)
     timer.start()
-    with turns.prompt_atomic(own, 20):
+    with sqlite_lock.prompt_atomic(own, 20):
         assert own.in_atomic_block
         FeedEnd.objects.create(pk=1, position=7)
     timer.join()
@@ -166,7 +170,7 @@ def test_a_transaction_of_django_begins_as_soon_as_another_process_has_ended() -
 def test_another_error_is_not_waited_for(own: BaseDatabaseWrapper) -> None:
     own.ensure_connection()
     own.connection.execute("BEGIN")
-    with pytest.raises(OperationalError, match="within a transaction"), turns.prompt_transaction(own, 20):
+    with pytest.raises(OperationalError, match="within a transaction"), sqlite_lock.prompt_transaction(own, 20):
         raise AssertionError("it never began")
 
 
@@ -179,8 +183,8 @@ def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None
         found[name] = os.sched_getscheduler(0)
 
     def parent() -> None:
-        scheduling.give_way()
-        run(lambda: child("receives", lambda: None), lambda: child("writes", scheduling.come_first))
+        thread_priority.give_way()
+        run(lambda: child("receives", lambda: None), lambda: child("writes", thread_priority.come_first))
 
     run(parent)
     assert found == {"receives": os.SCHED_BATCH, "writes": os.SCHED_OTHER}
@@ -190,8 +194,8 @@ def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None
 def test_whoever_computes_hands_pythons_lock_on_soon() -> None:
     before = sys.getswitchinterval()
     try:
-        scheduling.take_short_turns()
-        assert sys.getswitchinterval() == pytest.approx(scheduling.TURN)
+        thread_priority.take_short_turns()
+        assert sys.getswitchinterval() == pytest.approx(thread_priority.TURN)
     finally:
         sys.setswitchinterval(before)
 
@@ -201,5 +205,5 @@ def test_where_the_system_forbids_it_nothing_breaks(monkeypatch: pytest.MonkeyPa
         raise PermissionError("not here")
 
     monkeypatch.setattr(os, "sched_setscheduler", forbid)
-    scheduling.give_way()
-    scheduling.come_first()
+    thread_priority.give_way()
+    thread_priority.come_first()

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from config.models import ApiToken
-from events import pipeline
+from events.processing import normalize
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.reconciliation.sweep import sweep_here
@@ -59,7 +59,7 @@ def work() -> None:
     """What the worker does, with the next look at the provider brought forward."""
     ProviderAccount.objects.update(look_due_at=timezone.now())
     sweep_here()
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
 
 
 @pytest.fixture

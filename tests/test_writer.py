@@ -17,13 +17,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.errors import DuplicatePreparedStatement, InvalidSqlStatementName
 from pytest_django import Settings
 
-from events import kept, pipeline, writer
-from events.drainer import Drainer
-from events.inserting import Target
-from events.kept import KeptRequest
 from events.models import WebhookRequest
-from events.spool import spool
-from events.writer import Busy, NotStored, Poisoned, Table, Writer
+from events.processing import normalize
+from events.receiver import group_commit
+from events.receiver.group_commit import Busy, NotStored, Poisoned, Table, Writer
+from events.receiver.spool.file import spool
+from events.receiver.spool_drain import Drainer
+from events.storage import request_row
+from events.storage.bulk_insert import Target
+from events.storage.request_row import KeptRequest
 from providers.audit import state_changes
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import State, Subscription
@@ -62,10 +64,10 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_the_columns_are_all_that_a_request_has() -> None:
-    assert WebhookRequest._meta.db_table == kept.REQUESTS.table
+    assert WebhookRequest._meta.db_table == request_row.REQUESTS.table
     left_to_the_database = {"id", "tries", "tried_at"}
     names = {field.column for field in WebhookRequest._meta.concrete_fields} - left_to_the_database
-    assert set(kept.REQUESTS.columns) == names
+    assert set(request_row.REQUESTS.columns) == names
 
 
 def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> None:
@@ -88,7 +90,7 @@ def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> 
 def test_what_comes_together_is_committed_together(
     hook: Subscription, own: Writer, batches: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 20.0)
+    monkeypatch.setattr(group_commit, "PATIENCE", 20.0)
     inserted: list[int] = []
     begun, held = threading.Event(), threading.Event()
     original = Table.insert
@@ -120,20 +122,20 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(writer, "TOGETHER", 60.0)
-    monkeypatch.setattr(writer, "_is_sqlite", lambda: True)
+    monkeypatch.setattr(group_commit, "TOGETHER", 60.0)
+    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: True)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(3):
-        own._waiting = [writer.Job(row_of(hook, b"alone"))]
+        own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
         assert len(own._next_batch(own._hands[0])) == 1
     assert pauses == []
-    own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
+    own._waiting = [group_commit.Job(row_of(hook, b"several")) for _ in range(3)]
     assert len(own._next_batch(own._hands[0])) == 3
-    own._waiting = [writer.Job(row_of(hook, b"alone"))]
+    own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
     assert len(own._next_batch(own._hands[0])) == 1
     assert len(pauses) == 1
     assert 50 < pauses[0] <= 60
-    own._waiting = [writer.Job(row_of(hook, b"alone"))]
+    own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
     own._next_batch(own._hands[0])
     assert len(pauses) == 1
 
@@ -142,11 +144,11 @@ def test_a_database_server_commits_as_soon_as_it_can(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(writer, "TOGETHER", 60.0)
-    monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+    monkeypatch.setattr(group_commit, "TOGETHER", 60.0)
+    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(2):
-        own._waiting = [writer.Job(row_of(hook, b"several")) for _ in range(3)]
+        own._waiting = [group_commit.Job(row_of(hook, b"several")) for _ in range(3)]
         assert len(own._next_batch(own._hands[0])) == 3
     assert pauses == []
 
@@ -157,7 +159,7 @@ class Server:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[list[bytes]] = []
         self.may_end = threading.Semaphore(0)
-        monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+        monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
         monkeypatch.setattr(Table, "insert_each", lambda table, rows: self._insert_each(rows))
 
     def _insert_each(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
@@ -203,19 +205,19 @@ def test_commits_overlap_only_where_the_disk_is_slow_each_time(
     hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RECEIVE_IN_THREADS = True
-    monkeypatch.setattr(writer, "_is_sqlite", lambda: False)
+    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
     monkeypatch.setattr(Table, "insert_each", lambda table, rows: {})
     took = 10.0
-    monkeypatch.setattr(writer.Hand, "busy_for", lambda hand: 0.0 if hand.busy_since is None else took)
-    monkeypatch.setattr(writer, "HANG", 60.0)
+    monkeypatch.setattr(group_commit.Hand, "busy_for", lambda hand: 0.0 if hand.busy_since is None else took)
+    monkeypatch.setattr(group_commit, "HANG", 60.0)
     own = Writer()
     hands: list[int] = []
-    for took in [10.0] * writer.LAST_COMMITS + [0.001] + [10.0] * writer.LAST_COMMITS:  # noqa: B007  # busy_for reads it
+    for took in [10.0] * group_commit.LAST_COMMITS + [0.001] + [10.0] * group_commit.LAST_COMMITS:  # noqa: B007  # busy_for reads it
         own.store(row_of(hook))
         hands.append(len(own._wanted_hands()))
     own.stop()
-    slow = writer.LAST_COMMITS - 1
-    assert hands == [1] * slow + [2] + [1] * writer.LAST_COMMITS + [2]
+    slow = group_commit.LAST_COMMITS - 1
+    assert hands == [1] * slow + [2] + [1] * group_commit.LAST_COMMITS + [2]
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
@@ -247,10 +249,10 @@ def test_a_poisoned_row_is_found_and_its_neighbours_are_stored(
 
 def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "_start", lambda: None)
-    monkeypatch.setattr(writer, "BATCH_ROWS", 3)
-    monkeypatch.setattr(writer, "BATCH_BYTES", 100)
+    monkeypatch.setattr(group_commit, "BATCH_ROWS", 3)
+    monkeypatch.setattr(group_commit, "BATCH_BYTES", 100)
     for size in (1, 1, 1, 1, 99, 99, 500):
-        own._take(writer.Job(row_of(hook, b"x" * size)))
+        own._take(group_commit.Job(row_of(hook, b"x" * size)))
     assert own._bytes == 702
     taken = [[len(job.row.body) for job in own._next_batch(own._hands[0])] for _ in range(4)]
     assert taken == [[1, 1, 1], [1, 99], [99], [500]]
@@ -259,14 +261,14 @@ def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, m
 
 def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "_start", lambda: None)
-    monkeypatch.setattr(writer, "WAITING_BYTES", 100)
-    own._take(writer.Job(row_of(hook, b"x" * 1000)))  # one always may
+    monkeypatch.setattr(group_commit, "WAITING_BYTES", 100)
+    own._take(group_commit.Job(row_of(hook, b"x" * 1000)))  # one always may
     with pytest.raises(Busy):
         own.store(row_of(hook, b"x"))
     own._next_batch(own._hands[0])
-    monkeypatch.setattr(writer, "WAITING_ROWS", 2)
+    monkeypatch.setattr(group_commit, "WAITING_ROWS", 2)
     for _ in range(2):
-        own._take(writer.Job(row_of(hook)))
+        own._take(group_commit.Job(row_of(hook)))
     with pytest.raises(Busy):
         own.store(row_of(hook))
 
@@ -299,8 +301,8 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_a_database_that_hangs_holds_nobody_for_long(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 0.2)
-    monkeypatch.setattr(writer, "HANG", 0.3)
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.2)
+    monkeypatch.setattr(group_commit, "HANG", 0.3)
     let_go = hanging(monkeypatch)
     rows = [row_of(hook) for _ in range(10)]
     started = time.monotonic()
@@ -403,7 +405,7 @@ def test_what_follows_a_row_harms_no_other(
 
 
 def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "BATCH_ROWS", 2)
+    monkeypatch.setattr(group_commit, "BATCH_ROWS", 2)
     monkeypatch.setattr(own, "_start", lambda: None)
     left = [Left(), Left()]
     for one in left:
@@ -411,7 +413,7 @@ def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, m
     monkeypatch.undo()
     unheard = Left()
     waited: list[bool] = []
-    monkeypatch.setattr(writer, "BATCH_ROWS", 2)
+    monkeypatch.setattr(group_commit, "BATCH_ROWS", 2)
     thread = threading.Thread(target=lambda: waited.append(own.store(row_of(hook), unheard)))
     thread.start()
     thread.join(30)
@@ -425,7 +427,7 @@ def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, m
 def test_rows_that_were_left_are_given_up_when_the_database_hangs(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path, spool_works: bool
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 0.2)
+    monkeypatch.setattr(group_commit, "PATIENCE", 0.2)
     let_go = hanging(monkeypatch)
     if not spool_works:
         spool_folder.write_text("a file where the folder should be")
@@ -475,7 +477,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     opened: list[bool] = []
-    insert, own_connection = Target.insert, writer.own_connection
+    insert, own_connection = Target.insert, group_commit.own_connection
 
     def open_noted(*, prepares: bool) -> BaseDatabaseWrapper:
         opened.append(prepares)
@@ -487,7 +489,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
         return insert(self, *arguments)
 
     monkeypatch.setattr(Table, "prepares", True)
-    monkeypatch.setattr(writer, "own_connection", open_noted)
+    monkeypatch.setattr(group_commit, "own_connection", open_noted)
     monkeypatch.setattr(Target, "insert", refuse_prepared)
     table, rows = Table(), [row_of(hook) for _ in range(3)]
     assert not table.takes(rows[0])
@@ -503,7 +505,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
 
 def event_noted(hook: Subscription) -> None:
     keep(hook, body_of({"id": "1", "type": "made"}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
 
 
 def secret_entered(hook: Subscription) -> None:
@@ -558,7 +560,7 @@ def test_what_follows_may_fail_without_harm(hook: Subscription, settings: Settin
 
 
 def test_commits_are_on_the_disk(hook: Subscription) -> None:
-    own = writer.own_connection()
+    own = group_commit.own_connection()
     try:
         with own.cursor() as cursor:
             if own.vendor == "sqlite":
@@ -569,7 +571,7 @@ def test_commits_are_on_the_disk(hook: Subscription) -> None:
             else:
                 cursor.execute("SHOW synchronous_commit")
                 assert cursor.fetchone() == ("on",)
-        assert kept.REQUESTS.most_rows(own) >= writer.BATCH_ROWS
+        assert request_row.REQUESTS.most_rows(own) >= group_commit.BATCH_ROWS
     finally:
         own.close()
 
@@ -583,7 +585,7 @@ def test_where_the_server_would_answer_before_the_disk_it_is_told_not_to(
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = {before}")
     try:
-        own = writer.own_connection()
+        own = group_commit.own_connection()
         with own.cursor() as cursor:
             cursor.execute("SHOW synchronous_commit")
             assert cursor.fetchone() == (then,)

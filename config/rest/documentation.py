@@ -13,7 +13,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSe
 from drf_spectacular.openapi import AutoSchema
 
 from config.rest.permissions import scopes_needed
-from events.cloudevents import BATCH_MEDIA_TYPE
+from events.api.cloudevents import BATCH_MEDIA_TYPE
 from providers.contract.base import AnyProvider
 from providers.contract.registry import all_providers
 

@@ -90,7 +90,7 @@ class EventSerializer(serializers.Serializer[Event]):
 
 
 class CloudEventSerializer(serializers.Serializer[Any]):
-    """Only for the documentation: `events.cloudevents` writes it."""
+    """Only for the documentation: `events.api.cloudevents` writes it."""
 
     specversion = serializers.ChoiceField(choices=["1.0"])
     id = serializers.UUIDField()

@@ -10,9 +10,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from events.api.cloudevents import BATCH_MEDIA_TYPE, MEDIA_TYPE, cloudevent
 from events.api.event_json import CloudEventSerializer, EventSerializer, event_json, event_rows
 from events.api.filters import FEED, EventFilters
-from events.cloudevents import BATCH_MEDIA_TYPE, MEDIA_TYPE, cloudevent
 from events.models import Event, FeedEnd
 from providers.rest.filters import Filters
 from providers.rest.renderers import FastJSONRenderer

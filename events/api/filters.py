@@ -11,8 +11,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 
-from events import arrival
 from events.models import Outcome
+from events.storage import time_range
 from providers.contract.base import Action
 from providers.models import ProviderAccount
 from providers.rest.filters import (
@@ -57,7 +57,7 @@ class RequestFilters(Filters):
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
         """The requests that pass."""
-        received = _received(self, _owned(self, rows), since=arrival.requests_since, until=arrival.requests_until)
+        received = _received(self, _owned(self, rows), since=time_range.requests_since, until=time_range.requests_until)
         return received.filter(any_of("outcome", self.chosen("outcome")))
 
 
@@ -86,7 +86,7 @@ class EventFilters(Filters):
 
     def narrow(self, rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
         """The events that pass."""
-        received = _received(self, _owned(self, rows), since=arrival.events_since, until=arrival.events_until)
+        received = _received(self, _owned(self, rows), since=time_range.events_since, until=time_range.events_until)
         rows = received.filter(
             any_of("provider", self.chosen("provider")),
             any_of("action", self.chosen("action")),

@@ -18,12 +18,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from events import pipeline
 from events.api.filters import RequestFilters
-from events.arrival import number_of
-from events.body import PREFIX
 from events.models import Event, Outcome, VerificationState, WebhookRequest
-from events.reprocessing import reprocess_many
+from events.processing import normalize
+from events.processing.bulk_reprocess import reprocess_many
+from events.storage.body import PREFIX
+from events.storage.time_range import number_of
 from providers.audit import log
 from providers.rest.errors import Conflict
 from providers.rest.fields import TimeField, time_text
@@ -108,7 +108,7 @@ class RequestViewSet(ApiViewSet):
         until lately. Nothing is counted twice."""
         self.no_body()
         try:
-            row = pipeline.reprocess(self.find(_rows()), also_former=True)
+            row = normalize.reprocess(self.find(_rows()), also_former=True)
         except WebhookRequest.DoesNotExist:
             raise Http404 from None  # it was thrown away meanwhile
         return Response(told([row])[0])

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from events.models import WebhookRequest
-from events.pipeline import normalise
+from events.processing.normalize import normalise
 from subscriptions.models import Subscription
 from tests.fake_provider import body_of, fake, hook, keep
 

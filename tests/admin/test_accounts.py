@@ -10,8 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events import retention
 from events.models import WebhookRequest
+from events.retention import purge
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state
@@ -227,7 +227,7 @@ def test_what_is_kept_and_what_was_purged(viewer: Client, received: WebhookReque
     account.save()
     old = timezone.now() - timedelta(days=2)
     WebhookRequest.objects.update(received_at=old, processed_at=old)
-    retention.purge_due()
+    purge.purge_due()
     page = viewer.get(page_of("change", account)).content.decode()
     assert "1 request, 1 event" in page
     assert "twice as long" in page

@@ -9,9 +9,10 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from events import outcomes, pipeline
+from events.admin import outcome_text
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from events.pipeline import normalise
+from events.processing import normalize
+from events.processing.normalize import normalise
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.admin.conftest import VIEWS, person
@@ -43,7 +44,7 @@ def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, ou
     WebhookRequest.objects.update(outcome=outcome)
     page = read(viewer, received)
     assert f'data-state="{outcome}"' in page
-    assert outcomes.OUTCOMES[outcome] in page
+    assert outcome_text.OUTCOMES[outcome] in page
 
 
 @pytest.mark.parametrize(
@@ -115,13 +116,13 @@ def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
     boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = keep(hook, b"")
-    original = pipeline._waiting
+    original = normalize._waiting
 
-    def after_the_trim(rows: WebhookRequestQuerySet) -> list[pipeline.Waiting]:
+    def after_the_trim(rows: WebhookRequestQuerySet) -> list[normalize.Waiting]:
         WebhookRequest.objects.filter(pk=row.pk).delete()
         return original(rows)
 
-    monkeypatch.setattr(pipeline, "_waiting", after_the_trim)
+    monkeypatch.setattr(normalize, "_waiting", after_the_trim)
     assert boss.post(page_of("reprocess", row)).status_code == 404
 
 

@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from events.arrival import first_id_at
-from events.hourly import received_per_hour
 from events.models import Event, WebhookRequest
-from events.pipeline import normalise_pending
+from events.monitoring.request_counts import received_per_hour
+from events.processing.normalize import normalise_pending
+from events.storage.time_range import first_id_at
 from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Problem, State, Subscription

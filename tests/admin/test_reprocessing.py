@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events import pipeline, reprocess_pages
+from events.admin import reprocess
 from events.models import Event, Outcome, WebhookRequest
-from events.reprocessing import reprocess_many
+from events.processing import normalize
+from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
 from tests.admin.conftest import person
@@ -29,7 +30,7 @@ LIST = "/admin/events/webhookrequest/"
 def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
     """Four that could not be read, and can be by now."""
     rows = [keep(hook, body_of({"id": number})) for number in range(4)]
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     fake.fixed = True
     return rows
 
@@ -97,7 +98,7 @@ def test_in_portions_that_go_on_where_the_last_one_ended(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three = partial(reprocess_many, most=3)
-    monkeypatch.setattr(reprocess_pages, "reprocess_many", three)
+    monkeypatch.setattr(reprocess, "reprocess_many", three)
     first = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
     late = keep(hook, body_of({"id": 77}))  # came after the question: it is none of them
     answer = boss.post(PAGE, fields_of(first))
@@ -121,7 +122,7 @@ def test_in_portions_that_go_on_where_the_last_one_ended(
 def test_more_than_can_be_counted(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reprocess_pages, "COUNTED", 3)
+    monkeypatch.setattr(reprocess, "COUNTED", 3)
     assert "more than 3 requests; of the newest 3" in boss.get(PAGE, {"subscription": hook.pk}).content.decode()
 
 

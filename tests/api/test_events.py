@@ -11,8 +11,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from events import arrival, pipeline
 from events.models import Event, FeedEnd
+from events.processing import normalize
+from events.storage import time_range
 from providers.models import ProviderAccount
 from providers.rest.fields import time_text
 from subscriptions.models import Subscription
@@ -31,7 +32,7 @@ def emit(hook: Subscription) -> Emit:
 
     def emit(*, to: Subscription = hook, came: datetime = NOON, **element: Any) -> str:
         element = {"id": Event.objects.count(), "type": "made", **element}
-        pipeline.normalise(keep(to, body_of(element), received_at=came).pk)
+        normalize.normalise(keep(to, body_of(element), received_at=came).pk)
         return str(Event.objects.latest("id").uid)
 
     return emit
@@ -155,7 +156,7 @@ def test_times_that_nothing_can_have_arrived_at_are_no_error(api: Api, emit: Emi
 
 
 def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
-    arrival.note_late([NOON])  # what came then is stored only now
+    time_range.note_late([NOON])  # what came then is stored only now
     first, second = emit(), emit(came=NOON + timedelta(hours=1))
     assert ids(api.get("/events/?since=2026-01-02T12:00:00Z&until=2026-01-02T13:00:00Z")) == [first]
     assert ids(api.get("/events/?since=2026-01-02T13:00:00.000Z")) == [second]

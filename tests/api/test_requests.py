@@ -14,9 +14,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from events import pipeline
 from events.models import Event, Outcome, WebhookRequest
-from events.reprocessing import reprocess_many
+from events.processing import normalize
+from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
 from subscriptions.models import Subscription
@@ -51,7 +51,7 @@ def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
 def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     again = keep(hook, body_of({"id": 1, "type": "made"}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     told = api.get(f"/requests/{request.uid}/").json
     assert told["outcome"] == "processed"
     assert told["events"] == [str(event.uid) for event in Event.objects.order_by("id")]
@@ -62,7 +62,7 @@ def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> Non
 def test_lists_with_a_few_queries(api: Api, hook: Subscription) -> None:
     for number in range(5):
         keep(hook, body_of({"id": number, "type": "made"}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     api.get("/providers/")  # writes down that the token is used
     with CaptureQueriesContext(connection) as queries:
         results = api.get("/requests/").json["results"]
@@ -128,7 +128,7 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid:
 
 def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     path = f"/requests/{request.uid}/"
     assert api.get(path).json["outcome"] == "quarantined"
     fake.fixed = True
@@ -165,7 +165,7 @@ def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api,
 def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     for number in range(3):
         keep(hook, body_of({"id": number}))
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     fake.fixed = True
     answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
     assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
@@ -208,13 +208,13 @@ def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
     api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     request = keep(hook, b"")
-    original = getattr(pipeline, step)
+    original = getattr(normalize, step)
 
     def after_the_trim(*args: Any) -> Any:
         WebhookRequest.objects.filter(pk=request.pk).delete()
         return original(*args)
 
-    monkeypatch.setattr(pipeline, step, after_the_trim)
+    monkeypatch.setattr(normalize, step, after_the_trim)
     assert api.post(f"/requests/{request.uid}/reprocess/").status == 404
 
 

@@ -16,8 +16,8 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from config.models import ApiToken
-from events import pipeline
 from events.models import Event
+from events.processing import normalize
 from providers.models import ProviderAccount
 from subscriptions.api import accounts as account_views
 from subscriptions.api import subscriptions as subscription_views
@@ -52,7 +52,7 @@ def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.Mo
     Subscription.objects.filter(pk=manual.pk).update(secrets=[SECRET])
     manual.refresh_from_db()
     requests = [keep(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'), keep(manual, b"?", headers=())]
-    pipeline.normalise_pending()
+    normalize.normalise_pending()
     detector.detect()
     channel = Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     return {

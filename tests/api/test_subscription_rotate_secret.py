@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from events.proofs import proofs
+from events.receiver.rotation_signal import proofs
 from providers.contract.base import Proof, SecretMadeBy
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state, secret_rotation

@@ -13,7 +13,7 @@ import os
 from django.conf import settings
 
 from config.wsgi import application
-from events.writer import writer
+from events.receiver.group_commit import writer
 from tests.bench import stores
 
 __all__ = ["application"]

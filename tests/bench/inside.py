@@ -15,8 +15,10 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from events import pipeline, retention, tasks  # noqa: E402
+from events import tasks  # noqa: E402
 from events.models import Purge, WebhookRequest  # noqa: E402
+from events.processing import normalize
+from events.retention import purge as retention
 from providers.models import ProviderAccount  # noqa: E402
 from subscriptions.lifecycle import desired_state  # noqa: E402
 
@@ -51,7 +53,7 @@ def waiting() -> str:
 
 def normalise() -> str:
     """Turns every stored request into its events."""
-    return str(pipeline.normalise_pending())
+    return str(normalize.normalise_pending())
 
 
 def log_in() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import django.db
 
-from events.kept import REQUESTS, KeptRequest
+from events.storage.request_row import REQUESTS, KeptRequest
 from providers.contract.base import InboundRequest
 from providers.contract.registry import get_provider
 

@@ -97,8 +97,8 @@ def fill_past(subscription_id: int) -> None:
     """Requests as a working week has them: few at night, many in the afternoon."""
     from django.utils import timezone
 
-    from events.arrival import first_id_at
     from events.models import Outcome, VerificationState, WebhookRequest
+    from events.storage.time_range import first_id_at
     from subscriptions.models import Subscription
 
     account_id = Subscription.objects.values_list("account_id", flat=True).get(pk=subscription_id)

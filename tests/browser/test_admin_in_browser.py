@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
-from events.pipeline import normalise_pending
+from events.processing.normalize import normalise_pending
 from providers.contract.errors import Refused
 from subscriptions.models import Subscription
 from tests.conftest import Control

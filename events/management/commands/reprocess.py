@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from events.models import Outcome, WebhookRequest
-from events.reprocessing import reprocess_many
+from events.processing.bulk_reprocess import reprocess_many
 
 BY = "command:reprocess"
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from events import feed
-from events.columns import column_json, column_key, column_text
-from events.inserting import NUMBER, TIME, Target
-from events.inserting import UUID as UUID_TYPE
+from events.processing import feed_position
+from events.storage.bulk_insert import NUMBER, TIME, Target
+from events.storage.bulk_insert import UUID as UUID_TYPE
+from events.storage.columns import column_json, column_key, column_text
 from providers.contract.base import ParsedEvent
 from providers.db.ids import new_id
 
@@ -82,7 +82,7 @@ def insert(rows: Sequence[EventRow]) -> list[tuple[int, str]]:
     key of each that was not there."""
     if not rows:
         return []
-    placed = [(*row, position) for position, row in enumerate(rows, feed.take(len(rows)))]
+    placed = [(*row, position) for position, row in enumerate(rows, feed_position.take(len(rows)))]
     most = EVENTS.most_rows(connection)
     found: list[tuple[int, str]] = []
     for start in range(0, len(placed), most):

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from events.columns import column_json, column_text
-from events.inserting import BYTES, NUMBER, TIME, Target
-from events.inserting import UUID as UUID_TYPE
 from events.models import Outcome
+from events.storage.bulk_insert import BYTES, NUMBER, TIME, Target
+from events.storage.bulk_insert import UUID as UUID_TYPE
+from events.storage.columns import column_json, column_text
 from providers.contract.base import InboundRequest, Verification, VerificationResult
 from providers.db.fields import EncryptedJSONField
 from providers.db.ids import new_id

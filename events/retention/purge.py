@@ -17,8 +17,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from events import arrival
 from events.models import Event, Outcome, Purge, WebhookRequest
+from events.storage import time_range
 from providers.db.claims import new_holder
 from providers.models import ProviderAccount
 
@@ -122,7 +122,7 @@ def _old_ones(account_id: int, age: timedelta) -> Iterator[Sequence[int]]:
     """The numbers of requests that are too old, a few at a time. Numbers follow time, so this reads the account's
     oldest through the index, passes over what is kept longer, and ends where all are young and none was stored late."""
     last = 0
-    end = arrival.end_of_requests_until(timezone.now() - age)
+    end = time_range.end_of_requests_until(timezone.now() - age)
     while True:
         now = timezone.now()
         rows = WebhookRequest.objects.filter(account=account_id, pk__gt=last).order_by("pk")

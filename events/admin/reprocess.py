@@ -18,10 +18,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
-from events import outcomes
-from events.arrival import AGES
+from events.admin import outcome_text
 from events.models import Outcome, WebhookRequest
-from events.reprocessing import reprocess_many
+from events.processing.bulk_reprocess import reprocess_many
+from events.storage.time_range import AGES
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.list_page import NotUnderstood, moment, narrow, number, shown_filters
 
@@ -192,7 +192,7 @@ def _what_will_happen(chosen: Selection) -> dict[str, Any]:
 
 def _shares(counted: Counter[str]) -> list[Share]:
     return [
-        Share(outcome.value, outcome.label, counted[outcome], outcomes.AGAIN[outcome])
+        Share(outcome.value, outcome.label, counted[outcome], outcome_text.AGAIN[outcome])
         for outcome in Outcome
         if counted[outcome]
     ]

@@ -1,6 +1,6 @@
 """The worker's look for stored requests whose events are missing, in a thread that is left behind when it hangs.
 
-What ends the whole process, or stops all of its threads, is for whoever restarts it; `events.suspects` keeps the count.
+What ends the whole process, or stops all of its threads, is for whoever restarts it; `events.processing.poison_requests` keeps the count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from events import pipeline
+from events.processing import normalize
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Poll:
         """Normalises what waits. Returns how many requests were settled, or raises what went wrong; TimeoutError when
         a reading hangs: then the next look is another thread's."""
         if not settings.NORMALISE_IN_THREAD:
-            return pipeline.normalise_pending(older_than=GRACE)
+            return normalize.normalise_pending(older_than=GRACE)
         if self._asked is None or self._thread is None or not self._thread.is_alive():
             self._asked = queue.SimpleQueue()
             self._thread = threading.Thread(target=self._run, args=(self._asked,), name="poll", daemon=True)
@@ -83,7 +83,7 @@ class Poll:
         while self._asked is asked and (answer := asked.get()) is not None:
             try:
                 close_old_connections()
-                answer.set_result(pipeline.normalise_pending(older_than=GRACE, progress=partial(self._step, asked)))
+                answer.set_result(normalize.normalise_pending(older_than=GRACE, progress=partial(self._step, asked)))
             except Exception as error:  # noqa: BLE001  # whoever asked raises it
                 answer.set_exception(error)
             finally:

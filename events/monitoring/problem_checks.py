@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from events.arrival import requests_since
-from events.drainer import SPOOL_OF
 from events.models import Outcome, WebhookRequest
+from events.receiver.spool_drain import SPOOL_OF
+from events.storage.time_range import requests_since
 from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
 from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
 
@@ -105,7 +105,7 @@ def receiver_spool(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.SILENT)
 def silent(now: datetime) -> Iterator[Cause]:
-    """Subscriptions that sent nothing although events were expected, as `events.silence` wrote down."""
+    """Subscriptions that sent nothing although events were expected, as `events.monitoring.silence` wrote down."""
     rows = Subscription.objects.filter(silent_since__isnull=False, deleted_at=None).select_related("account")
     for row in rows.only("uid", "name", "silent_since", "silence_reason", "account__uid"):
         yield Cause(

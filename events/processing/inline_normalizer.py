@@ -16,9 +16,11 @@ from functools import partial
 from django.conf import settings
 from django.db import close_old_connections, connection
 
-from events import pipeline, rejected, scheduling
-from events.kept import KeptRequest
 from events.models import Outcome
+from events.processing import normalize
+from events.retention import rejected
+from events.storage import thread_priority
+from events.storage.request_row import KeptRequest
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Normaliser:
             self._put(fresh)
         for row in rows:
             if row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
-                self.do(partial(pipeline.note_accepted, row.subscription_id, row.received_at))
+                self.do(partial(normalize.note_accepted, row.subscription_id, row.received_at))
             elif row.outcome == Outcome.REJECTED and rejected.growth.calls_for_trim(
                 row.subscription_id, rejected.size_of(row)
             ):
@@ -125,7 +127,7 @@ class Normaliser:
             self._thread.start()
 
     def _run(self) -> None:
-        scheduling.give_way()  # the writer may have started it
+        thread_priority.give_way()  # the writer may have started it
         pause = PAUSE
         own = threading.current_thread()
         while self._thread is own:
@@ -137,7 +139,7 @@ class Normaliser:
                 close_old_connections()
                 for chore in chores:
                     chore()
-                pipeline.normalise_stored(rows, progress=self._step)
+                normalize.normalise_stored(rows, progress=self._step)
                 pause = PAUSE
                 rest = self._rest(len(rows), time.monotonic() - begun, time.thread_time() - computed)
             except Exception:
@@ -154,7 +156,7 @@ class Normaliser:
     def _step(self) -> None:
         self._steps += 1
         if self._steps % STRETCH == 0:
-            scheduling.let_others_compute()
+            thread_priority.let_others_compute()
 
     def _rest(self, count: int, took: float, computed: float) -> float:
         """Seconds until the next batch begins, after one of so many that took so long, and computed for so long of
@@ -162,7 +164,7 @@ class Normaliser:
         if count < MANY:
             return 0.0
         when_full = FULL_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_SHARE
-        share = min(SHARE, when_full * pipeline.BATCH / count)
+        share = min(SHARE, when_full * normalize.BATCH / count)
         return max(TOGETHER - took, computed / share - took, 0.0)
 
     def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:
@@ -181,7 +183,7 @@ class Normaliser:
     def _take(self) -> tuple[list[KeptRequest], list[Chore]]:
         rows: list[KeptRequest] = []
         size = 0
-        while self._rows and len(rows) < pipeline.BATCH and size < pipeline.BATCH_BYTES:
+        while self._rows and len(rows) < normalize.BATCH and size < normalize.BATCH_BYTES:
             rows.append(self._rows.popleft())
             size += len(rows[-1].body)
         self._bytes -= size

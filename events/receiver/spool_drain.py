@@ -12,11 +12,11 @@ from uuid import UUID
 
 import django.db
 
-from events.arrival import note_late
-from events.kept import KeptRequest
-from events.normaliser import normaliser
-from events.spool import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
-from events.writer import Table, Writer, writer
+from events.processing.inline_normalizer import normaliser
+from events.receiver.group_commit import Table, Writer, writer
+from events.receiver.spool.file import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
+from events.storage.request_row import KeptRequest
+from events.storage.time_range import note_late
 from providers.db.ids import new_id
 from subscriptions.models import Heartbeat
 

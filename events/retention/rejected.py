@@ -14,10 +14,10 @@ from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast, Length
 from django.utils import timezone
 
-from events.arrival import requests_until
-from events.body import PREFIX
-from events.kept import KeptRequest
 from events.models import Outcome, WebhookRequest
+from events.storage.body import PREFIX
+from events.storage.request_row import KeptRequest
+from events.storage.time_range import requests_until
 
 logger = logging.getLogger(__name__)
 

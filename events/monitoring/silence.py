@@ -21,8 +21,8 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from events.arrival import first_number_at
 from events.models import Event, Silence
+from events.storage.time_range import first_number_at
 from providers.audit.state_changes import CLOCK
 from providers.contract.base import AnyProvider
 from subscriptions.lifecycle import quiet_hours, receiver_probe, secrets

@@ -16,11 +16,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern
 from django.utils import timezone
 
-from events import arrival, outcomes, pipeline, retention
+from events.admin import outcome_text
+from events.admin.reprocess import ReprocessPages
 from events.api.filters import MOST_WILDCARDS, of_types
-from events.arrival import AGES
 from events.models import Event, Outcome, WebhookRequest
-from events.reprocess_pages import ReprocessPages
+from events.processing import normalize
+from events.retention import purge
+from events.storage import time_range
+from events.storage.time_range import AGES
 from providers.audit import log
 from providers.contract import registry
 from providers.contract.base import Action, EventType
@@ -88,7 +91,7 @@ class RequestAdmin(ReprocessPages):
         Filter("outcome", "Outcome", among("outcome", lambda: Outcome.choices), lambda: Outcome.choices),
         Filter("account", "Account", related("account"), account_choices),
         Filter("subscription", "Subscription", related("subscription"), subscription_choices),
-        *time_filters(arrival.requests_since, arrival.requests_until),
+        *time_filters(time_range.requests_since, time_range.requests_until),
     )
 
     def rows(self, request: HttpRequest) -> QuerySet[WebhookRequest]:
@@ -114,14 +117,14 @@ class RequestAdmin(ReprocessPages):
         body = bytes(row.body)
         sees_events = request.user.has_perm("events.view_event")
         return {
-            "outcome_words": outcomes.OUTCOMES[row.outcome],
-            "verification_words": outcomes.VERIFICATIONS[row.verification],
+            "outcome_words": outcome_text.OUTCOMES[row.outcome],
+            "verification_words": outcome_text.VERIFICATIONS[row.verification],
             "events": list(row.events.order_by("pk").defer("data")[:101]) if sees_events else [],
             **_body_context(body),
             "headers": (headers := row.readable_headers()),
             "parameters": _parameters(row, headers or [], body),
-            "kept_until": retention.kept_until(row),
-            "reprocess": outcomes.reprocess_label(row) if self.may_reprocess(request) else None,
+            "kept_until": purge.kept_until(row),
+            "reprocess": outcome_text.reprocess_label(row) if self.may_reprocess(request) else None,
             "newer": self._neighbour(row, newer=True),
             "older": self._neighbour(row, newer=False),
         }
@@ -139,7 +142,7 @@ class RequestAdmin(ReprocessPages):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
-        if not self.may_reprocess(request) or outcomes.reprocess_label(row) is None:
+        if not self.may_reprocess(request) or outcome_text.reprocess_label(row) is None:
             raise PermissionDenied
         before = row.outcome
         log.note(
@@ -151,10 +154,10 @@ class RequestAdmin(ReprocessPages):
             account_id=row.account_id,
         )
         try:
-            row = pipeline.reprocess(row, also_former=True)
+            row = normalize.reprocess(row, also_former=True)
         except WebhookRequest.DoesNotExist:
             raise Http404("It was thrown away just now.") from None
-        ok, text = outcomes.after_reprocessing(before, row)
+        ok, text = outcome_text.after_reprocessing(before, row)
         return self.back_to(request, row, ok=ok, text=text)
 
     def body_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -189,7 +192,7 @@ class EventAdmin(PageAdmin[Event]):
         Filter("subscription", "Subscription", related("subscription"), subscription_choices),
         Filter("action", "Action", among("action", lambda: ACTIONS), lambda: ACTIONS),
         Filter("type", "Type", of_pattern, placeholder="such as fs:*"),
-        *time_filters(arrival.events_since, arrival.events_until),
+        *time_filters(time_range.events_since, time_range.events_until),
     )
 
     def rows(self, request: HttpRequest) -> QuerySet[Event]:

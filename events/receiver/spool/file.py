@@ -28,7 +28,7 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 
-from events.kept import KeptRequest
+from events.storage.request_row import KeptRequest
 from providers.db.ids import new_id
 
 logger = logging.getLogger(__name__)

@@ -33,11 +33,11 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from events import scheduling
-from events.kept import REQUESTS, KeptRequest
-from events.normaliser import normaliser
-from events.spool import SpoolError, spool
-from events.turns import LOOK, prompt_transaction, promptly, write_turns
+from events.processing.inline_normalizer import normaliser
+from events.receiver.spool.file import SpoolError, spool
+from events.storage import thread_priority
+from events.storage.request_row import REQUESTS, KeptRequest
+from events.storage.sqlite_lock import LOOK, prompt_transaction, promptly, write_turns
 
 logger = logging.getLogger(__name__)
 
@@ -386,7 +386,7 @@ class Writer:
                 self._lookout.start()
 
     def _run(self, hand: Hand) -> None:
-        scheduling.come_first()
+        thread_priority.come_first()
         while jobs := self._next_batch(hand):
             stored: Sequence[KeptRequest] = ()
             try:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from django.core.cache import cache
 from django.db.models import Max
 
-from events.arrival import first_number_at
 from events.models import WebhookRequest
+from events.storage.time_range import first_number_at
 
 HOUR = timedelta(hours=1)
 REMEMBERED = 3 * 24 * 3600  # seconds

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from django.db.models import QuerySet
 
-from events import pipeline
 from events.models import Outcome, WebhookRequest
+from events.processing import normalize
 from providers.audit import log
 
 REQUEST = "request"  # the word that the history uses
@@ -52,7 +52,7 @@ def reprocess_many(
                 _note(result, by, which)
                 return result
             with contextlib.suppress(WebhookRequest.DoesNotExist):  # it was thrown away meanwhile
-                result.outcomes[pipeline.reprocess(row).outcome] += 1
+                result.outcomes[normalize.reprocess(row).outcome] += 1
             result.last = row
             after = row.pk
     result.last = None

@@ -23,14 +23,14 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 from pydantic import BaseModel
 
-from events import event_rows, repeats, suspects
-from events.body import unpacked
-from events.columns import column_text
-from events.event_rows import EventRow, event_row
-from events.kept import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from events.repeats import Repeats
-from events.turns import prompt_atomic, write_turns
+from events.processing import duplicates, event_insert, poison_requests
+from events.processing.duplicates import Repeats
+from events.processing.event_insert import EventRow, event_row
+from events.storage.body import unpacked
+from events.storage.columns import column_text
+from events.storage.request_row import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
+from events.storage.sqlite_lock import prompt_atomic, write_turns
 from providers.contract.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.contract.errors import InvalidInput, UnreadableRequest
 from providers.contract.registry import UnknownProvider
@@ -140,7 +140,7 @@ def normalise_pending(
     *, older_than: timedelta = timedelta(0), batch: int = BATCH, progress: Progress = lambda: None
 ) -> int:
     """Normalises every request that still waits: in batches, oldest first, and then one by one those of which an
-    earlier reading never ended (see `events.suspects`). `progress` is called before each batch and each reading.
+    earlier reading never ended (see `events.processing.poison_requests`). `progress` is called before each batch and each reading.
 
     Returns how many requests were settled. One that fails is passed over here and tried again by the next call.
     """
@@ -151,7 +151,7 @@ def normalise_pending(
         found = list(waiting.values_list("pk", "size", "received_at")[:batch])
         now = timezone.now()
         for late in (True, False):
-            sizes = [(pk, size) for pk, size, at in found if suspects.is_late(at, now) is late]
+            sizes = [(pk, size) for pk, size, at in found if poison_requests.is_late(at, now) is late]
             total += normalise_batch(sizes, counted=late, progress=progress)
         if len(found) < batch:
             return total + _normalise_suspects(progress)
@@ -160,10 +160,10 @@ def normalise_pending(
 
 def _normalise_suspects(progress: Progress) -> int:
     total = 0
-    for pk, size, tries in list(suspects.due().values_list("pk", "size", "tries")[:BATCH]):
-        if tries < suspects.TRIES:
+    for pk, size, tries in list(poison_requests.due().values_list("pk", "size", "tries")[:BATCH]):
+        if tries < poison_requests.TRIES:
             total += normalise_batch([(pk, size)], counted=True, progress=progress)
-        elif suspects.give_up(pk) and (request := _without_secrets().defer("body").filter(pk=pk).first()):
+        elif poison_requests.give_up(pk) and (request := _without_secrets().defer("body").filter(pk=pk).first()):
             logger.error("Request %s is quarantined unread. %s", request.uid, request.reason)
             _note_accepted(request)
             total += 1
@@ -183,11 +183,11 @@ def normalise_batch(
     settled: list[Waiting] = []
     for portion in _portions(sizes):
         progress()
-        keys = suspects.begin(portion) if counted else portion
+        keys = poison_requests.begin(portion) if counted else portion
         requests = _waiting(WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED).order_by("pk"))
         done = _settle_all(requests, progress)
         if counted and len(done) < len(requests):
-            suspects.ended(keys)
+            poison_requests.ended(keys)
         settled += done
     _note_last_events(settled)
     return len(settled)
@@ -354,10 +354,10 @@ def _settle_together(requests: Sequence[Waiting], progress: Progress) -> list[Wa
         keys = set(waiting.order_by("pk").select_for_update(skip_locked=alone).values_list("pk", flat=True))
         readings = [(request, reading) for request, reading in readings if request.pk in keys]
         own: defaultdict[int, set[str]] = defaultdict(set)
-        for request_id, key in event_rows.insert([event for _, reading in readings for event in reading.events]):
+        for request_id, key in event_insert.insert([event for _, reading in readings for event in reading.events]):
             own[request_id].add(key)
         ends: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)
-        repeats.count(_repeats(request, reading.events, own[request.pk]) for request, reading in readings)
+        duplicates.count(_repeats(request, reading.events, own[request.pk]) for request, reading in readings)
         for request, reading in readings:
             outcome = reading.outcome or (Outcome.PROCESSED if own[request.pk] else Outcome.DUPLICATE)
             ends[outcome, reading.reason].append(request.pk)
@@ -458,9 +458,9 @@ def _write(request: Waiting, reading: Reading) -> bool:
 
 def _insert(request: Waiting, events: Sequence[EventRow]) -> bool:
     """Inserts what is not there yet and counts what is. True when at least one event comes from this request."""
-    event_rows.insert(events)
+    event_insert.insert(events)
     own = set(Event.objects.filter(request=request.pk).values_list("dedup_key", flat=True))
-    repeats.count([_repeats(request, events, own)])
+    duplicates.count([_repeats(request, events, own)])
     return bool(own)
 
 

@@ -22,13 +22,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
 
-from events import pipeline, scheduling
-from events.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
-from events.drainer import drainer
-from events.kept import Arrival, kept
-from events.known import Gone, Known, NotKnown, known_subscriptions
-from events.proofs import proofs
-from events.writer import NotStored, writer
+from events.processing import normalize
+from events.receiver.group_commit import NotStored, writer
+from events.receiver.rotation_signal import proofs
+from events.receiver.spool_drain import drainer
+from events.receiver.subscription_cache import Gone, Known, NotKnown, known_subscriptions
+from events.storage import thread_priority
+from events.storage.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
+from events.storage.request_row import Arrival, kept
 from providers.contract.base import InboundRequest, Proof
 from subscriptions.lifecycle.ip_allowlist import why_elsewhere
 
@@ -129,8 +130,8 @@ def receive(call: Call) -> Answer | None:
 def prepare() -> None:
     """Called by a process that is about to receive: what it needs when the database is away has to be there before."""
     if settings.RECEIVE_IN_THREADS:
-        scheduling.take_short_turns()
-        scheduling.give_way()
+        thread_priority.take_short_turns()
+        thread_priority.give_way()
         known_subscriptions.read_again()  # else all but a few of the first calls would hear 503, if many come at once
         drainer.start()
 
@@ -208,7 +209,7 @@ def _judged(call: Call, known: Known, inbound: InboundRequest, body: Body) -> Ar
         account_id=known.account_id,
         sensitive=known.sensitive,
         inbound=inbound,
-        verification=pipeline.verify(known.plugin, inbound, known.secrets, known.settings),
+        verification=normalize.verify(known.plugin, inbound, known.secrets, known.settings),
         remote_addr=address,
         size=body.size,
         truncated=body.truncated,

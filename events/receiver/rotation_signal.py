@@ -14,8 +14,8 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from events.known import Known
-from events.normaliser import normaliser
+from events.processing.inline_normalizer import normaliser
+from events.receiver.subscription_cache import Known
 from subscriptions.lifecycle import secret_rotation
 
 logger = logging.getLogger(__name__)

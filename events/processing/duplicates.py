@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from events.columns import column_json
 from events.models import WebhookRequest
+from events.storage.columns import column_json
 
 Rows = list[tuple[int | str, ...]]
 
