@@ -11,7 +11,7 @@ def main() -> None:
     """Runs a management command. `up` makes the secrets first, because settings cannot be read without them."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["up"]:
-        from config.secret_keys import ensure_secrets
+        from config.supervisor.secret_keys import ensure_secrets
 
         ensure_secrets()
     from django.core.management import execute_from_command_line

@@ -12,11 +12,11 @@ from django.conf import settings
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from config.scheduler import ScheduleStep
-from config.wake import WakeUp
+from config.worker.scheduler import ScheduleStep
+from config.worker.task_base import WakeUp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-TRANSPORT_ALIASES["embedded"] = "config.broker:Transport"
+TRANSPORT_ALIASES["embedded"] = "config.worker.embedded_broker:Transport"
 
 # It warns about pickled messages, which we do not accept, whoever runs us.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")

@@ -11,7 +11,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from config import environment
-from config.sidebar import NAVIGATION
+from config.dashboard.navigation import NAVIGATION
 
 # Lets classes name what Django's generics hold, as in ModelAdmin[Event]; at run time Django has no such notation.
 django_stubs_ext.monkeypatch()
@@ -82,8 +82,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.proxies.TrustedProxies",
-    "config.direct.DirectPaths",  # before everything that could refuse or redirect a webhook
+    "config.web.proxies.TrustedProxies",
+    "config.web.bypass_middleware.DirectPaths",  # before everything that could refuse or redirect a webhook
     "config.rest.problems.ApiProblems",  # around everything that could answer the API's clients with a page
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -95,7 +95,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# These are answered without any other middleware: no host check, no redirect, no session (see config/direct.py).
+# These are answered without any other middleware: no host check, no redirect, no session (see config/web/bypass_middleware.py).
 DIRECT_PATHS = ("/hooks/", "/livez", "/readyz")
 
 TEMPLATES: list[dict[str, Any]] = [
@@ -146,7 +146,7 @@ if urlsplit(PUBLIC_URL).scheme == "https":
     CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 if TRUSTED_PROXIES:
-    # config.proxies removes this header from everybody else's requests.
+    # config.web.proxies removes this header from everybody else's requests.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     # We do not speak TLS ourselves: without a proxy to say so, https would never be recognised and redirect for ever.
     SECURE_SSL_REDIRECT = urlsplit(PUBLIC_URL).scheme == "https"
@@ -155,12 +155,12 @@ if TRUSTED_PROXIES:
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["providers.rest.renderers.FastJSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["config.rest.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["providers.rest.parsers.StrictJSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["config.rest.authentication.BearerTokens"],
     "DEFAULT_PERMISSION_CLASSES": ["config.rest.permissions.HasScopes"],
-    "DEFAULT_PAGINATION_CLASS": "config.rest.pagination.KeysetPagination",
+    "DEFAULT_PAGINATION_CLASS": "providers.rest.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["config.rest.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "config.rest.documentation.ApiSchema",
+    "DEFAULT_SCHEMA_CLASS": "config.rest.openapi.ApiSchema",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "config.rest.problems.handle",
     "UNAUTHENTICATED_USER": None,
@@ -178,8 +178,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["config.rest.documentation.only_the_api"],
-    "POSTPROCESSING_HOOKS": ["config.rest.documentation.complete"],
+    "PREPROCESSING_HOOKS": ["config.rest.openapi.only_the_api"],
+    "POSTPROCESSING_HOOKS": ["config.rest.openapi.complete"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # None: nobody outside is asked
@@ -197,7 +197,7 @@ UNFOLD = {
     "SITE_URL": None,  # the dashboard is the site
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,  # ours is a list of its own, and knows the API's changes as well
-    "DASHBOARD_CALLBACK": "config.home.dashboard",
+    "DASHBOARD_CALLBACK": "config.dashboard.home.dashboard",
     "STYLES": [lambda request: static("hookkeeper/pages.css")],
     "SCRIPTS": [lambda request: static("hookkeeper/pages.js")],
     "SIDEBAR": {"show_search": False, "navigation": NAVIGATION},
@@ -225,7 +225,7 @@ _CHATTY = LOG_LEVEL if LOG_LEVEL == "DEBUG" else "WARNING"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "config.logs.OneLine"}},
+    "formatters": {"line": {"()": "config.monitoring.logs.OneLine"}},
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
         "nowhere": {"class": "logging.NullHandler"},

@@ -9,9 +9,9 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config import health
-from config.metrics import metrics
-from config.provider_page import provider_page
+from config.dashboard.provider_page import provider_page
+from config.monitoring import health
+from config.monitoring.metrics import metrics
 from config.rest.problems import NothingHere
 from events.api.events import EventViewSet
 from events.api.requests import RequestViewSet

@@ -11,7 +11,7 @@ import django
 from django.conf import settings
 from django.urls import resolve
 
-from config.orphans import die_with_parent
+from config.supervisor.parent_death import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -23,11 +23,11 @@ if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_
 django.setup(set_prefix=False)
 
 # These need the apps to be ready.
-from config.deferred import defer_answers  # noqa: E402
-from config.direct import HookHandler  # noqa: E402
-from config.door import HookDoor  # noqa: E402
-from config.frozen import guard  # noqa: E402
-from config.watch import watch  # noqa: E402
+from config.monitoring.problem_monitor import watch  # noqa: E402
+from config.monitoring.watchdog import guard  # noqa: E402
+from config.web.bypass_middleware import HookHandler  # noqa: E402
+from config.web.deferred_answer import defer_answers  # noqa: E402
+from config.web.receiver_entry import HookDoor  # noqa: E402
 from events.receiver.handler import prepare  # noqa: E402
 
 application: Any = HookHandler()

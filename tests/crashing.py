@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from config import web_server
+from config.web import granian
 from events.models import WebhookRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
@@ -41,12 +41,12 @@ class WebProcess:
         *,
         door: str = "wsgi",
         application: str = "config.wsgi:application",
-        threads: int = web_server.THREADS,
+        threads: int = granian.THREADS,
         **settings: str,
     ) -> None:
         self.port = free_port()
         self.log = log
-        self._command = web_server.command("127.0.0.1", self.port, application=application)
+        self._command = granian.command("127.0.0.1", self.port, application=application)
         self._command[self._command.index("--blocking-threads") + 1] = str(threads)
         self._env = environment(RECEIVER_DOOR=door, **settings)
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,8 +13,8 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
-from config.direct import HOOKS
-from config.door import HookDoor
+from config.web.bypass_middleware import HOOKS
+from config.web.receiver_entry import HookDoor
 from events.models import Outcome, WebhookRequest
 from events.receiver.group_commit import Table, writer
 from events.receiver.spool.file import spool

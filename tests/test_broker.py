@@ -14,14 +14,14 @@ import pytest
 from kombu import Connection, Queue
 from kombu.simple import SimpleQueue
 
-from config import broker
 from config.environment import BASE_DIR
+from config.worker import embedded_broker
 
 PRODUCER = """
 import sys
 from kombu import Connection
 folder, name, count = sys.argv[1:]
-with Connection(transport="config.broker:Transport", transport_options={"folder": folder}) as connection:
+with Connection(transport="config.worker.embedded_broker:Transport", transport_options={"folder": folder}) as connection:
     queue = connection.SimpleQueue("work")
     for number in range(int(count)):
         queue.put([name, number])
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def connection(folder: Path) -> Iterator[Connection]:
     options = {"folder": str(folder), "polling_interval": 0.01}
-    with Connection(transport="config.broker:Transport", transport_options=options) as connection:
+    with Connection(transport="config.worker.embedded_broker:Transport", transport_options=options) as connection:
         yield connection
 
 
@@ -111,8 +111,8 @@ def test_queues_are_kept_apart(connection: Connection) -> None:
 def test_what_nobody_reads_does_not_fill_the_disk(
     queue: SimpleQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "MOST_WAITING", 10)
-    monkeypatch.setattr(broker, "COUNT_EVERY", 5)
+    monkeypatch.setattr(embedded_broker, "MOST_WAITING", 10)
+    monkeypatch.setattr(embedded_broker, "COUNT_EVERY", 5)
     for number in range(100):
         queue.put(number)
     assert len(list((folder / "work").glob("*.msg"))) <= 15

@@ -14,8 +14,8 @@ import pytest
 from django.test import Client
 from granian.server import mp
 
-from config import deferred
-from config.deferred import NO_CONTENT, Deferred, defer_answers
+from config.web import deferred_answer
+from config.web.deferred_answer import NO_CONTENT, Deferred, defer_answers
 from events.models import WebhookRequest
 from events.receiver.group_commit import writer
 from events.receiver.handler import DEFERRED
@@ -78,7 +78,7 @@ def test_each_call_of_granian_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_calls_come_in_another_way_nothing_is_deferred() -> None:
     served: list[tuple[Any, Any]] = []
     call, scope = object(), object()
-    deferred._deferring(lambda *given: served.append(given))(call, scope)
+    deferred_answer._deferring(lambda *given: served.append(given))(call, scope)
     assert served == [(call, scope)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.signals import request_started
 
-from config.direct import HookHandler
+from config.web.bypass_middleware import HookHandler
 from events.models import WebhookRequest
 from subscriptions.models import Subscription
 from tests.fake_provider import SECRET, fake, hook

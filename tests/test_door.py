@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from config import door, web_server
-from config.door import HookDoor
+from config.web import granian, receiver_entry
+from config.web.receiver_entry import HookDoor
 
 
 class Hanging:
@@ -48,15 +48,15 @@ def hanging() -> Hanging:
 
 
 def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert door.PAGES < web_server.THREADS
-    monkeypatch.setattr(door, "PATIENCE", 0.2)
-    threads = [threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(door.PAGES)]
+    assert receiver_entry.PAGES < granian.THREADS
+    monkeypatch.setattr(receiver_entry, "PATIENCE", 0.2)
+    threads = [threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(receiver_entry.PAGES)]
     for thread in threads:
         thread.start()
         assert hanging.inside.acquire(timeout=10)
     assert hanging.get("/livez") == "200 OK"
     assert hanging.get("/admin/") == "503 Service Unavailable"  # after a while
-    monkeypatch.setattr(door, "PATIENCE", 0.1)
+    monkeypatch.setattr(receiver_entry, "PATIENCE", 0.1)
     time.sleep(0.1)
     started = time.monotonic()
     assert [hanging.get("/admin/") for _ in range(20)] == ["503 Service Unavailable"] * 20  # at once by now
@@ -71,14 +71,16 @@ def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pyte
 
 
 def test_while_pages_are_quick_others_wait_for_their_turn(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "PATIENCE", 10.0)
+    monkeypatch.setattr(receiver_entry, "PATIENCE", 10.0)
     said: list[str] = []
-    threads = [threading.Thread(target=lambda: said.append(hanging.get("/admin/"))) for _ in range(3 * door.PAGES)]
+    threads = [
+        threading.Thread(target=lambda: said.append(hanging.get("/admin/"))) for _ in range(3 * receiver_entry.PAGES)
+    ]
     for thread in threads:
         thread.start()
-    for _ in range(door.PAGES):
+    for _ in range(receiver_entry.PAGES):
         assert hanging.inside.acquire(timeout=10)
     hanging.let_go.set()
     for thread in threads:
         thread.join(10)
-    assert said == ["200 OK"] * 3 * door.PAGES
+    assert said == ["200 OK"] * 3 * receiver_entry.PAGES

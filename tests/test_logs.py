@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 
-from config.logs import OneLine
+from config.monitoring.logs import OneLine
 from tests.processes import run_python
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from config import preflight
 from config.environment import SettingError
+from config.supervisor import preflight
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from config.proxies import TrustedProxies
+from config.web.proxies import TrustedProxies
 
 
 def seen(remote: str, **headers: str) -> HttpRequest:

@@ -29,7 +29,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from config import web_server
+from config.web import granian
 from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize
 from events.processing.inline_normalizer import normaliser
@@ -765,7 +765,7 @@ def test_not_even_the_bare_path_is_redirected() -> None:
 def test_not_every_thread_may_wait_for_a_body(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bodies.READING < web_server.THREADS
+    assert bodies.READING < granian.THREADS
     taken = bodies.Turns(1)
     monkeypatch.setattr(bodies, "turns", taken)
     with taken:
@@ -781,7 +781,7 @@ def test_not_every_thread_may_wait_for_a_body(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("web", [("wsgi", web_server.THREADS), ("drf", web_server.THREADS)], indirect=True)
+@pytest.mark.parametrize("web", [("wsgi", granian.THREADS), ("drf", granian.THREADS)], indirect=True)
 def test_a_hundred_slow_senders_leave_the_rest_of_the_product_alone(web: Web) -> None:
     slow = [socket.create_connection(("127.0.0.1", web.port), timeout=10) for _ in range(100)]
     try:
@@ -837,11 +837,11 @@ def test_who_writes_everything_before_reading_hears_that_it_is_too_large(web: We
 @pytest.fixture
 def as_started(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """Another web process beside it, with the limits of `manage.py up`; only less patient."""
-    monkeypatch.setattr(web_server, "HEADER_SECONDS", 1)
+    monkeypatch.setattr(granian, "HEADER_SECONDS", 1)
     port, log = free_port(), tmp_path / "limited.log"
     with log.open("wb") as output:
         env = environment(RECEIVER_DOOR="wsgi", DATA_DIR=str(tmp_path))
-        command = web_server.command("127.0.0.1", port)
+        command = granian.command("127.0.0.1", port)
         process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:
         running = Web(f"http://127.0.0.1:{port}", port, web.subscription, log)
@@ -862,7 +862,7 @@ def test_who_sends_headers_slowly_or_without_end_is_cut_off(as_started: Web) -> 
         assert answer == b"" or b" 408 " in answer
         assert time.monotonic() - started < 8
     many = "\r\n".join(f"X-{number}: 1" for number in range(101))
-    for lines in (f"X-Large: {'x' * web_server.HEADER_BYTES}", many):
+    for lines in (f"X-Large: {'x' * granian.HEADER_BYTES}", many):
         assert b" 431 " in as_started.raw(f"{lines}\r\nContent-Length: 2", b"[]")
     most = "\r\n".join(f"X-{number}: {'x' * 500}" for number in range(90))
     assert b" 200 OK" in as_started.raw(f"{most}\r\nContent-Length: 2", b"[]")

@@ -27,7 +27,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from config import web_server
+from config.web import granian
 from events import tasks
 from events.models import Event, WebhookRequest
 from events.processing import normalize
@@ -237,12 +237,12 @@ def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installa
     that wait for it leave threads to the webhooks."""
     load, web = installation.load, installation.webs[0]
     with ThreadPoolExecutor(64) as pool:  # so that the threads there have connections that will hang
-        assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > web_server.THREADS
+        assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > granian.THREADS
     with load.running():
         for _ in range(ROUNDS):
             load.more(50)
             postgres.freeze()
-            pages = [threading.Thread(target=web.status, args=("/readyz",)) for _ in range(2 * web_server.THREADS)]
+            pages = [threading.Thread(target=web.status, args=("/readyz",)) for _ in range(2 * granian.THREADS)]
             for page in pages:
                 page.start()
             try:

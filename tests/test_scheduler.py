@@ -20,7 +20,7 @@ from celery import Celery
 
 from config.celery import SCHEDULE, app
 from config.environment import BASE_DIR
-from config.scheduler import LocalScheduler
+from config.worker.scheduler import LocalScheduler
 
 Job = Callable[[], None]
 
@@ -71,7 +71,7 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
         runs.append(None)
         raise ValueError("no such thing")
 
-    with caplog.at_level(logging.ERROR, "config.scheduler"), scheduled({"job": fail}):
+    with caplog.at_level(logging.ERROR, "config.worker.scheduler"), scheduled({"job": fail}):
         wait_until(lambda: len(runs) >= 3)
     # The same reason is not repeated each time.
     assert [record.getMessage() for record in caplog.records] == [

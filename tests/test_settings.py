@@ -15,8 +15,9 @@ import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings
 
-from config import environment, secret_keys
+from config import environment
 from config.environment import BASE_DIR, Environment, SettingError
+from config.supervisor import secret_keys
 
 Values = dict[str, str]
 

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from config.tasks import worker_heartbeat
-from config.wake import WakeUp, broker_pause
+from config.worker.task_base import WakeUp, broker_pause
 
 
 @pytest.fixture(autouse=True)

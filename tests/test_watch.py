@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from config import watch
+from config.monitoring import problem_monitor
 from subscriptions.models import Channel, Heartbeat, Problem, ProblemKind
 from subscriptions.problems import checks, detector
 
@@ -23,16 +23,16 @@ def test_a_dead_worker_is_noticed_and_told_by_the_web_process(
     Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     for name in ("worker", "scheduler", detector.BEAT):
         Heartbeat.beat(name)
-    assert not watch.look(), "a worker has just made a pass"
+    assert not problem_monitor.look(), "a worker has just made a pass"
     Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=5))
     monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
-    assert watch.look()
+    assert problem_monitor.look()
     assert set(Problem.objects.values_list("kind", flat=True)) == {
         ProblemKind.SCHEDULER_DOWN,
         ProblemKind.WORKER_DOWN,
     }
     assert len(mailoutbox) == 1
-    assert not watch.look(), "now it was this process"
+    assert not problem_monitor.look(), "now it was this process"
 
 
 def wait_for(condition: object) -> None:
@@ -51,15 +51,15 @@ def looks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
             raise RuntimeError("the database is away")
 
     settings.WATCH_IN_THREAD = True
-    monkeypatch.setattr(watch, "EVERY", 0.01)
-    monkeypatch.setattr(watch, "look", look)
+    monkeypatch.setattr(problem_monitor, "EVERY", 0.01)
+    monkeypatch.setattr(problem_monitor, "look", look)
     return done
 
 
 @pytest.fixture
-def own(looks: list[int]) -> Iterator[watch.Watch]:
+def own(looks: list[int]) -> Iterator[problem_monitor.Watch]:
     """A watch of whose threads none is left for the next test."""
-    own = watch.Watch()
+    own = problem_monitor.Watch()
     yield own
     own.stop()
     for thread in threading.enumerate():
@@ -68,7 +68,7 @@ def own(looks: list[int]) -> Iterator[watch.Watch]:
 
 
 def test_its_thread_goes_on_whatever_happens(
-    own: watch.Watch, looks: list[int], caplog: pytest.LogCaptureFixture
+    own: problem_monitor.Watch, looks: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     own.start()
     own.start()  # not a second one
@@ -80,7 +80,7 @@ def test_its_thread_goes_on_whatever_happens(
     assert caplog.text.count("the database is away") == 1
 
 
-def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: watch.Watch) -> None:
+def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: problem_monitor.Watch) -> None:
     own.after_fork()
     assert not own.running
     own.start()
@@ -92,6 +92,6 @@ def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: 
 
 def test_not_in_tests_unless_asked(settings: Settings) -> None:
     assert settings.WATCH_IN_THREAD is False
-    own = watch.Watch()
+    own = problem_monitor.Watch()
     own.start()
     assert not own.running

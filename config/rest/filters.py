@@ -9,8 +9,8 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from config.rest.pagination import PARAMETERS
 from providers.rest.filters import Filters, Many, One, unknown_parameters
+from providers.rest.pagination import PARAMETERS
 
 
 class StrictFilters(BaseFilterBackend):

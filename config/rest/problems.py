@@ -17,7 +17,7 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from config.direct import GetResponse
+from config.web.bypass_middleware import GetResponse
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
 from providers.contract.registry import UnknownProvider
 from providers.db.ids import new_id

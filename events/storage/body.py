@@ -22,7 +22,7 @@ CHUNK = 64 * 1024
 PREFIX = 64 * 1024  # kept of a body that is too large, where the provider sends files
 READ_AT_MOST = 1024**3  # of such a body; what is kept is there long before
 # A server's thread waits while a body comes, and cannot be called back. So not all of them may wait for bodies at once.
-READING = 24  # of the threads that `manage.py up` starts (config/web_server.py)
+READING = 24  # of the threads that `manage.py up` starts (config/web/granian.py)
 PATIENCE = 0.25  # seconds for a turn; who sends at once is done in less than a thousandth
 REST = 1024 * 1024  # beyond the limit, read off before the answer
 REST_SECONDS = 5.0

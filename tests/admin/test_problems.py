@@ -141,7 +141,7 @@ def test_an_accounts_own_problems_come_before_its_subscriptions(
 
 
 def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Client, drifted: Problem) -> None:
-    from config.sidebar import open_problems
+    from config.dashboard.navigation import open_problems
 
     request = viewer.get(LIST).wsgi_request
     assert open_problems(request) == "1"

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from config.rest import pagination
 from events.models import WebhookRequest
+from providers.rest import pagination
 from subscriptions.models import Subscription
 from tests.api.conftest import Api
 from tests.fake_provider import keep

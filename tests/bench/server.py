@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from config import web_server
+from config.web import granian
 from tests.bench.databases import SERVER_CORE, Database
 from tests.bench.load import Target
 from tests.processes import ROOT
@@ -28,7 +28,7 @@ class Server:
             self.port: int = probe.getsockname()[1]
 
     def __enter__(self) -> Server:
-        command = web_server.command("127.0.0.1", self.port, application="tests.bench.app:application")
+        command = granian.command("127.0.0.1", self.port, application="tests.bench.app:application")
         self._log: IO[bytes] = (self.database.data_dir / "web.log").open("ab")
         self._process = subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config import health
+from config.monitoring import health
 from events.models import Outcome, VerificationState, WebhookRequest
 from subscriptions.models import Subscription
 

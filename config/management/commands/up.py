@@ -11,10 +11,12 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
 
-from config import environment, preflight, web_server
-from config.admin_login import Login, ensure_admin
+from config import environment
 from config.environment import BASE_DIR
-from config.supervisor import Child, Supervisor
+from config.supervisor import preflight
+from config.supervisor.admin_login import Login, ensure_admin
+from config.supervisor.supervisor import Child, Supervisor
+from config.web import granian
 from subscriptions.lifecycle.demo import ensure_demo
 
 # What listens everywhere is asked at the loopback address.
@@ -74,7 +76,7 @@ def children() -> list[Child]:
     door = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
     worker = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
     found = [
-        Child("web", web_server.command(settings.HOST, settings.PORT), environment=door),
+        Child("web", granian.command(settings.HOST, settings.PORT), environment=door),
         Child("worker", [python, *worker.split()]),
     ]
     return [*found, Child("sandbox", [python, manage, "sandbox"])] if settings.DEMO else found

@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery, bootsteps
 from django.db import DatabaseError, close_old_connections
 
-from config.frozen import guard
+from config.monitoring.watchdog import guard
 
 logger = logging.getLogger(__name__)
 LONGEST_SLEEP = 1.0

@@ -38,7 +38,7 @@ class Child:
         """Starts it in a session of its own (Ctrl-C reaches only the supervisor), tied to this process."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603  # our own commands
-            [sys.executable, "-m", "config.orphans", str(os.getpid()), *self.command],
+            [sys.executable, "-m", "config.supervisor.parent_death", str(os.getpid()), *self.command],
             cwd=BASE_DIR,
             env={**os.environ, **self.environment, "HOOKKEEPER_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,

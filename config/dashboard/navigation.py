@@ -37,7 +37,10 @@ NAVIGATION: list[dict[str, Any]] = [
     {
         "items": [
             {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
-            {**_item("Problems", "report", "problem", "subscriptions"), "badge": "config.sidebar.open_problems"},
+            {
+                **_item("Problems", "report", "problem", "subscriptions"),
+                "badge": "config.dashboard.navigation.open_problems",
+            },
             _item("Subscriptions", "webhook", "subscription", "subscriptions"),
             _item("Accounts", "key", "provideraccount", "providers"),
             {"title": "Providers", "icon": "hub", "link": reverse_lazy("provider-table")},

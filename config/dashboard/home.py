@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from config import health
+from config.monitoring import health
 from events.models import Event
 from events.monitoring.request_counts import Hour, received_per_hour
 from providers.models import ProviderAccount

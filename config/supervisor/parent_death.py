@@ -1,6 +1,6 @@
 """Ties a process to its parent, so that a killed parent leaves no orphan behind.
 
-`python -m config.orphans PARENT_PID COMMAND...` becomes COMMAND, tied to the process that started it.
+`python -m config.supervisor.parent_death PARENT_PID COMMAND...` becomes COMMAND, tied to the process that started it.
 """
 
 from __future__ import annotations

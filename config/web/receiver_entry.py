@@ -13,14 +13,14 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
 
-from config.deferred import NO_CONTENT
-from config.direct import HOOKS
-from config.proxies import set_origin
 from config.rest.problems import Problem
+from config.web.bypass_middleware import HOOKS
+from config.web.deferred_answer import NO_CONTENT
+from config.web.proxies import set_origin
 from events.receiver.handler import Call, answer
 
 # Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
-PAGES = 20  # of the threads that `manage.py up` starts (config/web_server.py) may do anything else at once
+PAGES = 20  # of the threads that `manage.py up` starts (config/web/granian.py) may do anything else at once
 PATIENCE = 1.0  # seconds for a turn, while those that have one are quick
 UNLIMITED = ("/livez", "/livez/")  # it asks nobody
 BUSY = Problem(
