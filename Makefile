@@ -31,7 +31,7 @@ e2e: venv-dev
 # The proofs of the lifecycle for long: many more, random examples, and a kill at every boundary instead of at some.
 soak: venv-dev
 	LIFECYCLE_EXAMPLES=150 LEASE_SEEDS=50 KILL_AT_EVERY=1 $(BIN)/python -m pytest \
-		tests/test_lifecycle_model.py tests/test_lifecycle_of_each.py tests/test_no_gap.py tests/test_kills.py $(PYTEST_ARGS)
+		tests/reconciliation/test_lifecycle_model.py tests/reconciliation/test_lifecycle_of_each.py tests/reconciliation/test_no_gap.py tests/reconciliation/test_kills.py $(PYTEST_ARGS)
 
 # What is killed, filled up and sent nonsense in a short form among the tests, for long.
 crash: venv-dev

@@ -95,7 +95,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# These are answered without any other middleware: no host check, no redirect, no session (see config/web/bypass_middleware.py).
+# These are answered without any other middleware: no host check, no redirect, no session (see
+# config/web/bypass_middleware.py).
 DIRECT_PATHS = ("/hooks/", "/livez", "/readyz")
 
 TEMPLATES: list[dict[str, Any]] = [

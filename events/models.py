@@ -77,7 +77,8 @@ class WebhookRequest(models.Model):
     processed_at = models.DateTimeField(null=True, blank=True)
     # Events of other requests that this one repeated and was counted at, by their key: reprocessing counts none twice.
     repeated_keys = JSONTextField(default=list, editable=False)
-    # Only of what waits for long: how often reading it began without an end, and when last (events.processing.poison_requests).
+    # Only of what waits for long: how often reading it began without an end, and when last
+    # (events.processing.poison_requests).
     tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     tried_at = models.DateTimeField(null=True, editable=False)
 
@@ -129,7 +130,9 @@ class WebhookRequest(models.Model):
 
 
 class Event(models.Model):
-    """One normalised, de-duplicated thing that happened. Only `events.processing.normalize` and `events.processing.feed_position` write it."""
+    """One normalised, de-duplicated thing that happened. Only `events.processing.normalize` and
+    `events.processing.feed_position` write it.
+    """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     # Account and subscription are the request's, of which the database makes sure.
@@ -184,7 +187,9 @@ class SilenceQuerySet(models.QuerySet["Silence"]):
 
 
 class Silence(models.Model):
-    """A time in which a subscription sent nothing although events were expected. Only `events.monitoring.silence` writes it."""
+    """A time in which a subscription sent nothing although events were expected. Only `events.monitoring.silence`
+    writes it.
+    """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")
@@ -213,7 +218,8 @@ class Silence(models.Model):
 
 
 class Purge(Claimable):
-    """What of an account was thrown away because of its age, and when the next look is due. Only `events.retention.purge`
+    """What of an account was thrown away because of its age, and when the next look is due. Only
+    `events.retention.purge`
     writes it."""
 
     account = models.OneToOneField(ProviderAccount, models.CASCADE, related_name="purge")

@@ -7,7 +7,8 @@ from celery import shared_task
 from events.monitoring import silence
 from events.processing.poller import poll
 from events.receiver import spool_drain
-from events.retention import purge, rejected
+from events.retention import purge as purging
+from events.retention import rejected
 
 
 @shared_task(name="events.tasks.normalise_pending")
@@ -31,7 +32,7 @@ def forget_rejected() -> int:
 @shared_task(name="events.tasks.purge")
 def purge() -> int:
     """Throws away what is older than its account keeps it. Returns how many rows went."""
-    return purge.purge_due()
+    return purging.purge_due()
 
 
 @shared_task(name="events.tasks.watch")

@@ -60,7 +60,8 @@ class ProviderAccount(Claimable):
     looked_at = models.DateTimeField(null=True, blank=True)
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    # While its calls rest (`providers.accounts.circuit_breaker` writes these): until when, for what (an error's code), since when the
+    # While its calls rest (`providers.accounts.circuit_breaker` writes these): until when, for what (an error's code),
+    # since when the
     # trouble lasts, how many pauses in a row. `at` is when the pause was set. `failures` counts calls in a row without
     # a usable answer.
     calls_paused_until = models.DateTimeField(null=True, blank=True, editable=False)

@@ -1,4 +1,4 @@
 import pytest
 
 # Its asserts are to explain themselves like those of a test module.
-pytest.register_assert_rewrite("tests.provider_contract")
+pytest.register_assert_rewrite("tests.harness.provider_contract")

@@ -2,7 +2,8 @@
 
 A thread that waits for a commit costs two switches of threads a call, and can take no other call meanwhile. So where
 granian serves, the receiver's thread goes on to the next call, and the writer's gives the answer after the commit.
-Anywhere else, and where a later granian should work in another way, threads wait as before (`events.receiver.group_commit`).
+Anywhere else, and where a later granian should work in another way, threads wait as before
+(`events.receiver.group_commit`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The admin of requests and events."""
+
+from events.admin import requests as requests

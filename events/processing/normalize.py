@@ -140,7 +140,8 @@ def normalise_pending(
     *, older_than: timedelta = timedelta(0), batch: int = BATCH, progress: Progress = lambda: None
 ) -> int:
     """Normalises every request that still waits: in batches, oldest first, and then one by one those of which an
-    earlier reading never ended (see `events.processing.poison_requests`). `progress` is called before each batch and each reading.
+    earlier reading never ended (see `events.processing.poison_requests`). `progress` is called before each batch and
+    each reading.
 
     Returns how many requests were settled. One that fails is passed over here and tried again by the next call.
     """

@@ -1,6 +1,7 @@
 """The worker's look for stored requests whose events are missing, in a thread that is left behind when it hangs.
 
-What ends the whole process, or stops all of its threads, is for whoever restarts it; `events.processing.poison_requests` keeps the count.
+What ends the whole process, or stops all of its threads, is for whoever restarts it;
+`events.processing.poison_requests` keeps the count.
 """
 
 from __future__ import annotations

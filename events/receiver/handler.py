@@ -1,7 +1,8 @@
 """What is answered at /hooks/<token>, and the first door to it.
 
 `receive` is a plain function from a call to an answer. `HookView` is its door in Django, and stands without any
-setting; what it bypasses, and why, stands in `config.web.bypass_middleware`. The second door, in front of Django, is `config.web.receiver_entry`.
+setting; what it bypasses, and why, stands in `config.web.bypass_middleware`. The second door, in front of Django, is
+`config.web.receiver_entry`.
 Providers switch a webhook off after a few refusals, so no 4xx is given for a reason that can heal on our side, and
 never a redirect or a 500.
 """

@@ -100,7 +100,9 @@ def lift(account: ProviderAccount, *causes: str) -> None:
 
 @dataclass(slots=True)
 class AccountGate:
-    """A `providers.contract.http.Gate` for one login at one account. `insist`: a person asks, so it is tried in any case."""
+    """A `providers.contract.http.Gate` for one login at one account. `insist`: a person asks, so it is tried in any
+    case.
+    """
 
     account: ProviderAccount
     insist: bool = False

@@ -14,7 +14,9 @@ from providers.models import AccountToken, ProviderAccount
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTokens:
-    """A `providers.contract.base.TokenStore` for one account. A token obtained with other credentials does not count."""
+    """A `providers.contract.base.TokenStore` for one account. A token obtained with other credentials does not
+    count.
+    """
 
     account: ProviderAccount
 

@@ -1,6 +1,7 @@
 """Form fields from a provider's schema: labels, help and examples come from the declaration that the API uses.
 
-Django's fields only carry what was typed; whether it is right, the schema alone decides (`providers.contract.base.validate`).
+Django's fields only carry what was typed; whether it is right, the schema alone decides
+(`providers.contract.base.validate`).
 """
 
 from __future__ import annotations

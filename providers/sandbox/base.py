@@ -1,6 +1,7 @@
 """Base of all simulators: one provider's server, as far as we use it. Stateful, fails on demand, sends real webhooks.
 
-A provider's `simulator.py` subclasses `Simulator` and names the class `simulator`; `providers.sandbox.server` finds it, serves
+A provider's `simulator.py` subclasses `Simulator` and names the class `simulator`; `providers.sandbox.server` finds
+it, serves
 it over HTTP and controls it. A simulator plays *their* side: it shares no code with the plug-in, so that a mistake in
 one is not hidden by the same mistake in the other. No Django here.
 

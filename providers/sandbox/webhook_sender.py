@@ -1,6 +1,7 @@
 """Carries the sandbox's webhooks to callback URLs: one HTTP call each, as a provider's server would make it.
 
-Unlike `providers.contract.http` this is the other side: nothing is guarded and nothing is limited, redirects are not followed,
+Unlike `providers.contract.http` this is the other side: nothing is guarded and nothing is limited, redirects are not
+followed,
 and only the status counts.
 """
 

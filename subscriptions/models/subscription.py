@@ -73,8 +73,10 @@ class Rotation:
 class Subscription(Claimable):
     """What we want registered at a provider, and what was last observed there.
 
-    Only `subscriptions.reconciliation.reconciler` writes the observed half and what it learned; people, the API and the clock change
-    the wanted half, through `want`; `events` writes when events came. `state` is written by `providers.audit.state_changes`
+    Only `subscriptions.reconciliation.reconciler` writes the observed half and what it learned; people, the API and
+    the clock change
+    the wanted half, through `want`; `events` writes when events came. `state` is written by
+    `providers.audit.state_changes`
     only.
     """
 
@@ -112,7 +114,8 @@ class Subscription(Claimable):
     quiet_after = models.PositiveIntegerField(null=True, blank=True)
     quiet_hours = JSONTextField(null=True, blank=True)
     quiet_from = models.DateTimeField(null=True, blank=True, editable=False)
-    # Where calls may come from; none: everywhere (`subscriptions.lifecycle.ip_allowlist`). The provider does not hear of it.
+    # Where calls may come from; none: everywhere (`subscriptions.lifecycle.ip_allowlist`). The provider does not hear
+    # of it.
     allowed_networks = JSONTextField(default=list)
     changed_by = models.CharField(max_length=200, blank=True, default="", editable=False)
 

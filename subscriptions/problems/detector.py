@@ -1,6 +1,7 @@
 """The pass that keeps problems true, and what people do with them.
 
-Level-triggered: nothing anywhere "raises" a problem. The sources (`subscriptions.problems.registry`) tell which causes hold now;
+Level-triggered: nothing anywhere "raises" a problem. The sources (`subscriptions.problems.registry`) tell which causes
+hold now;
 the pass compares them with the rows: it opens, refreshes, resolves and reopens. It may run at any time, in several
 processes at once, and again after a crash at any line: every change is a conditional one in a short transaction of
 its own, together with its turn in the problem's story.

@@ -9,7 +9,7 @@ from django.test import Client
 from events.models import WebhookRequest
 from events.processing.normalize import normalise
 from subscriptions.models import Subscription
-from tests.fake_provider import body_of, fake, hook, keep
+from tests.harness.fake_provider import body_of, fake, hook, keep
 
 __all__ = ["fake", "hook"]  # fixtures
 

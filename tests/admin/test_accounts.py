@@ -19,7 +19,7 @@ from subscriptions.models import Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 ADD = "/admin/providers/provideraccount/add/"
 

@@ -16,7 +16,7 @@ from events.processing.normalize import normalise
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.admin.conftest import VIEWS, person
-from tests.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
 
 
 def page_of(name: str, row: WebhookRequest) -> str:

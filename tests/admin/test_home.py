@@ -19,7 +19,7 @@ from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Problem, State, Subscription
 from subscriptions.problems import checks, detector
-from tests.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, keep
 
 HOME = "/admin/"
 

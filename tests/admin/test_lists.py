@@ -13,7 +13,7 @@ from events.models import Event
 from events.processing.normalize import normalise_pending
 from providers.dashboard import list_page
 from subscriptions.models import State, Subscription
-from tests.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, keep
 
 REQUESTS = "admin:events_webhookrequest_changelist"
 EVENTS = "admin:events_event_changelist"

@@ -16,7 +16,7 @@ from providers.audit import log
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Operation, OperationStatus, Subscription
 from tests.admin.conftest import person
-from tests.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, keep
 
 LISTS = {
     "providers_provideraccount": "No accounts yet.",

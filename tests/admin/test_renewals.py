@@ -15,7 +15,7 @@ from subscriptions.admin import renewal_pages
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, OperationStatus, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")
 

@@ -18,7 +18,7 @@ from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
 from tests.admin.conftest import person
-from tests.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
 
 pytestmark = pytest.mark.django_db
 

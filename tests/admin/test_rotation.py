@@ -11,7 +11,7 @@ from subscriptions.lifecycle import desired_state, secret_rotation
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from tests.admin.conftest import person
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 ACTIONS = reverse("admin:subscriptions_subscription_actions")
 pytestmark = pytest.mark.usefixtures("receiver_answers")

@@ -17,7 +17,7 @@ from subscriptions.planning.plan import StepAction
 from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee
 from subscriptions.reconciliation.reconciler import note_error, reconcile_soon
 from tests.admin.conftest import person
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 ADD = "/admin/subscriptions/subscription/add/"
 ACTIONS = "/admin/subscriptions/subscription/actions/"

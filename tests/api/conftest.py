@@ -14,7 +14,7 @@ from config.models import ApiToken
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.fake_provider import fake, hook
+from tests.harness.fake_provider import fake, hook
 
 __all__ = ["fake", "hook"]  # fixtures
 

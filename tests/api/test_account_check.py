@@ -6,7 +6,7 @@ import pytest
 
 from providers.models import ProviderAccount
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import Control
+from tests.harness.fixtures import Control
 
 pytestmark = pytest.mark.django_db
 

@@ -16,7 +16,7 @@ from subscriptions.models import RemoteNote, Subscription
 from subscriptions.reconciliation import account_sync
 from subscriptions.reconciliation.observe import observe
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 

@@ -10,7 +10,7 @@ import requests
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import Control
+from tests.harness.fixtures import Control
 
 pytestmark = pytest.mark.django_db
 

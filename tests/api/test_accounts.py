@@ -16,7 +16,7 @@ from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from events.models import WebhookRequest
 from providers.rest import pagination
 from subscriptions.models import Subscription
 from tests.api.conftest import Api
-from tests.fake_provider import keep
+from tests.harness.fake_provider import keep
 
 pytestmark = pytest.mark.django_db
 

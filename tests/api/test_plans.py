@@ -19,7 +19,7 @@ from subscriptions.planning.step_selection import Choice
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 

@@ -1,168 +1,165 @@
-"""Whatever goes wrong below /api/ is a problem with a request id, and never a page or a redirect."""
+"""/problems/, and what a program may say about one."""
 
 from __future__ import annotations
 
-import json
-import logging
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from django.test import Client
-from pytest_django import Settings
-from rest_framework.exceptions import Throttled
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from providers import api as providers_api
-from tests.api.conftest import PROBLEM, Api
+from providers.models import HistoryEntry, ProviderAccount
+from providers.rest.fields import time_text
+from subscriptions.models import Problem, State, Subscription
+from subscriptions.problems import detector
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/accounts",
-        "/nothing/",
-        "/",
-        "",
-        "/accounts/not-an-id/",
-        "/accounts//",
-        "/providers/no%20slug/",
-        "/accounts/%00/",
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_an_unknown_path_is_404_and_no_redirect(api: Api, path: str, method: str) -> None:
-    answer = api.call(method, path)
-    assert (answer.status, answer.json["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v2/accounts/", "/api/docs", "/api/schema"])
-def test_unknown_paths_beside_v1(path: str) -> None:
-    answer = Client().get(path)
-    assert answer.status_code == 404
-    assert answer.headers["Content-Type"] == PROBLEM
-
-
-def test_what_only_begins_like_the_api_is_none_of_its_business() -> None:
-    assert Client().get("/apiary").headers["Content-Type"].startswith("text/html")
-
-
-def test_a_request_id_is_made(api: Api) -> None:
-    first, second = (api.get("/nothing/").json["request_id"] for _ in range(2))
-    assert first != second
-
-
-def test_a_client_may_bring_its_own_request_id(api: Api) -> None:
-    assert api.get("/nothing/", **{"X-Request-ID": "job-7.1_a"}).json["request_id"] == "job-7.1_a"
-    assert api.get("/providers/", **{"X-Request-ID": "job-7"}).headers["X-Request-ID"] == "job-7"
-
-
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<script>", 'a"b'])
-def test_but_only_a_harmless_one(api: Api, given: str) -> None:
-    assert api.get("/nothing/", **{"X-Request-ID": given}).json["request_id"] != given
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{",
-        b"",
-        b"\xff",
-        b'{"a": NaN}',
-        b'{"name": "\xed\xa0\x80"}',
-        b"[" * 100_000,
-        b'{"a":' * 200 + b"1" + b"}" * 200,
-        b"1" * 5000,
-    ],
-)
-def test_malformed_json_is_400(api: Api, body: bytes) -> None:
-    got = api.client.post(
-        "/api/v1/accounts/", body, content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
+@pytest.fixture
+def missing(hook: Subscription) -> Problem:
+    """The provider no longer has the subscription."""
+    Subscription.objects.filter(pk=hook.pk).update(
+        name="Finance",
+        state=State.MISSING,
+        state_reason="The provider no longer has it.",
+        failures=4,
+        last_error={"code": "unavailable", "message": "No answer.", "field": None},
+        missing_since=timezone.now() - timedelta(hours=1),
     )
-    assert (got.status_code, got.headers["Content-Type"]) == (400, PROBLEM)
-    assert got.json()["code"] in ("malformed", "invalid")  # an empty body is one without fields
+    detector.detect()
+    return Problem.objects.get(kind="missing")
 
 
-@pytest.mark.parametrize("body", [[], "text", 7, True])
-def test_json_that_is_no_object_is_400(api: Api, body: object) -> None:
-    answer = api.post("/accounts/", body)
-    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "")
-
-
-def test_null_is_no_object_either(api: Api) -> None:
-    got = api.client.post(
-        "/api/v1/accounts/", b"null", content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
+@pytest.fixture
+def refused(missing: Problem) -> Problem:
+    """Beside it, an account whose credentials are refused."""
+    ProviderAccount.objects.create(
+        provider="fake", name="Other", status="failing", calls_paused_for="authentication_failed"
     )
-    assert got.status_code == 400
+    detector.detect()
+    return Problem.objects.get(kind="credentials")
 
 
-def test_a_body_that_is_too_large_is_413(api: Api, settings: Settings) -> None:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
-    answer = api.post("/accounts/", {"name": "x" * 200})
-    assert (answer.status, answer.json["code"]) == (413, "too_large")
+def test_shows_one_with_its_next_action(api: Api, missing: Problem, hook: Subscription) -> None:
+    answer = api.get(f"/problems/{missing.uid}/")
+    assert answer.status == 200
+    assert answer.json == {
+        "id": str(missing.uid),
+        "kind": "missing",
+        "severity": "critical",
+        "state": "open",
+        "subject": {"type": "subscription", "id": str(hook.uid), "name": "Finance"},
+        "account": str(hook.account.uid),
+        "subscription": str(hook.uid),
+        "message": "The provider no longer has it.",
+        "action": "Reconcile it: it is registered again, or the provider's answer says what stands in the way.",
+        "action_url": f"http://127.0.0.1:8000/admin/subscriptions/subscription/actions/?action=reconcile&pk={hook.pk}",
+        "sample": {"code": "unavailable", "message": "No answer.", "field": None},
+        "count": 4,
+        "reopened": 0,
+        "first_at": time_text(missing.first_at),
+        "opened_at": time_text(missing.opened_at),
+        "last_at": time_text(missing.last_at),
+        "acknowledged_at": None,
+        "acknowledged_by": "",
+        "resolved_at": None,
+        "resolved_by": "",
+    }
 
 
-def test_another_content_type_is_415(api: Api) -> None:
-    got = api.client.post(
-        "/api/v1/accounts/", "a=b", content_type="text/plain", headers={"Authorization": f"Bearer {api.token}"}
+def test_one_of_the_installation_belongs_to_no_account(api: Api) -> None:
+    now = timezone.now()
+    row = Problem.objects.create(
+        kind="clone",
+        severity="critical",
+        subject_type="installation",
+        subject_name="This installation",
+        message="It is a copy.",
+        first_at=now,
+        opened_at=now,
+        last_at=now,
+        changed_at=now,
     )
-    assert (got.status_code, got.headers["Content-Type"]) == (415, PROBLEM)
+    told = api.get(f"/problems/{row.uid}/").json
+    assert told["subject"] == {"type": "installation", "id": None, "name": "This installation"}
+    assert (told["account"], told["subscription"], told["sample"]) == (None, None, None)
 
 
-def test_a_chunked_body_is_411_and_not_taken_for_an_empty_one(api: Api) -> None:
-    answer = api.post("/accounts/", **{"Transfer-Encoding": "chunked"})
-    assert (answer.status, answer.json["code"]) == (411, "length_required")
+def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscription) -> None:
+    unreachable = Problem.objects.get(kind="unreachable")
+
+    def found(query: str) -> set[str]:
+        return {item["id"] for item in api.get(f"/problems/?{query}").json["results"]}
+
+    everything = {str(row.uid) for row in (missing, refused, unreachable)}
+    assert found("") == everything
+    assert found("kind=missing&kind=credentials") == {str(missing.uid), str(refused.uid)}
+    assert found("severity=warning") == {str(unreachable.uid)}
+    assert found(f"subscription={hook.uid}") == {str(missing.uid)}
+    assert found(f"account={hook.account.uid}") == {str(missing.uid), str(unreachable.uid)}
+    assert found(f"account={UNKNOWN_ID}") == set()
+    detector.resolve(missing, by="staff:ann")
+    assert found("state=resolved") == {str(missing.uid)}
+    assert found("state=open&state=acknowledged") == everything - {str(missing.uid)}
 
 
-def test_head_is_a_get_without_a_body(api: Api) -> None:
-    answer = api.call("HEAD", "/accounts/")
-    assert (answer.status, answer.json) == (200, None)
+@pytest.mark.parametrize("query", ["colour=red", "state=bad", "kind=bad", "severity=9", "account=1"])
+def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+    answer = api.get(f"/problems/?{query}")
+    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
 
-def test_another_accept_is_406(api: Api) -> None:
-    assert api.get("/accounts/", Accept="text/html").status == 406
-    assert api.get("/accounts/", Accept="text/html, */*;q=0.1").status == 200
+def test_lists_with_a_few_queries_and_without_secrets(api: Api, refused: Problem) -> None:
+    api.get("/providers/")  # writes down that the token is used
+    with CaptureQueriesContext(connection) as queries:
+        assert len(api.get("/problems/").json["results"]) == 3
+    assert len(queries) == 2
+    assert not any("secrets" in query["sql"] or "credentials" in query["sql"] for query in queries.captured_queries[1:])
 
 
-@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "POST"])
-def test_a_method_that_there_is_not_is_405(api: Api, method: str) -> None:
-    answer = api.call(method, "/providers/")
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+def test_acknowledge(api: Api, missing: Problem) -> None:
+    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (answer.status, answer.json["state"], answer.json["acknowledged_by"]) == (200, "acknowledged", "api:ci")
+    again = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert again.json == answer.json == api.get(f"/problems/{missing.uid}/").json
+    entry = HistoryEntry.objects.get(subject_type="problem")
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "acknowledged", str(missing.uid))
 
 
-def test_an_unhandled_error_is_a_500_problem_without_details(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: Any) -> None:
-        raise KeyError("the secret plans")
-
-    monkeypatch.setattr(providers_api, "told", fail)
-    with caplog.at_level(logging.ERROR):
-        answer = api.get("/providers/", **{"X-Request-ID": "find-me"})
-    assert (answer.status, answer.json["code"]) == (500, "error")
-    assert "plans" not in json.dumps(answer.json)
-    assert "find-me" in caplog.text
-    assert "the secret plans" in caplog.text
+def test_what_is_over_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
+    detector.resolve(missing, by="staff:ann")
+    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
 
 
-def test_429_says_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise Throttled(wait=7.2)
-
-    monkeypatch.setattr(providers_api, "told", fail)
-    answer = api.get("/providers/")
-    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (429, "throttled", "8")
+def test_resolve(api: Api, missing: Problem) -> None:
+    answer = api.post(f"/problems/{missing.uid}/resolve/")
+    assert (answer.status, answer.json["state"], answer.json["resolved_by"]) == (200, "resolved", "api:ci")
+    assert api.post(f"/problems/{missing.uid}/resolve/").json == answer.json
+    assert HistoryEntry.objects.get(subject_type="problem").action == "resolved"
 
 
-def test_a_host_that_is_not_ours_is_a_400_problem(api: Api) -> None:
-    assert api.get("/providers/", Host="evil.example").status == 400
+@pytest.mark.parametrize("end", ["acknowledge", "resolve"])
+def test_actions_take_no_body(api: Api, missing: Problem, end: str) -> None:
+    assert api.post(f"/problems/{missing.uid}/{end}/", {"force": True}).fields() == {"force": "unknown"}
 
 
-def test_plain_http_where_https_is_wanted_is_refused_and_not_redirected(api: Api, settings: Settings) -> None:
-    settings.SECURE_SSL_REDIRECT = True
-    answer = Api(api.token, Client(raise_request_exception=False)).get("/providers/")
-    assert (answer.status, answer.json["code"]) == (403, "https_required")
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, missing: Problem) -> None:
+    wrong = with_scopes("events:write", "accounts:write", "secrets:read")
+    for method, path, scope, other in (
+        ("GET", "/problems/", "subscriptions:read", "POST"),
+        ("GET", f"/problems/{missing.uid}/", "subscriptions:read", "DELETE"),
+        ("POST", f"/problems/{missing.uid}/acknowledge/", "subscriptions:write", "GET"),
+        ("POST", f"/problems/{missing.uid}/resolve/", "subscriptions:write", "GET"),
+    ):
+        check_doors(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+    assert with_scopes("subscriptions:read").post(f"/problems/{missing.uid}/resolve/").status == 403
 
 
-def test_answers_are_not_cached(api: Api) -> None:
-    assert api.get("/accounts/").headers["Cache-Control"] == "no-store"
+@pytest.mark.parametrize(("method", "end"), [("GET", ""), ("POST", "acknowledge/"), ("POST", "resolve/")])
+@pytest.mark.parametrize("uid", [UNKNOWN_ID, "x"])
+def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid: str) -> None:
+    assert api.call(method, f"/problems/{uid}/{end}").status == 404

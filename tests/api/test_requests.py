@@ -21,7 +21,7 @@ from providers.models import HistoryEntry, ProviderAccount
 from providers.rest.fields import time_text
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
 
 pytestmark = pytest.mark.django_db
 

@@ -26,8 +26,8 @@ from subscriptions.models import Channel, Problem, Subscription
 from subscriptions.problems import detector
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import UNKNOWN_ID
-from tests.conftest import CONFIG
-from tests.fake_provider import SECRET, keep
+from tests.harness.fake_provider import SECRET, keep
+from tests.harness.fixtures import CONFIG
 
 EXAMPLES = 6  # generated for each operation, beside the systematic ones
 CHANCE = random.Random(1)

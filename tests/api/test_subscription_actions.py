@@ -14,8 +14,8 @@ from subscriptions.models import Subscription
 from subscriptions.planning.plan import Plan
 from subscriptions.planning.step_selection import version
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import CONFIG, Control
-from tests.fake_provider import FakeProvider
+from tests.harness.fake_provider import FakeProvider
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 

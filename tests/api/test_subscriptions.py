@@ -13,7 +13,7 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.conftest import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.own_postgres import OwnPostgres
-from tests.processes import ROOT
+from tests.harness.own_postgres import OwnPostgres
+from tests.harness.processes import ROOT
 
 SERVER_CORE, LOAD_CORE = 0, 1  # the web process has one for itself; all others share the other
 SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")

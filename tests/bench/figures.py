@@ -20,7 +20,7 @@ from tests.bench import load
 from tests.bench.databases import LOAD_CORE, SERVER_CORE, Database, postgres, sqlite
 from tests.bench.load import Load, Target
 from tests.bench.server import Server
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 
 DOORS = ("drf", "wsgi")
 DATABASES = {"sqlite": sqlite, "postgres": postgres}

@@ -38,7 +38,7 @@ def measure(accounts: int, each: int) -> None:
     """Prints the table."""
     from subscriptions.problems.detector import detect
     from subscriptions.reconciliation.sweep import sweep_here
-    from tests.many import ListingProvider, all_looked_at, cost_of
+    from tests.harness.many_subscriptions import ListingProvider, all_looked_at, cost_of
 
     provider = ListingProvider(details=True)
     with provider.serving():

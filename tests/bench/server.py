@@ -15,7 +15,7 @@ from typing import IO
 from config.web import granian
 from tests.bench.databases import SERVER_CORE, Database
 from tests.bench.load import Target
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 
 
 class Server:

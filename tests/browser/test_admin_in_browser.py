@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from events.processing.normalize import normalise_pending
 from providers.contract.errors import Refused
 from subscriptions.models import Subscription
-from tests.conftest import Control
+from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

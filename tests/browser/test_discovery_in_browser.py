@@ -13,7 +13,7 @@ from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import sweep
 from tests.browser.test_admin_in_browser import add_account, log_in, quiet
-from tests.conftest import Control, register_without_us
+from tests.harness.fixtures import Control, register_without_us
 
 __all__ = ["quiet"]  # a fixture
 

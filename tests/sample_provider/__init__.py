@@ -1,4 +1,4 @@
-"""Acme Box: a small provider that exists in the tests only. See tests/test_sixth_provider.py."""
+"""Acme Box: a small provider that exists in the tests only. See tests/product/test_sixth_provider.py."""
 
 from __future__ import annotations
 

@@ -33,7 +33,15 @@ from providers.contract.http import Exchange, Http
 from providers.egnyte_connect import provider
 from providers.egnyte_connect.event_types import ALL_EVENTS, EVENT_TYPES
 from providers.egnyte_connect.schemas import EgnyteConfig, EgnyteCredentials, EgnyteSettings
-from tests.provider_contract import CALLBACK_URL, LOOPBACK, Live, ProviderContract, Scripted, StubServer, inbound
+from tests.harness.provider_contract import (
+    CALLBACK_URL,
+    LOOPBACK,
+    Live,
+    ProviderContract,
+    Scripted,
+    StubServer,
+    inbound,
+)
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SECRET = "Bearer hk_" + "s3cr3t" * 6

@@ -35,7 +35,15 @@ from providers.egnyte_msp import provider
 from providers.egnyte_msp.event_types import EVENT_TYPES, LINK_NFR
 from providers.egnyte_msp.schemas import MspConfig, MspCredentials, MspSettings
 from providers.egnyte_msp.simulator import EVENT_NAMES
-from tests.provider_contract import CALLBACK_URL, LOOPBACK, Live, ProviderContract, Scripted, StubServer, inbound
+from tests.harness.provider_contract import (
+    CALLBACK_URL,
+    LOOPBACK,
+    Live,
+    ProviderContract,
+    Scripted,
+    StubServer,
+    inbound,
+)
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SECRET = "hk_" + "s3cr3t" * 6

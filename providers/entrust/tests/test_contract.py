@@ -50,7 +50,7 @@ from providers.entrust.auth import AUTHENTICATE, KEPT_AS
 from providers.entrust.event_types import EVENT_TYPES
 from providers.entrust.schemas import EntrustConfig, EntrustCredentials, EntrustSettings
 from providers.entrust.simulator import sign
-from tests.provider_contract import (
+from tests.harness.provider_contract import (
     CALLBACK_URL,
     LOOPBACK,
     RECEIVED_AT,

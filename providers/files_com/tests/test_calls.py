@@ -27,12 +27,7 @@ from providers.contract.http import Exchange, Http
 from providers.files_com import provider
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import FilesComConfig, FilesComCredentials, FilesComSettings
-from tests.provider_contract import (
-    CALLBACK_URL,
-    LOOPBACK,
-    Scripted,
-    StubServer,
-)
+from tests.harness.provider_contract import CALLBACK_URL, LOOPBACK, Scripted, StubServer
 
 SECRET = "Bearer hk_" + "s3cr3t" * 6
 KEY = "key-0123456789"

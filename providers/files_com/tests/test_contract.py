@@ -22,7 +22,7 @@ from providers.files_com.schemas import FilesComConfig, FilesComSettings
 from providers.files_com.simulator import FilesComSimulator
 from providers.sandbox.server import Sandbox
 from providers.sandbox.webhook_sender import Courier
-from tests.provider_contract import (
+from tests.harness.provider_contract import (
     CALLBACK_URL,
     Live,
     ProviderContract,

@@ -20,9 +20,7 @@ from providers.contract.errors import UnreadableRequest
 from providers.files_com import provider
 from providers.files_com.body_parser import MAX_ATTRIBUTES, MAX_ELEMENTS, MAX_FIELDS
 from providers.files_com.schemas import FilesComSettings
-from tests.provider_contract import (
-    inbound,
-)
+from tests.harness.provider_contract import inbound
 
 SECRET = "Bearer hk_" + "s3cr3t" * 6
 FORM = "application/x-www-form-urlencoded"

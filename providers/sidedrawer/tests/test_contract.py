@@ -43,7 +43,7 @@ from providers.sidedrawer.resources import RESOURCES, kind_of, resource_of
 from providers.sidedrawer.schemas import SideDrawerConfig, SideDrawerCredentials, SideDrawerSettings
 from providers.sidedrawer.simulator import RESOURCES as THEIR_RESOURCES
 from providers.sidedrawer.simulator import TENANTS, SideDrawerSimulator
-from tests.provider_contract import (
+from tests.harness.provider_contract import (
     CALLBACK_URL,
     LOOPBACK,
     RECEIVED_AT,

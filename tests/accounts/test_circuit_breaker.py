@@ -1,0 +1,412 @@
+"""When an account's calls rest, who may probe, and what becomes of its subscriptions meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from providers.accounts import circuit_breaker, session
+from providers.accounts.circuit_breaker import BREAK_AFTER, BREAK_FIRST, BREAK_LONGEST, BREAKER, AccountGate
+from providers.contract.errors import (
+    AuthenticationFailed,
+    CallsPaused,
+    OutOfTime,
+    PermissionMissing,
+    Refused,
+    Throttled,
+)
+from providers.contract.errors import Unavailable as NoAnswer
+from providers.contract.http import Priority
+from providers.models import AccountLimit, AccountStatus, ProviderAccount
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.harness.fixtures import CONFIG, Control
+from tests.harness.processes import run_python
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+def fresh(account: ProviderAccount) -> ProviderAccount:
+    return ProviderAccount.objects.get(pk=account.pk)
+
+
+def call(account: ProviderAccount, answer: Exception | None = None, priority: Priority = Priority.CHANGE) -> None:
+    """One call through the gate, with this answer."""
+    gate = AccountGate(account)
+    gate.enter(priority)
+    assert answer is None or isinstance(answer, NoAnswer | Throttled | Refused)
+    gate.note(answer)
+
+
+def break_off(account: ProviderAccount) -> ProviderAccount:
+    for _ in range(BREAK_AFTER):
+        call(account, NoAnswer("No."))
+    return fresh(account)
+
+
+def pause_is_over(account: ProviderAccount) -> None:
+    now = timezone.now()
+    rows = ProviderAccount.objects.filter(pk=account.pk)
+    rows.update(calls_paused_until=now - timedelta(seconds=1), calls_paused_at=now - timedelta(seconds=60))
+
+
+# -- Refused credentials ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(account: ProviderAccount, control: Control) -> list[Subscription]:
+    """Three subscriptions of an account whose credentials were just refused, once."""
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(3)]
+    control.post("faults", status=401, times=1)
+    for row in rows:
+        reconcile(row)
+        row.refresh_from_db()
+    return rows
+
+
+def test_refused_credentials_cost_one_call_for_the_whole_account(
+    refused: list[Subscription], account: ProviderAccount, control: Control
+) -> None:
+    assert len(control.calls()) == 1
+    look(fresh(account))
+    sweep.sweep_here()
+    assert len(control.calls()) == 1, "neither the look nor the sweep calls"
+    account = fresh(account)
+    assert account.status == AccountStatus.FAILING
+    assert account.calls_paused_for == "authentication_failed"
+    assert account.calls_paused_since is not None
+    for row in refused:
+        assert row.state == State.FAILING
+        assert row.last_error["code"] == "authentication_failed"
+        assert row.held_since is not None
+        assert row.due_at is not None
+        assert account.calls_paused_until is not None
+        assert row.due_at > account.calls_paused_until
+    assert f"until {account.calls_paused_until:%Y-%m-%d %H:%M:%S} UTC" in refused[1].state_reason
+    assert [row.failures for row in refused] == [1, 0, 0]
+
+
+def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
+    refused: list[Subscription], account: ProviderAccount, control: Control
+) -> None:
+    session.check(account)
+    assert account.status == AccountStatus.OK
+    assert account.calls_paused_until is None
+    sweep.sweep_here()
+    assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
+    assert not Subscription.objects.exclude(held_since=None).exists()
+
+
+def test_new_credentials_end_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
+    account.refresh_from_db()
+    desired_state.change_account(account, by="staff:ann", credentials=account.credentials)
+    assert fresh(account).calls_paused_until is None
+    sweep.sweep_here()
+    assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
+
+
+def test_a_person_who_reconciles_one_is_let_through(refused: list[Subscription], account: ProviderAccount) -> None:
+    reconcile(refused[0], actor="staff:ann", insist=True)
+    refused[0].refresh_from_db()
+    assert refused[0].state == State.ACTIVE
+    assert fresh(account).status == AccountStatus.OK
+
+
+def test_a_good_probe_ends_the_pause_also_after_calls_that_got_no_answer(
+    refused: list[Subscription], account: ProviderAccount
+) -> None:
+    ProviderAccount.objects.update(call_failures=2)
+    pause_is_over(account)
+    reconcile(refused[0])
+    account = fresh(account)
+    assert (account.calls_paused_for, account.call_failures) == ("", 0)
+    refused[0].refresh_from_db()
+    assert refused[0].state == State.ACTIVE
+
+
+def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
+    refused: list[Subscription], account: ProviderAccount, control: Control
+) -> None:
+    control.post("faults", status=401, times=20)
+    rests: list[float] = []
+    for number in range(2, 8):
+        pause_is_over(account)
+        ProviderAccount.objects.update(look_due_at=timezone.now())
+        sweep.sweep_here()
+        for row in refused:
+            reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
+        assert len(control.calls()) == number
+        paused = fresh(account)
+        assert paused.calls_paused_until is not None
+        assert paused.calls_paused_at is not None
+        rests.append((paused.calls_paused_until - paused.calls_paused_at) / paused.look_interval)
+    assert rests == [2, 4, 8, 12, 12, 12]
+
+
+def test_the_rare_try_finds_that_they_are_good_again(
+    refused: list[Subscription], account: ProviderAccount, control: Control
+) -> None:
+    pause_is_over(account)
+    ProviderAccount.objects.update(look_due_at=timezone.now())
+    sweep.sweep_here()
+    sweep.sweep_here()
+    assert fresh(account).status == AccountStatus.OK
+    assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
+
+
+def test_several_refusals_at_once_begin_one_pause(account: ProviderAccount) -> None:
+    gates = [AccountGate(account) for _ in range(3)]
+    for gate in gates:
+        gate.enter(Priority.CHANGE)
+    for gate in gates:
+        gate.failed(AuthenticationFailed("No."))
+    assert fresh(account).calls_paused_count == 1
+
+
+# -- A missing permission --------------------------------------------------------------------------------------------
+
+
+def test_without_the_right_to_list_the_whole_account_rests_and_heals(
+    subscription: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    sweep.sweep_here()
+    control.post("faults", status=403, times=1)
+    ProviderAccount.objects.update(look_due_at=timezone.now(), status=AccountStatus.OK)
+    sweep.sweep_here()
+    paused = fresh(account)
+    assert (paused.status, paused.calls_paused_for) == (AccountStatus.FAILING, "permission_missing")
+    assert "does not permit" in paused.status_reason
+    pause_is_over(account)
+    ProviderAccount.objects.update(look_due_at=timezone.now())
+    sweep.sweep_here()
+    assert fresh(account).status == AccountStatus.OK
+    assert fresh(account).calls_paused_until is None
+
+
+def test_a_right_that_one_subscription_lacks_is_its_own_trouble(account: ProviderAccount, control: Control) -> None:
+    first, second = (desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(2))
+    control.post("faults", status=403, times=1)
+    reconcile(first)
+    reconcile(second)
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert first.last_error["code"] == "permission_missing"
+    assert second.state == State.ACTIVE
+    assert fresh(account).calls_paused_until is None
+
+
+def test_only_what_concerns_the_account_makes_it_rest(account: ProviderAccount) -> None:
+    AccountGate(account).failed(PermissionMissing("Not that one."))
+    AccountGate(account).failed(Refused("No."))
+    assert fresh(account).calls_paused_until is None
+
+
+# -- The circuit breaker ---------------------------------------------------------------------------------------------
+
+
+def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> None:
+    for _ in range(BREAK_AFTER - 1):
+        call(account, NoAnswer("No."))
+    call(account, Refused("An answer all the same."))
+    for _ in range(BREAK_AFTER - 1):
+        call(account, NoAnswer("No."))
+    assert fresh(account).calls_paused_until is None
+    call(account, NoAnswer("It is in trouble."))
+    broken = fresh(account)
+    assert broken.calls_paused_for == BREAKER
+    assert "in trouble" in broken.calls_paused_reason
+    assert broken.status != AccountStatus.FAILING
+    with pytest.raises(CallsPaused, match="rest until"):
+        call(account)
+
+
+def test_neither_our_own_impatience_nor_a_rate_limit_opens_it(account: ProviderAccount) -> None:
+    for _ in range(3 * BREAK_AFTER):
+        call(account, OutOfTime("We could not wait."))
+        call(account, Throttled("Too many."))
+    assert fresh(account).call_failures == 0
+
+
+def test_one_probes_and_a_good_answer_closes_it(account: ProviderAccount) -> None:
+    break_off(account)
+    pause_is_over(account)
+    probe = AccountGate(account)
+    probe.enter(Priority.LOOK)
+    with pytest.raises(CallsPaused):
+        call(account)
+    probe.note(None)
+    call(account)
+    assert fresh(account).call_failures == 0
+
+
+def test_each_probe_in_vain_makes_the_pause_longer(account: ProviderAccount) -> None:
+    broken = break_off(account)
+    since, rests = broken.calls_paused_since, []
+    for _ in range(6):
+        broken = fresh(account)
+        assert broken.calls_paused_until is not None
+        assert broken.calls_paused_at is not None
+        rests.append(broken.calls_paused_until - broken.calls_paused_at)
+        pause_is_over(account)
+        call(account, NoAnswer("Still no."))
+    assert rests[:3] == [BREAK_FIRST, 2 * BREAK_FIRST, 4 * BREAK_FIRST]
+    assert max(rests) == BREAK_LONGEST
+    assert fresh(account).calls_paused_since == since
+
+
+def test_a_lease_that_is_about_to_end_cuts_a_pause_short(account: ProviderAccount) -> None:
+    break_off(account)
+    with pytest.raises(CallsPaused):
+        call(account, priority=Priority.URGENT)  # somebody has just tried
+    now = timezone.now()
+    ProviderAccount.objects.update(calls_paused_at=now - timedelta(seconds=5))
+    with pytest.raises(CallsPaused):
+        call(account, priority=Priority.RENEWAL)
+    call(account, priority=Priority.URGENT)
+    assert fresh(account).calls_paused_until is None
+
+
+def test_a_person_who_tries_in_vain_makes_no_pause_longer(account: ProviderAccount) -> None:
+    broken = break_off(account)
+    for _ in range(4):
+        gate = AccountGate(account, insist=True)
+        gate.enter(Priority.CHANGE)
+        gate.note(NoAnswer("Still no."))
+    after = fresh(account)
+    assert after.calls_paused_count == broken.calls_paused_count
+    assert after.calls_paused_until == broken.calls_paused_until
+
+
+def test_a_probe_that_is_answered_by_a_refusal_begins_the_other_pause(account: ProviderAccount) -> None:
+    break_off(account)
+    pause_is_over(account)
+    gate = AccountGate(account)
+    gate.enter(Priority.CHANGE)
+    gate.note(AuthenticationFailed("No."))
+    gate.failed(AuthenticationFailed("No."))
+    assert (fresh(account).calls_paused_for, fresh(account).call_failures) == ("authentication_failed", 0)
+
+
+def test_a_probe_without_an_answer_tells_nothing_about_the_credentials(account: ProviderAccount) -> None:
+    gate = AccountGate(account)
+    gate.enter(Priority.CHANGE)
+    gate.failed(AuthenticationFailed("No."))
+    pause_is_over(account)
+    call(account, NoAnswer("No."))
+    paused = fresh(account)
+    assert (paused.calls_paused_for, paused.calls_paused_count) == ("authentication_failed", 1)
+    assert paused.calls_paused_until is not None
+    assert paused.calls_paused_until > timezone.now()
+
+
+def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: ProviderAccount) -> None:
+    break_off(account)
+    pause_is_over(account)
+    AccountGate(account).enter(Priority.CHANGE)
+    rows = ProviderAccount.objects.filter(pk=account.pk)
+    dead = timezone.now() - circuit_breaker.PROBE - timedelta(seconds=1)
+    rows.update(calls_paused_at=dead, calls_paused_until=dead + circuit_breaker.PROBE)
+    call(account)
+    assert fresh(account).calls_paused_until is None
+
+
+def test_a_pause_from_before_the_clock_was_set_back_does_not_count(account: ProviderAccount) -> None:
+    break_off(account)
+    ahead = timezone.now() + timedelta(hours=3)
+    ProviderAccount.objects.update(calls_paused_at=ahead, calls_paused_until=ahead + BREAK_FIRST)
+    call(account)
+    assert fresh(account).calls_paused_until is None
+
+
+def test_a_provider_without_answers_is_left_alone_and_all_heals(account: ProviderAccount, control: Control) -> None:
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(BREAK_AFTER + 3)]
+    control.post("faults", status=500, times=100)
+    for row in rows:
+        reconcile(row)
+    assert len(control.calls()) == BREAK_AFTER
+    assert Subscription.objects.exclude(held_since=None).count() == 4, "the one that opened it waits as well"
+    control.post("faults", times=0)
+    pause_is_over(account)
+    Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
+    sweep.sweep_here()
+    sweep.sweep_here()
+    waiting = Subscription.objects.filter(held_since=None).exclude(state=State.ACTIVE)
+    assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with a pause of their own"
+    assert Subscription.objects.filter(state=State.ACTIVE).count() >= 4
+
+
+IN_ANOTHER_PROCESS = """
+import sys
+from providers.contract.errors import CallsPaused, Unavailable
+from providers.contract.http import Priority
+from providers.models import ProviderAccount
+from providers.accounts.circuit_breaker import AccountGate
+account = ProviderAccount.objects.get(pk={pk})
+passed = 0
+for _ in range({calls}):
+    gate = AccountGate(account)
+    try:
+        gate.enter(Priority.CHANGE)
+    except CallsPaused:
+        continue
+    passed += 1
+    gate.note(Unavailable("No."))
+print(passed)
+"""
+
+
+def test_two_processes_open_one_breaker_and_send_one_probe(transactional_db: None, account: ProviderAccount) -> None:
+    def both(calls: int) -> int:
+        code = IN_ANOTHER_PROCESS.format(pk=account.pk, calls=calls)
+        with ThreadPoolExecutor(2) as pool:
+            ended = list(pool.map(lambda _: run_python(code), range(2)))
+        assert all(item.returncode == 0 for item in ended), ended
+        return sum(int(item.stdout) for item in ended)
+
+    assert BREAK_AFTER <= both(BREAK_AFTER) <= BREAK_AFTER + 1  # one may have been under way
+    assert fresh(account).calls_paused_count == 1
+    pause_is_over(account)
+    assert both(1) == 1
+    assert fresh(account).calls_paused_count == 2
+
+
+# -- Throttled -------------------------------------------------------------------------------------------------------
+
+
+def test_since_when_the_provider_says_too_many_is_kept_until_it_answers_again(
+    subscription: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    control.post("faults", status=429, retry_after=60, times=1)
+    reconcile(subscription)
+    limit = AccountLimit.objects.get()
+    assert limit.throttled_since is not None
+    assert limit.blocked_until is not None
+    AccountLimit.objects.update(blocked_until=None)
+    reconcile(subscription)
+    assert AccountLimit.objects.get().throttled_since is None
+
+
+def test_a_deletion_waits_while_the_calls_rest_and_says_so(
+    subscription: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    remote_id = subscription.remote_id
+    broken = break_off(account)
+    desired_state.remove(subscription, by="staff:ann")
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    assert subscription.state == State.DELETING
+    assert "calls rest until" in subscription.state_reason
+    assert subscription.remote_id == remote_id
+    circuit_breaker.lift(broken)
+    sweep.sweep_here()
+    subscription.refresh_from_db()
+    assert subscription.state == State.DELETED
+    assert control.remotes() == []

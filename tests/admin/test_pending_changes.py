@@ -1,0 +1,143 @@
+"""Plan and apply in the dashboard: one subscription, an account, everything."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from providers.models import ProviderAccount
+from subscriptions.admin import plan_pages
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.admin.conftest import person
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = pytest.mark.usefixtures("receiver_answers")
+
+PLAN, APPLY = "/admin/subscriptions/subscription/plan/", "/admin/subscriptions/subscription/plan/apply/"
+
+
+@pytest.fixture
+def drifted(subscription: Subscription, control: Control) -> Subscription:
+    """Changed here and switched off there: two steps are to be done."""
+    reconcile(subscription, details=True)
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    control.post(f"remote/{subscription.remote_id}", status="disabled")
+    subscription.refresh_from_db()
+    return subscription
+
+
+def page_of(row: Subscription) -> str:
+    return reverse("admin:subscriptions_subscription_change", args=[row.pk])
+
+
+def fields_of(page: str) -> dict[str, list[str]]:
+    """What the form on the page would send, with everything ticked."""
+    found: dict[str, list[str]] = {"step": [], "version": []}
+    for name, value in re.findall(r'name="(step|version)" value="([^"]+)"', page):
+        found[name].append(unescape(value))
+    return found
+
+
+def test_nothing_is_asked_before_a_person_wants_it(boss: Client, drifted: Subscription, control: Control) -> None:
+    before = len(control.calls())
+    page = boss.get(PLAN).content.decode()
+    assert "Nothing was asked yet" in page
+    assert len(control.calls()) == before
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_shows_each_step_field_by_field(
+    boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool
+) -> None:
+    page = boss.get(f"{PLAN}?look=now{'' if whole else f'&account={account.pk}'}").content.decode()
+    assert "It differs from what is wanted." in page
+    assert "/Shared/Finance" in page
+    assert "/Shared/New" in page
+    assert "2 steps for 1 subscription looked at" in page
+
+
+def test_applies_only_what_was_ticked(
+    boss: Client, drifted: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    sent = fields_of(boss.get(PLAN, {"look": "now"}).content.decode())
+    assert [step.split(":")[1] for step in sent["step"]] == ["update", "enable"]
+    answer = boss.post(APPLY, {**sent, "step": sent["step"][1:], "account": account.pk}, follow=True)
+    assert "done for 1 subscription" in answer.content.decode()
+    (remote,) = control.remotes()
+    assert (remote["status"], remote["path"]) == ("enabled", "/Shared/Finance")
+    assert drifted.operations.latest("id").actor == "staff:ann"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_applies_everything(boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool) -> None:
+    answer = boss.post(APPLY, {"all": "1", **({} if whole else {"account": account.pk})}, follow=True)
+    assert "Done for 1 subscription." in answer.content.decode()
+    drifted.refresh_from_db()
+    assert drifted.state == State.ACTIVE
+    assert "Nothing was to be done." in boss.post(APPLY, {"all": "1"}, follow=True).content.decode()
+
+
+def test_a_plan_that_has_changed_meanwhile_is_shown_anew_and_nothing_is_done(
+    boss: Client, drifted: Subscription, control: Control
+) -> None:
+    sent = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
+    assert len(sent["step"]) == 2
+    desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    answer = boss.post(APPLY, {**sent, "back": "subscription"}, follow=True)
+    page = answer.content.decode()
+    assert "The plan has changed meanwhile" in page
+    assert "/Shared/Newer" in page
+    assert control.remotes()[0]["status"] == "disabled"
+    assert drifted.operations.count() == 1
+    boss.post(APPLY, {**fields_of(page), "back": "subscription"})
+    drifted.refresh_from_db()
+    assert drifted.state == State.ACTIVE
+
+
+def test_says_what_it_could_not_look_at(boss: Client, drifted: Subscription, control: Control) -> None:
+    control.post("faults", status=500, times=1)
+    page = boss.get(PLAN, {"look": "now"}).content.decode()
+    assert "Not looked at" in page
+    assert "Look at it alone" in page
+    assert "Nothing is to be done" not in page
+
+
+def test_a_page_holds_so_many_and_says_how_many_it_does_not(
+    boss: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_pages, "MOST_SHOWN", 1)
+    desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
+    page = boss.get(PLAN, {"look": "now"}).content.decode()
+    assert "1 more subscription with something to be done is not shown" in page
+
+
+def test_when_nothing_is_to_be_done(boss: Client, drifted: Subscription, account: ProviderAccount) -> None:
+    boss.post(APPLY, {"all": "1"})
+    page = boss.get(f"{PLAN}?look=now&account={account.pk}").content.decode()
+    assert "Nothing is to be done." in page
+    assert "1 subscription looked at" in page
+
+
+def test_nothing_chosen_and_nonsense(boss: Client, drifted: Subscription) -> None:
+    assert "No step was chosen" in boss.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
+    for sent in ({"step": "x"}, {"step": "1:explode:2"}, {"account": "x"}, {"account": "999"}):
+        assert boss.post(APPLY, sent).status_code == 404
+    assert boss.get(APPLY).status_code == 405
+    assert boss.get(PLAN, {"account": "x"}).status_code == 404
+
+
+def test_who_may_only_look_sees_no_buttons(viewer: Client, nobody: Client, drifted: Subscription) -> None:
+    page = viewer.get(PLAN, {"look": "now"}).content.decode()
+    assert "It differs from what is wanted." in page
+    assert 'name="step"' not in page
+    assert "Apply" not in page
+    assert viewer.post(APPLY, {"all": "1"}).status_code == 403
+    assert nobody.get(PLAN).status_code == 403
+    changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
+    assert "Apply the chosen steps" in changer.get(PLAN, {"look": "now"}).content.decode()

@@ -1,0 +1,136 @@
+"""What an account has at its provider, in the dashboard: importing, removing an orphan, ignoring."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions.admin import discovery_pages
+from subscriptions.models import RemoteNote, State, Subscription
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.admin.conftest import person
+from tests.harness.fixtures import Control, Make
+
+pytestmark = pytest.mark.usefixtures("receiver_answers")
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    return subscription
+
+
+def page_of(name: str, account: ProviderAccount) -> str:
+    return reverse(f"admin:providers_provideraccount_{name}", args=[account.pk])
+
+
+def test_lists_whose_each_is(
+    boss: Client, account: ProviderAccount, active: Subscription, orphan: str, foreign: str
+) -> None:
+    page = boss.get(page_of("discover", account)).content.decode()
+    for text in ("Orphans", "Foreign", "Managed here", orphan, foreign, "https://elsewhere.example/in", "Finance"):
+        assert text in page
+    assert page.count(">Import<") == 2
+    assert page.count(">Remove<") == 1
+    assert page.index(orphan) < page.index(foreign) < page.index(str(active.remote_id))
+
+
+def test_says_what_could_not_be_looked_at_and_when_nothing_is_there(
+    boss: Client, account: ProviderAccount, control: Control
+) -> None:
+    assert "The provider has nothing." in boss.get(page_of("discover", account)).content.decode()
+    control.post("faults", status=500, times=1)
+    assert "could not be looked at" in boss.get(page_of("discover", account)).content.decode()
+
+
+def test_importing_says_first_what_it_means(
+    boss: Client, account: ProviderAccount, foreign: str, control: Control
+) -> None:
+    page = boss.get(page_of("import", account), {"remote_id": foreign}).content.decode()
+    assert "Nothing changes at Egnyte Connect" in page
+    assert "Whoever it calls now gets no more events." in page
+    assert "https://elsewhere.example/in" in page
+    assert "/hooks/…" in page
+    assert control.calls("PUT") == []
+    assert not Subscription.objects.exists()
+
+
+def test_imports_without_changing_anything_there(
+    boss: Client, account: ProviderAccount, foreign: str, control: Control
+) -> None:
+    answer = boss.post(page_of("import", account), {"remote_id": foreign, "name": "Old one"}, follow=True)
+    row = Subscription.objects.get()
+    assert (row.name, row.state, row.remote_id) == ("Old one", State.MANUAL, foreign)
+    assert answer.redirect_chain[-1][0] == reverse("admin:subscriptions_subscription_change", args=[row.pk])
+    assert control.remotes()[0]["url"] == "https://elsewhere.example/in"
+
+
+def test_takes_one_over(boss: Client, account: ProviderAccount, foreign: str, control: Control) -> None:
+    boss.post(page_of("import", account), {"remote_id": foreign, "take_over": "1"})
+    row = Subscription.objects.get()
+    assert row.state == State.ACTIVE
+    assert control.remotes()[0]["url"] == row.callback_url
+    assert HistoryEntry.objects.get(action="imported").actor == "staff:ann"
+
+
+def test_removes_an_orphan_after_asking(boss: Client, account: ProviderAccount, orphan: str, control: Control) -> None:
+    page = boss.get(page_of("remove_orphan", account), {"remote_id": orphan}).content.decode()
+    assert "It is deleted at Egnyte Connect, for good." in page
+    assert len(control.remotes()) == 1
+    answer = boss.post(page_of("remove_orphan", account), {"remote_id": orphan}, follow=True)
+    assert "was removed at Egnyte Connect" in answer.content.decode()
+    assert control.remotes() == []
+    assert HistoryEntry.objects.latest("pk").action == "orphan removed"
+
+
+def test_what_is_foreign_or_managed_is_never_removed(
+    boss: Client, account: ProviderAccount, active: Subscription, foreign: str, control: Control
+) -> None:
+    for remote_id in (foreign, str(active.remote_id), "nothing"):
+        answer = boss.get(page_of("remove_orphan", account), {"remote_id": remote_id})
+        assert answer.status_code == 302
+        boss.post(page_of("remove_orphan", account), {"remote_id": remote_id})
+    assert len(control.remotes()) == 2
+    assert control.calls("DELETE") == []
+
+
+def test_ignores_one_and_shows_it_again(boss: Client, account: ProviderAccount, foreign: str) -> None:
+    boss.get(page_of("discover", account))
+    page = boss.post(page_of("ignore", account), {"remote_id": foreign}, follow=True).content.decode()
+    assert "Ignored" in page
+    assert "Foreign" not in page
+    page = boss.post(page_of("ignore", account), {"remote_id": foreign, "undo": "1"}, follow=True).content.decode()
+    assert "Foreign" in page
+    assert boss.post(page_of("ignore", account), {"remote_id": "nothing"}, follow=True).status_code == 200
+    assert not RemoteNote.objects.exclude(ignored_at=None).exists()
+
+
+def test_many_are_cut_off_and_counted(
+    boss: Client, account: ProviderAccount, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery_pages, "SHOWN", 1)
+    for number in range(3):
+        make(f"https://elsewhere.example/{number}")
+    assert "2 more are not shown" in boss.get(page_of("discover", account)).content.decode()
+
+
+def test_each_right_opens_only_its_own(
+    viewer: Client, nobody: Client, account: ProviderAccount, orphan: str, control: Control
+) -> None:
+    page = viewer.get(page_of("discover", account)).content.decode()
+    assert orphan in page
+    for button in (">Import<", ">Remove<", ">Ignore<"):
+        assert button not in page
+    assert nobody.get(page_of("discover", account)).status_code == 403
+    for name in ("import", "remove_orphan", "ignore"):
+        assert viewer.post(page_of(name, account), {"remote_id": orphan}).status_code == 403
+    views = ("providers.view_provideraccount", "subscriptions.view_subscription")
+    adder = person("ada", *views, "subscriptions.add_subscription")
+    page = adder.get(page_of("discover", account)).content.decode()
+    assert ">Import<" in page
+    assert ">Remove<" not in page
+    assert adder.get(page_of("ignore", account)).status_code == 405
+    assert len(control.remotes()) == 1

@@ -1,0 +1,164 @@
+"""DELETE /accounts/{id}/?remove_subscriptions=true, and /accounts/{id}/keep/."""
+
+from __future__ import annotations
+
+import pytest
+
+from providers.models import HistoryEntry, ProviderAccount
+from subscriptions.lifecycle import account_deletion, desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import sweep
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+TOGETHER = "?remove_subscriptions=true"
+
+
+def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
+    api: Api, active: Subscription, account_path: str, control: Control
+) -> None:
+    answer = api.delete(account_path + TOGETHER)
+    assert (answer.status, answer.json["id"]) == (202, str(active.account.uid))
+    assert answer.json["removal_asked_at"]
+    assert not Subscription.objects.get().present
+    sweep.sweep_here()
+    assert control.remotes() == []
+    sweep.sweep_here()
+    assert api.get(account_path).status == 404
+    kept = ProviderAccount.with_deleted.get(pk=active.account_id)
+    assert (kept.credentials, kept.removal_asked_at) == ({}, None)
+    actions = HistoryEntry.objects.filter(actor="api:ci").order_by("id").values_list("subject_type", "action")
+    assert [item for item in actions if item[1] != "state changed"] == [
+        ("account", "deletion with subscriptions asked for"),
+        ("subscription", "deleted"),
+        ("account", "deleted"),
+    ]
+    assert sweep.sweep_here() == 0
+
+
+def test_while_the_provider_refuses_it_waits_and_goes_on_later(
+    api: Api, active: Subscription, account_path: str, control: Control
+) -> None:
+    api.delete(account_path + TOGETHER)
+    control.post("faults", status=500, times=50)
+    for _ in range(2):
+        sweep.sweep_here()
+    assert api.get(account_path).status == 200
+    control.post("faults", times=0)
+    Subscription.objects.update(due_at=active.created_at)
+    for _ in range(2):
+        sweep.sweep_here()
+    assert api.get(account_path).status == 404
+
+
+def test_it_can_be_taken_back_while_it_waits(
+    api: Api, active: Subscription, account_path: str, control: Control
+) -> None:
+    control.post("faults", status=500, times=1)
+    api.delete(account_path + TOGETHER)
+    answer = api.post(f"{account_path}keep/")
+    assert (answer.status, answer.json["removal_asked_at"]) == (200, None)
+    Subscription.objects.update(due_at=active.created_at)
+    for _ in range(3):
+        sweep.sweep_here()
+    assert api.get(account_path).status == 200
+    assert api.get(f"/subscriptions/{active.uid}/").json["state"] == "deleted", "that was under way already"
+    assert HistoryEntry.objects.filter(action="deletion taken back", actor="api:ci").exists()
+    again = api.post(f"{account_path}keep/")
+    assert (again.status, again.json["code"]) == (409, "conflict")
+
+
+def test_nothing_is_added_to_it_meanwhile(api: Api, active: Subscription, account_path: str) -> None:
+    api.delete(account_path + TOGETHER)
+    answer = api.post("/subscriptions/", {"account": str(active.account.uid), "config": CONFIG})
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert "being deleted" in answer.json["detail"]
+
+
+def test_a_crash_anywhere_is_made_good_by_the_worker(
+    active: Subscription, account: ProviderAccount, control: Control
+) -> None:
+    second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
+    account_deletion.leave(account, by="staff:ann")  # and then the process died
+    assert Subscription.objects.filter(present=True).count() == 2
+    desired_state.remove(second, by="staff:ann")  # or it died after the first
+    for _ in range(2):
+        sweep.sweep_here()
+    assert control.remotes() == []
+    assert not ProviderAccount.objects.exists()
+    assert set(Subscription.objects.values_list("state", flat=True)) == {State.DELETED}
+
+
+def test_asking_twice_is_asking_once(api: Api, active: Subscription, account_path: str) -> None:
+    first = api.delete(account_path + TOGETHER).json["removal_asked_at"]
+    assert api.delete(account_path + TOGETHER).json["removal_asked_at"] == first
+    assert HistoryEntry.objects.filter(action="deletion with subscriptions asked for").count() == 1
+
+
+def test_many_are_removed_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_deletion, "BATCH", 2)
+    for _ in range(5):
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    account_deletion.leave(account, by="staff:ann")
+    assert [account_deletion.go_on(account.pk) for _ in range(4)] == [False, False, True, False]
+
+
+def test_without_live_subscriptions_it_goes_at_once(api: Api, account: ProviderAccount, account_path: str) -> None:
+    desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    answer = api.delete(account_path + TOGETHER)
+    assert (answer.status, answer.json) == (204, None)
+    assert api.get(account_path).status == 404
+
+
+def test_taking_it_back_in_the_middle_of_a_batch_stops_it(
+    account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    account_deletion.leave(account, by="staff:ann")
+    original = desired_state.remove
+
+    def remove(row: Subscription, *, by: str) -> None:
+        original(row, by=by)
+        account_deletion.stay(account, by="staff:bob")
+
+    monkeypatch.setattr(desired_state, "remove", remove)
+    assert account_deletion.go_on(account.pk) is False
+    assert Subscription.objects.filter(present=True).count() == 2
+    assert ProviderAccount.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("?remove_subscriptions=yes", {"remove_subscriptions": "invalid"}),
+        ("?remove_subscriptions=true&remove_subscriptions=true", {"remove_subscriptions": "invalid"}),
+        ("?force=true", {"force": "unknown"}),
+    ],
+)
+def test_refuses_other_parameters(api: Api, account_path: str, query: str, fields: dict[str, str]) -> None:
+    answer = api.delete(account_path + query)
+    assert (answer.status, answer.fields()) == (400, fields)
+    assert api.get(account_path).status == 200
+
+
+def test_without_the_parameter_it_stays_in_use(api: Api, active: Subscription, account_path: str) -> None:
+    for query in ("", "?remove_subscriptions=false"):
+        assert api.delete(account_path + query).json["code"] == "account_in_use"
+    assert api.delete(account_path + TOGETHER, **{"If-Match": '"stale"'}).status == 412
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+    check_doors(
+        f"{account_path}keep/",
+        "POST",
+        nobody=nobody,
+        wrong=with_scopes("subscriptions:write"),
+        scope="accounts:write",
+        wrong_method="GET",
+        api=api,
+    )
+    assert api.post(f"/accounts/{UNKNOWN_ID}/keep/").status == 404
+    assert api.post(f"{account_path}keep/", {"a": 1}).fields() == {"a": "unknown"}

@@ -1,0 +1,168 @@
+"""Whatever goes wrong below /api/ is a problem with a request id, and never a page or a redirect."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+from rest_framework.exceptions import Throttled
+
+from providers import api as providers_api
+from tests.api.conftest import PROBLEM, Api
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts",
+        "/nothing/",
+        "/",
+        "",
+        "/accounts/not-an-id/",
+        "/accounts//",
+        "/providers/no%20slug/",
+        "/accounts/%00/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+def test_an_unknown_path_is_404_and_no_redirect(api: Api, path: str, method: str) -> None:
+    answer = api.call(method, path)
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v2/accounts/", "/api/docs", "/api/schema"])
+def test_unknown_paths_beside_v1(path: str) -> None:
+    answer = Client().get(path)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == PROBLEM
+
+
+def test_what_only_begins_like_the_api_is_none_of_its_business() -> None:
+    assert Client().get("/apiary").headers["Content-Type"].startswith("text/html")
+
+
+def test_a_request_id_is_made(api: Api) -> None:
+    first, second = (api.get("/nothing/").json["request_id"] for _ in range(2))
+    assert first != second
+
+
+def test_a_client_may_bring_its_own_request_id(api: Api) -> None:
+    assert api.get("/nothing/", **{"X-Request-ID": "job-7.1_a"}).json["request_id"] == "job-7.1_a"
+    assert api.get("/providers/", **{"X-Request-ID": "job-7"}).headers["X-Request-ID"] == "job-7"
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<script>", 'a"b'])
+def test_but_only_a_harmless_one(api: Api, given: str) -> None:
+    assert api.get("/nothing/", **{"X-Request-ID": given}).json["request_id"] != given
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"",
+        b"\xff",
+        b'{"a": NaN}',
+        b'{"name": "\xed\xa0\x80"}',
+        b"[" * 100_000,
+        b'{"a":' * 200 + b"1" + b"}" * 200,
+        b"1" * 5000,
+    ],
+)
+def test_malformed_json_is_400(api: Api, body: bytes) -> None:
+    got = api.client.post(
+        "/api/v1/accounts/", body, content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
+    )
+    assert (got.status_code, got.headers["Content-Type"]) == (400, PROBLEM)
+    assert got.json()["code"] in ("malformed", "invalid")  # an empty body is one without fields
+
+
+@pytest.mark.parametrize("body", [[], "text", 7, True])
+def test_json_that_is_no_object_is_400(api: Api, body: object) -> None:
+    answer = api.post("/accounts/", body)
+    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "")
+
+
+def test_null_is_no_object_either(api: Api) -> None:
+    got = api.client.post(
+        "/api/v1/accounts/", b"null", content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
+    )
+    assert got.status_code == 400
+
+
+def test_a_body_that_is_too_large_is_413(api: Api, settings: Settings) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    answer = api.post("/accounts/", {"name": "x" * 200})
+    assert (answer.status, answer.json["code"]) == (413, "too_large")
+
+
+def test_another_content_type_is_415(api: Api) -> None:
+    got = api.client.post(
+        "/api/v1/accounts/", "a=b", content_type="text/plain", headers={"Authorization": f"Bearer {api.token}"}
+    )
+    assert (got.status_code, got.headers["Content-Type"]) == (415, PROBLEM)
+
+
+def test_a_chunked_body_is_411_and_not_taken_for_an_empty_one(api: Api) -> None:
+    answer = api.post("/accounts/", **{"Transfer-Encoding": "chunked"})
+    assert (answer.status, answer.json["code"]) == (411, "length_required")
+
+
+def test_head_is_a_get_without_a_body(api: Api) -> None:
+    answer = api.call("HEAD", "/accounts/")
+    assert (answer.status, answer.json) == (200, None)
+
+
+def test_another_accept_is_406(api: Api) -> None:
+    assert api.get("/accounts/", Accept="text/html").status == 406
+    assert api.get("/accounts/", Accept="text/html, */*;q=0.1").status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "POST"])
+def test_a_method_that_there_is_not_is_405(api: Api, method: str) -> None:
+    answer = api.call(method, "/providers/")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_an_unhandled_error_is_a_500_problem_without_details(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("the secret plans")
+
+    monkeypatch.setattr(providers_api, "told", fail)
+    with caplog.at_level(logging.ERROR):
+        answer = api.get("/providers/", **{"X-Request-ID": "find-me"})
+    assert (answer.status, answer.json["code"]) == (500, "error")
+    assert "plans" not in json.dumps(answer.json)
+    assert "find-me" in caplog.text
+    assert "the secret plans" in caplog.text
+
+
+def test_429_says_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise Throttled(wait=7.2)
+
+    monkeypatch.setattr(providers_api, "told", fail)
+    answer = api.get("/providers/")
+    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (429, "throttled", "8")
+
+
+def test_a_host_that_is_not_ours_is_a_400_problem(api: Api) -> None:
+    assert api.get("/providers/", Host="evil.example").status == 400
+
+
+def test_plain_http_where_https_is_wanted_is_refused_and_not_redirected(api: Api, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    answer = Api(api.token, Client(raise_request_exception=False)).get("/providers/")
+    assert (answer.status, answer.json["code"]) == (403, "https_required")
+
+
+def test_answers_are_not_cached(api: Api) -> None:
+    assert api.get("/accounts/").headers["Cache-Control"] == "no-store"

@@ -1,0 +1,84 @@
+"""/address/ and /address/confirm/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from providers.models import HistoryEntry
+from subscriptions.models import Subscription
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.api.conftest import Api, Issue, check_doors
+from tests.harness.fixtures import Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+NEW = "https://new.example.test"
+
+
+def test_all_is_well_as_long_as_it_is_where_it_was(api: Api, active: Subscription, settings: Settings) -> None:
+    told = api.get("/address/").json
+    assert told == {"public_url": settings.PUBLIC_URL, "confirmed": True, "elsewhere": []}
+    assert api.post("/address/confirm/", {"public_url": settings.PUBLIC_URL}).json["moved"] == 0
+    assert not HistoryEntry.objects.filter(action="address confirmed").exists()
+
+
+def test_a_copy_notices_and_changes_nothing_until_it_is_confirmed(
+    api: Api, active: Subscription, settings: Settings, control: Control
+) -> None:
+    former, settings.PUBLIC_URL = settings.PUBLIC_URL, NEW
+    told = api.get("/address/").json
+    assert told["confirmed"] is False
+    assert told["elsewhere"] == [{"address": former, "subscriptions": 1}]
+    before = control.remotes()
+    reconcile(active, details=True)
+    assert control.remotes() == before
+    assert "PUBLIC_URL" in api.get(f"/subscriptions/{active.uid}/plan/").json["waiting"]
+
+    confirmed = api.post("/address/confirm/", {"public_url": f"{NEW}/"})
+    assert confirmed.status == 200
+    assert confirmed.json == {"public_url": NEW, "confirmed": True, "elsewhere": [], "moved": 1}
+    active.refresh_from_db()
+    reconcile(active)
+    assert control.remotes()[0]["url"] == f"{NEW}/hooks/{active.token}"
+    entry = HistoryEntry.objects.get(action="address confirmed")
+    assert entry.actor == "api:ci"
+    assert {"field": "public_url", "from": former, "to": NEW} in entry.changes
+
+
+def test_another_address_is_refused(api: Api, active: Subscription, settings: Settings) -> None:
+    settings.PUBLIC_URL = NEW
+    answer = api.post("/address/confirm/", {"public_url": "https://old.example.test"})
+    assert (answer.status, answer.fields()) == (400, {"public_url": "other_address"})
+    assert api.get("/address/").json["confirmed"] is False
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"public_url": "required"}),
+        ({"public_url": 7}, {"public_url": "invalid"}),
+        ({"public_url": NEW, "force": True}, {"force": "unknown"}),
+    ],
+)
+def test_refuses_wrong_confirmations(api: Api, body: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = api.post("/address/confirm/", body)
+    assert (answer.status, answer.fields()) == (400, fields)
+
+
+def test_doors(with_scopes: Issue, nobody: Api, api: Api) -> None:
+    for path, method, scope in (
+        ("/address/", "GET", "subscriptions:read"),
+        ("/address/confirm/", "POST", "subscriptions:write"),
+    ):
+        check_doors(
+            path,
+            method,
+            nobody=nobody,
+            wrong=with_scopes("accounts:write", "events:write"),
+            scope=scope,
+            wrong_method="PATCH",
+            api=api,
+        )

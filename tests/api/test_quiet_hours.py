@@ -1,0 +1,76 @@
+"""What is expected of a subscription: `quiet_after` and `quiet_hours`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from providers.models import HistoryEntry, ProviderAccount
+from providers.rest.fields import time_text
+from subscriptions.models import Subscription
+from tests.api.conftest import Api
+from tests.harness.fixtures import CONFIG
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+HOURS = {"time_zone": "Europe/Berlin", "from": "22:00", "until": "06:00", "weekends": True}
+
+
+def test_set_changed_and_taken_away(api: Api, path: str, active: Subscription) -> None:
+    before = api.get(path)
+    assert (before.json["quiet_after"], before.json["quiet_hours"]) == (None, None)
+    generation = active.generation
+    changed = api.patch(path, {"quiet_after": 7200, "quiet_hours": HOURS})
+    assert (changed.status, changed.json["quiet_after"], changed.json["quiet_hours"]) == (200, 7200, HOURS)
+    assert changed.headers["ETag"] != before.headers["ETag"]
+    assert api.patch(path, {"quiet_after": 60 * 60}).json["quiet_hours"] == HOURS
+    active.refresh_from_db()
+    assert active.generation == generation  # nothing of it concerns the provider
+    assert active.quiet_from is not None
+    entry = HistoryEntry.objects.filter(action="changed").earliest("pk")
+    assert entry.changes[0] == {"field": "quiet_after", "from": None, "to": 7200}
+    gone = api.patch(path, {"quiet_after": None, "quiet_hours": None}).json
+    assert (gone["quiet_after"], gone["quiet_hours"]) == (None, None)
+    count = HistoryEntry.objects.count()
+    api.patch(path, {"quiet_after": None})
+    assert HistoryEntry.objects.count() == count
+
+
+def test_when_it_is_made(api: Api, account: ProviderAccount) -> None:
+    body: dict[str, Any] = {"account": str(account.uid), "config": CONFIG, "managed": "manual"}
+    made = api.post("/subscriptions/", {**body, "quiet_after": 900, "quiet_hours": {"weekends": True}})
+    assert made.status == 201
+    assert made.json["quiet_after"] == 900
+    assert made.json["quiet_hours"] == {"time_zone": "UTC", "from": None, "until": None, "weekends": True}
+    assert api.post("/subscriptions/", body).json["quiet_after"] is None
+
+
+@pytest.mark.parametrize("value", [0, 299, 31622401, 1.5, "7200", "PT2H", True, []])
+def test_a_wrong_time(api: Api, path: str, value: object) -> None:
+    answer = api.patch(path, {"quiet_after": value})
+    assert (answer.status, set(answer.fields())) == (400, {"quiet_after"})
+
+
+@pytest.mark.parametrize(
+    "value", [5, "22-06", {}, {"from": "22:00"}, {**HOURS, "time_zone": "Mars"}, {**HOURS, "x": 1}]
+)
+def test_wrong_hours(api: Api, path: str, value: object) -> None:
+    answer = api.patch(path, {"quiet_hours": value})
+    assert (answer.status, answer.fields()) == (400, {"quiet_hours": "invalid"})
+
+
+def test_what_was_found_can_only_be_read(api: Api, path: str, active: Subscription) -> None:
+    now = timezone.now()
+    Subscription.objects.filter(pk=active.pk).update(
+        silent_since=now, silence_reason="Nothing is wrong.", quiet_suggestion=5400
+    )
+    told = api.get(path).json
+    assert (told["silent_since"], told["silence_reason"], told["quiet_suggestion"]) == (
+        time_text(now),
+        "Nothing is wrong.",
+        5400,
+    )
+    for name in ("silent_since", "silence_reason", "quiet_suggestion"):
+        assert api.patch(path, {name: None}).fields() == {name: "unknown"}

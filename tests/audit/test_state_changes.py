@@ -1,0 +1,138 @@
+"""Every change of a state is written down with it, once, with who and why."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from config.environment import BASE_DIR
+from providers.accounts import session
+from providers.audit import state_changes
+from providers.db.encryption import Undecryptable
+from providers.models import AccountStatus, ProviderAccount, StateChange
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.harness.fake_provider import clock_at, fake, hook
+from tests.harness.fixtures import CONFIG, Control
+
+__all__ = ["fake", "hook"]  # fixtures
+
+pytestmark = pytest.mark.django_db
+
+
+def changes(of: Subscription | ProviderAccount) -> list[tuple[str, str, str, int]]:
+    """Before, after, who, and how often; oldest first."""
+    found = StateChange.objects.filter(subject_id=str(of.uid)).order_by("pk")
+    return [(change.before, change.after, change.actor, change.times) for change in found]
+
+
+def set_state(row: Subscription, state: State, reason: str = "Because.", by: str = "clock") -> int:
+    return state_changes.write(Subscription.objects.filter(pk=row.pk), by=by, state=state, state_reason=reason)
+
+
+@pytest.mark.usefixtures("receiver_answers")
+def test_the_first_attempt_is_whose_it_was_and_later_ones_are_the_clocks(
+    subscription: Subscription, control: Control
+) -> None:
+    assert reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    assert changes(subscription) == [("pending", "active", "staff:ann", 1)]
+    control.post(f"remote/{subscription.remote_id}", status="disabled")
+    assert reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    assert subscription.state == State.ACTIVE
+    assert reconcile(subscription, details=True)
+    assert {change[2] for change in changes(subscription)[1:]} <= {"clock"}
+
+
+def test_what_stays_as_it_is_is_not_written_down(hook: Subscription) -> None:
+    assert set_state(hook, State.PENDING, "Another reason.") == 1
+    assert changes(hook) == []
+    hook.refresh_from_db()
+    assert hook.state_reason == "Another reason."
+
+
+def test_nothing_is_written_down_when_the_row_was_not_written(hook: Subscription) -> None:
+    rows = Subscription.objects.filter(pk=hook.pk, claimed_by="somebody else")
+    assert state_changes.write(rows, by="clock", state=State.FAILING) == 0
+    assert changes(hook) == []
+
+
+def test_the_change_and_its_record_stand_or_fall_together(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StateChange.objects, "create", die)
+    with pytest.raises(KeyboardInterrupt), transaction.atomic():
+        set_state(hook, State.FAILING)
+    hook.refresh_from_db()
+    assert hook.state == State.PENDING
+    assert changes(hook) == []
+
+
+def test_what_flaps_is_counted_on_the_first_of_each_hour(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = timezone.now()
+    for minute in range(90):
+        with clock_at(monkeypatch, start + timedelta(minutes=minute)):
+            set_state(hook, State.FAILING if minute % 2 == 0 else State.ACTIVE, f"In minute {minute}.")
+    found = StateChange.objects.filter(subject_id=str(hook.uid)).order_by("pk")
+    assert [(change.before, change.after, change.times) for change in found] == [
+        ("pending", "failing", 1),
+        ("failing", "active", 30),
+        ("active", "failing", 30),
+        ("failing", "active", 15),
+        ("active", "failing", 14),
+    ]
+    assert found[1].reason == "In minute 59."
+    assert found[1].last_at - found[1].at == timedelta(minutes=58)
+
+
+def test_a_manual_one_is_deleted_at_once_and_by_whom(account: ProviderAccount) -> None:
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
+    desired_state.remove(row, by="api:importer")
+    assert changes(row) == [("pending", "deleted", "api:importer", 1)]
+
+
+def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*_: object, **__: object) -> None:
+        raise Undecryptable("No key opens it.")
+
+    monkeypatch.setattr(Subscription.objects.all().__class__, "get", cannot)
+    monkeypatch.setattr(ProviderAccount.objects.all().__class__, "get", cannot)
+    sweep._reconcile(hook.pk)
+    sweep._look(hook.account_id)
+    assert changes(hook) == [("pending", "failing", "clock", 1)]
+    assert changes(hook.account) == [("unchecked", "failing", "clock", 1)]
+
+
+def test_accounts_as_well(account: ProviderAccount) -> None:
+    session.check(account, by="staff:bob")
+    assert account.status == AccountStatus.OK
+    desired_state.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
+    session.check(account)
+    assert changes(account) == [
+        ("unchecked", "ok", "staff:bob", 1),
+        ("ok", "unchecked", "api:importer", 1),
+        ("unchecked", "failing", "clock", 1),
+    ]
+    change = StateChange.objects.latest("pk")
+    assert change.account == account
+    assert change.reason == account.status_reason != ""
+
+
+def test_no_other_module_writes_a_state() -> None:
+    """`update(state=…)` would bypass the record."""
+    rows = r"(?:Subscription|ProviderAccount|account|subscription|row|mine)\b[\w.]*(?:\([^()]*\))?"
+    written = re.compile(rf"{rows}\.update\([^)]*\b(?:state|status)=")
+    for folder in ("config", "events", "providers", "subscriptions"):
+        for path in (Path(BASE_DIR) / folder).rglob("*.py"):
+            if "migrations" not in path.parts and not path.name.startswith("test"):
+                text = path.read_text().replace("row.operations", "")  # those have a status of their own
+                assert not written.search(text), path

@@ -1,0 +1,333 @@
+"""The way out to providers: what it refuses, what it hides, and which error each answer becomes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from email.utils import formatdate
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.contract import errors, http
+from providers.contract.http import (
+    MASK,
+    AddressGuard,
+    Answer,
+    Exchange,
+    Http,
+    NoLimit,
+    Priority,
+    error_for,
+    retry_after,
+)
+from tests.harness.provider_contract import LOOPBACK, Scripted, StubServer
+
+
+def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Answer:
+    return Answer(status, headers or {}, body)
+
+
+# -- The address guard -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
+    with pytest.raises(errors.AddressRefused, match="ALLOW_PRIVATE_NETWORKS"):
+        AddressGuard().check(address, 443)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34"])
+def test_public_addresses_pass(address: str) -> None:
+    AddressGuard().check(address, 443)
+
+
+def test_exactly_what_is_allowed_passes() -> None:
+    guard = AddressGuard(networks=(ip_network("10.0.0.0/8"),), endpoints=frozenset({("127.0.0.1", 8010)}))
+    guard.check("10.200.0.1", 1)
+    guard.check("127.0.0.1", 8010)
+    for address, port in (("127.0.0.1", 8011), ("127.0.0.2", 8010), ("192.168.0.1", 8010)):
+        with pytest.raises(errors.AddressRefused):
+            guard.check(address, port)
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("93.184.216.34", "10.0.0.1")]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with Http(guard=AddressGuard()) as client, pytest.raises(errors.AddressRefused):
+        client.call("GET", "http://rebinding.example.test/")
+
+
+def test_the_checked_address_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *rest: Any) -> Any:
+        asked.append(host)
+        return original("127.0.0.1" if host == "named.example.test" else host, port, *rest)
+
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        client.call("GET", server.url.replace("127.0.0.1", "named.example.test") + "/x")
+        assert server.received[0].header("Host") == server.url.replace("http://127.0.0.1", "named.example.test")
+    assert asked.count("named.example.test") == 1
+
+
+def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        assert client.call("GET", f"{server.url}/").status == 200
+
+
+# -- Answers -----------------------------------------------------------------------------------------------------------
+
+MAPPING = {
+    301: errors.BadAnswer,
+    400: errors.Refused,
+    401: errors.AuthenticationFailed,
+    403: errors.PermissionMissing,
+    404: errors.NotFound,
+    408: errors.Unavailable,
+    409: errors.LimitReached,
+    410: errors.NotFound,
+    418: errors.Refused,
+    422: errors.Refused,
+    429: errors.Throttled,
+    500: errors.Unavailable,
+    503: errors.Unavailable,
+    599: errors.Unavailable,
+}
+
+
+@pytest.mark.parametrize("status", MAPPING)
+def test_each_status_becomes_the_error_that_says_what_to_do(status: int) -> None:
+    error = error_for(answer(status, body=b'{"message": "their words"}'))
+    assert type(error) is MAPPING[status]
+    assert error.status == status
+    assert str(status) in error.message
+
+
+@given(st.integers(100, 999), st.binary(max_size=300))
+def test_every_status_and_body_becomes_some_error(status: int, body: bytes) -> None:
+    assert error_for(answer(status, body=body)).message
+
+
+def test_a_503_with_retry_after_is_throttling() -> None:
+    error = error_for(answer(503, {"Retry-After": "7"}))
+    assert isinstance(error, errors.Throttled)
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [("0", 0, 0), ("12", 12, 12), ("1.5", 1.5, 1.5), ("-3", 0, 0), ("999999999", 86400, 86400), ("inf", 86400, 86400)],
+)
+def test_retry_after_in_seconds_is_bounded(value: str, least: float, most: float) -> None:
+    seconds = retry_after(answer(429, {"Retry-After": value}))
+    assert seconds is not None
+    assert least <= seconds <= most
+
+
+@pytest.mark.parametrize("value", ["", "soon", "nan", "Tue, 99 Nov 2026 10:00:00 GMT"])
+def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
+    assert retry_after(answer(429, {"Retry-After": value})) is None
+
+
+def test_retry_after_as_a_date() -> None:
+    seconds = retry_after(answer(429, {"Retry-After": formatdate(time.time() + 60, usegmt=True)}))
+    assert seconds is not None
+    assert 55 <= seconds <= 61
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"[" * 100_000, b"\xff\xfe"], ids=range(5))
+def test_what_is_no_json_is_a_bad_answer(body: bytes) -> None:
+    with pytest.raises(errors.BadAnswer) as caught:
+        answer(200, body=body).json()
+    assert caught.value.outcome_unknown
+
+
+def test_what_is_no_object_is_a_bad_answer() -> None:
+    with pytest.raises(errors.BadAnswer):
+        answer(200, body=b"[]").json_object()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(302, headers={"Location": f"{server.url}/elsewhere"}))
+        with pytest.raises(errors.BadAnswer, match="redirect"):
+            client.call("GET", f"{server.url}/")
+        assert [call.path for call in server.received] == ["/"]
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(200, b"x" * (http.MAX_ANSWER_BYTES + 1)))
+        with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
+            client.call("GET", f"{server.url}/")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
+def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(encoding: str) -> None:
+    packed = gzip.compress(bytes(300 * 1024 * 1024), 9, mtime=0)
+    if encoding == "deflate":
+        packed = zlib.compress(bytes(300 * 1024 * 1024), 9)
+    if encoding == "gzip, gzip":
+        packed = gzip.compress(packed, 9, mtime=0)
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(200, packed, {"Content-Encoding": encoding}))
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
+                client.call("GET", f"{server.url}/")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 8 * http.MAX_ANSWER_BYTES
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br", "no-such-coding"])
+def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encoding: str) -> None:
+    with StubServer() as server, Http(guard=LOOPBACK) as client:
+        server.say(Scripted(200, b"not packed at all", {"Content-Encoding": encoding}))
+        with pytest.raises((errors.Unavailable, errors.BadAnswer)) as caught:
+            client.call("GET", f"{server.url}/").json()
+        assert caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": NaN}', b'{"a": 1e999}', b'{"a": -Infinity}', b"9" * 5000, b"[" * 200 + b"]" * 200], ids=range(5)
+)
+def test_numbers_and_depths_that_we_could_not_keep_are_a_bad_answer(body: bytes) -> None:
+    with pytest.raises(errors.BadAnswer):
+        answer(200, body=body).json()
+    kept: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+        server.say(Scripted(200, body))
+        client.call("GET", f"{server.url}/")
+    assert json.dumps(kept[0].response_body, allow_nan=False)
+
+
+def test_what_no_database_keeps_is_replaced_in_words_and_records() -> None:
+    kept: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+        server.say(Scripted(422, b'{"wr\\u0000ng": "\\ud800"}'))
+        with pytest.raises(errors.Refused) as caught:
+            client.call("GET", f"{server.url}/", read_error=lambda got: errors.Refused(f"a\x00b {got.json()}"))
+    assert caught.value.message.startswith("a\ufffdb ")
+    assert str(caught.value) == caught.value.message
+    assert kept[0].response_body == {"wr\ufffdng": "\ufffd"}
+
+
+def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.5)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(400):
+                try:
+                    connection.sendall(b"x" * 100)
+                except OSError:
+                    return
+                time.sleep(0.1)
+
+    thread = threading.Thread(target=trickle, daemon=True)
+    thread.start()
+    started = time.monotonic()
+    with Http(guard=LOOPBACK) as client, pytest.raises(errors.Unavailable) as caught:
+        client.call("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert caught.value.outcome_unknown
+    assert time.monotonic() - started < 20
+    thread.join()
+    listener.close()
+
+
+def test_nobody_listening_means_that_nothing_happened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with Http(guard=LOOPBACK) as client, pytest.raises(errors.Unavailable) as caught:
+        client.call("POST", f"http://127.0.0.1:{port}/")
+    assert not caught.value.outcome_unknown
+
+
+def test_no_call_is_begun_after_the_deadline() -> None:
+    with StubServer() as server, Http(guard=LOOPBACK, deadline=time.monotonic() - 1) as client:
+        with pytest.raises(errors.Unavailable, match="No time"):
+            client.call("GET", f"{server.url}/")
+        assert server.received == []
+
+
+# -- Limits and records ------------------------------------------------------------------------------------------------
+
+
+class Counting(NoLimit):
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.priorities: list[Priority] = []
+        self.penalties: list[float] = []
+
+    def acquire(self, priority: Priority, deadline: float | None) -> None:
+        self.priorities.append(priority)
+
+    def penalise(self, seconds: float) -> None:
+        self.penalties.append(seconds)
+
+
+def test_the_limiter_is_asked_before_each_call_and_told_of_throttling() -> None:
+    limiter = Counting()
+    with StubServer() as server, Http(guard=LOOPBACK, limiter=limiter, priority=Priority.RENEWAL) as client:
+        server.say(Scripted(), Scripted(429, headers={"Retry-After": "9"}))
+        client.call("GET", f"{server.url}/")
+        with pytest.raises(errors.Throttled):
+            client.call("GET", f"{server.url}/")
+    assert limiter.priorities == [Priority.RENEWAL] * 2
+    assert limiter.penalties == [9]
+
+
+def test_what_is_recorded_holds_no_secret() -> None:
+    seen: list[Exchange] = []
+    secrets = ("s3cr3t/with+odd=chars", "s3cr3t")
+    with StubServer() as server:
+        client = Http(guard=LOOPBACK, secrets=secrets, secret_keys=frozenset({"authHeader"}), record=seen.append)
+        client.hide("obtained-later")
+        server.say(
+            Scripted.json({"echo": f"you sent {secrets[0]}", "authheader": "hidden by its name", "n": [secrets[1]]}),
+            Scripted(400, f"obtained-later {secrets[0]}".encode()),
+        )
+        with client:
+            client.call(
+                "POST",
+                f"{server.url}/{secrets[1]}",
+                json_body={"authHeader": "another", "list": [{"deep": secrets[0]}], "count": 3},
+                headers={"Authorization": f"Bearer {secrets[0]}"},
+            )
+            with pytest.raises(errors.Refused) as caught:
+                client.call("GET", f"{server.url}/")
+    first = seen[0]
+    assert first.request_body == {"authHeader": MASK, "list": [{"deep": MASK}], "count": 3}
+    assert first.response_body == {"echo": f"you sent {MASK}", "authheader": MASK, "n": [MASK]}
+    assert first.url.endswith(f"/{MASK}")
+    assert (first.status, seen[1].status) == (200, 400)
+    for secret in (*secrets, "obtained-later", "another", "hidden by its name"):
+        assert secret not in repr(seen) + caught.value.message

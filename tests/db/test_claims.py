@@ -1,0 +1,84 @@
+"""Claims on rows, and secrets at rest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from cryptography.fernet import Fernet
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from providers.db.encryption import Undecryptable, decrypt, encrypt
+from providers.db.ids import new_id
+from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import Subscription
+from tests.harness.fixtures import CONFIG
+
+
+@pytest.fixture
+def row(db: None) -> Subscription:
+    account = desired_state.add_account(
+        provider="egnyte-connect",
+        name="Acme",
+        settings={"domain": "acme"},
+        credentials={"access_token": "very-secret-token"},
+        by="staff:ann",
+    )
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+
+
+def test_one_at_a_time(row: Subscription) -> None:
+    assert row.claim("first")
+    assert not row.claim("second")
+    row.release("second")
+    assert not row.claim("second"), "only the holder gives it back"
+    row.release("first")
+    assert row.claim("second")
+
+
+def test_a_claim_ends_by_itself_and_then_cannot_be_kept(row: Subscription) -> None:
+    assert row.claim("first", seconds=10)
+    with time_machine.travel(timezone.now() + timedelta(seconds=11)):
+        assert row.claim("second")
+        assert not row.keep_claim("first")
+        assert row.keep_claim("second")
+
+
+def test_a_claim_from_before_the_clock_was_set_back_does_not_count(row: Subscription) -> None:
+    assert row.claim("first")
+    with time_machine.travel(timezone.now() - timedelta(hours=1)):
+        assert row.claim("second")
+
+
+def test_credentials_and_secrets_are_unreadable_in_the_database(row: Subscription) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT credentials FROM providers_provideraccount")
+        credentials = cursor.fetchone()[0]
+        cursor.execute("SELECT secrets FROM subscriptions_subscription")
+        secrets = cursor.fetchone()[0]
+    assert "very-secret-token" not in credentials
+    assert row.secrets[0] not in secrets
+    assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
+
+
+def test_keys_can_be_rotated(settings: Settings) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings.ENCRYPTION_KEYS = (old,)
+    token = encrypt("text")
+    settings.ENCRYPTION_KEYS = (new, old)
+    assert decrypt(token) == "text"
+    assert decrypt(encrypt("new")) == "new"
+    settings.ENCRYPTION_KEYS = (new,)
+    with pytest.raises(Undecryptable, match="ENCRYPTION_KEYS"):
+        decrypt(token)
+
+
+def test_ids_are_version_seven_and_grow() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert {item.version for item in ids} == {7}
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1000

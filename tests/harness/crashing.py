@@ -1,0 +1,171 @@
+"""A web process that can be killed, and a client that writes down what was answered 200."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from config.web import granian
+from events.models import WebhookRequest
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+from tests.harness.processes import ROOT, environment, free_port
+
+CLIENTS = 6
+
+
+@pytest.fixture
+def subscription(transactional_db: None) -> Subscription:
+    """At a real plug-in: another process does not know the fake."""
+    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+    return Subscription.objects.create(account=account, due_at=None)
+
+
+class WebProcess:
+    """The product's web server, in a process group of its own."""
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        door: str = "wsgi",
+        application: str = "config.wsgi:application",
+        threads: int = granian.THREADS,
+        **settings: str,
+    ) -> None:
+        self.port = free_port()
+        self.log = log
+        self._command = granian.command("127.0.0.1", self.port, application=application)
+        self._command[self._command.index("--blocking-threads") + 1] = str(threads)
+        self._env = environment(RECEIVER_DOOR=door, **settings)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + 60
+        while self.status("/livez") != 200:
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        """SIGTERM to the server, which then has some seconds to end."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL to the server and its children."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+    def status(self, path: str) -> int | None:
+        """Of a GET; None when nobody answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+class Load:
+    """Clients that send numbered bodies, each another, until they are stopped. Each event comes in so many of them."""
+
+    def __init__(self, subscription: Subscription, *ports: int, copies: int = 1) -> None:
+        self._path = f"/hooks/{subscription.token}"
+        self._headers = {"Authorization": subscription.secrets[0], "Content-Type": "application/json"}
+        self._ports = ports
+        self._copies = copies
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._number = 0
+        self.accepted: list[bytes] = []
+        self.answers: Counter[int | None] = Counter()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Sends while the block runs."""
+        threads = [threading.Thread(target=self._run, args=(index,)) for index in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._stop.clear()
+
+    def send(self, connection: http.client.HTTPConnection) -> int | None:
+        """One request; what was answered 200 is written down."""
+        with self._lock:
+            self._number += 1
+            number = self._number
+        event = number // self._copies
+        body = b'[{"eventId": "e%d", "eventType": "fs:add_file", "data": {"targetPath": "/a"}}]' % event
+        body += b" " * (number % 2000)
+        status: int | None = None
+        try:
+            connection.request("POST", self._path, body, self._headers)
+            response = connection.getresponse()
+            response.read()
+            status = response.status
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            time.sleep(0.02)
+        with self._lock:
+            self.answers[status] += 1
+            if status == 200:
+                self.accepted.append(body)
+        return status
+
+    def _run(self, index: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports[index % len(self._ports)], timeout=10)
+        while not self._stop.is_set():
+            self.send(connection)
+        connection.close()
+
+    def more(self, count: int, seconds: float = 30) -> None:
+        """Waits until that many more were answered 200."""
+        wanted, deadline = len(self.accepted) + count, time.monotonic() + seconds
+        while len(self.accepted) < wanted:
+            assert time.monotonic() < deadline, self.answers
+            time.sleep(0.01)
+
+
+def account_for(load: Load) -> None:
+    """Each that was answered 200 is there, byte for byte, and once."""
+    stored = Counter(bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True))
+    missing = [body for body in load.accepted if not stored[body]]
+    assert not missing, f"{len(missing)} of {len(load.accepted)} are lost: {missing[:3]}"
+    assert not [body for body, count in stored.items() if count > 1]
+    assert load.accepted
+
+
+def account_for_events(requests: Iterable[bytes], events: Iterable[tuple[str | None, int]]) -> None:
+    """Each event that came is there once, and was counted as often as it came again."""
+    came = Counter(json.loads(body)[0]["eventId"] for body in requests)
+    found = list(events)
+    assert len(found) == len(came)
+    assert dict(found) == {name: count - 1 for name, count in came.items()}

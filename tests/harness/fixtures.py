@@ -1,0 +1,118 @@
+"""Fixtures: a quiet sandbox in this process, and accounts and subscriptions that use it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import requests
+from pytest_django import Settings
+
+from providers.models import ProviderAccount
+from providers.sandbox.server import Sandbox
+from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.models import Subscription
+from subscriptions.problems import checks
+
+Make = Callable[[str], str]
+
+CONFIG = {"event_types": ["fs:*", "link:create"], "paths": ["/Shared/Finance"]}
+
+
+@dataclass(frozen=True)
+class Control:
+    """The sandbox's control API, for one provider."""
+
+    url: str
+    slug: str
+
+    def post(self, what: str, **body: object) -> dict[str, Any]:
+        response = requests.post(f"{self.url}/_sandbox/{self.slug}/{what}", json=body, timeout=10)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def state(self) -> dict[str, Any]:
+        return dict(requests.get(f"{self.url}/_sandbox/{self.slug}/state", timeout=10).json())
+
+    def remotes(self) -> list[dict[str, Any]]:
+        return list(self.state()["remote"])
+
+    def calls(self, method: str | None = None) -> list[dict[str, Any]]:
+        return [call for call in self.state()["calls"] if method in (None, call["method"])]
+
+
+@pytest.fixture(autouse=True)
+def just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That no worker shows life is a problem only some time after a start; a run of all tests takes longer."""
+    monkeypatch.setattr(checks, "_started", time.monotonic())
+
+
+@pytest.fixture
+def sandbox(settings: Settings) -> Iterator[Sandbox]:
+    with Sandbox(port=0, stream_per_minute=0, seed=1) as running:
+        settings.SANDBOX_URL = running.url
+        yield running
+
+
+@pytest.fixture
+def control(sandbox: Sandbox) -> Control:
+    egnyte = Control(sandbox.url, "egnyte-connect")
+    egnyte.post("options", calls_per_second=None)
+    return egnyte
+
+
+@pytest.fixture
+def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
+    login = sandbox.logins("egnyte-connect")[0]
+    return desired_state.add_account(
+        provider="egnyte-connect",
+        name="Spare",
+        settings={**login["settings"], "calls_per_second": 100},
+        credentials=login["credentials"],
+        by="staff:ann",
+    )
+
+
+@pytest.fixture
+def subscription(account: ProviderAccount) -> Subscription:
+    return desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Finance")
+
+
+def register_without_us(account: ProviderAccount, url: str) -> str:
+    """What somebody else does at Egnyte. Returns the new webhook's id."""
+    response = requests.post(
+        f"{account.settings['base_url']}/pubapi/v1/webhooks",
+        json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
+        headers={"Authorization": f"Bearer {account.credentials['access_token']}"},
+        timeout=5,
+    )
+    assert response.status_code == 201, response.text
+    return str(response.json()["webhookId"])
+
+
+@pytest.fixture
+def make(account: ProviderAccount) -> Make:
+    """Registers a webhook at the provider without us; returns its id."""
+    return partial(register_without_us, account)
+
+
+@pytest.fixture
+def orphan(make: Make, settings: Settings) -> str:
+    """One that calls us, but no subscription knows of it."""
+    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
+
+
+@pytest.fixture
+def foreign(make: Make) -> str:
+    """One that is none of our business."""
+    return make("https://elsewhere.example/in")
+
+
+@pytest.fixture
+def receiver_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no web server runs: our own receiver is taken to answer."""
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)

@@ -1,0 +1,161 @@
+"""Many healthy subscriptions over many accounts at a provider that answers in this process, and what a pass over them
+costs: queries, calls, seconds."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from django.db import connection
+from django.utils import timezone
+from requests.adapters import HTTPAdapter
+
+from providers.contract import http, registry
+from providers.contract.base import ExpirySetBy, Login, RemoteSubscription, Renewal, SecretMadeBy
+from providers.models import AccountStatus, ProviderAccount
+from subscriptions.models import KnownRemote, Subscription, callback_url_for
+from subscriptions.reconciliation.backoff import next_due
+from subscriptions.reconciliation.reconciler import record_observed, settle
+from tests.harness.fake_provider import FakeProvider
+
+GRANTED = timedelta(days=30)
+
+
+class ListingProvider(FakeProvider):
+    """Lists what its accounts have; `details` tells whether the list carries them. It counts the calls."""
+
+    slug = "many"
+    name = "Many"
+
+    def __init__(self, *, details: bool) -> None:
+        super().__init__()
+        self.can(
+            can_list=True,
+            list_has_details=details,
+            reveals_url=True,
+            can_update=True,
+            can_set_status=True,
+            renewal=Renewal.UPDATE,
+            expiry_set_by=ExpirySetBy.PROVIDER,
+            secret_made_by=SecretMadeBy.US,
+        )
+        self.calls = 0
+        self.has: dict[str, list[RemoteSubscription]] = {}  # by account
+
+    def origin(self, settings: Any) -> str:
+        """Never reached: see `serving`."""
+        return "https://many.example.test"
+
+    def list_remote(self, login: Login[Any, Any]) -> tuple[RemoteSubscription, ...]:
+        """One call for all."""
+        found: list[RemoteSubscription] = []
+        for item in login.http.call("GET", f"{self.api_origin(login.settings)}/list").json():
+            ends = datetime.fromtimestamp(item["ends"], UTC)
+            brief = RemoteSubscription(remote_id=item["id"], status="enabled", enabled=True, expires_at=ends)
+            whole = self.capabilities.list_has_details
+            found.append(replace(brief, config={}, url=item["url"]) if whole else brief)
+        return tuple(found)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Whatever is sent to a provider is answered here."""
+
+        def send(_: object, request: requests.PreparedRequest, **__: object) -> requests.Response:
+            self.calls += 1
+            here = self.has[urlsplit(request.url or "").hostname or ""]
+            body = [{"id": item.remote_id, "url": item.url, "ends": at(item.expires_at)} for item in here]
+            raw = urllib3.HTTPResponse(io.BytesIO(json.dumps(body).encode()), status=200, preload_content=False)
+            return HTTPAdapter().build_response(request, raw)
+
+        with (
+            mock.patch.dict(registry.all_providers(), {self.slug: self}),
+            mock.patch.object(http._GuardedAdapter, "send", send),
+        ):
+            yield
+
+    def fill(self, accounts: int, each: int) -> None:
+        """So many accounts with so many healthy subscriptions each, as they are once all has settled."""
+        now = timezone.now()
+        for number in range(accounts):
+            host = f"{number}.many.example.test"
+            account = ProviderAccount.objects.create(
+                provider=self.slug,
+                name=f"Account {number}",
+                settings={"base_url": f"https://{host}"},
+                status=AccountStatus.OK,
+                looked_at=now,
+                look_due_at=now + timedelta(hours=1),
+            )
+            rows = [self._healthy(account, f"{number}-{place}", now) for place in range(each)]
+            self.has[host] = [remote for _, remote in rows]
+            made = Subscription.objects.bulk_create([row for row, _ in rows])
+            KnownRemote.objects.bulk_create(
+                KnownRemote(account=account, remote_id=row.remote_id or "", subscription=row, url=row.callback_url)
+                for row in made
+            )
+
+    def _healthy(
+        self, account: ProviderAccount, remote_id: str, now: datetime
+    ) -> tuple[Subscription, RemoteSubscription]:
+        row = Subscription(account=account, name=remote_id, remote_id=remote_id, secrets=["a-secret"])
+        row.callback_url = callback_url_for(row.token)
+        row.applied_generation, row.register_tried_at, row.last_reconciled_at = row.generation, now, now
+        remote = RemoteSubscription(
+            remote_id=remote_id,
+            status="enabled",
+            enabled=True,
+            expires_at=(now + GRANTED).replace(microsecond=0),
+            url=row.callback_url,
+            config={},
+        )
+        record_observed(row, [remote], now)
+        settle(row, now)
+        row.due_at = next_due(row, now)
+        return row, remote
+
+
+def at(moment: datetime | None) -> float:
+    """As a number, for an answer."""
+    assert moment
+    return moment.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What something took."""
+
+    queries: int
+    writes: int
+    calls: int
+    seconds: float
+
+
+def cost_of(provider: ListingProvider, work: Callable[[], object]) -> Cost:
+    """Does it, and tells what it took."""
+    queries = writes = 0
+
+    def count(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal queries, writes
+        queries += 1
+        writes += sql.startswith(("INSERT", "UPDATE", "DELETE"))
+        return execute(sql, params, many, context)
+
+    calls, began = provider.calls, time.perf_counter()
+    with connection.execute_wrapper(count):
+        work()
+    return Cost(queries, writes, provider.calls - calls, time.perf_counter() - began)
+
+
+def all_looked_at() -> None:
+    """Every account is due for a look."""
+    ProviderAccount.objects.update(look_due_at=timezone.now())

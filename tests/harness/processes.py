@@ -1,0 +1,50 @@
+"""Running code of ours in a process of its own, on the tests' database, so that it can be killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from django.db import connection
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def database_url() -> str:
+    """The DATABASE_URL of the database that this test runs on."""
+    at = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{at['NAME']}"
+    login = quote(at["USER"]) + (f":{quote(at['PASSWORD'])}" if at["PASSWORD"] else "")
+    return f"postgresql://{login}@{at['HOST'] or 'localhost'}:{at['PORT'] or 5432}/{at['NAME']}"
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of such a process: this test run's own settings, also those that a fixture changed."""
+    return {**os.environ, "DATABASE_URL": database_url(), "PUBLIC_URL": settings.PUBLIC_URL, **changes}
+
+
+def run_python(code: str, *, timeout: float = 60, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Runs code with Django set up, and waits for its end."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{code}"],
+        cwd=ROOT,
+        env=environment(DJANGO_SETTINGS_MODULE="config.settings", **changes),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

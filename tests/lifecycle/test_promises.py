@@ -1,0 +1,317 @@
+"""Promises about leases, deletions and copies of an installation that only show when something goes wrong."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from providers.contract.errors import Refused
+from providers.egnyte_connect.provider import EgnyteConnect
+from providers.models import AccountLimit, ProviderAccount
+from subscriptions.lifecycle import desired_state, secrets
+from subscriptions.models import Operation, State, Subscription
+from subscriptions.planning.plan import StepAction, Wait
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import Boundary, reconcile
+from subscriptions.remote.inventory import AddressNotConfirmed, take_in
+from tests.harness.fake_provider import together
+from tests.harness.fixtures import CONFIG, Control
+from tests.harness.processes import run_python
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+def settled(row: Subscription) -> Subscription:
+    assert reconcile(row, details=True)
+    row.refresh_from_db()
+    return row
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    settled(subscription)
+    settled(subscription)
+    assert subscription.state == State.ACTIVE, subscription.state_reason
+    return subscription
+
+
+# -- Renewal ---------------------------------------------------------------------------------------------------------
+
+
+def test_gone_at_its_renewal_it_is_registered_again_in_the_same_run(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = active.remote_id
+    renew = EgnyteConnect.renew
+
+    def gone(self: EgnyteConnect, *args: Any, **kwargs: Any) -> Any:
+        control.post(f"remote/{old}", deleted=True)  # somebody deletes it between our look and our call
+        return renew(self, *args, **kwargs)
+
+    monkeypatch.setattr(EgnyteConnect, "renew", gone)
+    control.post("clock", advance_seconds=60)
+    settled(active)
+    assert [item.action for item in active.operations.order_by("id")] == ["register", "renew", "register"]
+    assert active.state == State.ACTIVE
+    assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
+    assert active.remote_id != old
+
+
+def test_since_when_and_how_often_a_renewal_fails_stands_on_the_row(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> Any:
+        raise Refused("Not now.")
+
+    good = EgnyteConnect.renew
+    monkeypatch.setattr(EgnyteConnect, "renew", refused)
+    control.post("clock", advance_seconds=60)
+    settled(active)
+    first = active.renewal_failing_since
+    assert first is not None
+    Subscription.objects.filter(pk=active.pk).update(due_at=timezone.now())
+    settled(active)
+    assert (active.renewal_failing_since, active.renewal_tries) == (first, 2)
+    assert "renewal has been failing since" in active.state_reason
+    assert active.due_at is not None
+    assert active.expires_at is not None
+    assert active.due_at < active.expires_at
+    monkeypatch.setattr(EgnyteConnect, "renew", good)
+    settled(active)
+    assert (active.renewal_failing_since, active.renewal_tries) == (None, 0)
+    assert active.renewed_at is not None
+
+
+def test_a_config_that_the_provider_refuses_does_not_cost_the_lease(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = EgnyteConnect.update
+
+    def picky(self: EgnyteConnect, login: Any, remote_id: str, registration: Any) -> Any:
+        if list(registration.config.paths) == ["/Not/Allowed"]:
+            control.post("faults", status=400, times=1)
+        return update(self, login, remote_id, registration)
+
+    monkeypatch.setattr(EgnyteConnect, "update", picky)
+    control.post("clock", advance_seconds=60)
+    before = active.expires_at
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Not/Allowed"]})
+    settled(active)
+    assert [(item.action, item.status) for item in active.operations.order_by("id")][1:] == [
+        ("update", "failed"),
+        ("renew", "succeeded"),
+    ]
+    assert active.last_error["code"] == "refused"
+    assert active.expires_at is not None
+    assert before is not None
+    assert (active.expires_at - timezone.now()).total_seconds() > 80
+    assert control.remotes()[0]["path"] == "/Shared/Finance"
+
+
+def test_in_its_last_stretch_even_a_long_penalty_is_not_waited_for(active: Subscription, control: Control) -> None:
+    control.post("clock", advance_seconds=80)
+    settled(active)  # renewed; now it is seen with little left
+    now = timezone.now()
+    Subscription.objects.filter(pk=active.pk).update(
+        granted=timedelta(seconds=90), expires_at=now + timedelta(seconds=9), renew_at=now - timedelta(seconds=20)
+    )
+    AccountLimit.objects.update(blocked_at=now, blocked_until=now + timedelta(hours=3))
+    active.refresh_from_db()
+    calls = len(control.calls())
+    settled(active)
+    assert len(control.calls()) > calls
+
+
+# -- Deleting --------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
+    subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(step: Any, boundary: Boundary) -> None:
+        if boundary is Boundary.PLANNED and step.action is StepAction.REGISTER:
+            desired_state.remove(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
+
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    assert subscription.state == State.DELETED
+    assert control.remotes() == []
+    assert not Operation.objects.exists()
+
+
+def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
+    subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = Subscription.objects.get(pk=subscription.pk)  # as a page has it that was opened before
+
+    def remove(step: Any, boundary: Boundary) -> None:
+        if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
+            desired_state.remove(stale, by="staff:ann")
+
+    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
+    reconcile(subscription)
+    sweep.sweep_here()
+    subscription.refresh_from_db()
+    assert subscription.state == State.DELETED
+    assert control.remotes() == []
+
+
+def test_a_tombstone_is_retried_until_it_works_and_keeps_its_remote_id(active: Subscription, control: Control) -> None:
+    remote_id = active.remote_id
+    desired_state.remove(active, by="staff:ann")
+    control.post("faults", status=400, times=100)
+    for _ in range(4):
+        settled(active)
+        assert active.state == State.DELETING
+        assert active.remote_id == remote_id
+        assert active.due_at is not None
+        assert f"tried again at {active.due_at:%Y-%m-%d %H:%M:%S} UTC" in active.state_reason
+    assert active.failures == 4
+    control.post("faults", times=0)
+    assert settled(active).state == State.DELETED
+    assert control.remotes() == []
+
+
+# -- A copy of the installation ----------------------------------------------------------------------------------------
+
+
+def test_a_copy_elsewhere_changes_nothing_at_the_provider(
+    active: Subscription, account: ProviderAccount, control: Control, settings: Settings
+) -> None:
+    gone = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    settled(gone)
+    desired_state.remove(gone, by="staff:ann")
+    control.post("clock", advance_seconds=60)  # a renewal is due as well
+    control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
+    before = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
+    settings.PUBLIC_URL = "https://copy.example.test"
+    writes = [call for call in control.calls() if call["method"] != "GET"]
+    desired_state.renew_now(active, by="staff:ann")
+    for _ in range(2):
+        ProviderAccount.objects.update(look_due_at=timezone.now())
+        Subscription.objects.update(due_at=timezone.now())
+        sweep.sweep_here()
+    active.refresh_from_db()
+    gone.refresh_from_db()
+    assert (active.waiting_for, gone.waiting_for) == (Wait.ADDRESS, Wait.ADDRESS)
+    assert gone.state == State.DELETING
+    assert [call for call in control.calls() if call["method"] != "GET"] == writes
+    after = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
+    assert after == before
+    assert active.renew_asked_at is not None, "what a person asked for is not forgotten"
+
+
+def test_a_copy_takes_nothing_over_and_sends_no_test(
+    active: Subscription, account: ProviderAccount, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PUBLIC_URL = "https://copy.example.test"
+    with pytest.raises(AddressNotConfirmed):
+        take_in(account, "whatever", by="staff:ann", take_over=True)
+    plugin = active.account.plugin
+    monkeypatch.setattr(type(plugin), "capabilities", _able_to_test(plugin.capabilities))
+    tried = secrets.try_out(active, by="staff:ann")
+    assert (tried.ok, "not confirmed" in tried.detail) == (False, True)
+
+
+def _able_to_test(capabilities: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(capabilities, can_test=True)
+
+
+def test_a_copy_costs_no_more_looks_than_the_original(
+    active: Subscription, account: ProviderAccount, control: Control, settings: Settings
+) -> None:
+    settings.PUBLIC_URL = "https://copy.example.test"
+    look(ProviderAccount.objects.get())
+    active.refresh_from_db()
+    reconciled = active.operations.count()
+    calls = len(control.calls())
+    look(ProviderAccount.objects.get())
+    assert len(control.calls()) - calls <= 2  # the list, and the details of the one
+    assert active.operations.count() == reconciled
+
+
+# -- Limits that all processes share -----------------------------------------------------------------------------------
+
+
+def test_two_processes_share_one_rate_limit_and_one_day_quota(
+    transactional_db: None, account: ProviderAccount, settings: Settings
+) -> None:
+    code = f"""
+from providers.contract.base import RateLimit
+from providers.contract.errors import Throttled
+from providers.contract.http import Priority
+from providers.accounts.rate_limiter import DatabaseLimiter
+from providers.models import ProviderAccount
+from django.utils import timezone
+from django.conf import settings
+settings.SANDBOX_URL = None
+limiter = DatabaseLimiter(ProviderAccount.objects.get(pk={account.pk}), RateLimit(per_second=20, per_day=30))
+for _ in range(20):
+    try:
+        limiter.acquire(Priority.LOOK, None)
+    except Throttled:
+        break
+    print(timezone.now().timestamp())
+"""
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda _: run_python(code), range(2)))
+    assert all(item.returncode == 0 for item in ended), ended
+    moments = sorted(float(line) for item in ended for line in item.stdout.split())
+    assert len(moments) == 21, "looks get 70 % of 30"
+    assert moments[-1] - moments[0] >= 20 / 20 * 0.95
+    limit = AccountLimit.objects.get()
+    assert limit.day_calls == 21
+    assert limit.day == timezone.now().date()
+
+
+def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longer_one(
+    account: ProviderAccount, settings: Settings
+) -> None:
+    from providers.accounts.rate_limiter import DatabaseLimiter
+    from providers.contract.base import RateLimit
+    from providers.contract.http import Priority
+
+    settings.SANDBOX_URL = None
+    limiter = DatabaseLimiter(account, RateLimit(per_day=10))
+    for _ in range(7):
+        limiter.acquire(Priority.LOOK, None)
+    AccountLimit.objects.update(day=timezone.now().date() - timedelta(days=1))
+    limiter.acquire(Priority.LOOK, None)
+    assert AccountLimit.objects.get().day_calls == 1
+    limiter.penalise(600)
+    longer = AccountLimit.objects.get().blocked_until
+    limiter.penalise(5)
+    assert AccountLimit.objects.get().blocked_until == longer
+
+
+def test_two_workers_and_a_person_at_once_leave_one(
+    transactional_db: None, account: ProviderAccount, control: Control
+) -> None:
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    start = threading.Barrier(3)
+
+    def work() -> bool:
+        start.wait(10)
+        return reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
+
+    def person() -> bool:
+        start.wait(10)
+        desired_state.change(Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/New"]})
+        return True
+
+    together(work, work, person)
+    for _ in range(2):
+        Subscription.objects.update(due_at=timezone.now())
+        sweep.sweep_here()
+    (remote,) = control.remotes()
+    assert remote["path"] == "/New"

@@ -1,0 +1,143 @@
+"""The provider switched it off: theirs, not ours; switched on again with growing pauses, and not for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.models import State, Subscription
+from subscriptions.planning.plan import Wait
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
+from subscriptions.reconciliation.reconciler import MOST_SWITCH_OFFS, reconcile
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+def settled(row: Subscription, *, insist: bool = False) -> Subscription:
+    assert reconcile(row, details=True, insist=insist)
+    row.refresh_from_db()
+    return row
+
+
+def switch_off(row: Subscription, control: Control) -> Subscription:
+    """The provider does it, and we see it."""
+    control.post(f"remote/{row.remote_id}", status="disabled")
+    return settled(row)
+
+
+def pause_is_over(row: Subscription) -> None:
+    Subscription.objects.filter(pk=row.pk).update(enable_not_before=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    settled(subscription)
+    assert subscription.state == State.ACTIVE
+    return subscription
+
+
+@pytest.fixture
+def given_up(active: Subscription, control: Control) -> Subscription:
+    for _ in range(MOST_SWITCH_OFFS + 1):
+        switch_off(active, control)
+        if active.gave_up_at:
+            break
+        pause_is_over(active)
+        settled(active)
+    return active
+
+
+def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothing(
+    active: Subscription, control: Control
+) -> None:
+    first = active.remote_id
+    for _ in range(3):
+        switch_off(active, control)
+        pause_is_over(active)
+        settled(active)
+    assert active.state == State.ACTIVE
+    assert active.remote_id != first
+    assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
+    actions = list(active.operations.order_by("id").values_list("action", flat=True))
+    assert actions == ["register", "enable", "enable", "replace", "delete"]
+    assert "counted from nothing" in active.operations.get(action="replace").reason
+
+
+def test_after_too_many_times_it_is_left_off_and_says_so(given_up: Subscription, control: Control) -> None:
+    assert len(given_up.switch_offs) == MOST_SWITCH_OFFS + 1
+    assert given_up.state == State.SUSPENDED
+    assert given_up.waiting_for == Wait.GAVE_UP
+    assert "until a person switches it on" in given_up.state_reason
+    calls = len(control.calls("POST"))
+    pause_is_over(given_up)
+    settled(given_up)
+    look(ProviderAccount.objects.get())
+    assert len(control.calls("POST")) == calls
+    assert control.remotes()[0]["status"] == "disabled"
+
+
+def test_its_lease_may_end_and_it_is_still_left_alone(given_up: Subscription, control: Control) -> None:
+    control.post("clock", advance_seconds=200)
+    settled(given_up)
+    assert given_up.waiting_for == Wait.GAVE_UP
+    assert [remote["status"] for remote in control.remotes()] == ["disabled"]
+
+
+def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, control: Control) -> None:
+    assert refusal(given_up, SubscriptionAction.ENABLE) is None
+    (step,) = foresee(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
+    assert step.action == "enable"
+    desired_state.change(given_up, by="staff:ann", enabled=True)
+    settled(given_up)
+    assert (given_up.state, given_up.gave_up_at, given_up.switch_offs) == (State.ACTIVE, None, [])
+    last = given_up.operations.first()
+    assert last is not None
+    assert (last.action, last.actor) == ("enable", "staff:ann")
+
+
+def test_a_person_who_reconciles_it_starts_it_again(given_up: Subscription) -> None:
+    assert settled(given_up, insist=True).state == State.ACTIVE
+    assert given_up.gave_up_at is None
+
+
+def test_switched_on_at_the_provider_it_is_followed_again(given_up: Subscription, control: Control) -> None:
+    control.post(f"remote/{given_up.remote_id}", status="enabled")
+    settled(given_up)
+    assert (given_up.state, given_up.gave_up_at) == (State.ACTIVE, None)
+
+
+def test_only_what_happened_lately_counts(active: Subscription, control: Control) -> None:
+    long_ago = (timezone.now() - timedelta(days=2)).isoformat()
+    Subscription.objects.filter(pk=active.pk).update(switch_offs=[long_ago] * MOST_SWITCH_OFFS)
+    active.refresh_from_db()
+    switch_off(active, control)
+    assert active.gave_up_at is None
+    assert len(active.switch_offs) == 1
+
+
+def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
+    desired_state.change(active, by="staff:ann", enabled=False)
+    settled(active)
+    assert (active.state, active.switch_offs) == (State.DISABLED, [])
+
+
+def test_no_update_on_the_way_switches_it_on_before_our_receiver_answers(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    switch_off(active, control)
+    assert active.waiting_for == Wait.RECEIVER
+    assert control.calls("PUT") == []
+    assert control.remotes()[0]["status"] == "disabled"
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
+    pause_is_over(active)
+    settled(active)
+    assert active.state == State.ACTIVE
+    assert control.remotes()[0]["path"] == "/Shared/New"

@@ -1,0 +1,45 @@
+"""Log lines."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+from config.monitoring.logs import OneLine
+from tests.harness.processes import run_python
+
+
+def record(message: str, *args: object) -> logging.LogRecord:
+    return logging.LogRecord("x", logging.WARNING, __file__, 1, message, args, None)
+
+
+def test_a_record_is_one_line_in_utc() -> None:
+    line = OneLine().format(record("first\nsecond"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING x: first \| second", line)
+
+
+def test_a_traceback_stays_on_the_line() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        failed = record("It failed.")
+        failed.exc_info = sys.exc_info()
+    line = OneLine().format(failed)
+    assert "ValueError: broken" in line
+    assert "\n" not in line
+
+
+def test_the_token_of_a_callback_url_is_masked() -> None:
+    line = OneLine().format(record("Unauthorized: %s", "/hooks/s3cret/ and '/hooks/t0ken'"))
+    assert "/hooks/***/ and '/hooks/***'" in line
+    assert "s3cret" not in line
+
+
+def test_a_foreign_host_header_costs_a_line_at_most() -> None:
+    # In a process of its own: pytest adds handlers to every logger.
+    code = "from django.test import Client; print(Client().get({path!r}, headers={{'Host': 'foreign.example.test'}}))"
+    for path in ("/admin/", "/api/v1/providers/"):
+        ended = run_python(code.format(path=path))
+        assert "status_code=400" in ended.stdout, ended.stderr
+        assert len(ended.stderr.splitlines()) <= 1, ended.stderr

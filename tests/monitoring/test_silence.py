@@ -1,0 +1,393 @@
+"""Silence: noticed, probed, written down, and over when events come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from events.models import Event, Silence, WebhookRequest
+from events.monitoring import silence
+from events.monitoring.silence import ARRIVAL, suggestion, watch
+from events.processing import feed_position, normalize
+from events.storage.time_range import first_id_at
+from providers.contract.base import TestResult
+from subscriptions.lifecycle import desired_state, receiver_probe, secrets
+from subscriptions.models import Managed, ProblemKind, State, Subscription
+from subscriptions.problems import registry
+from subscriptions.reconciliation.reconciler import reconcile
+from subscriptions.timeline import Timeline
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, fake, hook, keep, together
+from tests.harness.fixtures import Control
+
+__all__ = ["fake", "hook"]  # fixtures
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+NOW = timezone.now()
+HOUR = timedelta(hours=1)
+
+At = Callable[[datetime], int]
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> At:
+    """A pass at another time."""
+
+    def run(moment: datetime) -> int:
+        with clock_at(monkeypatch, moment):
+            return watch()
+
+    return run
+
+
+@pytest.fixture
+def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
+    """An active one by hand, that is expected to send every hour and sent its last event now."""
+    with clock_at(monkeypatch, NOW - 2 * HOUR):
+        desired_state.expect(hook, by="staff:ann", quiet_after=3600)
+    Subscription.objects.filter(pk=hook.pk).update(
+        managed=Managed.MANUAL, state=State.ACTIVE, created_at=NOW - 24 * HOUR
+    )
+    send(hook, NOW)
+    hook.refresh_from_db()
+    return hook
+
+
+def send(row: Subscription, moment: datetime) -> WebhookRequest:
+    request = keep(row, body_of({"id": moment.isoformat(), "type": "made"}), received_at=moment)
+    normalize.normalise(request.pk)
+    return request
+
+
+def told(row: Subscription) -> tuple[datetime | None, str]:
+    row.refresh_from_db()
+    return row.silent_since, row.silence_reason
+
+
+def test_nothing_is_said_before_its_time_nor_before_the_probe(quiet_one: Subscription, at: At) -> None:
+    assert at(NOW + HOUR - timedelta(seconds=1)) == 0
+    assert not Silence.objects.exists()
+    suspicious = NOW + HOUR + timedelta(seconds=1)
+    assert at(suspicious) == 0
+    assert told(quiet_one) == (None, "")
+    assert at(suspicious + ARRIVAL / 2) == 0
+    assert at(suspicious + ARRIVAL) == 1
+    since, words = told(quiet_one)
+    assert since == NOW
+    assert words == (
+        "It is registered by hand, so the provider cannot be asked whether it still has it. "
+        "Our receiver answers at its callback URL."
+    )
+    assert at(suspicious + 10 * ARRIVAL) == 0
+    assert Silence.objects.count() == 1
+
+
+def test_an_event_that_was_on_its_way_ends_the_suspicion(quiet_one: Subscription, at: At) -> None:
+    at(NOW + 1.1 * HOUR)
+    send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=30))
+    assert at(NOW + 1.2 * HOUR) == 0
+    assert told(quiet_one) == (None, "")
+    assert not Silence.objects.exists()
+
+
+def silent(row: Subscription, at: At) -> datetime:
+    """Makes it silent; when that was found."""
+    at(NOW + 1.1 * HOUR)
+    found = NOW + 1.1 * HOUR + ARRIVAL
+    assert at(found) == 1
+    return found
+
+
+def test_it_is_over_when_events_come_again(quiet_one: Subscription, at: At) -> None:
+    found = silent(quiet_one, at)
+    send(quiet_one, found + HOUR)
+    at(found + HOUR + timedelta(seconds=20))
+    assert told(quiet_one) == (None, "")
+    assert Silence.objects.get().ended_at == found + HOUR
+    assert at(found + 2.1 * HOUR) == 0
+    assert at(found + 2.2 * HOUR) == 1
+    assert Silence.objects.count() == 2
+
+
+def test_a_problem_while_it_lasts_and_the_story_for_ever(quiet_one: Subscription, at: At) -> None:
+    found = silent(quiet_one, at)
+    (source,) = [item for item in registry.all_sources() if item.kinds == {ProblemKind.SILENT}]
+    (cause,) = source.find(found)
+    assert (cause.kind, cause.since, cause.subject.id) == (ProblemKind.SILENT, NOW, str(quiet_one.uid))
+    assert "Our receiver answers" in cause.message
+    send(quiet_one, found + HOUR)
+    at(found + 1.1 * HOUR)
+    assert list(source.find(found)) == []
+    for subject in (quiet_one, quiet_one.account):
+        (entry,) = Timeline(subject, frozenset({"silence"})).part(10)
+        assert (entry.what, entry.at, entry.subscription) == ("fell silent", found, quiet_one.uid)
+        assert "It ended at" in entry.why
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quiet_after": None},
+        {"enabled": False},
+        {"present": False},
+        {"state": State.DISABLED},
+        {"quiet_from": NOW + 3 * HOUR},
+    ],
+)
+def test_it_is_over_when_nothing_is_expected_any_more(
+    quiet_one: Subscription, at: At, change: dict[str, object]
+) -> None:
+    found = silent(quiet_one, at)
+    Subscription.objects.filter(pk=quiet_one.pk).update(**change)
+    at(found + 2 * HOUR)
+    assert told(quiet_one) == (None, "")
+    assert Silence.objects.get(found_at=found).ended_at == found + 2 * HOUR
+
+
+def test_what_is_changed_counts_from_then_on(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    with clock_at(monkeypatch, NOW + 10 * HOUR):
+        desired_state.expect(quiet_one, by="staff:ann", quiet_after=7200)
+    for hours in (10.1, 11.9):
+        at(NOW + hours * HOUR)
+        assert not Silence.objects.exists()
+    at(NOW + 12.1 * HOUR)
+    assert Silence.objects.get().since == NOW + 10 * HOUR
+
+
+def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Saturday, 24 October 2026, 22:30 in Berlin, half an hour before the quiet hours and the longest night of the year.
+    last = datetime.fromisoformat("2026-10-24T20:30:00+00:00")
+    with clock_at(monkeypatch, last - HOUR):
+        night = {"time_zone": "Europe/Berlin", "from": "23:00", "until": "07:00"}
+        desired_state.expect(hook, by="staff:ann", quiet_after=3600, quiet_hours=night)
+    Subscription.objects.filter(pk=hook.pk).update(
+        managed=Managed.MANUAL, state=State.ACTIVE, last_event_at=last, created_at=last - HOUR
+    )
+    due = datetime.fromisoformat("2026-10-25T06:30:00+00:00")  # 7:30 in winter time
+    at(due - timedelta(seconds=1))
+    assert not Silence.objects.exists()
+    at(due)
+    assert Silence.objects.get().since == last
+
+
+def test_one_without_any_event_counts_from_its_beginning(quiet_one: Subscription, at: At) -> None:
+    Subscription.objects.filter(pk=quiet_one.pk).update(last_event_at=None, created_at=NOW, quiet_from=None)
+    at(NOW + 0.9 * HOUR)
+    assert not Silence.objects.exists()
+    at(NOW + 1.1 * HOUR)
+    assert Silence.objects.get().since == NOW
+
+
+def test_only_what_is_watched_costs_anything(quiet_one: Subscription, at: At) -> None:
+    Subscription.objects.filter(pk=quiet_one.pk).update(quiet_after=None)
+    at(NOW + 1000 * HOUR)
+    assert not Silence.objects.exists()
+
+
+# -- Probes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registered(subscription: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control) -> Subscription:
+    """One at the sandbox that is registered there, and was last heard of an hour and a bit ago."""
+    assert reconcile(subscription, details=True)
+    Subscription.objects.filter(pk=subscription.pk).update(
+        quiet_after=3600, created_at=NOW - 9 * HOUR, last_event_at=NOW - 1.1 * HOUR
+    )
+    subscription.refresh_from_db()
+    return subscription
+
+
+def test_the_provider_is_looked_at(registered: Subscription, at: At, control: Control) -> None:
+    before = len(control.calls("GET"))
+    watch()
+    assert len(control.calls("GET")) > before
+    assert at(timezone.now() + ARRIVAL) == 1
+    assert told(registered)[1] == (
+        "Egnyte Connect has it, switched on, and as wanted. Our receiver answers at its callback URL."
+    )
+
+
+def test_what_the_look_finds_is_repaired_and_said(
+    registered: Subscription, at: At, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control.post("faults", status=500, times=20)
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 502.")
+    watch()
+    assert at(timezone.now() + ARRIVAL) == 1
+    words = told(registered)[1]
+    assert "Looking at the provider told why" in words
+    assert "Our own receiver answered 502." in words
+
+
+@pytest.fixture
+def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fake provider has a harmless test call. What was tested is in the list."""
+    fake.can(can_test=True, test_is_harmless=True)
+    Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
+    asked: list[str] = []
+    monkeypatch.setattr(silence, "_look", lambda row: "It is there.")
+
+    def try_out(row: Subscription, *, by: str) -> TestResult:
+        asked.append(by)
+        return TestResult(ok=True, detail="Sent.")
+
+    monkeypatch.setattr(secrets, "try_out", try_out)
+    return asked
+
+
+def test_a_test_that_arrives_is_told_and_is_no_sign_of_life(
+    quiet_one: Subscription, testable: list[str], at: At
+) -> None:
+    at(NOW + 1.1 * HOUR)
+    assert testable == ["clock"]
+    send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=3))  # the test
+    found = NOW + 1.1 * HOUR + ARRIVAL
+    assert at(found) == 1
+    assert told(quiet_one) == (
+        NOW,
+        "It is there. Our receiver answers at its callback URL. A test webhook that we asked for arrived.",
+    )
+    at(found + HOUR)
+    assert told(quiet_one)[0] == NOW  # the test does not end it either
+    send(quiet_one, found + 1.5 * HOUR)
+    at(found + 1.6 * HOUR)
+    assert told(quiet_one)[0] is None
+
+
+def test_a_test_that_does_not_arrive_is_told(quiet_one: Subscription, testable: list[str], at: At) -> None:
+    silent(quiet_one, at)
+    assert told(quiet_one)[1].endswith("A test webhook that we asked for did not arrive within 2 minutes.")
+
+
+def test_a_test_and_an_event_are_a_sign_of_life(quiet_one: Subscription, testable: list[str], at: At) -> None:
+    at(NOW + 1.1 * HOUR)
+    for seconds in (3, 5):
+        send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=seconds))
+    assert at(NOW + 1.1 * HOUR + ARRIVAL) == 0
+    assert not Silence.objects.exists()
+
+
+def test_no_test_where_it_might_be_taken_for_an_event(
+    quiet_one: Subscription, testable: list[str], fake: FakeProvider, at: At
+) -> None:
+    fake.can(test_is_harmless=False)
+    silent(quiet_one, at)
+    assert testable == []
+
+
+def test_a_worker_that_died_while_it_probed_holds_nothing_up(
+    quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(url: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver_probe, "trouble_at", die)
+        with pytest.raises(KeyboardInterrupt):
+            at(NOW + 1.1 * HOUR)
+    assert at(NOW + 1.1 * HOUR + ARRIVAL) == 1
+    assert "interrupted" in told(quiet_one)[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) -> None:
+    Subscription.objects.filter(pk=quiet_one.pk).update(
+        last_event_at=NOW - 2 * HOUR, quiet_from=None, created_at=NOW - 9 * HOUR
+    )
+    together(watch, watch)
+    assert len(testable) == 1
+    assert Silence.objects.count() == 1
+
+
+# -- Suggestions -------------------------------------------------------------------------------------------------------
+
+
+def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of the past, with ids of their time."""
+    request = keep(row, b"")
+    for moment in moments:
+        uid = first_id_at(moment)
+        Event.objects.create(
+            uid=uid,
+            account=row.account,
+            subscription=row,
+            request=request,
+            provider="fake",
+            type="made",
+            action="created",
+            received_at=moment,
+            dedup_key=str(uid),
+            position=feed_position.take(1),
+        )
+
+
+MONDAY = datetime.fromisoformat("2026-01-05T00:00:00+00:00")
+
+
+def office(days: int) -> list[datetime]:
+    """Every half hour from 8 to 18, from Monday to Friday."""
+    return [
+        MONDAY + timedelta(days=day, hours=8, minutes=30 * half)
+        for day in range(days)
+        if day % 7 < 5
+        for half in range(21)
+    ]
+
+
+def test_the_suggestion_follows_the_rhythm(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    past(hook, office(26), monkeypatch)
+    now = MONDAY + timedelta(days=26)
+    nights_and_weekends = suggestion(hook, now)
+    assert nights_and_weekends is not None
+    assert nights_and_weekends >= 62 * 3600  # from Friday evening to Monday morning
+    hook.quiet_hours = {"time_zone": "UTC", "from": None, "until": None, "weekends": True}
+    assert suggestion(hook, now) == 21 * 3600  # one and a half times a night
+    hook.quiet_hours = {"time_zone": "UTC", "from": "18:00", "until": "08:00", "weekends": True}
+    assert suggestion(hook, now) == 45 * 60
+
+
+def test_one_odd_day_does_not_decide(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = [MONDAY + timedelta(hours=hour) for hour in range(24 * 20) if not 200 < hour < 230]
+    past(hook, steady, monkeypatch)
+    assert suggestion(hook, MONDAY + timedelta(days=20)) == 90 * 60
+
+
+def test_too_little_history_suggests_nothing(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert suggestion(hook, NOW) is None
+    past(hook, [MONDAY + timedelta(hours=hour) for hour in range(40)], monkeypatch)
+    assert suggestion(hook, MONDAY + timedelta(days=2)) is None
+
+
+def test_a_busy_one_costs_no_more_than_a_sample(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "SAMPLES", 100)
+    past(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)
+    with CaptureQueriesContext(connection) as queries:
+        found = suggestion(hook, MONDAY + timedelta(days=5))
+    assert len(queries) <= 5
+    assert len(silence._sample(hook, MONDAY + timedelta(days=5))) <= 102
+    assert found is not None
+    assert 900 <= found <= 3 * 3600
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {silence.SAMPLE}", [1, hook.pk, 1, 0, 10])
+            steps = " ".join(str(row[3]) for row in cursor.fetchall())
+        assert "event_of_subscription" in steps
+        assert "SCAN event" not in steps
+
+
+def test_written_down_once_a_day(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "suggestion", lambda row, now: 5400)
+    at(NOW)
+    quiet_one.refresh_from_db()
+    assert (quiet_one.quiet_suggestion, quiet_one.suggested_minutes) == (5400, 90)
+    monkeypatch.setattr(silence, "suggestion", lambda row, now: 7200)
+    for hours, expected in ((23, 5400), (25, 7200)):
+        at(NOW + hours * HOUR)
+        quiet_one.refresh_from_db()
+        assert quiet_one.quiet_suggestion == expected

@@ -1,0 +1,147 @@
+"""Applying chosen steps of a plan: never half of what belongs together, and nothing once the plan is another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from django.utils import timezone
+
+from providers.contract.errors import LimitReached
+from providers.egnyte_connect.provider import EgnyteConnect
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.planning.plan import Change, Plan, Step, StepAction
+from subscriptions.planning.step_selection import Choice, Incomplete, PlanChanged, goes_with, key, version
+from subscriptions.reconciliation.reconciler import preview, reconcile
+from tests.harness.fixtures import CONFIG, Control
+
+ADOPT = Step(StepAction.ADOPT, "", "a")
+UPDATE = Step(StepAction.UPDATE, "", "a", (Change("paths", ["/A"], ["/B"]),))
+RENEW = Step(StepAction.RENEW, "", "a")
+REPLACE = Step(StepAction.REPLACE, "", "a")
+DELETE, DELETE_B = Step(StepAction.DELETE, "", "a"), Step(StepAction.DELETE, "", "b")
+REGISTER = Step(StepAction.REGISTER, "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "needs"),
+    [
+        ((UPDATE, RENEW), RENEW, ()),
+        ((UPDATE, RENEW), UPDATE, ()),
+        ((ADOPT, UPDATE, DELETE_B), DELETE_B, (ADOPT,)),
+        ((REPLACE, DELETE), REPLACE, ()),
+        ((REPLACE, DELETE), DELETE, (REPLACE,)),
+        ((DELETE, REGISTER), DELETE, (REGISTER,)),
+        ((DELETE, DELETE_B, REGISTER), REGISTER, (DELETE, DELETE_B)),
+        ((DELETE, DELETE_B), DELETE_B, ()),
+    ],
+)
+def test_what_belongs_together(steps: tuple[Step, ...], step: Step, needs: tuple[Step, ...]) -> None:
+    plan = Plan(steps)
+    assert goes_with(plan, step) == needs
+    alone, whole = Choice([key(step)]), Choice([key(step), *map(key, needs)])
+    whole.check(plan)
+    if needs:
+        assert alone.next(plan) is None
+        with pytest.raises(Incomplete, match=needs[0].action):
+            alone.check(plan)
+    else:
+        alone.check(plan)
+        assert alone.next(plan) == step
+
+
+def test_a_version_is_that_of_what_is_done_and_not_of_the_words() -> None:
+    other_words = Step(StepAction.UPDATE, "In other words.", "a", UPDATE.changes)
+    other_value = Step(StepAction.UPDATE, "", "a", (Change("paths", ["/A"], ["/C"]),))
+    assert version(Plan((UPDATE,))) == version(Plan((other_words,)))
+    assert version(Plan((UPDATE,))) != version(Plan((other_value,)))
+    with pytest.raises(PlanChanged):
+        Choice([key(UPDATE)], version(Plan((other_value,)))).check(Plan((UPDATE,)))
+
+
+# -- At the provider -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drifted(subscription: Subscription, control: Control, receiver_answers: None) -> Subscription:
+    """Registered, then changed and switched off there: two steps are to be done."""
+    reconcile(subscription, details=True)
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    control.post(f"remote/{subscription.remote_id}", status="disabled")
+    subscription.refresh_from_db()
+    assert [step.action for step in preview(subscription).steps] == ["update", "enable"]
+    return subscription
+
+
+@pytest.mark.django_db
+def test_only_the_chosen_step_is_done_and_the_rest_is_left_to_the_next_look(
+    drifted: Subscription, control: Control
+) -> None:
+    choice = Choice([(StepAction.ENABLE, drifted.remote_id)], version(preview(drifted)))
+    assert reconcile(drifted, actor="staff:bob", details=True, choice=choice)
+    assert list(drifted.operations.order_by("id").values_list("action", "actor")) == [
+        ("register", "staff:ann"),
+        ("enable", "staff:bob"),
+    ]
+    drifted.refresh_from_db()
+    assert drifted.applied_generation < drifted.generation
+    assert drifted.due_at is not None
+    assert drifted.due_at <= timezone.now()
+    assert [step.action for step in preview(drifted).steps] == ["update"]
+    reconcile(drifted)
+    drifted.refresh_from_db()
+    assert drifted.state == State.ACTIVE
+    assert control.remotes()[0]["status"] == "enabled"
+
+
+@pytest.mark.django_db
+def test_all_chosen_steps_are_done_in_their_order(drifted: Subscription) -> None:
+    plan = preview(drifted)
+    reconcile(drifted, details=True, choice=Choice([key(step) for step in reversed(plan.steps)], version(plan)))
+    drifted.refresh_from_db()
+    assert drifted.state == State.ACTIVE
+    assert drifted.applied_generation == drifted.generation
+
+
+@pytest.mark.django_db
+def test_nothing_is_done_when_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
+    seen = preview(drifted)
+    desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
+    before = drifted.operations.count()
+    with pytest.raises(PlanChanged):
+        reconcile(drifted, details=True, choice=Choice([key(seen.steps[0])], version(seen)))
+    control.post(f"remote/{drifted.remote_id}", status="enabled")
+    with pytest.raises(PlanChanged, match="enable"):
+        reconcile(drifted, details=True, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))
+    assert drifted.operations.count() == before
+    assert Subscription.objects.get(pk=drifted.pk).claimed_by == ""
+
+
+@pytest.mark.django_db
+def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the_only_one(
+    drifted: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise LimitReached("No room.")
+
+    Subscription.objects.filter(pk=drifted.pk).update(renews_in_place=False)
+    monkeypatch.setattr(EgnyteConnect, "register", full)
+    monkeypatch.setattr(
+        EgnyteConnect,
+        "capabilities",
+        dataclasses.replace(EgnyteConnect.capabilities, can_update=False),
+    )
+    plan = preview(drifted)
+    assert [step.action for step in plan.steps] == ["replace", "delete"]
+    reconcile(drifted, details=True, choice=Choice([key(step) for step in plan.steps]))
+    assert len(control.remotes()) == 1
+    assert "delete" not in drifted.operations.values_list("action", flat=True)
+
+
+@pytest.mark.django_db
+def test_nothing_can_be_chosen_of_one_that_was_deleted(drifted: Subscription) -> None:
+    desired_state.remove(drifted, by="staff:ann")
+    reconcile(drifted)
+    with pytest.raises(PlanChanged):
+        reconcile(drifted, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))

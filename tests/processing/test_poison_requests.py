@@ -1,0 +1,302 @@
+"""A plug-in that never ends reading a request, or ends the process with it, costs no other request and not this one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.utils import timezone
+from pytest_django import Settings
+
+from events import tasks
+from events.models import Event, Outcome, WebhookRequest
+from events.processing import inline_normalizer as normaliser_module
+from events.processing import normalize, poison_requests
+from events.processing import poller as poll_module
+from events.processing.inline_normalizer import Normaliser
+from events.processing.poller import Poll
+from events.receiver.group_commit import writer
+from providers.contract.base import InboundRequest
+from providers.models import ProviderAccount
+from subscriptions.models import Problem, Subscription
+from subscriptions.problems.detector import detect
+from tests.harness.fake_provider import FakeProvider, body_of, fake, hook, keep, together
+from tests.harness.processes import run_python
+from tests.harness.receiving import as_stored
+
+__all__ = ["fake", "hook"]  # fixtures
+
+pytestmark = pytest.mark.django_db
+
+LATE = poison_requests.LATE + timedelta(seconds=1)
+
+
+def late(hook: Subscription, number: int) -> WebhookRequest:
+    return keep(hook, body_of({"id": number, "type": "made"}), received_at=timezone.now() - LATE)
+
+
+def fresh(request: WebhookRequest) -> WebhookRequest:
+    return WebhookRequest.objects.get(pk=request.pk)
+
+
+def wait_for_the_next_try() -> None:
+    """As if the time that a try may take were over."""
+    began = timezone.now() - poison_requests.TRY_TAKES
+    WebhookRequest.objects.filter(tried_at__isnull=False).update(tried_at=began)
+
+
+READS = """
+import os
+from events import pipeline
+from providers.contract.registry import get_provider
+plugin = get_provider("egnyte-connect")
+original = plugin.parse
+def parse(request):
+    if b"deadly" in request.body:
+        os._exit(139)
+    return original(request)
+plugin.parse = parse
+print(pipeline.normalise_pending(), flush=True)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(transactional_db: None) -> None:
+    # Another process cannot know the fake.
+    account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+    subscription = Subscription.objects.create(account=account, due_at=None)
+
+    def came(name: str) -> WebhookRequest:
+        body = f'[{{"eventId": "{name}", "eventType": "fs:add_file", "data": {{}}}}]'.encode()
+        at = timezone.now() - LATE
+        return keep(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=at)
+
+    before, deadly, behind = came("before"), came("deadly"), came("behind")
+    assert run_python(READS).returncode == 139
+    assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
+    later = came("later")
+    assert run_python(READS).stdout.split() == ["1"]  # a try of the others is under way, as far as is known
+    assert fresh(later).outcome == Outcome.PROCESSED
+    wait_for_the_next_try()
+    assert run_python(READS).returncode == 139
+    assert fresh(before).outcome == Outcome.PROCESSED
+    wait_for_the_next_try()
+    assert run_python(READS).returncode == 139
+    assert fresh(behind).outcome == Outcome.PROCESSED
+    assert fresh(deadly).outcome == Outcome.RECEIVED
+    wait_for_the_next_try()
+    assert run_python(READS).stdout.split() == ["1"]
+    assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
+    detect()
+    assert poison_requests.REASON in Problem.objects.get(kind="quarantine", state="open").message
+    assert normalize.reprocess(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
+    assert set(Event.objects.values_list("provider_event_id", flat=True)) == {"before", "deadly", "behind", "later"}
+
+
+@pytest.fixture
+def poll(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, fake: FakeProvider
+) -> Iterator[Poll]:
+    """The worker's, with little patience. What hangs goes on at the end."""
+    settings.NORMALISE_IN_THREAD = True
+    monkeypatch.setattr(poll_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
+    looking = Poll()
+    monkeypatch.setattr(tasks, "poll", looking)
+    threads: list[threading.Thread] = []
+    original = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        threads.append(thread)
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    go_on = threading.Event()
+
+    def hang(request: InboundRequest) -> None:
+        if b"hangs" in request.body:
+            go_on.wait(60)
+
+    fake.before_parse = hang
+    yield looking
+    go_on.set()
+    looking.stop()
+    for thread in threads:
+        thread.join(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poll: Poll, hook: Subscription) -> None:
+    hanging = keep(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
+    beside = late(hook, 1)
+    for tries in (1, 2, 3):
+        with pytest.raises(TimeoutError):
+            tasks.normalise_pending()
+        assert fresh(hanging).tries == tries
+        later = late(hook, 10 + tries)
+        assert tasks.normalise_pending() >= 1  # while it hangs
+        assert fresh(later).outcome == Outcome.PROCESSED
+        wait_for_the_next_try()
+    assert fresh(beside).outcome == Outcome.PROCESSED
+    tasks.normalise_pending()
+    assert (fresh(hanging).outcome, fresh(hanging).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decided(
+    poll: Poll, hook: Subscription, fake: FakeProvider
+) -> None:
+    go_on, read = threading.Event(), threading.Event()
+
+    def hang(request: InboundRequest) -> None:
+        go_on.wait(30)
+        read.set()
+
+    request = late(hook, 1)
+    fake.before_parse = hang
+    with pytest.raises(TimeoutError):
+        tasks.normalise_pending()
+    WebhookRequest.objects.update(tries=poison_requests.TRIES)
+    wait_for_the_next_try()
+    assert tasks.normalise_pending() == 1
+    go_on.set()
+    assert read.wait(10)
+    poll.stop()
+    for thread in threading.enumerate():
+        if thread.name == "poll":
+            thread.join(10)
+    assert (fresh(request).outcome, Event.objects.count()) == (Outcome.QUARANTINED, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
+    poll: Poll, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def answers_late(connection: BaseDatabaseWrapper) -> CursorWrapper:
+        if threading.current_thread().name != "poll":
+            time.sleep(0.5)
+            goes_on.set()
+        return original(connection)
+
+    request = late(hook, 1)
+    fake.before_parse = lambda request: (goes_on.wait(30), None)[1]
+    original = BaseDatabaseWrapper.cursor
+    with monkeypatch.context() as patch:
+        patch.setattr(poll_module, "PROMPT", 0.4)
+        patch.setattr(BaseDatabaseWrapper, "cursor", answers_late)
+        assert tasks.normalise_pending() == 1
+    assert fresh(request).outcome == Outcome.PROCESSED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_in_which_many_readings_hang_ends(
+    poll: Poll, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(poll_module, "end_process", ended.append)
+    monkeypatch.setattr(poll_module, "MOST_LEFT", 2)
+    for number in range(2):
+        assert ended == []
+        keep(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)
+        with pytest.raises(TimeoutError):
+            tasks.normalise_pending()
+    assert ended == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
+    poll: Poll, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(normaliser_module, "HANGS", 0.3)
+    monkeypatch.setattr(normaliser_module, "IDLE", 0.1)
+    normaliser = Normaliser()
+    normaliser.follow([as_stored(keep(hook, body_of({"id": "hangs", "type": "made"})))])
+    time.sleep(0.5)
+    later = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(2)]
+    for request in later:
+        normaliser.follow([as_stored(request)])
+    deadline = time.monotonic() + 10
+    while Event.objects.count() < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    normaliser.stop()
+
+
+def test_what_is_read_in_time_is_not_counted(hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    assert normalize.normalise_pending() == 1
+    assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
+
+
+def test_a_backlog_is_read_in_batches_with_one_more_write_each(hook: Subscription) -> None:
+    for number in range(30):
+        late(hook, number)
+    with CountedWrites() as writes:
+        assert normalize.normalise_pending(batch=10) == 30
+    counting = [sql for sql in writes.found if '"tries"' in sql]
+    assert len(counting) == 3
+    assert len(writes.found) < 30
+
+
+class CountedWrites:
+    """The statements that change requests."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __enter__(self) -> CountedWrites:
+        self._wrapped = connection.execute_wrapper(self._look)
+        self._wrapped.__enter__()
+        return self
+
+    def __exit__(self, *how: Any) -> None:
+        self._wrapped.__exit__(*how)
+
+    def _look(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith('UPDATE "events_webhookrequest"'):
+            self.found.append(sql)
+        return execute(sql, params, many, context)
+
+
+def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = late(hook, 1)
+
+    def locked(*args: object) -> bool:
+        raise OperationalError("deadlock detected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(normalize, "_write", locked)
+        patch.setattr(normalize, "_settle_together", locked)
+        patch.setattr(connection, "close", lambda: None)
+        for _ in range(poison_requests.TRIES + 1):
+            assert normalize.normalise_pending() == 0
+    assert fresh(request).tries == 0
+    assert normalize.normalise_pending() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_try_belongs_to_one_worker_of_several(hook: Subscription) -> None:
+    keys = [late(hook, number).pk for number in range(20)]
+    mine = together(*[lambda: poison_requests.begin(keys)] * 4)
+    assert sorted(key for part in mine for key in part) == keys
+    assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
+
+
+def test_reprocessing_counts_anew(hook: Subscription) -> None:
+    request = late(hook, 1)
+    WebhookRequest.objects.update(tries=poison_requests.TRIES, tried_at=timezone.now() - poison_requests.TRY_TAKES)
+    assert normalize.normalise_pending() == 1
+    assert fresh(request).outcome == Outcome.QUARANTINED
+    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
+    assert fresh(request).tries == 0

@@ -1,0 +1,26 @@
+"""The table in the docs is the one that the plug-ins declare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from providers.contract.capability_table import as_markdown, rows
+from providers.contract.registry import all_providers
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_docs_say_what_the_plugins_declare() -> None:
+    page = (ROOT / "docs" / "providers.md").read_text("utf-8")
+    assert page == as_markdown(all_providers().values()), "run `make docs`"
+
+
+def test_every_provider_answers_every_question() -> None:
+    for row in rows(all_providers().values()):
+        assert len(row.answers) == len(all_providers())
+        assert all(row.answers), row.question
+
+
+def test_every_provider_has_a_page_for_its_operator() -> None:
+    for slug in all_providers():
+        assert (ROOT / "providers" / slug.replace("-", "_") / "README.md").is_file()

@@ -1,0 +1,326 @@
+"""Nothing that was answered 200 is lost: whatever is killed, whenever, every such body is there, once, byte for byte.
+
+In a short form among the other tests; `make crash` goes on for long (CRASH_ROUNDS).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from config.web import granian
+from events import tasks
+from events.models import Event, WebhookRequest
+from events.processing import normalize
+from events.receiver.spool.file import Spool, status
+from subscriptions.models import Subscription
+from tests.harness.crashing import Load, WebProcess, account_for, account_for_events, subscription
+from tests.harness.own_postgres import MissingPostgres, OwnPostgres, programs
+from tests.harness.processes import ROOT, environment, run_python
+from tests.harness.receiving import row_of, spool_folder
+
+__all__ = ["spool_folder", "subscription"]  # fixtures
+
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
+IS_SQLITE = connection.vendor == "sqlite"
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.crash, pytest.mark.timeout(120 + 60 * ROUNDS)]
+
+
+@pytest.fixture
+def web(subscription: Subscription, spool_folder: Path) -> Iterator[WebProcess]:
+    running = WebProcess(spool_folder.parent / "web.log", DATA_DIR=str(spool_folder.parent))
+    try:
+        yield running
+    finally:
+        running.kill()
+        assert "Traceback" not in running.log.read_text()
+
+
+def until_drained(seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while status().requests:
+        assert time.monotonic() < deadline, status()
+        time.sleep(0.05)
+
+
+def test_the_web_process_is_killed(web: WebProcess, subscription: Subscription) -> None:
+    load = Load(subscription, web.port)
+    for _ in range(ROUNDS):
+        web.start()
+        with load.running():
+            load.more(random.randint(20, 200))
+            web.kill()
+    tasks.drain_spool()
+    account_for(load)
+    assert set(load.answers) <= {200, None}
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="SQLite has one lock for all writers")
+def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
+    web: WebProcess, subscription: Subscription
+) -> None:
+    load = Load(subscription, web.port)
+    for _ in range(ROUNDS):
+        web.start()
+        with load.running():
+            load.more(20)
+            holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=30)
+            holder.execute("BEGIN IMMEDIATE")
+            load.more(100)
+            web.kill()
+            holder.close()
+    assert status().requests
+    web.start()
+    with load.running():
+        load.more(20)
+        until_drained()
+    account_for(load)
+    assert set(load.answers) <= {200, None}
+
+
+def test_two_web_processes(web: WebProcess, subscription: Subscription, spool_folder: Path) -> None:
+    """The rule on PostgreSQL; on SQLite it must be right all the same."""
+    second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
+    web.start()
+    second.start()
+    try:
+        load = Load(subscription, web.port, second.port, copies=2)
+        with load.running():
+            load.more(150 * ROUNDS)
+        until_drained()
+    finally:
+        second.kill()
+        web.kill()
+    account_for(load)
+    assert set(load.answers) == {200}
+    normalize.normalise_pending()  # as the worker does
+    bodies = [bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True)]
+    account_for_events(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
+
+
+DRAINS = """
+from events import tasks
+print(tasks.drain_spool(), flush=True)
+"""
+
+
+def test_the_drainer_is_killed(subscription: Subscription, spool_folder: Path) -> None:
+    rows = [row_of(subscription, os.urandom(3000)) for _ in range(3000)]
+    own = Spool()
+    for start in range(0, len(rows), 50):
+        own.append(rows[start : start + 50])
+    own.close()
+    env = environment(DJANGO_SETTINGS_MODULE="config.settings", DATA_DIR=str(spool_folder.parent))
+    for _ in range(ROUNDS):
+        before = WebhookRequest.objects.count()
+        command = [sys.executable, "-c", f"import django; django.setup()\n{DRAINS}"]
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
+        while WebhookRequest.objects.count() == before and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    tasks.drain_spool()
+    found = list(WebhookRequest.objects.order_by("id").values_list("uid", "body"))
+    assert [(uid, bytes(body)) for uid, body in found] == [(row.uid, row.body) for row in rows]
+    assert list(spool_folder.iterdir()) == []
+
+
+# -- A PostgreSQL of its own -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def postgres() -> Iterator[OwnPostgres]:
+    try:
+        programs()
+    except MissingPostgres as error:
+        pytest.skip(str(error))
+    # Not below pytest's own folder: any other run of pytest takes away the rights that the server's user needs there.
+    with tempfile.TemporaryDirectory(prefix="hookkeeper-") as folder:
+        Path(folder).chmod(0o711)
+        server = OwnPostgres(Path(folder) / "postgres").start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+PREPARES = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from providers.models import ProviderAccount
+from subscriptions.models import Subscription
+account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
+found = Subscription.objects.create(account=account, due_at=None)
+print(found.token, found.secrets[0])
+"""
+
+
+@dataclass
+class Installation:
+    """Two web processes at a PostgreSQL that can be killed, and the load on both."""
+
+    url: str
+    webs: list[WebProcess]
+    load: Load
+
+    def account_for_all(self) -> None:
+        """What was answered 200, and what was in it."""
+        until_drained()
+        for web in self.webs:
+            web.kill()
+        # In the long form tens of thousands wait, half of them repeats, which take a few milliseconds each.
+        normalise = "from events import pipeline\npipeline.normalise_pending()"
+        normalised = run_python(normalise, timeout=600, DATABASE_URL=self.url)
+        assert normalised.returncode == 0, normalised.stderr
+        with psycopg.connect(self.url) as found:
+            bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
+            events = found.execute("SELECT provider_event_id, duplicates FROM events_event").fetchall()
+        assert len(bodies) == len(set(bodies))
+        assert set(bodies) >= set(self.load.accepted)
+        account_for_events(bodies, events)
+        assert set(self.load.answers) == {200}  # all the while
+
+
+@pytest.fixture
+def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installation]:
+    prepared = run_python(PREPARES, DATABASE_URL=postgres.url)
+    assert prepared.returncode == 0, prepared.stderr
+    token, _, secret = prepared.stdout.strip().partition(" ")
+    settings: Any = {"DATA_DIR": str(spool_folder.parent), "DATABASE_URL": postgres.url}
+    webs = [WebProcess(spool_folder.parent / f"web{number}.log", **settings) for number in range(2)]
+    load = Load(Subscription(token=token, secrets=[secret]), *(web.port for web in webs), copies=2)
+    try:
+        for web in webs:
+            web.start()
+        yield Installation(postgres.url, webs, load)
+    finally:
+        for web in webs:
+            web.kill()
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
+def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Installation) -> None:
+    load = installation.load
+    with load.running():
+        for _ in range(ROUNDS):
+            load.more(50)
+            postgres.kill()
+            load.more(50)
+            postgres.start()
+        load.more(50)
+    installation.account_for_all()
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
+def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installation) -> None:
+    """What waits for it is given up and goes to the spool, and may be committed all the same when it goes on. Pages
+    that wait for it leave threads to the webhooks."""
+    load, web = installation.load, installation.webs[0]
+    with ThreadPoolExecutor(64) as pool:  # so that the threads there have connections that will hang
+        assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > granian.THREADS
+    with load.running():
+        for _ in range(ROUNDS):
+            load.more(50)
+            postgres.freeze()
+            pages = [threading.Thread(target=web.status, args=("/readyz",)) for _ in range(2 * granian.THREADS)]
+            for page in pages:
+                page.start()
+            try:
+                load.more(300, seconds=10)
+                assert web.status("/livez") == 200
+            finally:
+                postgres.thaw()
+                for page in pages:
+                    page.join()
+        load.more(50)
+    installation.account_for_all()
+
+
+# -- A disk of its own -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB, where mounting is permitted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here; injected errors stand for it in test_spool.py")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.skipif(not IS_SQLITE, reason="the database has to be on that disk")
+def test_the_disk_is_full_or_read_only(subscription: Subscription, small_disk: Path, settings: Settings) -> None:
+    settings.DATA_DIR = small_disk
+    database = small_disk / "hookkeeper.sqlite3"
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(database)])
+    web = WebProcess(small_disk.parent / "web.log", DATA_DIR=str(small_disk), DATABASE_URL=f"sqlite:///{database}")
+    load = Load(subscription, web.port)
+    web.start()
+    try:
+        with load.running():
+            load.more(50)
+            _fill(small_disk / "filler")
+            load.more(300)
+        assert set(load.answers) == {200}
+        (small_disk / "filler").unlink()
+        until_drained()
+        web.kill()  # with files open for writing it could not be mounted anew
+        remount(small_disk, "ro")
+        web.start()
+        with load.running():
+            deadline = time.monotonic() + 20
+            while not load.answers[503]:
+                assert time.monotonic() < deadline, load.answers
+                time.sleep(0.05)
+        web.kill()
+        remount(small_disk, "rw")
+        web.start()
+        with load.running():
+            load.more(50)
+        until_drained()
+        assert set(load.answers) <= {200, 503}
+    finally:
+        web.kill()
+    copy = sqlite3.connect(database)
+    bodies = [bytes(row[0]) for row in copy.execute("SELECT body FROM events_webhookrequest")]
+    copy.close()
+    assert len(bodies) == len(set(bodies))
+    assert set(bodies) >= set(load.accepted)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the last one: no space is left
+        while True:
+            file.write(b"\0" * 65536)
+
+
+def remount(place: Path, how: str) -> None:
+    """As soon as the last of the killed processes has let go of its files."""
+    deadline = time.monotonic() + 20
+    while subprocess.run(["mount", "-o", f"remount,{how}", str(place)], capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

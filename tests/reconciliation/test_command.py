@@ -1,0 +1,119 @@
+"""`manage.py reconcile`: the plan in words and as JSON, applying it, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation.reconciler import reconcile
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """The exit code and what was printed."""
+    out = StringIO()
+    try:
+        call_command("reconcile", *arguments, stdout=out)
+    except SystemExit as left:
+        return int(left.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+@pytest.fixture
+def drifted(subscription: Subscription, control: Control) -> Subscription:
+    """Changed here and switched off there: two steps are to be done."""
+    reconcile(subscription, details=True)
+    desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    control.post(f"remote/{subscription.remote_id}", status="disabled")
+    subscription.refresh_from_db()
+    return subscription
+
+
+def options_of(row: Subscription) -> list[list[str]]:
+    return [[], ["--account", str(row.account.uid)], ["--account", "Spare"], ["--subscription", str(row.uid)]]
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Control, which: int) -> None:
+    before = control.remotes()
+    code, said = run("--plan", *options_of(drifted)[which])
+    assert code == 3
+    assert f"update {drifted.remote_id}: It differs from what is wanted." in said
+    assert 'paths: ["/Shared/Finance"] -> ["/Shared/New"]' in said
+    assert "enabled: false -> true" in said
+    assert "2 steps to be done for 1 subscription." in said
+    assert control.remotes() == before
+
+
+def test_prints_the_same_as_json(drifted: Subscription) -> None:
+    code, said = run("--plan", "--json")
+    assert code == 3
+    (account,) = json.loads(said)["accounts"]
+    (planned,) = account["plans"]
+    assert (account["name"], planned["subscription"]) == ("Spare", str(drifted.uid))
+    assert planned["steps"][0]["changes"] == [{"field": "paths", "from": ["/Shared/Finance"], "to": ["/Shared/New"]}]
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_applies_it(drifted: Subscription, control: Control, which: int) -> None:
+    code, said = run(*options_of(drifted)[which])
+    drifted.refresh_from_db()
+    assert (code, drifted.state) == (0, State.ACTIVE)
+    assert "is active" in said
+    assert "Attended to 1 of 1 subscriptions." in said
+    assert drifted.operations.latest("id").actor == "command:reconcile"
+    assert run("--plan") == (0, "0 steps to be done for 1 subscription.\n")
+
+
+def test_tells_as_json_what_was_done(drifted: Subscription) -> None:
+    code, said = run("--json")
+    assert code == 0
+    told: dict[str, Any] = json.loads(said)["accounts"][0]
+    assert (told["done"][0]["state"], told["left"]) == ("active", 0)
+
+
+def test_a_provider_that_refuses_is_an_exit_code(drifted: Subscription, control: Control) -> None:
+    control.post("faults", status=500, times=1)
+    code, said = run("--plan")
+    assert code == 1
+    assert "Spare: not looked at." in said
+    assert "1 account could not be looked at." in said
+    control.post("faults", status=400, times=1)
+    with pytest.raises(CommandError) as refused:
+        run("--account", "Spare")
+    assert refused.value.returncode == 1
+
+
+def test_what_was_not_done_is_an_exit_code(drifted: Subscription) -> None:
+    assert drifted.claim("somebody")
+    code, said = run()
+    assert code == 1
+    assert "1 left to the worker" in said
+
+
+def test_names_what_it_does_not_know(account: ProviderAccount) -> None:
+    desired_state.add_account(
+        provider=account.provider,
+        name="Spare",
+        settings=account.settings,
+        credentials=account.credentials,
+        by="staff:ann",
+    )
+    for arguments, said in (
+        (["--account", "Nobody"], "no account Nobody"),
+        (["--account", "Spare"], "several accounts"),
+        (["--subscription", "x"], "no subscription x"),
+        (["--subscription", "x", "--account", "y"], "not both"),
+    ):
+        with pytest.raises(CommandError, match=said) as refused:
+            run("--plan", *arguments)
+        assert refused.value.returncode == 2

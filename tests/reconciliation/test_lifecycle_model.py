@@ -1,0 +1,258 @@
+"""A model of the lifecycle, driven at random against the sandbox: whatever people, providers, faults and crashes do, in
+whatever order, once things have settled the provider has exactly what is wanted, and what is foreign is untouched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import pytest
+import requests
+from django.utils import timezone
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from pytest_django import Settings
+
+from providers.accounts import circuit_breaker
+from providers.contract.base import Renewal
+from providers.models import AccountLimit, ProviderAccount
+from providers.sandbox.server import Sandbox
+from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
+from subscriptions.models import State, Subscription
+from subscriptions.reconciliation import reconciler as reconcile_module
+from subscriptions.reconciliation import sweep
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = pytest.mark.django_db
+
+OTHER_CONFIG = {"event_types": ["comment:*"], "paths": []}
+FAULTS: list[dict[str, object]] = [
+    {"status": 500},
+    {"status": 404},
+    {"status": 409},
+    {"status": 429, "retry_after": 1},
+    {"drop": True},
+    {"drop": "before"},
+    {"garbage": True},
+    {"redirect": True},
+]
+
+
+class WorkerDiedError(BaseException):
+    """Stands for a kill: nothing in the code under test may catch it."""
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Rules are what can happen; `settle` is where the promises are checked."""
+
+    django_settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sandbox = Sandbox(port=0, seed=1)
+        self.sandbox.start()
+        self.django_settings.SANDBOX_URL = self.sandbox.url
+        self.control = Control(self.sandbox.url, "egnyte-connect")
+        self.control.post("options", calls_per_second=None)
+        self.foreign: dict[str, dict[str, Any]] = {}
+        self.revoked: set[str] = set()  # callback URLs
+
+    def teardown(self) -> None:
+        self.sandbox.close()
+
+    @initialize(extends=st.booleans(), room=st.sampled_from([10, 1]))
+    def begin(self, extends: bool, room: int) -> None:
+        self.room = room
+        self.control.post("options", update_extends=extends, max_webhooks=room)
+        login = self.sandbox.logins("egnyte-connect")[0]
+        self.account = desired_state.add_account(
+            provider="egnyte-connect",
+            name="Model",
+            settings={**login["settings"], "calls_per_second": 100},
+            credentials=login["credentials"],
+            by="staff:ann",
+        )
+        self.subscribe()
+
+    # -- People and programs -----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.room > 1 and len(self.present()) < 3)
+    @rule()
+    def subscribe(self) -> None:
+        desired_state.subscribe(self.account, config=CONFIG, by="staff:ann")
+
+    @rule(data=st.data(), config=st.sampled_from([CONFIG, OTHER_CONFIG]))
+    def change_config(self, data: st.DataObject, config: dict[str, Any]) -> None:
+        desired_state.change(self.any_of(data), by="staff:ann", config=config)
+
+    @rule(data=st.data(), enabled=st.booleans())
+    def switch(self, data: st.DataObject, enabled: bool) -> None:
+        desired_state.change(self.any_of(data), by="staff:ann", enabled=enabled)
+
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        assert self.account.plugin.capabilities.renewal is not Renewal.NONE
+        desired_state.renew_now(self.any_of(data), by="staff:ann")
+
+    @precondition(lambda self: len(self.present()) > 1)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        desired_state.remove(self.any_of(data), by="staff:ann")
+
+    @rule(data=st.data())
+    def rotate(self, data: st.DataObject) -> None:
+        with suppress(secret_rotation.TooManyUnderWay):
+            secret_rotation.rotate(self.any_of(data), by="staff:ann")
+
+    @rule(data=st.data())
+    def revoke(self, data: st.DataObject) -> None:
+        row = self.any_of(data)
+        secret_rotation.rotate(row, by="staff:ann", revoke=True)
+        self.revoked.add(row.callback_url)
+
+    # -- The provider, and whoever else has access to it -------------------------------------------------------------
+
+    @precondition(lambda self: self.room > 1 and len(self.foreign) < 2)
+    @rule()
+    def somebody_registers(self) -> None:
+        response = requests.post(
+            f"{self.sandbox.url}/pubapi/v1/webhooks",
+            json={"url": f"https://elsewhere.example.test/{len(self.foreign)}", "eventType": ["fs:*"]},
+            headers={"Authorization": f"Bearer {self.account.credentials['access_token']}"},
+            timeout=5,
+        )
+        if response.status_code == 201:  # a fault may have been waiting for this call
+            remote_id = response.json()["webhookId"]
+            self.foreign[remote_id] = self.lasting(self.remote(remote_id))
+
+    @rule(
+        data=st.data(), change=st.sampled_from([{"status": "disabled"}, {"deleted": True}, {"config": {"path": "/x"}}])
+    )
+    def somebody_changes(self, data: st.DataObject, change: dict[str, Any]) -> None:
+        ours = [remote for remote in self.control.remotes() if remote["webhookId"] not in self.foreign]
+        if ours:
+            remote_id = data.draw(st.sampled_from(sorted(remote["webhookId"] for remote in ours)))
+            self.control.post(f"remote/{remote_id}", **change)
+
+    @rule()
+    def events_come(self) -> None:
+        for remote in self.control.remotes():
+            row = Subscription.objects.filter(callback_url=remote["url"]).first()
+            if row is not None and row.secrets[0] == remote["authHeader"]:
+                secret_rotation.seen(row.pk, row.secrets[0])
+
+    @invariant()
+    def nothing_would_be_refused(self) -> None:
+        """What the provider proves its requests by is accepted, unless a person has revoked it."""
+        for remote in self.control.remotes() if hasattr(self, "account") else ():
+            row = Subscription.objects.filter(callback_url=remote["url"], deleted_at=None).first()
+            if row is not None and row.callback_url not in self.revoked:
+                assert remote["authHeader"] in row.secrets
+
+    @rule(seconds=st.sampled_from([20, 60, 200]))
+    def time_passes_there(self, seconds: int) -> None:
+        self.control.post("clock", advance_seconds=seconds)
+
+    @rule(fault=st.sampled_from(FAULTS), times=st.integers(1, 3))
+    def calls_fail(self, fault: dict[str, object], times: int) -> None:
+        self.control.post("faults", **fault, times=times)
+
+    # -- Ourselves ---------------------------------------------------------------------------------------------------
+
+    @rule()
+    def sweep(self) -> None:
+        self.sweep_now()
+
+    @rule(at=st.sampled_from(["_finish", "remember", "record_observed"]))
+    def worker_dies(self, at: str) -> None:
+        def die(*_: object, **__: object) -> None:
+            raise WorkerDiedError
+
+        with mock.patch.object(reconcile_module, at, die), suppress(WorkerDiedError):
+            self.sweep_now()
+        # What the database looks like when the process is gone: `release` never ran.
+        Subscription.objects.update(claimed_by="dead", claimed_at=timezone.now(), claimed_until=timezone.now())
+
+    @rule()
+    def all_settles(self) -> None:
+        self.control.post("faults", times=0)
+        for _ in range(4):
+            self.sweep_now()
+        remotes = self.control.remotes()
+        for row in Subscription.objects.filter(account=self.account):
+            self.check(row, [remote for remote in remotes if remote["url"] == row.callback_url])
+        for remote_id, before in self.foreign.items():
+            assert self.lasting(self.remote(remote_id)) == before
+
+    def check(self, row: Subscription, remotes: list[dict[str, Any]]) -> None:
+        story = [f"{item.action} {item.status}: {item.reason} {item.error or ''}" for item in row.operations.all()]
+        said = f"{row.state}: {row.state_reason}\n{remotes}\n" + "\n".join(reversed(story))
+        assert not row.operations.filter(status="running").exists(), said
+        enabled = [remote for remote in remotes if remote["status"] == "enabled"]
+        if not row.present:
+            assert (row.state, remotes) == (State.DELETED, []), said
+            return
+        assert {remote["authHeader"] for remote in remotes} <= {row.secrets[0]}, said
+        if not row.enabled:
+            assert (row.state, enabled) == (State.DISABLED, []), said
+        else:
+            assert row.state == State.ACTIVE, said
+            assert (
+                [remote["webhookId"] for remote in remotes] == [row.remote_id] == [e["webhookId"] for e in enabled]
+            ), said
+            assert enabled[0]["expires"] > timezone.now().timestamp(), said
+            assert enabled[0]["eventType"] == row.config["event_types"], said
+            assert (enabled[0].get("path") or "") == ",".join(row.config["paths"]), said
+
+    # -- Small things ------------------------------------------------------------------------------------------------
+
+    def present(self) -> list[Subscription]:
+        return list(Subscription.objects.filter(account=self.account, present=True).order_by("pk"))
+
+    def any_of(self, data: st.DataObject) -> Subscription:
+        return data.draw(st.sampled_from(self.present()))
+
+    def remote(self, remote_id: str) -> dict[str, Any]:
+        return next(remote for remote in self.control.remotes() if remote["webhookId"] == remote_id)
+
+    def lasting(self, remote: dict[str, Any]) -> dict[str, Any]:
+        """What only a change by somebody alters; its lease ages by itself."""
+        return {key: remote[key] for key in ("webhookId", "url", "eventType", "status")}
+
+    def sweep_now(self) -> None:
+        """A sweep at which everything is due, whatever pauses were agreed on."""
+        now = timezone.now() - timedelta(seconds=1)
+        AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
+        ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
+        Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
+        Subscription.objects.update(suspended_count=0, switch_offs=[], gave_up_at=None)
+        sweep.sweep_here()
+
+
+@pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
+def test_whatever_happens_it_settles(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
+    monkeypatch.setattr(receiver_probe, "trouble_at", answers)
+    Lifecycle.django_settings = settings
+    run_state_machine_as_test(Lifecycle, settings=BOUNDED)
+
+
+BOUNDED = settings(
+    max_examples=int(os.environ.get("LIFECYCLE_EXAMPLES", "8")),  # `make soak` asks for more
+    stateful_step_count=20,
+    deadline=None,
+    derandomize="LIFECYCLE_EXAMPLES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,209 @@
+"""A model of the lifecycle, driven at random against each provider's simulator: whatever people, providers, faults,
+clocks, crashes and other workers do, in whatever order, once things have settled the provider has exactly what is
+wanted; they settle within a bounded number of passes; and what is foreign is untouched all the time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from providers.contract.base import Renewal
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State, Subscription
+from subscriptions.planning.plan import DriftPolicy
+from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, Reaper, World, a_world
+
+pytestmark = pytest.mark.django_db
+
+FAULTS: list[dict[str, Any]] = [
+    {"status": 500},
+    {"status": 503, "retry_after": 30},
+    {"status": 429, "retry_after": 60},
+    {"status": 401},
+    {"status": 403},
+    {"status": 400},
+    {"status": 409},
+    {"drop": True},
+    {"drop": "before"},
+    {"timeout": 1.0},
+    {"garbage": True},
+    {"redirect": True},
+]
+# What a provider may do or not do: options of the simulators, as far as one has them.
+HABITS = ("update_extends", "update_enables", "allow_update", "show_status", "knows_name", "update_merges_value")
+PASSES, APART = 14, 600.0  # within which all has to settle
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Rules are what can happen; `all_settles` is where the promises are checked."""
+
+    slug: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.stack.enter_context(transaction.atomic())
+        self.world: World = self.stack.enter_context(a_world(self.slug))
+
+    def teardown(self) -> None:
+        try:
+            if sys.exception() is None:  # whatever happened, in the end it settles
+                self.all_settles()
+        finally:
+            transaction.set_rollback(True)
+            self.stack.close()
+
+    @initialize(data=st.data(), policy=st.sampled_from(list(DriftPolicy)))
+    def begin(self, data: st.DataObject, policy: DriftPolicy) -> None:
+        for name in HABITS:
+            if self.world.knows(name):
+                self.world.option(**{name: data.draw(st.booleans(), name)})
+        self.crowded = bool(self.world.limit) and data.draw(st.booleans(), "room for one only")
+        if self.world.limit:
+            self.world.room_for(1 if self.crowded else 20)
+        self.world.subscribe(drift_policy=policy)
+
+    # -- People and programs -----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: not self.crowded and len(self.present()) < 3)
+    @rule(policy=st.sampled_from(list(DriftPolicy)))
+    def subscribe(self, policy: DriftPolicy) -> None:
+        self.world.subscribe(drift_policy=policy)
+
+    @rule(data=st.data(), other=st.booleans())
+    def change_config(self, data: st.DataObject, other: bool) -> None:
+        config = {**self.world.contract.config, **(self.world.changes() if other else {})}
+        desired_state.change(self.any_of(data), by="staff:ann", config=config)
+
+    @rule(data=st.data(), enabled=st.booleans())
+    def switch(self, data: st.DataObject, enabled: bool) -> None:
+        desired_state.change(self.any_of(data), by="staff:ann", enabled=enabled)
+
+    @precondition(lambda self: self.world.can.renewal is not Renewal.NONE)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        desired_state.renew_now(self.any_of(data), by="staff:ann")
+
+    @precondition(lambda self: len(self.present()) > 1)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        desired_state.remove(self.any_of(data), by="staff:ann")
+
+    # -- The provider, and whoever else has access to it -------------------------------------------------------------
+
+    @precondition(lambda self: not self.crowded and len(self.world.foreign) < 4)
+    @rule()
+    def somebody_registers(self) -> None:
+        self.world.somebody_registers(f"https://elsewhere.example.test/{len(self.world.foreign)}")
+
+    @precondition(lambda self: self.world.hooks())
+    @rule(data=st.data(), change=st.sampled_from(["off", "on", "deleted", "config"]))
+    def somebody_changes(self, data: st.DataObject, change: str) -> None:
+        hook = data.draw(st.sampled_from(sorted(self.world.hooks(), key=lambda item: item.created_at)))
+        if change == "deleted":
+            self.world.behind_our_back(hook.remote_id, deleted=True)
+        elif change == "config":
+            self.world.behind_our_back(hook.remote_id, config=self.world.changes())
+        elif self.world.can.can_set_status or self.world.can.update_may_enable:
+            self.world.behind_our_back(hook.remote_id, status="disabled" if change == "off" else "enabled")
+
+    @rule(data=st.data(), times=st.integers(1, 4))
+    def calls_fail(self, data: st.DataObject, times: int) -> None:
+        self.world.faults(*(data.draw(st.sampled_from(FAULTS)) for _ in range(times)))
+
+    # -- Time --------------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([5.0, 60.0, LEASE / 2, LEASE * 0.7, LEASE * 2]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(seconds=st.sampled_from([60.0, LEASE / 2, LEASE * 2]))
+    def their_clock_jumps(self, seconds: float) -> None:
+        self.world.age(seconds)
+
+    @rule(seconds=st.sampled_from([-300, -30, 0, 30, 300]))
+    def our_clock_is_set(self, seconds: int) -> None:
+        self.world.our_clock_is_off_by = timedelta(seconds=seconds)
+
+    # -- Ourselves ---------------------------------------------------------------------------------------------------
+
+    @rule()
+    def a_worker_works(self) -> None:
+        self.world.sweep()
+
+    @rule(number=st.integers(0, 40))
+    def a_worker_is_killed(self, number: int) -> None:
+        self.world.sweep_and_die(Reaper(number))
+
+    @rule(call=st.integers(0, 4), late=st.booleans())
+    def another_worker_works_during_a_call(self, call: int, late: bool) -> None:
+        """And perhaps the claim of the first one has ended by then."""
+        calls = 0
+
+        def during() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == call + 1:
+                self.world.pass_time(CLAIMS_END if late else 0.0)
+                self.world.sweep()
+
+        self.world.during_call = during
+        self.world.sweep()
+        self.world.during_call = lambda: None
+
+    @rule()
+    def all_settles(self) -> None:
+        world = self.world
+        world.faults()
+        for row in self.present():
+            row.refresh_from_db()
+            if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long; a person comes
+                desired_state.change(row, by="staff:ann", enabled=row.enabled)
+        world.pass_time(CLAIMS_END)
+        world.settle(*Subscription.objects.filter(account=world.account), passes=PASSES, apart=APART)
+
+    @invariant()
+    def what_is_foreign_is_untouched(self) -> None:
+        self.world.foreign_untouched()
+
+    # -- Small things ------------------------------------------------------------------------------------------------
+
+    def present(self) -> list[Subscription]:
+        return list(Subscription.objects.filter(account=self.world.account, present=True).order_by("pk"))
+
+    def any_of(self, data: st.DataObject) -> Subscription:
+        return data.draw(st.sampled_from(self.present()))
+
+
+@pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
+@pytest.mark.parametrize("slug", SLUGS)
+def test_whatever_happens_it_settles(slug: str) -> None:
+    machine = type(f"LifecycleAt_{slug}", (Lifecycle,), {"slug": slug})
+    run_state_machine_as_test(machine, settings=BOUNDED)
+
+
+BOUNDED = settings(
+    max_examples=int(os.environ.get("LIFECYCLE_EXAMPLES", "4")),  # `make soak` asks for more
+    stateful_step_count=25,
+    deadline=None,
+    derandomize="LIFECYCLE_EXAMPLES" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+    # Making a failure smaller takes minutes; only who asks for many examples waits for that.
+    phases=tuple(Phase) if "LIFECYCLE_EXAMPLES" in os.environ else (Phase.explicit, Phase.generate),
+)

@@ -1,0 +1,92 @@
+"""A lease never lapses as long as the provider answers at least once in its last third: whatever it answers until then.
+
+The one exception is flagged: where updates do not prolong and there is no room for a second one, the first has to go.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from itertools import cycle
+
+import pytest
+
+from providers.contract.base import Renewal
+from providers.contract.registry import all_providers
+from tests.harness.lifecycle_world import LEASE, SLUGS, World, a_world
+from tests.reconciliation.test_lifecycle_of_each import FAULTS
+
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
+
+SEEDS = int(os.environ.get("LEASE_SEEDS", "2"))  # `make soak` asks for more
+LEASES = 2  # that are lived through
+EVERY = 20.0  # seconds between two sweeps
+LAST_MOMENT = 0.06  # of the lease is left, at the latest, when the provider answers again
+
+
+def live_through(world: World, seed: int) -> list[str]:
+    """Leases at a provider that fails from the start of each until a moment in its last third: at first in one way and
+    to the last moment. Returns when there was no live webhook: at any call of ours, and at any sweep."""
+    row, chance = world.begin(), random.Random(seed)
+    gaps: list[str] = []
+
+    def look() -> None:
+        if not any(hook.enabled and hook.expires_at > time.time() for hook in world.hooks(row)):
+            gaps.append(f"{time.time()}: none of {len(world.hooks(row))}")
+
+    for number in range(LEASES):
+        row.refresh_from_db()
+        assert row.expires_at
+        ends, before = row.expires_at.timestamp(), row.remote_id
+        left = chance.uniform(LAST_MOMENT, 1 / 3) if number else LAST_MOMENT
+        answers_from = ends - LEASE * left
+        kinds = chance.choices(FAULTS, k=3) if number else [FAULTS[(seed + 1) * 5 % len(FAULTS)]]
+        trouble = cycle(kinds)
+        world.during_call = look
+        while time.time() < ends + EVERY:
+            row.refresh_from_db()
+            if row.expires_at.timestamp() > ends or row.remote_id != before:
+                break
+            if time.time() < answers_from:
+                world.faults(*({**next(trouble), "times": 1} for _ in range(8)))
+            else:
+                world.faults()
+            world.sweep()
+            look()
+            world.pass_time(EVERY)
+        world.during_call = lambda: None
+        world.faults()
+        assert gaps or row.expires_at.timestamp() > ends or row.remote_id != before, world.story(row)
+    return [*gaps, *([] if not gaps else [world.story(row)])]
+
+
+EXPIRING = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal is not Renewal.NONE]
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("slug", EXPIRING)
+def test_no_lease_lapses_while_the_provider_answers_once_in_its_last_third(slug: str, seed: int) -> None:
+    with a_world(slug) as world:
+        if world.knows("update_extends"):
+            world.option(update_extends=bool(seed % 2))
+        gaps = live_through(world, seed)
+        assert not gaps, "\n".join(gaps)
+
+
+@pytest.mark.parametrize("slug", EXPIRING)
+def test_where_there_is_no_room_for_two_the_gap_is_flagged(slug: str) -> None:
+    with a_world(slug) as world:
+        if not world.limit or not world.knows("update_extends"):
+            pytest.skip("Its simulator has no limit, or nothing but updates that prolong.")
+        world.option(update_extends=False)
+        world.room_for(1)
+        row = world.begin()
+        world.pass_time(LEASE * 0.67)
+        gone: list[str] = []
+        world.during_call = lambda: gone.extend(["gap"] if not world.hooks(row) else [])
+        world.sweep()
+        world.during_call = lambda: None
+        world.settle(row)
+        assert gone
+        assert row.operations.filter(action="delete", reason__contains="events may be missed").exists()

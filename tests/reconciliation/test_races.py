@@ -1,0 +1,205 @@
+"""What changes, breaks or lies while a reconciliation runs, and that nothing of it is lost or stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from cryptography.fernet import Fernet
+from django.utils import timezone
+from pytest_django import Settings
+
+from providers.contract.base import Login, Registration, RemoteSubscription
+from providers.contract.errors import Throttled
+from providers.egnyte_connect.provider import EgnyteConnect
+from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.models import Managed, State, Subscription
+from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.reconciler import note_error, reconcile
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    assert subscription.state == State.ACTIVE, subscription.state_reason
+    return subscription
+
+
+def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Something happens while the provider is being called."""
+    original = EgnyteConnect.update
+
+    def update(self: EgnyteConnect, login: Login[Any, Any], remote_id: str, registration: Registration[Any]) -> Any:
+        happens()
+        return original(self, login, remote_id, registration)
+
+    monkeypatch.setattr(EgnyteConnect, "update", update)
+
+
+def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
+    active: Subscription, control: Control, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirm() -> None:
+        settings.PUBLIC_URL = "https://new.example.test"
+        desired_state.confirm_public_url(by="staff:ann")
+
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    during_update(monkeypatch, confirm)
+    reconcile(active)
+    monkeypatch.undo()
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
+    settings.PUBLIC_URL = "https://new.example.test"
+    for _ in range(2):
+        reconcile(Subscription.objects.select_related("account").get(pk=active.pk), details=True)
+    active.refresh_from_db()
+    assert active.state == State.ACTIVE, active.state_reason
+    assert [remote["url"] for remote in control.remotes()] == [active.callback_url]
+    assert active.callback_url.startswith("https://new.example.test/")
+
+
+def test_what_a_person_changes_during_a_run_is_done_next(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    row = Subscription.objects.select_related("account").get(pk=active.pk)
+    during_update(monkeypatch, lambda: desired_state.change(row, by="staff:bob", enabled=False))
+    reconcile(active)
+    sweep.sweep_here()
+    active.refresh_from_db()
+    assert active.state == State.DISABLED
+    assert control.remotes()[0]["status"] == "disabled"
+
+
+def test_a_manual_one_that_is_removed_is_deleted_at_once(account: ProviderAccount) -> None:
+    row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
+    desired_state.remove(row, by="staff:ann")
+    row.refresh_from_db()
+    assert row.state == State.DELETED
+    assert row.deleted_at is not None
+
+
+def test_a_bug_in_a_plugin_is_written_down_and_not_tried_again_at_once(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> RemoteSubscription:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(EgnyteConnect, "register", broken)
+    sweep.sweep_here()
+    sweep.sweep_here()
+    subscription.refresh_from_db()
+    assert subscription.state == State.FAILING
+    assert subscription.last_error["code"] == "internal_error"
+    assert subscription.operations.count() == 1
+    assert subscription.due_at is not None
+    assert subscription.due_at > timezone.now() + timedelta(seconds=30)
+
+
+def test_a_secret_that_no_key_opens_stops_only_its_own_row(
+    active: Subscription, account: ProviderAccount, control: Control, settings: Settings
+) -> None:
+    keys = settings.ENCRYPTION_KEYS
+    settings.ENCRYPTION_KEYS = (Fernet.generate_key().decode(),)
+    lost = desired_state.subscribe(
+        ProviderAccount(pk=account.pk, provider=account.provider), config=CONFIG, by="staff:ann"
+    )
+    settings.ENCRYPTION_KEYS = keys
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    Subscription.objects.update(due_at=timezone.now())
+    sweep.sweep_here()
+    assert Subscription.objects.values_list("state", flat=True).get(pk=lost.pk) == State.FAILING
+    assert "ENCRYPTION_KEYS" in Subscription.objects.values_list("state_reason", flat=True).get(pk=lost.pk)
+    assert control.remotes()[0]["status"] == "enabled"
+    assert sweep.sweep_here() == 0, "it is put off"
+
+
+def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, control: Control) -> None:
+    first = active.remote_id
+    control.post(f"remote/{first}", config={"url": "https://elsewhere.example.test/in"})
+    look(active.account)
+    active.refresh_from_db()
+    assert active.remote_id != first
+    control.post(f"remote/{first}", config={"url": active.callback_url})
+    for _ in range(2):
+        ProviderAccount.objects.update(look_due_at=timezone.now())
+        sweep.sweep_here()
+    ours = [remote for remote in control.remotes() if remote["url"] == active.callback_url]
+    assert len(ours) == 1
+    assert ours[0]["status"] == "enabled"
+
+
+def test_being_throttled_never_puts_off_past_the_renewal(active: Subscription) -> None:
+    now = timezone.now()
+    active.expires_at, active.granted = now + timedelta(hours=9), timedelta(hours=9)
+    note_error(active, Throttled("The day quota.", retry_after=22 * 3600), now)
+    assert active.due_at is not None
+    assert active.due_at - now < timedelta(hours=6.5)
+
+
+def test_throttling_without_a_time_backs_off(active: Subscription) -> None:
+    now = timezone.now()
+    active.expires_at, active.failures = None, 20
+    note_error(active, Throttled("Too many."), now)
+    assert active.due_at is not None
+    assert active.due_at - now > timedelta(minutes=4)
+
+
+def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: Control) -> None:
+    control.post("faults", status=400, times=1)
+    desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
+    control.post("faults", times=0)
+    reconcile(active)
+    count = active.operations.count()
+    Subscription.objects.update(
+        last_error={"code": "refused", "message": "No.", "field": None}, due_at=timezone.now() + timedelta(hours=1)
+    )
+    for _ in range(3):
+        look(ProviderAccount.objects.get())
+    assert active.operations.count() == count
+
+
+def test_one_account_with_much_to_do_does_not_hide_the_others(
+    subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    other = desired_state.add_account(
+        provider="egnyte-connect", name="B", settings=account.settings, credentials=account.credentials, by="staff:ann"
+    )
+    late = desired_state.subscribe(other, config=CONFIG, by="staff:ann")
+    for _ in range(3):
+        desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    Subscription.objects.exclude(pk=late.pk).update(due_at=timezone.now() - timedelta(hours=1))
+    sweep.sweep_here()
+    late.refresh_from_db()
+    assert late.state == State.ACTIVE
+
+
+def test_one_that_waits_for_a_confirmation_is_looked_at_again(subscription: Subscription, settings: Settings) -> None:
+    settings.PUBLIC_URL = "https://wrong.example.test"
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    assert "PUBLIC_URL" in subscription.state_reason
+    assert subscription.due_at is not None
+
+
+def test_foreign_ones_stay_foreign_whatever_their_url_looks_like(active: Subscription, control: Control) -> None:
+    login = {"Authorization": f"Bearer {active.account.credentials['access_token']}"}
+    made = requests.post(
+        f"{control.url}/pubapi/v1/webhooks",
+        json={"url": "https://other.example.test/hooks/somebody-elses-token", "eventType": ["fs:*"]},
+        headers=login,
+        timeout=5,
+    ).json()
+    look(active.account)
+    desired_state.remove(active, by="staff:ann")
+    sweep.sweep_here()
+    assert [remote["webhookId"] for remote in control.remotes()] == [made["webhookId"]]

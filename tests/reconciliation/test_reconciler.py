@@ -1,0 +1,302 @@
+"""Observe, plan, apply against the sandbox over HTTP: each kind of repair, and what is written down about it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from providers.accounts import session
+from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.models import KnownRemote, State, Subscription
+from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.observe import observe
+from subscriptions.reconciliation.reconciler import preview, reconcile
+from tests.harness.fixtures import CONFIG, Control
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+
+def settled(subscription: Subscription) -> Subscription:
+    """The row after a reconciliation."""
+    assert reconcile(subscription, details=True)
+    subscription.refresh_from_db()
+    return subscription
+
+
+def operations(subscription: Subscription) -> list[tuple[str, str]]:
+    """Action and status, oldest first."""
+    return list(subscription.operations.order_by("id").values_list("action", "status"))
+
+
+@pytest.fixture
+def active(subscription: Subscription) -> Subscription:
+    settled(subscription)
+    assert subscription.state == State.ACTIVE, subscription.state_reason
+    return subscription
+
+
+def test_registers_and_is_active(active: Subscription, control: Control) -> None:
+    (remote,) = control.remotes()
+    assert active.remote_id == remote["webhookId"]
+    assert active.remote_status == "enabled"
+    assert active.expires_at is not None
+    assert 80 <= (active.expires_at - timezone.now()).total_seconds() <= 91
+    assert active.renew_at is not None
+    assert active.renew_at < active.expires_at
+    assert operations(active) == [("register", "succeeded")]
+    assert "PUT" not in {call["method"] for call in control.calls()}
+
+
+def test_operation_tells_who_what_and_answer_with_secrets_masked(active: Subscription) -> None:
+    operation = active.operations.get()
+    assert operation.actor == "staff:ann"
+    assert operation.request["method"] == "POST"
+    assert operation.request["body"]["authHeader"] == "***"
+    assert operation.request["body"]["url"] == active.callback_url
+    assert operation.response["status"] == 201
+    assert operation.response["body"]["webhookId"] == active.remote_id
+    assert operation.finished_at is not None
+    assert operation.finished_at >= operation.started_at
+    assert active.secrets[0] not in str((operation.request, operation.response))
+
+
+def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Control) -> None:
+    before = len(control.calls("POST")) + len(control.calls("PUT"))
+    settled(active)
+    settled(active)
+    assert len(control.calls("POST")) + len(control.calls("PUT")) == before
+    assert operations(active) == [("register", "succeeded")]
+
+
+def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
+    old = active.remote_id
+    control.post(f"remote/{old}", deleted=True)
+    settled(active)
+    assert active.state == State.ACTIVE
+    assert active.remote_id != old
+    assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
+    last = active.operations.first()
+    assert last is not None
+    assert (last.action, last.actor) == ("register", "clock")
+    assert str(old) in last.reason
+
+
+def test_switches_back_on_after_the_provider_switched_it_off(active: Subscription, control: Control) -> None:
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    settled(active)
+    assert active.state == State.ACTIVE
+    assert operations(active)[-1] == ("enable", "succeeded")
+    assert control.remotes()[0]["status"] == "enabled"
+
+
+def test_the_second_switch_off_waits_and_says_so(active: Subscription, control: Control) -> None:
+    for _ in range(2):
+        control.post(f"remote/{active.remote_id}", status="disabled")
+        settled(active)
+    assert active.state == State.SUSPENDED
+    assert "after a pause" in active.state_reason
+    assert active.due_at is not None
+    assert 15 < (active.due_at - timezone.now()).total_seconds() <= 30
+    Subscription.objects.filter(pk=active.pk).update(enable_not_before=timezone.now())
+    assert settled(active).state == State.ACTIVE
+
+
+def test_not_switched_on_while_our_receiver_does_not_answer(
+    active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    settled(active)
+    assert active.state == State.SUSPENDED
+    assert "answered 500" in active.state_reason
+    assert control.remotes()[0]["status"] == "disabled"
+    assert active.due_at is not None
+
+
+def test_puts_a_changed_config_back(active: Subscription, control: Control) -> None:
+    control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
+    changes = preview(active).steps[0].changes
+    assert [change.field for change in changes] == ["paths"]
+    settled(active)
+    assert active.state == State.ACTIVE
+    assert operations(active)[-1] == ("update", "succeeded")
+    assert control.remotes()[0]["path"] == "/Shared/Finance"
+
+
+def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> None:
+    desired_state.change(active, by="api:ci", config={"event_types": ["comment:*"], "paths": []})
+    settled(active)
+    remote = control.remotes()[0]
+    assert remote["eventType"] == ["comment:*"]
+    assert not remote.get("path")
+    operation = active.operations.first()
+    assert operation is not None
+    assert (operation.action, operation.actor) == ("update", "api:ci")
+
+
+def test_disable_enable_delete(active: Subscription, control: Control) -> None:
+    desired_state.change(active, by="staff:ann", enabled=False)
+    assert settled(active).state == State.DISABLED
+    assert control.remotes()[0]["status"] == "disabled"
+    desired_state.change(active, by="staff:ann", enabled=True)
+    assert settled(active).state == State.ACTIVE
+    desired_state.remove(active, by="staff:ann")
+    active.refresh_from_db()
+    assert settled(active).state == State.DELETED
+    assert control.remotes() == []
+    assert [action for action, _ in operations(active)] == ["register", "disable", "enable", "delete"]
+
+
+def test_renews_in_place_when_it_is_time(active: Subscription, control: Control) -> None:
+    before = active.expires_at
+    control.post("clock", advance_seconds=60)
+    time.sleep(1.1)  # the provider counts whole seconds
+    settled(active)
+    assert operations(active)[-1] == ("renew", "succeeded")
+    assert active.renews_in_place is True
+    assert active.expires_at is not None
+    assert before is not None
+    assert active.expires_at > before - timedelta(seconds=60)
+    assert (active.expires_at - timezone.now()).total_seconds() > 80
+
+
+def test_replaces_where_an_update_does_not_prolong(active: Subscription, control: Control) -> None:
+    control.post("options", update_extends=False)
+    control.post("clock", advance_seconds=60)
+    old = active.remote_id
+    settled(active)
+    assert [action for action, _ in operations(active)] == ["register", "renew", "replace", "delete"]
+    assert active.renews_in_place is False
+    assert active.remote_id != old
+    assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
+    assert active.state == State.ACTIVE
+
+
+def test_deletes_first_where_the_count_limit_leaves_no_room(active: Subscription, control: Control) -> None:
+    control.post("options", update_extends=False, max_webhooks=1)
+    control.post("clock", advance_seconds=60)
+    settled(active)
+    assert operations(active)[1:] == [
+        ("renew", "succeeded"),
+        ("replace", "failed"),
+        ("delete", "succeeded"),
+        ("register", "succeeded"),
+    ]
+    assert active.state == State.ACTIVE
+    assert "events may be missed" in active.operations.get(action="delete").reason
+    assert len(control.remotes()) == 1
+
+
+def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> None:
+    control.post("clock", advance_seconds=200)
+    settled(active)
+    assert active.state == State.ACTIVE
+    assert [action for action, _ in operations(active)] == ["register", "replace", "delete"]
+    assert len(control.remotes()) == 1
+
+
+def test_renew_on_request_happens_once(active: Subscription, control: Control) -> None:
+    desired_state.renew_now(active, by="staff:ann")
+    settled(active)
+    settled(active)
+    assert [action for action, _ in operations(active)] == ["register", "renew"]
+    assert active.renew_asked_at is None
+
+
+def test_a_refused_config_is_failing_with_the_field_and_the_providers_words(
+    account: ProviderAccount, control: Control
+) -> None:
+    control.post("options", max_webhooks=0)
+    subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    settled(subscription)
+    assert subscription.state == State.FAILING
+    assert subscription.last_error["code"] == "limit_reached"
+    assert subscription.last_error["message"] in subscription.state_reason
+    control.post("options", max_webhooks=10)
+    assert settled(subscription).state == State.ACTIVE
+    assert subscription.last_error is None
+
+
+def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription, control: Control) -> None:
+    import requests
+
+    login = {"Authorization": f"Bearer {active.account.credentials['access_token']}"}
+    requests.post(
+        f"{control.url}/pubapi/v1/webhooks",
+        json={"url": "https://elsewhere.example.test/in", "eventType": ["fs:*"]},
+        headers=login,
+        timeout=5,
+    ).raise_for_status()
+    foreign = next(remote for remote in control.remotes() if remote["webhookId"] != active.remote_id)
+    look(active.account)
+    look(ProviderAccount.objects.get())
+    asked = [call for call in control.calls("GET") if f"{foreign['webhookId']}/details" in call["path"]]
+    assert len(asked) == 1
+    assert KnownRemote.objects.get(remote_id=foreign["webhookId"]).subscription is None
+    desired_state.remove(active, by="staff:ann")
+    settled(active)
+    assert [remote["webhookId"] for remote in control.remotes()] == [foreign["webhookId"]]
+
+
+def test_a_look_at_the_account_checks_it_and_repairs_all(active: Subscription, control: Control) -> None:
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    assert look(active.account)
+    account = ProviderAccount.objects.get()
+    assert account.status == "ok"
+    assert account.identity["domain"]
+    active.refresh_from_db()
+    assert active.state == State.ACTIVE
+    assert control.remotes()[0]["status"] == "enabled"
+
+
+def test_nothing_is_written_after_public_url_changed_until_confirmed(
+    active: Subscription, control: Control, settings: object
+) -> None:
+    settings.PUBLIC_URL = "https://clone.example.test"  # type: ignore[attr-defined]
+    control.post(f"remote/{active.remote_id}", status="disabled")
+    settled(active)
+    assert control.remotes()[0]["status"] == "disabled"
+    assert "PUBLIC_URL" in active.state_reason
+    assert desired_state.confirm_public_url(by="staff:ann") == 1
+    active.refresh_from_db()
+    settled(active)
+    assert active.state == State.ACTIVE, active.state_reason
+    assert control.remotes()[0]["url"] == active.callback_url
+    assert active.callback_url.startswith("https://clone.example.test/hooks/")
+
+
+def test_an_observation_from_before_our_own_change_is_not_believed(
+    account: ProviderAccount, subscription: Subscription, control: Control
+) -> None:
+    with session.open_login(account) as login:
+        stale = observe(account, login)
+    reconcile(subscription)
+    subscription.refresh_from_db()
+    assert stale.of(subscription) == ()
+    reconcile(subscription, observation=stale)
+    assert operations(subscription) == [("register", "succeeded")]
+    assert len(control.remotes()) == 1
+
+
+def test_a_look_that_finds_nothing_new_is_one_write_for_all(
+    account: ProviderAccount, control: Control, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
+    for row in rows:
+        settled(row)
+    look(account)  # checks the account, and takes the details in
+    calls = len(control.calls())
+    with django_assert_max_num_queries(40):  # most of them hand out slots of the rate limit, one a call
+        assert look(ProviderAccount.objects.get())
+    assert len(control.calls()) - calls == 6
+    assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
+    for row in rows:
+        seen, before = Subscription.objects.get(pk=row.pk), row.observed_at
+        assert seen.observed_at is not None
+        assert before is not None
+        assert seen.observed_at > before

@@ -1,0 +1,84 @@
+"""What an account has at each provider: told apart, taken over as was foretold, removed only when it is an orphan."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from providers.accounts import session
+from providers.contract.base import Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.registry import all_providers
+from providers.models import ProviderAccount
+from providers.sandbox.server import Sandbox
+from subscriptions.lifecycle import desired_state
+from subscriptions.models import State
+from subscriptions.reconciliation.reconciler import reconcile
+from subscriptions.remote import inventory, orphans
+from subscriptions.remote.inventory import Kind
+from subscriptions.remote.orphans import NotOrphaned
+from tests.harness.fixtures import Control
+from tests.harness.provider_contract import contract_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
+
+SLUGS = sorted(slug for slug, plugin in all_providers().items() if plugin.capabilities.can_list)
+
+
+@pytest.fixture
+def login_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccount:
+    """An account at the provider that the test names."""
+    slug: str = request.param
+    contract, login = contract_of(slug), sandbox.logins(slug)[0]
+    if contract.sandbox_options:
+        Control(sandbox.url, slug).post("options", **contract.sandbox_options)
+    fields = all_providers()[slug].settings_model.model_fields
+    pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
+    return desired_state.add_account(
+        provider=slug,
+        name="Each",
+        settings={**login["settings"], **pace},
+        credentials=login["credentials"],
+        by="staff:ann",
+    )
+
+
+def register(account: ProviderAccount, url: str) -> RemoteSubscription:
+    """Registered there by somebody else, with the same login."""
+    plugin = account.plugin
+    secret = plugin.new_secret() if plugin.capabilities.secret_made_by is SecretMadeBy.US else None
+    config = validate(plugin.config_model, dict(contract_of(account.provider).config))
+    with session.open_login(account) as login:
+        return plugin.register(
+            login, Registration(callback_url=url, config=config, secret=secret, enabled=True, name="Theirs")
+        )
+
+
+@pytest.mark.parametrize("login_at", SLUGS, indirect=True)
+def test_a_foreign_one_is_never_removed_and_taken_over_as_foretold(login_at: ProviderAccount) -> None:
+    theirs = register(login_at, "https://elsewhere.example.com/in")
+    (found,) = inventory.discover(login_at)
+    assert (found.kind, found.remote.remote_id) == (Kind.FOREIGN, theirs.remote_id)
+    with pytest.raises(NotOrphaned):
+        orphans.remove(login_at, theirs.remote_id, by="staff:ann")
+    foretold = [step.action for step in inventory.would_take_over(login_at, found.remote).steps]
+    assert foretold
+    row = inventory.take_in(login_at, theirs.remote_id, by="staff:ann", take_over=True)
+    assert reconcile(row)
+    row.refresh_from_db()
+    assert row.state == State.ACTIVE, row.state_reason
+    assert list(row.operations.order_by("id").values_list("action", flat=True)) == foretold
+    (found,) = inventory.discover(login_at)
+    assert (found.kind, found.subscription) == (Kind.MANAGED, row)
+
+
+@pytest.mark.parametrize("login_at", SLUGS, indirect=True)
+def test_an_orphan_is_removed_and_nothing_else(login_at: ProviderAccount, settings: Settings) -> None:
+    if not login_at.plugin.capabilities.reveals_url:
+        pytest.skip("Without URLs nothing can be told to be an orphan.")
+    settings.PUBLIC_URL = "https://hooks.example.com"
+    orphan = register(login_at, "https://hooks.example.com/hooks/a-token-that-nobody-knows-any-more")
+    foreign = register(login_at, "https://elsewhere.example.com/in")
+    kinds = {item.remote.remote_id: item.kind for item in inventory.discover(login_at)}
+    assert kinds == {orphan.remote_id: Kind.ORPHANED, foreign.remote_id: Kind.FOREIGN}
+    orphans.remove(login_at, orphan.remote_id, by="staff:ann")
+    assert [item.remote.remote_id for item in inventory.discover(login_at)] == [foreign.remote_id]

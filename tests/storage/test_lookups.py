@@ -1,0 +1,40 @@
+"""`pk__among=keys` finds what `pk__in=keys` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from events.models import WebhookRequest
+from providers.db.ids import new_id
+from subscriptions.models import Subscription
+from tests.harness.fake_provider import fake, hook, keep
+
+__all__ = ["fake", "hook"]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, list, tuple])
+def test_numbers_and_ids(hook: Subscription, kind: type[Collection[Any]]) -> None:
+    rows = [keep(hook, b"") for _ in range(4)]
+    for column in ("pk", "uid"):
+        wanted = kind([getattr(row, column) for row in rows[1:3]])  # type: ignore[call-arg]
+        found = WebhookRequest.objects.filter(**{f"{column}__among": wanted})
+        assert {row.pk for row in found} == {row.pk for row in rows[1:3]}
+        assert {row.pk for row in WebhookRequest.objects.exclude(**{f"{column}__among": wanted})} == {
+            rows[0].pk,
+            rows[3].pk,
+        }
+
+
+@pytest.mark.usefixtures("hook")
+@pytest.mark.parametrize(("column", "keys"), [("pk", []), ("uid", []), ("pk", [0]), ("uid", [new_id()])])
+def test_none(column: str, keys: list[Any]) -> None:
+    assert not WebhookRequest.objects.filter(**{f"{column}__among": frozenset(keys)}).exists()
+
+
+def test_more_than_the_database_takes_as_parameters(hook: Subscription) -> None:
+    row = keep(hook, b"")
+    keys = frozenset(range(row.pk, row.pk + 300_000))
+    assert WebhookRequest.objects.filter(pk__among=keys).update(reason="seen") == 1

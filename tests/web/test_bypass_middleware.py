@@ -1,0 +1,73 @@
+"""What stands around the first door: Django's handler, as the web server calls it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.signals import request_started
+
+from config.web.bypass_middleware import HookHandler
+from events.models import WebhookRequest
+from subscriptions.models import Subscription
+from tests.harness.fake_provider import SECRET, fake, hook
+
+__all__ = ["fake", "hook"]  # fixtures
+
+
+@pytest.fixture
+def begun() -> Iterator[list[str]]:
+    """The paths for which Django's signal was sent."""
+    paths: list[str] = []
+
+    def note(environ: dict[str, Any], **_: object) -> None:
+        paths.append(environ["PATH_INFO"])
+
+    request_started.connect(note)
+    yield paths
+    request_started.disconnect(note)
+
+
+def call(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[str, dict[str, str], bytes]:
+    """Status, headers and content."""
+    answers: list[tuple[str, dict[str, str]]] = []
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "any.example",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "192.0.2.1",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        **headers,
+    }
+    content = HookHandler()(environ, lambda status, given: answers.append((status, dict(given))))
+    return (*answers[0], b"".join(content))
+
+
+def test_a_webhook_is_stored_and_answered(hook: Subscription, begun: list[str]) -> None:
+    path = f"/hooks/{hook.token}"
+    assert call("POST", path, b"{}", HTTP_X_SECRET=SECRET) == ("200 OK", {"Content-Length": "0"}, b"")
+    assert call("POST", path + "/", b"{}") == ("401 Unauthorized", {"Content-Length": "0"}, b"")
+    assert call("DELETE", path)[:2] == ("405 Method Not Allowed", {"Content-Length": "0", "Allow": "GET, HEAD, POST"})
+    assert WebhookRequest.objects.count() == 2
+    assert begun == []
+
+
+@pytest.mark.usefixtures("db")
+def test_what_is_below_hooks_and_none_is_not_found(begun: list[str]) -> None:
+    assert call("POST", "/hooks/unknown") == ("404 Not Found", {"Content-Length": "0"}, b"")
+    for path in ("/hooks/", "/hooks/a/b"):
+        status, headers, content = call("GET", path)
+        assert (status, int(headers["Content-Length"])) == ("404 Not Found", len(content))
+    assert begun == []
+
+
+def test_all_else_is_as_django_has_it(begun: list[str]) -> None:
+    assert call("GET", "/livez")[0] == "200 OK"
+    assert begun == ["/livez"]

@@ -1,0 +1,230 @@
+"""Answers that the writer's thread gives: the call's own thread takes the next call meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from granian.server import mp
+
+from config.web import deferred_answer
+from config.web.deferred_answer import NO_CONTENT, Deferred, defer_answers
+from events.models import WebhookRequest
+from events.receiver.group_commit import writer
+from events.receiver.handler import DEFERRED
+from subscriptions.models import Subscription
+from tests.harness.crashing import WebProcess, subscription
+from tests.harness.fake_provider import fake, hook
+from tests.harness.receiving import DOORS, client, in_threads, spool_folder
+
+__all__ = ["client", "fake", "hook", "in_threads", "spool_folder", "subscription"]  # fixtures
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class GranianCall:
+    """What granian hands to the application's wrapper."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[Any, ...]] = []
+
+    def response_bytes(self, *answer: Any) -> None:
+        self.answers.append(answer)
+
+    response_iter = response_bytes
+
+
+def test_what_the_application_returns_is_sent_until_it_is_left() -> None:
+    call = GranianCall()
+    own = Deferred(call)
+    own.response_bytes(200, [], b"page")
+    own.response_iter(200, [], [b"page"])
+    assert call.answers == [(200, [], b"page"), (200, [], [b"page"])]
+    own.leave()
+    own.response_bytes(200, [], b"page")
+    own.response_iter(200, [], [b"page"])
+    assert len(call.answers) == 2
+    own.give(503, [("Retry-After", "10")])
+    assert call.answers[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
+
+
+def test_each_call_of_granian_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ[DEFERRED])
+        start_response("204 No Content", [])
+        return []
+
+    server: Any = mp
+    monkeypatch.setattr(server, "_wsgi_call_wrap", server._wsgi_call_wrap)
+    defer_answers()
+    serve = server._wsgi_call_wrap(application, {}, None)
+    calls = [GranianCall(), GranianCall()]
+    for call in calls:
+        serve(call, {"PATH_INFO": "/"})
+    assert [call.answers for call in calls] == [[(204, [], b"")]] * 2
+    assert isinstance(seen[0], Deferred)
+    assert seen[0] is not seen[1]
+
+
+def test_where_calls_come_in_another_way_nothing_is_deferred() -> None:
+    served: list[tuple[Any, Any]] = []
+    call, scope = object(), object()
+    deferred_answer._deferring(lambda *given: served.append(given))(call, scope)
+    assert served == [(call, scope)]
+
+
+class Noted:
+    """A deferred answer that remembers what was given."""
+
+    def __init__(self) -> None:
+        self.left = False
+        self.given: list[tuple[int, list[tuple[str, str]]]] = []
+
+    def leave(self) -> None:
+        self.left = True
+
+    def give(self, status: int, headers: Any) -> None:
+        self.given.append((status, list(headers)))
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while not self.given:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
+    """The status that the application returns, and that nobody sends when the answer was left."""
+    content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED: noted}
+    status: int = client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
+    return status
+
+
+@pytest.mark.usefixtures("in_threads")
+@pytest.mark.parametrize(("secret", "status"), [("", 200), ("wrong", 401)])
+def test_the_answer_is_given_once_it_is_stored(client: Client, hook: Subscription, secret: str, status: int) -> None:
+    noted = Noted()
+    assert send(client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
+    assert noted.left
+    noted.wait()
+    assert noted.given == [(status, [])]
+    assert WebhookRequest.objects.count() == 1
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_what_cannot_be_stored_is_answered_503(
+    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("events.receiver.group_commit.Table.insert", lambda table, rows: 1 / 0)
+    noted = Noted()
+    assert send(client, hook, noted, Authorization=hook.secrets[0]) == 503
+    noted.wait()
+    assert noted.given == [(503, [("Retry-After", "10")])]
+    assert "A webhook request could not be stored: ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_what_needs_no_waiting_is_answered_by_the_application(
+    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_hangs", lambda: True)  # so it goes to the spool at once
+    noted = Noted()
+    assert send(client, hook, noted, Authorization=hook.secrets[0]) == 200
+    assert not noted.left
+    assert noted.given == []
+
+
+# -- Served by granian -------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A web process with a single thread for calls, on a database with slow commits."""
+
+    def __init__(self, web: WebProcess, commits: Path, subscription: Subscription) -> None:
+        self.web = web
+        self._commits = commits
+        self._path = f"/hooks/{subscription.token}"
+        self._secret = subscription.secrets[0]
+
+    def post(self, body: bytes) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=20)
+        connection.request("POST", self._path, body, {"Authorization": self._secret})
+        answer = connection.getresponse()
+        assert (answer.getheader("Content-Length"), answer.read()) == ("0", b"")
+        connection.close()
+        return answer.status
+
+    @property
+    def commits(self) -> list[int]:
+        """How many rows each that has begun so far took."""
+        return [int(line) for line in self._commits.read_text().split()] if self._commits.exists() else []
+
+    def wait_for_a_commit(self) -> None:
+        deadline = time.monotonic() + 20
+        while not self.commits:
+            assert time.monotonic() < deadline, self.web.log.read_text()
+            time.sleep(0.01)
+
+
+@contextmanager
+def slow(
+    tmp_path: Path, subscription: Subscription, door: str, seconds: float, patience: float = 10.0
+) -> Iterator[Slow]:
+    commits = tmp_path / "commits"
+    web = WebProcess(
+        tmp_path / "web.log",
+        door=door,
+        application="tests.harness.slow_commits:application",
+        threads=1,
+        DATA_DIR=str(tmp_path),
+        SLOW_COMMIT=str(seconds),
+        COMMITS=str(commits),
+        GIVES_UP_AFTER=str(patience),
+    )
+    web.start()
+    try:
+        yield Slow(web, commits, subscription)
+    finally:
+        web.kill()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_one_thread_takes_many_calls_into_one_commit(tmp_path: Path, subscription: Subscription, door: str) -> None:
+    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(server.post, [b"%d" % number for number in range(12)]))
+    assert statuses == [200] * 12
+    assert sum(server.commits) == 12
+    assert len(server.commits) <= 4  # twelve, if the thread waited for each
+    assert WebhookRequest.objects.count() == 12
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_server_that_is_told_to_end_still_answers(tmp_path: Path, subscription: Subscription, door: str) -> None:
+    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.post, b"{}")
+        server.wait_for_a_commit()
+        server.web.end()
+        assert asked.result(10) == 200
+    assert WebhookRequest.objects.count() == 1
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_commit_that_hangs_is_not_waited_for(tmp_path: Path, subscription: Subscription, door: str) -> None:
+    with slow(tmp_path, subscription, door, 60.0, patience=0.3) as server, ThreadPoolExecutor(8) as pool:
+        started = time.monotonic()
+        statuses = list(pool.map(server.post, [b"%d" % number for number in range(8)]))
+        assert statuses == [200] * 8, server.web.log.read_text()
+        assert time.monotonic() - started < 20
+        # All of them, those that the commit has taken already as well.
+        assert sum(path.stat().st_size > 0 for path in (tmp_path / "spool").iterdir()) == 1
+        assert server.commits  # the one that hangs; the drainer's may hang beside it by now
+    assert WebhookRequest.objects.count() == 0
