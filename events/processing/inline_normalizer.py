@@ -20,7 +20,7 @@ from events.models import Outcome
 from events.processing import normalize
 from events.retention import rejected
 from events.storage import thread_priority
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Normaliser:
         """Begins anew, as a forked process must: it has no thread, and perhaps our locks as they were held."""
         self._lock = threading.Lock()
         self._come = threading.Condition()
-        self._rows: deque[KeptRequest] = deque()
+        self._rows: deque[RequestRow] = deque()
         self._bytes = 0
         self._chores: list[Chore] = []
         self._thread: threading.Thread | None = None
@@ -65,7 +65,7 @@ class Normaliser:
         self._left: list[threading.Thread] = []
         self._steps = 0
 
-    def follow(self, rows: Sequence[KeptRequest]) -> None:
+    def follow(self, rows: Sequence[RequestRow]) -> None:
         """Tells the thread of requests that were stored just now. Never blocks, never raises."""
         if settings.NORMALISE_IN_THREAD and (fresh := [row for row in rows if row.outcome == Outcome.RECEIVED]):
             self._put(fresh)
@@ -84,7 +84,7 @@ class Normaliser:
         else:
             chore()
 
-    def _put(self, rows: Iterable[KeptRequest], *chores: Chore) -> None:
+    def _put(self, rows: Iterable[RequestRow], *chores: Chore) -> None:
         with self._come:
             for row in rows:
                 size = len(row.body)
@@ -167,7 +167,7 @@ class Normaliser:
         share = min(SHARE, when_full * normalize.BATCH / count)
         return max(TOGETHER - took, computed / share - took, 0.0)
 
-    def _next_batch(self) -> tuple[list[KeptRequest], list[Chore]]:
+    def _next_batch(self) -> tuple[list[RequestRow], list[Chore]]:
         """Waits until something comes, then takes all that is there, up to a batch."""
         with self._come:
             if self._come.wait_for(self._waits, IDLE):
@@ -180,8 +180,8 @@ class Normaliser:
     def _waits(self) -> bool:
         return bool(self._rows or self._chores)
 
-    def _take(self) -> tuple[list[KeptRequest], list[Chore]]:
-        rows: list[KeptRequest] = []
+    def _take(self) -> tuple[list[RequestRow], list[Chore]]:
+        rows: list[RequestRow] = []
         size = 0
         while self._rows and len(rows) < normalize.BATCH and size < normalize.BATCH_BYTES:
             rows.append(self._rows.popleft())

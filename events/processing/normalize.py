@@ -29,7 +29,7 @@ from events.processing.duplicates import Repeats
 from events.processing.event_insert import EventRow, event_row
 from events.storage.body import unpacked
 from events.storage.columns import column_text
-from events.storage.request_row import MAX_REASON, Arrival, KeptRequest, first_outcome, first_reason, kept_headers
+from events.storage.request_row import MAX_REASON, InboundCall, RequestRow, first_outcome, first_reason, kept_headers
 from events.storage.sqlite_lock import prompt_atomic, write_turns
 from providers.contract.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.contract.errors import InvalidInput, UnreadableRequest
@@ -102,7 +102,7 @@ def normalise(request_id: int) -> bool:
     return normalise_batch(_sizes(WebhookRequest.objects.filter(pk=request_id))) == 1
 
 
-def normalise_stored(rows: Sequence[KeptRequest], *, progress: Progress = lambda: None) -> int:
+def normalise_stored(rows: Sequence[RequestRow], *, progress: Progress = lambda: None) -> int:
     """Normalises these, which were stored just now and need not be read from the database, as far as nobody else has:
     a batch at most. `progress` is called before each is read. Returns how many it settled. Raises as `normalise_batch`
     does."""
@@ -299,7 +299,7 @@ def _release(request: WebhookRequest, *, also_former: bool) -> bool:
     return outcome == Outcome.RECEIVED
 
 
-def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | None:
+def _verified_again(request: WebhookRequest, *, also_former: bool) -> InboundCall | None:
     """The request as if it came now, or None when it is refused again; the reason is then written down."""
     subscription = request.subscription
     account = subscription.account
@@ -307,7 +307,7 @@ def _verified_again(request: WebhookRequest, *, also_former: bool) -> Arrival | 
         inbound = request.inbound(unsealed=True)
         former = secret_rotation.former_secrets(subscription) if also_former else []
         accepted = [*subscription.secrets, *former]
-        arrival = Arrival(
+        arrival = InboundCall(
             subscription_id=subscription.pk,
             account_id=account.pk,
             sensitive=account.plugin.sensitive_headers(account.typed_settings),

@@ -36,7 +36,7 @@ from django.db.utils import load_backend
 from events.processing.inline_normalizer import normaliser
 from events.receiver.spool.file import SpoolError, spool
 from events.storage import thread_priority
-from events.storage.request_row import REQUESTS, KeptRequest
+from events.storage.request_row import REQUESTS, RequestRow
 from events.storage.sqlite_lock import LOOK, prompt_transaction, promptly, write_turns
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Job:
 
     __slots__ = ("done", "error", "given_up", "row", "since", "then")
 
-    def __init__(self, row: KeptRequest, then: Then | None = None) -> None:
+    def __init__(self, row: RequestRow, then: Then | None = None) -> None:
         self.row = row
         self.then = then
         self.error: NotStored | None = None
@@ -125,7 +125,7 @@ class Table:
     def __init__(self) -> None:
         self._connection: BaseDatabaseWrapper | None = None
 
-    def insert(self, rows: Sequence[KeptRequest]) -> None:
+    def insert(self, rows: Sequence[RequestRow]) -> None:
         """Inserts them in one transaction; what is there already stays. On an error the connection is closed."""
         is_new = self._connection is None
         try:
@@ -140,7 +140,7 @@ class Table:
                 raise
             self._insert(rows)
 
-    def insert_each(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+    def insert_each(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
         """Inserts them. A row that the database refuses is found by halving, and harms no other; returns which, and
         why."""
         if not rows:
@@ -155,7 +155,7 @@ class Table:
             return self.insert_each(rows[:half]) | self.insert_each(rows[half:])
         return {}
 
-    def takes(self, row: KeptRequest) -> bool:
+    def takes(self, row: RequestRow) -> bool:
         """Whether the database would take the row now. It is tried, and taken back."""
         try:
             connection = self._open()
@@ -186,7 +186,7 @@ class Table:
             self._connection = own_connection(prepares=Table.prepares)
         return self._connection
 
-    def _insert(self, rows: Sequence[KeptRequest]) -> None:
+    def _insert(self, rows: Sequence[RequestRow]) -> None:
         try:
             connection = self._open()
             with write_turns.turn(connection), prompt_transaction(connection, LOCK_WAIT):
@@ -260,7 +260,7 @@ class Writer:
     came later is then stored later as well.
     """
 
-    def __init__(self, after: Callable[[Sequence[KeptRequest]], None] = lambda rows: None) -> None:
+    def __init__(self, after: Callable[[Sequence[RequestRow]], None] = lambda rows: None) -> None:
         self._after = after
         self.reset()
 
@@ -278,7 +278,7 @@ class Writer:
         self._quickest = 0.0  # of them
         self.away = False
 
-    def store(self, row: KeptRequest, then: Then | None = None) -> bool:
+    def store(self, row: RequestRow, then: Then | None = None) -> bool:
         """Keeps the row. True: it is on the disk, and survives whatever happens next. With `then` it may return False
         at once instead: `then` is called when the row is on the disk, or cannot be kept. Raises NotStored."""
         if not settings.RECEIVE_IN_THREADS:
@@ -321,7 +321,7 @@ class Writer:
             self.away = False
             logger.warning("The database takes requests again.")
 
-    def _store_here(self, row: KeptRequest) -> None:
+    def _store_here(self, row: RequestRow) -> None:
         """In the caller's own connection and transaction."""
         try:
             with django.db.transaction.atomic(durable=True):
@@ -388,7 +388,7 @@ class Writer:
     def _run(self, hand: Hand) -> None:
         thread_priority.come_first()
         while jobs := self._next_batch(hand):
-            stored: Sequence[KeptRequest] = ()
+            stored: Sequence[RequestRow] = ()
             try:
                 stored = self._write(hand, [job for job in jobs if not job.given_up])
             except Exception as error:
@@ -441,7 +441,7 @@ class Writer:
         self._waiting, self._bytes = [], 0
         return jobs
 
-    def _write(self, hand: Hand, jobs: Sequence[Job]) -> Sequence[KeptRequest]:
+    def _write(self, hand: Hand, jobs: Sequence[Job]) -> Sequence[RequestRow]:
         """Stores them here or there. Returns what is in the database."""
         rows = [job.row for job in jobs]
         if not self.away:
@@ -490,7 +490,7 @@ class Writer:
     def _under_way(self) -> Iterator[Job]:
         return chain.from_iterable(hand.jobs for hand in self._hands)
 
-    def _follow(self, rows: Sequence[KeptRequest]) -> None:
+    def _follow(self, rows: Sequence[RequestRow]) -> None:
         try:
             self._after(rows)
         except Exception:
@@ -513,7 +513,7 @@ def _give_up(jobs: Sequence[Job]) -> None:
             job.error = error
 
 
-def _to_spool(rows: Sequence[KeptRequest]) -> None:
+def _to_spool(rows: Sequence[RequestRow]) -> None:
     if not rows:
         return
     try:

@@ -27,10 +27,10 @@ from events.processing import normalize
 from events.receiver.group_commit import NotStored, writer
 from events.receiver.rotation_signal import proofs
 from events.receiver.spool_drain import drainer
-from events.receiver.subscription_cache import Gone, Known, NotKnown, known_subscriptions
+from events.receiver.subscription_cache import Gone, NotKnown, ReceivableSubscription, known_subscriptions
 from events.storage import thread_priority
 from events.storage.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
-from events.storage.request_row import Arrival, kept
+from events.storage.request_row import InboundCall, to_row
 from providers.contract.base import InboundRequest, Proof
 from subscriptions.lifecycle.ip_allowlist import why_elsewhere
 
@@ -162,7 +162,7 @@ def _log_not_stored(error: Exception) -> None:
     logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
 
 
-def _keep(call: Call, known: Known) -> Answer | None:
+def _keep(call: Call, known: ReceivableSubscription) -> Answer | None:
     received_at = timezone.now()
     body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=known.plugin.capabilities.sends_files)
     inbound = InboundRequest(
@@ -181,14 +181,14 @@ def _keep(call: Call, known: Known) -> Answer | None:
         arrival = _judged(call, known, inbound, body)
     deferred: Deferred | None = call.environ.get(DEFERRED)
     if deferred is None:
-        writer.store(kept(arrival))
-    elif not writer.store(kept(arrival), partial(_give, deferred, known, arrival)):
+        writer.store(to_row(arrival))
+    elif not writer.store(to_row(arrival), partial(_give, deferred, known, arrival)):
         deferred.leave()
         return None
     return _once_stored(known, arrival)
 
 
-def _give(deferred: Deferred, known: Known, arrival: Arrival, error: NotStored | None) -> None:
+def _give(deferred: Deferred, known: ReceivableSubscription, arrival: InboundCall, error: NotStored | None) -> None:
     """What `answer` would answer. Called by whoever stored it, or could not."""
     if error is not None:
         _log_not_stored(error)
@@ -196,16 +196,16 @@ def _give(deferred: Deferred, known: Known, arrival: Arrival, error: NotStored |
     deferred.give(given.status, given.headers)
 
 
-def _once_stored(known: Known, arrival: Arrival) -> Answer:
+def _once_stored(known: ReceivableSubscription, arrival: InboundCall) -> Answer:
     if known.rotating and arrival.accepted and arrival.verification.secret_index == 0:
         proofs.note(known)
     return STORED if arrival.accepted else REJECTED
 
 
-def _judged(call: Call, known: Known, inbound: InboundRequest, body: Body) -> Arrival:
+def _judged(call: Call, known: ReceivableSubscription, inbound: InboundRequest, body: Body) -> InboundCall:
     """What the call is, going by what is known."""
     address: str = call.environ.get("REMOTE_ADDR", "")
-    return Arrival(
+    return InboundCall(
         subscription_id=known.id,
         account_id=known.account_id,
         sensitive=known.sensitive,

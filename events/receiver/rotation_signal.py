@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError
 
 from events.processing.inline_normalizer import normaliser
-from events.receiver.subscription_cache import Known
+from events.receiver.subscription_cache import ReceivableSubscription
 from subscriptions.lifecycle import secret_rotation
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Proofs:
         """Begins anew."""
         self._told_at: dict[UUID, float] = {}
 
-    def note(self, known: Known) -> None:
+    def note(self, known: ReceivableSubscription) -> None:
         """A request was proved by the newest secret. Never blocks, never raises."""
         now = time.monotonic()
         if now - self._told_at.get(known.uid, -EVERY) < EVERY:

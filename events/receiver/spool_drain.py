@@ -15,7 +15,7 @@ import django.db
 from events.processing.inline_normalizer import normaliser
 from events.receiver.group_commit import Table, Writer, writer
 from events.receiver.spool.file import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from events.storage.time_range import note_late
 from providers.db.ids import new_id
 from subscriptions.models import Heartbeat
@@ -26,10 +26,10 @@ EVERY = 1.0  # seconds
 TRIES = 30  # at a record that the database fails at while it takes others
 SPOOL_OF = "spool of "  # a machine: the heartbeat in which its spool is told
 
-Follow = Callable[[Sequence[KeptRequest]], None]
+Follow = Callable[[Sequence[RequestRow]], None]
 
 
-class Stubborn:
+class PoisonRecords:
     """Records that the database fails at each time, as if it were away, while it takes others: one that is too large
     for the server's memory, for example. After so many tries such a record is put aside, or what came after it would
     wait for ever."""
@@ -37,7 +37,7 @@ class Stubborn:
     def __init__(self) -> None:
         self._tries: Counter[UUID] = Counter()
 
-    def find(self, table: Table, rows: Sequence[KeptRequest], error: django.db.Error) -> dict[UUID, str]:
+    def find(self, table: Table, rows: Sequence[RequestRow], error: django.db.Error) -> dict[UUID, str]:
         """Which of the rows are given up, and why; all others are stored. Raises an error when the database is away,
         or when it is too early to say."""
         if _is_full(error) or not table.takes(_small(rows[0])):
@@ -56,7 +56,7 @@ class Stubborn:
         return given_up
 
 
-def _small(row: KeptRequest) -> KeptRequest:
+def _small(row: RequestRow) -> RequestRow:
     """Another row of the same subscription, with nothing in it."""
     return row._replace(uid=new_id(), headers="[]", sealed_headers="", query="", body=b"", size=0)
 
@@ -163,7 +163,7 @@ def drain_the_dead() -> int:
 def inserting(table: Table, after: Follow) -> Insert:
     """How the spool writes into the database; what is there already, stays."""
 
-    def insert(rows: Sequence[KeptRequest]) -> Mapping[UUID, str]:
+    def insert(rows: Sequence[RequestRow]) -> Mapping[UUID, str]:
         django.db.close_old_connections()  # it may have been away
         note_late([row.received_at for row in rows])
         try:
@@ -176,6 +176,6 @@ def inserting(table: Table, after: Follow) -> Insert:
     return insert
 
 
-stubborn = Stubborn()
+stubborn = PoisonRecords()
 drainer = Drainer(writer, spool, normaliser.follow)
 os.register_at_fork(after_in_child=drainer.after_fork)

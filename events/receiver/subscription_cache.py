@@ -49,7 +49,7 @@ class Gone(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ReceivableSubscription:
     """What receiving for a subscription takes."""
 
     id: int
@@ -79,14 +79,14 @@ class KnownSubscriptions:
         """Begins anew, as a forked process must."""
         self._condition = threading.Condition()
         self._rows: dict[str, Row] = {}
-        self._known: dict[str, Known | None] = {}  # None: it is there, but cannot be used
+        self._known: dict[str, ReceivableSubscription | None] = {}  # None: it is there, but cannot be used
         self._absent: dict[str, float] = {}
         self._read_at = self._failed_at = -1.0
         self._asked = self._stopped = False
         self._waiting = 0
         self._thread: threading.Thread | None = None
 
-    def find(self, token: str) -> Known | None:
+    def find(self, token: str) -> ReceivableSubscription | None:
         """The subscription, also when it is disabled or being deleted; None when it is known not to exist. Raises
         NotKnown when that cannot be told, or when it cannot be used."""
         if not settings.RECEIVE_IN_THREADS:
@@ -104,7 +104,7 @@ class KnownSubscriptions:
             raise NotKnown
         return known
 
-    def newer(self, known: Known) -> Known | None:
+    def newer(self, known: ReceivableSubscription) -> ReceivableSubscription | None:
         """Looks whether it changed since it was read; None when it did not, or that cannot be told now. Raises Gone."""
         if not settings.RECEIVE_IN_THREADS or not self.read_again():
             return None
@@ -217,13 +217,13 @@ def _rows() -> Any:
     )
 
 
-def _work_out(row: Row) -> Known | None:
+def _work_out(row: Row) -> ReceivableSubscription | None:
     token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, allowed, *turning = row
     rotation_asked_at, secret_no, secret_seen_no = turning
     try:
         plugin = get_provider(provider)
         checked = validate(plugin.settings_model, json.loads(account_settings))
-        return Known(
+        return ReceivableSubscription(
             id=pk,
             uid=uid,
             token=token,

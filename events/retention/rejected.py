@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from events.models import Outcome, WebhookRequest
 from events.storage.body import PREFIX
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from events.storage.time_range import requests_until
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ growth = Growth()
 os.register_at_fork(after_in_child=growth.reset)
 
 
-def size_of(row: KeptRequest) -> int:
+def size_of(row: RequestRow) -> int:
     """What counts of one towards the cap."""
     return len(row.body) + len(row.query) + len(row.headers) + len(row.sealed_headers)
 

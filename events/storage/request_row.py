@@ -22,7 +22,7 @@ _as_secret = EncryptedJSONField().get_prep_value
 
 
 @dataclass(slots=True, kw_only=True)
-class Arrival:
+class InboundCall:
     """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`.
     `sensitive` are the lower-case names of headers that may carry a secret even when the proof failed. `elsewhere`:
     why it is refused for where it came from, whatever it proved."""
@@ -49,7 +49,7 @@ class Arrival:
         return " ".join(filter(None, (self.elsewhere, self.verification.detail if failed else "")))
 
 
-class KeptRequest(NamedTuple):
+class RequestRow(NamedTuple):
     """The columns of a request, all but its number. The id is given here, on arrival: storing the same one twice
     leaves one."""
 
@@ -72,12 +72,12 @@ class KeptRequest(NamedTuple):
     repeated_keys: str
 
 
-def kept(arrival: Arrival) -> KeptRequest:
+def to_row(arrival: InboundCall) -> RequestRow:
     """What is kept of a call."""
     inbound, verification = arrival.inbound, arrival.verification
     outcome = first_outcome(arrival)
     headers, sealed = kept_headers(arrival)
-    return KeptRequest(
+    return RequestRow(
         uid=new_id(),
         account_id=arrival.account_id,
         subscription_id=arrival.subscription_id,
@@ -98,14 +98,14 @@ def kept(arrival: Arrival) -> KeptRequest:
     )
 
 
-def first_outcome(arrival: Arrival) -> Outcome:
+def first_outcome(arrival: InboundCall) -> Outcome:
     """What it counts as until its events are read."""
     if not arrival.accepted:
         return Outcome.REJECTED
     return Outcome.TRUNCATED if arrival.truncated else Outcome.RECEIVED
 
 
-def first_reason(arrival: Arrival, outcome: Outcome) -> str:
+def first_reason(arrival: InboundCall, outcome: Outcome) -> str:
     """Why it is not read."""
     if outcome is Outcome.REJECTED:
         return column_text(arrival.refusal, MAX_REASON)
@@ -114,7 +114,7 @@ def first_reason(arrival: Arrival, outcome: Outcome) -> str:
     return ""
 
 
-def kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
+def kept_headers(arrival: InboundCall) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
     """The headers with markers for secrets, and the encrypted half: what may be a secret but proved nothing. It is
     needed to verify a rejected request again."""
     proof = {name.lower() for name in arrival.verification.proof_headers}
@@ -136,7 +136,7 @@ def kept_headers(arrival: Arrival) -> tuple[list[tuple[str, str]], Mapping[str, 
 
 REQUESTS = Target(
     "events_webhookrequest",
-    KeptRequest._fields,
+    RequestRow._fields,
     {
         "uid": UUID_TYPE,
         **dict.fromkeys(("account_id", "subscription_id", "size"), NUMBER),

@@ -15,7 +15,7 @@ from providers.accounts.circuit_breaker import AccountGate
 from providers.accounts.rate_limiter import DatabaseLimiter
 from providers.accounts.tokens import DatabaseTokens
 from providers.audit.state_changes import CLOCK, write
-from providers.contract.base import Login, validate
+from providers.contract.base import ProviderSession, validate
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Refused
 from providers.contract.http import AddressGuard, Exchange, Http, Priority
 from providers.models import AccountStatus, ProviderAccount
@@ -33,7 +33,7 @@ def address_guard() -> AddressGuard:
 
 
 @contextmanager
-def open_login(
+def open_session(
     account: ProviderAccount,
     *,
     priority: Priority = Priority.CHANGE,
@@ -42,7 +42,7 @@ def open_login(
     secrets: Sequence[str] = (),
     before_call: Callable[[], None] | None = None,
     insist: bool = False,
-) -> Iterator[Login[Any, Any]]:
+) -> Iterator[ProviderSession[Any, Any]]:
     """A login for that account. `deadline` in monotonic seconds bounds all its calls together; `secrets` are masked
     in what is recorded, beside the credentials. `insist`: a person asks, so it is called even while the account's
     calls rest. Raises Refused when settings or credentials no longer fit."""
@@ -66,7 +66,7 @@ def open_login(
     )
     with http:
         try:
-            yield Login(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
+            yield ProviderSession(settings=settings, credentials=credentials, http=http, tokens=DatabaseTokens(account))
         except ProviderError as error:
             gate.failed(error)
             raise
@@ -80,8 +80,8 @@ def check(account: ProviderAccount, *, deadline: float | None = None, by: str = 
     ProviderError. While the account's calls rest it is only made when somebody insists.
     """
     try:
-        with open_login(account, deadline=deadline, insist=insist) as login:
-            identity = account.plugin.identify(login)
+        with open_session(account, deadline=deadline, insist=insist) as session:
+            identity = account.plugin.identify(session)
     except CallsPaused:
         account.refresh_from_db(fields=_NOTED)
         return

@@ -268,7 +268,7 @@ class MemoryTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Login(Generic[S, C]):
+class ProviderSession(Generic[S, C]):
     """What a management call needs: checked settings and credentials, the way out, and where tokens are kept."""
 
     settings: S
@@ -440,11 +440,11 @@ class Provider(ABC, Generic[S, C, F]):
         """Scheme, host and port of the API for these settings (`base_url` wins; see `api_origin`)."""
 
     @abstractmethod
-    def register(self, login: Login[S, C], registration: Registration[F]) -> RemoteSubscription:
+    def register(self, session: ProviderSession[S, C], registration: Registration[F]) -> RemoteSubscription:
         """Creates a remote subscription."""
 
     @abstractmethod
-    def delete(self, login: Login[S, C], remote_id: str) -> None:
+    def delete(self, session: ProviderSession[S, C], remote_id: str) -> None:
         """Removes it; NotFound when it is not there."""
 
     @abstractmethod
@@ -458,33 +458,39 @@ class Provider(ABC, Generic[S, C, F]):
 
     # -- and these, where its capabilities say so ----------------------------------------------------------------
 
-    def identify(self, login: Login[S, C]) -> Identity:
+    def identify(self, session: ProviderSession[S, C]) -> Identity:
         """Checks the credentials and tells whose they are. Without a call for it: lists."""
-        self.list_remote(login)
+        self.list_remote(session)
         return Identity(facts={})
 
-    def list_remote(self, login: Login[S, C]) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: ProviderSession[S, C]) -> tuple[RemoteSubscription, ...]:
         """Everything that these credentials see, ours and foreign."""
         self._unsupported("list")
 
-    def read_remote(self, login: Login[S, C], remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(
+        self, session: ProviderSession[S, C], remote_id: str, secret: str | None = None
+    ) -> RemoteSubscription:
         """One remote subscription with URL and config; NotFound when it is not there.
         `secret`, where we know it, is only compared with what the provider shows (`secret_matches`)."""
         self._unsupported("read")
 
-    def update(self, login: Login[S, C], remote_id: str, registration: Registration[F]) -> RemoteSubscription:
+    def update(
+        self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]
+    ) -> RemoteSubscription:
         """Changes it in place and reads the result back; NotFound when it is not there."""
         self._unsupported("update")
 
-    def renew(self, login: Login[S, C], remote_id: str, registration: Registration[F]) -> RemoteSubscription:
+    def renew(
+        self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]
+    ) -> RemoteSubscription:
         """Asks for a longer life and reads the granted expiry back."""
-        return self.update(login, remote_id, registration)
+        return self.update(session, remote_id, registration)
 
-    def set_enabled(self, login: Login[S, C], remote_id: str, enabled: bool) -> RemoteSubscription:
+    def set_enabled(self, session: ProviderSession[S, C], remote_id: str, enabled: bool) -> RemoteSubscription:
         """Switches it on or off."""
         self._unsupported("set status")
 
-    def test(self, login: Login[S, C], remote_id: str, registration: Registration[F]) -> TestResult:
+    def test(self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]) -> TestResult:
         """Asks the provider to send a test webhook."""
         self._unsupported("test")
 

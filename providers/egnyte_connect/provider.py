@@ -14,10 +14,10 @@ from providers.contract.base import (
     ExpirySetBy,
     Identity,
     InboundRequest,
-    Login,
     Parsed,
     Proof,
     Provider,
+    ProviderSession,
     RateLimit,
     Registration,
     RemoteSubscription,
@@ -33,7 +33,7 @@ from providers.egnyte_connect import responses, webhook
 from providers.egnyte_connect.event_types import EVENT_TYPES
 from providers.egnyte_connect.schemas import API_HOSTS, EgnyteConfig, EgnyteCredentials, EgnyteSettings
 
-EgnyteLogin = Login[EgnyteSettings, EgnyteCredentials]
+EgnyteSession = ProviderSession[EgnyteSettings, EgnyteCredentials]
 
 
 class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
@@ -93,26 +93,26 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
-    def identify(self, login: EgnyteLogin) -> Identity:
+    def identify(self, session: EgnyteSession) -> Identity:
         """GET whoami. Warns when the token's scopes are told and the webhook scope is not among them."""
-        return responses.read_identity(self._call(login, "GET", "whoami"))
+        return responses.read_identity(self._call(session, "GET", "whoami"))
 
-    def list_remote(self, login: EgnyteLogin) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: EgnyteSession) -> tuple[RemoteSubscription, ...]:
         """GET webhooks: ids, status and expiry only."""
-        return responses.read_summaries(self._call(login, "GET", "webhooks").json())
+        return responses.read_summaries(self._call(session, "GET", "webhooks").json())
 
-    def register(self, login: EgnyteLogin, registration: Registration[EgnyteConfig]) -> RemoteSubscription:
+    def register(self, session: EgnyteSession, registration: Registration[EgnyteConfig]) -> RemoteSubscription:
         """POST webhooks. It begins enabled, whatever is wanted: the API takes no status here."""
-        answer = self._call(login, "POST", "webhooks", _body(login.settings, registration))
+        answer = self._call(session, "POST", "webhooks", _body(session.settings, registration))
         try:
             return responses.read_summary(answer.json())
         except BadAnswer as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
 
-    def read_remote(self, login: EgnyteLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: EgnyteSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET webhooks/{id}/details."""
-        details = self._call(login, "GET", _path(remote_id, "details")).json_object()
+        details = self._call(session, "GET", _path(remote_id, "details")).json_object()
         summary = _of(remote_id, responses.read_summary(details))
         return RemoteSubscription(
             remote_id=summary.remote_id,
@@ -121,42 +121,42 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
             expires_at=summary.expires_at,
             url=responses.read_url(details),
             config=responses.read_config(details),
-            secret_matches=_secret_matches(login.settings, details, secret),
+            secret_matches=_secret_matches(session.settings, details, secret),
         )
 
     def update(
-        self, login: EgnyteLogin, remote_id: str, registration: Registration[EgnyteConfig]
+        self, session: EgnyteSession, remote_id: str, registration: Registration[EgnyteConfig]
     ) -> RemoteSubscription:
         """PUT webhooks/{id} with everything (it replaces the config), then reads the details: the PUT's own answer
         is not specified. `renew` is the same; whether the expiry moves is for the caller to see."""
-        body = {**_body(login.settings, registration), "status": _status(registration.enabled)}
-        self._call(login, "PUT", _path(remote_id), body)
-        return self.read_remote(login, remote_id, registration.secret)
+        body = {**_body(session.settings, registration), "status": _status(registration.enabled)}
+        self._call(session, "PUT", _path(remote_id), body)
+        return self.read_remote(session, remote_id, registration.secret)
 
-    def set_enabled(self, login: EgnyteLogin, remote_id: str, enabled: bool) -> RemoteSubscription:
+    def set_enabled(self, session: EgnyteSession, remote_id: str, enabled: bool) -> RemoteSubscription:
         """POST webhooks/{id}/status."""
-        answer = self._call(login, "POST", _path(remote_id, "status"), {"status": _status(enabled)})
+        answer = self._call(session, "POST", _path(remote_id, "status"), {"status": _status(enabled)})
         return _of(remote_id, responses.read_summary(answer.json()))
 
-    def delete(self, login: EgnyteLogin, remote_id: str) -> None:
+    def delete(self, session: EgnyteSession, remote_id: str) -> None:
         """DELETE webhooks/{id}."""
-        self._call(login, "DELETE", _path(remote_id))
+        self._call(session, "DELETE", _path(remote_id))
 
-    def _call(self, login: EgnyteLogin, method: str, path: str, body: object = None) -> Answer:
-        headers = {"Authorization": f"Bearer {login.credentials.access_token}"}
-        if login.settings.act_as_email:
-            headers["X-Egnyte-Act-As-Email"] = login.settings.act_as_email
-        if login.settings.act_as_username:
-            headers["X-Egnyte-Act-As"] = login.settings.act_as_username
-        url = f"{self.api_origin(login.settings)}/pubapi/v1/{path}"
+    def _call(self, session: EgnyteSession, method: str, path: str, body: object = None) -> Answer:
+        headers = {"Authorization": f"Bearer {session.credentials.access_token}"}
+        if session.settings.act_as_email:
+            headers["X-Egnyte-Act-As-Email"] = session.settings.act_as_email
+        if session.settings.act_as_username:
+            headers["X-Egnyte-Act-As"] = session.settings.act_as_username
+        url = f"{self.api_origin(session.settings)}/pubapi/v1/{path}"
         try:
-            return login.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
+            return session.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
         except NotFound as error:
             if path.startswith("webhooks/"):
                 raise
             # No webhook was named, so it is the API that is not there.
             raise BadAnswer(
-                f"There is no Egnyte API at {self.api_origin(login.settings)}. Check the domain.", status=error.status
+                f"There is no Egnyte API at {self.api_origin(session.settings)}. Check the domain.", status=error.status
             ) from None
 
     # -- Inbound -------------------------------------------------------------------------------------------------

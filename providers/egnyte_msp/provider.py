@@ -14,10 +14,10 @@ from providers.contract.base import (
     ExpirySetBy,
     Identity,
     InboundRequest,
-    Login,
     Parsed,
     Proof,
     Provider,
+    ProviderSession,
     RateLimit,
     Registration,
     RemoteSubscription,
@@ -33,7 +33,7 @@ from providers.egnyte_msp import responses, webhook
 from providers.egnyte_msp.event_types import EVENT_TYPES, canonical
 from providers.egnyte_msp.schemas import API_HOST, MspConfig, MspCredentials, MspSettings
 
-MspLogin = Login[MspSettings, MspCredentials]
+MspSession = ProviderSession[MspSettings, MspCredentials]
 
 WEBHOOKS = "msp/webhooks"
 
@@ -97,31 +97,31 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
-    def identify(self, login: MspLogin) -> Identity:
+    def identify(self, session: MspSession) -> Identity:
         """GET whoami, which belongs to Egnyte's other API and may not be open to an MSP token: then the list call
         tells whether the token is good, though not whose it is."""
         try:
-            return responses.read_identity(self._call(login, "GET", "whoami"))
+            return responses.read_identity(self._call(session, "GET", "whoami"))
         except (NotFound, PermissionMissing):
-            webhooks = self.list_remote(login)
+            webhooks = self.list_remote(session)
             return Identity(facts={"whoami": "not available to this token", "webhooks": len(webhooks)})
 
-    def list_remote(self, login: MspLogin) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: MspSession) -> tuple[RemoteSubscription, ...]:
         """GET msp/webhooks: ids and status only."""
-        return responses.read_summaries(self._call_collection(login, "GET").json())
+        return responses.read_summaries(self._call_collection(session, "GET").json())
 
-    def register(self, login: MspLogin, registration: Registration[MspConfig]) -> RemoteSubscription:
+    def register(self, session: MspSession, registration: Registration[MspConfig]) -> RemoteSubscription:
         """POST msp/webhooks. It begins enabled, whatever is wanted: the API takes no status."""
-        answer = self._call_collection(login, "POST", _body(login.settings, registration))
+        answer = self._call_collection(session, "POST", _body(session.settings, registration))
         try:
             return responses.read_summary(answer.json())
         except BadAnswer as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
 
-    def read_remote(self, login: MspLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: MspSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET msp/webhooks/{id}. The secret stands in the answer in clear: it is compared and goes no further."""
-        details = self._call(login, "GET", _path(remote_id)).json_object()
+        details = self._call(session, "GET", _path(remote_id)).json_object()
         summary = responses.read_summary(details)
         if summary.remote_id != remote_id:
             raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
@@ -131,35 +131,35 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
             enabled=summary.enabled,
             url=responses.read_url(details),
             config=responses.read_config(details),
-            secret_matches=_secret_matches(login.settings, details, secret),
+            secret_matches=_secret_matches(session.settings, details, secret),
         )
 
-    def update(self, login: MspLogin, remote_id: str, registration: Registration[MspConfig]) -> RemoteSubscription:
+    def update(self, session: MspSession, remote_id: str, registration: Registration[MspConfig]) -> RemoteSubscription:
         """PUT msp/webhooks/{id} with everything (it replaces the config), then reads what is there now. No field sets
         the status; whether it is switched on again by this is for the caller to see."""
-        self._call(login, "PUT", _path(remote_id), _body(login.settings, registration))
-        return self.read_remote(login, remote_id, registration.secret)
+        self._call(session, "PUT", _path(remote_id), _body(session.settings, registration))
+        return self.read_remote(session, remote_id, registration.secret)
 
-    def delete(self, login: MspLogin, remote_id: str) -> None:
+    def delete(self, session: MspSession, remote_id: str) -> None:
         """DELETE msp/webhooks/{id}."""
-        responses.check_deleted(self._call(login, "DELETE", _path(remote_id)))
+        responses.check_deleted(self._call(session, "DELETE", _path(remote_id)))
 
-    def _call_collection(self, login: MspLogin, method: str, body: object = None) -> Answer:
+    def _call_collection(self, session: MspSession, method: str, body: object = None) -> Answer:
         try:
-            return self._call(login, method, WEBHOOKS, body)
+            return self._call(session, method, WEBHOOKS, body)
         except NotFound as error:
             # No webhook was named, so it is the API that is not there.
             raise BadAnswer(
-                f"There is no Egnyte MSP API at {self.api_origin(login.settings)}. Check the domain: it must be the"
+                f"There is no Egnyte MSP API at {self.api_origin(session.settings)}. Check the domain: it must be the"
                 " NFR domain of an approved MSP partner.",
                 status=error.status,
             ) from None
 
-    def _call(self, login: MspLogin, method: str, path: str, body: object = None) -> Answer:
-        return login.http.call(
+    def _call(self, session: MspSession, method: str, path: str, body: object = None) -> Answer:
+        return session.http.call(
             method,
-            f"{self.api_origin(login.settings)}/pubapi/v1/{path}",
-            headers={"Authorization": f"Bearer {login.credentials.access_token}"},
+            f"{self.api_origin(session.settings)}/pubapi/v1/{path}",
+            headers={"Authorization": f"Bearer {session.credentials.access_token}"},
             json_body=body,
             read_error=responses.read_error,
         )

@@ -9,43 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from providers.contract.base import Login
+from providers.contract.base import ProviderSession
 from providers.contract.errors import AuthenticationFailed, ProviderError
 from providers.contract.http import Answer
 from providers.entrust import responses
 from providers.entrust.schemas import EntrustCredentials, EntrustSettings
 
-EntrustLogin = Login[EntrustSettings, EntrustCredentials]
+EntrustSession = ProviderSession[EntrustSettings, EntrustCredentials]
 
 AUTHENTICATE = "/api/web/v1/adminapi/authenticate"
 KEPT_AS = "admin_api"
 
 
-def with_token(login: EntrustLogin, origin: str, call: Callable[[str], Answer]) -> Answer:
+def with_token(session: EntrustSession, origin: str, call: Callable[[str], Answer]) -> Answer:
     """Makes a call that needs an access token. A kept one that is refused is replaced once: it may have been withdrawn,
     or their clock differs from ours. Raises ProviderError."""
-    kept = login.tokens.get(KEPT_AS)
+    kept = session.tokens.get(KEPT_AS)
     if kept is not None:
-        login.http.hide(kept)
+        session.http.hide(kept)
         try:
             return call(kept)
         except AuthenticationFailed:
-            login.tokens.forget(KEPT_AS)
-    return call(_fresh_token(login, origin))
+            session.tokens.forget(KEPT_AS)
+    return call(_fresh_token(session, origin))
 
 
-def _fresh_token(login: EntrustLogin, origin: str) -> str:
-    credentials = login.credentials
+def _fresh_token(session: EntrustSession, origin: str) -> str:
+    credentials = session.credentials
     body = {"applicationId": credentials.application_id, "sharedSecret": credentials.shared_secret}
     try:
-        answer = login.http.call(
+        answer = session.http.call(
             "POST", f"{origin}{AUTHENTICATE}", json_body=body, read_error=responses.read_login_error
         )
         access = responses.read_access(answer)
     except ProviderError as error:
         error.outcome_unknown = False  # whatever came of it, logging in changes nothing there
         raise
-    login.http.hide(access.token)
+    session.http.hide(access.token)
     if access.expires_at is not None and access.expires_at > datetime.now(UTC):
-        login.tokens.put(KEPT_AS, access.token, access.expires_at)
+        session.tokens.put(KEPT_AS, access.token, access.expires_at)
     return access.token

@@ -29,7 +29,7 @@ from providers.contract.base import (
 from providers.contract.errors import BadAnswer, NotFound, ProviderError
 from providers.contract.http import Answer
 from providers.entrust import responses, webhook
-from providers.entrust.auth import EntrustLogin, with_token
+from providers.entrust.auth import EntrustSession, with_token
 from providers.entrust.event_types import EVENT_TYPES
 from providers.entrust.responses import UnknownProperty, Webhook
 from providers.entrust.schemas import EntrustConfig, EntrustCredentials, EntrustSettings
@@ -95,39 +95,39 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
-    def list_remote(self, login: EntrustLogin) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: EntrustSession) -> tuple[RemoteSubscription, ...]:
         """GET webhooks: everything but the tokens."""
-        found = responses.read_webhooks(self._call(login, "GET", "", VIEW).json())
+        found = responses.read_webhooks(self._call(session, "GET", "", VIEW).json())
         return tuple(item.as_remote() for item in found)
 
-    def read_remote(self, login: EntrustLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: EntrustSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET webhooks/{id}. The token is shown only at registration, so `secret` has nothing to be compared with."""
-        return self._read(login, remote_id).as_remote()
+        return self._read(session, remote_id).as_remote()
 
-    def register(self, login: EntrustLogin, registration: Registration[EntrustConfig]) -> RemoteSubscription:
+    def register(self, session: EntrustSession, registration: Registration[EntrustConfig]) -> RemoteSubscription:
         """POST webhooks. Its answer alone carries the token: without one the webhook is of no use and goes again."""
-        answer = self._send(login, "POST", "", _body(registration), ADD)
+        answer = self._send(session, "POST", "", _body(registration), ADD)
         try:
             made = responses.read_webhook(answer.json())
         except BadAnswer as error:
             # Entrust said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
         if made.token is None:
-            raise self._without_token(login, made)
+            raise self._without_token(session, made)
         return replace(made.as_remote(), new_secret=made.token)
 
     def update(
-        self, login: EntrustLogin, remote_id: str, registration: Registration[EntrustConfig]
+        self, session: EntrustSession, remote_id: str, registration: Registration[EntrustConfig]
     ) -> RemoteSubscription:
         """PUT webhooks/{id} with everything, then reads it back. `renew` is the same: the days of `expiry` are
         assumed to count from now; whether the end moves is for the caller to see."""
-        self._send(login, "PUT", _path(remote_id), _body(registration), EDIT)
-        return self._read(login, remote_id).as_remote()
+        self._send(session, "PUT", _path(remote_id), _body(registration), EDIT)
+        return self._read(session, remote_id).as_remote()
 
-    def set_enabled(self, login: EntrustLogin, remote_id: str, enabled: bool) -> RemoteSubscription:
+    def set_enabled(self, session: EntrustSession, remote_id: str, enabled: bool) -> RemoteSubscription:
         """GET, then PUT webhooks/{id} with all of it again and `enabled` changed. The expiry is always sent: an update
         without one may clear it. It counts whole days, so what is left of it is rounded up."""
-        found = self._read(login, remote_id)
+        found = self._read(session, remote_id)
         body = {
             "callbackUrl": found.callback_url,
             "events": _events(found.events),
@@ -135,58 +135,60 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
             "expiry": found.days_left(datetime.now(UTC)),
             "name": found.name or UNNAMED,
         }
-        self._send(login, "PUT", _path(remote_id), body, EDIT)
-        return self._read(login, remote_id).as_remote()
+        self._send(session, "PUT", _path(remote_id), body, EDIT)
+        return self._read(session, remote_id).as_remote()
 
-    def delete(self, login: EntrustLogin, remote_id: str) -> None:
+    def delete(self, session: EntrustSession, remote_id: str) -> None:
         """DELETE webhooks/{id}."""
-        self._call(login, "DELETE", _path(remote_id), REMOVE)
+        self._call(session, "DELETE", _path(remote_id), REMOVE)
 
-    def test(self, login: EntrustLogin, remote_id: str, registration: Registration[EntrustConfig]) -> TestResult:
+    def test(self, session: EntrustSession, remote_id: str, registration: Registration[EntrustConfig]) -> TestResult:
         """POST webhooks/test/{id}: Entrust then sends a payload of its own making to the callback URL."""
-        self._call(login, "POST", f"/test{_path(remote_id)}", EDIT)
+        self._call(session, "POST", f"/test{_path(remote_id)}", EDIT)
         return TestResult(
             ok=True, detail="Entrust accepted the test. Its test payload appears among the requests when it arrives."
         )
 
-    def _read(self, login: EntrustLogin, remote_id: str) -> Webhook:
-        found = responses.read_webhook(self._call(login, "GET", _path(remote_id), VIEW).json())
+    def _read(self, session: EntrustSession, remote_id: str) -> Webhook:
+        found = responses.read_webhook(self._call(session, "GET", _path(remote_id), VIEW).json())
         if found.id != remote_id:
             raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
         return found
 
-    def _without_token(self, login: EntrustLogin, made: Webhook) -> BadAnswer:
+    def _without_token(self, session: EntrustSession, made: Webhook) -> BadAnswer:
         """Removes a webhook whose requests we could never verify; returns the error that says so."""
         told = "Entrust registered the webhook, but its answer had no token, and no later answer has."
         try:
-            self.delete(login, made.id)
+            self.delete(session, made.id)
         except ProviderError as error:
             return BadAnswer(f"{told} It could not be removed: {error.message}", outcome_unknown=True)
         return BadAnswer(f"{told} It was removed again.")
 
-    def _send(self, login: EntrustLogin, method: str, path: str, body: Mapping[str, object], permission: str) -> Answer:
+    def _send(
+        self, session: EntrustSession, method: str, path: str, body: Mapping[str, object], permission: str
+    ) -> Answer:
         """Sends a webhook's properties; without `name` where the server does not know it (before 5.46)."""
         nameless = {key: value for key, value in body.items() if key != "name"}
-        if not login.settings.send_name:
-            return self._call(login, method, path, permission, nameless)
+        if not session.settings.send_name:
+            return self._call(session, method, path, permission, nameless)
         try:
-            return self._call(login, method, path, permission, body)
+            return self._call(session, method, path, permission, body)
         except UnknownProperty:
-            return self._call(login, method, path, permission, nameless)
+            return self._call(session, method, path, permission, nameless)
 
-    def _call(self, login: EntrustLogin, method: str, path: str, permission: str, body: object = None) -> Answer:
+    def _call(self, session: EntrustSession, method: str, path: str, permission: str, body: object = None) -> Answer:
         """`path` is below that of all webhooks; `permission` is what the call needs of the application's role."""
-        origin = self.api_origin(login.settings)
+        origin = self.api_origin(session.settings)
         read_error = partial(responses.read_error, permission=permission)
 
         def call(token: str) -> Answer:
             headers = {"Authorization": token}
-            return login.http.call(
+            return session.http.call(
                 method, f"{origin}{WEBHOOKS}{path}", headers=headers, json_body=body, read_error=read_error
             )
 
         try:
-            return with_token(login, origin, call)
+            return with_token(session, origin, call)
         except NotFound as error:
             if path:
                 raise

@@ -17,10 +17,10 @@ from providers.contract.base import (
     ExpirySetBy,
     Identity,
     InboundRequest,
-    Login,
     Parsed,
     Proof,
     Provider,
+    ProviderSession,
     RateLimit,
     Registration,
     RemoteSubscription,
@@ -62,7 +62,7 @@ TEST_CALLS: Mapping[str, tuple[str, frozenset[str]]] = {
 }
 TEST_MARK = {"hookkeeper_test": "1"}  # so that the event that comes of a test can be told from a real one
 
-FilesComLogin = Login[FilesComSettings, FilesComCredentials]
+FilesComSession = ProviderSession[FilesComSettings, FilesComCredentials]
 
 
 class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
@@ -126,70 +126,70 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
-    def identify(self, login: FilesComLogin) -> Identity:
+    def identify(self, session: FilesComSession) -> Identity:
         """GET /api_key. Warns when the key has not all permissions, or ends soon."""
-        return responses.read_identity(self._call(login, "GET", "api_key"), datetime.now(UTC))
+        return responses.read_identity(self._call(session, "GET", "api_key"), datetime.now(UTC))
 
-    def list_remote(self, login: FilesComLogin) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: FilesComSession) -> tuple[RemoteSubscription, ...]:
         """GET /behaviors, page by page; or /behaviors/folders/{path} for each folder that the settings name."""
-        paths = [f"behaviors/folders/{_folder(folder)}" for folder in login.settings.folders] or ["behaviors"]
-        found = [behavior for path in paths for behavior in self._pages(login, path)]
-        return tuple({item.remote.remote_id: _checked(login, item, None) for item in found}.values())
+        paths = [f"behaviors/folders/{_folder(folder)}" for folder in session.settings.folders] or ["behaviors"]
+        found = [behavior for path in paths for behavior in self._pages(session, path)]
+        return tuple({item.remote.remote_id: _checked(session, item, None) for item in found}.values())
 
-    def register(self, login: FilesComLogin, registration: Registration[FilesComConfig]) -> RemoteSubscription:
+    def register(self, session: FilesComSession, registration: Registration[FilesComConfig]) -> RemoteSubscription:
         """POST /behaviors."""
-        _require_listed(login.settings, registration.config.path)
+        _require_listed(session.settings, registration.config.path)
         body = {
             "path": registration.config.path,
             "behavior": responses.WEBHOOK,
-            **_body(login, registration, _value(login, registration)),
+            **_body(session, registration, _value(session, registration)),
         }
-        answer = self._call(login, "POST", "behaviors", body)
+        answer = self._call(session, "POST", "behaviors", body)
         try:
-            return _checked(login, responses.read_behavior(answer.json()), registration.secret)
+            return _checked(session, responses.read_behavior(answer.json()), registration.secret)
         except BadAnswer as error:
             # Files.com said yes, so there may be a new webhook whose id we could not read.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
 
-    def read_remote(self, login: FilesComLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: FilesComSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET /behaviors/{id}."""
-        return _checked(login, self._read(login, remote_id), secret)
+        return _checked(session, self._read(session, remote_id), secret)
 
     def update(
-        self, login: FilesComLogin, remote_id: str, registration: Registration[FilesComConfig]
+        self, session: FilesComSession, remote_id: str, registration: Registration[FilesComConfig]
     ) -> RemoteSubscription:
         """PATCH /behaviors/{id}, then reads it back. The path cannot change, so it is not sent.
 
         Whether a new `value` is merged into the old one is unknown. It is read before, and what our config does not
         cover (a verification token that others rely on, keys still unknown) is sent back as it was.
         """
-        present = self._read(login, remote_id).value or {}
+        present = self._read(session, remote_id).value or {}
         kept = {key: value for key, value in present.items() if key not in responses.MANAGED_KEYS}
         if responses.shown_in_clear(kept.get(SIGNED_WITH)) is None:
             kept.pop(SIGNED_WITH, None)  # what stands in for a hidden token must not become the token
-        body = _body(login, registration, {**kept, **_value(login, registration, complete=True)})
-        self._call(login, "PATCH", _path(remote_id), body)
-        return self.read_remote(login, remote_id, registration.secret)
+        body = _body(session, registration, {**kept, **_value(session, registration, complete=True)})
+        self._call(session, "PATCH", _path(remote_id), body)
+        return self.read_remote(session, remote_id, registration.secret)
 
-    def delete(self, login: FilesComLogin, remote_id: str) -> None:
+    def delete(self, session: FilesComSession, remote_id: str) -> None:
         """DELETE /behaviors/{id}."""
-        self._call(login, "DELETE", _path(remote_id))
+        self._call(session, "DELETE", _path(remote_id))
 
-    def test(self, login: FilesComLogin, remote_id: str, registration: Registration[FilesComConfig]) -> TestResult:
+    def test(self, session: FilesComSession, remote_id: str, registration: Registration[FilesComConfig]) -> TestResult:
         """POST /behaviors/webhook/test or /webhook_tests with our definition: they do not test the saved webhook.
         Where the account's choice does not exist, the other one is used."""
-        first = login.settings.test_call
+        first = session.settings.test_call
         for call in (first, *(other for other in TEST_CALLS if other != first)):
             path, keys = TEST_CALLS[call]
             try:
-                return responses.read_test(self._call(login, "POST", path, _test(login, registration, keys)))
+                return responses.read_test(self._call(session, "POST", path, _test(session, registration, keys)))
             except ProviderError as error:
                 if not _no_such_call(error):
                     raise
         raise Unsupported("Files.com has neither of the two test calls here.")
 
-    def _read(self, login: FilesComLogin, remote_id: str) -> responses.Behavior:
-        item = self._call(login, "GET", _path(remote_id)).json_object()
+    def _read(self, session: FilesComSession, remote_id: str) -> responses.Behavior:
+        item = self._call(session, "GET", _path(remote_id)).json_object()
         if not responses.is_webhook(item):
             raise NotFound(f"Behavior {remote_id} is no webhook.")
         found = responses.read_behavior(item)
@@ -197,11 +197,11 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
             raise BadAnswer(f"The provider was asked about behavior {remote_id} and answered about another one.")
         return found
 
-    def _pages(self, login: FilesComLogin, path: str) -> Iterator[responses.Behavior]:
+    def _pages(self, session: FilesComSession, path: str) -> Iterator[responses.Behavior]:
         params = {"filter[behavior]": responses.WEBHOOK, "per_page": str(PER_PAGE)}
         seen: set[str] = set()
         for _ in range(MOST_PAGES):
-            answer = self._call(login, "GET", path, params=params)
+            answer = self._call(session, "GET", path, params=params)
             yield from responses.read_behaviors(answer.json())
             cursor = answer.headers.get(CURSOR_NEXT, "").strip()
             if not cursor:
@@ -214,23 +214,23 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
 
     def _call(
         self,
-        login: FilesComLogin,
+        session: FilesComSession,
         method: str,
         path: str,
         body: object = None,
         params: Mapping[str, str] | None = None,
     ) -> Answer:
-        url = f"{self.api_origin(login.settings)}/{API}/{path}"
-        headers = {"X-FilesAPI-Key": login.credentials.api_key}
+        url = f"{self.api_origin(session.settings)}/{API}/{path}"
+        headers = {"X-FilesAPI-Key": session.credentials.api_key}
 
         def read(answer: Answer) -> ProviderError | None:
             error = read_error(answer)
-            return self._not_found(login, method, path, answer, error) if isinstance(error, NotFound) else error
+            return self._not_found(session, method, path, answer, error) if isinstance(error, NotFound) else error
 
-        return login.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read)
+        return session.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read)
 
     def _not_found(
-        self, login: FilesComLogin, method: str, path: str, answer: Answer, error: NotFound
+        self, session: FilesComSession, method: str, path: str, answer: Answer, error: NotFound
     ) -> ProviderError:
         """What it means that something is not there: a folder of ours, the behavior, or the API."""
         status = error.status
@@ -242,7 +242,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
             if not has_type(answer):
                 # Nothing was named that could be missing, so it is the API that is not there.
                 return BadAnswer(
-                    f"There is no Files.com API at {self.api_origin(login.settings)}. Check the subdomain.",
+                    f"There is no Files.com API at {self.api_origin(session.settings)}. Check the subdomain.",
                     status=status,
                 )
             if method == "POST":
@@ -272,11 +272,11 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         return SecretHint(kind=Proof.HEADER, header=AUTH_HEADER, value=secret)
 
 
-def _checked(login: FilesComLogin, found: responses.Behavior, secret: str | None) -> RemoteSubscription:
+def _checked(session: FilesComSession, found: responses.Behavior, secret: str | None) -> RemoteSubscription:
     """The webhook with what can be told of the secrets that it shows. Without `secret`, the Authorization header is
     left for the caller to compare."""
-    remote, token = found.remote, login.credentials.verification_token
-    if not login.settings.expect_header:
+    remote, token = found.remote, session.credentials.verification_token
+    if not session.settings.expect_header:
         remote = replace(remote, shown_secret=None)
     if token and found.value is not None:
         shown = found.value.get(SIGNED_WITH)
@@ -309,17 +309,17 @@ def _require_listed(settings: FilesComSettings, path: str) -> None:
 
 
 def _body(
-    login: FilesComLogin, registration: Registration[FilesComConfig], value: Mapping[str, object]
+    session: FilesComSession, registration: Registration[FilesComConfig], value: Mapping[str, object]
 ) -> dict[str, object]:
     return {
         "name": registration.name or DEFAULT_NAME,
         "recursive": registration.config.recursive,
-        "value": json.dumps(value) if login.settings.value_format == "text" else dict(value),
+        "value": json.dumps(value) if session.settings.value_format == "text" else dict(value),
     }
 
 
 def _value(
-    login: FilesComLogin, registration: Registration[FilesComConfig], *, complete: bool = False
+    session: FilesComSession, registration: Registration[FilesComConfig], *, complete: bool = False
 ) -> dict[str, object]:
     """A webhook's `value`. Ours is the first URL. What is empty is left out, unless `complete`: then it takes the place
     of what may be there."""
@@ -331,14 +331,14 @@ def _value(
         "triggering_filenames": list(config.filenames),
         "exclude_filenames": list(config.exclude_filenames),
         "encoding": config.encoding,
-        "headers": _headers(login.settings, registration),
+        "headers": _headers(session.settings, registration),
         "body": dict(config.body),
         "file_form_field": config.file_form_field,
         "file_as_body": config.file_as_body,
         "use_dedicated_ips": config.use_dedicated_ips,
     }
-    if login.credentials.verification_token:
-        value[SIGNED_WITH] = login.credentials.verification_token
+    if session.credentials.verification_token:
+        value[SIGNED_WITH] = session.credentials.verification_token
     return {key: item for key, item in value.items() if item or complete}
 
 
@@ -351,8 +351,10 @@ def _headers(settings: FilesComSettings, registration: Registration[FilesComConf
     return headers
 
 
-def _test(login: FilesComLogin, registration: Registration[FilesComConfig], keys: frozenset[str]) -> dict[str, object]:
-    value = _value(login, registration)
+def _test(
+    session: FilesComSession, registration: Registration[FilesComConfig], keys: frozenset[str]
+) -> dict[str, object]:
+    value = _value(session, registration)
     value["body"] = {**TEST_MARK, **registration.config.body}
     action = next(iter(registration.config.triggers), "create")
     return {

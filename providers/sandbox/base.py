@@ -216,9 +216,9 @@ class Simulator(ABC, Generic[H, O]):
         """Whether a path belongs to this provider's API."""
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.paths)
 
-    def chosen(self, login: LoginName | None) -> list[Tenant[H, O]]:
+    def chosen(self, session: LoginName | None) -> list[Tenant[H, O]]:
         """The tenants that a control call is about: one, or both."""
-        return [self.tenants[login]] if login else list(self.tenants.values())
+        return [self.tenants[session]] if session else list(self.tenants.values())
 
     def answer(self, call: Call) -> Reply | Silence:
         """Answers a management call, goes wrong where that was asked for, and remembers the call."""

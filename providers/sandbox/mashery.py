@@ -43,9 +43,9 @@ class MasheryGateway:
         reply = _throttled(options, budget, over) if over else answer()
         return Reply(reply.status, reply.body, {**_quota_headers(options, budget), **reply.headers})
 
-    def age(self, login: LoginName, seconds: float) -> None:
+    def age(self, session: LoginName, seconds: float) -> None:
         """The limits recover as if so much time had passed."""
-        self._budgets[login].age(seconds)
+        self._budgets[session].age(seconds)
 
 
 def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Reply:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from providers.contract.base import Login
+from providers.contract.base import ProviderSession
 from providers.contract.errors import AuthenticationFailed, BadAnswer, ProviderError
 from providers.contract.http import Answer
 from providers.sidedrawer.schemas import SideDrawerCredentials, SideDrawerSettings
 
-SideDrawerLogin = Login[SideDrawerSettings, SideDrawerCredentials]
+SideDrawerSession = ProviderSession[SideDrawerSettings, SideDrawerCredentials]
 
 TOKEN = "access_token"  # noqa: S105 - its name in the token store
 GATEWAYS: Mapping[str, str] = {
@@ -28,21 +28,21 @@ LONGEST_LIFE = 30 * 86400.0
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
-def with_token(login: SideDrawerLogin, send: Callable[[str], Answer]) -> Answer:
+def with_token(session: SideDrawerSession, send: Callable[[str], Answer]) -> Answer:
     """Makes a call with the account's token. One that was kept and is no longer accepted is replaced, once.
 
     Raises whatever the call raises; AuthenticationFailed when the credentials themselves are refused.
     """
-    if login.credentials.access_token:
-        return send(login.credentials.access_token)
-    kept = login.tokens.get(TOKEN)
+    if session.credentials.access_token:
+        return send(session.credentials.access_token)
+    kept = session.tokens.get(TOKEN)
     if kept:
-        _hide(login, kept)
+        _hide(session, kept)
         try:
             return send(kept)
         except AuthenticationFailed:
-            login.tokens.forget(TOKEN)
-    return send(_log_in(login))
+            session.tokens.forget(TOKEN)
+    return send(_log_in(session))
 
 
 def login_address(settings: SideDrawerSettings, client_id: str) -> str:
@@ -52,15 +52,15 @@ def login_address(settings: SideDrawerSettings, client_id: str) -> str:
     return f"{origin}/api/v1/developers/tenant/tenant-id/{tenant}/applications/client-id/{client}/developer-login"
 
 
-def _log_in(login: SideDrawerLogin) -> str:
-    credentials = login.credentials
-    url = login_address(login.settings, credentials.client_id or "")
+def _log_in(session: SideDrawerSession) -> str:
+    credentials = session.credentials
+    url = login_address(session.settings, credentials.client_id or "")
     body = {"clientSecret": credentials.client_secret}
-    answer = login.http.call("POST", url, json_body=body, expected=(200, 201), read_error=_refusal)
+    answer = session.http.call("POST", url, json_body=body, expected=(200, 201), read_error=_refusal)
     token, seconds = _read_token(answer)
-    _hide(login, token)
+    _hide(session, token)
     # A little earlier than it ends, so that none ends on its way.
-    login.tokens.put(TOKEN, token, datetime.now(UTC) + timedelta(seconds=seconds - min(60.0, seconds / 10)))
+    session.tokens.put(TOKEN, token, datetime.now(UTC) + timedelta(seconds=seconds - min(60.0, seconds / 10)))
     return token
 
 
@@ -98,6 +98,6 @@ def _seconds(value: object) -> float:
     return min(max(seconds, 0.0), LONGEST_LIFE) if seconds == seconds else LIFE_IF_UNSAID
 
 
-def _hide(login: SideDrawerLogin, token: str) -> None:
-    if token not in login.http.secrets:
-        login.http.hide(token)
+def _hide(session: SideDrawerSession, token: str) -> None:
+    if token not in session.http.secrets:
+        session.http.hide(token)

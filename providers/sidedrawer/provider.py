@@ -14,10 +14,10 @@ from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     InboundRequest,
-    Login,
     Parsed,
     Proof,
     Provider,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     Renewal,
@@ -32,7 +32,7 @@ from providers.sidedrawer.event_types import EVENT_TYPES
 from providers.sidedrawer.resources import resource_of
 from providers.sidedrawer.schemas import SOCKET, SideDrawerConfig, SideDrawerCredentials, SideDrawerSettings
 
-SideDrawerLogin = Login[SideDrawerSettings, SideDrawerCredentials]
+SideDrawerSession = ProviderSession[SideDrawerSettings, SideDrawerCredentials]
 SideDrawerRegistration = Registration[SideDrawerConfig]
 
 API_HOSTS = {"production": "https://api.sidedrawer.com", "sandbox": "https://api-sbx.sidedrawersbx.com"}
@@ -112,67 +112,67 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
-    def list_remote(self, login: SideDrawerLogin) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: SideDrawerSession) -> tuple[RemoteSubscription, ...]:
         """GET all webhooks, page by page."""
-        start = url = self._collection(login)
+        start = url = self._collection(session)
         found: dict[str, RemoteSubscription] = {}
         seen: set[str] = set()
         while url not in seen and len(seen) < MAX_PAGES:
             seen.add(url)
-            page = responses.read_page(self._call_collection(login, "GET", url).json())
+            page = responses.read_page(self._call_collection(session, "GET", url).json())
             for item in page.items:
-                remote = responses.read_webhook(item, login.settings)
+                remote = responses.read_webhook(item, session.settings)
                 found.setdefault(remote.remote_id, remote)
             if page.next is None:
                 return tuple(found.values())
             url = _next_address(start, page.next)
         raise BadAnswer(f"SideDrawer's list of webhooks does not end after {len(seen)} pages.")
 
-    def register(self, login: SideDrawerLogin, registration: SideDrawerRegistration) -> RemoteSubscription:
+    def register(self, session: SideDrawerSession, registration: SideDrawerRegistration) -> RemoteSubscription:
         """POST the whole webhook. What is granted is what the answer shows, never what was asked for."""
-        body = _body(login.settings, registration)
-        answer = self._call_collection(login, "POST", self._collection(login), body)
+        body = _body(session.settings, registration)
+        answer = self._call_collection(session, "POST", self._collection(session), body)
         try:
-            return responses.read_webhook(answer.json(), login.settings, secret=registration.secret)
+            return responses.read_webhook(answer.json(), session.settings, secret=registration.secret)
         except BadAnswer as error:
             # SideDrawer said yes, so there may be a new webhook whose id we could not read; the list tells.
             raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
 
-    def read_remote(self, login: SideDrawerLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: SideDrawerSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET one webhook; where that call is not there, the list's entry."""
         try:
-            answer = self._call(login, "GET", self._item(login, remote_id))
+            answer = self._call(session, "GET", self._item(session, remote_id))
         except (NotFound, Unsupported):
-            listed = self._listed(login, remote_id)
+            listed = self._listed(session, remote_id)
             if listed is None:
                 raise _gone(remote_id) from None
             return listed
-        return responses.read_webhook(answer.json(), login.settings, secret=secret, asked_for=remote_id)
+        return responses.read_webhook(answer.json(), session.settings, secret=secret, asked_for=remote_id)
 
     def update(
-        self, login: SideDrawerLogin, remote_id: str, registration: SideDrawerRegistration
+        self, session: SideDrawerSession, remote_id: str, registration: SideDrawerRegistration
     ) -> RemoteSubscription:
         """PUT the whole webhook with a new expiry, then read it: what the PUT itself answers is not published.
         `renew` is the same; whether the expiry moves is for the caller to see. Raises Unsupported where there is no
         such call."""
-        body = _body(login.settings, registration)
-        self._call_item(login, login.settings.update_verb, remote_id, body)
-        return self.read_remote(login, remote_id, registration.secret)
+        body = _body(session.settings, registration)
+        self._call_item(session, session.settings.update_verb, remote_id, body)
+        return self.read_remote(session, remote_id, registration.secret)
 
-    def delete(self, login: SideDrawerLogin, remote_id: str) -> None:
+    def delete(self, session: SideDrawerSession, remote_id: str) -> None:
         """DELETE one webhook."""
-        self._call_item(login, "DELETE", remote_id)
+        self._call_item(session, "DELETE", remote_id)
 
-    def _call(self, login: SideDrawerLogin, method: str, url: str, body: object = None) -> Answer:
+    def _call(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> Answer:
         def send(token: str) -> Answer:
             headers = {"Authorization": f"Bearer {token}"}
-            return login.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
+            return session.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
 
-        return with_token(login, send)
+        return with_token(session, send)
 
-    def _call_collection(self, login: SideDrawerLogin, method: str, url: str, body: object = None) -> Answer:
+    def _call_collection(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> Answer:
         try:
-            return self._call(login, method, url, body)
+            return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
             # No webhook was named, so it is the path that is not there. The account stays as unchecked as it was.
             raise BadAnswer(
@@ -182,12 +182,12 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
                 status=error.status,
             ) from None
 
-    def _call_item(self, login: SideDrawerLogin, method: str, remote_id: str, body: object = None) -> Answer:
-        url = self._item(login, remote_id)
+    def _call_item(self, session: SideDrawerSession, method: str, remote_id: str, body: object = None) -> Answer:
+        url = self._item(session, remote_id)
         try:
-            return self._call(login, method, url, body)
+            return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
-            if self._listed(login, remote_id) is None:
+            if self._listed(session, remote_id) is None:
                 raise _gone(remote_id) from None
             raise Unsupported(
                 f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}, although its list has this"
@@ -196,14 +196,14 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
                 status=error.status,
             ) from None
 
-    def _listed(self, login: SideDrawerLogin, remote_id: str) -> RemoteSubscription | None:
-        return next((item for item in self.list_remote(login) if item.remote_id == remote_id), None)
+    def _listed(self, session: SideDrawerSession, remote_id: str) -> RemoteSubscription | None:
+        return next((item for item in self.list_remote(session) if item.remote_id == remote_id), None)
 
-    def _collection(self, login: SideDrawerLogin) -> str:
-        return self._address(login.settings, login.settings.collection_path)
+    def _collection(self, session: SideDrawerSession) -> str:
+        return self._address(session.settings, session.settings.collection_path)
 
-    def _item(self, login: SideDrawerLogin, remote_id: str) -> str:
-        return self._address(login.settings, login.settings.item_path, id=remote_id)
+    def _item(self, session: SideDrawerSession, remote_id: str) -> str:
+        return self._address(session.settings, session.settings.item_path, id=remote_id)
 
     def _address(self, settings: SideDrawerSettings, template: str, **ids: str) -> str:
         for name, value in {"tenantId": settings.tenant_id, **ids}.items():

@@ -33,23 +33,23 @@ def ensure_demo() -> None:
         simulator.close()
 
 
-def _account_of(simulator: AnySimulator, login: SandboxLogin) -> ProviderAccount | None:
+def _account_of(simulator: AnySimulator, session: SandboxLogin) -> ProviderAccount | None:
     """The account of that login, also when staff deleted it: then it is not added again."""
 
     for account in ProviderAccount.with_deleted.filter(provider=simulator.slug).order_by("pk"):
         address = {"base_url": account.settings.get("base_url")}
-        if address["base_url"] and {**account.settings, **login.settings, **address} == account.settings:
+        if address["base_url"] and {**account.settings, **session.settings, **address} == account.settings:
             return account
     return None
 
 
-def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
+def _add(simulator: AnySimulator, session: SandboxLogin) -> None:
     name = f"{get_provider(simulator.slug).name} (sandbox)"
     account = desired_state.add_account(
         provider=simulator.slug,
         name=name,
-        settings=login.settings,
-        credentials=login.credentials,
+        settings=session.settings,
+        credentials=session.credentials,
         by=DEMO,
         retention_days=get_provider(simulator.slug).capabilities.retention_days,
     )
@@ -57,8 +57,8 @@ def _add(simulator: AnySimulator, login: SandboxLogin) -> None:
         desired_state.subscribe(account, config=config, by=DEMO, name=title)
 
 
-def _follow(account: ProviderAccount, login: SandboxLogin) -> None:
-    base_url = login.settings["base_url"]
+def _follow(account: ProviderAccount, session: SandboxLogin) -> None:
+    base_url = session.settings["base_url"]
     if account.settings.get("base_url") != base_url:
         desired_state.change_account(account, by=DEMO, settings={**account.settings, "base_url": base_url})
     desired_state.confirm_public_url(by=DEMO, account=account)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from providers.accounts import session
+from providers.accounts.session import open_session
 from providers.contract.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
 from providers.contract.errors import ProviderError, Unsupported
 from subscriptions.lifecycle import receiver_probe, secret_rotation
@@ -50,8 +50,8 @@ def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> Te
         )
         return TestResult(ok=trouble is None, detail=f"No test webhook was sent: {reason}. {said}")
     try:
-        with session.open_login(subscription.account, deadline=time.monotonic() + seconds) as login:
-            return plugin.test(login, subscription.remote_id, registration_of(subscription, enabled=True))
+        with open_session(subscription.account, deadline=time.monotonic() + seconds) as session:
+            return plugin.test(session, subscription.remote_id, registration_of(subscription, enabled=True))
     except ProviderError as error:
         return TestResult(ok=False, detail=error.message)
 

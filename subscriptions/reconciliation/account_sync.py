@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from providers.accounts import circuit_breaker, session
+from providers.accounts.session import open_session
 from providers.audit.state_changes import CLOCK, write
 from providers.contract.errors import ProviderError, Throttled
 from providers.contract.http import Priority
@@ -74,8 +75,8 @@ def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observat
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
-    with session.open_login(account, priority=Priority.LOOK) as login:
-        return observe(account, login, details_of={row.pk for row in rows if details_due(row)})
+    with open_session(account, priority=Priority.LOOK) as session:
+        return observe(account, session, details_of={row.pk for row in rows if details_due(row)})
 
 
 def _put_off(account: ProviderAccount, error: ProviderError) -> None:

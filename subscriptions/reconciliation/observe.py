@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from providers.accounts import circuit_breaker
-from providers.contract.base import Login, RemoteSubscription
+from providers.contract.base import ProviderSession, RemoteSubscription
 from providers.contract.errors import NotFound, PermissionMissing
 from providers.contract.signatures import same
 from providers.models import ProviderAccount
@@ -44,7 +44,7 @@ def token_in(url: str | None) -> str | None:
 
 def observe(
     account: ProviderAccount,
-    login: Login[Any, Any],
+    session: ProviderSession[Any, Any],
     *,
     details_of: Collection[int] = (),
 ) -> Observation:
@@ -58,14 +58,14 @@ def observe(
         .defer("subscription__secrets")
     }
     if capabilities.can_list:
-        listed = _listed(account, login)
+        listed = _listed(account, session)
         _forget(account, known, {remote.remote_id for remote in listed})
     else:
-        listed = _read_known(account, login, known)
+        listed = _read_known(account, session, known)
     ours: dict[int, list[RemoteSubscription]] = {}
     others: list[RemoteSubscription] = []
     for remote in listed:
-        identified = _identify(account, login, remote, known)
+        identified = _identify(account, session, remote, known)
         if identified is None:
             continue
         owner, seen = identified
@@ -73,7 +73,7 @@ def observe(
             others.append(seen)
             continue
         if seen.config is None and owner.pk in details_of and not capabilities.list_has_details:
-            fresh = _read(account, login, seen, owner)
+            fresh = _read(account, session, seen, owner)
             if fresh is None:
                 continue
             seen = fresh
@@ -85,9 +85,9 @@ def observe(
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 
-def _listed(account: ProviderAccount, login: Login[Any, Any]) -> tuple[RemoteSubscription, ...]:
+def _listed(account: ProviderAccount, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
     try:
-        listed: tuple[RemoteSubscription, ...] = account.plugin.list_remote(login)
+        listed: tuple[RemoteSubscription, ...] = account.plugin.list_remote(session)
     except PermissionMissing as error:
         error.whole_account = True  # whoever may not list can keep nothing alive
         raise
@@ -106,7 +106,10 @@ def remember(subscription: Subscription, remote_id: str) -> None:
 
 
 def _identify(
-    account: ProviderAccount, login: Login[Any, Any], remote: RemoteSubscription, known: dict[str, KnownRemote]
+    account: ProviderAccount,
+    session: ProviderSession[Any, Any],
+    remote: RemoteSubscription,
+    known: dict[str, KnownRemote],
 ) -> tuple[Subscription | None, RemoteSubscription] | None:
     """Whose it is, and what is known of it; None when it is gone by now."""
     row = known.get(remote.remote_id)
@@ -115,7 +118,7 @@ def _identify(
         return row.subscription, remote if remote.url else replace(remote, url=row.url or None)
     if remote.url is None and account.plugin.capabilities.reveals_url:
         try:
-            details = account.plugin.read_remote(login, remote.remote_id)
+            details = account.plugin.read_remote(session, remote.remote_id)
         except NotFound:
             return None
         # The secret was not at hand for comparison; a later look at the details does that.
@@ -147,24 +150,24 @@ def _write_down(account: ProviderAccount, remote: RemoteSubscription, owner: Sub
 
 
 def _read(
-    account: ProviderAccount, login: Login[Any, Any], remote: RemoteSubscription, owner: Subscription
+    account: ProviderAccount, session: ProviderSession[Any, Any], remote: RemoteSubscription, owner: Subscription
 ) -> RemoteSubscription | None:
     try:
-        details = account.plugin.read_remote(login, remote.remote_id, secret=next(iter(owner.secrets), None))
+        details = account.plugin.read_remote(session, remote.remote_id, secret=next(iter(owner.secrets), None))
     except NotFound:
         return None
     return details if details.url else replace(details, url=remote.url)
 
 
 def _read_known(
-    account: ProviderAccount, login: Login[Any, Any], known: dict[str, KnownRemote]
+    account: ProviderAccount, session: ProviderSession[Any, Any], known: dict[str, KnownRemote]
 ) -> tuple[RemoteSubscription, ...]:
     """Without a list call, each known one is asked for by its id."""
     found: list[RemoteSubscription] = []
     for remote_id, row in known.items():
         try:
             secret = next(iter(row.subscription.secrets), None) if row.subscription else None
-            found.append(account.plugin.read_remote(login, remote_id, secret=secret))
+            found.append(account.plugin.read_remote(session, remote_id, secret=secret))
         except NotFound:
             _forget(account, {remote_id: row}, set())
     return tuple(found)

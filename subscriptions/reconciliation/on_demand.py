@@ -15,7 +15,7 @@ from typing import TypeVar
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from providers.accounts import session
+from providers.accounts.session import open_session
 from providers.contract.errors import ProviderError
 from providers.contract.http import Priority
 from providers.contract.registry import UnknownProvider
@@ -195,8 +195,8 @@ def _look(
         return [], Observation(timezone.now())
     for row in rows:
         row.account = account  # joined, its credentials would be decrypted once a row
-    with session.open_login(account, priority=priority, deadline=deadline) as login:
-        return rows, observe(account, login, details_of={row.pk for row in rows if row.details_at is None})
+    with open_session(account, priority=priority, deadline=deadline) as session:
+        return rows, observe(account, session, details_of={row.pk for row in rows if row.details_at is None})
 
 
 def _planned(account: ProviderAccount, rows: Sequence[Subscription], observation: Observation) -> AccountPlan:

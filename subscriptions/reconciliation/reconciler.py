@@ -20,9 +20,10 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from providers.accounts import circuit_breaker, session
+from providers.accounts import circuit_breaker
+from providers.accounts.session import open_session
 from providers.audit.state_changes import CLOCK, write
-from providers.contract.base import Login, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.base import ProviderSession, Registration, RemoteSubscription, SecretMadeBy, validate
 from providers.contract.errors import (
     CallsPaused,
     InvalidInput,
@@ -148,8 +149,8 @@ def preview(subscription: Subscription, *, deadline: float | None = None) -> Pla
     account = subscription.account
     if subscription.managed == Managed.MANUAL or subscription.deleted_at:
         return Plan()
-    with session.open_login(account, priority=Priority.CHANGE, deadline=deadline) as login:
-        return plan_seen(subscription, observe(account, login, details_of={subscription.pk}))
+    with open_session(account, priority=Priority.CHANGE, deadline=deadline) as session:
+        return plan_seen(subscription, observe(account, session, details_of={subscription.pk}))
 
 
 def plan_seen(row: Subscription, observation: Observation) -> Plan:
@@ -377,7 +378,7 @@ class _Run:
         ).exists()
 
     def _login(self, priority: Priority, exchanges: list[Exchange] | None = None) -> Any:
-        return session.open_login(
+        return open_session(
             self.row.account,
             priority=priority,
             deadline=self.deadline,
@@ -493,23 +494,23 @@ class _Run:
             row.register_tried_at = None
 
     def _call(
-        self, step: Step, remotes: tuple[RemoteSubscription, ...], login: Login[Any, Any]
+        self, step: Step, remotes: tuple[RemoteSubscription, ...], session: ProviderSession[Any, Any]
     ) -> tuple[RemoteSubscription, ...]:
         plugin, remote_id = self.row.account.plugin, step.remote_id or ""
         old = _by_id(remotes, step.remote_id)
         match step.action:
             case StepAction.REGISTER | StepAction.REPLACE:
-                return (*remotes, self._as_sent(plugin.register(login, self._registration(old, enabled=True))))
+                return (*remotes, self._as_sent(plugin.register(session, self._registration(old, enabled=True))))
             case StepAction.UPDATE:
                 sent = self._registration(old, enabled=self.row.enabled)
-                changed = self._as_sent(plugin.update(login, remote_id, sent))
+                changed = self._as_sent(plugin.update(session, remote_id, sent))
             case StepAction.RENEW:
                 sent = self._registration(old, enabled=self.row.enabled)
-                changed = self._as_sent(plugin.renew(login, remote_id, sent))
+                changed = self._as_sent(plugin.renew(session, remote_id, sent))
             case StepAction.ENABLE | StepAction.DISABLE:
-                changed = plugin.set_enabled(login, remote_id, step.action is StepAction.ENABLE)
+                changed = plugin.set_enabled(session, remote_id, step.action is StepAction.ENABLE)
             case _:
-                plugin.delete(login, remote_id)
+                plugin.delete(session, remote_id)
                 return tuple(remote for remote in remotes if remote.remote_id != remote_id)
         return tuple(_merge(remote, changed) if remote.remote_id == remote_id else remote for remote in remotes)
 

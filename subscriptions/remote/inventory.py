@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from providers.accounts import session
-from providers.contract.base import Login, RemoteSubscription, validate
+from providers.accounts.session import open_session
+from providers.contract.base import ProviderSession, RemoteSubscription, validate
 from providers.contract.errors import NotFound, Throttled, Unavailable
 from providers.models import ProviderAccount
 from subscriptions.lifecycle.desired_state import lock_for_adding, note
@@ -69,27 +69,29 @@ class Found:
 def discover(account: ProviderAccount, *, seconds: float = 10.0) -> list[Found]:
     """Everything that the account has at its provider, now. Details that the time did not suffice for are None.
     Raises ProviderError."""
-    with session.open_login(account, deadline=time.monotonic() + seconds) as login:
-        return list(_detailed(account, login, _found(account, observe(account, login))))
+    with open_session(account, deadline=time.monotonic() + seconds) as session:
+        return list(_detailed(account, session, _found(account, observe(account, session))))
 
 
 def find(account: ProviderAccount, remote_id: str, *, seconds: float = 10.0) -> Found:
     """One of them, with its details. Raises NotFound when the provider has none with that id, and ProviderError."""
-    with session.open_login(account, deadline=time.monotonic() + seconds) as login:
-        return find_with(account, login, remote_id)
+    with open_session(account, deadline=time.monotonic() + seconds) as session:
+        return find_with(account, session, remote_id)
 
 
-def find_with(account: ProviderAccount, login: Login[Any, Any], remote_id: str, *, anew: bool = False) -> Found:
+def find_with(
+    account: ProviderAccount, session: ProviderSession[Any, Any], remote_id: str, *, anew: bool = False
+) -> Found:
     """The same with a login that is open already. `anew`: where it points to is asked for again, although it is known
     from an earlier look."""
-    found = _found(account, observe(account, login))
+    found = _found(account, observe(account, session))
     item = next((item for item in found if item.remote.remote_id == remote_id), None)
     if item is None:
         raise NotFound(f"The provider has no {remote_id}.")
     capabilities = account.plugin.capabilities
     if not anew or item.kind is Kind.MANAGED or capabilities.list_has_details or not capabilities.reveals_url:
-        return next(_detailed(account, login, [item]))
-    remote = account.plugin.read_remote(login, remote_id)
+        return next(_detailed(account, session, [item]))
+    remote = account.plugin.read_remote(session, remote_id)
     return replace(item, remote=remote, kind=_kind(account, remote) if remote.url else item.kind)
 
 
@@ -205,7 +207,7 @@ def _check_free(account: ProviderAccount, remote_id: str) -> None:
         raise BeingRemoved(f"{remote_id} is being removed at the provider just now.")
 
 
-def _detailed(account: ProviderAccount, login: Login[Any, Any], found: Iterable[Found]) -> Iterator[Found]:
+def _detailed(account: ProviderAccount, session: ProviderSession[Any, Any], found: Iterable[Found]) -> Iterator[Found]:
     """With what the list does not carry, as long as calls are to be had."""
     calls_left = True
     for item in found:
@@ -217,7 +219,7 @@ def _detailed(account: ProviderAccount, login: Login[Any, Any], found: Iterable[
             yield item
         else:
             try:
-                details = account.plugin.read_remote(login, item.remote.remote_id)
+                details = account.plugin.read_remote(session, item.remote.remote_id)
             except NotFound:
                 yield item
             except (Throttled, Unavailable):

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from providers.accounts import session
+from providers.accounts.session import open_session
 from providers.contract.errors import NotFound, ProviderError
 from providers.contract.http import Exchange
 from providers.models import ProviderAccount
@@ -80,14 +80,14 @@ def _reserve(account: ProviderAccount, remote_id: str) -> None:
 
 def _remove(account: ProviderAccount, remote_id: str, *, by: str, seconds: float) -> None:
     exchanges: list[Exchange] = []
-    with session.open_login(account, deadline=time.monotonic() + seconds, record=exchanges.append) as login:
-        item = find_with(account, login, remote_id, anew=True)
+    with open_session(account, deadline=time.monotonic() + seconds, record=exchanges.append) as session:
+        item = find_with(account, session, remote_id, anew=True)
         _check_orphaned(account, item)
         seen = {"remote_id": remote_id, "callback_url": item.remote.url}
         note_account(account, "orphan removal begun", by, after=seen)
         exchanges.clear()
         try:
-            account.plugin.delete(login, remote_id)
+            account.plugin.delete(session, remote_id)
         except NotFound:  # somebody was quicker; it is gone all the same
             pass
         except ProviderError as error:

@@ -17,8 +17,8 @@ from django.utils import timezone  # noqa: E402
 
 from events import tasks  # noqa: E402
 from events.models import Purge, WebhookRequest  # noqa: E402
-from events.processing import normalize
-from events.retention import purge as retention
+from events.processing import normalize  # noqa: E402
+from events.retention import purge as retention  # noqa: E402
 from providers.models import ProviderAccount  # noqa: E402
 from subscriptions.lifecycle import desired_state  # noqa: E402
 

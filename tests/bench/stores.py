@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import django.db
 
-from events.storage.request_row import REQUESTS, KeptRequest
+from events.storage.request_row import REQUESTS, RequestRow
 from providers.contract.base import InboundRequest
 from providers.contract.registry import get_provider
 
 EGNYTE = get_provider("egnyte-connect")
 
 
-def only_parse(row: KeptRequest, then: object = None) -> bool:
+def only_parse(row: RequestRow, then: object = None) -> bool:
     """Reads the events, and keeps nothing."""
     EGNYTE.parse(
         InboundRequest(
@@ -21,7 +21,7 @@ def only_parse(row: KeptRequest, then: object = None) -> bool:
     return True
 
 
-def insert_alone(row: KeptRequest, then: object = None) -> bool:
+def insert_alone(row: RequestRow, then: object = None) -> bool:
     """One INSERT and its commit, on the thread's own connection."""
     REQUESTS.insert(django.db.connection, [row])
     return True

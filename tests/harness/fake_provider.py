@@ -17,7 +17,7 @@ from django.utils import timezone
 from events.models import WebhookRequest
 from events.receiver.group_commit import writer
 from events.retention import rejected
-from events.storage.request_row import Arrival, kept
+from events.storage.request_row import InboundCall, to_row
 from providers.contract import registry
 from providers.contract.base import (
     AccountSettings,
@@ -27,11 +27,11 @@ from providers.contract.base import (
     EventType,
     ExpirySetBy,
     InboundRequest,
-    Login,
     Parsed,
     ParsedEvent,
     Proof,
     Provider,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     Renewal,
@@ -87,11 +87,11 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
         return "https://fake.example.test"
 
     def register(
-        self, login: Login[AccountSettings, Credentials], registration: Registration[SubscriptionConfig]
+        self, session: ProviderSession[AccountSettings, Credentials], registration: Registration[SubscriptionConfig]
     ) -> RemoteSubscription:
         raise NotImplementedError
 
-    def delete(self, login: Login[AccountSettings, Credentials], remote_id: str) -> None:
+    def delete(self, session: ProviderSession[AccountSettings, Credentials], remote_id: str) -> None:
         raise NotImplementedError
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AccountSettings) -> Verification:
@@ -167,8 +167,8 @@ def keep(
     )
     plugin = subscription.account.plugin
     verification = plugin.verify(inbound, subscription.secrets, subscription.account.typed_settings)
-    row = kept(
-        Arrival(
+    row = to_row(
+        InboundCall(
             subscription_id=subscription.pk,
             account_id=subscription.account_id,
             sensitive=plugin.sensitive_headers(subscription.account.typed_settings),

@@ -27,7 +27,14 @@ from requests.adapters import HTTPAdapter
 
 from providers.accounts import rate_limiter, session
 from providers.contract import http
-from providers.contract.base import Capabilities, Login, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.base import (
+    Capabilities,
+    ProviderSession,
+    Registration,
+    RemoteSubscription,
+    SecretMadeBy,
+    validate,
+)
 from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
 from providers.sandbox.base import Call, Reply
@@ -214,7 +221,7 @@ class World:
         by_us = plugin.capabilities.secret_made_by is SecretMadeBy.US
         typed = validate(plugin.config_model, dict(config))
         with mock.patch.object(self, "reaper", None), http.Http(guard=session.address_guard()) as line:
-            login: Login[Any, Any] = Login(
+            login: ProviderSession[Any, Any] = ProviderSession(
                 settings=self.account.typed_settings,
                 credentials=validate(plugin.credentials_model, self.account.credentials),
                 http=line,

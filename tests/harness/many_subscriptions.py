@@ -21,7 +21,7 @@ from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
 from providers.contract import http, registry
-from providers.contract.base import ExpirySetBy, Login, RemoteSubscription, Renewal, SecretMadeBy
+from providers.contract.base import ExpirySetBy, ProviderSession, RemoteSubscription, Renewal, SecretMadeBy
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import KnownRemote, Subscription, callback_url_for
 from subscriptions.reconciliation.backoff import next_due
@@ -56,10 +56,10 @@ class ListingProvider(FakeProvider):
         """Never reached: see `serving`."""
         return "https://many.example.test"
 
-    def list_remote(self, login: Login[Any, Any]) -> tuple[RemoteSubscription, ...]:
+    def list_remote(self, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
         """One call for all."""
         found: list[RemoteSubscription] = []
-        for item in login.http.call("GET", f"{self.api_origin(login.settings)}/list").json():
+        for item in session.http.call("GET", f"{self.api_origin(session.settings)}/list").json():
             ends = datetime.fromtimestamp(item["ends"], UTC)
             brief = RemoteSubscription(remote_id=item["id"], status="enabled", enabled=True, expires_at=ends)
             whole = self.capabilities.list_has_details

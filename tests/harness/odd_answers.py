@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from providers.contract.base import (
     AnyProvider,
     Identity,
-    Login,
     MemoryTokens,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     TestResult,
@@ -24,7 +24,7 @@ from providers.contract.http import AddressGuard, Answer, Http
 MAX_REMOTE_ID = 200
 MAX_STATUS = 50
 DEEP = json.loads("[" * 400 + "]" * 400)
-Call = Callable[[AnyProvider, Login[Any, Any], str, Registration[Any]], object]
+Call = Callable[[AnyProvider, ProviderSession[Any, Any], str, Registration[Any]], object]
 
 CALLS: Mapping[str, Call] = {
     "identify": lambda provider, login, remote_id, registration: provider.identify(login),
@@ -66,9 +66,9 @@ class Told(Http):
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
-def told_login(login: Login[Any, Any], answers: Sequence[Answer]) -> Login[Any, Any]:
+def told_login(session: ProviderSession[Any, Any], answers: Sequence[Answer]) -> ProviderSession[Any, Any]:
     """The same login, whose calls get these answers; it has no token yet."""
-    return Login(login.settings, login.credentials, Told(answers), MemoryTokens())
+    return ProviderSession(session.settings, session.credentials, Told(answers), MemoryTokens())
 
 
 ODD_TEXTS = st.sampled_from(

@@ -35,10 +35,10 @@ from providers.contract.base import (
     Capabilities,
     ExpirySetBy,
     InboundRequest,
-    Login,
     Parsed,
     Proof,
     Provider,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     Renewal,
@@ -525,9 +525,9 @@ class ProviderContract(ABC):
 
         check()
 
-    def _plain_login(self) -> Login[Any, Any]:
+    def _plain_login(self) -> ProviderSession[Any, Any]:
         credentials = validate(self.provider.credentials_model, self.credentials)
-        return Login(self.checked_settings(), credentials, Http(guard=LOOPBACK))
+        return ProviderSession(self.checked_settings(), credentials, Http(guard=LOOPBACK))
 
     def _recorded(self) -> dict[str, tuple[str, list[Answer]]]:
         """Of each call that this provider has: about which id it was, and what its simulator answered."""
@@ -744,7 +744,7 @@ class Live:
 
     def login_with(
         self, *, credentials: Mapping[str, object] | None = None, seconds: float | None = None
-    ) -> Login[Any, Any]:
+    ) -> ProviderSession[Any, Any]:
         """A login; with other credentials, or with only so many seconds for its calls."""
         checked = validate(self.provider.credentials_model, credentials or self.facts["credentials"])
         self.secrets.update(checked.secret_values())
@@ -757,7 +757,7 @@ class Live:
             record=self.exchanges.append,
         )
         self._open.append(http)
-        return Login(validate(self.provider.settings_model, self.facts["settings"]), checked, http)
+        return ProviderSession(validate(self.provider.settings_model, self.facts["settings"]), checked, http)
 
     def close(self) -> None:
         """Closes all connections."""

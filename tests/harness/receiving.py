@@ -21,7 +21,7 @@ from events.receiver.spool.file import spool
 from events.receiver.spool_drain import drainer
 from events.receiver.subscription_cache import known_subscriptions
 from events.storage.columns import column_json
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from providers.db.ids import new_id
 from subscriptions.models import Subscription
 
@@ -54,7 +54,7 @@ class Away:
         self.gone = False
         original = Table.insert
 
-        def insert(table: Table, rows: Sequence[KeptRequest]) -> None:
+        def insert(table: Table, rows: Sequence[RequestRow]) -> None:
             if self.gone:
                 raise OperationalError("the database is away\nwith details")
             original(table, rows)
@@ -67,9 +67,9 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Away:
     return Away(monkeypatch)
 
 
-def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> KeptRequest:
+def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> RequestRow:
     """A row as the receiver hands it to the writer."""
-    row = KeptRequest(
+    row = RequestRow(
         uid=new_id(),
         account_id=subscription.account_id,
         subscription_id=subscription.pk,
@@ -91,9 +91,9 @@ def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -
     return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
 
 
-def as_stored(request: WebhookRequest) -> KeptRequest:
+def as_stored(request: WebhookRequest) -> RequestRow:
     """The row that the request was, as the writer hands it on."""
-    return KeptRequest(
+    return RequestRow(
         uid=request.uid,
         account_id=request.account_id,
         subscription_id=request.subscription_id,

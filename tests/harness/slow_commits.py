@@ -15,14 +15,14 @@ from uuid import UUID
 from config.wsgi import application
 from events.receiver import group_commit
 from events.receiver.group_commit import Table
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 
 __all__ = ["application"]
 
 insert_each = Table.insert_each
 
 
-def insert_slowly(self: Table, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+def insert_slowly(self: Table, rows: Sequence[RequestRow]) -> dict[UUID, str]:
     """Notes it, waits, and inserts them."""
     with Path(os.environ["COMMITS"]).open("a") as commits:
         commits.write(f"{len(rows)}\n")

@@ -25,7 +25,7 @@ from events.receiver.spool.file import spool
 from events.receiver.spool_drain import Drainer
 from events.storage import request_row
 from events.storage.bulk_insert import Target
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from providers.audit import state_changes
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import State, Subscription
@@ -95,7 +95,7 @@ def test_what_comes_together_is_committed_together(
     begun, held = threading.Event(), threading.Event()
     original = Table.insert
 
-    def insert(self: Table, rows: Sequence[KeptRequest]) -> None:
+    def insert(self: Table, rows: Sequence[RequestRow]) -> None:
         begun.set()
         held.wait(10)
         original(self, rows)
@@ -104,7 +104,7 @@ def test_what_comes_together_is_committed_together(
     monkeypatch.setattr(Table, "insert", insert)
     rows = [row_of(hook) for _ in range(20)]
 
-    def store(row: KeptRequest) -> None:
+    def store(row: RequestRow) -> None:
         assert row is rows[0] or begun.wait(10)
         own.store(row)
 
@@ -162,7 +162,7 @@ class Server:
         monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
         monkeypatch.setattr(Table, "insert_each", lambda table, rows: self._insert_each(rows))
 
-    def _insert_each(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+    def _insert_each(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
         self.begun.append([row.body for row in rows])
         assert self.may_end.acquire(timeout=10)
         return {}
@@ -234,7 +234,7 @@ def test_a_poisoned_row_is_found_and_its_neighbours_are_stored(
     bad = row_of(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
     answers: dict[UUID, str] = {}
 
-    def keep(row: KeptRequest) -> None:
+    def keep(row: RequestRow) -> None:
         try:
             own.store(row)
             answers[row.uid] = "stored"
@@ -277,7 +277,7 @@ def waiting() -> list[UUID]:
     """What is in the spool, in order."""
     found: list[UUID] = []
 
-    def note(rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+    def note(rows: Sequence[RequestRow]) -> dict[UUID, str]:
         found.extend(row.uid for row in rows)
         return {}
 
@@ -290,7 +290,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     let_go = threading.Event()
     original = Table.insert
 
-    def hang(self: Table, rows: Sequence[KeptRequest]) -> None:
+    def hang(self: Table, rows: Sequence[RequestRow]) -> None:
         let_go.wait(10)
         original(self, rows)
 

@@ -32,7 +32,7 @@ from events.receiver.group_commit import Table, writer
 from events.receiver.spool import file as spool
 from events.receiver.spool.file import HEAD_SIZE, Spool, SpoolError
 from events.receiver.spool_drain import Drainer
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from subscriptions.models import Problem, ProblemKind, Subscription
 from subscriptions.problems import detector
 from tests.harness.fake_provider import fake, hook
@@ -47,25 +47,25 @@ pytestmark = pytest.mark.django_db
 class Taken:
     """An insert that notes what it was given, and fails or refuses on demand."""
 
-    def __init__(self, *, fails_after: int | None = None, refuses: Sequence[KeptRequest] = ()) -> None:
-        self.rows: list[KeptRequest] = []
+    def __init__(self, *, fails_after: int | None = None, refuses: Sequence[RequestRow] = ()) -> None:
+        self.rows: list[RequestRow] = []
         self.fails_after = fails_after
         self.refuses = refuses
 
-    def __call__(self, rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+    def __call__(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
         if self.fails_after is not None and len(self.rows) + len(rows) > self.fails_after:
             raise OperationalError("away")
         self.rows += rows
         return {row.uid: "DataError" for row in rows if row in self.refuses}
 
 
-def drain(own: Spool) -> list[KeptRequest]:
+def drain(own: Spool) -> list[RequestRow]:
     taken = Taken()
     own.drain(taken)
     return taken.rows
 
 
-def orphans() -> list[KeptRequest]:
+def orphans() -> list[RequestRow]:
     taken = Taken()
     spool.drain_orphans(taken)
     return taken.rows
@@ -134,10 +134,10 @@ def test_what_comes_during_a_drain_is_drained_before_it_ends(hook: Subscription,
     own = Spool()
     first, second = row_of(hook), row_of(hook)
     own.append([first])
-    taken: list[KeptRequest] = []
+    taken: list[RequestRow] = []
     ended: list[int] = []
 
-    def insert(rows: Sequence[KeptRequest]) -> dict[UUID, str]:
+    def insert(rows: Sequence[RequestRow]) -> dict[UUID, str]:
         if not taken:
             own.append([second])
         taken.extend(rows)
@@ -259,7 +259,7 @@ def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
     rows = [row_of(hook) for _ in range(3)]
     original = spool.decode
 
-    def decode(payload: bytes) -> KeptRequest:
+    def decode(payload: bytes) -> RequestRow:
         row = original(payload)
         if row == rows[which]:
             raise KeyError("a column that nobody knows")
@@ -542,7 +542,7 @@ def test_a_drain_that_dies_half_way_leaves_nothing_twice(
     original = Table.insert
     with monkeypatch.context() as patch:
 
-        def insert_and_die(self: Table, rows: Sequence[KeptRequest]) -> None:
+        def insert_and_die(self: Table, rows: Sequence[RequestRow]) -> None:
             original(self, rows)
             raise KeyboardInterrupt
 
@@ -561,7 +561,7 @@ def test_a_poisoned_record_does_not_hold_up_the_drain(
     rows = [row_of(hook) for _ in range(5)]
     original = Table.insert
 
-    def insert(self: Table, given: Sequence[KeptRequest]) -> None:
+    def insert(self: Table, given: Sequence[RequestRow]) -> None:
         if rows[2] in given:
             raise DataError("poison")
         original(self, given)
@@ -575,11 +575,11 @@ def test_a_poisoned_record_does_not_hold_up_the_drain(
     assert spool.status().refused == 1
 
 
-def failing_at(monkeypatch: pytest.MonkeyPatch, *stubborn: KeptRequest, error: Exception) -> None:
+def failing_at(monkeypatch: pytest.MonkeyPatch, *stubborn: RequestRow, error: Exception) -> None:
     """A database that fails as if it were away, but only at these."""
     original = Table.insert
 
-    def insert(self: Table, given: Sequence[KeptRequest]) -> None:
+    def insert(self: Table, given: Sequence[RequestRow]) -> None:
         if any(row in given for row in stubborn):
             self.close()
             raise error

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from events.models import WebhookRequest
 from events.receiver import subscription_cache
 from events.receiver.handler import prepare
-from events.receiver.subscription_cache import Known, KnownSubscriptions, NotKnown, known_subscriptions
+from events.receiver.subscription_cache import KnownSubscriptions, NotKnown, ReceivableSubscription, known_subscriptions
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import SECRET, FakeProvider, fake, hook
@@ -34,7 +34,7 @@ def own(settings: Settings, transactional_db: None) -> Iterator[KnownSubscriptio
     running.stop()
 
 
-def found(own: KnownSubscriptions, subscription: Subscription) -> Known:
+def found(own: KnownSubscriptions, subscription: Subscription) -> ReceivableSubscription:
     subscription_cache = own.find(subscription.token)
     assert subscription_cache is not None
     return subscription_cache

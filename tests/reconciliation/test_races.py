@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.contract.base import Login, Registration, RemoteSubscription
+from providers.contract.base import ProviderSession, Registration, RemoteSubscription
 from providers.contract.errors import Throttled
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import ProviderAccount
@@ -38,9 +38,11 @@ def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
     """Something happens while the provider is being called."""
     original = EgnyteConnect.update
 
-    def update(self: EgnyteConnect, login: Login[Any, Any], remote_id: str, registration: Registration[Any]) -> Any:
+    def update(
+        self: EgnyteConnect, session: ProviderSession[Any, Any], remote_id: str, registration: Registration[Any]
+    ) -> Any:
         happens()
-        return original(self, login, remote_id, registration)
+        return original(self, session, remote_id, registration)
 
     monkeypatch.setattr(EgnyteConnect, "update", update)
 

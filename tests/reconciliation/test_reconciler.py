@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from providers.accounts import session
+from providers.accounts.session import open_session
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import KnownRemote, State, Subscription
@@ -273,8 +273,8 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
 def test_an_observation_from_before_our_own_change_is_not_believed(
     account: ProviderAccount, subscription: Subscription, control: Control
 ) -> None:
-    with session.open_login(account) as login:
-        stale = observe(account, login)
+    with open_session(account) as session:
+        stale = observe(account, session)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert stale.of(subscription) == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pytest_django import Settings
 
-from providers.accounts import session
+from providers.accounts.session import open_session
 from providers.contract.base import Registration, RemoteSubscription, SecretMadeBy, validate
 from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
@@ -47,9 +47,9 @@ def register(account: ProviderAccount, url: str) -> RemoteSubscription:
     plugin = account.plugin
     secret = plugin.new_secret() if plugin.capabilities.secret_made_by is SecretMadeBy.US else None
     config = validate(plugin.config_model, dict(contract_of(account.provider).config))
-    with session.open_login(account) as login:
+    with open_session(account) as session:
         return plugin.register(
-            login, Registration(callback_url=url, config=config, secret=secret, enabled=True, name="Theirs")
+            session, Registration(callback_url=url, config=config, secret=secret, enabled=True, name="Theirs")
         )
 
 

@@ -13,11 +13,11 @@ from providers.contract.base import (
     ExpirySetBy,
     Identity,
     InboundRequest,
-    Login,
     Parsed,
     ParsedEvent,
     Proof,
     Provider,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     Renewal,
@@ -31,7 +31,7 @@ from providers.contract.signatures import same
 
 from .schemas import AcmeConfig, AcmeCredentials, AcmeSettings
 
-AcmeLogin = Login[AcmeSettings, AcmeCredentials]
+AcmeSession = ProviderSession[AcmeSettings, AcmeCredentials]
 SIGNATURE = "X-Acme-Signature"
 MAX_ID = 200
 
@@ -69,29 +69,31 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         """One host per team."""
         return f"https://{settings.team}.acme.example"
 
-    def identify(self, login: AcmeLogin) -> Identity:
+    def identify(self, session: AcmeSession) -> Identity:
         """The team."""
-        team = self._call(login, "GET", "/acme/team").get("team")
+        team = self._call(session, "GET", "/acme/team").get("team")
         if not isinstance(team, str):
             raise BadAnswer("Acme does not say which team this is.")
         return Identity({"team": team})
 
-    def register(self, login: AcmeLogin, registration: Registration[AcmeConfig]) -> RemoteSubscription:
+    def register(self, session: AcmeSession, registration: Registration[AcmeConfig]) -> RemoteSubscription:
         """POST /acme/hooks."""
         body = {
             "target": registration.callback_url,
             "kinds": list(registration.config.kinds),
             "key": registration.secret,
         }
-        return _remote(self._call(login, "POST", "/acme/hooks", body))
+        return _remote(self._call(session, "POST", "/acme/hooks", body))
 
-    def read_remote(self, login: AcmeLogin, remote_id: str, secret: str | None = None) -> RemoteSubscription:
+    def read_remote(self, session: AcmeSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET /acme/hooks/<id>."""
-        return _remote(self._call(login, "GET", f"/acme/hooks/{remote_id.encode().hex()}"))
+        return _remote(self._call(session, "GET", f"/acme/hooks/{remote_id.encode().hex()}"))
 
-    def delete(self, login: AcmeLogin, remote_id: str) -> None:
+    def delete(self, session: AcmeSession, remote_id: str) -> None:
         """DELETE /acme/hooks/<id>."""
-        login.http.call("DELETE", self._url(login, f"/acme/hooks/{remote_id.encode().hex()}"), headers=_auth(login))
+        session.http.call(
+            "DELETE", self._url(session, f"/acme/hooks/{remote_id.encode().hex()}"), headers=_auth(session)
+        )
 
     def canonical(self, config: AcmeConfig) -> dict[str, object]:
         """Order means nothing."""
@@ -132,11 +134,11 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         )
         return Parsed(events=(event,))
 
-    def _url(self, login: AcmeLogin, path: str) -> str:
-        return self.api_origin(login.settings) + path
+    def _url(self, session: AcmeSession, path: str) -> str:
+        return self.api_origin(session.settings) + path
 
-    def _call(self, login: AcmeLogin, method: str, path: str, body: object = None) -> dict[str, object]:
-        return login.http.call(method, self._url(login, path), headers=_auth(login), json_body=body).json_object()
+    def _call(self, session: AcmeSession, method: str, path: str, body: object = None) -> dict[str, object]:
+        return session.http.call(method, self._url(session, path), headers=_auth(session), json_body=body).json_object()
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -144,8 +146,8 @@ def signature(secret: str, body: bytes) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def _auth(login: AcmeLogin) -> dict[str, str]:
-    return {"X-Acme-Key": login.credentials.key}
+def _auth(session: AcmeSession) -> dict[str, str]:
+    return {"X-Acme-Key": session.credentials.key}
 
 
 def _remote(answer: Mapping[str, object]) -> RemoteSubscription:

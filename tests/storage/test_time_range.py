@@ -16,7 +16,7 @@ from events.receiver.spool_drain import inserting
 from events.retention import purge as retention
 from events.retention import rejected
 from events.storage import time_range
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from events.storage.time_range import first_id_at, requests_since, requests_until
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import fake, hook
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 
 
-def came(hook: Subscription, moment: datetime, **changes: object) -> KeptRequest:
+def came(hook: Subscription, moment: datetime, **changes: object) -> RequestRow:
     uid = type(first_id_at(moment))(int=first_id_at(moment).int + 1)
     return row_of(hook)._replace(received_at=moment, uid=uid, **changes)  # type: ignore[arg-type]  # checked by it
 
 
-def store(rows: Sequence[KeptRequest]) -> None:
+def store(rows: Sequence[RequestRow]) -> None:
     table = Table()
     try:
         table.insert(rows)
@@ -42,7 +42,7 @@ def store(rows: Sequence[KeptRequest]) -> None:
         table.close()
 
 
-def drain(rows: Sequence[KeptRequest]) -> None:
+def drain(rows: Sequence[RequestRow]) -> None:
     """Through the spool, now."""
     own, table = Spool(), Table()
     own.append(rows)
@@ -54,7 +54,7 @@ def drain(rows: Sequence[KeptRequest]) -> None:
 
 
 @pytest.fixture
-def story(hook: Subscription, spool_folder: Path) -> dict[str, KeptRequest]:
+def story(hook: Subscription, spool_folder: Path) -> dict[str, RequestRow]:
     """Before, during and after an outage of two days; what came during it at one machine is stored only now, and
     much that came after it has been stored before that."""
     now = timezone.now()
@@ -69,7 +69,7 @@ def story(hook: Subscription, spool_folder: Path) -> dict[str, KeptRequest]:
     return {str(row.uid): row for row in (*early, *during, *after, *recent)}
 
 
-def test_both_bounds_are_right_for_what_was_stored_late(story: dict[str, KeptRequest]) -> None:
+def test_both_bounds_are_right_for_what_was_stored_late(story: dict[str, RequestRow]) -> None:
     now = timezone.now()
     moments = [now - hours * HOUR for hours in (200, 100, 99.75, 80, 60, 59.5, 40, 20, 10, 9.75, 5, 0.05, 0)]
     for moment in moments:
@@ -94,7 +94,7 @@ def test_what_waited_for_seconds_is_no_outage(hook: Subscription, spool_folder: 
 
 
 def test_a_longer_outage_costs_only_the_times_within_it(
-    story: dict[str, KeptRequest],
+    story: dict[str, RequestRow],
 ) -> None:
     (outage,) = Outage.objects.all()
     assert time_range._outages_over(outage.since - HOUR) == []

@@ -28,7 +28,7 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 
-from events.storage.request_row import KeptRequest
+from events.storage.request_row import RequestRow
 from providers.db.ids import new_id
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ DAMAGED = ".damaged"
 REASON = ".txt"
 REFUSED = "refused"  # a folder of records that the database does not take
 
-Insert = Callable[[Sequence[KeptRequest]], Mapping[UUID, str]]  # returns which it refuses, and why
+Insert = Callable[[Sequence[RequestRow]], Mapping[UUID, str]]  # returns which it refuses, and why
 
 
 class SpoolError(Exception):
@@ -106,14 +106,14 @@ def folder() -> Path:
 # -- Records -----------------------------------------------------------------------------------------------------------
 
 
-def encode(row: KeptRequest, key: bytes) -> bytes:
+def encode(row: RequestRow, key: bytes) -> bytes:
     """The row as a record."""
     columns = orjson.dumps(row._replace(body=b"")._asdict() | {"body": None})
     payload = b"".join((LENGTH.pack(len(columns)), columns, row.body))
     return RECORD.pack(key, len(payload), zlib.crc32(payload)) + payload
 
 
-def decode(payload: bytes) -> KeptRequest:
+def decode(payload: bytes) -> RequestRow:
     """The row of a record."""
     (length,) = LENGTH.unpack_from(payload)
     end = LENGTH.size + length
@@ -123,7 +123,7 @@ def decode(payload: bytes) -> KeptRequest:
     for name in ("received_at", "processed_at"):
         if columns[name] is not None:
             columns[name] = datetime.fromisoformat(columns[name])
-    return KeptRequest(**columns)
+    return RequestRow(**columns)
 
 
 def _head(key: bytes, drained: int) -> bytes:
@@ -139,7 +139,7 @@ def _read_head(file: int) -> tuple[bytes, int] | None:
     return (key, drained) if magic == MAGIC and checksum == zlib.crc32(magic + key) else None
 
 
-def _row_at(file: int, key: bytes, offset: int) -> tuple[KeptRequest, int] | None:
+def _row_at(file: int, key: bytes, offset: int) -> tuple[RequestRow, int] | None:
     """The row there, and where the next begins. None when there is none, or it cannot be read: it was not written to
     its end, or by another version of this program."""
     payload = _payload_at(file, key, offset)
@@ -175,7 +175,7 @@ def _next_key(file: int, key: bytes, offset: int) -> int | None:
     return None
 
 
-def _records(file: int, key: bytes, offset: int, end: int | None = None) -> Iterator[tuple[KeptRequest, int]]:
+def _records(file: int, key: bytes, offset: int, end: int | None = None) -> Iterator[tuple[RequestRow, int]]:
     """The rows from there on, each with where the next begins. A torn end is no record."""
     while end is None or offset < end:
         found = _row_at(file, key, offset)
@@ -185,8 +185,8 @@ def _records(file: int, key: bytes, offset: int, end: int | None = None) -> Iter
         yield row, offset
 
 
-def _batches(records: Iterator[tuple[KeptRequest, int]]) -> Iterator[tuple[list[KeptRequest], int]]:
-    rows: list[KeptRequest] = []
+def _batches(records: Iterator[tuple[RequestRow, int]]) -> Iterator[tuple[list[RequestRow], int]]:
+    rows: list[RequestRow] = []
     size = offset = 0
     for row, offset in records:
         rows.append(row)
@@ -240,7 +240,7 @@ class Spool:
             except OSError as error:
                 raise SpoolError(f"The spool cannot be written: {error.strerror}.") from error
 
-    def append(self, rows: Sequence[KeptRequest]) -> None:
+    def append(self, rows: Sequence[RequestRow]) -> None:
         """Keeps the rows: when this returns they are on the disk. Raises SpoolError, and then none is answered for."""
         with self._lock:
             try:
@@ -444,7 +444,7 @@ def _next_record(file: int, key: bytes, offset: int) -> int | None:
     return found
 
 
-def put_aside(rows: Sequence[KeptRequest], reasons: Mapping[UUID, str]) -> None:
+def put_aside(rows: Sequence[RequestRow], reasons: Mapping[UUID, str]) -> None:
     """Keeps what the database does not take, each in a file of its own, with the reason in another: moved up into the
     spool again, and unlocked, it is tried once more."""
     for row in rows:

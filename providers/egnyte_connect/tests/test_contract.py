@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import Action, Login, Parsed, Registration, VerificationResult, validate
+from providers.contract.base import Action, Parsed, ProviderSession, Registration, VerificationResult, validate
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -173,7 +173,7 @@ class Desk:
             guard=LOOPBACK, secrets=[TOKEN, SECRET], secret_keys=provider.secret_keys, record=self.exchanges.append
         )
         checked = validate(EgnyteSettings, {"domain": "acme", "base_url": api.url, **settings})
-        self.login = Login(checked, EgnyteCredentials(access_token=TOKEN), self.http)
+        self.login = ProviderSession(checked, EgnyteCredentials(access_token=TOKEN), self.http)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import Action, Login, Parsed, Registration, VerificationResult, validate
+from providers.contract.base import Action, Parsed, ProviderSession, Registration, VerificationResult, validate
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -178,7 +178,7 @@ class TestEgnyteMsp(ProviderContract):
         assert first.dedup_key == second.dedup_key
 
 
-def login_with(live: Live, **settings: object) -> Login[MspSettings, MspCredentials]:
+def login_with(live: Live, **settings: object) -> ProviderSession[MspSettings, MspCredentials]:
     return replace(live.login, settings=validate(MspSettings, {**live.facts["settings"], **settings}))
 
 
@@ -201,7 +201,7 @@ class Desk:
             guard=LOOPBACK, secrets=[TOKEN], secret_keys=provider.secret_keys, record=self.exchanges.append
         )
         checked = validate(MspSettings, {"domain": "acme", "base_url": api.url, **settings})
-        self.login = Login(checked, MspCredentials(access_token=TOKEN), self.http)
+        self.login = ProviderSession(checked, MspCredentials(access_token=TOKEN), self.http)
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from providers.contract.base import (
     Action,
     InboundRequest,
-    Login,
     MemoryTokens,
     Parsed,
     Proof,
+    ProviderSession,
     Registration,
     RemoteSubscription,
     Verification,
@@ -305,7 +305,7 @@ class Desk:
             self.tokens.put(KEPT_AS, token, datetime.now(UTC) + timedelta(hours=1))
         checked = validate(EntrustSettings, {"hostname": HOST, "base_url": api.url, **settings})
         credentials = EntrustCredentials(application_id=APPLICATION, shared_secret=SHARED)
-        self.login = Login(checked, credentials, self.http, self.tokens)
+        self.login = ProviderSession(checked, credentials, self.http, self.tokens)
 
     def close(self) -> None:
         self.http.close()

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from providers.contract.base import Login, Registration, validate
+from providers.contract.base import ProviderSession, Registration, validate
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -78,7 +78,7 @@ class Desk:
         self.exchanges: list[Exchange] = []
         self.http = Http(guard=LOOPBACK, secrets=[KEY], secret_keys=provider.secret_keys, record=self.exchanges.append)
         checked = validate(FilesComSettings, {"subdomain": "acme", "base_url": api.url, **settings})
-        self.login = Login(checked, FilesComCredentials(api_key=KEY, verification_token=token), self.http)
+        self.login = ProviderSession(checked, FilesComCredentials(api_key=KEY, verification_token=token), self.http)
 
 
 @pytest.fixture

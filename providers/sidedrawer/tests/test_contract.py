@@ -18,7 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import Action, InboundRequest, Login, Parsed, Registration, VerificationResult, validate
+from providers.contract.base import (
+    Action,
+    InboundRequest,
+    Parsed,
+    ProviderSession,
+    Registration,
+    VerificationResult,
+    validate,
+)
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -299,7 +307,7 @@ class TestSideDrawer(ProviderContract):
 
     # -- Live: logging in ----------------------------------------------------------------------------------------
 
-    def client(self, live: Live, **changes: str) -> Login[Any, Any]:
+    def client(self, live: Live, **changes: str) -> ProviderSession[Any, Any]:
         """A login with client id and client secret."""
         wanted = {"client_id": SPARE.client_id, "client_secret": SPARE.client_secret, **changes}
         return live.login_with(credentials=wanted)
@@ -439,7 +447,7 @@ class Desk:
             secret_keys=provider.secret_keys,
             record=self.exchanges.append,
         )
-        self.login = Login(
+        self.login = ProviderSession(
             validate(SideDrawerSettings, {"tenant_id": TENANT, "base_url": api.url, **settings}), checked, self.http
         )
 
