@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from providers.contract.base import InboundRequest, VerificationResult
+from providers.contract.parsing import InboundRequest, VerificationResult
 from providers.db.claims import Claimable
 from providers.db.fields import EncryptedJSONField, JSONTextField
 from providers.db.ids import new_id

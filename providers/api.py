@@ -11,7 +11,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers.contract.base import AnyProvider, ExpirySetBy, Proof, Renewal, SecretMadeBy
+from providers.contract.base import AnyProvider
+from providers.contract.capabilities import ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.registry import UnknownProvider, all_providers, get_provider
 from providers.rest.views import ApiViewSet
 

@@ -10,8 +10,9 @@ from django.db import models
 from django.utils import timezone
 from pydantic import BaseModel
 
-from providers.contract.base import AnyProvider, validate
+from providers.contract.base import AnyProvider
 from providers.contract.registry import get_provider
+from providers.contract.schemas import validate
 from providers.db.claims import Claimable
 from providers.db.fields import EncryptedJSONField, JSONTextField
 from providers.db.ids import new_id

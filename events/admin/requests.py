@@ -26,7 +26,7 @@ from events.storage import time_range
 from events.storage.time_range import AGES
 from providers.audit import log
 from providers.contract import registry
-from providers.contract.base import Action, EventType
+from providers.contract.capabilities import Action, EventType
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.list_page import Choices, Filter, NotUnderstood, among, moment, related
 from providers.models import ProviderAccount

@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from rest_framework import serializers
 
 from events.models import Event
-from providers.contract.base import Action
+from providers.contract.capabilities import Action
 from providers.rest.fields import AnyJSONField, ProviderField, TimeField, time_text
 
 PLAIN = (

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from events.models import Outcome
 from events.storage import time_range
-from providers.contract.base import Action
+from providers.contract.capabilities import Action
 from providers.models import ProviderAccount
 from providers.rest.filters import (
     TEXT,

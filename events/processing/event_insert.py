@@ -13,7 +13,7 @@ from events.processing import feed_position
 from events.storage.bulk_insert import NUMBER, TIME, Target
 from events.storage.bulk_insert import UUID as UUID_TYPE
 from events.storage.columns import column_json, column_key, column_text
-from providers.contract.base import ParsedEvent
+from providers.contract.parsing import ParsedEvent
 from providers.db.ids import new_id
 
 

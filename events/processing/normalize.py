@@ -31,8 +31,9 @@ from events.storage.body import unpacked
 from events.storage.columns import column_text
 from events.storage.request_row import MAX_REASON, InboundCall, RequestRow, first_outcome, first_reason, kept_headers
 from events.storage.sqlite_lock import prompt_atomic, write_turns
-from providers.contract.base import AnyProvider, InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
+from providers.contract.base import AnyProvider
 from providers.contract.errors import InvalidInput, UnreadableRequest
+from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
 from subscriptions.lifecycle import secret_rotation

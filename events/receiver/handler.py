@@ -31,7 +31,8 @@ from events.receiver.subscription_cache import Gone, NotKnown, ReceivableSubscri
 from events.storage import thread_priority
 from events.storage.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
 from events.storage.request_row import InboundCall, to_row
-from providers.contract.base import InboundRequest, Proof
+from providers.contract.capabilities import Proof
+from providers.contract.parsing import InboundRequest
 from subscriptions.lifecycle.ip_allowlist import why_elsewhere
 
 logger = logging.getLogger(__name__)

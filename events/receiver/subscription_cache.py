@@ -21,9 +21,10 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from pydantic import BaseModel
 
-from providers.contract.base import AnyProvider, validate
+from providers.contract.base import AnyProvider
 from providers.contract.errors import InvalidInput
 from providers.contract.registry import UnknownProvider, get_provider
+from providers.contract.schemas import validate
 from providers.db.encryption import Undecryptable, decrypt
 from subscriptions.lifecycle import ip_allowlist
 from subscriptions.lifecycle.ip_allowlist import Network

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from providers.contract.base import InboundRequest
 from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import InboundRequest
 
 CHUNK = 64 * 1024
 PREFIX = 64 * 1024  # kept of a body that is too large, where the provider sends files

@@ -12,7 +12,7 @@ from events.models import Outcome
 from events.storage.bulk_insert import BYTES, NUMBER, TIME, Target
 from events.storage.bulk_insert import UUID as UUID_TYPE
 from events.storage.columns import column_json, column_text
-from providers.contract.base import InboundRequest, Verification, VerificationResult
+from providers.contract.parsing import InboundRequest, Verification, VerificationResult
 from providers.db.fields import EncryptedJSONField
 from providers.db.ids import new_id
 

@@ -9,9 +9,10 @@ from datetime import timedelta
 from django.db.models import F, Q
 from django.utils import timezone
 
-from providers.contract.base import RateLimit
+from providers.contract.capabilities import RateLimit
 from providers.contract.errors import Throttled
-from providers.contract.http import MAX_RETRY_AFTER, Priority
+from providers.contract.http import Priority
+from providers.contract.responses import MAX_RETRY_AFTER
 from providers.models import AccountLimit, ProviderAccount
 
 CLOCK_SLACK = timedelta(seconds=2)  # a time noted further ahead is from before the clock was set back

@@ -15,9 +15,11 @@ from providers.accounts.circuit_breaker import AccountGate
 from providers.accounts.rate_limiter import DatabaseLimiter
 from providers.accounts.tokens import DatabaseTokens
 from providers.audit.state_changes import CLOCK, write
-from providers.contract.base import ProviderSession, validate
+from providers.contract.address_guard import AddressGuard
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Refused
-from providers.contract.http import AddressGuard, Exchange, Http, Priority
+from providers.contract.http import Exchange, Http, Priority
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount
 
 _NOTED = ("status", "status_reason", "checked_at", "look_due_at", *circuit_breaker.NO_PAUSE)

@@ -14,7 +14,7 @@ from providers.models import AccountToken, ProviderAccount
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTokens:
-    """A `providers.contract.base.TokenStore` for one account. A token obtained with other credentials does not
+    """A `providers.contract.session.TokenStore` for one account. A token obtained with other credentials does not
     count.
     """
 

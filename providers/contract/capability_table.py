@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from providers.contract.base import AnyProvider, Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
+from providers.contract.base import AnyProvider
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 
 RENEWAL = {
     Renewal.NONE: "does not expire",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from providers.contract.errors import BadAnswer
-from providers.contract.http import Answer
+from providers.contract.responses import Answer
 
 MAX_WORDS = 500
 MAX_DEPTH = 4

@@ -5,43 +5,33 @@ Free of Django: the limiter and the recorder are arguments. The database-backed 
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util.connection import create_connection
 
 from providers.contract import strict_json
+from providers.contract.address_guard import AddressGuard, GuardedAdapter
 from providers.contract.errors import (
     AddressRefused,
-    AuthenticationFailed,
     BadAnswer,
-    LimitReached,
-    NotFound,
     OutOfTime,
-    PermissionMissing,
     ProviderError,
-    Refused,
     Throttled,
     Unavailable,
 )
+from providers.contract.responses import Answer, ErrorReader, error_for, excerpt
 from providers.contract.sanitize import storable_text
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
-MAX_RETRY_AFTER = 24 * 3600.0
 PENALTY_UNTOLD = 5.0  # seconds to stay away after "too many calls" that does not say for how long
 USER_AGENT = "Hookkeeper"
 MASK = "***"
@@ -88,26 +78,6 @@ class NoLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressGuard:
-    """Decides which addresses may be called: public ones, those in `networks`, and exactly those in `endpoints`."""
-
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
-    endpoints: frozenset[tuple[str, int]] = frozenset()
-
-    def check(self, address: str, port: int) -> None:
-        """Raises AddressRefused for an address that is neither public nor allowed by a setting."""
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
-        if (str(ip), port) in self.endpoints or any(ip in network for network in self.networks):
-            return
-        if not ip.is_global or ip.is_multicast:
-            raise AddressRefused(
-                f"{ip} is not a public address, so it is not called. If it is meant, add it to ALLOW_PRIVATE_NETWORKS."
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class Exchange:
     """One call and its answer as they may be kept: secrets masked, bodies parsed where they are JSON."""
 
@@ -117,42 +87,6 @@ class Exchange:
     status: int | None
     response_body: object
     error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A provider's answer."""
-
-    status: int
-    headers: Mapping[str, str]  # names are case-insensitive
-    body: bytes = field(repr=False)
-
-    def json(self) -> Any:
-        """The body as JSON. Raises BadAnswer when it is none."""
-        try:
-            return strict_json.loads(self.body)
-        except ValueError:
-            # Not quoted: the body may hold a secret, and only `Http` knows how to mask it.
-            kind = self.headers.get("Content-Type") or "no content type"
-            raise self.bad(f"something that is not JSON ({kind})") from None
-
-    def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises BadAnswer when it is none."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise self.bad("JSON that is no object")
-        return value
-
-    def bad(self, what: str) -> BadAnswer:
-        """The error for an answer that cannot be right. With a good status, the call may have taken effect."""
-        return BadAnswer(
-            f"The provider answered {self.status} with {what}.",
-            status=self.status,
-            outcome_unknown=200 <= self.status < 300,
-        )
-
-
-ErrorReader = Callable[[Answer], ProviderError | None]
 
 
 class Http:
@@ -185,7 +119,7 @@ class Http:
         self._before_call = before_call
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy and no netrc from the environment behind the guard's back
-        adapter = _GuardedAdapter(guard)
+        adapter = GuardedAdapter(guard)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -287,7 +221,7 @@ class Http:
         try:
             return self.mask(strict_json.loads(body))
         except ValueError:
-            return self._mask_text(_excerpt(body, 2000))
+            return self._mask_text(excerpt(body, 2000))
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, params: Mapping[str, str] | None
@@ -333,59 +267,6 @@ class Http:
             raise Unavailable(f"The call to {_host(url)} failed: {error}", outcome_unknown=True) from None
 
 
-def error_for(answer: Answer, message: str | None = None, *, field: str | None = None) -> ProviderError:
-    """The general rule from status to error, for answers that a plug-in does not read in its own way."""
-    status = answer.status
-    text = message or _message(answer)
-    said = f"the provider answered {status}" + (f": {text.removesuffix('.')}" if text else "")
-    if 300 <= status < 400:
-        target = answer.headers.get("Location", "nowhere")
-        return BadAnswer(
-            f"The provider answered {status}, a redirect to {target}; redirects are not followed. Check the address.",
-            status=status,
-        )
-    if status == 401:
-        return AuthenticationFailed(f"The credentials were refused ({said}). Enter new ones.", status=status)
-    if status == 403:
-        return PermissionMissing(f"A permission is missing ({said}).", status=status)
-    if status in (404, 410):
-        return NotFound(f"Not found ({said}).", status=status)
-    if status == 409:
-        return LimitReached(f"A conflict or a limit ({said}).", status=status, field=field)
-    if status in (429, 503) and (status == 429 or retry_after(answer) is not None):
-        return Throttled(f"Too many calls ({said}).", status=status, retry_after=retry_after(answer))
-    if status >= 500 or status == 408:
-        return Unavailable(f"The provider is in trouble ({said}).", status=status, outcome_unknown=status != 501)
-    if 400 <= status < 500:
-        return Refused(f"Refused ({said}).", status=status, field=field)
-    return BadAnswer(f"An unexpected status ({said}).", status=status, outcome_unknown=True)
-
-
-def retry_after(answer: Answer) -> float | None:
-    """Seconds from a Retry-After header (a number or a date), at most a day; None without a usable one."""
-    value = answer.headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    if seconds != seconds:  # NaN
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
-
-
-def _message(answer: Answer) -> str:
-    return _excerpt(answer.body).strip()
-
-
-def _excerpt(body: bytes, length: int = 300) -> str:
-    return body[:length].decode("utf-8", "replace")
-
-
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
@@ -419,52 +300,3 @@ def _find(error: BaseException, kind: type[Any]) -> Any:
             return item
         queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
     return None
-
-
-class _GuardedAdapter(HTTPAdapter):
-    """Connects only to addresses that the guard passed, and to exactly those (no second look-up to be rebound)."""
-
-    def __init__(self, guard: AddressGuard) -> None:
-        self._guard = guard
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        guard = self._guard
-
-        def connect(connection: HTTPConnection) -> socket.socket:
-            host, port = connection.host, connection.port
-            try:
-                found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:
-                raise urllib3.exceptions.NewConnectionError(connection, f"{host} was not found: {error}") from None
-            addresses = [str(item[4][0]) for item in found]
-            for address in addresses:
-                guard.check(address, port)
-            problem: OSError | None = None
-            for address in addresses:
-                try:
-                    return create_connection(
-                        (address, port), connection.timeout, connection.source_address, connection.socket_options
-                    )
-                except TimeoutError:
-                    raise urllib3.exceptions.ConnectTimeoutError(connection, f"{host} did not answer") from None
-                except OSError as error:
-                    problem = error
-            raise urllib3.exceptions.NewConnectionError(connection, f"{host} could not be reached: {problem}")
-
-        class GuardedHTTPConnection(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                return connect(self)
-
-        class GuardedHTTPSConnection(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                return connect(self)
-
-        class GuardedHTTPPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = GuardedHTTPConnection
-
-        class GuardedHTTPSPool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = GuardedHTTPSConnection
-
-        self.poolmanager.pool_classes_by_scheme = {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}

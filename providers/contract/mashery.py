@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from providers.contract.errors import Throttled
-from providers.contract.http import Answer, retry_after
+from providers.contract.responses import Answer, retry_after
 
 # Seconds to stay away when the gateway does not say for how long.
 WAIT_PER_SECOND_LIMIT = 2.0

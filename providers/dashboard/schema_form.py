@@ -1,7 +1,7 @@
 """Form fields from a provider's schema: labels, help and examples come from the declaration that the API uses.
 
 Django's fields only carry what was typed; whether it is right, the schema alone decides
-(`providers.contract.base.validate`).
+(`providers.contract.schemas.validate`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from providers.contract.base import AccountSettings, EventType
+from providers.contract.capabilities import EventType
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import AccountSettings
 
 LISTS = (tuple, list, set, frozenset)
 SPARE_ROWS = 1  # empty rows that a table of rows offers

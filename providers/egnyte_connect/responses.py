@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from providers.contract.base import Identity, RemoteSubscription, time_from_number
+from providers.contract.base import Identity, RemoteSubscription
 from providers.contract.error_bodies import ComplaintReader
 from providers.contract.errors import AuthenticationFailed, BadAnswer, LimitReached, PermissionMissing, ProviderError
-from providers.contract.http import Answer, error_for
 from providers.contract.mashery import read_throttling
+from providers.contract.parsing import time_from_number
+from providers.contract.responses import Answer, error_for
 from providers.egnyte_connect.event_types import ALL_EVENTS, without_covered
 
 SCOPE = "Egnyte.webhooks"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from providers.contract.base import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
 
 MAX_PATHS = 100
 API_HOSTS = ("egnyte.com", "egnytegov.com")

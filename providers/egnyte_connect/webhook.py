@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 
-from providers.contract.base import (
-    Action,
-    EventType,
+from providers.contract.capabilities import Action, EventType
+from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
@@ -25,7 +25,6 @@ from providers.contract.base import (
     load_json,
     time_from_number,
 )
-from providers.contract.errors import UnreadableRequest
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.egnyte_connect.event_types import EVENT_TYPES
 

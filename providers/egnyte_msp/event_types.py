@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from providers.contract.base import Action, EventType
+from providers.contract.capabilities import Action, EventType
 
 NFR = "NFR domains"
 TRIALS = "Trials"

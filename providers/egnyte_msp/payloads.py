@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from providers.contract.base import validate
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import validate
 from providers.egnyte_msp.event_types import LINK_NFR
 
 MAX_TIME = 64  # characters of a time; no form of ISO 8601 needs as many

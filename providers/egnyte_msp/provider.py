@@ -9,25 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from providers.contract.base import (
-    Capabilities,
-    ExpirySetBy,
-    Identity,
-    InboundRequest,
-    Parsed,
-    Proof,
-    Provider,
-    ProviderSession,
-    RateLimit,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretHint,
-    SecretMadeBy,
-    Verification,
-)
+from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
 from providers.contract.errors import BadAnswer, NotFound, PermissionMissing
-from providers.contract.http import Answer
+from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.responses import Answer
+from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.egnyte_msp import responses, webhook
 from providers.egnyte_msp.event_types import EVENT_TYPES, canonical

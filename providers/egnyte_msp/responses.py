@@ -14,8 +14,8 @@ from providers.contract.errors import (
     ProviderError,
     Refused,
 )
-from providers.contract.http import Answer, error_for
 from providers.contract.mashery import read_throttling
+from providers.contract.responses import Answer, error_for
 from providers.egnyte_msp.event_types import canonical
 
 # Egnyte writes the one in its answers' description and the other in its requests' schema; we read both everywhere.

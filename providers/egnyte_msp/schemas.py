@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from providers.contract.base import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
 
 API_HOST = "egnyte.com"
 

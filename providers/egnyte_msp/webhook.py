@@ -11,8 +11,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from providers.contract.base import (
-    Action,
+from providers.contract.capabilities import Action
+from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
@@ -21,7 +22,6 @@ from providers.contract.base import (
     VerificationResult,
     load_json,
 )
-from providers.contract.errors import UnreadableRequest
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.egnyte_msp.event_types import EVENT_TYPES
 from providers.egnyte_msp.payloads import complaint_about, read_time

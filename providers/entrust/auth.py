@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from providers.contract.base import ProviderSession
 from providers.contract.errors import AuthenticationFailed, ProviderError
-from providers.contract.http import Answer
+from providers.contract.responses import Answer
+from providers.contract.session import ProviderSession
 from providers.entrust import responses
 from providers.entrust.schemas import EntrustCredentials, EntrustSettings
 

@@ -6,7 +6,7 @@ Source: the enum of webhook event types in Entrust's Administration API 5.46. Be
 
 from __future__ import annotations
 
-from providers.contract.base import Action, EventType
+from providers.contract.capabilities import Action, EventType
 
 USERS = "Users"
 AUTHENTICATION = "Authentication"

@@ -12,22 +12,11 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import quote
 
-from providers.contract.base import (
-    Capabilities,
-    ExpirySetBy,
-    InboundRequest,
-    Parsed,
-    Proof,
-    Provider,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-    TestResult,
-    Verification,
-)
+from providers.contract.base import Provider, Registration, RemoteSubscription, TestResult
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import BadAnswer, NotFound, ProviderError
-from providers.contract.http import Answer
+from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.responses import Answer
 from providers.entrust import responses, webhook
 from providers.entrust.auth import EntrustSession, with_token
 from providers.entrust.event_types import EVENT_TYPES

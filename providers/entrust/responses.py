@@ -21,7 +21,7 @@ from providers.contract.errors import (
     ProviderError,
     Refused,
 )
-from providers.contract.http import Answer, error_for
+from providers.contract.responses import Answer, error_for
 from providers.entrust.schemas import MAX_EXPIRY_DAYS
 
 SECONDS_A_DAY = 86400

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from providers.contract.base import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
 
 MAX_EXPIRY_DAYS = 1000
 MAX_EVENTS = 200

@@ -16,16 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from providers.contract.base import (
-    Action,
-    InboundRequest,
-    Parsed,
-    ParsedEvent,
-    Verification,
-    VerificationResult,
-    load_json,
-)
+from providers.contract.capabilities import Action
 from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
+from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
 from providers.entrust.responses import read_time
 

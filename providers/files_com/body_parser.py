@@ -15,8 +15,8 @@ import multipart
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import XMLParser
 
-from providers.contract.base import MAX_JSON_DEPTH, InboundRequest, load_json
 from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import MAX_JSON_DEPTH, InboundRequest, load_json
 from providers.files_com.schemas import FILE_HEADER
 
 MAX_FIELDS = 1000  # real messages have about ten

@@ -22,7 +22,7 @@ from providers.contract.errors import (
     Unavailable,
     Unsupported,
 )
-from providers.contract.http import Answer, error_for, retry_after
+from providers.contract.responses import Answer, error_for, retry_after
 
 WAIT_CONCURRENT = 2.0  # seconds to stay away when Files.com throttles without saying for how long
 WAIT_UNKNOWN = 30.0

@@ -6,7 +6,7 @@ and permissions); the ActionEntity of Files.com's Swagger document for how those
 
 from __future__ import annotations
 
-from providers.contract.base import Action, EventType
+from providers.contract.capabilities import Action, EventType
 
 FILES = "Files and folders"
 ON_REQUEST = "Users, groups and permissions (Files.com enables these on request)"

@@ -12,26 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from providers.contract.base import (
-    Capabilities,
-    ExpirySetBy,
-    Identity,
-    InboundRequest,
-    Parsed,
-    Proof,
-    Provider,
-    ProviderSession,
-    RateLimit,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretHint,
-    SecretMadeBy,
-    TestResult,
-    Verification,
-)
+from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint, TestResult
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
 from providers.contract.errors import BadAnswer, NotFound, ProviderError, Refused, Unsupported
-from providers.contract.http import Answer
+from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.responses import Answer
+from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.files_com import responses, webhook
 from providers.files_com.errors import has_type, is_about_the_behavior, read_error

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from providers.contract.base import Identity, RemoteSubscription, TestResult
 from providers.contract.errors import BadAnswer
-from providers.contract.http import Answer
+from providers.contract.responses import Answer
 from providers.files_com.schemas import AUTH_HEADER, OUR_HEADERS, ROOT, FilesComConfig
 
 WEBHOOK = "webhook"

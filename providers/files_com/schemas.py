@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from providers.contract.base import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
 
 PARENT = "files.com"
 ROOT = "/"  # the whole site

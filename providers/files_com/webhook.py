@@ -13,8 +13,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from providers.contract.base import (
-    Action,
+from providers.contract.capabilities import Action
+from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
@@ -22,7 +23,6 @@ from providers.contract.base import (
     VerificationResult,
     time_from_number,
 )
-from providers.contract.errors import UnreadableRequest
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.files_com.body_parser import Fields, file_name, read_fields
 from providers.files_com.event_types import EVENT_TYPES

@@ -10,8 +10,8 @@ import pydantic
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 
-from providers.contract.base import M, validate
 from providers.contract.errors import FieldError, InvalidInput
+from providers.contract.schemas import M, validate
 
 
 class Conflict(APIException):

@@ -10,8 +10,8 @@ from rest_framework import status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 
-from providers.contract.base import load_json
 from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import load_json
 
 
 class TooLarge(APIException):

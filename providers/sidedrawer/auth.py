@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from providers.contract.base import ProviderSession
 from providers.contract.errors import AuthenticationFailed, BadAnswer, ProviderError
-from providers.contract.http import Answer
+from providers.contract.responses import Answer
+from providers.contract.session import ProviderSession
 from providers.sidedrawer.schemas import SideDrawerCredentials, SideDrawerSettings
 
 SideDrawerSession = ProviderSession[SideDrawerSettings, SideDrawerCredentials]

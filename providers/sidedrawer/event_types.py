@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from providers.contract.base import Action, EventType
+from providers.contract.capabilities import Action, EventType
 
 MODIFICATIONS = ("create", "update", "delete")
 _CHANGES = (Action.CREATED, Action.UPDATED, Action.DELETED)

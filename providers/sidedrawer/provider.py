@@ -10,22 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode, urlsplit
 
-from providers.contract.base import (
-    Capabilities,
-    ExpirySetBy,
-    InboundRequest,
-    Parsed,
-    Proof,
-    Provider,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-    Verification,
-)
+from providers.contract.base import Provider, Registration, RemoteSubscription
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import BadAnswer, NotFound, Unsupported
-from providers.contract.http import Answer
+from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.responses import Answer
+from providers.contract.session import ProviderSession
 from providers.sidedrawer import responses, webhook
 from providers.sidedrawer.auth import with_token
 from providers.sidedrawer.event_types import EVENT_TYPES

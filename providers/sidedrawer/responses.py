@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from providers.contract.base import RemoteSubscription, time_from_number
+from providers.contract.base import RemoteSubscription
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -19,7 +19,8 @@ from providers.contract.errors import (
     Throttled,
     Unsupported,
 )
-from providers.contract.http import Answer, error_for, retry_after
+from providers.contract.parsing import time_from_number
+from providers.contract.responses import Answer, error_for, retry_after
 from providers.contract.signatures import same
 from providers.sidedrawer.schemas import SideDrawerSettings
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from providers.contract.base import AccountSettings, Credentials, Origin, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, Origin, SubscriptionConfig
 from providers.sidedrawer.resources import RESOURCES, resource_of
 
 SOCKET = "SOCKET"

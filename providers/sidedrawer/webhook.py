@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from providers.contract.base import (
-    Action,
+from providers.contract.capabilities import Action
+from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
@@ -26,7 +27,6 @@ from providers.contract.base import (
     load_json,
     time_from_number,
 )
-from providers.contract.errors import UnreadableRequest
 from providers.contract.signatures import HmacMatch, find_hmac_sha256
 from providers.sidedrawer import encrypted_body
 from providers.sidedrawer.event_types import EVENT_TYPES, KINDS

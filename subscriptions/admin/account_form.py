@@ -6,8 +6,9 @@ from typing import Any
 
 from django import forms
 
-from providers.contract.base import AnyProvider, validate
+from providers.contract.base import AnyProvider
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import MOST_RETENTION_DAYS, ProviderAccount
 from subscriptions.lifecycle import desired_state

@@ -8,8 +8,9 @@ from typing import Any
 from django import forms
 from django.db import transaction
 
-from providers.contract.base import Renewal, validate
+from providers.contract.capabilities import Renewal
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state, ip_allowlist, quiet_hours

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 
-from providers.contract.base import Proof
+from providers.contract.capabilities import Proof
 from providers.models import ProviderAccount
 from providers.rest.errors import complaints
 from providers.rest.fields import (

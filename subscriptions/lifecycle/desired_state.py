@@ -18,8 +18,9 @@ from django.utils import timezone
 from providers.accounts import circuit_breaker, session
 from providers.audit import log
 from providers.audit.state_changes import write
-from providers.contract.base import Renewal, validate
+from providers.contract.capabilities import Renewal
 from providers.contract.errors import Unsupported
+from providers.contract.schemas import validate
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle import ip_allowlist
 from subscriptions.lifecycle import quiet_hours as quiet

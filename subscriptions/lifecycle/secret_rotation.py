@@ -17,7 +17,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.audit.state_changes import CLOCK
-from providers.contract.base import Proof, SecretMadeBy
+from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Unsupported
 from providers.contract.signatures import same
 from providers.db.encryption import Undecryptable

@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from providers.accounts.session import open_session
-from providers.contract.base import Registration, SecretHint, SecretMadeBy, TestResult, validate
+from providers.contract.base import Registration, SecretHint, TestResult
+from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import ProviderError, Unsupported
+from providers.contract.schemas import validate
 from subscriptions.lifecycle import receiver_probe, secret_rotation
 from subscriptions.lifecycle.desired_state import note
 from subscriptions.models import Managed, Subscription

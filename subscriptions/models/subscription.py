@@ -12,7 +12,7 @@ from django.db import models
 from django.utils import timezone
 
 from providers.audit.state_changes import write
-from providers.contract.base import SecretMadeBy
+from providers.contract.capabilities import SecretMadeBy
 from providers.db.claims import Claimable
 from providers.db.fields import EncryptedJSONField, JSONTextField
 from providers.db.ids import new_id

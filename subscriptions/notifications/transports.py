@@ -13,7 +13,8 @@ from django.core.mail import EmailMessage, get_connection
 
 from providers.accounts.session import address_guard
 from providers.contract.errors import ProviderError, Refused, Throttled
-from providers.contract.http import MASK, Answer, Http, retry_after
+from providers.contract.http import MASK, Http
+from providers.contract.responses import Answer, retry_after
 from providers.db.encryption import Undecryptable
 from subscriptions.models import Channel, ChannelKind
 

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from providers.contract.base import Capabilities, RemoteSubscription, Renewal, SecretMadeBy
+from providers.contract.base import RemoteSubscription
+from providers.contract.capabilities import Capabilities, Renewal, SecretMadeBy
 
 NEVER_ACCEPTED = ("callback_url", "secret")
 FRESH_AFTER = 3  # times in a row that it was switched off: then switching it on again evidently does not help

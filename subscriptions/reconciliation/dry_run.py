@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
-from providers.contract.base import RemoteSubscription, Renewal
+from providers.contract.base import RemoteSubscription
+from providers.contract.capabilities import Renewal
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.planning.plan import Plan, plan

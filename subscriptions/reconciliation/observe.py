@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from providers.accounts import circuit_breaker
-from providers.contract.base import ProviderSession, RemoteSubscription
+from providers.contract.base import RemoteSubscription
 from providers.contract.errors import NotFound, PermissionMissing
+from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.models import ProviderAccount
 from subscriptions.models import KnownRemote, Subscription

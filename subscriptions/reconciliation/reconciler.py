@@ -23,7 +23,8 @@ from django.utils import timezone
 from providers.accounts import circuit_breaker
 from providers.accounts.session import open_session
 from providers.audit.state_changes import CLOCK, write
-from providers.contract.base import ProviderSession, Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.base import Registration, RemoteSubscription
+from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import (
     CallsPaused,
     InvalidInput,
@@ -36,6 +37,8 @@ from providers.contract.errors import (
     Unsupported,
 )
 from providers.contract.http import Exchange, Priority
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.db.claims import new_holder
 from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
 from subscriptions.lifecycle.secrets import registration_of

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from providers.contract.base import SecretMadeBy, validate
+from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import validate
 from providers.dashboard.formatting import sentences
 from subscriptions.lifecycle.secret_rotation import words
 from subscriptions.models import Managed, State, Subscription

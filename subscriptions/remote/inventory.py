@@ -14,8 +14,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from providers.accounts.session import open_session
-from providers.contract.base import ProviderSession, RemoteSubscription, validate
+from providers.contract.base import RemoteSubscription
 from providers.contract.errors import NotFound, Throttled, Unavailable
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.models import ProviderAccount
 from subscriptions.lifecycle.desired_state import lock_for_adding, note
 from subscriptions.lifecycle.public_url import address_confirmed

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from events.receiver.rotation_signal import proofs
-from providers.contract.base import Proof, SecretMadeBy
+from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state, secret_rotation
 from subscriptions.models import Subscription

@@ -5,7 +5,7 @@ from __future__ import annotations
 import django.db
 
 from events.storage.request_row import REQUESTS, RequestRow
-from providers.contract.base import InboundRequest
+from providers.contract.parsing import InboundRequest
 from providers.contract.registry import get_provider
 
 EGNYTE = get_provider("egnyte-connect")

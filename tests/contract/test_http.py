@@ -18,17 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.contract import errors, http
-from providers.contract.http import (
-    MASK,
-    AddressGuard,
-    Answer,
-    Exchange,
-    Http,
-    NoLimit,
-    Priority,
-    error_for,
-    retry_after,
-)
+from providers.contract.address_guard import AddressGuard
+from providers.contract.http import MASK, Exchange, Http, NoLimit, Priority
+from providers.contract.responses import Answer, error_for, retry_after
 from tests.harness.provider_contract import LOOPBACK, Scripted, StubServer
 
 

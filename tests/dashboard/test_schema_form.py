@@ -12,8 +12,9 @@ from django.http import QueryDict
 from django.template.loader import render_to_string
 from pydantic import BaseModel, Field
 
-from providers.contract.base import Action, EventType, validate
+from providers.contract.capabilities import Action, EventType
 from providers.contract.errors import InvalidInput
+from providers.contract.schemas import validate
 from providers.dashboard.schema_form import Entry, Kind, SchemaForm, entries, sentence, usual_ones
 from providers.sidedrawer.resources import RESOURCES
 from providers.sidedrawer.schemas import SideDrawerConfig

@@ -19,29 +19,19 @@ from events.receiver.group_commit import writer
 from events.retention import rejected
 from events.storage.request_row import InboundCall, to_row
 from providers.contract import registry
-from providers.contract.base import (
-    AccountSettings,
-    Action,
-    Capabilities,
-    Credentials,
-    EventType,
-    ExpirySetBy,
+from providers.contract.base import Provider, Registration, RemoteSubscription
+from providers.contract.capabilities import Action, Capabilities, EventType, ExpirySetBy, Proof, Renewal, SecretMadeBy
+from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
-    Proof,
-    Provider,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-    SubscriptionConfig,
     UnreadableElement,
     Verification,
     VerificationResult,
     load_json,
 )
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.session import ProviderSession
 from providers.contract.signatures import find_shared_secrets
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription

@@ -27,15 +27,12 @@ from requests.adapters import HTTPAdapter
 
 from providers.accounts import rate_limiter, session
 from providers.contract import http
-from providers.contract.base import (
-    Capabilities,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    SecretMadeBy,
-    validate,
-)
+from providers.contract.address_guard import GuardedAdapter
+from providers.contract.base import Registration, RemoteSubscription
+from providers.contract.capabilities import Capabilities, SecretMadeBy
 from providers.contract.registry import all_providers
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.models import ProviderAccount
 from providers.sandbox.base import Call, Reply
 from providers.sandbox.server import find_simulators
@@ -129,7 +126,7 @@ class World:
         """Calls go to the simulator, and our own receiver is taken to answer."""
         with ExitStack() as stack:
             stack.callback(self.simulator.close)
-            stack.enter_context(mock.patch.object(http._GuardedAdapter, "send", self._send))
+            stack.enter_context(mock.patch.object(GuardedAdapter, "send", self._send))
             stack.enter_context(mock.patch.object(receiver_probe, "trouble_at", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
             waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)

@@ -20,8 +20,11 @@ from django.db import connection
 from django.utils import timezone
 from requests.adapters import HTTPAdapter
 
-from providers.contract import http, registry
-from providers.contract.base import ExpirySetBy, ProviderSession, RemoteSubscription, Renewal, SecretMadeBy
+from providers.contract import registry
+from providers.contract.address_guard import GuardedAdapter
+from providers.contract.base import RemoteSubscription
+from providers.contract.capabilities import ExpirySetBy, Renewal, SecretMadeBy
+from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import KnownRemote, Subscription, callback_url_for
 from subscriptions.reconciliation.backoff import next_due
@@ -79,7 +82,7 @@ class ListingProvider(FakeProvider):
 
         with (
             mock.patch.dict(registry.all_providers(), {self.slug: self}),
-            mock.patch.object(http._GuardedAdapter, "send", send),
+            mock.patch.object(GuardedAdapter, "send", send),
         ):
             yield
 

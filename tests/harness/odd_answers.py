@@ -9,17 +9,12 @@ from typing import Any
 import requests
 from hypothesis import strategies as st
 
-from providers.contract.base import (
-    AnyProvider,
-    Identity,
-    MemoryTokens,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    TestResult,
-)
+from providers.contract.address_guard import AddressGuard
+from providers.contract.base import AnyProvider, Identity, Registration, RemoteSubscription, TestResult
 from providers.contract.errors import ProviderError
-from providers.contract.http import AddressGuard, Answer, Http
+from providers.contract.http import Http
+from providers.contract.responses import Answer
+from providers.contract.session import MemoryTokens, ProviderSession
 
 MAX_REMOTE_ID = 200
 MAX_STATUS = 50

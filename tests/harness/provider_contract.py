@@ -29,23 +29,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from providers.contract.base import (
-    Action,
-    AnyProvider,
-    Capabilities,
-    ExpirySetBy,
-    InboundRequest,
-    Parsed,
-    Proof,
-    Provider,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-    VerificationResult,
-    validate,
-)
+from providers.contract.address_guard import AddressGuard
+from providers.contract.base import AnyProvider, Provider, Registration, RemoteSubscription
+from providers.contract.capabilities import Action, Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -56,8 +42,12 @@ from providers.contract.errors import (
     Unavailable,
     UnreadableRequest,
 )
-from providers.contract.http import AddressGuard, Answer, Exchange, Http
+from providers.contract.http import Exchange, Http
+from providers.contract.parsing import InboundRequest, Parsed, VerificationResult
 from providers.contract.registry import get_provider
+from providers.contract.responses import Answer
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.sandbox.server import Sandbox
 from tests.harness.odd_answers import CALLS, Recording, check_it_can_be_kept, told_login, twisted
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from providers.contract.base import validate as checked
 from providers.contract.errors import FieldError, InvalidInput
+from providers.contract.schemas import validate as checked
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription

@@ -278,7 +278,7 @@ def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longe
     account: ProviderAccount, settings: Settings
 ) -> None:
     from providers.accounts.rate_limiter import DatabaseLimiter
-    from providers.contract.base import RateLimit
+    from providers.contract.capabilities import RateLimit
     from providers.contract.http import Priority
 
     settings.SANDBOX_URL = None

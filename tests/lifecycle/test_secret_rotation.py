@@ -12,7 +12,7 @@ from django.utils import timezone
 from events.models import Outcome, WebhookRequest
 from events.processing.normalize import normalise_pending, reprocess
 from events.receiver.rotation_signal import proofs
-from providers.contract.base import Proof, SecretMadeBy
+from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Refused, Unavailable, Unsupported
 from providers.contract.registry import all_providers
 from providers.egnyte_connect.provider import EgnyteConnect

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.contract.base import Capabilities, ExpirySetBy, Proof, RemoteSubscription, Renewal, SecretMadeBy
+from providers.contract.base import RemoteSubscription
+from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from subscriptions.planning.plan import (
     NEVER_ACCEPTED,
     DriftPolicy,

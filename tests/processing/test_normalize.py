@@ -38,8 +38,9 @@ from events.receiver.group_commit import writer
 from events.retention import rejected
 from events.storage.columns import column_key, column_text
 from events.storage.time_range import first_id_at
-from providers.contract.base import InboundRequest, Proof
+from providers.contract.capabilities import Proof
 from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import InboundRequest
 from providers.db.ids import new_id
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Managed, Subscription

@@ -23,7 +23,7 @@ from events.processing import poller as poll_module
 from events.processing.inline_normalizer import Normaliser
 from events.processing.poller import Poll
 from events.receiver.group_commit import writer
-from providers.contract.base import InboundRequest
+from providers.contract.parsing import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
 from subscriptions.problems.detector import detect

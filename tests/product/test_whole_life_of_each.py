@@ -10,7 +10,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from config.models import ApiToken
-from providers.contract.base import Capabilities, Proof
+from providers.contract.capabilities import Capabilities, Proof
 from providers.contract.registry import all_providers
 from providers.sandbox.server import Sandbox
 from subscriptions.models import Subscription

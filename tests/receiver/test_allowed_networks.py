@@ -13,7 +13,7 @@ from pytest_django import Settings
 from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize
 from events.receiver.subscription_cache import known_subscriptions
-from providers.contract.base import Proof
+from providers.contract.capabilities import Proof
 from providers.models import HistoryEntry
 from subscriptions.lifecycle import desired_state, ip_allowlist
 from subscriptions.models import Subscription

@@ -20,7 +20,7 @@ import pytest
 
 from events.models import Outcome, WebhookRequest
 from events.processing import normalize
-from providers.contract.base import Proof
+from providers.contract.capabilities import Proof
 from providers.contract.registry import all_providers
 from providers.entrust.simulator import sign
 from providers.models import ProviderAccount

@@ -37,7 +37,8 @@ from events.receiver.spool.file import status as spool_status
 from events.receiver.spool_drain import drainer
 from events.storage import body as bodies
 from events.storage.body import Body, BodyTooLarge, BrokenBody, read_body, unpacked
-from providers.contract.base import InboundRequest, Proof, Verification, VerificationResult
+from providers.contract.capabilities import Proof
+from providers.contract.parsing import InboundRequest, Verification, VerificationResult
 from providers.contract.registry import get_provider
 from providers.models import ProviderAccount
 from subscriptions.models import State, Subscription

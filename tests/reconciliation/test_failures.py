@@ -285,7 +285,7 @@ def test_one_broken_row_does_not_keep_the_others_from_their_turn(
 
 def test_the_day_quota_is_kept_for_what_is_more_urgent(account: ProviderAccount, settings: object) -> None:
     from providers.accounts.rate_limiter import DatabaseLimiter
-    from providers.contract.base import RateLimit
+    from providers.contract.capabilities import RateLimit
 
     settings.SANDBOX_URL = None  # type: ignore[attr-defined]
     limiter = DatabaseLimiter(account, RateLimit(per_day=10))
@@ -305,7 +305,7 @@ def test_the_day_quota_is_kept_for_what_is_more_urgent(account: ProviderAccount,
 
 def test_the_rate_limit_spaces_calls_and_refuses_to_wait_too_long(account: ProviderAccount) -> None:
     from providers.accounts.rate_limiter import DatabaseLimiter
-    from providers.contract.base import RateLimit
+    from providers.contract.capabilities import RateLimit
 
     limiter = DatabaseLimiter(account, RateLimit(per_second=10))
     started = time.monotonic()

@@ -16,7 +16,7 @@ from unittest import mock
 import pytest
 from django.utils import timezone
 
-from providers.contract.base import Renewal, SecretMadeBy
+from providers.contract.capabilities import Renewal, SecretMadeBy
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from pytest_django import Settings
 
 from providers.accounts import circuit_breaker
-from providers.contract.base import Renewal
+from providers.contract.capabilities import Renewal
 from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation

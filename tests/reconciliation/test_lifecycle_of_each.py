@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from providers.contract.base import Renewal
+from providers.contract.capabilities import Renewal
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.planning.plan import DriftPolicy

@@ -12,7 +12,7 @@ from itertools import cycle
 
 import pytest
 
-from providers.contract.base import Renewal
+from providers.contract.capabilities import Renewal
 from providers.contract.registry import all_providers
 from tests.harness.lifecycle_world import LEASE, SLUGS, World, a_world
 from tests.reconciliation.test_lifecycle_of_each import FAULTS

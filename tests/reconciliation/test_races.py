@@ -12,8 +12,9 @@ from cryptography.fernet import Fernet
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.contract.base import ProviderSession, Registration, RemoteSubscription
+from providers.contract.base import Registration, RemoteSubscription
 from providers.contract.errors import Throttled
+from providers.contract.session import ProviderSession
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state, receiver_probe

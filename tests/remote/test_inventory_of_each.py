@@ -6,8 +6,10 @@ import pytest
 from pytest_django import Settings
 
 from providers.accounts.session import open_session
-from providers.contract.base import Registration, RemoteSubscription, SecretMadeBy, validate
+from providers.contract.base import Registration, RemoteSubscription
+from providers.contract.capabilities import SecretMadeBy
 from providers.contract.registry import all_providers
+from providers.contract.schemas import validate
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state

@@ -6,27 +6,11 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
-from providers.contract.base import (
-    Action,
-    Capabilities,
-    EventType,
-    ExpirySetBy,
-    Identity,
-    InboundRequest,
-    Parsed,
-    ParsedEvent,
-    Proof,
-    Provider,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    Renewal,
-    SecretMadeBy,
-    Verification,
-    VerificationResult,
-    load_json,
-)
+from providers.contract.base import Identity, Provider, Registration, RemoteSubscription
+from providers.contract.capabilities import Action, Capabilities, EventType, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import BadAnswer, UnreadableRequest
+from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
+from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 
 from .schemas import AcmeConfig, AcmeCredentials, AcmeSettings

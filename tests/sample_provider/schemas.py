@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from providers.contract.base import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
 
 
 class AcmeSettings(AccountSettings):

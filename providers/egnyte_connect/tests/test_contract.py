@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import Action, Parsed, ProviderSession, Registration, VerificationResult, validate
+from providers.contract.base import Registration
+from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -30,6 +31,9 @@ from providers.contract.errors import (
     UnreadableRequest,
 )
 from providers.contract.http import Exchange, Http
+from providers.contract.parsing import Parsed, VerificationResult
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.egnyte_connect import provider
 from providers.egnyte_connect.event_types import ALL_EVENTS, EVENT_TYPES
 from providers.egnyte_connect.schemas import EgnyteConfig, EgnyteCredentials, EgnyteSettings

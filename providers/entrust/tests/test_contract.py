@@ -18,19 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import (
-    Action,
-    InboundRequest,
-    MemoryTokens,
-    Parsed,
-    Proof,
-    ProviderSession,
-    Registration,
-    RemoteSubscription,
-    Verification,
-    VerificationResult,
-    validate,
-)
+from providers.contract.base import Registration, RemoteSubscription
+from providers.contract.capabilities import Action, Proof
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -45,6 +34,9 @@ from providers.contract.errors import (
     UnreadableRequest,
 )
 from providers.contract.http import Exchange, Http
+from providers.contract.parsing import InboundRequest, Parsed, Verification, VerificationResult
+from providers.contract.schemas import validate
+from providers.contract.session import MemoryTokens, ProviderSession
 from providers.entrust import provider
 from providers.entrust.auth import AUTHENTICATE, KEPT_AS
 from providers.entrust.event_types import EVENT_TYPES

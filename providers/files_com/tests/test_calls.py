@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from providers.contract.base import ProviderSession, Registration, validate
+from providers.contract.base import Registration
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -24,6 +24,8 @@ from providers.contract.errors import (
     Unsupported,
 )
 from providers.contract.http import Exchange, Http
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.files_com import provider
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import FilesComConfig, FilesComCredentials, FilesComSettings

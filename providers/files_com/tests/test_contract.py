@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from providers.contract.base import Action, InboundRequest, Registration, VerificationResult, validate
+from providers.contract.base import Registration
+from providers.contract.capabilities import Action
 from providers.contract.errors import AuthenticationFailed, PermissionMissing, Refused, Throttled, Unsupported
+from providers.contract.parsing import InboundRequest, VerificationResult
+from providers.contract.schemas import validate
 from providers.files_com import provider
 from providers.files_com.messages import BOUNDARY
 from providers.files_com.schemas import FilesComConfig, FilesComSettings

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import Action, Parsed, ParsedEvent, VerificationResult, validate
+from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
+from providers.contract.parsing import Parsed, ParsedEvent, VerificationResult
+from providers.contract.schemas import validate
 from providers.files_com import provider
 from providers.files_com.body_parser import MAX_ATTRIBUTES, MAX_ELEMENTS, MAX_FIELDS
 from providers.files_com.schemas import FilesComSettings

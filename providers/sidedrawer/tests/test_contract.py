@@ -18,15 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.base import (
-    Action,
-    InboundRequest,
-    Parsed,
-    ProviderSession,
-    Registration,
-    VerificationResult,
-    validate,
-)
+from providers.contract.base import Registration
+from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
     BadAnswer,
@@ -42,6 +35,9 @@ from providers.contract.errors import (
     Unsupported,
 )
 from providers.contract.http import Exchange, Http
+from providers.contract.parsing import InboundRequest, Parsed, VerificationResult
+from providers.contract.schemas import validate
+from providers.contract.session import ProviderSession
 from providers.sandbox.tenant import LoginName
 from providers.sandbox.webhook_sender import Courier
 from providers.sidedrawer import provider

@@ -10,7 +10,7 @@ from typing import ClassVar
 from providers.acme_box import provider
 from providers.acme_box.provider import SIGNATURE, signature
 
-from providers.contract.base import InboundRequest
+from providers.contract.parsing import InboundRequest
 from tests.harness.provider_contract import ProviderContract
 
 

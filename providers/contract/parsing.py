@@ -1,0 +1,101 @@
+"""Inbound requests, how they are authenticated, and the events parsed from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from providers.contract import strict_json
+from providers.contract.capabilities import Action
+from providers.contract.errors import UnreadableRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundRequest:
+    """One HTTP call at a callback URL, as it came. `url` is the callback URL as registered, without query; while it
+    is being changed, `former_urls` are those that the provider may still be calling."""
+
+    method: str
+    url: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(repr=False)
+    received_at: datetime
+    former_urls: tuple[str, ...] = ()
+
+
+class VerificationResult(StrEnum):
+    """What a verification can come to; the last two are never mixed up."""
+
+    VERIFIED = "verified"
+    FAILED = "failed"
+    NOT_VERIFIABLE = "not_verifiable"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Outcome of a verification. `secret_index` tells which of the accepted secrets matched;
+    `proof_headers` are the names of headers whose values must not be kept in clear."""
+
+    result: VerificationResult
+    detail: str
+    secret_index: int | None = None
+    proof_headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedEvent:
+    """One thing that happened, in our words. `data` is the element as it was sent."""
+
+    type: str
+    action: Action
+    data: object
+    dedup_key: str  # unique within the subscription; equal for a retransmission
+    provider_event_id: str | None = None
+    resource_type: str | None = None
+    resource: str | None = None
+    actor: str | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableElement:
+    """One element of a batch that could not be read."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a request carried. No events, no unreadable elements and `ping` true: a ping or an empty call."""
+
+    events: tuple[ParsedEvent, ...] = ()
+    unreadable: tuple[UnreadableElement, ...] = ()
+    ping: bool = False
+
+
+MAX_JSON_DEPTH = strict_json.MAX_DEPTH
+
+
+def load_json(body: bytes) -> object:
+    """Strict JSON from bytes that anybody may have sent. Raises UnreadableRequest for everything else
+    (encoding, syntax, NaN, infinite numbers, numbers too long to convert, nesting deeper than MAX_JSON_DEPTH)."""
+    try:
+        return strict_json.loads(body)
+    except UnicodeDecodeError:
+        raise UnreadableRequest("The body is not UTF-8.") from None
+    except strict_json.TooDeepError:
+        raise UnreadableRequest("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise UnreadableRequest(f"The body is not JSON: {error}") from None
+
+
+def time_from_number(value: float) -> datetime | None:
+    """Unix time in seconds or milliseconds (told apart by size); None when it is no time at all."""
+    try:
+        seconds = value / 1000 if abs(value) >= 100_000_000_000 else value
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

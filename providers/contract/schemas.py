@@ -1,0 +1,100 @@
+"""Base models of account settings, credentials and subscription config, and their validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from providers.contract.errors import FieldError, InvalidInput
+
+type_ = type  # several dataclasses below have a field named `type`
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an origin such as https://acme.example.com")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("only scheme, host and port; the paths are ours")
+    parts.port  # noqa: B018 - raises ValueError for a port that is no number
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
+class AccountSettings(BaseModel):
+    """Base of each provider's account settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    base_url: Origin | None = Field(
+        default=None,
+        title="Base URL",
+        description="Only for a sandbox or a gateway: replaces scheme, host and port of the provider's API.",
+        examples=["http://127.0.0.1:8010"],
+    )
+
+
+class Credentials(BaseModel):
+    """Base of each provider's credentials: every field is secret and write-only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def __repr__(self) -> str:
+        return f"{type_(self).__name__}(***)"
+
+    __str__ = __repr__
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every value that must be masked wherever it would show up."""
+        return tuple(str(value) for value in self.model_dump().values() if value not in (None, ""))
+
+
+class SubscriptionConfig(BaseModel):
+    """Base of each provider's subscription config: what staff choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(model: type[M], data: object) -> M:
+    """Checks `data` against one of a provider's models. Raises InvalidInput with one entry per complaint."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise InvalidInput(
+            [
+                FieldError(
+                    field=".".join(str(part) for part in item["loc"]),
+                    code="required" if item["type"] == "missing" else "invalid",
+                    message=_complaint(item["type"], item["msg"], item.get("ctx", {})),
+                )
+                for item in found
+                if not (item["type"] == "too_short" and _is_about_an_element(item["loc"], found))
+            ]
+        ) from None
+
+
+def _is_about_an_element(loc: tuple[int | str, ...], complaints: Sequence[ErrorDetails]) -> bool:
+    """Whether an element of that list is wrong: pydantic then does not count it, and complains of a short list too."""
+    return any(len(item["loc"]) > len(loc) and item["loc"][: len(loc)] == loc for item in complaints)
+
+
+def _complaint(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    if kind == "missing":
+        return "This field is required."
+    if kind == "extra_forbidden":
+        return "This field does not exist here."
+    if kind == "too_short":
+        return f"At least {context['min_length']} needed."
+    if kind == "too_long":
+        return f"At most {context['max_length']} allowed."
+    return message.removeprefix("Value error, ")
