@@ -1,4 +1,4 @@
-"""Entrust Identity as a Service: users, authentications, passkeys, tokens, grids and issued credentials."""
+"""Entrust Identity as a Service: users, authentications, passkeys, tokens, grid cards and issued credentials."""
 
 from providers.entrust.provider import Entrust
 

@@ -1,7 +1,7 @@
-"""Calls with an access token, which is obtained with the application's credentials and kept until its own expiry.
+"""Obtain Entrust access tokens, cache them until they expire, and make calls with them.
 
-Source: Entrust's Administration API, `POST /api/web/v1/adminapi/authenticate`. The token goes into `Authorization` as
-it stands. How long it lives differs (15 minutes and an hour are documented), so only its expirationTime counts.
+Source: Entrust's Administration API, `POST /api/web/v1/adminapi/authenticate`. The token is sent in `Authorization`
+without a prefix. Documented lifetimes differ (15 minutes and one hour), so only `expirationTime` is used.
 """
 
 from __future__ import annotations
@@ -12,40 +12,44 @@ from datetime import UTC, datetime
 from providers.contract.errors import AuthenticationFailed, ProviderError
 from providers.contract.responses import Answer
 from providers.contract.session import ProviderSession
-from providers.entrust import responses
+from providers.entrust import errors, responses
 from providers.entrust.schemas import EntrustCredentials, EntrustSettings
 
 EntrustSession = ProviderSession[EntrustSettings, EntrustCredentials]
 
-AUTHENTICATE = "/api/web/v1/adminapi/authenticate"
-KEPT_AS = "admin_api"
+AUTHENTICATE_PATH = "/api/web/v1/adminapi/authenticate"
+TOKEN_NAME = "admin_api"  # noqa: S105 - the name under which the token is cached
 
 
-def with_token(session: EntrustSession, origin: str, call: Callable[[str], Answer]) -> Answer:
-    """Makes a call that needs an access token. A kept one that is refused is replaced once: it may have been withdrawn,
-    or their clock differs from ours. Raises ProviderError."""
-    kept = session.tokens.get(KEPT_AS)
-    if kept is not None:
-        session.http.hide(kept)
+def call_with_token(session: EntrustSession, origin: str, call: Callable[[str], Answer]) -> Answer:
+    """Run `call` with an access token and return its response.
+
+    A cached token that is refused is replaced once: it may have been revoked, or the clocks differ. Raises
+    ProviderError.
+    """
+    cached = session.tokens.get(TOKEN_NAME)
+    if cached is not None:
+        session.http.hide(cached)
         try:
-            return call(kept)
+            return call(cached)
         except AuthenticationFailed:
-            session.tokens.forget(KEPT_AS)
-    return call(_fresh_token(session, origin))
+            session.tokens.forget(TOKEN_NAME)
+    return call(_request_token(session, origin))
 
 
-def _fresh_token(session: EntrustSession, origin: str) -> str:
+def _request_token(session: EntrustSession, origin: str) -> str:
+    """Return a new access token, and cache it if its expiry is known and in the future."""
     credentials = session.credentials
     body = {"applicationId": credentials.application_id, "sharedSecret": credentials.shared_secret}
     try:
-        answer = session.http.call(
-            "POST", f"{origin}{AUTHENTICATE}", json_body=body, read_error=responses.read_login_error
+        response = session.http.call(
+            "POST", f"{origin}{AUTHENTICATE_PATH}", json_body=body, read_error=errors.read_login_error
         )
-        access = responses.read_access(answer)
+        access = responses.read_access_token(response)
     except ProviderError as error:
-        error.outcome_unknown = False  # whatever came of it, logging in changes nothing there
+        error.outcome_unknown = False  # a login changes nothing at the provider
         raise
     session.http.hide(access.token)
     if access.expires_at is not None and access.expires_at > datetime.now(UTC):
-        session.tokens.put(KEPT_AS, access.token, access.expires_at)
+        session.tokens.put(TOKEN_NAME, access.token, access.expires_at)
     return access.token

@@ -1,7 +1,7 @@
-"""The kinds of events of Entrust Identity as a Service.
+"""The event types of Entrust Identity as a Service.
 
-Source: the enum of webhook event types in Entrust's Administration API 5.46. Before that version the type was free text
-(the documentation then named `user.create` and the like), so other types are taken as they come.
+Source: the enum of webhook event types in Entrust's Administration API 5.46. Earlier versions accepted any text (the
+documentation then named `user.create` and similar types), so other types are accepted unchanged.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType("credential.print", Action.OTHER, CREDENTIALS, "Credential printed", "credential"),
 )
 
-# Their words in `entityType`, for events of types that are not in the list above.
+# Entrust's `entityType` values, used for event types that are not declared above.
 RESOURCE_TYPES = {
     "USERS": "user",
     "GRIDS": "grid",

@@ -1,7 +1,7 @@
-"""Entrust Identity as a Service: what its webhook API can do, and the calls.
+"""The Entrust plug-in: capabilities and management calls.
 
 Sources: the "WebhooksApi" page of Entrust's Administration API (paths, permissions, statuses), the API's OpenAPI
-document (schemas), and Entrust's pages on webhooks and their signatures. What none of them confirms is a setting.
+document (schemas), and Entrust's pages on webhooks and their signatures. Facts that none of them confirms are settings.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Re
 from providers.contract.errors import BadAnswer, NotFound, ProviderError
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.responses import Answer
-from providers.entrust import responses, webhook
-from providers.entrust.auth import EntrustSession, with_token
+from providers.entrust import errors, responses, webhook
+from providers.entrust.auth import EntrustSession, call_with_token
+from providers.entrust.errors import UnknownProperty
 from providers.entrust.event_types import EVENT_TYPES
-from providers.entrust.responses import UnknownProperty, Webhook
+from providers.entrust.responses import Webhook
 from providers.entrust.schemas import EntrustConfig, EntrustCredentials, EntrustSettings
 
-WEBHOOKS = "/api/web/v1/webhooks"
+WEBHOOKS_PATH = "/api/web/v1/webhooks"
 ADD, VIEW, EDIT, REMOVE = "WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"
-UNNAMED = "Hookkeeper"  # newer servers want a name
+DEFAULT_NAME = "Hookkeeper"  # newer servers want a name
 
 
 class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
@@ -50,11 +51,11 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         success_statuses=(200, 201, 202, 204),
         answer_within=3.0,
         notes=(
-            "Whether the server knows a webhook's name: it is left out when the server refuses it.",
-            "Whether an update with an expiry prolongs it: the granted expiry is read back.",
-            "The time zone of the expiry: taken as UTC.",
-            "Whether the token itself or what it decodes to signs: both are tried unless a setting narrows it.",
-            "What the test call sends: any JSON is accepted.",
+            "Whether the server supports a webhook name: it is omitted if the server refuses it.",
+            "Whether an update with an expiry extends the webhook: the granted expiry is read back.",
+            "The time zone of the expiry: UTC is assumed.",
+            "Whether the signing key is the token as text or decoded from base64: both are tried by default.",
+            "The payload of the test call: any JSON is accepted.",
         ),
     )
     event_types = EVENT_TYPES
@@ -62,21 +63,21 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     credentials_model = EntrustCredentials
     config_model = EntrustConfig
     manual_steps = (
-        "Have somebody whose role holds WEBHOOKS:ADD call POST /api/web/v1/webhooks.",
-        "Give the callback URL as callbackUrl, and the wanted events.",
-        "Copy the token of the answer: Entrust shows it this once. Enter it below, under Secret.",
-        "Until it is entered, requests are answered 503, so that Entrust sends them again.",
-        "Renew it there before its expiry: nothing is renewed from here.",
-        "The subscription becomes active with the first request whose signature fits.",
+        "Ask someone whose role has WEBHOOKS:ADD to call POST /api/web/v1/webhooks.",
+        "Send the callback URL as callbackUrl, and the events to receive.",
+        "Copy the token from the response, which shows it only once, and enter it below as the secret.",
+        "Until it is entered, requests are answered 503, so that Entrust retries them.",
+        "Renew the webhook at Entrust before it expires: Hookkeeper does not renew it.",
+        "The subscription becomes active with the first request that has a valid signature.",
     )
     secret_keys = frozenset({"token", "authToken", "sharedSecret", "applicationId"})
 
     def origin(self, settings: EntrustSettings) -> str:
-        """`https://acme.us.trustedauth.com`."""
+        """Return the account's host, such as `https://acme.us.trustedauth.com`."""
         return f"https://{settings.hostname}"
 
     def canonical(self, config: EntrustConfig) -> dict[str, object]:
-        """Events sorted and unique, with filters written in one way."""
+        """Return the config with sorted, unique events and canonical filters."""
         return {
             "events": responses.canonical_events((item.type, item.filter) for item in config.events),
             "expiry_days": config.expiry_days,
@@ -85,78 +86,85 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def list_remote(self, session: EntrustSession) -> tuple[RemoteSubscription, ...]:
-        """GET webhooks: everything but the tokens."""
-        found = responses.read_webhooks(self._call(session, "GET", "", VIEW).json())
-        return tuple(item.as_remote() for item in found)
+        """Return all webhooks, without their tokens: GET webhooks."""
+        webhooks = responses.read_webhooks(self._call(session, "GET", "", VIEW).json())
+        return tuple(item.to_remote() for item in webhooks)
 
     def read_remote(self, session: EntrustSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
-        """GET webhooks/{id}. The token is shown only at registration, so `secret` has nothing to be compared with."""
-        return self._read(session, remote_id).as_remote()
+        """Return one webhook: GET webhooks/{id}. Only a registration returns the token, so `secret` is not compared."""
+        return self._read(session, remote_id).to_remote()
 
     def register(self, session: EntrustSession, registration: Registration[EntrustConfig]) -> RemoteSubscription:
-        """POST webhooks. Its answer alone carries the token: without one the webhook is of no use and goes again."""
-        answer = self._send(session, "POST", "", _body(registration), ADD)
+        """Create a webhook and return it with its token: POST webhooks.
+
+        No other call returns the token, so a webhook that is created without one is deleted again.
+        """
+        response = self._send_properties(session, "POST", "", _body(registration), ADD)
         try:
-            made = responses.read_webhook(answer.json())
+            created = responses.read_webhook(response.json())
         except BadAnswer as error:
-            # Entrust said yes, so there may be a new webhook whose id we could not read.
-            raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
-        if made.token is None:
-            raise self._without_token(session, made)
-        return replace(made.as_remote(), new_secret=made.token)
+            # The status was a success, so there may be a new webhook whose ID could not be read.
+            raise BadAnswer(error.message, status=response.status, outcome_unknown=True) from None
+        if created.token is None:
+            raise self._discard_without_token(session, created)
+        return replace(created.to_remote(), new_secret=created.token)
 
     def update(
         self, session: EntrustSession, remote_id: str, registration: Registration[EntrustConfig]
     ) -> RemoteSubscription:
-        """PUT webhooks/{id} with everything, then reads it back. `renew` is the same: the days of `expiry` are
-        assumed to count from now; whether the end moves is for the caller to see."""
-        self._send(session, "PUT", _path(remote_id), _body(registration), EDIT)
-        return self._read(session, remote_id).as_remote()
+        """Replace all properties and read the webhook back: PUT webhooks/{id}.
+
+        `renew` is the same call. The days of `expiry` are assumed to count from now; the caller compares the expiry.
+        """
+        self._send_properties(session, "PUT", _path(remote_id), _body(registration), EDIT)
+        return self._read(session, remote_id).to_remote()
 
     def set_enabled(self, session: EntrustSession, remote_id: str, enabled: bool) -> RemoteSubscription:
-        """GET, then PUT webhooks/{id} with all of it again and `enabled` changed. The expiry is always sent: an update
-        without one may clear it. It counts whole days, so what is left of it is rounded up."""
-        found = self._read(session, remote_id)
+        """Read the webhook and send it back with `enabled` changed: GET, then PUT webhooks/{id}.
+
+        The expiry is always sent, because an update without one may clear it. It is in whole days, rounded up.
+        """
+        current = self._read(session, remote_id)
         body = {
-            "callbackUrl": found.callback_url,
-            "events": _events(found.events),
+            "callbackUrl": current.callback_url,
+            "events": _events(current.events),
             "enabled": enabled,
-            "expiry": found.days_left(datetime.now(UTC)),
-            "name": found.name or UNNAMED,
+            "expiry": current.days_left(datetime.now(UTC)),
+            "name": current.name or DEFAULT_NAME,
         }
-        self._send(session, "PUT", _path(remote_id), body, EDIT)
-        return self._read(session, remote_id).as_remote()
+        self._send_properties(session, "PUT", _path(remote_id), body, EDIT)
+        return self._read(session, remote_id).to_remote()
 
     def delete(self, session: EntrustSession, remote_id: str) -> None:
-        """DELETE webhooks/{id}."""
+        """Delete a webhook: DELETE webhooks/{id}."""
         self._call(session, "DELETE", _path(remote_id), REMOVE)
 
     def test(self, session: EntrustSession, remote_id: str, registration: Registration[EntrustConfig]) -> TestResult:
-        """POST webhooks/test/{id}: Entrust then sends a payload of its own making to the callback URL."""
+        """Ask Entrust to send a test payload of its own to the callback URL: POST webhooks/test/{id}."""
         self._call(session, "POST", f"/test{_path(remote_id)}", EDIT)
         return TestResult(
-            ok=True, detail="Entrust accepted the test. Its test payload appears among the requests when it arrives."
+            ok=True, detail="Entrust accepted the test. Its payload appears under Requests when it arrives."
         )
 
     def _read(self, session: EntrustSession, remote_id: str) -> Webhook:
-        found = responses.read_webhook(self._call(session, "GET", _path(remote_id), VIEW).json())
-        if found.id != remote_id:
-            raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
-        return found
+        current = responses.read_webhook(self._call(session, "GET", _path(remote_id), VIEW).json())
+        if current.id != remote_id:
+            raise BadAnswer(f"The provider returned another webhook than the requested {remote_id}.")
+        return current
 
-    def _without_token(self, session: EntrustSession, made: Webhook) -> BadAnswer:
-        """Removes a webhook whose requests we could never verify; returns the error that says so."""
-        told = "Entrust registered the webhook, but its answer had no token, and no later answer has."
+    def _discard_without_token(self, session: EntrustSession, created: Webhook) -> BadAnswer:
+        """Delete a webhook whose requests could never be verified, and return the error to raise."""
+        problem = "Entrust registered the webhook, but its response had no token, and no other call returns it."
         try:
-            self.delete(session, made.id)
+            self.delete(session, created.id)
         except ProviderError as error:
-            return BadAnswer(f"{told} It could not be removed: {error.message}", outcome_unknown=True)
-        return BadAnswer(f"{told} It was removed again.")
+            return BadAnswer(f"{problem} The webhook could not be deleted: {error.message}", outcome_unknown=True)
+        return BadAnswer(f"{problem} The webhook was deleted again.")
 
-    def _send(
+    def _send_properties(
         self, session: EntrustSession, method: str, path: str, body: Mapping[str, object], permission: str
     ) -> Answer:
-        """Sends a webhook's properties; without `name` where the server does not know it (before 5.46)."""
+        """Send a webhook's properties, without `name` if the server does not know it (before 5.46)."""
         nameless = {key: value for key, value in body.items() if key != "name"}
         if not session.settings.send_name:
             return self._call(session, method, path, permission, nameless)
@@ -166,32 +174,32 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
             return self._call(session, method, path, permission, nameless)
 
     def _call(self, session: EntrustSession, method: str, path: str, permission: str, body: object = None) -> Answer:
-        """`path` is below that of all webhooks; `permission` is what the call needs of the application's role."""
+        """Make a call; `path` is appended to `WEBHOOKS_PATH`, and `permission` is the one that the call requires."""
         origin = self.api_origin(session.settings)
-        read_error = partial(responses.read_error, permission=permission)
+        read_error = partial(errors.read_error, permission=permission)
 
         def call(token: str) -> Answer:
             headers = {"Authorization": token}
             return session.http.call(
-                method, f"{origin}{WEBHOOKS}{path}", headers=headers, json_body=body, read_error=read_error
+                method, f"{origin}{WEBHOOKS_PATH}{path}", headers=headers, json_body=body, read_error=read_error
             )
 
         try:
-            return with_token(session, origin, call)
+            return call_with_token(session, origin, call)
         except NotFound as error:
             if path:
                 raise
-            # No webhook was named, so it is the API that is not there.
+            # The call named no webhook, so the API itself was not found.
             raise BadAnswer(f"There is no Entrust API at {origin}. Check the host name.", status=error.status) from None
 
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: EntrustSettings) -> Verification:
-        """RFC 9421 with the webhook's token as the key."""
+        """Verify the RFC 9421 signature with the webhook's token as the key."""
         return webhook.verify(request, secrets, key_form=settings.key_form, max_age=settings.signature_max_age)
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """One event; a test payload may be any JSON."""
+        """Parse one event; a test payload may be any JSON."""
         return webhook.parse(request)
 
 
@@ -206,7 +214,7 @@ def _body(registration: Registration[EntrustConfig]) -> dict[str, object]:
         "events": _events([(item.type, item.filter) for item in config.events]),
         "enabled": registration.enabled,
         "expiry": config.expiry_days,
-        "name": registration.name or UNNAMED,
+        "name": registration.name or DEFAULT_NAME,
     }
 
 

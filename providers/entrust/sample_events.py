@@ -1,8 +1,8 @@
-"""What happens at a simulated Entrust customer: people who register, sign in, and get tokens, passkeys and credentials.
+"""Generate sample events of a simulated Entrust customer.
 
 The envelope and the attributes of user.created, authentication.succeeded, grid.created, passkey.created and
-magiclink.email.sent follow Entrust's samples; the other attributes are not documented, and are made up in their manner.
-A little memory makes the stories hang together: a user who was created keeps the id when signing in or being deleted.
+magiclink.email.sent follow Entrust's samples; the other attributes are undocumented and invented in the same style.
+Users are remembered, so that a user keeps the same ID in later events.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Attributes = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person at the customer."""
+    """A user of the customer."""
 
     user_id: str
     id: str
@@ -45,7 +45,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What an event is about."""
+    """The entity that an event is about."""
 
     type: str
     id: str
@@ -53,32 +53,32 @@ class Entity:
     attributes: Attributes
 
 
-class World:
-    """One customer and its users. Not thread-safe: the simulator's lock guards it."""
+class SampleCustomer:
+    """One customer and its users. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, customer: str, account_id: str, chance: random.Random) -> None:
+    def __init__(self, customer: str, account_id: str, rng: random.Random) -> None:
         self.customer = customer
         self.account_id = account_id
-        self._chance = chance
+        self._random = rng
         self._users: deque[User] = deque(maxlen=100)
-        self._serial = chance.randrange(10_000, 20_000)
+        self._serial = rng.randrange(10_000, 20_000)
 
     def event(self, event_type: str) -> Event:
-        """An event of that type. Any type is accepted."""
-        entity, by_user = self._tell(event_type)
-        # Installations keep what they received, so an id must never come again, not even after a restart.
+        """Return a new event of any type."""
+        entity, actor = self._entity(event_type)
+        # Installations keep received events, so an ID must not repeat, not even after a restart.
         event_id = _time_ordered_id()
         data: Attributes = {
-            **self._subject(by_user),
+            **self._subject(actor),
             "resourceName": event_type.rpartition(".")[0].upper().replace(".", "_"),
-            "sourceIp": f"192.0.2.{self._chance.randint(1, 254)}",
+            "sourceIp": f"192.0.2.{self._random.randint(1, 254)}",
             "entityType": entity.type,
             "entityId": entity.id,
             "entityName": entity.name,
             "entityAttributes": entity.attributes,
         }
         if event_type.startswith("authentication."):
-            data["token"] = self._chance.choice(METHODS)  # a method; nothing secret
+            data["token"] = self._random.choice(METHODS)  # the authentication method, not a secret
         body = {
             "id": event_id,
             "type": event_type,
@@ -88,23 +88,23 @@ class World:
         }
         return Event(id=event_id, type=event_type, body=body)
 
-    # -- People --------------------------------------------------------------------------------------------------
+    # -- Users ---------------------------------------------------------------------------------------------------
 
     def _new_user(self) -> User:
-        first, last = self._chance.choice(NAMES).split()
+        first, last = self._random.choice(NAMES).split()
         name = f"{first[0]}{last}{self._next()}".lower()
         user = User(name, str(uuid.uuid4()), first, last, f"{first}.{last}@{self.customer}.example".lower())
         self._users.append(user)
         return user
 
-    def _known_user(self) -> User:
-        return self._chance.choice(self._users) if self._users else self._new_user()
+    def _any_user(self) -> User:
+        return self._random.choice(self._users) if self._users else self._new_user()
 
-    def _subject(self, by_user: User | None) -> Attributes:
-        """Who did it: the user, or one of two administrators."""
-        if by_user:
-            return {"subject": by_user.id, "subjectName": by_user.user_id, "subjectType": "USER"}
-        number = self._chance.randint(1, 2)
+    def _subject(self, actor: User | None) -> Attributes:
+        """Return the attributes of the acting user, or of one of two administrators."""
+        if actor:
+            return {"subject": actor.id, "subjectName": actor.user_id, "subjectType": "USER"}
+        number = self._random.randint(1, 2)
         return {
             "subject": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"admin{number}.{self.customer}.example")),
             "subjectName": f"admin{number}",
@@ -116,11 +116,11 @@ class World:
         self._serial += 1
         return self._serial
 
-    # -- What happens --------------------------------------------------------------------------------------------
+    # -- Entities ------------------------------------------------------------------------------------------------
 
-    def _tell(self, event_type: str) -> tuple[Entity, User | None]:
-        """What it is about, and the user who did it (None: an administrator)."""
-        tellers: Mapping[str, Callable[[str], tuple[Entity, User | None]]] = {
+    def _entity(self, event_type: str) -> tuple[Entity, User | None]:
+        """Return the entity of an event and the acting user (None: an administrator)."""
+        builders: Mapping[str, Callable[[str], tuple[Entity, User | None]]] = {
             "user": self._user,
             "authentication": self._authentication,
             "password": self._password,
@@ -133,10 +133,10 @@ class World:
             "face": self._face,
             "credential": self._credential,
         }
-        return tellers.get(event_type.partition(".")[0], self._anything)(event_type)
+        return builders.get(event_type.partition(".")[0], self._other)(event_type)
 
     def _user(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._new_user() if event_type == "user.created" else self._known_user()
+        user = self._new_user() if event_type == "user.created" else self._any_user()
         if event_type == "user.deleted":
             self._users.remove(user)
         attributes: Attributes = {"userId": user.user_id, "firstName": user.first, "lastName": user.last}
@@ -144,23 +144,23 @@ class World:
         return entity, user if event_type == "user.registration.completed" else None
 
     def _authentication(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
+        user = self._any_user()
         attributes: Attributes = {"registrationRequired": "false"}
         if event_type == "authentication.failed":
-            attributes = {"reason": self._chance.choice(("invalid_response", "user_locked", "expired"))}
+            attributes = {"reason": self._random.choice(("invalid_response", "user_locked", "expired"))}
         return Entity("USERS", user.id, user.user_id, attributes), user
 
     def _password(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
+        user = self._any_user()
         return Entity("PASSWORDS", str(uuid.uuid4()), user.user_id, {"userId": user.user_id}), user
 
     def _magic_link(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
+        user = self._any_user()
         attributes: Attributes = {"contactValue": user.email, "magicLinkType": "REGISTRATION", "contactType": "EMAIL"}
         return Entity("MAGICLINKS", str(uuid.uuid4()), user.user_id, attributes), None
 
     def _grid(self, event_type: str) -> tuple[Entity, User | None]:
-        user, serial = self._known_user(), self._next()
+        user, serial = self._any_user(), self._next()
         attributes: Attributes = {"serialNumber": serial, "userId": user.user_id}
         if event_type == "grid.created":
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -170,42 +170,42 @@ class World:
         return Entity("GRIDS", str(uuid.uuid4()), str(serial), attributes), None
 
     def _passkey(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
-        relying_party, origin = self._chance.choice(SITES)
+        user = self._any_user()
+        relying_party, origin = self._random.choice(SITES)
         attributes: Attributes = {"userIdStored": True, "relyingPartyId": relying_party, "origin": origin}
         return Entity("FIDOTOKENS", str(uuid.uuid4()), f"Passkey of {user.user_id}", attributes), user
 
     def _question(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
-        attributes: Attributes = {"question": self._chance.choice(QUESTIONS), "userId": user.user_id}
+        user = self._any_user()
+        attributes: Attributes = {"question": self._random.choice(QUESTIONS), "userId": user.user_id}
         return Entity("KBAS", str(uuid.uuid4()), user.user_id, attributes), user
 
     def _token(self, event_type: str) -> tuple[Entity, User | None]:
-        user, serial = self._known_user(), str(self._next())
-        kind = "ENTRUST_HARDWARE_TOKEN" if event_type.startswith("hardware") else self._chance.choice(TOKEN_TYPES)
+        user, serial = self._any_user(), str(self._next())
+        kind = "ENTRUST_HARDWARE_TOKEN" if event_type.startswith("hardware") else self._random.choice(TOKEN_TYPES)
         state = "ACTIVATING" if event_type == "token.created" else "ACTIVE"
         attributes: Attributes = {"serialNumber": serial, "type": kind, "state": state, "userId": user.user_id}
-        by_user = user if event_type.startswith("token.activated") else None
-        return Entity("TOKENS", str(uuid.uuid4()), serial, attributes), by_user
+        actor = user if event_type.startswith("token.activated") else None
+        return Entity("TOKENS", str(uuid.uuid4()), serial, attributes), actor
 
     def _face(self, event_type: str) -> tuple[Entity, User | None]:
-        user = self._known_user()
+        user = self._any_user()
         attributes: Attributes = {"provider": "ONFIDO", "state": "ACTIVE", "userId": user.user_id}
         return Entity("FACES", str(uuid.uuid4()), user.user_id, attributes), user
 
     def _credential(self, event_type: str) -> tuple[Entity, User | None]:
-        design_id, design = self._chance.choice(DESIGNS)
+        design_id, design = self._random.choice(DESIGNS)
         attributes: Attributes = {"enrollmentDesignId": design_id, "enrollmentDesignName": design}
         if event_type == "credential.print":
-            attributes["printer"] = self._chance.choice(("Lobby", "HR office"))
+            attributes["printer"] = self._random.choice(("Lobby", "HR office"))
         return Entity("CREDENTIALS", str(uuid.uuid4()), f"{design} {self._next()}", attributes), None
 
-    def _anything(self, event_type: str) -> tuple[Entity, User | None]:
+    def _other(self, event_type: str) -> tuple[Entity, User | None]:
         return Entity("OTHERS", str(uuid.uuid4()), event_type, {}), None
 
 
 def _time_ordered_id() -> str:
-    """A UUID of version 7, as in Entrust's samples."""
+    """Return a UUID of version 7, as in Entrust's samples."""
     number = (int(time.time() * 1000) << 80) | (uuid.uuid4().int & ((1 << 80) - 1))
     number = (number & ~(0xF << 76)) | (7 << 76)
     return str(uuid.UUID(int=(number & ~(0x3 << 62)) | (0x2 << 62)))

@@ -1,4 +1,4 @@
-"""What staff enter for Entrust: account settings, credentials and subscription config.
+"""Entrust's account settings, credentials and subscription config.
 
 A setting marked `unconfirmed` stands for a fact that Entrust does not document; its default is the safest assumption.
 """
@@ -26,13 +26,13 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 def _hostname(value: str) -> str:
     host = value.lower()
     if len(host) > 253 or not _HOSTNAME.fullmatch(host):
-        raise ValueError("must be a host name alone, such as acme.us.trustedauth.com: no https://, no path, no port")
+        raise ValueError("must be a host name without https://, path or port, such as acme.us.trustedauth.com")
     return host
 
 
 def _secret(value: str) -> str:
     if not _VISIBLE_ASCII.fullmatch(value):
-        raise ValueError("must be the value alone, as in the downloaded file: no blanks, no line breaks")
+        raise ValueError("must be the value from the downloaded file, without spaces or line breaks")
     return value
 
 
@@ -53,18 +53,18 @@ def _filter(value: str) -> str | None:
 
 
 class EntrustSettings(AccountSettings):
-    """Where the account lives, and what Entrust leaves open."""
+    """The account's host, and settings for facts that Entrust does not confirm."""
 
     hostname: Annotated[str, AfterValidator(_hostname)] = Field(
         title="Host name",
-        description="Of your account, as `hostname` in the credentials file of the Administration API application.",
+        description="Your account's host: `hostname` in the credentials file of the Administration API application.",
         examples=["acme.us.trustedauth.com"],
     )
     send_name: bool = Field(
         default=True,
         title="Send a name",
-        description="Newer servers (5.46 on) want a name with each webhook, older ones may refuse it. On: it is sent,"
-        " and left out when the server does not know it. Off: it is never sent.",
+        description="Servers from version 5.46 on require a name for each webhook; older ones may refuse it. On: the"
+        " name is sent, and omitted if the server does not know it. Off: it is never sent.",
         examples=[True],
         json_schema_extra={"unconfirmed": True},
     )
@@ -72,16 +72,16 @@ class EntrustSettings(AccountSettings):
         default=0,
         ge=0,
         le=31 * 86400,
-        title="Oldest signature (seconds)",
-        description="Webhook requests whose signature was created longer ago than this are refused; 0 = any age."
-        " With an age set, signatures must say when they were created.",
+        title="Maximum signature age (seconds)",
+        description="Requests with an older signature are refused; 0 = any age. With a maximum age, signatures must"
+        " carry their time of creation.",
         examples=[0, 86400],
         json_schema_extra={"unconfirmed": True},
     )
     key_form: Literal["auto", "text", "base64"] = Field(
         default="auto",
-        title="Form of the signing key",
-        description="`text`: the webhook's token as it stands is the key. `base64`: what it decodes to is."
+        title="Signing key format",
+        description="`text`: the webhook's token is the key. `base64`: the key is the token decoded from base64."
         " `auto`: both are tried.",
         examples=["auto", "text", "base64"],
         json_schema_extra={"unconfirmed": True},
@@ -89,7 +89,7 @@ class EntrustSettings(AccountSettings):
 
 
 class EntrustCredentials(Credentials):
-    """An Administration API application."""
+    """The credentials of an Administration API application."""
 
     application_id: Annotated[str, AfterValidator(_secret)] = Field(
         title="Application ID",
@@ -99,37 +99,37 @@ class EntrustCredentials(Credentials):
     )
     shared_secret: Annotated[str, AfterValidator(_secret)] = Field(
         title="Shared secret",
-        description="`sharedSecret` in the same file. The application's role needs the permissions WEBHOOKS:ADD, VIEW,"
-        " EDIT and REMOVE.",
+        description="`sharedSecret` in the same file. The application's role needs the permissions WEBHOOKS:ADD,"
+        " WEBHOOKS:VIEW, WEBHOOKS:EDIT and WEBHOOKS:REMOVE.",
         examples=["Qm9hcmRpbmctcGFzcy1mb3ItdGVzdHM"],
         min_length=1,
     )
 
 
-class WantedEvent(BaseModel):
-    """One kind of event that is wanted, perhaps only where a filter fits."""
+class EventSelection(BaseModel):
+    """One event type to receive, with an optional filter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     type: Annotated[str, AfterValidator(_event_type)] = Field(
         title="Event type",
-        description="Such as user.created. Types that are not listed here are passed on as typed.",
+        description="For example user.created. Types that are not in the list are sent to Entrust as entered.",
         examples=["user.created"],
     )
     filter: Annotated[str, Field(max_length=MAX_FILTER), AfterValidator(_filter)] | None = Field(
         default=None,
         title="Filter",
-        description="Text that holds JSON, as Entrust documents it for that event type; empty for all events.",
+        description="JSON text, as Entrust documents it for the event type; empty for all events.",
         examples=['[{"enrollmentDesignId": "5d0e9a3c-2a51-4a0e-9a44-0f5d6d1c7b21"}]'],
     )
 
 
 class EntrustConfig(SubscriptionConfig):
-    """Which events are wanted, and how long a registration is to live."""
+    """The events to receive, and the lifetime of a registration."""
 
-    events: tuple[WantedEvent, ...] = Field(
+    events: tuple[EventSelection, ...] = Field(
         title="Events",
-        description="Event types, each with a filter where Entrust knows one for it.",
+        description="Event types, each with a filter if Entrust supports one for the type.",
         examples=[[{"type": "user.created"}, {"type": "authentication.failed"}]],
         min_length=1,
         max_length=MAX_EVENTS,
@@ -139,7 +139,7 @@ class EntrustConfig(SubscriptionConfig):
         ge=0,
         le=MAX_EXPIRY_DAYS,
         title="Expiry (days)",
-        description=f"Days until Entrust ends the registration unless it is renewed, which is done in time; at most"
-        f" {MAX_EXPIRY_DAYS}. 0 = it never expires.",
+        description=f"Days until the registration expires, at most {MAX_EXPIRY_DAYS}; Hookkeeper renews it before."
+        " 0 = it never expires.",
         examples=[0, 90],
     )

@@ -1,7 +1,7 @@
-"""Entrust's server, as far as webhooks go: login, registration, permissions, expiry, the test call, signed deliveries.
+"""Simulate Entrust's webhook API: login, registration, permissions, expiry, the test call and signed deliveries.
 
-Where the real behaviour is unknown, an option chooses between the possible ones; its default is what we assume. An
-expiry is asked for in days, but a lease here lasts `lease_seconds`, so that a renewal can be waited for.
+Where the real behavior is unconfirmed, an option selects it; the default is the behavior that the plug-in assumes. An
+expiry is requested in days, but a lease lasts at most `lease_seconds` here, so that renewals can be observed.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field
 
-from providers.entrust.sample_events import World
+from providers.entrust.sample_events import SampleCustomer
+from providers.entrust.simulated_requests import (
+    ApiError,
+    WebhookProperties,
+    api_properties,
+    parse_object,
+    parse_properties,
+)
 from providers.sandbox.base import BadInputError, Call, Reply, Simulator
 from providers.sandbox.tenant import Batch, Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
-WEBHOOKS = "/api/web/v1/webhooks"
-AUTHENTICATE = "/api/web/v1/adminapi/authenticate"
+WEBHOOKS_PATH = "/api/web/v1/webhooks"
+AUTHENTICATE_PATH = "/api/web/v1/adminapi/authenticate"
 Permission = Literal["WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"]
 PERMISSIONS: tuple[Permission, ...] = ("WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE")
-MAX_EXPIRY_DAYS = 1000
 SECONDS_A_DAY = 86400
 EVENT_TYPES = (
     "user.created", "user.updated", "user.deleted", "user.registration.completed", "authentication.succeeded",
@@ -41,14 +46,11 @@ EVENT_TYPES = (
     "token.created", "token.activated", "token.activated.online", "token.seed.rotated", "hardware.token.assigned",
     "face.biometric.created", "credential.create", "credential.update", "credential.delete", "credential.print",
 )  # fmt: skip
-# Our words for their properties, for the sandbox's control calls
-OUR_WORDS: Mapping[str, str] = {"expiry_days": "expiry", "callback_url": "callbackUrl"}
-PROPERTIES = ("callbackUrl", "events", "name", "enabled", "expiry")
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One of the two customers, with credentials that never change."""
+    """One of the two simulated customers, with fixed credentials."""
 
     name: str
     account_id: str
@@ -73,30 +75,30 @@ CUSTOMERS: Mapping[LoginName, Customer] = {
 
 
 class EntrustOptions(Options):
-    """What can be asked of this simulator."""
+    """The options of this simulator."""
 
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 4.0)
     failures_until_disabled: int = Field(default=100, ge=1)
-    token_seconds: float = Field(default=900.0, gt=0)  # how long an access token lives
+    token_seconds: float = Field(default=900.0, gt=0)  # lifetime of an access token
     permissions: tuple[Permission, ...] = PERMISSIONS  # of the application's role
-    knows_name: bool = True  # as from version 5.46 on: a name is needed; else it is refused
+    knows_name: bool = True  # true: a name is required (from version 5.46 on); false: it is refused
     max_active: int = Field(default=20, ge=0)
-    update_extends: bool = True  # a PUT with an expiry begins a new lease
-    without_expiry: Literal["clear", "keep"] = "clear"  # what a PUT without expiry does to the lease
+    update_extends: bool = True  # a PUT with an expiry starts a new lease
+    without_expiry: Literal["clear", "keep"] = "clear"  # the effect of a PUT without an expiry on the lease
     digest: Literal["sha-256", "sha-512"] = "sha-256"
     key_form: Literal["text", "base64"] = "text"
 
 
 @dataclass(slots=True, kw_only=True)
 class Webhook(Hook):
-    """A registered webhook. Every event is `{id, type}`, with a `filter` where one was given."""
+    """A registered webhook. Each event is `{id, type}`, with a `filter` if one was given."""
 
     name: str | None
     events: list[dict[str, str]]
     token: str = field(repr=False)
 
-    def shown(self) -> dict[str, object]:
-        """What every answer shows of it. When its time is over it counts as disabled."""
+    def describe(self) -> dict[str, object]:
+        """Return the webhook as responses contain it. An expired webhook is shown as disabled."""
         expired = self.expires_at is not None and self.expires_at <= time.time()
         return {
             "id": self.remote_id,
@@ -109,49 +111,29 @@ class Webhook(Hook):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A webhook's properties as a client sent them, checked. None: not sent."""
-
-    url: str
-    events: list[dict[str, str]]
-    name: str | None
-    enabled: bool | None
-    expiry: int | None
-
-
 @dataclass(slots=True)
 class AccessToken:
-    """One access token."""
+    """An access token and the login that it belongs to."""
 
     login: LoginName
     expires_at: float
-
-
-class RefusalError(Exception):
-    """A call that their server refuses, with what their error body says."""
-
-    def __init__(self, status: int, code: str, message: str, *parameters: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"errorCode": code, "errorMessage": message, "parameters": list(parameters)}
 
 
 EntrustTenant = Tenant[Webhook, EntrustOptions]
 
 
 class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
-    """Two Entrust customers with an API each; the access token tells them apart."""
+    """Two Entrust customers behind one API; the access token identifies the customer."""
 
     slug = "entrust"
-    paths: ClassVar[tuple[str, ...]] = (WEBHOOKS, AUTHENTICATE)
+    paths: ClassVar[tuple[str, ...]] = (WEBHOOKS_PATH, AUTHENTICATE_PATH)
     event_types: ClassVar[tuple[str, ...]] = EVENT_TYPES
     answer_within: ClassVar[float] = 3.0
     demo_config: ClassVar[dict[str, object]] = {"events": [{"type": name} for name in EVENT_TYPES], "expiry_days": 90}
     options_model = EntrustOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
-        """One customer each."""
+        """Return one login per customer."""
         spare, demo = (
             SandboxLogin(
                 login=login,
@@ -167,27 +149,27 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         return {}
 
     @cached_property
-    def _worlds(self) -> dict[LoginName, World]:
-        return {login: World(item.name, item.account_id, self.random) for login, item in CUSTOMERS.items()}
+    def _sample_customers(self) -> dict[LoginName, SampleCustomer]:
+        return {login: SampleCustomer(item.name, item.account_id, self.random) for login, item in CUSTOMERS.items()}
 
     def login_of(self, call: Call) -> LoginName | None:
-        """By the access token, or by the credentials that ask for one."""
-        if call.path == AUTHENTICATE:
-            return _owner_of(call.body)
+        """Identify the login by the access token, or by the credentials of an authenticate call."""
+        if call.path == AUTHENTICATE_PATH:
+            return _login_of_credentials(call.body)
         token = self._tokens.get(call.bearer_token() or call.headers.get("authorization", ""))
         return token.login if token and token.expires_at > time.time() else None
 
     def failure(self, status: int) -> Reply:
-        """Their error body."""
+        """Return an error in Entrust's format."""
         code = {401: "access_denied", 403: "forbidden"}.get(status, f"error_{status}")
         return Reply(status, {"errorCode": code, "errorMessage": f"The call failed with {status}.", "parameters": []})
 
     def logs_in(self, call: Call) -> bool:
-        """The authenticate call."""
-        return call.path == AUTHENTICATE
+        """Return whether this is the authenticate call."""
+        return call.path == AUTHENTICATE_PATH
 
     def age_more(self, tenant: EntrustTenant, seconds: float) -> None:
-        """Access tokens end sooner."""
+        """Move the expiry of access tokens forward."""
         for token in self._tokens.values():
             if token.login == tenant.login:
                 token.expires_at -= seconds
@@ -195,174 +177,142 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
     # -- The API -------------------------------------------------------------------------------------------------
 
     def handle(self, tenant: EntrustTenant, call: Call) -> Reply:
-        """Login, registration and everything around it."""
+        """Route a call, check its permission and handle it."""
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
                 return Reply(405, self.failure(405).body, {"Allow": ", ".join(routes)})
-            permission, answer = routes[call.method]
+            permission, respond = routes[call.method]
             if permission and permission not in tenant.options.permissions:
                 return self.failure(403)
-            return answer()
-        except RefusalError as refusal:
-            return Reply(refusal.status, refusal.body)
+            return respond()
+        except ApiError as error:
+            return Reply(error.status, error.body)
 
     def _routes(self, tenant: EntrustTenant, call: Call) -> dict[str, tuple[str, Callable[[], Reply]]]:
-        """Per method, the permission that it needs and what it does."""
+        """Return the required permission and the handler of each method of a path."""
         add, view, edit, remove = PERMISSIONS
-        if call.path == AUTHENTICATE:
+        if call.path == AUTHENTICATE_PATH:
             return {"POST": ("", lambda: self._authenticate(tenant))}
-        match [unquote(part) for part in call.path.removeprefix(WEBHOOKS).split("/")[1:]]:
+        match [unquote(part) for part in call.path.removeprefix(WEBHOOKS_PATH).split("/")[1:]]:
             case []:
                 return {
-                    "GET": (view, lambda: Reply(200, [hook.shown() for hook in tenant.hooks.values()])),
+                    "GET": (view, lambda: Reply(200, [hook.describe() for hook in tenant.hooks.values()])),
                     "POST": (add, lambda: self._register(tenant, call)),
                 }
             case ["test", remote_id]:
                 return {"POST": (edit, lambda: self._test(tenant, _find(tenant, remote_id)))}
             case [remote_id]:
                 return {
-                    "GET": (view, lambda: Reply(200, _find(tenant, remote_id).shown())),
+                    "GET": (view, lambda: Reply(200, _find(tenant, remote_id).describe())),
                     "PUT": (edit, lambda: self._update(tenant, _find(tenant, remote_id), call)),
                     "DELETE": (remove, lambda: self._delete(tenant, _find(tenant, remote_id))),
                 }
-        raise RefusalError(404, "not_found", "No such resource")
+        raise ApiError(404, "not_found", "No such resource")
 
     def _authenticate(self, tenant: EntrustTenant) -> Reply:
         now = time.time()
-        for old in [name for name, token in self._tokens.items() if token.expires_at <= now]:
-            del self._tokens[old]
-        name = f"sandbox.{secrets.token_urlsafe(24)}"
-        self._tokens[name] = AccessToken(tenant.login, now + tenant.options.token_seconds)
-        ends = _local_time(self._tokens[name].expires_at)
-        return Reply(200, {"authToken": name, "creationTime": f"{_local_time(now)}Z", "expirationTime": f"{ends}Z"})
+        for expired in [value for value, token in self._tokens.items() if token.expires_at <= now]:
+            del self._tokens[expired]
+        value = f"sandbox.{secrets.token_urlsafe(24)}"
+        self._tokens[value] = AccessToken(tenant.login, now + tenant.options.token_seconds)
+        expires_at = _local_time(self._tokens[value].expires_at)
+        return Reply(
+            200, {"authToken": value, "creationTime": f"{_local_time(now)}Z", "expirationTime": f"{expires_at}Z"}
+        )
 
     def _register(self, tenant: EntrustTenant, call: Call) -> Reply:
-        wanted = self._read(tenant, _object(call.body))
+        properties = self._parse(tenant, parse_object(call.body))
         hook = Webhook(
             remote_id=str(uuid.uuid4()),
-            url=wanted.url,
-            name=wanted.name,
-            enabled=wanted.enabled is not False,
-            events=wanted.events,
-            expires_at=_lease(tenant, wanted.expiry or 0),
+            url=properties.url,
+            name=properties.name,
+            enabled=properties.enabled is not False,
+            events=properties.events,
+            expires_at=_lease(tenant, properties.expiry or 0),
             token=base64.b64encode(secrets.token_bytes(32)).decode(),
         )
         if hook.enabled:
-            _need_room(tenant)
+            _require_free_slot(tenant)
         tenant.hooks[hook.remote_id] = hook
-        return Reply(200, {**hook.shown(), "token": hook.token})
+        return Reply(200, {**hook.describe(), "token": hook.token})
 
     def _update(self, tenant: EntrustTenant, hook: Webhook, call: Call) -> Reply:
-        wanted = self._read(tenant, _object(call.body))
-        if wanted.enabled and not hook.is_live(time.time()):
-            _need_room(tenant)
-        self._apply(tenant, hook, wanted)
-        return Reply(200, hook.shown())
+        properties = self._parse(tenant, parse_object(call.body))
+        if properties.enabled and not hook.is_live(time.time()):
+            _require_free_slot(tenant)
+        self._apply(tenant, hook, properties)
+        return Reply(200, hook.describe())
 
-    def _apply(self, tenant: EntrustTenant, hook: Webhook, wanted: Wanted) -> None:
-        hook.url, hook.events, hook.name = wanted.url, wanted.events, wanted.name
-        if wanted.enabled is not None:
-            hook.enabled = wanted.enabled
-            hook.failures = 0 if wanted.enabled else hook.failures
-        if wanted.expiry is None:
+    def _apply(self, tenant: EntrustTenant, hook: Webhook, properties: WebhookProperties) -> None:
+        hook.url, hook.events, hook.name = properties.url, properties.events, properties.name
+        if properties.enabled is not None:
+            hook.enabled = properties.enabled
+            hook.failures = 0 if properties.enabled else hook.failures
+        if properties.expiry is None:
             hook.expires_at = hook.expires_at if tenant.options.without_expiry == "keep" else None
-        elif hook.expires_at is None or wanted.expiry == 0 or tenant.options.update_extends:
-            hook.expires_at = _lease(tenant, wanted.expiry)
+        elif hook.expires_at is None or properties.expiry == 0 or tenant.options.update_extends:
+            hook.expires_at = _lease(tenant, properties.expiry)
 
     def _delete(self, tenant: EntrustTenant, hook: Webhook) -> Reply:
         del tenant.hooks[hook.remote_id]
         return Reply(200)
 
     def _test(self, tenant: EntrustTenant, hook: Webhook) -> Reply:
-        """Sends a dummy payload. What the real one holds is not known, so it is as little as possible like an event."""
+        """Send a test payload. The real one is unconfirmed, so this one is as unlike an event as possible."""
         dummy = Event(id="", type="", body={"message": "This is a test of your webhook."})
         self._submit(Batch(login=tenant.login, remote_id=hook.remote_id, events=(dummy,)))
         return Reply(200)
 
-    def _read(self, tenant: EntrustTenant, body: Mapping[str, object]) -> Wanted:
-        """Checks the properties of a webhook. Raises RefusalError for the first that is wrong."""
-        known = [name for name in PROPERTIES if name != "name" or tenant.options.knows_name]
-        for unknown in (name for name in body if name not in known):
-            raise RefusalError(400, "invalid_request", f'Unrecognized field "{unknown}"', unknown)
-        name = body.get("name")
-        if tenant.options.knows_name and not (isinstance(name, str) and name.strip()):
-            raise _bad("name", "is required")
-        enabled, expiry = body.get("enabled"), body.get("expiry")
-        if enabled is not None and not isinstance(enabled, bool):
-            raise _bad("enabled", "must be true or false")
-        if expiry is not None and (
-            not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry <= MAX_EXPIRY_DAYS
-        ):
-            raise _bad("expiry", f"must be a number from 0 to {MAX_EXPIRY_DAYS}")
-        return Wanted(
-            url=self._read_url(body.get("callbackUrl")),
-            events=_read_events(body.get("events")),
-            name=name if isinstance(name, str) else None,
-            enabled=enabled,
-            expiry=expiry,
-        )
+    def _parse(self, tenant: EntrustTenant, body: Mapping[str, object]) -> WebhookProperties:
+        return parse_properties(body, supports_name=tenant.options.knows_name, rewrites=self.courier.rewrites)
 
-    def _read_url(self, url: object) -> str:
-        if not isinstance(url, str) or not url:
-            raise _bad("callbackUrl", "is required")
-        try:
-            parts = urlsplit(url)
-            usable = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        # The real one wants HTTPS. A sandbox also talks to the machine that it runs on, or is told to go there.
-        local = usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.courier.rewrites(url))
-        if not usable or not url.isascii() or not (parts.scheme == "https" or local):
-            raise _bad("callbackUrl", "must be a URL that begins with https://")
-        return url
-
-    # -- What the base asks --------------------------------------------------------------------------------------
+    # -- Hooks of the base class ---------------------------------------------------------------------------------
 
     def details(self, tenant: EntrustTenant, hook: Webhook) -> dict[str, object]:
-        """With the token, which their own answers show only once."""
-        return {**hook.shown(), "token": hook.token}
+        """Return the webhook with its token, which Entrust's own responses show only once."""
+        return {**hook.describe(), "token": hook.token}
 
     def change(
         self, tenant: EntrustTenant, hook: Webhook, *, status: str | None, config: Mapping[str, object] | None
     ) -> None:
-        """Merges the given properties. The status is enabled or disabled; an expiry begins a new lease."""
+        """Merge the given properties; `status` is enabled or disabled, and an expiry starts a new lease."""
         if status not in (None, "enabled", "disabled"):
             raise BadInputError("status: must be enabled or disabled")
-        changes = _their_words(config or {})
+        changes = api_properties(config or {})
         if status is not None:
             changes["enabled"] = status == "enabled"
-        now = {"callbackUrl": hook.url, "events": hook.events}
-        named = {"name": hook.name or "unnamed"} if tenant.options.knows_name else {}
+        current = {"callbackUrl": hook.url, "events": hook.events}
+        name = {"name": hook.name or "unnamed"} if tenant.options.knows_name else {}
         try:
-            wanted = self._read(tenant, {**now, **named, **changes})
-        except RefusalError as refusal:
-            raise BadInputError(f"config.{refusal.body['parameters'][0]}: {refusal}") from None
-        ends = hook.expires_at
-        self._apply(tenant, hook, wanted)
-        if wanted.expiry is None:
-            hook.expires_at = ends
+            properties = self._parse(tenant, {**current, **name, **changes})
+        except ApiError as error:
+            raise BadInputError(f"config.{error.body['parameters'][0]}: {error}") from None
+        expires_at = hook.expires_at
+        self._apply(tenant, hook, properties)
+        if properties.expiry is None:
+            hook.expires_at = expires_at
 
     def wants_type(self, hook: Webhook, event_type: str) -> bool:
-        """By name. What filters mean is not documented, so they keep nothing away."""
+        """Match by type. The semantics of filters are not documented, so filters exclude nothing."""
         return any(item["type"] == event_type for item in hook.events)
 
     def received(self, status: int) -> bool:
-        """Any 2xx."""
+        """Accept any 2xx status."""
         return 200 <= status < 300
 
     def worth_retrying(self, status: int | None) -> bool:
-        """Only what the receiver itself calls its own trouble."""
+        """Retry only after a 5xx status."""
         return status is not None and status >= 500
 
     def invent(self, tenant: EntrustTenant, event_type: str, hook: Webhook) -> Event:
-        """Something that happens at the customer."""
-        return self._worlds[tenant.login].event(event_type)
+        """Return a sample event of the customer."""
+        return self._sample_customers[tenant.login].event(event_type)
 
     def compose(
         self, tenant: EntrustTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
-        """POST with one event as JSON, signed."""
+        """Build a signed POST with one event as JSON."""
         body = json.dumps(events[0].body).encode()
         token = base64.b64encode(secrets.token_bytes(32)).decode() if bad_signature else hook.token
         key = base64.b64decode(token) if tenant.options.key_form == "base64" else token.encode()
@@ -379,7 +329,7 @@ simulator = EntrustSimulator
 
 
 def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int) -> dict[str, str]:
-    """The three headers that prove a delivery (RFC 9421, as Entrust's page on webhook signatures has it)."""
+    """Return the three signature headers of a delivery (RFC 9421, from Entrust's page on webhook signatures)."""
     sha = hashlib.sha256 if digest == "sha-256" else hashlib.sha512
     content_digest = f"{digest}=:{base64.b64encode(sha(body).digest()).decode()}:"
     parameters = f'("@method" "@target-uri" "content-digest");created={created};alg="hmac-sha256"'
@@ -394,8 +344,8 @@ def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int) -> dic
     }
 
 
-def _owner_of(body: bytes) -> LoginName | None:
-    """Whose application's credentials these are."""
+def _login_of_credentials(body: bytes) -> LoginName | None:
+    """Return the login whose application credentials a body contains."""
     try:
         sent: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -410,65 +360,19 @@ def _lease(tenant: EntrustTenant, days: int) -> float | None:
     return time.time() + min(tenant.options.lease_seconds, days * SECONDS_A_DAY) if days else None
 
 
-def _need_room(tenant: EntrustTenant) -> None:
+def _require_free_slot(tenant: EntrustTenant) -> None:
     if len(tenant.live_hooks()) >= tenant.options.max_active:
-        raise RefusalError(
+        raise ApiError(
             409, "webhook_limit", f"The maximum number of active webhooks ({tenant.options.max_active}) is reached"
         )
 
 
 def _local_time(moment: float) -> str:
-    """UTC without an offset, as their expiryDate."""
+    """Format a time in UTC without an offset, like Entrust's `expiryDate`."""
     return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _find(tenant: EntrustTenant, remote_id: str) -> Webhook:
     if remote_id not in tenant.hooks:
-        raise RefusalError(404, "entity_not_found", "Webhook not found")
+        raise ApiError(404, "entity_not_found", "Webhook not found")
     return tenant.hooks[remote_id]
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise RefusalError(400, "invalid_request", "The body is no JSON object")
-    return value
-
-
-def _bad(name: str, problem: str) -> RefusalError:
-    return RefusalError(400, "invalid_request", f"{name} {problem}", name)
-
-
-def _read_events(value: object) -> list[dict[str, str]]:
-    if not isinstance(value, list) or not value:
-        raise _bad("events", "must be a list with at least one event")
-    events: list[dict[str, str]] = []
-    for index, item in enumerate(value):
-        name, text = (item.get("type"), item.get("filter")) if isinstance(item, dict) else (None, None)
-        if not isinstance(name, str) or not name.strip():
-            raise _bad(f"events[{index}].type", "is required")
-        if text is not None and not isinstance(text, str):
-            raise _bad(f"events[{index}].filter", "must be text")
-        events.append({"id": str(uuid.uuid4()), "type": name, **({"filter": text} if text is not None else {})})
-    return events
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _their_words(config: Mapping[str, object]) -> dict[str, object]:
-    """The properties of a control call in their words. Raises BadInputError for one that does not exist."""
-    changes = {OUR_WORDS.get(key, key): value for key, value in config.items()}
-    for name in changes:
-        if name not in PROPERTIES:
-            raise BadInputError(f"config.{name}: there is no such property")
-    return changes

@@ -1,7 +1,7 @@
-"""Entrust's webhook requests: is it from them, and what happened.
+"""Verify and parse Entrust's webhook requests.
 
 Sources: Entrust's pages on webhooks and on their signatures (RFC 9421, hmac-sha256, the webhook's token as key, label
-`sig`, covering method, target URI and content digest). What bytes the key is they do not say: the setting `key_form`.
+`sig`, covering method, target URI and content digest). They do not say which bytes form the key: setting `key_form`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Veri
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
 from providers.entrust.responses import read_time
 
-MUST_COVER = ("@method", "@target-uri", "content-digest")
-UNTYPED = "untyped"  # our word for a payload that names no event type, such as that of the test call
+REQUIRED_COMPONENTS = ("@method", "@target-uri", "content-digest")
+UNTYPED = "untyped"  # our type for a payload without an event type, such as that of the test call
 
 MAX_FORMER_URLS = 3
 MAX_KEY = 255
@@ -43,7 +43,7 @@ KeyForm = Literal["auto", "text", "base64"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One thing that a secret may mean as a key."""
+    """One interpretation of a secret as a signing key."""
 
     secret_index: int
     form: str
@@ -51,16 +51,15 @@ class Key:
 
 
 def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm, max_age: int) -> Verification:
-    """Checks the content digest and the signature. `max_age` in seconds, 0 for any. Never raises.
+    """Check the content digest and the signature; `max_age` is in seconds, 0 for any age. Never raises.
 
-    The signed address is the callback URL as registered (or, while that is being changed, as it was before) with the
-    query as it came; never what a Host header says.
-    No header is secret in itself: a signature is worth nothing for any other body.
+    The signed target URI is the callback URL as registered (or, while it is being changed, a former one) with the
+    query as received; the Host header is never used. No header is secret: a signature fits one body.
     """
     keys = list(_keys(secrets, key_form))
     if not keys:
-        return Verification(VerificationResult.FAILED, "No secret is known for this subscription.")
-    policy = Policy(MUST_COVER, timedelta(seconds=max_age) if max_age else None)
+        return Verification(VerificationResult.FAILED, "This subscription has no secret.")
+    policy = Policy(REQUIRED_COMPONENTS, timedelta(seconds=max_age) if max_age else None)
     reason = ""
     for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
         try:
@@ -69,29 +68,29 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm
             reason = reason or str(refusal)
             continue
         key = keys[match.key_index]
-        detail = f"The signature {match.label} fits; its key is the token {key.form}."
+        detail = f"The signature {match.label} is valid; its key is the token {key.form}."
         return Verification(VerificationResult.VERIFIED, detail, key.secret_index)
     return Verification(VerificationResult.FAILED, reason)
 
 
 def _message(request: InboundRequest, url: str) -> Message:
-    address = f"{url}?{request.query}" if request.query else url
-    return Message(method=request.method, target_uri=address, headers=request.headers, body=request.body)
+    target_uri = f"{url}?{request.query}" if request.query else url
+    return Message(method=request.method, target_uri=target_uri, headers=request.headers, body=request.body)
 
 
 def _keys(secrets: Sequence[str], form: KeyForm) -> Iterator[Key]:
     for index, secret in enumerate(secrets):
         if form != "base64" and secret:
             yield Key(index, "as text", secret.encode("utf-8", "surrogatepass"))
-        decoded = _decoded(secret) if form != "text" else b""
+        decoded = _decode(secret) if form != "text" else b""
         if decoded:
             yield Key(index, "decoded from base64", decoded)
 
 
-def _decoded(secret: str) -> bytes:
-    """What a token decodes to, with or without padding, in either alphabet; nothing when it is no base64.
+def _decode(secret: str) -> bytes:
+    """Decode a token from base64 or base64url, with or without padding; return nothing if it is neither.
 
-    Entrust's samples of newer tokens begin with `whsec_`, which elsewhere marks base64 (Standard Webhooks).
+    Entrust's samples of newer tokens begin with `whsec_`, the prefix of base64 keys in Standard Webhooks.
     """
     text = secret.removeprefix("whsec_").rstrip("=").replace("-", "+").replace("_", "/")
     try:
@@ -104,8 +103,11 @@ def _decoded(secret: str) -> bytes:
 
 
 def parse(request: InboundRequest) -> Parsed:
-    """The event of a request. An empty body, `{}`, `[]` and `null` are pings; JSON without an event type, as the test
-    call may send it, is an event of the type `untyped`. Raises UnreadableRequest for what is not JSON."""
+    """Return the event of a request.
+
+    An empty body, `{}`, `[]` and `null` are pings. JSON without an event type, which the test call may send, is an
+    event of the type `untyped`. Raises UnreadableRequest if the body is not JSON.
+    """
     if not request.body.strip():
         return Parsed(ping=True)
     value = load_json(request.body)
@@ -140,7 +142,7 @@ def _type(value: object) -> str:
 
 
 def _identifier(value: object) -> str | None:
-    """An id as it was sent; a number is one, too."""
+    """Return an ID as it was sent; a number is converted to text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value.strip() else None
@@ -148,7 +150,7 @@ def _identifier(value: object) -> str | None:
 
 def _dedup_key(event_id: str | None, value: object, received_at: datetime) -> str:
     if event_id is None:
-        # Only a test payload may come without id. It may be the same each time, and who tests twice waits for two.
+        # Only a test payload may have no ID. It may be the same each time, and each test must give an event.
         return "content:" + _digest([value, received_at.isoformat()])
     if len(event_id) <= MAX_KEY and event_id.isprintable() and ":" not in event_id:
         return event_id
@@ -166,8 +168,8 @@ def _resource_type(value: object) -> str | None:
 
 
 def _first(data: Mapping[str, object], keys: Sequence[str], *, limit: int) -> str | None:
-    found = (_text(_identifier(data.get(key)), limit=limit) for key in keys)
-    return next((text for text in found if text), None)
+    texts = (_text(_identifier(data.get(key)), limit=limit) for key in keys)
+    return next((text for text in texts if text), None)
 
 
 def _text(value: object, *, limit: int) -> str | None:

@@ -1,0 +1,27 @@
+"""Fixtures of the Entrust tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from providers.entrust.tests.stub_client import StubClient
+from tests.harness.provider_contract import (
+    StubServer,
+)
+
+
+@pytest.fixture
+def api() -> Iterator[StubServer]:
+    """An Entrust API that returns scripted responses."""
+    with StubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(api: StubServer) -> Iterator[StubClient]:
+    """A client of the stub API with a cached access token."""
+    client = StubClient(api)
+    yield client
+    client.close()
