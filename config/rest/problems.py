@@ -18,18 +18,12 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from config.web.bypass_middleware import GetResponse
+from providers.conflict import Conflict
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
 from providers.contract.registry import UnknownProvider
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from providers.rest.errors import field_errors
-from subscriptions.lifecycle.account_deletion import NotLeaving
-from subscriptions.lifecycle.desired_state import AccountInUse, AccountLeaving
-from subscriptions.lifecycle.public_url import OtherAddress
-from subscriptions.planning.step_selection import Incomplete, PlanChanged
-from subscriptions.reconciliation.on_demand import Busy
-from subscriptions.remote.inventory import AddressNotConfirmed, AlreadyManaged, BeingRemoved
-from subscriptions.remote.orphans import NotOrphaned
 
 logger = logging.getLogger(__name__)
 
@@ -109,25 +103,10 @@ def _from_ours(error: Exception) -> Problem | None:
             return Problem(400, "invalid", "The request has errors.", tuple(_flat(field_errors(error, ""))))
         case Unsupported() | UnknownProvider():
             return Problem(409, "not_supported", str(error.args[0]))
-        case AccountInUse():
-            return Problem(409, "account_in_use", str(error))
-        case (
-            AlreadyManaged()
-            | BeingRemoved()
-            | NotOrphaned()
-            | Busy()
-            | AccountLeaving()
-            | NotLeaving()
-            | OtherAddress()
-            | AddressNotConfirmed()
-        ):
-            return Problem(409, "conflict", str(error))
+        case Conflict():
+            return Problem(error.status, error.code, str(error))
         case ProviderAccount.DoesNotExist():
             return Problem(404, "not_found", "The account was deleted meanwhile.")
-        case PlanChanged():
-            return Problem(409, "plan_changed", str(error))
-        case Incomplete():
-            return Problem(409, "incomplete_choice", str(error))
         case ProviderError():
             return _from_provider(error)
         case _:

@@ -191,10 +191,7 @@ class SubscriptionViewSet(ApiViewSet):
 
         def rotate(subscription: Subscription) -> None:
             self._check_version(subscription)
-            try:
-                secret_rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
-            except secret_rotation.TooManyUnderWay as error:
-                raise Conflict(str(error)) from None
+            secret_rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
 
         return self._changed(rotate)
 
@@ -208,10 +205,7 @@ class SubscriptionViewSet(ApiViewSet):
         with transaction.atomic():
             subscription = self._locked()
             self._check_version(subscription)
-            try:
-                desired_state.forget(subscription, by=self.by)
-            except desired_state.NotDeleting as error:
-                raise Conflict(str(error)) from None
+            desired_state.forget(subscription, by=self.by)
         return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_enter_secret", request=EnterSecretSerializer, responses={204: None})

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from providers.conflict import Conflict
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
@@ -16,7 +17,7 @@ from subscriptions.models import Subscription
 BATCH = 100  # subscriptions in one go: background transactions stay short, and others get their turn
 
 
-class NotLeaving(Exception):
+class NotLeaving(Conflict):
     """Nobody has asked for the account to be deleted."""
 
 

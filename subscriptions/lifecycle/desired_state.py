@@ -18,6 +18,7 @@ from django.utils import timezone
 from providers.accounts import circuit_breaker, session
 from providers.audit import log
 from providers.audit.state_changes import write
+from providers.conflict import Conflict
 from providers.contract.capabilities import Renewal
 from providers.contract.errors import Unsupported
 from providers.contract.schemas import validate
@@ -40,15 +41,17 @@ START_AGAIN: Mapping[str, object] = {
 AS_IT_IS: Any = object()  # where None has a meaning of its own
 
 
-class NotDeleting(Exception):
+class NotDeleting(Conflict):
     """It is not being deleted."""
 
 
-class AccountInUse(Exception):
+class AccountInUse(Conflict):
     """The account still has subscriptions."""
 
+    code = "account_in_use"
 
-class AccountLeaving(Exception):
+
+class AccountLeaving(Conflict):
     """The account is being deleted together with its subscriptions."""
 
 

@@ -15,13 +15,14 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 
 from providers.audit import log
+from providers.conflict import Conflict
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
 
 INSTALLATION = "installation"
 
 
-class OtherAddress(Exception):
+class OtherAddress(Conflict):
     """The address that was to be confirmed is not this installation's."""
 
 

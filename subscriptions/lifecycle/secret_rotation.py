@@ -17,6 +17,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from providers.audit.state_changes import CLOCK
+from providers.conflict import Conflict
 from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Unsupported
 from providers.contract.signatures import same
@@ -33,7 +34,7 @@ TOLD_BY = (  # the fields that `words` reads
 UNSEEN_AFTER = timedelta(days=7)  # then it is a problem that a rotation is still under way
 
 
-class TooManyUnderWay(Exception):
+class TooManyUnderWay(Conflict):
     """So many rotations were asked for that more secrets would be accepted than may."""
 
 

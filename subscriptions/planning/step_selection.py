@@ -9,17 +9,22 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from providers.conflict import Conflict
 from subscriptions.planning.plan import Plan, Step, StepAction
 
 Key = tuple[StepAction, str | None]
 
 
-class PlanChanged(Exception):
+class PlanChanged(Conflict):
     """The plan is no longer the one that was seen; nothing was done."""
 
+    code = "plan_changed"
 
-class Incomplete(Exception):
+
+class Incomplete(Conflict):
     """A chosen step is only safe together with another one that was not chosen; nothing was done."""
+
+    code = "incomplete_choice"
 
 
 def key(step: Step) -> Key:

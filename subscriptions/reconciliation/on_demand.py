@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from providers.accounts.session import open_session
+from providers.conflict import Conflict
 from providers.contract.errors import ProviderError
 from providers.contract.http import Priority
 from providers.contract.registry import UnknownProvider
@@ -33,7 +34,7 @@ NO_TIME = "There was no time left to look at it."
 BUSY_PAUSE = 0.1  # seconds between two tries to get a turn
 
 
-class Busy(Exception):
+class Busy(Conflict):
     """Somebody else is working on it; nothing was done."""
 
 

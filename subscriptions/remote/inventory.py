@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from providers.accounts.session import open_session
+from providers.conflict import Conflict
 from providers.contract.base import RemoteSubscription
 from providers.contract.errors import NotFound, Throttled, Unavailable
 from providers.contract.schemas import validate
@@ -35,15 +36,15 @@ class Kind(StrEnum):
     FOREIGN = "foreign"
 
 
-class AlreadyManaged(Exception):
+class AlreadyManaged(Conflict):
     """That remote subscription belongs to a subscription here already."""
 
 
-class BeingRemoved(Exception):
+class BeingRemoved(Conflict):
     """Somebody is removing it at the provider just now."""
 
 
-class AddressNotConfirmed(Exception):
+class AddressNotConfirmed(Conflict):
     """PUBLIC_URL has changed: this may be a copy of another installation, so nothing is changed at the provider until
     somebody confirms the new address."""
 

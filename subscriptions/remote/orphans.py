@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from providers.accounts.session import open_session
+from providers.conflict import Conflict
 from providers.contract.errors import NotFound, ProviderError
 from providers.contract.http import Exchange
 from providers.models import ProviderAccount
@@ -24,7 +25,7 @@ from subscriptions.remote.inventory import AlreadyManaged, BeingRemoved, Found, 
 REMOVING = timedelta(seconds=60)  # longer than the calls may take; a crash blocks an import no longer than that
 
 
-class NotOrphaned(Exception):
+class NotOrphaned(Conflict):
     """It is not (any more) an orphan, so it is not removed."""
 
 
