@@ -16,13 +16,13 @@ from uuid import UUID
 from django.db.models import Model, Q, QuerySet
 
 from providers.models import HistoryEntry, ProviderAccount, StateChange
-from subscriptions.models import Operation, Problem, ProblemTurn, Subscription, Turn
+from subscriptions.models import Operation, Problem, ProblemTransition, Subscription, Transition
 
 M = TypeVar("M", bound=Model)
 Subject = Subscription | ProviderAccount
 
 OPERATION, STATE, ACTION, SECRET, PROBLEM = "operation", "state", "action", "secret", "problem"
-WITHOUT_WORDS = (Turn.ACKNOWLEDGED, Turn.RESOLVED)  # what it was about stands where it was opened
+WITHOUT_WORDS = (Transition.ACKNOWLEDGED, Transition.RESOLVED)  # what it was about stands where it was opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +195,15 @@ def _history(subject: Subject, span: Span) -> Iterable[Entry]:
 
 
 def _problems(subject: Subject, span: Span) -> Iterable[Entry]:
-    rows = ProblemTurn.objects.filter(subject_filter(subject)).select_related("problem__subscription")
+    rows = ProblemTransition.objects.filter(subject_filter(subject)).select_related("problem__subscription")
     for row in span.cut(rows.defer("problem__sample", "problem__subscription__secrets")):
         about = row.problem.subscription
         yield Entry(
             key=row.uid,
             at=row.at,
             kind=PROBLEM,
-            what=f"{row.problem.get_kind_display()}: {row.get_turn_display().lower()}",
-            why="" if row.turn in WITHOUT_WORDS else row.message,
+            what=f"{row.problem.get_kind_display()}: {row.get_transition_display().lower()}",
+            why="" if row.transition in WITHOUT_WORDS else row.message,
             actor=row.actor,
             problem=row.problem,
             subscription=about.uid if about else None,

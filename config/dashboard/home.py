@@ -99,7 +99,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _concerns() -> list[Concern]:
     """What needs a person, the gravest first."""
-    rows = Problem.objects.needing_a_person().gravest_first()
+    rows = Problem.objects.needing_attention().most_severe_first()
     return [_concern(row) for row in rows.select_related("account").defer("sample", "account__credentials")[:SHOWN]]
 
 
@@ -146,10 +146,12 @@ def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> V
     if concerns:
         worst = concerns[0]
         several = len(concerns) > 1
-        count = f"{Problem.objects.needing_a_person().number()} problem{'s need' if several else ' needs'} a person"
+        count = (
+            f"{Problem.objects.needing_attention().count_label()} problem{'s need' if several else ' needs'} a person"
+        )
         tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
         return Verdict(tone, icon, f"{count}{'. The gravest: ' if several else ': '}{worst.said}.", worst.link)
-    in_hand = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).number()
+    in_hand = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).count_label()
     if in_hand != "0":
         text = f"{in_hand} problem{'s hold' if in_hand != '1' else ' holds'}, and somebody is on it."
         link = reverse("admin:subscriptions_problem_changelist") + f"?state={ProblemState.ACKNOWLEDGED.value}"

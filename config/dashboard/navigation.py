@@ -29,7 +29,7 @@ def open_problems(request: HttpRequest) -> str:
 
     if not request.user.has_perm("subscriptions.view_problem"):
         return ""
-    number = Problem.objects.needing_a_person().number()
+    number = Problem.objects.needing_attention().count_label()
     return "" if number == "0" else number
 
 

@@ -44,7 +44,7 @@ def problems_on_page(
     first. The page itself tells of the kinds in `told`, and shows `texts`."""
     if not request.user.has_perm("subscriptions.view_problem"):
         return []
-    found = list(rows.filter(state__in=ACTIVE).gravest_first().defer("sample")[:READ])
+    found = list(rows.filter(state__in=ACTIVE).most_severe_first().defer("sample")[:READ])
     found.sort(key=lambda problem: problem.subscription_id is not None)
     return [_on_page(problem, request.path, told, texts) for problem in found]
 

@@ -80,7 +80,7 @@ class ProblemAdmin(PageAdmin[Problem]):
             "button": remediation.button_of(row),
             "link": remediation.link_of(row),
             "subject_link": remediation.subject_link(row),
-            "turns": list(row.turns.order_by("-pk")[:TURNS_SHOWN]),
+            "turns": list(row.transitions.order_by("-pk")[:TURNS_SHOWN]),
             "grace": formatting.duration(detector.GRACE.total_seconds()),
         }
 

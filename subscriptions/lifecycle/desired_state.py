@@ -31,7 +31,7 @@ from subscriptions.planning.plan import DriftPolicy
 ACCOUNT, SUBSCRIPTION = ProviderAccount.subject, Subscription.subject
 WANTED_FIELDS = ("name", "config", "enabled", "auto_renew", "drift_policy")
 START_AGAIN: Mapping[str, object] = {
-    "switch_offs": [],
+    "suspensions": [],
     "suspended_count": 0,
     "gave_up_at": None,
     "enable_not_before": None,
@@ -180,7 +180,7 @@ def change(subscription: Subscription, *, by: str, **wanted: Any) -> None:
     again = START_AGAIN if wanted.get("enabled") is True and subscription.enabled else {}
     if wanted.get("enabled") is True and not subscription.enabled:
         wanted["quiet_from"] = timezone.now()  # it cannot have sent anything before
-    subscription.want(by=by, **wanted, **again)
+    subscription.change_desired_state(by=by, **wanted, **again)
     note(subscription, log.CHANGED, by, before=before, after=_wanted(subscription))
 
 
@@ -237,7 +237,7 @@ def renew_now(subscription: Subscription, *, by: str) -> None:
     """Asks for a renewal before its time. Raises Unsupported where subscriptions do not expire."""
     if subscription.account.plugin.capabilities.renewal is Renewal.NONE:
         raise Unsupported(f"Subscriptions at {subscription.account.plugin.name} do not expire.")
-    subscription.want(by=by, renew_asked_at=timezone.now())
+    subscription.change_desired_state(by=by, renew_asked_at=timezone.now())
     note(subscription, "renewal asked for", by)
 
 
@@ -245,7 +245,7 @@ def renew_now(subscription: Subscription, *, by: str) -> None:
 def remove(subscription: Subscription, *, by: str) -> None:
     """Wants it gone. A manual one, or one that was never registered, is gone at once; the others when the provider
     says so."""
-    subscription.want(by=by, present=False)
+    subscription.change_desired_state(by=by, present=False)
     # Asked of the row as it stands now: a worker may just be about to register it.
     only_here = Q(managed=Managed.MANUAL) | Q(register_tried_at=None)
     rows = Subscription.objects.filter(only_here, pk=subscription.pk)
@@ -260,7 +260,7 @@ def forget(subscription: Subscription, *, by: str) -> None:
     remote id stays here and in the history. Raises NotDeleting."""
     rows = Subscription.objects.filter(pk=subscription.pk, present=False, deleted_at=None)
     now = subscription.forgotten_at = timezone.now()
-    reason = subscription.how_it_ended
+    reason = subscription.deletion_summary
     if not write(rows, by=by, deleted_at=now, forgotten_at=now, state=State.DELETED, state_reason=reason):
         raise NotDeleting("Only a subscription that is being deleted can be forgotten.")
     note(subscription, "forgotten", by, after={"remote_id": subscription.remote_id})
@@ -280,7 +280,7 @@ def confirm_public_url(*, by: str, account: ProviderAccount | None = None) -> in
 def _move(row: Subscription, by: str) -> int:
     before = {"callback_url": row.callback_url}
     former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
-    row.want(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
+    row.change_desired_state(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
     note(row, log.CHANGED, by, before=before, after={"callback_url": row.callback_url})
     return 1
 

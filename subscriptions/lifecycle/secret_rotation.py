@@ -71,7 +71,7 @@ def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None
                 f"{len(kept)} secrets are accepted already, because none of the new ones has been seen in a request. "
                 "Wait for one, or revoke the old ones."
             )
-    subscription.want(
+    subscription.change_desired_state(
         by=by,
         secrets=secrets,
         secret_no=F("secret_no") + 1,

@@ -1,37 +1,27 @@
-"""Subscriptions with what is known of them, the operations done at providers, problems, and notification channels."""
+"""Models: subscriptions, operations at providers, problems, and notification channels."""
 
+from subscriptions.models.callback_url import callback_url_for, new_token
+from subscriptions.models.channel import Channel, ChannelKind, Message, MessageStatus, NotifiedProblem
+from subscriptions.models.desired_state import DRIFT_POLICIES, DesiredColumns, Managed
+from subscriptions.models.former_secret import FormerSecret
+from subscriptions.models.heartbeat import Heartbeat
+from subscriptions.models.observed_state import LearnedColumns, ObservedColumns, SharedColumns
+from subscriptions.models.operation import Operation, OperationStatus
 from subscriptions.models.problem import (
     ACTIVE,
     NARROW_TO_BROAD,
-    Channel,
-    ChannelKind,
-    Message,
-    MessageStatus,
     Problem,
     ProblemKind,
     ProblemQuerySet,
     ProblemState,
-    ProblemTurn,
+    ProblemTransition,
     Severity,
     SubjectType,
-    ToldProblem,
-    Turn,
+    Transition,
 )
-from subscriptions.models.subscription import (
-    DRIFT_POLICIES,
-    FormerSecret,
-    Heartbeat,
-    KnownRemote,
-    Managed,
-    Operation,
-    OperationStatus,
-    RemoteNote,
-    Rotation,
-    State,
-    Subscription,
-    callback_url_for,
-    new_token,
-)
+from subscriptions.models.remote import KnownRemote, RemoteNote
+from subscriptions.models.status import State, StatusColumns
+from subscriptions.models.subscription import Rotation, Subscription
 
 __all__ = [
     "ACTIVE",
@@ -39,27 +29,32 @@ __all__ = [
     "NARROW_TO_BROAD",
     "Channel",
     "ChannelKind",
+    "DesiredColumns",
     "FormerSecret",
     "Heartbeat",
     "KnownRemote",
+    "LearnedColumns",
     "Managed",
     "Message",
     "MessageStatus",
+    "NotifiedProblem",
+    "ObservedColumns",
     "Operation",
     "OperationStatus",
     "Problem",
     "ProblemKind",
     "ProblemQuerySet",
     "ProblemState",
-    "ProblemTurn",
+    "ProblemTransition",
     "RemoteNote",
     "Rotation",
     "Severity",
+    "SharedColumns",
     "State",
+    "StatusColumns",
     "SubjectType",
     "Subscription",
-    "ToldProblem",
-    "Turn",
+    "Transition",
     "callback_url_for",
     "new_token",
 ]

@@ -1,23 +1,19 @@
-"""Problems, the story of each, and the channels that tell people of them."""
+"""Problems, and the history of each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
-from providers.db.claims import Claimable
-from providers.db.fields import EncryptedJSONField, JSONTextField
+from providers.db.fields import JSONTextField
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
 
 
 class ProblemKind(models.TextChoices):
-    """What is wrong. `subscriptions.problems.remediation` says for each what a person does about it."""
+    """What is wrong. `subscriptions.problems.remediation` says what a person does about each kind."""
 
     EXPIRING = "expiring", "Expiring"
     EXPIRED = "expired", "Expired"
@@ -42,23 +38,23 @@ class ProblemKind(models.TextChoices):
 
 
 class Severity(models.TextChoices):
-    """How much it matters."""
+    """How urgent a problem is."""
 
-    INFO = "info", "Info"  # good to know; nobody is notified by default
-    WARNING = "warning", "Warning"  # a person is needed, and there is time
-    CRITICAL = "critical", "Critical"  # events are lost or about to be
+    INFO = "info", "Info"  # no action needed; not notified by default
+    WARNING = "warning", "Warning"  # a person has to act, and there is time
+    CRITICAL = "critical", "Critical"  # events are lost or about to be lost
 
     @property
     def rank(self) -> int:
-        """The graver, the larger."""
+        """A number that grows with the severity."""
         return list(type(self)).index(self)
 
 
 class ProblemState(models.TextChoices):
-    """Where it stands."""
+    """Whether a problem is open."""
 
     OPEN = "open", "Open"
-    ACKNOWLEDGED = "acknowledged", "Acknowledged"  # it holds, and a person is on it
+    ACKNOWLEDGED = "acknowledged", "Acknowledged"  # the cause holds, and a person is working on it
     RESOLVED = "resolved", "Resolved"
 
 
@@ -71,30 +67,32 @@ class SubjectType(models.TextChoices):
 
 
 NARROW_TO_BROAD = (SubjectType.SUBSCRIPTION, SubjectType.ACCOUNT, SubjectType.INSTALLATION)
-COUNTED = 99
 ACTIVE = (ProblemState.OPEN, ProblemState.ACKNOWLEDGED)
+MAX_COUNTED = 99
 
 
 class ProblemQuerySet(models.QuerySet["Problem"]):
-    """Reads over problems."""
+    """Queries for problems."""
 
     def active(self) -> ProblemQuerySet:
-        """Those whose cause holds, as far as we know."""
+        """Return the problems whose cause holds, as far as we know."""
         return self.filter(state__in=ACTIVE)
 
-    def needing_a_person(self) -> ProblemQuerySet:
-        """Open, and more than good to know."""
+    def needing_attention(self) -> ProblemQuerySet:
+        """Return the open problems that a person has to act on: all but those of severity `info`."""
         return self.filter(state=ProblemState.OPEN).exclude(severity=Severity.INFO)
 
-    def number(self) -> str:
-        """How many there are, without counting far: from 100 on it is `99+`."""
-        found = len(self.order_by().values_list("pk")[: COUNTED + 1])
-        return f"{COUNTED}+" if found > COUNTED else str(found)
+    def count_label(self) -> str:
+        """Return the number of problems as text, or `99+` from 100 on; counting stops there."""
+        counted = len(self.order_by().values_list("pk")[: MAX_COUNTED + 1])
+        return f"{MAX_COUNTED}+" if counted > MAX_COUNTED else str(counted)
 
-    def gravest_first(self) -> ProblemQuerySet:
-        """The critical ones first; of those what may be the cause of others: the installation's, then accounts'; then
-        the newest."""
-        weight, breadth = (
+    def most_severe_first(self) -> ProblemQuerySet:
+        """Order by severity, then by breadth, then by age, newest first.
+
+        Problems of the installation and of accounts come before those of subscriptions, because they may cause them.
+        """
+        severity, breadth = (
             models.Case(
                 *(models.When(**{field: value}, then=rank) for rank, value in enumerate(values)),
                 default=0,
@@ -102,21 +100,21 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
             )
             for field, values in (("severity", Severity.values), ("subject_type", NARROW_TO_BROAD))
         )
-        return self.order_by(weight.desc(), breadth.desc(), "-opened_at", "-pk")
+        return self.order_by(severity.desc(), breadth.desc(), "-opened_at", "-pk")
 
     def of_subscription(self, key: int) -> ProblemQuerySet:
-        """About one subscription."""
+        """Return the problems of one subscription."""
         return self.filter(subscription=key)
 
     def of_account(self, key: int) -> ProblemQuerySet:
-        """About an account or one of its subscriptions."""
+        """Return the problems of an account and of its subscriptions."""
         return self.filter(account=key)
 
 
 class Problem(models.Model):
-    """One thing that needs a person: one row for each kind, subject and cause, however often it happens.
+    """One thing that needs attention: a single row for each kind, subject and cause, however often it happens.
 
-    `subscriptions.problems.detector` writes what the causes say; people and programs acknowledge and resolve.
+    `subscriptions.problems.detector` opens, updates and resolves rows; people and programs acknowledge and resolve.
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
@@ -124,30 +122,30 @@ class Problem(models.Model):
     severity = models.CharField(max_length=10, choices=Severity.choices)
     state = models.CharField(max_length=15, choices=ProblemState.choices, default=ProblemState.OPEN)
 
-    # What it is about. The account is also that of the subscription; the name is as it was when last seen.
+    # What it is about. `account` is set for subscriptions too; the name is the one it had when last detected.
     subject_type = models.CharField(max_length=20, choices=SubjectType.choices)
     subject_id = models.CharField(max_length=100, blank=True, default="")
     subject_name = models.CharField(max_length=200, blank=True, default="")
     account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, related_name="problems")
     subscription = models.ForeignKey("subscriptions.Subscription", models.CASCADE, null=True, related_name="problems")
-    cause = models.CharField(max_length=100, blank=True, default="")  # tells several of a kind and subject apart
+    cause = models.CharField(max_length=100, blank=True, default="")  # distinguishes several of one kind and subject
 
     message = models.TextField()
-    action = models.TextField(blank=True, default="")  # instead of what the kind advises
+    action = models.TextField(blank=True, default="")  # replaces the advice for the kind
     sample = JSONTextField(null=True, blank=True)  # secrets masked
-    evidence = models.CharField(max_length=100, blank=True, default="")  # changes when it happens anew
+    evidence = models.CharField(max_length=100, blank=True, default="")  # changes with each new occurrence
     count = models.PositiveIntegerField(default=1)
     reopened = models.PositiveIntegerField(default=0)
 
     first_at = models.DateTimeField()
-    opened_at = models.DateTimeField()  # this time
-    last_at = models.DateTimeField()  # seen to hold
-    changed_at = models.DateTimeField(db_index=True)  # opened, graver, or resolved: what channels tell
+    opened_at = models.DateTimeField()  # of the current opening
+    last_at = models.DateTimeField()  # last detected
+    changed_at = models.DateTimeField(db_index=True)  # last opened, resolved or more severe: what is notified
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.CharField(max_length=200, blank=True, default="")
     resolved_at = models.DateTimeField(null=True, blank=True)
     resolved_by = models.CharField(max_length=200, blank=True, default="")
-    # Resolved by a person although the cause may still hold: it is left alone until then.
+    # Set when a person resolves a problem whose cause may still hold: it is not reopened before this time.
     held_until = models.DateTimeField(null=True, blank=True)
 
     objects = ProblemQuerySet.as_manager()
@@ -168,31 +166,32 @@ class Problem(models.Model):
 
     @property
     def is_active(self) -> bool:
-        """Whether its cause holds, as far as we know."""
+        """Whether the cause holds, as far as we know."""
         return self.state in ACTIVE
 
 
-class Turn(models.TextChoices):
-    """What can happen to a problem."""
+class Transition(models.TextChoices):
+    """A change of a problem that its history records."""
 
     OPENED = "opened", "Opened"
-    REOPENED = "reopened", "Came back"
-    GRAVER = "graver", "Became graver"
+    REOPENED = "reopened", "Reopened"
+    MORE_SEVERE = "more_severe", "Became more severe"
     ACKNOWLEDGED = "acknowledged", "Acknowledged"
     RESOLVED = "resolved", "Resolved"
 
 
-class ProblemTurn(models.Model):
-    """One turn in the story of a problem: what happened, when, and whose doing it was.
+class ProblemTransition(models.Model):
+    """One entry in the history of a problem.
 
-    Subject and account are the problem's, repeated for the timelines."""
+    Subject and account are copied from the problem, for the timelines.
+    """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    problem = models.ForeignKey(Problem, models.CASCADE, related_name="turns")
+    problem = models.ForeignKey(Problem, models.CASCADE, related_name="transitions")
     account = models.ForeignKey(ProviderAccount, models.CASCADE, null=True, db_index=False, related_name="+")
     subject_id = models.CharField(max_length=100, blank=True, default="")
     at = models.DateTimeField()
-    turn = models.CharField(max_length=15, choices=Turn.choices)
+    transition = models.CharField(max_length=15, choices=Transition.choices)
     actor = models.CharField(max_length=200)
     severity = models.CharField(max_length=10, choices=Severity.choices)
     message = models.TextField()
@@ -200,100 +199,10 @@ class ProblemTurn(models.Model):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
-            models.Index(fields=["problem", "-id"], name="turn_of_problem"),
-            models.Index(fields=["subject_id", "-uid"], name="turn_timeline"),
-            models.Index(fields=["account", "-uid"], name="turn_of_account"),
+            models.Index(fields=["problem", "-id"], name="transition_of_problem"),
+            models.Index(fields=["subject_id", "-uid"], name="transition_timeline"),
+            models.Index(fields=["account", "-uid"], name="transition_of_account"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.turn} {self.at}"
-
-
-class ChannelKind(models.TextChoices):
-    """How a channel reaches people."""
-
-    EMAIL = "email", "E-mail"
-    WEBHOOK = "webhook", "Webhook (Slack-compatible)"
-
-
-class Channel(Claimable):
-    """One way to tell people of problems. What each was told stands in `ToldProblem`, so nothing is told twice in vain
-    and nothing is forgotten."""
-
-    uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    name = models.CharField(max_length=200)
-    kind = models.CharField(max_length=10, choices=ChannelKind.choices)
-    enabled = models.BooleanField(default=True)
-    recipients = JSONTextField(default=list)  # e-mail addresses
-    url = EncryptedJSONField(default=str)  # of a webhook: whoever knows it may post there
-    min_severity = models.CharField(max_length=10, choices=Severity.choices, default=Severity.WARNING)
-    every = models.DurationField(default=timedelta(minutes=10))  # at most one message in that time
-    remind_every = models.DurationField(null=True, blank=True, default=timedelta(hours=24))
-    recoveries = models.BooleanField(default=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    # How it stands; written by `subscriptions.notifications.dispatch`
-    caught_up_at = models.DateTimeField(default=timezone.now, editable=False)  # what changed later is not told yet
-    sent_at = models.DateTimeField(null=True, editable=False)
-    alarmed_at = models.DateTimeField(null=True, editable=False)  # a message that did not wait for its turn
-    failures = models.PositiveIntegerField(default=0, editable=False)
-    last_error = models.TextField(blank=True, default="", editable=False)
-    retry_at = models.DateTimeField(null=True, editable=False)
-
-    class Meta:
-        ordering: ClassVar = ["-id"]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def severities(self) -> Sequence[Severity]:
-        """Those that it is told of."""
-        least = Severity(self.min_severity).rank
-        return [severity for severity in Severity if severity.rank >= least]
-
-
-class ToldProblem(models.Model):
-    """What a channel was told last of a problem: which of its openings, how grave, and whether it is over."""
-
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="told")
-    problem = models.ForeignKey(Problem, models.CASCADE, related_name="told")
-    reopened = models.PositiveIntegerField()  # which of its openings
-    severity = models.CharField(max_length=10, choices=Severity.choices)
-    over = models.BooleanField(default=False)
-    told_at = models.DateTimeField()
-
-    class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["channel", "problem"], name="told_once")]
-
-    def __str__(self) -> str:
-        return f"{self.problem_id} at {self.channel_id}"
-
-
-class MessageStatus(models.TextChoices):
-    """How a message fared."""
-
-    SENDING = "sending", "Sending"
-    SENT = "sent", "Sent"
-    FAILED = "failed", "Failed"
-    UNKNOWN = "unknown", "Unknown"  # we died before its answer was written down; what it told is told again
-
-
-class Message(models.Model):
-    """One message of a channel, committed before it is sent."""
-
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages")
-    status = models.CharField(max_length=10, choices=MessageStatus.choices, default=MessageStatus.SENDING)
-    subject = models.CharField(max_length=300)
-    text = models.TextField()
-    error = models.TextField(blank=True, default="")
-    is_test = models.BooleanField(default=False)
-    created_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True)
-
-    class Meta:
-        ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["channel", "-id"], name="message_of_channel")]
-
-    def __str__(self) -> str:
-        return self.subject
+        return f"{self.transition} {self.at}"

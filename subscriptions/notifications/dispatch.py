@@ -24,10 +24,10 @@ from subscriptions.models import (
     Channel,
     Message,
     MessageStatus,
+    NotifiedProblem,
     Problem,
     ProblemState,
     Severity,
-    ToldProblem,
 )
 from subscriptions.notifications import messages
 from subscriptions.notifications.messages import News, Notice
@@ -117,7 +117,7 @@ def _news(channel: Channel) -> list[Notice]:
     active = wanted.filter(state__in=ACTIVE)
     passed = wanted.filter(state=ProblemState.RESOLVED, changed_at__gt=channel.caught_up_at)
     rows = {row.pk: row for row in [*_with_account(active), *_with_account(passed)]}
-    told = {item.problem_id: item for item in channel.told.filter(Q(over=False) | Q(problem__in=list(rows)))}
+    told = {item.problem_id: item for item in channel.notified.filter(Q(resolved=False) | Q(problem__in=list(rows)))}
     missing = [pk for pk in told if pk not in rows]  # told as open, and resolved or milder since
     rows |= {row.pk: row for row in _with_account(Problem.objects.filter(pk__in=missing))}
     found = [Notice(news, row) for row in rows.values() if (news := _news_of(row, told.get(row.pk), channel, now))]
@@ -128,7 +128,7 @@ def _with_account(rows: QuerySet[Problem]) -> QuerySet[Problem]:
     return rows.select_related("account").defer("account__credentials", "account__settings", "sample")
 
 
-def _news_of(row: Problem, told: ToldProblem | None, channel: Channel, now: datetime) -> News | None:
+def _news_of(row: Problem, told: NotifiedProblem | None, channel: Channel, now: datetime) -> News | None:
     known = told is not None and told.reopened == row.reopened
     if row.state == ProblemState.RESOLVED:
         return _news_of_resolved(row, told, known, channel)
@@ -142,8 +142,8 @@ def _news_of(row: Problem, told: ToldProblem | None, channel: Channel, now: date
     return News.BACK if row.reopened else News.NEW
 
 
-def _news_of_resolved(row: Problem, told: ToldProblem | None, known: bool, channel: Channel) -> News | None:
-    if told is not None and not told.over:
+def _news_of_resolved(row: Problem, told: NotifiedProblem | None, known: bool, channel: Channel) -> News | None:
+    if told is not None and not told.resolved:
         return News.OVER  # also when it came back in between: to whoever was told, it has ended now
     if known or row.resolved_at is None or not channel.recoveries:
         return None
@@ -156,7 +156,7 @@ def _news_of_resolved(row: Problem, told: ToldProblem | None, known: bool, chann
 def _reminders(
     channel: Channel,
     rows: Mapping[int, Problem],
-    told: Mapping[int, ToldProblem],
+    told: Mapping[int, NotifiedProblem],
     fresh: set[int],
     now: datetime,
 ) -> list[Notice]:
@@ -168,7 +168,7 @@ def _reminders(
         for pk, row in rows.items()
         if row.state == ProblemState.OPEN and pk in told and pk not in fresh and row.reopened == told[pk].reopened
     ]
-    if not any(_elapsed(item.told_at, channel.remind_every, now) for _, item in still):
+    if not any(_elapsed(item.notified_at, channel.remind_every, now) for _, item in still):
         return []
     return [Notice(News.STILL, row) for row, _ in still]
 
@@ -257,20 +257,20 @@ def _note_failure(channel: Channel, holder: str, message: Message, error: Delive
 
 
 def _remember(channel: Channel, found: Sequence[Notice], now: datetime) -> None:
-    ToldProblem.objects.bulk_create(
+    NotifiedProblem.objects.bulk_create(
         [
-            ToldProblem(
+            NotifiedProblem(
                 channel=channel,
                 problem=item.problem,
                 reopened=item.problem.reopened,
                 severity=item.problem.severity,
-                over=item.news in (News.OVER, News.PASSED),
-                told_at=now,
+                resolved=item.news in (News.OVER, News.PASSED),
+                notified_at=now,
             )
             for item in found
         ],
         update_conflicts=True,
         unique_fields=["channel", "problem"],
-        update_fields=["reopened", "severity", "over", "told_at"],
+        update_fields=["reopened", "severity", "resolved", "notified_at"],
         batch_size=100,
     )

@@ -21,7 +21,16 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers.audit import log
-from subscriptions.models import ACTIVE, Heartbeat, Problem, ProblemKind, ProblemState, ProblemTurn, Severity, Turn
+from subscriptions.models import (
+    ACTIVE,
+    Heartbeat,
+    Problem,
+    ProblemKind,
+    ProblemState,
+    ProblemTransition,
+    Severity,
+    Transition,
+)
 from subscriptions.problems.registry import Cause, Key, NotKnownYet, all_sources
 
 logger = logging.getLogger(__name__)
@@ -77,7 +86,7 @@ def detect(kinds: Collection[ProblemKind] = tuple(ProblemKind)) -> Outcome:
 
 def detect_in_turn(every: timedelta = EVERY) -> bool:
     """The same, unless this or another process did it within that time. Whether it was done."""
-    turn = Heartbeat.take_turn(BEAT, every)
+    turn = Heartbeat.claim_run(BEAT, every)
     if turn:
         detect()
     return turn
@@ -92,7 +101,7 @@ def acknowledge(problem: Problem, *, by: str) -> None:
     if row.state == ProblemState.OPEN:
         row.state, row.acknowledged_at, row.acknowledged_by = ProblemState.ACKNOWLEDGED, timezone.now(), by
         row.save(update_fields=["state", "acknowledged_at", "acknowledged_by"])
-        _note(row, Turn.ACKNOWLEDGED, by, row.acknowledged_at)
+        _note(row, Transition.ACKNOWLEDGED, by, row.acknowledged_at)
         log.note(by, "acknowledged", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
@@ -107,7 +116,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.state, row.resolved_at, row.resolved_by = ProblemState.RESOLVED, now, by
         row.changed_at, row.held_until = now, now + GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
-        _note(row, Turn.RESOLVED, by, now)
+        _note(row, Transition.RESOLVED, by, now)
         log.note(by, "resolved", PROBLEM, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
@@ -156,7 +165,7 @@ def _resolve(rows: Sequence[Problem], started: datetime) -> int:
                 now = timezone.now()
                 row.state, row.resolved_at, row.resolved_by, row.changed_at = ProblemState.RESOLVED, now, CLOCK, now
                 row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at"])
-                _note(row, Turn.RESOLVED, CLOCK, now)
+                _note(row, Transition.RESOLVED, CLOCK, now)
                 count += 1
     return count
 
@@ -182,7 +191,7 @@ def _refresh(pairs: Sequence[tuple[Problem, Cause]], started: datetime) -> int:
                 _say(row, causes[row.pk], started)
                 if graver:
                     row.changed_at = timezone.now()
-                    _note(row, Turn.GRAVER, CLOCK, row.changed_at)
+                    _note(row, Transition.MORE_SEVERE, CLOCK, row.changed_at)
                 row.save(update_fields=[*SAID, "last_at", "changed_at"])
     return len(changed)
 
@@ -196,7 +205,7 @@ def _open(causes: Sequence[Cause], started: datetime) -> tuple[int, list[tuple[P
         with transaction.atomic():
             Problem.objects.bulk_create(rows, ignore_conflicts=True)
             made = list(Problem.objects.filter(uid__in=[row.uid for row in rows]))
-            ProblemTurn.objects.bulk_create([_turn(row, Turn.OPENED, CLOCK, started) for row in made])
+            ProblemTransition.objects.bulk_create([_transition(row, Transition.OPENED, CLOCK, started) for row in made])
         count += len(made)
         if len(made) < len(batch):
             known += _known_before(batch, {row.uid for row in made})
@@ -225,7 +234,7 @@ def _reopen(pairs: Sequence[tuple[Problem, Cause]], started: datetime) -> int:
                 row.acknowledged_at, row.acknowledged_by = None, ""
                 row.resolved_at, row.resolved_by, row.held_until = None, "", None
                 row.save()
-                _note(row, Turn.REOPENED, CLOCK, now)
+                _note(row, Transition.REOPENED, CLOCK, now)
                 _trim(row)
                 count += 1
     return count
@@ -290,27 +299,27 @@ def _not_later(column: str, moment: datetime) -> Q:
     return Q(**{f"{column}__lte": moment}) | Q(**{f"{column}__gt": timezone.now() + CLOCK_STEP})
 
 
-def _turn(row: Problem, turn: Turn, actor: str, at: datetime) -> ProblemTurn:
-    return ProblemTurn(
+def _transition(row: Problem, transition: Transition, actor: str, at: datetime) -> ProblemTransition:
+    return ProblemTransition(
         problem=row,
         account_id=row.account_id,
         subject_id=row.subject_id,
         at=at,
-        turn=turn,
+        transition=transition,
         actor=actor[:200],
         severity=row.severity,
         message=row.message,
     )
 
 
-def _note(row: Problem, turn: Turn, actor: str, at: datetime) -> None:
-    _turn(row, turn, actor, at).save()
+def _note(row: Problem, transition: Transition, actor: str, at: datetime) -> None:
+    _transition(row, transition, actor, at).save()
 
 
 def _trim(row: Problem) -> None:
     if row.reopened % TRIM_EVERY == 0:
-        last = row.turns.order_by("-pk").values_list("pk", flat=True)[TURNS_KEPT:].first()
-        row.turns.filter(pk__lte=last or 0).delete()
+        last = row.transitions.order_by("-pk").values_list("pk", flat=True)[TURNS_KEPT:].first()
+        row.transitions.filter(pk__lte=last or 0).delete()
 
 
 def _batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -252,7 +252,7 @@ def note_error(row: Subscription, error: ProviderError, now: datetime) -> None:
     row.last_error = {"code": code, "message": error.message, "field": error.field}
     row.failures += not isinstance(error, CallsPaused)
     pause = circuit_breaker.pause_of(row.account)
-    row.held_since = (row.held_since or now) if pause else None
+    row.paused_since = (row.paused_since or now) if pause else None
     row.due_at = now + pause_after(row, pause.error(now) if pause else error, now)
 
 
@@ -305,7 +305,7 @@ class _Run:
                 left = self._converge(observation)
             elif self.choice is not None:
                 self.choice.check(Plan())
-            row.last_error, row.failures, row.held_since = None, 0, None
+            row.last_error, row.failures, row.paused_since = None, 0, None
             if not left:
                 row.applied_generation = row.applied_generation if row.waiting else self.generation
                 row.due_at = next_due(row, timezone.now())
@@ -681,12 +681,12 @@ _OURS = (
     "suspended_count",
     "enable_not_before",
     "enabled_at",
-    "switch_offs",
+    "suspensions",
     "gave_up_at",
     "renewed_at",
     "renewal_failing_since",
     "renewal_tries",
-    "held_since",
+    "paused_since",
     "agreed_config",
     "state",
     "state_reason",
@@ -779,9 +779,9 @@ def _note_switch(row: Subscription, current: RemoteSubscription, now: datetime) 
         return
     if row.enabled and not row.we_disabled and row.remote_enabled is not False:
         row.suspended_count += 1
-        lately = [moment for moment in row.switch_offs if datetime.fromisoformat(moment) > now - SWITCH_OFFS_IN]
-        row.switch_offs = [*lately, now.isoformat()]
-        if len(row.switch_offs) > MOST_SWITCH_OFFS:
+        lately = [moment for moment in row.suspensions if datetime.fromisoformat(moment) > now - SWITCH_OFFS_IN]
+        row.suspensions = [*lately, now.isoformat()]
+        if len(row.suspensions) > MOST_SWITCH_OFFS:
             row.gave_up_at = row.gave_up_at or now
         pause = 0.0 if row.suspended_count == 1 else min(PAUSE_FIRST * 2 ** (row.suspended_count - 2), PAUSE_LONGEST)
         row.enable_not_before = now + timedelta(seconds=pause)

@@ -17,7 +17,7 @@ def derive(subscription: Subscription, now: datetime) -> tuple[State, str]:
     """The state, the first that holds, and the reason in words that a person understands."""
     row = subscription
     if row.deleted_at:
-        return State.DELETED, row.how_it_ended
+        return State.DELETED, row.deletion_summary
     if not row.present:
         return State.DELETING, _with_error("It is being deleted at the provider.", row)
     if row.managed == Managed.MANUAL:
@@ -90,7 +90,7 @@ def _with_warnings(text: str, row: Subscription) -> str:
 def _with_error(text: str, row: Subscription) -> str:
     """With what went wrong, and when it is tried again."""
     parts = [text, (row.last_error or {}).get("message", "")]
-    if row.last_error and row.due_at and not row.held_since:  # a pause of the account's calls tells its end itself
+    if row.last_error and row.due_at and not row.paused_since:  # a pause of the account's calls tells its end itself
         parts.append(f"It is tried again at {_time(row.due_at)}.")
     if row.renewal_failing_since:
         parts.append(f"Its renewal has been failing since {_time(row.renewal_failing_since)}.")

@@ -84,7 +84,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
     for row in refused:
         assert row.state == State.FAILING
         assert row.last_error["code"] == "authentication_failed"
-        assert row.held_since is not None
+        assert row.paused_since is not None
         assert row.due_at is not None
         assert account.calls_paused_until is not None
         assert row.due_at > account.calls_paused_until
@@ -100,7 +100,7 @@ def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
     assert account.calls_paused_until is None
     sweep.sweep_here()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
-    assert not Subscription.objects.exclude(held_since=None).exists()
+    assert not Subscription.objects.exclude(paused_since=None).exists()
 
 
 def test_new_credentials_end_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
@@ -330,13 +330,13 @@ def test_a_provider_without_answers_is_left_alone_and_all_heals(account: Provide
     for row in rows:
         reconcile(row)
     assert len(control.calls()) == BREAK_AFTER
-    assert Subscription.objects.exclude(held_since=None).count() == 4, "the one that opened it waits as well"
+    assert Subscription.objects.exclude(paused_since=None).count() == 4, "the one that opened it waits as well"
     control.post("faults", times=0)
     pause_is_over(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
     sweep.sweep_here()
     sweep.sweep_here()
-    waiting = Subscription.objects.filter(held_since=None).exclude(state=State.ACTIVE)
+    waiting = Subscription.objects.filter(paused_since=None).exclude(state=State.ACTIVE)
     assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with a pause of their own"
     assert Subscription.objects.filter(state=State.ACTIVE).count() >= 4
 

@@ -507,7 +507,7 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
         desired_state.delete_account(account, by="staff:ann")
     desired_state.forget(active, by="staff:ann")
     assert active.state == State.DELETED
-    assert active.state_reason == f"Forgotten here; the provider may still have it as {remote_id}."
+    assert active.state_reason == f"Forgotten here. The provider may still have it as {remote_id}."
     entry = HistoryEntry.objects.latest("id")
     assert (entry.action, entry.actor) == ("forgotten", "staff:ann")
     assert entry.changes == [{"field": "remote_id", "from": None, "to": remote_id}]

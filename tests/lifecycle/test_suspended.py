@@ -70,7 +70,7 @@ def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothin
 
 
 def test_after_too_many_times_it_is_left_off_and_says_so(given_up: Subscription, control: Control) -> None:
-    assert len(given_up.switch_offs) == MOST_SWITCH_OFFS + 1
+    assert len(given_up.suspensions) == MOST_SWITCH_OFFS + 1
     assert given_up.state == State.SUSPENDED
     assert given_up.waiting_for == Wait.GAVE_UP
     assert "until a person switches it on" in given_up.state_reason
@@ -95,7 +95,7 @@ def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, con
     assert step.action == "enable"
     desired_state.change(given_up, by="staff:ann", enabled=True)
     settled(given_up)
-    assert (given_up.state, given_up.gave_up_at, given_up.switch_offs) == (State.ACTIVE, None, [])
+    assert (given_up.state, given_up.gave_up_at, given_up.suspensions) == (State.ACTIVE, None, [])
     last = given_up.operations.first()
     assert last is not None
     assert (last.action, last.actor) == ("enable", "staff:ann")
@@ -114,17 +114,17 @@ def test_switched_on_at_the_provider_it_is_followed_again(given_up: Subscription
 
 def test_only_what_happened_lately_counts(active: Subscription, control: Control) -> None:
     long_ago = (timezone.now() - timedelta(days=2)).isoformat()
-    Subscription.objects.filter(pk=active.pk).update(switch_offs=[long_ago] * MOST_SWITCH_OFFS)
+    Subscription.objects.filter(pk=active.pk).update(suspensions=[long_ago] * MOST_SWITCH_OFFS)
     active.refresh_from_db()
     switch_off(active, control)
     assert active.gave_up_at is None
-    assert len(active.switch_offs) == 1
+    assert len(active.suspensions) == 1
 
 
 def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     settled(active)
-    assert (active.state, active.switch_offs) == (State.DISABLED, [])
+    assert (active.state, active.suspensions) == (State.DISABLED, [])
 
 
 def test_no_update_on_the_way_switches_it_on_before_our_receiver_answers(

@@ -21,12 +21,12 @@ from subscriptions.models import (
     OperationStatus,
     Problem,
     ProblemKind,
-    ProblemTurn,
+    ProblemTransition,
     Severity,
     State,
     SubjectType,
     Subscription,
-    Turn,
+    Transition,
 )
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Entry, Kind, Source, Span, Subject, Timeline
@@ -164,13 +164,13 @@ def test_problems_tell_their_turns(hook: Subscription) -> None:
         message="It is gone.",
         **dict.fromkeys(("first_at", "opened_at", "last_at", "changed_at"), now),
     )
-    for turn, actor in ((Turn.OPENED, "clock"), (Turn.ACKNOWLEDGED, "staff:ann")):
-        ProblemTurn.objects.create(
+    for turn, actor in ((Transition.OPENED, "clock"), (Transition.ACKNOWLEDGED, "staff:ann")):
+        ProblemTransition.objects.create(
             problem=problem,
             account=hook.account,
             subject_id=str(hook.uid),
             at=now,
-            turn=turn,
+            transition=turn,
             actor=actor,
             severity=problem.severity,
             message=problem.message,

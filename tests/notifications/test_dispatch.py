@@ -18,7 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from providers.models import HistoryEntry
-from subscriptions.models import Channel, ChannelKind, Message, Problem, ProblemKind, Severity, ToldProblem
+from subscriptions.models import Channel, ChannelKind, Message, NotifiedProblem, Problem, ProblemKind, Severity
 from subscriptions.notifications import dispatch, messages, transports
 from subscriptions.problems import checks, detector
 from tests.harness.fake_provider import together
@@ -364,7 +364,7 @@ def test_a_claim_that_ended_meanwhile_writes_nothing_down(
 
     monkeypatch.setattr(dispatch, "deliver", slow)
     dispatch.notify_all()
-    assert not ToldProblem.objects.exists()
+    assert not NotifiedProblem.objects.exists()
 
 
 def test_many_workers_at_once_send_one_message(

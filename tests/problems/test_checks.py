@@ -107,9 +107,9 @@ def test_it_escalates_on_one_row_while_time_passes(row: Subscription) -> None:
             seen.append(next(iter(Problem.objects.active().values_list("severity", flat=True)), None))
             clock.shift(0.9 * DAY)
         assert seen == [None, "warning", "warning", "critical", "critical"]
-    assert [turn.turn for turn in Problem.objects.get(kind="expiring").turns.order_by("pk")] == [
+    assert [item.transition for item in Problem.objects.get(kind="expiring").transitions.order_by("pk")] == [
         "opened",
-        "graver",
+        "more_severe",
         *(["resolved"] if Problem.objects.filter(kind="expired").exists() else []),
     ]
 

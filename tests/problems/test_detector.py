@@ -10,7 +10,7 @@ import time_machine
 from django.utils import timezone
 
 from providers.models import HistoryEntry
-from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, ProblemTurn, Severity, Turn
+from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, ProblemTransition, Severity, Transition
 from subscriptions.problems import detector, registry
 from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, Source
 from tests.harness.fake_provider import together
@@ -47,7 +47,7 @@ def facts(db: None, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 
 def turns() -> list[str]:
-    return list(ProblemTurn.objects.order_by("pk").values_list("turn", flat=True))
+    return list(ProblemTransition.objects.order_by("pk").values_list("transition", flat=True))
 
 
 def test_a_cause_opens_a_problem_and_its_end_resolves_it(facts: Facts) -> None:
@@ -130,7 +130,7 @@ def test_graver_is_a_change_and_milder_is_not(facts: Facts) -> None:
     detector.detect()
     row.refresh_from_db()
     assert (row.severity, row.changed_at) == ("warning", graver)
-    assert turns() == ["opened", "graver"]
+    assert turns() == ["opened", "more_severe"]
 
 
 def test_causes_are_told_apart_by_kind_and_name(facts: Facts) -> None:
@@ -303,7 +303,7 @@ def test_a_pass_that_looked_earlier_does_not_reopen_what_a_later_one_resolved(
     monkeypatch.setattr(registry, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
     detector.detect({CLONE})
     assert Problem.objects.get().state == ProblemState.RESOLVED
-    assert turns() == [Turn.OPENED, Turn.RESOLVED]
+    assert turns() == [Transition.OPENED, Transition.RESOLVED]
 
 
 def test_processes_take_turns(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

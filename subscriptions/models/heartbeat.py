@@ -1,0 +1,36 @@
+"""Signs of life of the parts of the installation, and turns at periodic work."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.utils import timezone
+
+CLOCK_STEP = timedelta(seconds=5)
+
+
+class Heartbeat(models.Model):
+    """The time at which a part of the installation last showed that it is alive."""
+
+    name = models.CharField(max_length=50, unique=True)
+    at = models.DateTimeField()
+    detail = models.TextField(blank=True, default="")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def beat(cls, name: str, detail: str = "") -> None:
+        """Record that this part is alive now."""
+        cls.objects.update_or_create(name=name, defaults={"at": timezone.now(), "detail": detail})
+
+    @classmethod
+    def claim_run(cls, name: str, interval: timedelta) -> bool:
+        """Return True for the one process that is to do this periodic work now, at most once per interval.
+
+        A time in the future was written before the clock was set back and does not count."""
+        now = timezone.now()
+        cls.objects.get_or_create(name=name, defaults={"at": now - interval})
+        due = models.Q(at__lte=now - interval) | models.Q(at__gt=now + CLOCK_STEP)
+        return cls.objects.filter(due, name=name).update(at=now) == 1
