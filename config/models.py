@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
@@ -12,8 +11,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from providers.db.clock_steps import not_after
 from providers.db.fields import JSONTextField
 from providers.db.ids import new_id
+from providers.digests import text_digest
+from providers.times import has_elapsed
 
 MARK = "hkt_"
 NAME_LENGTH = 100
@@ -62,14 +64,14 @@ class ApiToken(models.Model):
         """A new token and its text, which nobody can show again. All scopes when none are named."""
         text = MARK + secrets.token_urlsafe(32)
         wanted = Scope.values if scopes is None else [scope for scope in Scope.values if scope in set(scopes)]
-        token = cls.objects.create(name=name, prefix=text[:PREFIX_LENGTH], digest=digest_of(text), scopes=wanted)
+        token = cls.objects.create(name=name, prefix=text[:PREFIX_LENGTH], digest=text_digest(text), scopes=wanted)
         return token, text
 
     @classmethod
     def find(cls, text: str) -> ApiToken | None:
         """The token with that text, unless it was revoked. The look-up goes by the digest, so its time tells nothing
         about any token."""
-        return cls.objects.filter(digest=digest_of(text), revoked_at=None).first()
+        return cls.objects.filter(digest=text_digest(text), revoked_at=None).first()
 
     @property
     def actor(self) -> str:
@@ -84,17 +86,11 @@ class ApiToken(models.Model):
     def note_use(self) -> None:
         """Writes down that it was used, at most once a minute."""
         now = timezone.now()
-        # A time in the future was written before the clock was set back.
-        if self.last_used_at is None or not timedelta(0) <= now - self.last_used_at < USED_EVERY:
-            stale = Q(last_used_at=None) | Q(last_used_at__lte=now - USED_EVERY) | Q(last_used_at__gt=now)
+        if self.last_used_at is None or has_elapsed(self.last_used_at, USED_EVERY, now):
+            stale = Q(last_used_at=None) | not_after("last_used_at", now - USED_EVERY, now)
             type(self).objects.filter(stale, pk=self.pk).update(last_used_at=now)
 
     def revoke(self) -> None:
         """Ends it for good."""
         type(self).objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db(fields=["revoked_at"])
-
-
-def digest_of(text: str) -> str:
-    """What is kept of a token."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

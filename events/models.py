@@ -11,12 +11,11 @@ from django.utils import timezone
 
 from providers.contract.parsing import InboundRequest, VerificationResult
 from providers.db.claims import Claimable
+from providers.db.clock_steps import not_after
 from providers.db.fields import EncryptedJSONField, JSONTextField
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-
-CLOCK_STEP = timedelta(seconds=5)
 
 
 class Outcome(models.TextChoices):
@@ -43,10 +42,9 @@ class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
     """Reads over requests."""
 
     def unprocessed(self, *, older_than: timedelta = timedelta(0)) -> WebhookRequestQuerySet:
-        """Those whose events are still to come, oldest first. A time in the future was written before the clock was
-        set back; it does not keep a request waiting."""
+        """Return the requests without events yet, oldest first, that were received at least `older_than` ago."""
         now = timezone.now()
-        old_enough = Q(received_at__lte=now - older_than) | Q(received_at__gt=now + CLOCK_STEP)
+        old_enough = not_after("received_at", now - older_than, now)
         return self.filter(old_enough, outcome=Outcome.RECEIVED).order_by("id")
 
 

@@ -13,7 +13,8 @@ from rest_framework import serializers
 
 from events.models import Event
 from providers.contract.capabilities import Action
-from providers.rest.fields import AnyJSONField, ProviderField, TimeField, time_text
+from providers.rest.fields import AnyJSONField, ProviderField, TimeField
+from providers.times import iso_time
 
 PLAIN = (
     "id",
@@ -58,11 +59,11 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "resource_type": row["resource_type"],
         "resource": row["resource"],
         "actor": row["actor"],
-        "occurred_at": time_text(row["occurred_at"]) if row["occurred_at"] else None,
-        "received_at": time_text(row["received_at"]),
+        "occurred_at": iso_time(row["occurred_at"]) if row["occurred_at"] else None,
+        "received_at": iso_time(row["received_at"]),
         "provider_event_id": row["provider_event_id"],
         "duplicates": row["duplicates"],
-        "last_duplicate_at": time_text(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
+        "last_duplicate_at": iso_time(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
         # Written by ourselves as JSON, so it goes out as it is, half surrogate pairs and huge numbers included.
         "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
     }

@@ -26,9 +26,10 @@ from events.storage.body import PREFIX
 from events.storage.time_range import number_of
 from providers.audit import log
 from providers.rest.errors import Conflict
-from providers.rest.fields import TimeField, time_text
+from providers.rest.fields import TimeField
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
+from providers.times import iso_time
 
 
 class HeaderPairsField(serializers.ListField):
@@ -178,7 +179,7 @@ def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
             "id": row.uid,
             "subscription": row.subscription.uid,
             "method": row.method,
-            "received_at": time_text(row.received_at),
+            "received_at": iso_time(row.received_at),
             "remote_addr": row.remote_addr,
             "headers": _headers(kept.get(row.pk, (b"", "[]"))[1]),
             "query": row.query,

@@ -11,6 +11,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from events.models import Outcome, WebhookRequest
 from events.receiver.spool_drain import SPOOL_OF
 from events.storage.time_range import requests_since
+from providers.times import readable_time
 from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
 from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
 
@@ -90,7 +91,7 @@ def receiver_spool(now: datetime) -> Iterator[Cause]:
         if told.at > now - HEARD_OF:
             message, action, evidence = told.detail, "", ""
         else:
-            message = f"{told.detail} That is what it told at {told.at:%Y-%m-%d %H:%M:%S} UTC; since then, nothing."
+            message = f"{told.detail} That is what it told at {readable_time(told.at)}; since then, nothing."
             action, evidence = SEE_TO_THE_MACHINE, told.at.isoformat()
         yield Cause(
             kind=ProblemKind.SPOOL,
@@ -112,7 +113,7 @@ def silent(now: datetime) -> Iterator[Cause]:
             kind=ProblemKind.SILENT,
             subject=about_subscription(row),
             severity=Severity.WARNING,
-            message=f"No event since {row.silent_since:%Y-%m-%d %H:%M:%S} UTC. {row.silence_reason}",
+            message=f"No event since {readable_time(row.silent_since)}. {row.silence_reason}",
             since=row.silent_since,
         )
 

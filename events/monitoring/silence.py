@@ -23,8 +23,10 @@ from django.utils import timezone
 
 from events.models import Event, Silence
 from events.storage.time_range import first_number_at
-from providers.audit.state_changes import CLOCK
+from providers.audit.actors import SCHEDULER
 from providers.contract.base import AnyProvider
+from providers.db.clock_steps import not_after
+from providers.times import readable_time
 from subscriptions.lifecycle import quiet_hours, receiver_probe, secrets
 from subscriptions.lifecycle.quiet_hours import QuietHours
 from subscriptions.models import Managed, State, Subscription
@@ -66,8 +68,8 @@ def watched() -> QuerySet[Subscription]:
 
 
 def _waited(now: datetime) -> Q:
-    """Probed long enough ago; a time in the future was written before the clock was set back."""
-    return Q(probed_at__lte=now - ARRIVAL) | Q(probed_at__gt=now + timedelta(seconds=5))
+    """Match silences that were probed long enough ago for an event to have arrived."""
+    return not_after("probed_at", now - ARRIVAL, now)
 
 
 def _suspicious(now: datetime) -> list[tuple[Subscription, datetime]]:
@@ -139,7 +141,7 @@ def _receiver(row: Subscription) -> str:
 def _test(row: Subscription) -> tuple[bool, str]:
     if not may_test(row.account.plugin) or row.managed == Managed.MANUAL or row.state != State.ACTIVE:
         return False, ""
-    result = secrets.try_out(row, by=CLOCK)
+    result = secrets.try_out(row, by=SCHEDULER)
     return result.ok, "" if result.ok else f"A test webhook could not be had: {result.detail}"
 
 
@@ -271,14 +273,14 @@ def _entries(subject: Subject, span: Span) -> Iterable[Entry]:
     of = Q(subscription=subject.pk) if isinstance(subject, Subscription) else Q(account=subject.pk)
     rows = Silence.objects.filter(of, found_at__isnull=False).select_related("subscription")
     for row in span.cut(rows.defer("subscription__secrets")):
-        ended = f" It ended at {row.ended_at:%Y-%m-%d %H:%M:%S} UTC." if row.ended_at else ""
+        ended = f" It ended at {readable_time(row.ended_at)}." if row.ended_at else ""
         yield Entry(
             key=row.uid,
             at=row.found_at or row.probed_at,
             kind=SILENCE,
             what="fell silent",
-            why=f"No event since {row.since:%Y-%m-%d %H:%M:%S} UTC. {row.words}{ended}",
-            actor=CLOCK,
+            why=f"No event since {readable_time(row.since)}. {row.words}{ended}",
+            actor=SCHEDULER,
             subscription=row.subscription.uid,
         )
 

@@ -15,7 +15,9 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from events.models import CLOCK_STEP, Outcome, WebhookRequest, WebhookRequestQuerySet
+from events.models import Outcome, WebhookRequest, WebhookRequestQuerySet
+from providers.db.clock_steps import not_after
+from providers.times import has_elapsed
 
 LATE = timedelta(seconds=60)  # after its arrival; until then its reading is not counted, and costs no write
 TRY_TAKES = timedelta(seconds=60)  # at most; one that began earlier never ended
@@ -27,9 +29,8 @@ REASON = (
 
 
 def is_late(received_at: datetime, now: datetime) -> bool:
-    """Whether it waits for so long that its reading is counted. A time in the future was written before the clock was
-    set back."""
-    return received_at <= now - LATE or received_at > now + CLOCK_STEP
+    """Return whether the request has waited for so long that attempts to parse it are counted."""
+    return has_elapsed(received_at, LATE, now)
 
 
 def begin(keys: Collection[int]) -> list[int]:
@@ -59,7 +60,6 @@ def give_up(key: int) -> bool:
 
 
 def _not_begun() -> WebhookRequestQuerySet:
-    """A time in the future was written before the clock was set back."""
     now = timezone.now()
-    over = Q(tried_at=None) | Q(tried_at__lte=now - TRY_TAKES) | Q(tried_at__gt=now + CLOCK_STEP)
+    over = Q(tried_at=None) | not_after("tried_at", now - TRY_TAKES, now)
     return WebhookRequest.objects.filter(over)

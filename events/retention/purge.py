@@ -20,6 +20,7 @@ from django.utils import timezone
 from events.models import Event, Outcome, Purge, WebhookRequest
 from events.storage import time_range
 from providers.db.claims import new_holder
+from providers.db.clock_steps import before_clock_step
 from providers.models import ProviderAccount
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def purge_due() -> int:
     known = Purge.objects.values_list("account", flat=True)
     for pk in ProviderAccount.with_deleted.exclude(pk__in=known).values_list("pk", flat=True):
         Purge.objects.get_or_create(account_id=pk, defaults={"due_at": now})
-    stepped_back = Q(looked_at__gt=now + timedelta(seconds=5))  # before the clock was set back
+    stepped_back = before_clock_step("looked_at", now)
     total = 0
     for row in Purge.objects.filter(Q(due_at__lte=now) | stepped_back).order_by("due_at"):
         done = purge(row)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+
+from providers.digests import text_digest
 
 # PostgreSQL refuses both in a text. The request's body and the event's data keep what was really sent.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -23,4 +24,4 @@ def column_key(value: str, limit: int) -> str:
     """The key itself where it fits the column, else its hash: two different keys never become the same by cutting."""
     if len(value) <= limit and not UNSTORABLE.search(value):
         return value
-    return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return "sha256:" + text_digest(value)

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from providers.audit.state_changes import CLOCK, write
+from providers.audit.actors import SCHEDULER
+from providers.audit.state_changes import write
 from providers.contract.errors import (
     AuthenticationFailed,
     CallsPaused,
@@ -28,6 +29,7 @@ from providers.contract.errors import (
 from providers.contract.http import Priority
 from providers.dashboard.formatting import sentences
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
+from providers.times import is_before_clock_step, readable_time
 
 BREAK_AFTER = 5  # calls in a row without a usable answer
 BREAK_FIRST, BREAK_LONGEST = timedelta(seconds=15), timedelta(minutes=5)
@@ -66,8 +68,8 @@ class Pause:
     until: datetime
 
     def over(self, now: datetime) -> bool:
-        """Whether it has ended; one that was set in the future is from before the clock was set back."""
-        return self.until <= now or self.at > now + timedelta(seconds=2)
+        """Return whether the pause has ended."""
+        return self.until <= now or is_before_clock_step(self.at, now)
 
     def may_be_cut_short(self, account: ProviderAccount, now: datetime) -> bool:
         """Whether enough time has passed since the last call for one whose lease is about to end to try it."""
@@ -77,7 +79,7 @@ class Pause:
     def error(self, now: datetime) -> CallsPaused:
         """What those get who would have called."""
         return CallsPaused(
-            sentences(f"The account's calls rest until {self.until:%Y-%m-%d %H:%M:%S} UTC: {self.reason}"),
+            sentences(f"The account's calls rest until {readable_time(self.until)}: {self.reason}"),
             cause=self.cause,
             retry_after=max((self.until - now).total_seconds(), 1.0),
         )
@@ -94,7 +96,7 @@ def lift(account: ProviderAccount, *causes: str) -> None:
     if causes:
         rows = rows.filter(calls_paused_for__in=causes)
     was_refused = rows.filter(calls_paused_for__in=(AUTHENTICATION, PERMISSION), status=AccountStatus.FAILING)
-    write(was_refused, by=CLOCK, status=AccountStatus.OK, status_reason="", look_due_at=timezone.now())
+    write(was_refused, by=SCHEDULER, status=AccountStatus.OK, status_reason="", look_due_at=timezone.now())
     rows.update(**NO_PAUSE)
 
 
@@ -169,7 +171,7 @@ class AccountGate:
         rest = self._rest(self.account.look_interval * looks, now)
         write(
             rows,
-            by=CLOCK,
+            by=SCHEDULER,
             **_pause(error, now, rest, count, since=F("calls_paused_since") if again else now),
             status=AccountStatus.FAILING,
             status_reason=error.message,

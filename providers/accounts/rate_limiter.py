@@ -13,9 +13,11 @@ from providers.contract.capabilities import RateLimit
 from providers.contract.errors import Throttled
 from providers.contract.http import Priority
 from providers.contract.responses import MAX_RETRY_AFTER
+from providers.db.clock_steps import before_clock_step
 from providers.models import AccountLimit, ProviderAccount
+from providers.times import is_before_clock_step, still_waits
 
-CLOCK_SLACK = timedelta(seconds=2)  # a time noted further ahead is from before the clock was set back
+LONGEST_QUEUE = timedelta(seconds=120)  # further ahead than this no slot is handed out
 LONGEST_WAIT = 20.0  # seconds that a call may queue when its caller set no deadline
 
 # The part of a day quota that each priority may use up: looks never starve changes, changes never starve renewals.
@@ -48,7 +50,7 @@ class DatabaseLimiter:
         AccountLimit.objects.get_or_create(account=self.account)
         rows = AccountLimit.objects.filter(account=self.account)
         rows.filter(throttled_since=None).update(throttled_since=now)
-        shorter = Q(blocked_until=None) | Q(blocked_until__lt=until) | Q(blocked_at__gt=now + CLOCK_SLACK)
+        shorter = Q(blocked_until=None) | Q(blocked_until__lt=until) | before_clock_step("blocked_at", now)
         rows.filter(shorter).update(blocked_at=now, blocked_until=until)
 
     def _take_slot(self, priority: Priority, deadline: float | None) -> float | None:
@@ -56,12 +58,9 @@ class DatabaseLimiter:
         row, _ = AccountLimit.objects.get_or_create(account=self.account)
         now = timezone.now()
         allowed = LONGEST_WAIT if deadline is None else max(deadline - time.monotonic(), 0.0)
-        slot = now
-        # Times further ahead than they can have been set come from a clock that was set back since.
-        if row.next_slot_at > now and row.next_slot_at - now < timedelta(seconds=120):
-            slot = row.next_slot_at
-        told = row.blocked_until and row.blocked_at and row.blocked_at <= now + CLOCK_SLACK
-        if row.blocked_until and told and priority is not Priority.URGENT:
+        slot = row.next_slot_at if still_waits(row.next_slot_at, LONGEST_QUEUE, now) else now
+        blocked = row.blocked_at and not is_before_clock_step(row.blocked_at, now)
+        if row.blocked_until and blocked and priority is not Priority.URGENT:
             slot = max(slot, row.blocked_until)
         wait = max((slot - now).total_seconds(), 0.0)
         if wait > allowed:

@@ -14,7 +14,8 @@ from providers.accounts import circuit_breaker
 from providers.accounts.circuit_breaker import AccountGate
 from providers.accounts.rate_limiter import DatabaseLimiter
 from providers.accounts.tokens import DatabaseTokens
-from providers.audit.state_changes import CLOCK, write
+from providers.audit.actors import SCHEDULER
+from providers.audit.state_changes import write
 from providers.contract.address_guard import AddressGuard
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Refused
 from providers.contract.http import Exchange, Http, Priority
@@ -75,7 +76,7 @@ def open_session(
         gate.worked()
 
 
-def check(account: ProviderAccount, *, deadline: float | None = None, by: str = CLOCK, insist: bool = True) -> None:
+def check(account: ProviderAccount, *, deadline: float | None = None, by: str = SCHEDULER, insist: bool = True) -> None:
     """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do. `by` is who asked.
 
     A call that could not be made (network, throttling) leaves the status as it was and says so. Never raises
@@ -99,7 +100,7 @@ def check(account: ProviderAccount, *, deadline: float | None = None, by: str = 
     account.refresh_from_db(fields=_NOTED)
 
 
-def save_facts(account: ProviderAccount, *names: str, by: str = CLOCK) -> None:
+def save_facts(account: ProviderAccount, *names: str, by: str = SCHEDULER) -> None:
     """Writes these fields; a change of the status goes on the timeline."""
     rows = ProviderAccount.with_deleted.filter(pk=account.pk)
     write(rows, by=by, **{name: getattr(account, name) for name in names})

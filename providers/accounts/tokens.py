@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
 
+from providers.digests import json_digest
 from providers.models import AccountToken, ProviderAccount
 
 
@@ -38,5 +37,4 @@ class DatabaseTokens:
 
     def _key(self, name: str) -> str:
         # A login that is under way while the credentials change stores its token where nobody looks any more.
-        made_with = json.dumps(self.account.credentials, sort_keys=True).encode()
-        return f"{name[:30]}:{hashlib.sha256(made_with).hexdigest()[:16]}"
+        return f"{name[:30]}:{json_digest(self.account.credentials)[:16]}"

@@ -14,9 +14,9 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from providers.models import StateChange
+from providers.times import has_elapsed
 
 M = TypeVar("M", bound=models.Model)
-CLOCK = "clock"
 # The same change again within this time is counted on the first one: what goes to and fro every minute stays readable.
 FOLDED_WITHIN = timedelta(hours=1)
 LOOKED_BACK = 20  # newest changes among which the same one is looked for
@@ -73,7 +73,7 @@ def _same_lately(subject: str, before: str, after: str, now: datetime) -> StateC
         (
             change
             for change in recent
-            if (change.before, change.after) == (before, after) and now - FOLDED_WITHIN < change.at <= now
+            if (change.before, change.after) == (before, after) and not has_elapsed(change.at, FOLDED_WITHIN, now)
         ),
         None,
     )

@@ -90,11 +90,6 @@ def until(moment: datetime, now: datetime) -> str:
     return relative(moment, now) if moment > now else "due now"
 
 
-def exact(moment: datetime) -> str:
-    """The time itself, to the second."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
 def sentences(*parts: str) -> str:
     """These texts one after the other, each ended by a full stop: what a provider says often has none."""
     return " ".join(part if part[-1] in ".!?" else f"{part}." for part in map(str.strip, parts) if part)

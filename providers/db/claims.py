@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+
+from providers.db.clock_steps import before_clock_step
 
 CLAIM_SECONDS = 45  # longer than the longest wait for a slot and the longest call together
 
@@ -17,6 +19,11 @@ CLAIM_SECONDS = 45  # longer than the longest wait for a slot and the longest ca
 def new_holder() -> str:
     """A name for one claim: unique, and telling where it came from."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(6)}"
+
+
+def unclaimed(now: datetime) -> Q:
+    """Match rows that nobody holds: never claimed, released, expired, or claimed before the clock was set back."""
+    return Q(claimed_until=None) | Q(claimed_until__lte=now) | before_clock_step("claimed_at", now)
 
 
 class Claimable(models.Model):
@@ -30,12 +37,10 @@ class Claimable(models.Model):
         abstract = True
 
     def claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:
-        """Takes the row if nobody holds it. A claim from the future was taken before the clock was set back:
-        it does not count."""
+        """Claim the row for `seconds` if nobody else holds it. Return whether the claim succeeded."""
         now = timezone.now()
-        free = Q(claimed_until=None) | Q(claimed_until__lte=now) | Q(claimed_at__gt=now + timedelta(seconds=2))
         return self._update_claim(
-            free, claimed_by=holder, claimed_at=now, claimed_until=now + timedelta(seconds=seconds)
+            unclaimed(now), claimed_by=holder, claimed_at=now, claimed_until=now + timedelta(seconds=seconds)
         )
 
     def keep_claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:

@@ -6,8 +6,6 @@ the Events API (egnyte/python-egnyte) and from what consumers have seen, so seve
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,6 +24,7 @@ from providers.contract.parsing import (
     time_from_number,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.digests import json_digest
 from providers.egnyte_connect.event_types import EVENT_TYPES
 
 MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
@@ -174,17 +173,12 @@ def _identifier(value: object) -> str | None:
 def _dedup_key(element: Mapping[str, object], event_id: str | None) -> str:
     if event_id is None:
         # While a webhook is replaced, the old and the new one both deliver: their ids are not part of what happened.
-        return "content:" + _digest({key: value for key, value in element.items() if key != "webhookId"})
+        return "content:" + json_digest({key: value for key, value in element.items() if key != "webhookId"})
     domain = _identifier(element.get("domain")) or ""
     key = f"{domain}:{event_id}"
     if len(key) <= MAX_KEY and key.isprintable() and ":" not in domain:
         return key
-    return "id:" + _digest([domain, event_id])
-
-
-def _digest(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return "id:" + json_digest([domain, event_id])
 
 
 def _resource_type(name: str, known: EventType | None, data: Mapping[str, object]) -> str | None:

@@ -6,8 +6,6 @@ just `event_type` is taken for granted, and the names that stand in the document
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +21,7 @@ from providers.contract.parsing import (
     load_json,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.digests import json_digest
 from providers.egnyte_msp.event_types import EVENT_TYPES
 from providers.egnyte_msp.payloads import complaint_about, read_time
 
@@ -138,8 +137,7 @@ def _read(element: object) -> ParsedEvent | str:
 def _content_key(element: Mapping[str, object]) -> str:
     """There is no event id. Two equal events differ in `transaction_timestamp` at least, so the whole content counts;
     a retransmission is equal in everything, whatever the order of its keys."""
-    canonical = json.dumps(element, sort_keys=True, separators=(",", ":"))
-    return "content:" + hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return f"content:{json_digest(element)}"
 
 
 def _first(element: Mapping[str, object], keys: tuple[str, ...], *, limit: int) -> str | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Literal
 from providers.contract.capabilities import Action
 from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
 from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
+from providers.digests import json_digest
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
 from providers.entrust.responses import read_time
 
@@ -151,15 +150,10 @@ def _identifier(value: object) -> str | None:
 def _dedup_key(event_id: str | None, value: object, received_at: datetime) -> str:
     if event_id is None:
         # Only a test payload may have no ID. It may be the same each time, and each test must give an event.
-        return "content:" + _digest([value, received_at.isoformat()])
+        return "content:" + json_digest([value, received_at.isoformat()])
     if len(event_id) <= MAX_KEY and event_id.isprintable() and ":" not in event_id:
         return event_id
-    return "id:" + _digest(event_id)
-
-
-def _digest(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return "id:" + json_digest(event_id)
 
 
 def _resource_type(value: object) -> str | None:

@@ -8,7 +8,6 @@ sourcepath, attempt).
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from providers.contract.parsing import (
     time_from_number,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.digests import json_digest
 from providers.files_com.body_parser import Fields, file_name, read_fields
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import AUTH_HEADER
@@ -158,14 +158,10 @@ def _dedup_key(request: InboundRequest, name: str, fields: Fields, is_file: bool
     told = {key: value for key, value in fields.items() if key != "attempt"}
     if at in (None, ""):
         body = hashlib.sha256(request.body).hexdigest() if is_file else ""
-        return _digest([told, body, request.received_at.isoformat()])
+        return json_digest([told, body, request.received_at.isoformat()])
     if name in FILE_ACTIONS:
         told = {key: _plain(fields.get(key)) or "" for key in IDENTITY}
-    return _digest({**told, "at": moment.isoformat() if moment else at})
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+    return json_digest({**told, "at": moment.isoformat() if moment else at})
 
 
 def _plain(value: object) -> object:

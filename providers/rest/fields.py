@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from providers.contract.registry import UnknownProvider, get_provider
-
-
-def time_text(moment: datetime) -> str:
-    """A time as the API writes it: UTC, always three digits of a second, Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+from providers.times import iso_time
 
 
 class TimeField(serializers.DateTimeField):
@@ -23,8 +18,8 @@ class TimeField(serializers.DateTimeField):
         super().__init__(**{"read_only": True, **kwargs})
 
     def to_representation(self, value: Any) -> str:
-        """As `time_text`."""
-        return time_text(value)
+        """Return the time as `iso_time` writes it."""
+        return iso_time(value)
 
 
 class ObjectField(serializers.DictField):

@@ -12,6 +12,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from providers.times import iso_time
+
 
 class LoginName(StrEnum):
     """The two logins that every simulator has."""
@@ -224,4 +226,4 @@ def iso(moment: float | None) -> str | None:
     """Unix seconds as `2026-01-02T03:04:05.123Z`."""
     if moment is None:
         return None
-    return datetime.fromtimestamp(moment, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_time(datetime.fromtimestamp(moment, tz=UTC))

@@ -28,6 +28,7 @@ from providers.sandbox.base import BadInputError, Call, Reply, Simulator
 from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 from providers.sidedrawer.sample_events import World
+from providers.times import iso_time
 
 WEBHOOKS = "/api/v1/webhooks"
 DEVELOPERS = "/api/v1/developers"
@@ -576,7 +577,7 @@ def _time(value: object) -> float | None:
 
 
 def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_time(datetime.fromtimestamp(moment, tz=UTC))
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,6 @@ body looks like is not: both are read in every likely way (see `event_types` for
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -28,6 +27,7 @@ from providers.contract.parsing import (
     time_from_number,
 )
 from providers.contract.signatures import HmacMatch, find_hmac_sha256
+from providers.digests import json_digest
 from providers.sidedrawer import encrypted_body
 from providers.sidedrawer.event_types import EVENT_TYPES, KINDS
 from providers.sidedrawer.resources import kind_of
@@ -379,7 +379,7 @@ def _dedup_key(element: Object, received_at: datetime) -> str:
     a retransmission.
     """
     content = {name: value for name, value in element.items() if name not in _WEBHOOK_IDS}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+    digest = json_digest(content)
     scopes = _Scopes.of(element)
     if _time(scopes.everywhere) or any(scope.get(name) for scope in scopes.envelope for name in _OWN_IDS):
         return f"body:{digest}"

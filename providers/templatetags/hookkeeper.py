@@ -11,8 +11,10 @@ from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from providers.audit import actors
 from providers.contract import registry
 from providers.dashboard import formatting, json_tree
+from providers.times import readable_time
 
 register = template.Library()
 NOTHING = "\N{EN DASH}"
@@ -39,7 +41,7 @@ def exact(moment: datetime | None) -> SafeString | str:
     """The time itself."""
     if moment is None:
         return NOTHING
-    return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), formatting.exact(moment))
+    return format_html('<time class="hk-time" datetime="{}">{}</time>', moment.isoformat(), readable_time(moment))
 
 
 @register.filter
@@ -145,7 +147,7 @@ def actor(name: str) -> str:
             return f"{who} (API)"
         case "command":
             return f"{who} (command)"
-        case "clock":
+        case actors.SCHEDULER:
             return "Hookkeeper itself"
         case _:
             return name
@@ -155,7 +157,7 @@ def _time(moment: datetime, way: str, words: str) -> SafeString:
     return format_html(
         '<time class="hk-time" datetime="{}" title="{}" data-relative="{}">{}</time>',
         moment.isoformat(),
-        formatting.exact(moment),
+        readable_time(moment),
         way,
         words,
     )

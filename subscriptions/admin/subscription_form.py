@@ -13,6 +13,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
+from providers.times import hour_and_minute
 from subscriptions.lifecycle import desired_state, ip_allowlist, quiet_hours
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
 
@@ -154,8 +155,8 @@ class SubscriptionForm(SchemaForm):
         if start or until or data.get("quiet_weekends"):
             hours = {
                 "time_zone": data.get("quiet_zone") or "UTC",
-                "from": start and start.strftime("%H:%M"),
-                "until": until and until.strftime("%H:%M"),
+                "from": hour_and_minute(start),
+                "until": hour_and_minute(until),
                 "weekends": bool(data.get("quiet_weekends")),
             }
             try:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from providers.times import hour_and_minute
+
 SHORTEST, LONGEST = 300, 366 * 86400  # seconds that may be expected
 MOST_DAYS = 1500  # that are walked to find the moment; what takes longer never comes
 SATURDAY = 5
@@ -32,8 +34,8 @@ class QuietHours:
         """As it is stored and shown."""
         return {
             "time_zone": self.zone.key,
-            "from": self.start.strftime("%H:%M") if self.start else None,
-            "until": self.until.strftime("%H:%M") if self.until else None,
+            "from": hour_and_minute(self.start),
+            "until": hour_and_minute(self.until),
             "weekends": self.weekends,
         }
 

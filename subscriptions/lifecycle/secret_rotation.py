@@ -16,12 +16,13 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from providers.audit.state_changes import CLOCK
+from providers.audit.actors import SCHEDULER
 from providers.conflict import Conflict
 from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Unsupported
 from providers.contract.signatures import same
 from providers.db.encryption import Undecryptable
+from providers.times import readable_time
 from subscriptions.lifecycle.desired_state import note
 from subscriptions.models import FormerSecret, Managed, Subscription
 
@@ -119,7 +120,7 @@ def seen(subscription_pk: int, secret: str) -> bool:
     Subscription.objects.filter(pk=row.pk).update(
         secret_seen_no=row.secret_no, generation=F("generation") + 1, due_at=timezone.now()
     )
-    note(row, "new secret seen in a request", CLOCK)
+    note(row, "new secret seen in a request", SCHEDULER)
     return True
 
 
@@ -135,7 +136,7 @@ def finish(row: Subscription, *, settled: bool) -> bool:
             return False
         rows.update(secrets=locked.secrets[:1], rotation_asked_at=None, old_revoked=False)
         _drop(row, locked.secrets[1:])
-        note(row, "old secret no longer accepted", CLOCK)
+        note(row, "old secret no longer accepted", SCHEDULER)
     row.refresh_from_db(fields=["secrets", "rotation_asked_at", "old_revoked"])
     return True
 
@@ -165,8 +166,8 @@ def words(row: Subscription) -> str:
         if row.secret_seen_no == row.secret_no:
             return "The new secret was seen in a request; the old one goes as soon as nothing uses it any more."
         return (
-            f"The provider has its new secret since {_time(row.secret_set_at)}. Both are accepted until a request "
-            "proves itself by the new one."
+            f"The provider has its new secret since {readable_time(row.secret_set_at)}. "
+            "Both are accepted until a request proves itself by the new one."
         )
     way = "The provider gets a new secret" if row.enabled else "When it is switched on, the provider gets a new secret"
     if not row.old_revoked:
@@ -197,7 +198,3 @@ def _drop(subscription: Subscription, secrets: list[str]) -> None:
 def long_under_way(now: datetime) -> Q:
     """Subscriptions whose rotation should have been over long ago."""
     return Q(rotation_asked_at__lt=now - UNSEEN_AFTER)
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "an unknown time"

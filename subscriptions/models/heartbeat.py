@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-CLOCK_STEP = timedelta(seconds=5)
+from providers.db.clock_steps import not_after
 
 
 class Heartbeat(models.Model):
@@ -27,10 +27,8 @@ class Heartbeat(models.Model):
 
     @classmethod
     def claim_run(cls, name: str, interval: timedelta) -> bool:
-        """Return True for the one process that is to do this periodic work now, at most once per interval.
-
-        A time in the future was written before the clock was set back and does not count."""
+        """Return True for the one process that is to do this periodic work now, at most once per interval."""
         now = timezone.now()
         cls.objects.get_or_create(name=name, defaults={"at": now - interval})
-        due = models.Q(at__lte=now - interval) | models.Q(at__gt=now + CLOCK_STEP)
+        due = not_after("at", now - interval, now)
         return cls.objects.filter(due, name=name).update(at=now) == 1

@@ -17,8 +17,10 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from providers.audit import log
+from providers.audit.actors import SCHEDULER
 from providers.db.claims import new_holder
 from providers.db.encryption import Undecryptable
+from providers.times import has_elapsed, still_waits
 from subscriptions.models import (
     ACTIVE,
     Channel,
@@ -137,7 +139,7 @@ def _news_of(row: Problem, told: NotifiedProblem | None, channel: Channel, now: 
         return News.GRAVER if worse and row.severity in channel.severities else None
     if row.severity not in channel.severities or row.state == ProblemState.ACKNOWLEDGED:
         return None
-    if row.severity != Severity.CRITICAL and timedelta(0) <= now - row.changed_at < HELD_FOR:
+    if row.severity != Severity.CRITICAL and not has_elapsed(row.changed_at, HELD_FOR, now):
         return None
     return News.BACK if row.reopened else News.NEW
 
@@ -149,7 +151,7 @@ def _news_of_resolved(row: Problem, told: NotifiedProblem | None, known: bool, c
         return None
     lasted = row.resolved_at - row.opened_at
     unseen = row.severity == Severity.CRITICAL or lasted >= HELD_FOR
-    by_itself = not row.acknowledged_at and row.resolved_by == "clock"
+    by_itself = not row.acknowledged_at and row.resolved_by == SCHEDULER
     return News.PASSED if unseen and by_itself and row.changed_at > channel.caught_up_at else None
 
 
@@ -168,7 +170,7 @@ def _reminders(
         for pk, row in rows.items()
         if row.state == ProblemState.OPEN and pk in told and pk not in fresh and row.reopened == told[pk].reopened
     ]
-    if not any(_elapsed(item.notified_at, channel.remind_every, now) for _, item in still):
+    if not any(has_elapsed(item.notified_at, channel.remind_every, now) for _, item in still):
         return []
     return [Notice(News.STILL, row) for row, _ in still]
 
@@ -179,11 +181,11 @@ def _time_to_tell(channel: Channel, found: Sequence[Notice]) -> bool:
     now = timezone.now()
     if not channel.enabled or not [item for item in found if _worth_a_message(item, channel)]:
         return False
-    if channel.failures and channel.retry_at and now < channel.retry_at <= now + RETRY_LONGEST * 24:
+    if channel.failures and still_waits(channel.retry_at, RETRY_LONGEST * 24, now):
         return False
-    if channel.sent_at is None or _elapsed(channel.sent_at, channel.every, now):
+    if channel.sent_at is None or has_elapsed(channel.sent_at, channel.every, now):
         return True
-    return _is_urgent(found) and (channel.alarmed_at is None or _elapsed(channel.alarmed_at, channel.every, now))
+    return _is_urgent(found) and (channel.alarmed_at is None or has_elapsed(channel.alarmed_at, channel.every, now))
 
 
 def _worth_a_message(notice: Notice, channel: Channel) -> bool:
@@ -193,11 +195,6 @@ def _worth_a_message(notice: Notice, channel: Channel) -> bool:
 
 def _is_urgent(found: Sequence[Notice]) -> bool:
     return any(item.severity is Severity.CRITICAL and item.news in (News.NEW, News.BACK, News.GRAVER) for item in found)
-
-
-def _elapsed(since: datetime, pause: timedelta, now: datetime) -> bool:
-    """Whether the pause is over; a time in the future was written before the clock was set back."""
-    return not since <= now < since + pause
 
 
 # -- Telling it --------------------------------------------------------------------------------------------------------

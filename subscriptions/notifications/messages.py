@@ -9,7 +9,9 @@ from enum import Enum
 from django.conf import settings
 from django.urls import reverse
 
+from providers.audit.actors import SCHEDULER
 from providers.dashboard import formatting
+from providers.times import readable_time
 from subscriptions.models import NARROW_TO_BROAD, Problem, ProblemState, Severity, SubjectType
 from subscriptions.problems import remediation
 
@@ -89,9 +91,9 @@ def _line(notice: Notice) -> str:
     row = notice.problem
     if row.state == ProblemState.RESOLVED:
         lasted = (row.resolved_at - row.opened_at).total_seconds() if row.resolved_at else 0
-        by = "" if row.resolved_by in ("clock", "") else f", resolved by {row.resolved_by.partition(':')[2]}"
+        by = "" if row.resolved_by in (SCHEDULER, "") else f", resolved by {row.resolved_by.partition(':')[2]}"
         return f"- {row}{_account(row)}: after {formatting.duration(lasted)}{by}"
-    since = f" since {formatting.exact(row.opened_at)}" if notice.news is News.STILL else ""
+    since = f" since {readable_time(row.opened_at)}" if notice.news is News.STILL else ""
     head = f"- {notice.severity.label}: {row}{_account(row)}{since}"
     message = row.message if len(row.message) <= MOST_WORDS else f"{row.message[:MOST_WORDS]}..."
     link = f"{settings.PUBLIC_URL}{reverse('admin:subscriptions_problem_change', args=[row.pk])}"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from providers.contract.base import RemoteSubscription
 from providers.contract.capabilities import Capabilities, Renewal, SecretMadeBy
+from providers.times import readable_time
 
 NEVER_ACCEPTED = ("callback_url", "secret")
 FRESH_AFTER = 3  # times in a row that it was switched off: then switching it on again evidently does not help
@@ -400,7 +401,7 @@ def _held_off(observed: Observed, now: datetime) -> Plan | None:
         return _gave_up()
     if observed.enable_not_before and now < observed.enable_not_before:
         return Plan(
-            waiting=f"It is switched on again after a pause, at {_time(observed.enable_not_before)}.",
+            waiting=f"It is switched on again after a pause, at {readable_time(observed.enable_not_before)}.",
             not_before=observed.enable_not_before,
             wait=Wait.PAUSE,
         )
@@ -428,10 +429,6 @@ def _moved_elsewhere(remote: RemoteSubscription, wanted: Wanted) -> bool:
 def _place(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme.lower(), parts.netloc.lower()
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _duration(seconds: int) -> str:

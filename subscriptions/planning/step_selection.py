@@ -4,12 +4,11 @@ Pure, like the plan itself."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from providers.conflict import Conflict
+from providers.digests import json_digest
 from subscriptions.planning.plan import Plan, Step, StepAction
 
 Key = tuple[StepAction, str | None]
@@ -35,7 +34,7 @@ def key(step: Step) -> Key:
 def version(plan: Plan) -> str:
     """Names what a plan would do, field by field; not its reasons, which count seconds."""
     steps = [[*key(step), [[item.field, item.before, item.after] for item in step.changes]] for step in plan.steps]
-    return hashlib.sha256(json.dumps(steps, default=str, sort_keys=True).encode()).hexdigest()[:32]
+    return json_digest(steps)[:32]
 
 
 def goes_with(plan: Plan, step: Step) -> tuple[Step, ...]:

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from providers.dashboard.formatting import sentences
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
+from providers.times import readable_time
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import Channel, Heartbeat, Managed, ProblemKind, Severity, State, Subscription
 from subscriptions.planning.plan import DriftPolicy, Wait
@@ -79,7 +80,7 @@ def _expired(row: Subscription, now: datetime) -> Cause | None:
         kind=ProblemKind.EXPIRED,
         subject=about_subscription(row),
         severity=Severity.CRITICAL,
-        message=sentences(f"Its lease ended at {_time(row.expires_at)}; no events come.", _error_of(row)),
+        message=sentences(f"Its lease ended at {readable_time(row.expires_at)}; no events come.", _error_of(row)),
         count=max(row.failures, 1),
         since=row.expires_at,
         sample=row.last_error,
@@ -102,7 +103,7 @@ def _expiring(row: Subscription, now: datetime) -> Cause | None:
         kind=ProblemKind.EXPIRING,
         subject=about_subscription(row),
         severity=severity,
-        message=sentences(f"Its lease ends at {_time(row.expires_at)}.", why, _error_of(row)),
+        message=sentences(f"Its lease ends at {readable_time(row.expires_at)}.", why, _error_of(row)),
         count=max(row.renewal_tries, 1),
         since=row.renewal_failing_since or row.renew_at,
         sample=row.last_error,
@@ -251,7 +252,7 @@ def _paused(now: datetime, told: set[int]) -> Iterator[Cause]:
             kind=ProblemKind.THROTTLED,
             subject=about_account(limit.account),
             severity=Severity.WARNING if long else Severity.INFO,
-            message=f"The provider wants no calls until {_time(limit.blocked_until)}.",
+            message=f"The provider wants no calls until {readable_time(limit.blocked_until)}.",
             since=since,
         )
 
@@ -303,7 +304,9 @@ def rotations(now: datetime) -> Iterator[Cause]:
             kind=ProblemKind.ROTATION,
             subject=about_subscription(row),
             severity=Severity.WARNING,
-            message=f"A new secret was asked for at {_time(row.rotation_asked_at)}. {secret_rotation.words(row)}",
+            message=sentences(
+                f"Rotation was requested at {readable_time(row.rotation_asked_at)}.", secret_rotation.words(row)
+            ),
             since=row.rotation_asked_at,
         )
 
@@ -343,7 +346,7 @@ def heartbeats(now: datetime) -> Iterator[Cause]:
 
 
 def _since(beats: dict[str, datetime], name: str) -> str:
-    return f"since {_time(beats[name])}" if name in beats else "yet"
+    return f"since {readable_time(beats[name])}" if name in beats else "yet"
 
 
 @source(ProblemKind.NOTIFYING)
@@ -364,7 +367,3 @@ def channels(now: datetime) -> Iterator[Cause]:
 
 def _error_of(row: Subscription) -> str:
     return str((row.last_error or {}).get("message", ""))
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "an unknown time"

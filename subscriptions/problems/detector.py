@@ -21,6 +21,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers.audit import log
+from providers.audit.actors import SCHEDULER
+from providers.db.clock_steps import not_after
+from providers.times import still_waits
 from subscriptions.models import (
     ACTIVE,
     Heartbeat,
@@ -36,12 +39,10 @@ from subscriptions.problems.registry import Cause, Key, NotKnownYet, all_sources
 logger = logging.getLogger(__name__)
 
 PROBLEM = "problem"  # the word that the history uses
-CLOCK = "clock"
 BEAT = "problems"  # the heartbeat that tells when a pass last began
 EVERY = timedelta(seconds=8)  # all processes together
 GRACE = timedelta(minutes=15)  # for which one that a person has resolved is left alone although its cause holds
 TOUCH_EVERY = timedelta(seconds=30)  # how often "last seen" is written for what is as it was
-CLOCK_STEP = timedelta(seconds=5)
 BATCH = 100  # rows in one transaction
 TURNS_KEPT, TRIM_EVERY = 200, 50  # of each problem; one that flaps must not fill the disk
 
@@ -153,7 +154,7 @@ def _is_back(row: Problem, cause: Cause, now: datetime) -> bool:
         return True
     if cause.evidence:  # it happens in single events: only another one counts
         return cause.evidence != row.evidence
-    return not now < row.held_until <= now + GRACE  # further ahead: the clock was set back since
+    return not still_waits(row.held_until, GRACE, now)
 
 
 def _resolve(rows: Sequence[Problem], started: datetime) -> int:
@@ -163,9 +164,9 @@ def _resolve(rows: Sequence[Problem], started: datetime) -> int:
         with transaction.atomic():
             for row in _locked(batch, _not_later("last_at", started), state__in=ACTIVE):
                 now = timezone.now()
-                row.state, row.resolved_at, row.resolved_by, row.changed_at = ProblemState.RESOLVED, now, CLOCK, now
+                row.state, row.resolved_at, row.resolved_by, row.changed_at = ProblemState.RESOLVED, now, SCHEDULER, now
                 row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at"])
-                _note(row, Transition.RESOLVED, CLOCK, now)
+                _note(row, Transition.RESOLVED, SCHEDULER, now)
                 count += 1
     return count
 
@@ -191,7 +192,7 @@ def _refresh(pairs: Sequence[tuple[Problem, Cause]], started: datetime) -> int:
                 _say(row, causes[row.pk], started)
                 if graver:
                     row.changed_at = timezone.now()
-                    _note(row, Transition.MORE_SEVERE, CLOCK, row.changed_at)
+                    _note(row, Transition.MORE_SEVERE, SCHEDULER, row.changed_at)
                 row.save(update_fields=[*SAID, "last_at", "changed_at"])
     return len(changed)
 
@@ -205,7 +206,9 @@ def _open(causes: Sequence[Cause], started: datetime) -> tuple[int, list[tuple[P
         with transaction.atomic():
             Problem.objects.bulk_create(rows, ignore_conflicts=True)
             made = list(Problem.objects.filter(uid__in=[row.uid for row in rows]))
-            ProblemTransition.objects.bulk_create([_transition(row, Transition.OPENED, CLOCK, started) for row in made])
+            ProblemTransition.objects.bulk_create(
+                [_transition(row, Transition.OPENED, SCHEDULER, started) for row in made]
+            )
         count += len(made)
         if len(made) < len(batch):
             known += _known_before(batch, {row.uid for row in made})
@@ -234,7 +237,7 @@ def _reopen(pairs: Sequence[tuple[Problem, Cause]], started: datetime) -> int:
                 row.acknowledged_at, row.acknowledged_by = None, ""
                 row.resolved_at, row.resolved_by, row.held_until = None, "", None
                 row.save()
-                _note(row, Transition.REOPENED, CLOCK, now)
+                _note(row, Transition.REOPENED, SCHEDULER, now)
                 _trim(row)
                 count += 1
     return count
@@ -295,8 +298,7 @@ def _locked(rows: Sequence[Problem], condition: Q, **more: object) -> Iterator[P
 
 
 def _not_later(column: str, moment: datetime) -> Q:
-    """Written at that time at the latest; a time in the future was written before the clock was set back."""
-    return Q(**{f"{column}__lte": moment}) | Q(**{f"{column}__gt": timezone.now() + CLOCK_STEP})
+    return not_after(column, moment, timezone.now())
 
 
 def _transition(row: Problem, transition: Transition, actor: str, at: datetime) -> ProblemTransition:

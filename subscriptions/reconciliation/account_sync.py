@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from providers.accounts import circuit_breaker, session
 from providers.accounts.session import open_session
-from providers.audit.state_changes import CLOCK, write
+from providers.audit.actors import SCHEDULER
+from providers.audit.state_changes import write
 from providers.contract.errors import ProviderError, Throttled
 from providers.contract.http import Priority
 from providers.db.claims import new_holder
@@ -62,7 +63,7 @@ def _note_well(account: ProviderAccount) -> None:
     if account.status != AccountStatus.FAILING:  # or it became so meanwhile: then the next look tells
         return
     failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
-    write(failing, by=CLOCK, status=AccountStatus.OK, status_reason="")
+    write(failing, by=SCHEDULER, status=AccountStatus.OK, status_reason="")
 
 
 def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observation: Observation) -> None:
@@ -87,4 +88,4 @@ def _put_off(account: ProviderAccount, error: ProviderError) -> None:
     rows = ProviderAccount.objects.filter(pk=account.pk)
     rows.update(look_due_at=timezone.now() + wait)
     if error.permanent and circuit_breaker.pause_of(account) is None:
-        write(rows, by=CLOCK, status=AccountStatus.FAILING, status_reason=error.message)
+        write(rows, by=SCHEDULER, status=AccountStatus.FAILING, status_reason=error.message)

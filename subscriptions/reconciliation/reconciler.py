@@ -22,7 +22,8 @@ from django.utils import timezone
 
 from providers.accounts import circuit_breaker
 from providers.accounts.session import open_session
-from providers.audit.state_changes import CLOCK, write
+from providers.audit.actors import SCHEDULER
+from providers.audit.state_changes import write
 from providers.contract.base import Registration, RemoteSubscription
 from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import (
@@ -284,7 +285,7 @@ class _Run:
     details: bool
     choice: Choice | None = None
     insist: bool = False
-    actor: str = CLOCK  # who brought about what happens in this run
+    actor: str = SCHEDULER  # who brought about what happens in this run
     generation: int = field(init=False, default=0)  # of the wanted half that this run works on
     no_update: bool = False  # learned in this run: the update call that its plug-in counts on is not there
     as_agreed: bool = False  # the provider refuses what is wanted, so the config that it last took is sent
@@ -294,7 +295,7 @@ class _Run:
         self.saved = copy.deepcopy({name: getattr(row, name) for name in _OURS})
         _close_interrupted(row)
         self.generation = row.generation
-        self.actor = self.asked_by or (row.changed_by if row.generation != row.applied_generation else "") or CLOCK
+        self.actor = self.asked_by or (row.changed_by if row.generation != row.applied_generation else "") or SCHEDULER
         row.waiting, row.waiting_for = "", ""
         if self.insist and row.gave_up_at:
             start_again(row)
@@ -433,7 +434,7 @@ class _Run:
         except InvalidInput as error:
             raise Refused(f"What stands at the provider cannot be accepted: {error}", field="config") from None
         self._keep_claim()
-        if not desired_state.accept_drift(row, config.model_dump(mode="json"), by=CLOCK):
+        if not desired_state.accept_drift(row, config.model_dump(mode="json"), by=SCHEDULER):
             return False
         row.refresh_from_db(fields=("config", "generation"))
         self.generation = row.generation

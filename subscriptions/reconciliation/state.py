@@ -8,6 +8,7 @@ from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.formatting import sentences
+from providers.times import readable_time
 from subscriptions.lifecycle.secret_rotation import words
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.planning.plan import DriftPolicy
@@ -40,9 +41,11 @@ def _manual(row: Subscription) -> tuple[State, str]:
 def _troubled(row: Subscription, now: datetime) -> tuple[State, str] | None:
     """Where the provider's side is not as wanted."""
     if row.enabled and row.remote_id and row.expires_at and row.expires_at <= now:
-        return State.EXPIRED, _with_error(f"Its lease ended at {_time(row.expires_at)}.", row)
+        return State.EXPIRED, _with_error(f"Its lease ended at {readable_time(row.expires_at)}.", row)
     if row.enabled and row.missing_since:
-        return State.MISSING, _with_error(f"The provider no longer has it (since {_time(row.missing_since)}).", row)
+        return State.MISSING, _with_error(
+            f"The provider no longer has it (since {readable_time(row.missing_since)}).", row
+        )
     if row.enabled and row.remote_id and row.remote_enabled is False and not row.we_disabled:
         return State.SUSPENDED, _with_error("The provider switched it off.", row)
     if row.remote_id and row.drift:
@@ -72,8 +75,8 @@ def _lease(row: Subscription) -> str:
     if row.expires_at is None:
         return "Registered and switched on. It does not expire."
     if row.renew_at is None or not row.auto_renew:
-        return f"Registered and switched on. Its lease ends at {_time(row.expires_at)} and is not renewed by itself."
-    renewal, end = _time(row.renew_at), _time(row.expires_at)
+        return f"Registered and switched on. Its lease ends at {readable_time(row.expires_at)}. Auto-renew is off."
+    renewal, end = readable_time(row.renew_at), readable_time(row.expires_at)
     return f"Registered and switched on. Its lease ends at {end}; it is renewed before, from {renewal} on."
 
 
@@ -91,9 +94,9 @@ def _with_error(text: str, row: Subscription) -> str:
     """With what went wrong, and when it is tried again."""
     parts = [text, (row.last_error or {}).get("message", "")]
     if row.last_error and row.due_at and not row.paused_since:  # a pause of the account's calls tells its end itself
-        parts.append(f"It is tried again at {_time(row.due_at)}.")
+        parts.append(f"It is tried again at {readable_time(row.due_at)}.")
     if row.renewal_failing_since:
-        parts.append(f"Its renewal has been failing since {_time(row.renewal_failing_since)}.")
+        parts.append(f"Its renewal has been failing since {readable_time(row.renewal_failing_since)}.")
     return _with_waiting(sentences(*parts), row)
 
 
@@ -103,7 +106,3 @@ def _with_waiting(text: str, row: Subscription) -> str:
 
 def _with_rotation(text: str, row: Subscription) -> str:
     return f"{text} {words(row)}".strip() if row.present else text
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "an unknown time"

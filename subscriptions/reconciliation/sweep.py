@@ -13,7 +13,10 @@ from django.db import connections
 from django.db.models import Exists, Min, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from providers.audit.state_changes import CLOCK, write
+from providers.audit.actors import SCHEDULER
+from providers.audit.state_changes import write
+from providers.db.claims import unclaimed
+from providers.db.clock_steps import before_clock_step
 from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle.account_deletion import go_on, leaving
@@ -37,18 +40,17 @@ def due_subscriptions() -> QuerySet[Subscription]:
     soon as these no longer rest. One that was reconciled in the future was so before the clock was set back: its times
     mean nothing any more."""
     now = timezone.now()
-    stepped_back = Q(last_reconciled_at__gt=now + timedelta(seconds=5))
-    claimed = Q(claimed_until__gt=now, claimed_at__lte=now)
+    stepped_back = before_clock_step("last_reconciled_at", now)
     lifted = Q(held_since__isnull=False, account__calls_paused_until=None)
-    return Subscription.objects.filter(Q(due_at__lte=now) | stepped_back | lifted, ~claimed, deleted_at=None).order_by(
-        "due_at"
-    )
+    return Subscription.objects.filter(
+        Q(due_at__lte=now) | stepped_back | lifted, unclaimed(now), deleted_at=None
+    ).order_by("due_at")
 
 
 def due_accounts() -> QuerySet[ProviderAccount]:
     """Accounts with subscriptions whose remote state is to be looked at now."""
     now = timezone.now()
-    stepped_back = Q(looked_at__gt=now + timedelta(seconds=5))
+    stepped_back = before_clock_step("looked_at", now)
     subscribed = Subscription.objects.filter(account=OuterRef("pk"), deleted_at=None, managed=Managed.API)
     return ProviderAccount.objects.filter(Exists(subscribed), Q(look_due_at__lte=now) | stepped_back).order_by(
         "look_due_at"
@@ -88,7 +90,7 @@ def _reconcile(pk: int) -> None:
     except Undecryptable as error:  # its own secret, or the account's credentials
         write(
             Subscription.objects.filter(pk=pk),
-            by=CLOCK,
+            by=SCHEDULER,
             state=State.FAILING,
             state_reason=str(error),
             due_at=timezone.now() + UNREADABLE_RETRY,
@@ -104,7 +106,7 @@ def _look(account_id: int) -> None:
     except Undecryptable as error:
         write(
             ProviderAccount.objects.filter(pk=account_id),
-            by=CLOCK,
+            by=SCHEDULER,
             status=AccountStatus.FAILING,
             status_reason=str(error),
             look_due_at=timezone.now() + UNREADABLE_RETRY,

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from events.models import Purge
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
-from providers.rest.fields import time_text
+from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.harness.fixtures import CONFIG, Control
@@ -307,7 +307,7 @@ def test_retention(api: Api) -> None:
     since = timezone.now()
     Purge.objects.create(account=account, kept_since=since, purged_at=since)
     told = api.get("/accounts/").json["results"][0]
-    assert told["kept_since"] == told["purged_at"] == time_text(since)
+    assert told["kept_since"] == told["purged_at"] == iso_time(since)
 
 
 def test_without_a_retention_the_plug_ins_suggestion_holds(api: Api) -> None:

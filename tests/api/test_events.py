@@ -15,7 +15,7 @@ from events.models import Event, FeedEnd
 from events.processing import normalize
 from events.storage import time_range
 from providers.models import ProviderAccount
-from providers.rest.fields import time_text
+from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.harness.fake_provider import SECRET, body_of, keep
@@ -260,12 +260,12 @@ def test_one_as_a_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
         "source": f"urn:uuid:{hook.account.uid}",
         "type": "hookkeeper.fake.made",
         "subject": "/S/f.txt",
-        "time": time_text(NOON - timedelta(seconds=1)),
+        "time": iso_time(NOON - timedelta(seconds=1)),
         "datacontenttype": "application/json",
         "subscription": str(hook.uid),
         "action": "created",
         "actor": "ann",
-        "receivedat": time_text(NOON),
+        "receivedat": iso_time(NOON),
         "providereventid": "e1",
     }
 

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from providers.models import HistoryEntry, ProviderAccount
-from providers.rest.fields import time_text
+from providers.times import iso_time
 from subscriptions.models import Problem, State, Subscription
 from subscriptions.problems import detector
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
@@ -60,9 +60,9 @@ def test_shows_one_with_its_next_action(api: Api, missing: Problem, hook: Subscr
         "sample": {"code": "unavailable", "message": "No answer.", "field": None},
         "count": 4,
         "reopened": 0,
-        "first_at": time_text(missing.first_at),
-        "opened_at": time_text(missing.opened_at),
-        "last_at": time_text(missing.last_at),
+        "first_at": iso_time(missing.first_at),
+        "opened_at": iso_time(missing.opened_at),
+        "last_at": iso_time(missing.last_at),
         "acknowledged_at": None,
         "acknowledged_by": "",
         "resolved_at": None,

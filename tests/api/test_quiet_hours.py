@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from providers.models import HistoryEntry, ProviderAccount
-from providers.rest.fields import time_text
+from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import Api
 from tests.harness.fixtures import CONFIG
@@ -68,7 +68,7 @@ def test_what_was_found_can_only_be_read(api: Api, path: str, active: Subscripti
     )
     told = api.get(path).json
     assert (told["silent_since"], told["silence_reason"], told["quiet_suggestion"]) == (
-        time_text(now),
+        iso_time(now),
         "Nothing is wrong.",
         5400,
     )

@@ -18,7 +18,7 @@ from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize
 from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
-from providers.rest.fields import time_text
+from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
@@ -35,7 +35,7 @@ def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
         "id": str(request.uid),
         "subscription": str(hook.uid),
         "method": "POST",
-        "received_at": time_text(request.received_at),
+        "received_at": iso_time(request.received_at),
         "remote_addr": "192.0.2.1",
         "headers": [["X-Secret", "***"], ["X-Other", "\xe9"], ["X-Other", "2"]],
         "query": "",
@@ -92,7 +92,7 @@ def test_filters(api: Api, hook: Subscription) -> None:
     assert found(f"subscription={UNKNOWN_ID}") == []
     assert found("outcome=rejected") == [str(rejected.uid)]
     assert found("outcome=rejected&outcome=received") == [str(elsewhere.uid), str(rejected.uid), str(old.uid)]
-    start, end = time_text(old.received_at), time_text(elsewhere.received_at)
+    start, end = iso_time(old.received_at), iso_time(elsewhere.received_at)
     assert found(f"since={start}&until={end}") == [str(rejected.uid), str(old.uid)]
 
 

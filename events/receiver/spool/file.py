@@ -30,6 +30,7 @@ from django.conf import settings
 
 from events.storage.request_row import RequestRow
 from providers.db.ids import new_id
+from providers.times import readable_time
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class SpoolStatus:
         if self.requests:
             parts.append(f"{_number(self.requests, 'request')} {_wait(self.requests)} for the database.")
         if self.oldest:
-            parts.append(f"The oldest came at {self.oldest:%Y-%m-%d %H:%M:%S} UTC.")
+            parts.append(f"The oldest came at {readable_time(self.oldest)}.")
         if self.refused:
             parts.append(f"{_number(self.refused, 'request')} that the database refuses, in its folder {REFUSED}.")
         if self.damaged:
