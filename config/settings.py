@@ -50,7 +50,7 @@ RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", among=("DRF", "WSGI")
 SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, least=32 * 1024 * 1024, most=2**40)
 RECEIVE_IN_THREADS = True  # one thread of the web process writes for all; off, the caller writes itself
 WATCH_IN_THREAD = True  # the web process looks for problems when no worker does
-NORMALISE_IN_THREAD = True  # in the web process, at once; the worker finds what it missed
+NORMALIZE_IN_THREAD = True  # in the web process, at once; the worker finds what it missed
 
 # Django
 

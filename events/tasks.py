@@ -5,16 +5,16 @@ from __future__ import annotations
 from celery import shared_task
 
 from events.monitoring import silence
-from events.processing.poller import poll
+from events.processing.poller import poller
 from events.receiver import spool_drain
 from events.retention import purge as purging
 from events.retention import rejected
 
 
-@shared_task(name="events.tasks.normalise_pending")
-def normalise_pending() -> int:
+@shared_task(name="events.tasks.normalize_pending")
+def normalize_pending() -> int:
     """The safety net: whatever the web processes left behind. Returns how many requests were settled."""
-    return poll.look()
+    return poller.poll()
 
 
 @shared_task(name="events.tasks.drain_spool")

@@ -108,7 +108,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
         rows = chosen.rows if upto is None else chosen.rows.filter(pk__lte=upto)
         after = _key(request.POST, "after") or 0
         result = reprocess_many(
-            rows, by=actor_of(request), after=after, seconds=SECONDS, which=self._which(chosen.query)
+            rows, by=actor_of(request), after=after, max_seconds=SECONDS, selection=self._which(chosen.query)
         )
         done = _counts(request.POST) + result.outcomes
         if result.last is not None:

@@ -20,7 +20,7 @@ from events.admin import outcome_text
 from events.admin.reprocess import ReprocessPages
 from events.api.filters import MOST_WILDCARDS, of_types
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import normalize
+from events.processing import reprocess
 from events.retention import purge
 from events.storage import time_range
 from events.storage.time_range import AGES
@@ -147,14 +147,14 @@ class RequestAdmin(ReprocessPages):
         before = row.outcome
         log.note(
             actor_of(request),
-            "processed again",
+            "reprocessed",
             REQUEST,
             subject_id=row.uid,
             name=f"{row.method} {row.subscription}",
             account_id=row.account_id,
         )
         try:
-            row = normalize.reprocess(row, also_former=True)
+            row = reprocess.reprocess_request(row, also_former=True)
         except WebhookRequest.DoesNotExist:
             raise Http404("It was thrown away just now.") from None
         ok, text = outcome_text.after_reprocessing(before, row)

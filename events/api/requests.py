@@ -20,7 +20,7 @@ from rest_framework.response import Response
 
 from events.api.filters import RequestFilters
 from events.models import Event, Outcome, VerificationState, WebhookRequest
-from events.processing import normalize
+from events.processing import reprocess
 from events.processing.bulk_reprocess import reprocess_many
 from events.storage.body import PREFIX
 from events.storage.time_range import number_of
@@ -109,7 +109,7 @@ class RequestViewSet(ApiViewSet):
         until lately. Nothing is counted twice."""
         self.no_body()
         try:
-            row = normalize.reprocess(self.find(_rows()), also_former=True)
+            row = reprocess.reprocess_request(self.find(_rows()), also_former=True)
         except WebhookRequest.DoesNotExist:
             raise Http404 from None  # it was thrown away meanwhile
         return Response(told([row])[0])

@@ -1,4 +1,4 @@
-"""Reading many stored requests again, as after a fix or a new secret: a filter's, or all of a subscription."""
+"""Reprocess many stored requests, for example those that a filter selects or all of a subscription."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from dataclasses import dataclass, field
 from django.db.models import QuerySet
 
 from events.models import Outcome, WebhookRequest
-from events.processing import normalize
+from events.processing import reprocess
 from providers.audit import log
 
-REQUEST = "request"  # the word that the history uses
-MOST = 500  # at once
-SECONDS = 8.0
-PAGE = 100
+MAX_REQUESTS = 500  # per call
+MAX_SECONDS = 8.0  # per call
+PAGE_SIZE = 100
 
 
 @dataclass(slots=True)
-class Reprocessed:
-    """What became of them. `last`: go on behind it; None: there are no more."""
+class ReprocessResult:
+    """How many requests ended with which outcome.
+
+    `last` is the request to continue after; None if there are no more.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     last: WebhookRequest | None = None
 
     @property
     def count(self) -> int:
-        """How many were read."""
+        """How many requests were reprocessed."""
         return self.outcomes.total()
 
 
@@ -37,30 +39,33 @@ def reprocess_many(
     *,
     by: str,
     after: int = 0,
-    most: int = MOST,
-    seconds: float = SECONDS,
-    which: str = "",
-) -> Reprocessed:
-    """Reads them again, the oldest first, up to a number and a time; rejected ones are verified again before. Safe to
-    stop anywhere and to do twice: nothing is counted twice. `which`: for the history, how they were chosen."""
-    result = Reprocessed()
-    deadline = time.monotonic() + seconds
+    max_requests: int = MAX_REQUESTS,
+    max_seconds: float = MAX_SECONDS,
+    selection: str = "",
+) -> ReprocessResult:
+    """Reprocess these requests after the primary key `after`, oldest first, up to a number and a time.
+
+    It can be stopped anywhere and repeated: no duplicate is counted twice. `by` is the actor, and `selection` describes
+    the requests, both for the audit log.
+    """
+    result = ReprocessResult()
+    deadline = time.monotonic() + max_seconds
     rows = rows.exclude(outcome=Outcome.TRUNCATED).order_by("pk")
-    while page := list(rows.filter(pk__gt=after).only("pk", "uid")[:PAGE]):
+    while page := list(rows.filter(pk__gt=after).only("pk", "uid")[:PAGE_SIZE]):
         for row in page:
-            if result.count >= most or time.monotonic() > deadline:
-                _note(result, by, which)
+            if result.count >= max_requests or time.monotonic() > deadline:
+                _log(result, by, selection)
                 return result
-            with contextlib.suppress(WebhookRequest.DoesNotExist):  # it was thrown away meanwhile
-                result.outcomes[normalize.reprocess(row).outcome] += 1
+            with contextlib.suppress(WebhookRequest.DoesNotExist):  # it has been deleted meanwhile
+                result.outcomes[reprocess.reprocess_request(row).outcome] += 1
             result.last = row
             after = row.pk
     result.last = None
-    _note(result, by, which)
+    _log(result, by, selection)
     return result
 
 
-def _note(result: Reprocessed, by: str, which: str) -> None:
+def _log(result: ReprocessResult, by: str, selection: str) -> None:
     if result.count:
-        name = f"{result.count} requests{which and ': '}{which}"
-        log.note(by, "processed again", REQUEST, subject_id="", name=name)
+        name = f"{result.count} requests{selection and ': '}{selection}"
+        log.note(by, "reprocessed", reprocess.HISTORY_KIND, subject_id="", name=name)

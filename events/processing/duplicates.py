@@ -1,4 +1,7 @@
-"""Events that came again: how often, and when last. A request counts an event once, however often it is read."""
+"""Duplicates: events that arrived again. Each event has a count of them and the time of the last one.
+
+A request counts an event once, however often the request is reprocessed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from events.storage.columns import column_json
 Rows = list[tuple[int | str, ...]]
 
 
-class Repeats(NamedTuple):
-    """The keys of a request's events that were there already, from other requests."""
+class DuplicateKeys(NamedTuple):
+    """The keys of a request's events that other requests brought first."""
 
     request_id: int
     subscription_id: int
@@ -23,51 +26,53 @@ class Repeats(NamedTuple):
     keys: set[str]
 
 
-def count(found: Iterable[Repeats]) -> None:
-    """Counts them all at once, in this thread's transaction: after an outage a provider sends again what it sent
-    before, as quickly as anything else."""
-    found = [repeats for repeats in found if repeats.keys]
-    if not found:
+def count(duplicates: Iterable[DuplicateKeys]) -> None:
+    """Count the duplicates of many requests in two statements, in this thread's transaction.
+
+    After an outage, providers send again what they sent before, at full speed.
+    """
+    duplicates = [request for request in duplicates if request.keys]
+    if not duplicates:
         return
-    rows = WebhookRequest.objects.filter(pk__among=frozenset(repeats.request_id for repeats in found))
+    rows = WebhookRequest.objects.filter(pk__among=frozenset(request.request_id for request in duplicates))
     counted: dict[int, list[str]] = dict(rows.values_list("pk", "repeated_keys"))
-    times: dict[tuple[int, str], tuple[int, datetime]] = {}
-    keys_of: dict[int, list[str]] = {}
-    for request_id, subscription_id, received_at, keys in found:
-        fresh = sorted(keys.difference(counted[request_id]))
-        for key in fresh:
-            before, latest = times.get((subscription_id, key), (0, received_at))
-            times[subscription_id, key] = before + 1, max(latest, received_at)
-        if fresh:
-            keys_of[request_id] = counted[request_id] = counted[request_id] + fresh
-    _note_at_events(times)
-    _note_at_requests(keys_of)
+    by_event: dict[tuple[int, str], tuple[int, datetime]] = {}
+    by_request: dict[int, list[str]] = {}
+    for request_id, subscription_id, received_at, keys in duplicates:
+        new_keys = sorted(keys.difference(counted[request_id]))
+        for key in new_keys:
+            number, latest = by_event.get((subscription_id, key), (0, received_at))
+            by_event[subscription_id, key] = number + 1, max(latest, received_at)
+        if new_keys:
+            by_request[request_id] = counted[request_id] = counted[request_id] + new_keys
+    _update_events(by_event)
+    _update_requests(by_request)
 
 
-def _note_at_events(times: Mapping[tuple[int, str], tuple[int, datetime]]) -> None:
-    moment = connection.ops.adapt_datetimefield_value
-    given: Rows = [(*event, often, str(moment(latest))) for event, (often, latest) in times.items()]
-    _join(
+def _update_events(by_event: Mapping[tuple[int, str], tuple[int, datetime]]) -> None:
+    adapt = connection.ops.adapt_datetimefield_value
+    rows: Rows = [(*event, number, str(adapt(latest))) for event, (number, latest) in by_event.items()]
+    _update_from(
         """
-        UPDATE events_event SET duplicates = duplicates + often, last_duplicate_at =
+        UPDATE events_event SET duplicates = duplicates + number, last_duplicate_at =
             CASE WHEN last_duplicate_at >= latest THEN last_duplicate_at ELSE latest END
         FROM {given} WHERE subscription_id = of_subscription AND dedup_key = of_key
         """,
-        {"of_subscription": "bigint", "of_key": "text", "often": "integer", "latest": "timestamptz"},
-        given,
+        {"of_subscription": "bigint", "of_key": "text", "number": "integer", "latest": "timestamptz"},
+        rows,
     )
 
 
-def _note_at_requests(keys_of: Mapping[int, list[str]]) -> None:
-    _join(
+def _update_requests(by_request: Mapping[int, list[str]]) -> None:
+    _update_from(
         "UPDATE events_webhookrequest SET repeated_keys = keys FROM {given} WHERE id = of_request",
         {"of_request": "bigint", "keys": "text"},
-        [(request_id, column_json(keys)) for request_id, keys in keys_of.items()],
+        [(request_id, column_json(keys)) for request_id, keys in by_request.items()],
     )
 
 
-def _join(statement: str, columns: Mapping[str, str], rows: Rows) -> None:
-    """Runs a statement in which `{given}` stands for these rows. They are one parameter, however many they are."""
+def _update_from(statement: str, columns: Mapping[str, str], rows: Rows) -> None:
+    """Run a statement in which `{given}` stands for these rows. They are passed as one parameter, as JSON."""
     if not rows:
         return
     if connection.vendor == "postgresql":

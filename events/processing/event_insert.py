@@ -1,4 +1,4 @@
-"""An event as its row will be, in values that a database can take as they are."""
+"""Event rows: build them from parsed events, and insert those that are not stored yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from providers.db.ids import new_id
 
 
 class EventRow(NamedTuple):
-    """The columns of an event, all but its number, its position and what comes later."""
+    """The columns of an event, except the primary key, the position and what is written later."""
 
     uid: UUID
     account_id: int
@@ -53,7 +53,7 @@ EVENTS = Target(
 def event_row(
     event: ParsedEvent, *, account_id: int, subscription_id: int, request_id: int, provider: str, received_at: datetime
 ) -> EventRow:
-    """What is kept of an event that came with that request. Raises ValueError when a plug-in's time has no zone."""
+    """Return the row of an event from that request. Raises ValueError if the plug-in's time has no time zone."""
     if event.occurred_at is not None and event.occurred_at.tzinfo is None:
         raise ValueError("occurred_at has no time zone")
     return EventRow(
@@ -77,17 +77,19 @@ def event_row(
 
 
 def insert(rows: Sequence[EventRow]) -> list[tuple[int, str]]:
-    """Inserts those that are not there yet, on this thread's connection and in its transaction; what has another key
-    appears in the feed in this order. No others can be inserted until the transaction ends. Returns the request and the
-    key of each that was not there."""
+    """Insert the events that are not stored yet, and return (request ID, deduplication key) of each inserted one.
+
+    Runs in this thread's transaction. New events appear in the feed in this order; until the transaction ends, no other
+    transaction can insert events.
+    """
     if not rows:
         return []
-    placed = [(*row, position) for position, row in enumerate(rows, feed_position.take(len(rows)))]
-    most = EVENTS.most_rows(connection)
-    found: list[tuple[int, str]] = []
-    for start in range(0, len(placed), most):
-        found += EVENTS.insert(connection, placed[start : start + most])
-    return found
+    positioned = [(*row, position) for position, row in enumerate(rows, feed_position.allocate(len(rows)))]
+    max_rows = EVENTS.most_rows(connection)
+    inserted: list[tuple[int, str]] = []
+    for start in range(0, len(positioned), max_rows):
+        inserted += EVENTS.insert(connection, positioned[start : start + max_rows])
+    return inserted
 
 
 def _optional(value: str | None, limit: int) -> str | None:

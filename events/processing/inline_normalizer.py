@@ -1,6 +1,6 @@
-"""Normalises in the web process right after the commit, so that events are there at once.
+"""Normalize requests in the web process right after they are committed, so that events are visible at once.
 
-Only a short cut: what it misses, or leaves behind when the process is killed, the worker's poll finds.
+This is only a shortcut: the worker's poller finds what it skips, or loses when the process is killed.
 """
 
 from __future__ import annotations
@@ -17,179 +17,179 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from events.models import Outcome
-from events.processing import normalize
+from events.processing import normalize, subscription_activity
 from events.retention import rejected
 from events.storage import thread_priority
 from events.storage.request_row import RequestRow
 
 logger = logging.getLogger(__name__)
 
-Chore = Callable[[], object]
-# What waits here is held in memory. More is left to the worker, which takes what has waited for long.
-WAITING_ROWS = 1000
-WAITING_BYTES = 16 * 1024 * 1024
-WAITING_CHORES = 1000
-IDLE = 5.0  # seconds without a request before the database connection is given back
-PAUSE = 1.0  # seconds after a failure
-LONGEST_PAUSE = 30.0
-# When this many come at once, the next batch begins no sooner after the last one began: one of twice the size costs
-# much less than two. An event that comes alone does not wait.
-MANY = 50
-TOGETHER = 0.06  # seconds
-# Then it computes for half of the time at most, and for less the more there is to do, down to this when a batch is
-# full: whoever receives needs Python's lock as well, and while it goes to and fro a call costs half as much again. The
-# worker does the rest, on another core; a database server computes there, too, SQLite here.
+Job = Callable[[], object]
+# The queue is held in memory. What exceeds it is left to the worker.
+MAX_QUEUED_ROWS = 1000
+MAX_QUEUED_BYTES = 16 * 1024 * 1024
+MAX_QUEUED_JOBS = 1000
+IDLE_SECONDS = 5.0  # without a request before the database connection is closed
+RETRY_SECONDS = 1.0  # after the first failure, then doubled
+MAX_RETRY_SECONDS = 30.0
+# After a batch of at least this many requests, the next batch begins no sooner than this after the last one began: a
+# batch of twice the size costs much less than two batches. A single event does not wait.
+LARGE_BATCH = 50
+LARGE_BATCH_SECONDS = 0.06
+# After a large batch, the thread computes for this share of the time at most, down to the lower share when batches are
+# full: the threads that receive need Python's lock as well, and contention for it makes a call half as expensive again.
+# The worker does the rest on another core. A database server computes on its own cores, SQLite in this process.
 SHARE = 0.5
-FULL_SHARE = 0.3
-FULL_SHARE_SQLITE = 0.1
-STRETCH = 4  # requests that are read before others may compute, who would else wait for scheduling.TURN each
-HANGS = 30.0  # seconds with one batch, until the thread is left behind and another goes on
-MOST_LEFT = 8  # then nobody goes on here, and all is the worker's
+FULL_BATCH_SHARE = 0.3
+FULL_BATCH_SHARE_SQLITE = 0.1
+YIELD_EVERY = 4  # requests, after which other threads may compute; else they wait for thread_priority.TURN each
+HANGS_AFTER_SECONDS = 30.0  # with one batch; then the thread is abandoned and another one continues
+MAX_ABANDONED_THREADS = 8  # then no thread continues here, and everything is left to the worker
 
 
-class Normaliser:
-    """One daemon thread, started by the first request: a thread does not survive the server's fork."""
+class InlineNormalizer:
+    """One daemon thread, started by the first request, since threads do not survive the server's fork."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, as a forked process must: it has no thread, and perhaps our locks as they were held."""
+        """Start over, as a forked process must: it has no thread, and may have inherited held locks."""
         self._lock = threading.Lock()
-        self._come = threading.Condition()
+        self._wakeup = threading.Condition()
         self._rows: deque[RequestRow] = deque()
         self._bytes = 0
-        self._chores: list[Chore] = []
+        self._jobs: list[Job] = []
         self._thread: threading.Thread | None = None
-        self._begun: float | None = None  # when the thread took its batch
-        self._left: list[threading.Thread] = []
+        self._batch_started: float | None = None  # monotonic seconds; None while idle
+        self._abandoned: list[threading.Thread] = []
         self._steps = 0
 
-    def follow(self, rows: Sequence[RequestRow]) -> None:
-        """Tells the thread of requests that were stored just now. Never blocks, never raises."""
-        if settings.NORMALISE_IN_THREAD and (fresh := [row for row in rows if row.outcome == Outcome.RECEIVED]):
-            self._put(fresh)
+    def enqueue_rows(self, rows: Sequence[RequestRow]) -> None:
+        """Queue requests that were just stored. Never blocks, never raises."""
+        if settings.NORMALIZE_IN_THREAD and (received := [row for row in rows if row.outcome == Outcome.RECEIVED]):
+            self._put(received)
         for row in rows:
-            if row.outcome == Outcome.TRUNCATED:  # nothing will read it any more
-                self.do(partial(normalize.note_accepted, row.subscription_id, row.received_at))
-            elif row.outcome == Outcome.REJECTED and rejected.growth.calls_for_trim(
-                row.subscription_id, rejected.size_of(row)
-            ):
-                self.do(partial(rejected.trim, row.subscription_id))
+            if row.outcome == Outcome.TRUNCATED:  # it will not be normalized, so its acceptance is recorded here
+                self.enqueue_job(partial(subscription_activity.record_accepted, row.subscription_id, row.received_at))
+            elif row.outcome == Outcome.REJECTED and rejected.growth.add(row.subscription_id, rejected.size_of(row)):
+                self.enqueue_job(partial(rejected.trim, row.subscription_id))
 
-    def do(self, chore: Chore) -> None:
-        """Has the thread do something. Never blocks, never raises."""
-        if settings.NORMALISE_IN_THREAD:
-            self._put((), chore)
+    def enqueue_job(self, job: Job) -> None:
+        """Run a job in the thread. Never blocks, never raises."""
+        if settings.NORMALIZE_IN_THREAD:
+            self._put((), job)
         else:
-            chore()
+            job()
 
-    def _put(self, rows: Iterable[RequestRow], *chores: Chore) -> None:
-        with self._come:
+    def stop(self) -> None:
+        """End the thread once its queue is empty."""
+        self._put((), self._retire)
+
+    def _put(self, rows: Iterable[RequestRow], *jobs: Job) -> None:
+        with self._wakeup:
             for row in rows:
                 size = len(row.body)
-                if self._rows and (len(self._rows) >= WAITING_ROWS or self._bytes + size > WAITING_BYTES):
-                    logger.debug("Too many requests wait to be normalised here; the worker takes the next ones.")
+                if self._rows and (len(self._rows) >= MAX_QUEUED_ROWS or self._bytes + size > MAX_QUEUED_BYTES):
+                    logger.debug("The queue of the inline normalizer is full; the worker normalizes the rest.")
                     break
                 self._rows.append(row)
                 self._bytes += size
-            if len(self._chores) < WAITING_CHORES:
-                self._chores += chores
-            self._come.notify()
-        if self._is_missing():
+            if len(self._jobs) < MAX_QUEUED_JOBS:
+                self._jobs += jobs
+            self._wakeup.notify()
+        if self._needs_thread():
             self._start()
-
-    def stop(self) -> None:
-        """Ends the thread, once it has done what waits."""
-        self._put((), self._retire)
 
     def _retire(self) -> None:
         self._thread = None
 
-    def _is_missing(self) -> bool:
-        """Whether there is no thread that goes on with the next."""
+    def _needs_thread(self) -> bool:
+        """Return whether no thread is there to take the next batch."""
         if self._thread is None or not self._thread.is_alive():
             return True
-        begun = self._begun
-        if begun is None or time.monotonic() - begun < HANGS:
+        started = self._batch_started
+        if started is None or time.monotonic() - started < HANGS_AFTER_SECONDS:
             return False
-        return sum(thread.is_alive() for thread in self._left) < MOST_LEFT
+        return sum(thread.is_alive() for thread in self._abandoned) < MAX_ABANDONED_THREADS
 
     def _start(self) -> None:
         with self._lock:
-            if not self._is_missing():
+            if not self._needs_thread():
                 return
             if self._thread is not None and self._thread.is_alive():
-                logger.error("Reading stored requests hangs; another thread goes on.")
-                self._left = [*(thread for thread in self._left if thread.is_alive()), self._thread]
-            self._begun = None
-            self._thread = threading.Thread(target=self._run, name="normaliser", daemon=True)
+                logger.error("Normalizing in the web process hangs; another thread continues.")
+                self._abandoned = [*(thread for thread in self._abandoned if thread.is_alive()), self._thread]
+            self._batch_started = None
+            self._thread = threading.Thread(target=self._run, name="inline-normalizer", daemon=True)
             self._thread.start()
 
     def _run(self) -> None:
-        thread_priority.give_way()  # the writer may have started it
-        pause = PAUSE
-        own = threading.current_thread()
-        while self._thread is own:
-            rows, chores = self._next_batch()
-            self._begun = begun = time.monotonic()
+        thread_priority.give_way()  # it may inherit the priority of the commit thread
+        retry = RETRY_SECONDS
+        this_thread = threading.current_thread()
+        while self._thread is this_thread:
+            rows, jobs = self._next_batch()
+            self._batch_started = started = time.monotonic()
             computed = time.thread_time()
-            rest = 0.0
+            pause = 0.0
             try:
                 close_old_connections()
-                for chore in chores:
-                    chore()
-                normalize.normalise_stored(rows, progress=self._step)
-                pause = PAUSE
-                rest = self._rest(len(rows), time.monotonic() - begun, time.thread_time() - computed)
+                for job in jobs:
+                    job()
+                normalize.normalize_rows(rows, progress=self._step)
+                retry = RETRY_SECONDS
+                pause = self._pause_after(len(rows), time.monotonic() - started, time.thread_time() - computed)
             except Exception:
-                # Whatever it was, the next requests deserve another try; these are the worker's now.
-                logger.exception("Normalising stopped; going on in %.0f s", pause)
+                # Whatever it is, the next requests deserve another try. These are left to the worker.
+                logger.exception("Normalizing in the web process failed; retrying in %.0f s", retry)
                 connection.close()
-                rest = pause
-                pause = min(pause * 2, LONGEST_PAUSE)
-            if self._thread is own:
-                self._begun = None
-                time.sleep(rest)
+                pause = retry
+                retry = min(retry * 2, MAX_RETRY_SECONDS)
+            if self._thread is this_thread:
+                self._batch_started = None
+                time.sleep(pause)
         connection.close()
 
     def _step(self) -> None:
         self._steps += 1
-        if self._steps % STRETCH == 0:
+        if self._steps % YIELD_EVERY == 0:
             thread_priority.let_others_compute()
 
-    def _rest(self, count: int, took: float, computed: float) -> float:
-        """Seconds until the next batch begins, after one of so many that took so long, and computed for so long of
-        it."""
-        if count < MANY:
-            return 0.0
-        when_full = FULL_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_SHARE
-        share = min(SHARE, when_full * normalize.BATCH / count)
-        return max(TOGETHER - took, computed / share - took, 0.0)
+    def _pause_after(self, count: int, took: float, computed: float) -> float:
+        """Return the seconds to wait after a batch of `count` requests.
 
-    def _next_batch(self) -> tuple[list[RequestRow], list[Chore]]:
-        """Waits until something comes, then takes all that is there, up to a batch."""
-        with self._come:
-            if self._come.wait_for(self._waits, IDLE):
+        It took `took` seconds, of which the thread computed for `computed`.
+        """
+        if count < LARGE_BATCH:
+            return 0.0
+        full_batch_share = FULL_BATCH_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_SHARE
+        share = min(SHARE, full_batch_share * normalize.BATCH_SIZE / count)
+        return max(LARGE_BATCH_SECONDS - took, computed / share - took, 0.0)
+
+    def _next_batch(self) -> tuple[list[RequestRow], list[Job]]:
+        """Wait until something is queued, then take it, up to one batch."""
+        with self._wakeup:
+            if self._wakeup.wait_for(self._has_work, IDLE_SECONDS):
                 return self._take()
         connection.close()
-        with self._come:
-            self._come.wait_for(self._waits)
+        with self._wakeup:
+            self._wakeup.wait_for(self._has_work)
             return self._take()
 
-    def _waits(self) -> bool:
-        return bool(self._rows or self._chores)
+    def _has_work(self) -> bool:
+        return bool(self._rows or self._jobs)
 
-    def _take(self) -> tuple[list[RequestRow], list[Chore]]:
+    def _take(self) -> tuple[list[RequestRow], list[Job]]:
         rows: list[RequestRow] = []
         size = 0
-        while self._rows and len(rows) < normalize.BATCH and size < normalize.BATCH_BYTES:
+        while self._rows and len(rows) < normalize.BATCH_SIZE and size < normalize.BATCH_BYTES:
             rows.append(self._rows.popleft())
             size += len(rows[-1].body)
         self._bytes -= size
-        chores, self._chores = self._chores, []
-        return rows, chores
+        jobs, self._jobs = self._jobs, []
+        return rows, jobs
 
 
-normaliser = Normaliser()
-os.register_at_fork(after_in_child=normaliser.reset)
+inline_normalizer = InlineNormalizer()
+os.register_at_fork(after_in_child=inline_normalizer.reset)

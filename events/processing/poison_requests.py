@@ -1,9 +1,8 @@
-"""Requests of which reading never came to an end: it hangs, or ends the process. They wait behind all others, are read
-one by one, and are quarantined after a few tries.
+"""Poison requests: parsing them hangs or kills the process.
 
-Only requests that wait for long are counted: that such a reading begins is written down before, a batch at once. Which
-of a batch it was, the next tries tell. A try that has begun is left alone for a while, so that no two workers count it
-at once.
+They are retried alone, after all other requests, and quarantined after three attempts. Only requests that have been
+pending for long are counted: the attempt is recorded before parsing, for a whole batch at once; retrying each alone
+then shows which of the batch it was. An attempt under way is left alone for a while, so that no two workers count it.
 """
 
 from __future__ import annotations
@@ -19,47 +18,47 @@ from events.models import Outcome, WebhookRequest, WebhookRequestQuerySet
 from providers.db.clock_steps import not_after
 from providers.times import has_elapsed
 
-LATE = timedelta(seconds=60)  # after its arrival; until then its reading is not counted, and costs no write
-TRY_TAKES = timedelta(seconds=60)  # at most; one that began earlier never ended
-TRIES = 3
+COUNTED_AFTER = timedelta(seconds=60)  # since arrival; younger requests are parsed without recording an attempt
+ATTEMPT_TIMEOUT = timedelta(seconds=60)  # an attempt that began earlier than this has failed
+MAX_ATTEMPTS = 3
 REASON = (
-    f"Reading it did not end, {TRIES} times: it took more than {TRY_TAKES.seconds} seconds each time, or ended the "
-    "process. The log has the details, if there are any; process it again once this is fixed."
+    f"Parsing did not end in {MAX_ATTEMPTS} attempts: each took more than {ATTEMPT_TIMEOUT.seconds} seconds or killed "
+    "the process. See the log for details; reprocess the request after a fix."
 )
 
 
 def is_late(received_at: datetime, now: datetime) -> bool:
-    """Return whether the request has waited for so long that attempts to parse it are counted."""
-    return has_elapsed(received_at, LATE, now)
+    """Return whether a request has been pending for so long that attempts to parse it are counted."""
+    return has_elapsed(received_at, COUNTED_AFTER, now)
 
 
-def begin(keys: Collection[int]) -> list[int]:
-    """Counts a try of each, unless one is under way. Returns those whose try is the caller's, in order."""
+def start_attempts(keys: Collection[int]) -> list[int]:
+    """Record an attempt for each of these requests, except where one is under way. Return the keys recorded, sorted."""
     now = timezone.now()
     with transaction.atomic(durable=True):
-        rows = _not_begun().filter(pk__in=keys, outcome=Outcome.RECEIVED, tries__lt=TRIES).order_by("pk")
+        rows = _not_under_way().filter(pk__in=keys, outcome=Outcome.RECEIVED, tries__lt=MAX_ATTEMPTS).order_by("pk")
         mine = list(rows.select_for_update().values_list("pk", flat=True))
         WebhookRequest.objects.filter(pk__in=mine).update(tries=F("tries") + 1, tried_at=now)
     return mine
 
 
-def ended(keys: Collection[int]) -> None:
-    """Reading them came to an end, though what came of it could not be written: they are none."""
+def reset_attempts(keys: Collection[int]) -> None:
+    """Clear the attempts of requests that were parsed but could not be written: they are not poison."""
     WebhookRequest.objects.filter(pk__in=keys, outcome=Outcome.RECEIVED).update(tries=0, tried_at=None)
 
 
 def due() -> WebhookRequestQuerySet:
-    """Those whose next try may begin, or that are to be given up, the least suspicious first."""
-    return _not_begun().filter(outcome=Outcome.RECEIVED, tries__gt=0).order_by("tries", "pk")
+    """Return the requests to retry or to quarantine, those with the fewest attempts first."""
+    return _not_under_way().filter(outcome=Outcome.RECEIVED, tries__gt=0).order_by("tries", "pk")
 
 
-def give_up(key: int) -> bool:
-    """Puts it into quarantine, unless somebody has settled it or wants it tried again. Whether it was done."""
-    rows = WebhookRequest.objects.filter(pk=key, outcome=Outcome.RECEIVED, tries__gte=TRIES)
+def quarantine(key: int) -> bool:
+    """Quarantine a request that has used up its attempts. Return False if it was processed or reset meanwhile."""
+    rows = WebhookRequest.objects.filter(pk=key, outcome=Outcome.RECEIVED, tries__gte=MAX_ATTEMPTS)
     return rows.update(outcome=Outcome.QUARANTINED, reason=REASON, processed_at=timezone.now()) == 1
 
 
-def _not_begun() -> WebhookRequestQuerySet:
+def _not_under_way() -> WebhookRequestQuerySet:
     now = timezone.now()
-    over = Q(tried_at=None) | not_after("tried_at", now - TRY_TAKES, now)
+    over = Q(tried_at=None) | not_after("tried_at", now - ATTEMPT_TIMEOUT, now)
     return WebhookRequest.objects.filter(over)

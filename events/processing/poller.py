@@ -1,7 +1,6 @@
-"""The worker's look for stored requests whose events are missing, in a thread that is left behind when it hangs.
+"""The worker's poller: normalizes pending requests in a thread that is abandoned if it hangs.
 
-What ends the whole process, or stops all of its threads, is for whoever restarts it;
-`events.processing.poison_requests` keeps the count.
+A process that dies, or hangs as a whole, is restarted by the supervisor; `poison_requests` counts its attempts.
 """
 
 from __future__ import annotations
@@ -22,82 +21,92 @@ from events.processing import normalize
 
 logger = logging.getLogger(__name__)
 
-# What is younger, the web process is about to normalise itself: in a flood, as much as waits there takes it a second or
-# so, and what both read, one reads for nothing.
-GRACE = timedelta(seconds=2)
-PATIENCE = 30.0  # seconds without a step forward until a look counts as hanging
-PROMPT = 1.0  # seconds in which the database answers the simplest question, unless it hangs
-MOST_LEFT = 8  # threads; then this process makes room for a new one
+# Younger requests are left to the web process, which normalizes them within a second or so even in a flood. If both
+# parse the same request, one of them works in vain.
+MIN_AGE = timedelta(seconds=2)
+HANGS_AFTER_SECONDS = 30.0  # without progress
+DATABASE_PROMPT_SECONDS = 1.0  # a database that takes longer for a trivial query hangs
+MAX_ABANDONED_THREADS = 8  # then the process ends, to be restarted
 end_process = os._exit
 
-Asked = queue.SimpleQueue[Future[int] | None]  # None: end
+Polls = queue.SimpleQueue[Future[int] | None]  # None: end the thread
 
 
-class Poll:
-    """One daemon thread, and those that hang."""
+class Poller:
+    """One daemon thread, and those that were abandoned because they hang."""
 
     def __init__(self) -> None:
-        self._asked: Asked | None = None
+        self._polls: Polls | None = None
         self._thread: threading.Thread | None = None
-        self._left: list[threading.Thread] = []
-        self._moved_at = 0.0
+        self._abandoned: list[threading.Thread] = []
+        self._progress_at = 0.0  # monotonic seconds
 
-    def look(self) -> int:
-        """Normalises what waits. Returns how many requests were settled, or raises what went wrong; TimeoutError when
-        a reading hangs: then the next look is another thread's."""
-        if not settings.NORMALISE_IN_THREAD:
-            return normalize.normalise_pending(older_than=GRACE)
-        if self._asked is None or self._thread is None or not self._thread.is_alive():
-            self._asked = queue.SimpleQueue()
-            self._thread = threading.Thread(target=self._run, args=(self._asked,), name="poll", daemon=True)
+    def poll(self) -> int:
+        """Normalize all pending requests, and return how many were normalized.
+
+        Raises TimeoutError if parsing hangs, and then continues with another thread at the next poll. Raises any other
+        exception of the thread.
+        """
+        if not settings.NORMALIZE_IN_THREAD:
+            return normalize.normalize_pending(older_than=MIN_AGE)
+        if self._polls is None or self._thread is None or not self._thread.is_alive():
+            self._polls = queue.SimpleQueue()
+            self._thread = threading.Thread(target=self._run, args=(self._polls,), name="poller", daemon=True)
             self._thread.start()
-        answer: Future[int] = Future()
-        self._step(self._asked)
-        self._asked.put(answer)
-        while not wait([answer], timeout=max(0.0, self._moved_at + PATIENCE - time.monotonic())).done:
-            if time.monotonic() >= self._moved_at + PATIENCE:
-                if _database_hangs():
-                    self._step(self._asked)
+        result: Future[int] = Future()
+        self._note_progress(self._polls)
+        self._polls.put(result)
+        while not wait([result], timeout=max(0.0, self._deadline() - time.monotonic())).done:
+            if time.monotonic() >= self._deadline():
+                if _database_hung():
+                    self._note_progress(self._polls)
                     continue
-                self._leave(self._thread)
-                raise TimeoutError("Reading stored requests hangs; the next look goes on without what hangs.")
-        return answer.result()
+                self._abandon(self._thread)
+                raise TimeoutError("Parsing a stored request hangs; the next poll continues without it.")
+        return result.result()
 
     def stop(self) -> None:
-        """Ends the thread, once it is idle."""
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.put(None)
+        """End the thread once it is idle."""
+        polls, self._polls = self._polls, None
+        if polls is not None:
+            polls.put(None)
 
-    def _step(self, asked: Asked) -> None:
-        if self._asked is asked:  # else it is one that was left and goes on after all
-            self._moved_at = time.monotonic()
+    def _deadline(self) -> float:
+        return self._progress_at + HANGS_AFTER_SECONDS
 
-    def _leave(self, thread: threading.Thread) -> None:
-        self._asked = self._thread = None
-        self._left = [*(other for other in self._left if other.is_alive()), thread]
-        if len(self._left) >= MOST_LEFT:
-            logger.critical("%s readings hang in this process. It ends, to be started again.", len(self._left))
+    def _note_progress(self, polls: Polls) -> None:
+        if self._polls is polls:  # otherwise it is an abandoned thread that continues after all
+            self._progress_at = time.monotonic()
+
+    def _abandon(self, thread: threading.Thread) -> None:
+        self._polls = self._thread = None
+        self._abandoned = [*(other for other in self._abandoned if other.is_alive()), thread]
+        if len(self._abandoned) >= MAX_ABANDONED_THREADS:
+            logger.critical("%s threads hang in this process. It ends, to be restarted.", len(self._abandoned))
             end_process(1)
 
-    def _run(self, asked: Asked) -> None:
-        while self._asked is asked and (answer := asked.get()) is not None:
+    def _run(self, polls: Polls) -> None:
+        progress = partial(self._note_progress, polls)
+        while self._polls is polls and (result := polls.get()) is not None:
             try:
                 close_old_connections()
-                answer.set_result(normalize.normalise_pending(older_than=GRACE, progress=partial(self._step, asked)))
-            except Exception as error:  # noqa: BLE001  # whoever asked raises it
-                answer.set_exception(error)
+                result.set_result(normalize.normalize_pending(older_than=MIN_AGE, progress=progress))
+            except Exception as error:  # noqa: BLE001  # `poll` raises it
+                result.set_exception(error)
             finally:
                 close_old_connections()
         connection.close()
 
 
-def _database_hangs() -> bool:
-    """Whether it was the database that was waited for. If so, this returns when it goes on, or raises its error."""
+def _database_hung() -> bool:
+    """Return whether the thread was waiting for the database: True once the database answers again.
+
+    Raises the database's error if the query fails.
+    """
     asked_at = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return time.monotonic() - asked_at > PROMPT
+    return time.monotonic() - asked_at > DATABASE_PROMPT_SECONDS
 
 
-poll = Poll()
+poller = Poller()

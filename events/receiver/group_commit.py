@@ -33,7 +33,7 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-from events.processing.inline_normalizer import normaliser
+from events.processing.inline_normalizer import inline_normalizer
 from events.receiver.spool.file import SpoolError, spool
 from events.storage import thread_priority
 from events.storage.request_row import REQUESTS, RequestRow
@@ -522,5 +522,5 @@ def _to_spool(rows: Sequence[RequestRow]) -> None:
         raise NotStored(str(error)) from error
 
 
-writer = Writer(after=normaliser.follow)
+writer = Writer(after=inline_normalizer.enqueue_rows)
 os.register_at_fork(after_in_child=writer.reset)

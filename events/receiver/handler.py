@@ -23,7 +23,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework.views import APIView
 
-from events.processing import normalize
+from events.processing.verify import verify
 from events.receiver.group_commit import NotStored, writer
 from events.receiver.rotation_signal import proofs
 from events.receiver.spool_drain import drainer
@@ -211,7 +211,7 @@ def _judged(call: Call, known: ReceivableSubscription, inbound: InboundRequest, 
         account_id=known.account_id,
         sensitive=known.sensitive,
         inbound=inbound,
-        verification=normalize.verify(known.plugin, inbound, known.secrets, known.settings),
+        verification=verify(known.plugin, inbound, known.secrets, known.settings),
         remote_addr=address,
         size=body.size,
         truncated=body.truncated,

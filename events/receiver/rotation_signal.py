@@ -1,7 +1,8 @@
 """Tells a secret rotation that the new secret has been seen, without costing the calls anything.
 
 A call that is proved by the newest secret while a rotation is under way leaves word here; at most once a second and
-subscription that is looked at, by the normaliser's thread. When the process dies before, the next such call tells.
+subscription that is looked at, by the inline normalizer's thread. When the process
+dies before, the next such call tells.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from events.processing.inline_normalizer import normaliser
+from events.processing.inline_normalizer import inline_normalizer
 from events.receiver.subscription_cache import ReceivableSubscription
 from subscriptions.lifecycle import secret_rotation
 
@@ -39,7 +40,7 @@ class Proofs:
         if now - self._told_at.get(known.uid, -EVERY) < EVERY:
             return
         self._told_at[known.uid] = now
-        normaliser.do(partial(_tell, known.id, known.secrets[0]))
+        inline_normalizer.enqueue_job(partial(_tell, known.id, known.secrets[0]))
 
 
 def _tell(subscription_id: int, secret: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import django.db
 
-from events.processing.inline_normalizer import normaliser
+from events.processing.inline_normalizer import inline_normalizer
 from events.receiver.group_commit import Table, Writer, writer
 from events.receiver.spool.file import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
 from events.storage.request_row import RequestRow
@@ -177,5 +177,5 @@ def inserting(table: Table, after: Follow) -> Insert:
 
 
 stubborn = PoisonRecords()
-drainer = Drainer(writer, spool, normaliser.follow)
+drainer = Drainer(writer, spool, inline_normalizer.enqueue_rows)
 os.register_at_fork(after_in_child=drainer.after_fork)

@@ -41,7 +41,7 @@ class Growth:
         self._lock = threading.Lock()
         self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_EVERY, 0))
 
-    def calls_for_trim(self, subscription_id: int, size: int) -> bool:
+    def add(self, subscription_id: int, size: int) -> bool:
         """Counts one more. True once in a while."""
         with self._lock:
             count, total = self._added[subscription_id]

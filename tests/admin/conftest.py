@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from events.models import WebhookRequest
-from events.processing.normalize import normalise
+from events.processing.normalize import normalize_request
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import body_of, fake, hook, keep
 
@@ -58,6 +58,6 @@ def nobody(db: None) -> Client:
 def received(hook: Subscription) -> WebhookRequest:
     """A request with one event."""
     request = keep(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx", "by": "emma"}))
-    normalise(request.pk)
+    normalize_request(request.pk)
     request.refresh_from_db()
     return request

@@ -11,8 +11,9 @@ from django.urls import reverse
 
 from events.admin import outcome_text
 from events.models import Event, Outcome, WebhookRequest, WebhookRequestQuerySet
-from events.processing import normalize
-from events.processing.normalize import normalise
+from events.processing import pending_request
+from events.processing.normalize import normalize_request
+from events.processing.pending_request import PendingRequest
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.admin.conftest import VIEWS, person
@@ -75,7 +76,7 @@ def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) ->
 
 def test_a_quarantined_request_is_read_again_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
     row = keep(hook, body_of({"id": 1}))
-    normalise(row.pk)
+    normalize_request(row.pk)
     assert "Process again" in read(boss, row)
     still = boss.post(page_of("reprocess", row), follow=True).content.decode()
     assert "It still cannot be read" in still
@@ -84,7 +85,7 @@ def test_a_quarantined_request_is_read_again_after_a_fix(boss: Client, hook: Sub
     assert "It is processed now." in done
     assert Event.objects.count() == 1
     entry = HistoryEntry.objects.latest("pk")
-    assert (entry.action, entry.actor, entry.subject_id) == ("processed again", "staff:ann", str(row.uid))
+    assert (entry.action, entry.actor, entry.subject_id) == ("reprocessed", "staff:ann", str(row.uid))
 
 
 def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook: Subscription) -> None:
@@ -116,13 +117,13 @@ def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
     boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = keep(hook, b"")
-    original = normalize._waiting
+    original = pending_request.load_requests
 
-    def after_the_trim(rows: WebhookRequestQuerySet) -> list[normalize.Waiting]:
+    def after_the_trim(rows: WebhookRequestQuerySet) -> list[PendingRequest]:
         WebhookRequest.objects.filter(pk=row.pk).delete()
         return original(rows)
 
-    monkeypatch.setattr(normalize, "_waiting", after_the_trim)
+    monkeypatch.setattr(pending_request, "load_requests", after_the_trim)
     assert boss.post(page_of("reprocess", row)).status_code == 404
 
 

@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from events.models import Event, WebhookRequest
 from events.monitoring.request_counts import received_per_hour
-from events.processing.normalize import normalise_pending
+from events.processing.normalize import normalize_pending
 from events.storage.time_range import first_id_at
 from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
@@ -97,7 +97,7 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
     refuse_credentials()
     keep(hook, b"{}", headers=())
     keep(hook, b"no json")
-    normalise_pending()
+    normalize_pending()
     detector.detect()
     response = boss.get(HOME)
     assert [item.state for item in response.context["concerns"]] == ["critical", "warning", "warning"]
@@ -196,7 +196,7 @@ def test_it_needs_few_queries_however_much_there_is(
     boss: Client, alive: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     keep(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))
-    normalise_pending()
+    normalize_pending()
     boss.get(HOME)
     assert Event.objects.count() == 30
     with django_assert_max_num_queries(25 + 48):  # one look-up an hour, each remembered once something came since

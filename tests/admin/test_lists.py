@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from events.models import Event
-from events.processing.normalize import normalise_pending
+from events.processing.normalize import normalize_pending
 from providers.dashboard import list_page
 from subscriptions.models import State, Subscription
 from tests.harness.fake_provider import body_of, keep
@@ -91,7 +91,7 @@ def test_requests_by_outcome_and_subscription(viewer: Client, hook: Subscription
 def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None:
     now = timezone.now()
     request = keep(hook, body_of({"id": 1, "type": "made"}), received_at=now)
-    normalise_pending()
+    normalize_pending()
     event = Event.objects.get()
     for name, key in ((REQUESTS, request.pk), (EVENTS, event.pk)):
         before, after = (now - timedelta(minutes=5)).isoformat(), (now + timedelta(minutes=5)).isoformat()
@@ -114,7 +114,7 @@ def test_a_request_that_was_stored_later_than_it_came_is_found_by_its_own_time(
 
 def test_events_by_provider_action_and_type(viewer: Client, hook: Subscription) -> None:
     keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "odd"}))
-    normalise_pending()
+    normalize_pending()
     odd, made = Event.objects.order_by("-pk")
     assert rows_of(viewer, EVENTS, "?provider=fake") == [odd.pk, made.pk]
     assert rows_of(viewer, EVENTS, "?action=created") == [made.pk]
@@ -160,7 +160,7 @@ def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> 
 def test_events_by_a_pattern_of_types(viewer: Client, hook: Subscription) -> None:
     for number, kind in enumerate(("fs:add_file", "fs:move", "link:create")):
         keep(hook, body_of({"id": number, "type": kind}))
-    normalise_pending()
+    normalize_pending()
     both = [row.pk for row in Event.objects.filter(type__startswith="fs:").order_by("-pk")]
     assert rows_of(viewer, EVENTS, "?type=fs:*") == both
     assert len(rows_of(viewer, EVENTS, "?type=*****")) == 3  # said and ignored
@@ -171,7 +171,7 @@ def test_events_are_searched_among_the_newest_that_fit(
 ) -> None:
     for number in range(4):
         keep(hook, body_of({"id": number, "type": "made", "path": f"/Shared/Plan {number % 2}", "by": "emma"}))
-    normalise_pending()
+    normalize_pending()
     keys = list(Event.objects.order_by("-pk").values_list("pk", flat=True))
     assert rows_of(viewer, EVENTS, "?q=plan 1") == [keys[0], keys[2]]
     assert rows_of(viewer, EVENTS, "?q=EMMA") == keys

@@ -30,7 +30,7 @@ LIST = "/admin/events/webhookrequest/"
 def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
     """Four that could not be read, and can be by now."""
     rows = [keep(hook, body_of({"id": number})) for number in range(4)]
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     fake.fixed = True
     return rows
 
@@ -60,7 +60,7 @@ def test_all_that_a_filter_shows(boss: Client, hook: Subscription, waiting: list
     assert "4 requests processed again; now: 4 processed." in answer.content.decode()
     assert outcomes() == ["processed"] * 4 + ["rejected"]
     assert WebhookRequest.objects.get(pk=other.pk).outcome == Outcome.REJECTED
-    entry = HistoryEntry.objects.get(action="processed again")
+    entry = HistoryEntry.objects.get(action="reprocessed")
     assert (entry.actor, entry.subject_name) == ("staff:ann", "4 requests: outcome Quarantined")
 
 
@@ -71,7 +71,7 @@ def test_chosen_ones(boss: Client, waiting: list[WebhookRequest]) -> None:
     assert "2 requests" in page
     boss.post(PAGE, {"pk": [row.pk for row in waiting[1:3]]})
     assert outcomes() == ["quarantined", "processed", "processed", "quarantined"]
-    assert HistoryEntry.objects.get(action="processed again").subject_name == "2 requests: chosen one by one"
+    assert HistoryEntry.objects.get(action="reprocessed").subject_name == "2 requests: chosen one by one"
 
 
 def test_all_of_a_subscription_with_rejected_and_truncated_ones(
@@ -97,7 +97,7 @@ def test_all_of_a_subscription_with_rejected_and_truncated_ones(
 def test_in_portions_that_go_on_where_the_last_one_ended(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    three = partial(reprocess_many, most=3)
+    three = partial(reprocess_many, max_requests=3)
     monkeypatch.setattr(reprocess, "reprocess_many", three)
     first = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
     late = keep(hook, body_of({"id": 77}))  # came after the question: it is none of them
@@ -115,7 +115,7 @@ def test_in_portions_that_go_on_where_the_last_one_ended(
     done = boss.post(PAGE, fields_of(later), follow=True).content.decode()
     assert "4 requests processed again; now: 4 processed." in done
     assert WebhookRequest.objects.get(pk=late.pk).outcome == Outcome.RECEIVED
-    notes = HistoryEntry.objects.filter(action="processed again").order_by("pk")
+    notes = HistoryEntry.objects.filter(action="reprocessed").order_by("pk")
     assert [entry.subject_name.split(":")[0] for entry in notes] == ["3 requests", "1 requests"]
 
 
@@ -152,7 +152,7 @@ def test_where_nothing_fits(boss: Client, hook: Subscription) -> None:
     assert "Nothing fits." in page
     done = boss.post(PAGE, {"outcome": "truncated"}, follow=True).content.decode()
     assert "Nothing was to be processed again." in done
-    assert not HistoryEntry.objects.filter(action="processed again").exists()
+    assert not HistoryEntry.objects.filter(action="reprocessed").exists()
 
 
 def test_who_may_only_look_does_nothing(viewer: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:

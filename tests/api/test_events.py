@@ -32,7 +32,7 @@ def emit(hook: Subscription) -> Emit:
 
     def emit(*, to: Subscription = hook, came: datetime = NOON, **element: Any) -> str:
         element = {"id": Event.objects.count(), "type": "made", **element}
-        normalize.normalise(keep(to, body_of(element), received_at=came).pk)
+        normalize.normalize_request(keep(to, body_of(element), received_at=came).pk)
         return str(Event.objects.latest("id").uid)
 
     return emit

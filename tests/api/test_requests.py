@@ -6,6 +6,7 @@ import base64
 import json
 from datetime import timedelta
 from functools import partial
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import normalize
+from events.processing import normalize, pending_request, reprocess
 from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
 from providers.times import iso_time
@@ -51,7 +52,7 @@ def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
 def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     again = keep(hook, body_of({"id": 1, "type": "made"}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     told = api.get(f"/requests/{request.uid}/").json
     assert told["outcome"] == "processed"
     assert told["events"] == [str(event.uid) for event in Event.objects.order_by("id")]
@@ -62,7 +63,7 @@ def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> Non
 def test_lists_with_a_few_queries(api: Api, hook: Subscription) -> None:
     for number in range(5):
         keep(hook, body_of({"id": number, "type": "made"}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     api.get("/providers/")  # writes down that the token is used
     with CaptureQueriesContext(connection) as queries:
         results = api.get("/requests/").json["results"]
@@ -128,7 +129,7 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid:
 
 def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     path = f"/requests/{request.uid}/"
     assert api.get(path).json["outcome"] == "quarantined"
     fake.fixed = True
@@ -165,7 +166,7 @@ def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api,
 def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     for number in range(3):
         keep(hook, body_of({"id": number}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     fake.fixed = True
     answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
     assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
@@ -178,7 +179,7 @@ def test_many_are_reprocessed_in_turns(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, most=2))
+    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, max_requests=2))
     path = f"/requests/reprocess/?subscription={hook.uid}"
     first = api.post(path).json
     assert (first["reprocessed"], first["after"]) == (2, str(requests[1].uid))
@@ -193,7 +194,7 @@ def test_what_was_thrown_away_is_no_reason_to_begin_anew(
         request.uid = UUID(int=request.uid.int - (24 * 3600 * 1000 << 80))  # as it was given then
         request.save(update_fields=["uid"])
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, most=4))
+    monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, max_requests=4))
     path = f"/requests/reprocess/?subscription={hook.uid}"
     first = api.post(path).json
     assert (first["reprocessed"], first["after"]) == (4, str(requests[0].uid))
@@ -203,18 +204,21 @@ def test_what_was_thrown_away_is_no_reason_to_begin_anew(
     assert (answer.status, answer.json["reprocessed"], answer.json["after"]) == (200, 2, None)
 
 
-@pytest.mark.parametrize("step", ["_without_secrets", "_waiting", "_settle"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [(reprocess, "_without_secrets"), (pending_request, "load_requests"), (normalize, "_normalize_one")],
+)
 def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
-    api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, step: str
+    api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     request = keep(hook, b"")
-    original = getattr(normalize, step)
+    original = getattr(module, step)
 
     def after_the_trim(*args: Any) -> Any:
         WebhookRequest.objects.filter(pk=request.pk).delete()
         return original(*args)
 
-    monkeypatch.setattr(normalize, step, after_the_trim)
+    monkeypatch.setattr(module, step, after_the_trim)
     assert api.post(f"/requests/{request.uid}/reprocess/").status == 404
 
 

@@ -52,7 +52,7 @@ def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.Mo
     Subscription.objects.filter(pk=manual.pk).update(secrets=[SECRET])
     manual.refresh_from_db()
     requests = [keep(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'), keep(manual, b"?", headers=())]
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     detector.detect()
     channel = Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     return {

@@ -19,7 +19,7 @@ from tests.bench import stores
 __all__ = ["application"]
 
 MODE = os.environ["BENCH_MODE"]
-settings.NORMALISE_IN_THREAD = os.environ["BENCH_NORMALISE"] == "1"
+settings.NORMALIZE_IN_THREAD = os.environ["BENCH_NORMALISE"] == "1"
 if MODE == "floor":
     writer.store = stores.only_parse  # type: ignore[method-assign]
 elif MODE == "insert":

@@ -53,7 +53,7 @@ def waiting() -> str:
 
 def normalise() -> str:
     """Turns every stored request into its events."""
-    return str(normalize.normalise_pending())
+    return str(normalize.normalize_pending())
 
 
 def log_in() -> str:
@@ -84,7 +84,7 @@ def poll() -> str:
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     while True:
-        tasks.normalise_pending()
+        tasks.normalize_pending()
         time.sleep(1)
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
-from events.processing.normalize import normalise_pending
+from events.processing.normalize import normalize_pending
 from providers.contract.errors import Refused
 from subscriptions.models import Subscription
 from tests.harness.fixtures import Control
@@ -95,7 +95,7 @@ def test_from_nothing_to_the_first_event_and_away_again(
 
     # An event arrives.
     control.post("emit", event_type="fs:add_file")
-    normalise_pending()
+    normalize_pending()
     page.reload()
     expect(page.get_by_text("fs:add_file")).to_be_visible()
     page.get_by_role("link", name=re.compile("ago$|^now$")).first.click()

@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Hashing passwords slowly is right in production, and most of a test run's time otherwise.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # A test that wants events normalises itself: beside a test's transaction, SQLite lets no other thread write.
-    settings.NORMALISE_IN_THREAD = False
+    settings.NORMALIZE_IN_THREAD = False
     # For the same reason what a test receives is stored in the test's own transaction.
     settings.RECEIVE_IN_THREADS = False
     settings.WATCH_IN_THREAD = False

@@ -406,7 +406,7 @@ def test_signed_webhooks_are_verified_stored_and_understood(
     assert [item["status"] for item in sent] == [200] * 3
     again = control.post("emit", event_type="user.created", duplicate=True)["deliveries"]
     assert [item["status"] for item in again] == [200] * 2
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert set(WebhookRequest.objects.values_list("verification", flat=True)) == {"verified"}
     ids = {event_id for item in (*sent, *again) for event_id in item["event_ids"]}
     assert set(Event.objects.values_list("provider_event_id", flat=True)) == ids
@@ -454,7 +454,7 @@ def test_until_the_provider_has_our_new_address_its_signatures_are_for_the_forme
     active.refresh_from_db()
     settled(active)
     assert control.remotes()[0]["url"] == active.callback_url == f"https://moved.example.test/hooks/{active.token}"
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert WebhookRequest.objects.get().outcome == Outcome.PROCESSED
 
 
@@ -486,7 +486,7 @@ def test_while_two_are_there_both_tokens_verify_and_their_events_are_one(
     assert active.secrets[1] == old_token
     sent = control.post("emit", event_type="user.created")["deliveries"]
     assert sorted((item["remote_id"] == old, item["status"]) for item in sent) == [(False, 200), (True, 200)]
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert Event.objects.get().duplicates == 1
 
 
@@ -499,7 +499,7 @@ def test_the_test_button_sends_a_test_payload_that_is_shown_when_it_arrives(
         while WebhookRequest.objects.count() < number:
             assert time.monotonic() < stop
             time.sleep(0.02)
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     events = list(Event.objects.all())
     assert [(event.type, event.action) for event in events] == [("untyped", "other")] * 2
     assert events[0].data == {"message": "This is a test of your webhook."}

@@ -10,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from events.models import Outcome, WebhookRequest
-from events.processing.normalize import normalise_pending, reprocess
+from events.processing.normalize import normalize_pending
+from events.processing.reprocess import reprocess_request
 from events.receiver.rotation_signal import proofs
 from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Refused, Unavailable, Unsupported
@@ -155,10 +156,10 @@ def test_what_comes_too_late_is_kept_and_a_person_can_release_it(active: Subscri
     assert send(active, old) == 401
     request = WebhookRequest.objects.latest("id")
     assert request.outcome == Outcome.REJECTED
-    assert reprocess(request).outcome == Outcome.REJECTED, "not among many at once"
-    assert reprocess(request, also_former=True).outcome != Outcome.REJECTED
+    assert reprocess_request(request).outcome == Outcome.REJECTED, "not among many at once"
+    assert reprocess_request(request, also_former=True).outcome != Outcome.REJECTED
     assert send(active, "neither of them") == 401
-    assert reprocess(WebhookRequest.objects.latest("id"), also_former=True).outcome == Outcome.REJECTED
+    assert reprocess_request(WebhookRequest.objects.latest("id"), also_former=True).outcome == Outcome.REJECTED
 
 
 def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subscription, sandbox: Sandbox) -> None:
@@ -223,7 +224,9 @@ def test_a_revoked_one_is_refused_at_once_and_nothing_is_waited_for(active: Subs
     assert active.state == State.ACTIVE
     assert send(active, active.secrets[0]) == 200
     request = WebhookRequest.objects.get(outcome=Outcome.REJECTED)
-    assert reprocess(request, also_former=True).outcome != Outcome.REJECTED, "a person has decided that it was genuine"
+    assert reprocess_request(request, also_former=True).outcome != Outcome.REJECTED, (
+        "a person has decided that it was genuine"
+    )
 
 
 def test_a_revoked_one_of_the_providers_making_goes_when_the_new_one_is_there(sandbox: Sandbox) -> None:
@@ -421,7 +424,7 @@ def test_by_hand_the_page_says_what_to_enter_and_the_first_request_with_it_ends_
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     (old,) = row.secrets
     assert send(row, old) == 200
-    normalise_pending()
+    normalize_pending()
     settled(row)
     secret_rotation.rotate(row, by="staff:ann")
     settled(row)

@@ -60,7 +60,7 @@ def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscripti
 
 def send(row: Subscription, moment: datetime) -> WebhookRequest:
     request = keep(row, body_of({"id": moment.isoformat(), "type": "made"}), received_at=moment)
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     return request
 
 
@@ -323,7 +323,7 @@ def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyP
             action="created",
             received_at=moment,
             dedup_key=str(uid),
-            position=feed_position.take(1),
+            position=feed_position.allocate(1),
         )
 
 

@@ -306,7 +306,7 @@ def test_a_token_at_another_address_is_the_subscriptions_problem(row: Subscripti
 
 def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscription, fake: FakeProvider) -> None:
     first, newest = keep(row, b"no json"), keep(row, b"neither")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert found() == [("quarantine", "warning")]
     told = Problem.objects.get()
     assert told.message.startswith("2 requests cannot be read and wait; nothing is lost.")
@@ -319,7 +319,7 @@ def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscri
 
 def test_quarantine_of_a_deleted_subscription_still_waits(row: Subscription) -> None:
     keep(row, b"no json")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     change(row, deleted_at=timezone.now(), state=State.DELETED)
     assert found() == [("quarantine", "warning")]
 
@@ -356,7 +356,7 @@ def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypat
     keep(other, b"no json")
     for _ in range(5):
         keep(row, b"no json")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert found() == [("quarantine", "warning")] * 2
     assert sorted(Problem.objects.values_list("count", flat=True)) == [1, 3]
     assert Problem.objects.get(subscription=row).message.startswith("3 or more requests")
@@ -365,7 +365,7 @@ def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypat
 def test_requests_that_wait_too_long_for_their_events(row: Subscription) -> None:
     keep(row, body_of({"id": 1, "type": "made"}), received_at=timezone.now() - timedelta(minutes=3))
     assert found() == [("backlog", "warning")]
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert found() == []
 
 

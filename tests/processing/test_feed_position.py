@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 def receive(hook: Subscription, *ids: str) -> None:
     """One request with these events, and its events."""
-    assert normalize.normalise(keep(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk)
+    assert normalize.normalize_request(keep(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk)
 
 
 def positions() -> dict[str, int]:
@@ -35,7 +35,7 @@ def test_positions_follow_the_events(hook: Subscription) -> None:
 def test_those_of_many_requests_that_are_read_together(hook: Subscription) -> None:
     for number in range(6):
         keep(hook, body_of({"id": f"{number}a", "type": "made"}, {"id": f"{number}b", "type": "made"}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert positions() == {
         f"{number}{part}": 2 * number + nth for number in range(6) for nth, part in enumerate("ab", 1)
     }
@@ -52,9 +52,9 @@ def test_what_is_there_already_keeps_its_place(hook: Subscription) -> None:
 
 def test_after_gives_the_next_in_order(hook: Subscription) -> None:
     receive(hook, "a", "b", "c", "d")
-    assert [event.provider_event_id for event in feed_position.after(1, 2)] == ["b", "c"]
-    assert [event.provider_event_id for event in feed_position.after(0, 100)] == ["a", "b", "c", "d"]
-    assert list(feed_position.after(4, 10)) == []
+    assert [event.provider_event_id for event in feed_position.events_after(1, 2)] == ["b", "c"]
+    assert [event.provider_event_id for event in feed_position.events_after(0, 100)] == ["a", "b", "c", "d"]
+    assert list(feed_position.events_after(4, 10)) == []
 
 
 def test_a_position_is_never_given_again(hook: Subscription) -> None:
@@ -66,9 +66,9 @@ def test_a_position_is_never_given_again(hook: Subscription) -> None:
 
 def test_what_was_taken_back_leaves_no_trace(hook: Subscription) -> None:
     with transaction.atomic():
-        assert feed_position.take(5) == 1
+        assert feed_position.allocate(5) == 1
         transaction.set_rollback(True)
-    assert feed_position.take(1) == 1
+    assert feed_position.allocate(1) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -85,7 +85,7 @@ def test_many_writers_and_a_reader_that_misses_none(hook: Subscription) -> None:
         seen: list[int] = []
         while True:
             finished = done.is_set()
-            found = [event.position for event in feed_position.after(seen[-1] if seen else 0, 50)]
+            found = [event.position for event in feed_position.events_after(seen[-1] if seen else 0, 50)]
             seen += found
             if finished and not found:
                 return seen
@@ -109,7 +109,7 @@ def test_nobody_gets_a_position_before_the_one_who_took_some_has_ended(hook: Sub
 
     def first() -> None:
         with transaction.atomic():
-            assert feed_position.take(2) == 1
+            assert feed_position.allocate(2) == 1
             taken.set()
             assert may_end.wait(10)
             ended.append("first")
@@ -118,7 +118,7 @@ def test_nobody_gets_a_position_before_the_one_who_took_some_has_ended(hook: Sub
         assert taken.wait(10)
         threading.Timer(0.3, may_end.set).start()
         with transaction.atomic():
-            assert feed_position.take(1) == 3
+            assert feed_position.allocate(1) == 3
             ended.append("second")
 
     together(first, second)

@@ -23,17 +23,19 @@ from pytest_django import Settings
 
 from events import tasks
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import event_insert, normalize, poller
+from events.processing import event_insert, normalize, parse_request, poller, reprocess
 from events.processing.bulk_reprocess import reprocess_many
 from events.processing.inline_normalizer import (
-    FULL_SHARE,
-    FULL_SHARE_SQLITE,
-    MANY,
+    FULL_BATCH_SHARE,
+    FULL_BATCH_SHARE_SQLITE,
+    LARGE_BATCH,
+    LARGE_BATCH_SECONDS,
     SHARE,
-    STRETCH,
-    TOGETHER,
-    Normaliser,
+    YIELD_EVERY,
+    InlineNormalizer,
 )
+from events.processing.parse_request import ParsedRequest
+from events.processing.pending_request import PendingRequest
 from events.receiver.group_commit import writer
 from events.retention import rejected
 from events.storage.columns import column_key, column_text
@@ -139,7 +141,7 @@ def test_a_forked_process_does_not_wait_for_a_lock_that_its_parent_held(hook: Su
         child = os.fork()
         if not child:
             signal.alarm(10)
-            rejected.growth.calls_for_trim(hook.pk, 1)
+            rejected.growth.add(hook.pk, 1)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
 
@@ -210,7 +212,7 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
         "at": "2026-01-02T03:04:05Z",
     }
     request = keep(hook, body_of(element, {"id": "e2", "type": "unheard:of"}))
-    assert normalize.normalise(request.pk) is True
+    assert normalize.normalize_request(request.pk) is True
     first, second = Event.objects.order_by("id")
     assert list(first.data) == list(element)  # key order
     assert (first.type, first.action, first.resource, first.actor) == ("made", "created", "/S/f.txt", "ann")
@@ -223,18 +225,18 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
     request = fresh(request)
     assert (request.outcome, request.reason) == (Outcome.PROCESSED, "")
     assert request.processed_at is not None
-    assert normalize.normalise(request.pk) is False
+    assert normalize.normalize_request(request.pk) is False
 
 
 def test_an_empty_request_is_a_ping(hook: Subscription) -> None:
     request = keep(hook, b"")
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PING
 
 
 def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) -> None:
     for _ in range(3):
-        normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     first, _, last = WebhookRequest.objects.order_by("id").values_list("received_at", flat=True)
     assert (event.duplicates, event.received_at, event.last_duplicate_at) == (2, first, last)
@@ -243,9 +245,9 @@ def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) ->
 
 
 def test_a_half_repeated_batch_is_completed(hook: Subscription) -> None:
-    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
 
@@ -259,7 +261,7 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
             body = body_of(*({"id": number, "type": "made"} for number in ids))
             # The third came before the others, and is read after them.
             keep(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
-    assert normalize.normalise_pending() == 10
+    assert normalize.normalize_pending() == 10
     for subscription in (hook, other):
         rows = subscription.events.order_by("id").values_list("dedup_key", "duplicates", "last_duplicate_at")
         assert list(rows) == [
@@ -281,9 +283,9 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
 
 def test_a_request_that_is_handed_on_twice_at_once_counts_once(hook: Subscription) -> None:
     """As when a database hangs: its row was stored, and went to the spool as well."""
-    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     again = as_stored(keep(hook, body_of({"id": 1, "type": "made"})))
-    assert normalize.normalise_stored([again, again]) == 1
+    assert normalize.normalize_rows([again, again]) == 1
     assert Event.objects.get().duplicates == 1
 
 
@@ -291,7 +293,7 @@ def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -
     now = timezone.now()
     for minutes in (0, 2, 1):
         keep(hook, body_of({"id": 1, "type": "made"}), received_at=now + timedelta(minutes=minutes))
-        normalize.normalise_pending()
+        normalize.normalize_pending()
     event = Event.objects.get()
     assert (event.duplicates, event.last_duplicate_at) == (2, now + timedelta(minutes=2))
 
@@ -301,7 +303,7 @@ def test_repeats_take_no_more_queries_than_one(hook: Subscription) -> None:
         for number in ids:
             keep(hook, body_of({"id": number, "type": "made"}))
         with CaptureQueriesContext(connection) as queries:
-            assert normalize.normalise_pending() == len(ids)
+            assert normalize.normalize_pending() == len(ids)
         return len(queries)
 
     repeated(range(40))
@@ -314,13 +316,13 @@ def test_a_key_that_looks_like_something_else_is_counted_as_it_is(hook: Subscrip
     keys = ["7", "007", "7.0", "null", "true", "%s", "{given}", '"', "\\", "\u00e9\U0001f600", " "]
     for _ in range(2):
         keep(hook, body_of(*({"id": key, "type": "made"} for key in keys)))
-        normalize.normalise_pending()
+        normalize.normalize_pending()
     assert dict(Event.objects.values_list("dedup_key", "duplicates")) == dict.fromkeys(keys, 1)
 
 
 def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 1, "type": "made"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert Event.objects.get().duplicates == 0
     assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -328,7 +330,7 @@ def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription)
 def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> None:
     other = Subscription.objects.create(account=hook.account, secrets=[SECRET], due_at=None)
     for subscription in (hook, other):
-        normalize.normalise(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalize_request(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
     assert Event.objects.count() == 2
 
 
@@ -344,7 +346,7 @@ def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> N
 )
 def test_what_cannot_be_read_is_quarantined_with_the_reason(hook: Subscription, body: bytes, reason: str) -> None:
     request = keep(hook, body)
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert reason in fresh(request).reason
     assert bytes(fresh(request).body) == body
@@ -359,7 +361,7 @@ def test_a_bug_in_a_plug_in_costs_no_request(
 
     fake.before_parse = fail
     bad, good = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
-    assert normalize.normalise_pending() == 2
+    assert normalize.normalize_pending() == 2
     assert fresh(bad).outcome == Outcome.QUARANTINED
     assert "KeyError" in fresh(bad).reason
     assert fresh(good).outcome == Outcome.PING
@@ -369,26 +371,26 @@ def test_a_bug_in_a_plug_in_costs_no_request(
 def test_a_vanished_plug_in_is_a_reason_like_any_other(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
     type(hook.account).objects.update(provider="gone")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert "There is no provider 'gone'" in fresh(request).reason
 
 
 def test_a_time_without_zone_is_a_bug_of_the_plug_in(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert "occurred_at has no time zone" in fresh(request).reason
 
 
 def test_unreadable_elements_wait_and_the_others_appear(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert list(Event.objects.order_by("id").values_list("dedup_key", flat=True)) == ["1", "3"]
     assert fresh(request).outcome == Outcome.QUARANTINED
-    assert fresh(request).reason == "1 of 3 elements cannot be read. Element 1: It has no type."
+    assert fresh(request).reason == "1 of 3 elements cannot be parsed. Element 1: It has no type."
 
     fake.fixed = True
-    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
+    assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
     assert fresh(request).reason == ""
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 0), ("3", 0), ("2", 0)]
     assert list(Event.objects.order_by("position").values_list("dedup_key", flat=True)) == ["1", "3", "2"]
@@ -401,7 +403,7 @@ def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subsc
         b' {"id": "a\\u0000\\ud801", "type": "made"}]}'
     )
     request = keep(hook, body)
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED, fresh(request).reason
     first, second = Event.objects.order_by("id")
     assert (first.type, first.actor, first.resource) == ("t\ufffd\ufffd", "\ufffd", "/\U0001f600\ufffd")
@@ -415,7 +417,7 @@ def test_long_texts_are_cut_and_long_keys_are_not(hook: Subscription) -> None:
     request = keep(
         hook, body_of({"id": long + "1", "type": long, "path": long, "by": long}, {"id": long + "2", "type": "t"})
     )
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     first, second = Event.objects.order_by("id")
     assert (len(first.type), len(first.resource or ""), len(first.actor or "")) == (200, 2000, 255)
     assert first.dedup_key != second.dedup_key
@@ -432,7 +434,7 @@ def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> 
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
-    assert normalize.normalise_pending() == 2
+    assert normalize.normalize_pending() == 2
     outcomes = dict(WebhookRequest.objects.values_list("pk", "outcome"))
     assert (outcomes[bad.pk], outcomes[good.pk]) == (Outcome.QUARANTINED, Outcome.PROCESSED)
 
@@ -449,7 +451,7 @@ def test_what_cannot_be_read_of_a_rejected_one_is_a_reason_and_concerns_no_other
     result = reprocess_many(WebhookRequest.objects.all(), by="staff:ann")
     assert dict(result.outcomes) == {"ping": 2, "rejected": 1}
     bad = WebhookRequest.objects.defer("headers", "sealed_headers").get(pk=rows[1].pk)
-    assert bad.reason.startswith("It could not be verified again") or text == ""
+    assert bad.reason.startswith("The request could not be verified again") or text == ""
 
 
 def test_refused_rows_are_quarantined_and_stop_nobody(
@@ -464,7 +466,7 @@ def test_refused_rows_are_quarantined_and_stop_nobody(
 
     monkeypatch.setattr(event_insert, "insert", refuse)
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
-    assert normalize.normalise_pending() == 2
+    assert normalize.normalize_pending() == 2
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
     assert "value too long" in fresh(bad).reason
     assert any(record.exc_info for record in caplog.records)
@@ -478,16 +480,16 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
     bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with monkeypatch.context() as patch:
 
-        def locked(request: Any, reading: normalize.Reading) -> bool:
+        def locked(request: Any, reading: ParsedRequest) -> bool:
             if request.pk == bad.pk:
                 raise OperationalError("deadlock detected")
             return original(request, reading)
 
         patch.setattr(normalize, "_write", locked)
-        patch.setattr(normalize, "_settle_together", lambda requests: locked(bad, normalize.Reading()))
-        assert normalize.normalise_pending() == 1
+        patch.setattr(normalize, "_normalize_together", lambda requests, progress: locked(bad, ParsedRequest()))
+        assert normalize.normalize_pending() == 1
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.RECEIVED, Outcome.PROCESSED)
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
     assert fresh(bad).outcome == Outcome.PROCESSED
 
 
@@ -495,18 +497,18 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
 def test_the_events_of_a_request_appear_all_or_none(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     request = keep(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
     with monkeypatch.context() as patch:
-        patch.setattr(normalize, "_note_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
-        assert normalize.normalise_pending() == 0
+        patch.setattr(normalize, "_record_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
+        assert normalize.normalize_pending() == 0
     assert Event.objects.count() == 0
     assert fresh(request).outcome == Outcome.RECEIVED
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
     assert Event.objects.count() == 150
 
 
 def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
     for number in range(7):
         keep(hook, body_of({"id": number, "type": "made"}))
-    assert normalize.normalise_pending(batch=3) == 7
+    assert normalize.normalize_pending(batch=3) == 7
     assert Event.objects.count() == 7
 
 
@@ -518,11 +520,11 @@ def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
     only_again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 3, "type": "made"}))
     ping, broken, half = keep(hook, b""), keep(hook, b"{"), keep(hook, body_of({"id": 7}, {"id": 77, "type": "made"}))
     with django_assert_max_num_queries(45):
-        assert normalize.normalise_pending() == 45
+        assert normalize.normalize_pending() == 45
     assert {fresh(request).outcome for request in requests} == {"processed"}
     outcomes = [fresh(request).outcome for request in (again, only_again, ping, broken, half)]
     assert outcomes == ["processed", "duplicate", "ping", "quarantined", "quarantined"]
-    assert fresh(half).reason.startswith("1 of 2 elements cannot be read.")
+    assert fresh(half).reason.startswith("1 of 2 elements cannot be parsed.")
     assert Event.objects.count() == 42
     assert Event.objects.get(provider_event_id="3").duplicates == 2
     hook.refresh_from_db()
@@ -549,48 +551,48 @@ def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) 
     def this() -> int:
         assert held.wait(10)
         try:
-            return normalize.normalise_batch(sizes)
+            return normalize.normalize_batch(sizes)
         finally:
             may_end.set()
 
     assert together(this, other) == [2, 0]
     assert [fresh(request).outcome for request in requests] == ["processed", "received", "processed"]
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
 
 
 def test_what_another_process_settled_meanwhile_is_left_alone(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    original = normalize._read
+    original = parse_request.parse
 
-    def read(request: normalize.Waiting) -> normalize.Reading:
+    def read(request: PendingRequest) -> ParsedRequest:
         WebhookRequest.objects.filter(pk=requests[1].pk).update(outcome=Outcome.PING)
         return original(request)
 
-    monkeypatch.setattr(normalize, "_read", read)
-    assert normalize.normalise_batch([(request.pk, request.size) for request in requests]) == 2
+    monkeypatch.setattr(parse_request, "parse", read)
+    assert normalize.normalize_batch([(request.pk, request.size) for request in requests]) == 2
     assert [fresh(request).outcome for request in requests] == ["processed", "ping", "processed"]
 
 
 def test_a_large_batch_is_read_in_portions() -> None:
     sizes = [(1, 10), (2, normalize.BATCH_BYTES), (3, 5), (4, 5)]
     assert list(normalize._portions(sizes)) == [[1], [2], [3, 4]]
-    many = [(n, 1) for n in range(2 * normalize.BATCH + 50)]
-    assert [len(keys) for keys in normalize._portions(many)] == [normalize.BATCH, normalize.BATCH, 50]
+    many = [(n, 1) for n in range(2 * normalize.BATCH_SIZE + 50)]
+    assert [len(keys) for keys in normalize._portions(many)] == [normalize.BATCH_SIZE, normalize.BATCH_SIZE, 50]
 
 
 def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
-    old = keep(hook, b"", received_at=timezone.now() - poller.GRACE - timedelta(seconds=1))
+    old = keep(hook, b"", received_at=timezone.now() - poller.MIN_AGE - timedelta(seconds=1))
     young = keep(hook, b"")
-    assert tasks.normalise_pending() == 1
+    assert tasks.normalize_pending() == 1
     assert (fresh(old).outcome, fresh(young).outcome) == (Outcome.PING, Outcome.RECEIVED)
 
 
 def test_a_clock_set_back_keeps_no_request_waiting(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     request = keep(hook, b"")
     with clock_at(monkeypatch, timezone.now() - timedelta(hours=1)):
-        assert tasks.normalise_pending() == 1
+        assert tasks.normalize_pending() == 1
     assert fresh(request).outcome == Outcome.PING
 
 
@@ -602,7 +604,7 @@ def test_two_processors_make_the_events_of_one_request_once(hook: Subscription, 
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    assert sorted(together(*[lambda: normalize.normalise(request.pk)] * 2)) == [False, True]
+    assert sorted(together(*[lambda: normalize.normalize_request(request.pk)] * 2)) == [False, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [0, 0]
     assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -613,20 +615,20 @@ def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeP
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     elements = [{"id": number, "type": "made"} for number in range(60)]
     requests = [keep(hook, body_of(*elements)), keep(hook, body_of(*reversed(elements)))]
-    assert together(*[lambda pk=request.pk: normalize.normalise(pk) for request in requests]) == [True, True]
+    assert together(*[lambda pk=request.pk: normalize.normalize_request(pk) for request in requests]) == [True, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [1] * 60
     assert sorted(fresh(request).outcome for request in requests) == ["duplicate", "processed"]
 
 
 KILLED_IN_THE_MIDDLE = """
 import os
-from events import event_rows, pipeline
+from events.processing import normalize
 from events.models import Event
 def kill(request):
     assert Event.objects.count() == 1
     os.kill(os.getpid(), 9)
-pipeline._note_accepted = kill
-pipeline.normalise(int(os.environ['REQUEST']))
+normalize._record_accepted = kill
+normalize.normalize_request(int(os.environ['REQUEST']))
 """
 
 
@@ -640,7 +642,7 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
     killed = run_python(KILLED_IN_THE_MIDDLE, REQUEST=str(request.pk))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
     assert (fresh(request).outcome, Event.objects.get().provider_event_id) == (Outcome.PROCESSED, "e1")
 
 
@@ -651,10 +653,10 @@ def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: 
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     rows = [as_stored(request) for request in requests]
     settled, gone, left = requests
-    assert normalize.normalise(settled.pk)
+    assert normalize.normalize_request(settled.pk)
     gone.delete()
-    assert normalize.normalise_stored(rows) == 1
-    assert normalize.normalise_stored(rows) == 0
+    assert normalize.normalize_rows(rows) == 1
+    assert normalize.normalize_rows(rows) == 0
     assert fresh(left).outcome == Outcome.PROCESSED
     found = Event.objects.order_by("position").values_list("request_id", "provider_event_id", "received_at")
     assert list(found) == [(settled.pk, "0", settled.received_at), (left.pk, "2", left.received_at)]
@@ -663,7 +665,7 @@ def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: 
 def test_a_stored_row_that_fails_harms_no_other(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
     rows = [as_stored(good), as_stored(bad)._replace(headers="no JSON")]
-    assert normalize.normalise_stored(rows) == 2
+    assert normalize.normalize_rows(rows) == 2
     assert (fresh(good).outcome, fresh(bad).outcome) == (Outcome.PROCESSED, Outcome.QUARANTINED)
 
 
@@ -691,44 +693,44 @@ class WatchedConnection:
 @pytest.fixture
 def running(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Normaliser, threading.Event]]:
-    """A normaliser of its own, and the event that its connection was given back."""
-    settings.NORMALISE_IN_THREAD = True
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
-    monkeypatch.setattr("events.processing.inline_normalizer.PAUSE", 0.05)
-    monkeypatch.setattr("events.processing.inline_normalizer.IDLE", 0.1)
+) -> Iterator[tuple[InlineNormalizer, threading.Event]]:
+    """A inline_normalizer of its own, and the event that its connection was given back."""
+    settings.NORMALIZE_IN_THREAD = True
+    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own inline_normalizer sleeps on
+    monkeypatch.setattr("events.processing.inline_normalizer.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("events.processing.inline_normalizer.IDLE_SECONDS", 0.1)
     watched = WatchedConnection(threading.Event())
     monkeypatch.setattr("events.processing.inline_normalizer.connection", watched)
-    yield Normaliser(), watched.given_back
+    yield InlineNormalizer(), watched.given_back
     assert watched.given_back.wait(10)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_thread_normalises_at_once(hook: Subscription, running: tuple[Normaliser, threading.Event]) -> None:
-    normaliser, _ = running
+def test_the_thread_normalises_at_once(hook: Subscription, running: tuple[InlineNormalizer, threading.Event]) -> None:
+    inline_normalizer, _ = running
     for number in range(5):
-        normaliser.follow([as_stored(keep(hook, body_of({"id": number, "type": "made"})))])
+        inline_normalizer.enqueue_rows([as_stored(keep(hook, body_of({"id": number, "type": "made"})))])
     until(lambda: Event.objects.count() == 5)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_thread_gives_its_connection_back_when_idle(
-    hook: Subscription, running: tuple[Normaliser, threading.Event]
+    hook: Subscription, running: tuple[InlineNormalizer, threading.Event]
 ) -> None:
-    normaliser, given_back = running
+    inline_normalizer, given_back = running
     for number in range(2):
         given_back.clear()
         request = keep(hook, body_of({"id": number, "type": "made"}))
-        normaliser.follow([as_stored(request)])
+        inline_normalizer.enqueue_rows([as_stored(request)])
         assert given_back.wait(10)
         assert fresh(request).outcome == Outcome.PROCESSED
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_thread_survives_a_failure(
-    hook: Subscription, running: tuple[Normaliser, threading.Event], monkeypatch: pytest.MonkeyPatch
+    hook: Subscription, running: tuple[InlineNormalizer, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    normaliser, given_back = running
+    inline_normalizer, given_back = running
     failed = threading.Event()
 
     def fail(rows: Any, **_: Any) -> int:
@@ -737,55 +739,55 @@ def test_the_thread_survives_a_failure(
 
     lost, later = keep(hook, b""), keep(hook, b"")
     with monkeypatch.context() as patch:
-        patch.setattr(normalize, "normalise_stored", fail)
-        normaliser.follow([as_stored(lost)])
+        patch.setattr(normalize, "normalize_rows", fail)
+        inline_normalizer.enqueue_rows([as_stored(lost)])
         assert failed.wait(10)
-    normaliser.follow([as_stored(later)])
+    inline_normalizer.enqueue_rows([as_stored(later)])
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
     given_back.clear()
 
 
 def test_the_thread_is_not_started_where_it_is_not_wanted(hook: Subscription) -> None:
-    normaliser = Normaliser()
-    normaliser.follow([as_stored(keep(hook, b""))])
-    assert normaliser._thread is None
+    inline_normalizer = InlineNormalizer()
+    inline_normalizer.enqueue_rows([as_stored(keep(hook, b""))])
+    assert inline_normalizer._thread is None
 
 
 @pytest.fixture
-def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Normaliser:
+def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> InlineNormalizer:
     """One whose thread does not start."""
-    settings.NORMALISE_IN_THREAD = True
-    normaliser = Normaliser()
-    monkeypatch.setattr(normaliser, "_start", lambda: None)
-    return normaliser
+    settings.NORMALIZE_IN_THREAD = True
+    inline_normalizer = InlineNormalizer()
+    monkeypatch.setattr(inline_normalizer, "_start", lambda: None)
+    return inline_normalizer
 
 
 def test_what_does_not_fit_into_memory_is_left_to_the_worker(
-    hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
+    hook: Subscription, stopped: InlineNormalizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_BYTES", 100)
+    monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_BYTES", 100)
     rows = [row_of(hook, b"x" * size) for size in (500, 1)]
-    stopped.follow(rows)
+    stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:1], [])  # a large one alone may wait
-    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_ROWS", 3)
+    monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_ROWS", 3)
     rows = [row_of(hook) for _ in range(4)]
-    stopped.follow(rows)
+    stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:3], [])
-    monkeypatch.setattr("events.processing.inline_normalizer.WAITING_CHORES", 1)
+    monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_JOBS", 1)
     for chore in (list, dict):
-        stopped.do(chore)
+        stopped.enqueue_job(chore)
     assert stopped._next_batch() == ([], [list])
 
 
 def test_a_batch_is_bounded_by_rows_and_bytes(
-    hook: Subscription, stopped: Normaliser, monkeypatch: pytest.MonkeyPatch
+    hook: Subscription, stopped: InlineNormalizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(normalize, "BATCH", 2)
+    monkeypatch.setattr(normalize, "BATCH_SIZE", 2)
     monkeypatch.setattr(normalize, "BATCH_BYTES", 50)
     rows = [row_of(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
-    stopped.follow(rows)
+    stopped.enqueue_rows(rows)
     assert [stopped._next_batch()[0] for _ in range(3)] == [rows[:2], rows[2:4], rows[4:]]
     assert stopped._bytes == 0
 
@@ -797,12 +799,12 @@ def test_last_event_moves_on_and_never_back(hook: Subscription) -> None:
     now = timezone.now()
     for age in (10, 5, 20):
         keep(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)
     assert hook.accepted_at == now - timedelta(seconds=10)  # of the first that was normalised
     keep(hook, b"")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
 
@@ -817,22 +819,26 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
         for age in (8, 4):
             came = now - timedelta(seconds=age + number)
             keep(subscription, body_of({"id": age, "type": "made"}), received_at=came)
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
 
 
-FULL = FULL_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_SHARE
+FULL = FULL_BATCH_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_SHARE
 
 
 @pytest.mark.parametrize(
     ("count", "share"),
-    [(MANY, min(SHARE, 5 * FULL)), (normalize.BATCH * 2 // 3, min(SHARE, 1.5 * FULL)), (normalize.BATCH, FULL)],
+    [
+        (LARGE_BATCH, min(SHARE, 5 * FULL)),
+        (normalize.BATCH_SIZE * 2 // 3, min(SHARE, 1.5 * FULL)),
+        (normalize.BATCH_SIZE, FULL),
+    ],
 )
 def test_the_normaliser_leaves_time_to_others_when_there_is_much_to_do(count: int, share: float) -> None:
-    rest = Normaliser()._rest
-    assert rest(MANY - 1, 0.5, 0.5) == 0
-    assert rest(count, 0.01, 0.001) == pytest.approx(TOGETHER - 0.01)
+    rest = InlineNormalizer()._pause_after
+    assert rest(LARGE_BATCH - 1, 0.5, 0.5) == 0
+    assert rest(count, 0.01, 0.001) == pytest.approx(LARGE_BATCH_SECONDS - 0.01)
     assert rest(count, 0.5, 0.4) == pytest.approx(0.4 / share - 0.5, rel=0.01)
     assert rest(count, 5, 0.01) == 0  # it waited for the database for longer
 
@@ -842,16 +848,16 @@ def test_the_normaliser_lets_others_compute_between_a_few_requests(
 ) -> None:
     order: list[str] = []
     monkeypatch.setattr("events.storage.thread_priority.let_others_compute", lambda: order.append("others"))
-    original = normalize._read
+    original = parse_request.parse
 
     def read(request: Any) -> Any:
         order.append("read")
         return original(request)
 
-    monkeypatch.setattr(normalize, "_read", read)
-    rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * STRETCH)]
-    assert normalize.normalise_stored(rows, progress=Normaliser()._step) == 2 * STRETCH
-    stretch = ["read"] * STRETCH
+    monkeypatch.setattr(parse_request, "parse", read)
+    rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * YIELD_EVERY)]
+    assert normalize.normalize_rows(rows, progress=InlineNormalizer()._step) == 2 * YIELD_EVERY
+    stretch = ["read"] * YIELD_EVERY
     assert order == [*stretch[1:], "others", *stretch, "others", "read"]
 
 
@@ -861,7 +867,7 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
     for number in range(5):
         keep(hook, body_of({"id": number, "type": "made"}))
     with django_assert_max_num_queries(200) as captured:
-        normalize.normalise_pending()
+        normalize.normalize_pending()
     written = [query for query in captured.captured_queries if 'UPDATE "subscriptions_subscription"' in query["sql"]]
     assert len(written) == 1
 
@@ -870,11 +876,11 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
 def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, managed: str) -> None:
     Subscription.objects.update(managed=managed)
     keep(hook, b"{}", headers=())  # rejected
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     hook.refresh_from_db()
     assert (hook.accepted_at, hook.due_at) == (None, None)
     request = keep(hook, b"")
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
     assert (hook.due_at is not None) == (managed == Managed.MANUAL)
@@ -884,45 +890,45 @@ def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, m
 
 
 def test_reprocessing_completes_after_a_fix_and_is_idempotent(hook: Subscription, fake: FakeProvider) -> None:
-    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     fake.before_parse = reading_fails
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     fake.before_parse = lambda request: None
     for _ in range(3):
-        assert normalize.reprocess(request).outcome == Outcome.PROCESSED
+        assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
         assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
 
 
 def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
-    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    normalize.normalise(request.pk)
-    assert normalize.reprocess(request).outcome == Outcome.DUPLICATE
+    normalize.normalize_request(request.pk)
+    assert reprocess.reprocess_request(request).outcome == Outcome.DUPLICATE
     assert Event.objects.get().duplicates == 1
 
 
 def test_reprocessing_after_a_worse_change_keeps_the_events(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
 
     def unreadable(request: InboundRequest) -> None:
         raise UnreadableRequest("No longer understood.")
 
     fake.before_parse = unreadable
-    assert normalize.reprocess(request).outcome == Outcome.QUARANTINED
+    assert reprocess.reprocess_request(request).outcome == Outcome.QUARANTINED
     assert Event.objects.count() == 1
 
 
 def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscription) -> None:
     body = body_of({"id": 1, "type": "made"})
     request = keep(hook, body, headers=(("Authorization", "another-secret"),))
-    assert normalize.reprocess(request).outcome == Outcome.REJECTED
+    assert reprocess.reprocess_request(request).outcome == Outcome.REJECTED
     assert Event.objects.count() == 0
     hook.secrets = ["another-secret", SECRET]
     hook.save()
-    released = normalize.reprocess(request)
+    released = reprocess.reprocess_request(request)
     assert (released.outcome, released.verification, released.reason) == (Outcome.PROCESSED, "verified", "")
     assert (released.headers, released.sealed_headers) == ([["Authorization", "***"]], {})
     assert Event.objects.count() == 1
@@ -934,18 +940,18 @@ def test_a_lost_encryption_key_is_a_reason_and_no_crash(hook: Subscription, sett
     rejected_one = keep(hook, b"", headers=(("Authorization", "sealed"),))
     waiting = keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
     settings.ENCRYPTION_KEYS = ("b3RoZXItb25seS1vdGhlci1vbmx5LW90aGVyLW9ubHk=",)
-    assert normalize.normalise_pending() == 1
-    reprocessed = normalize.reprocess(rejected_one)
+    assert normalize.normalize_pending() == 1
+    reprocessed = reprocess.reprocess_request(rejected_one)
     assert (reprocessed.outcome, "ENCRYPTION_KEYS" in reprocessed.reason) == (Outcome.REJECTED, True)
-    assert normalize.reprocess(waiting).outcome == Outcome.PING
+    assert reprocess.reprocess_request(waiting).outcome == Outcome.PING
 
 
 @pytest.mark.django_db(transaction=True)
 def test_reprocessing_twice_at_once(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     fake.fixed = True
-    together(*[lambda: normalize.reprocess(request)] * 2)
+    together(*[lambda: reprocess.reprocess_request(request)] * 2)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("duplicates", flat=True)) == [0, 0]
 
@@ -957,7 +963,7 @@ def test_a_url_only_request_is_accepted_without_proof(hook: Subscription, fake: 
 
 
 def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subscription) -> None:
-    normalize.normalise(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     event.pk, event.position, event.uid = None, 99, new_id()
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -973,17 +979,17 @@ def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
     good = keep(hook, body_of({"id": 1, "type": "made"}))
     waiting = [keep(hook, body_of({"id": number})) for number in range(2, 5)]
     refused = keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     fake.fixed = True
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
     rows = WebhookRequest.objects.filter(subscription=hook)
-    first = reprocess_many(rows, by="staff:ann", most=2)
+    first = reprocess_many(rows, by="staff:ann", max_requests=2)
     assert (first.count, first.last) == (2, waiting[0])
     rest = reprocess_many(rows, by="staff:ann", after=first.last.pk if first.last else 0)
     assert (rest.count, rest.last, dict(rest.outcomes)) == (3, None, {"processed": 3})
     assert (fresh(good).outcome, fresh(refused).outcome) == ("processed", "processed")
     assert sorted(Event.objects.values_list("provider_event_id", "duplicates")) == [(n, 0) for n in "12349"]
-    notes = HistoryEntry.objects.filter(action="processed again").order_by("id")
+    notes = HistoryEntry.objects.filter(action="reprocessed").order_by("id")
     assert list(notes.values_list("actor", "subject_name")) == [
         ("staff:ann", "2 requests"),
         ("staff:ann", "3 requests"),
@@ -994,20 +1000,20 @@ def test_what_is_thrown_away_meanwhile_does_not_end_the_reading(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [keep(hook, b"") for _ in range(3)]
-    original = normalize.reprocess
+    original = reprocess.reprocess_request
 
-    def reprocess(request: WebhookRequest) -> WebhookRequest:
+    def reprocess_or_delete(request: WebhookRequest) -> WebhookRequest:
         WebhookRequest.objects.filter(pk=rows[1].pk).delete()
         return original(request)
 
-    monkeypatch.setattr(normalize, "reprocess", reprocess)
+    monkeypatch.setattr(reprocess, "reprocess_request", reprocess_or_delete)
     result = reprocess_many(WebhookRequest.objects.all(), by="staff:ann")
     assert (dict(result.outcomes), result.last) == ({"ping": 2}, None)
 
 
 def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: FakeProvider) -> None:
     request = keep(hook, body_of({"id": 1}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     fake.fixed = True
     said = io.StringIO()
     with pytest.raises(CommandError, match="Say which"):

@@ -17,11 +17,11 @@ from pytest_django import Settings
 
 from events import tasks
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import inline_normalizer as normaliser_module
-from events.processing import normalize, poison_requests
-from events.processing import poller as poll_module
-from events.processing.inline_normalizer import Normaliser
-from events.processing.poller import Poll
+from events.processing import inline_normalizer as normalizer_module
+from events.processing import normalize, poison_requests, reprocess
+from events.processing import poller as poller_module
+from events.processing.inline_normalizer import InlineNormalizer
+from events.processing.poller import Poller
 from events.receiver.group_commit import writer
 from providers.contract.parsing import InboundRequest
 from providers.models import ProviderAccount
@@ -35,7 +35,7 @@ __all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 
-LATE = poison_requests.LATE + timedelta(seconds=1)
+LATE = poison_requests.COUNTED_AFTER + timedelta(seconds=1)
 
 
 def late(hook: Subscription, number: int) -> WebhookRequest:
@@ -48,13 +48,13 @@ def fresh(request: WebhookRequest) -> WebhookRequest:
 
 def wait_for_the_next_try() -> None:
     """As if the time that a try may take were over."""
-    began = timezone.now() - poison_requests.TRY_TAKES
+    began = timezone.now() - poison_requests.ATTEMPT_TIMEOUT
     WebhookRequest.objects.filter(tried_at__isnull=False).update(tried_at=began)
 
 
 READS = """
 import os
-from events import pipeline
+from events.processing import normalize
 from providers.contract.registry import get_provider
 plugin = get_provider("egnyte-connect")
 original = plugin.parse
@@ -63,7 +63,7 @@ def parse(request):
         os._exit(139)
     return original(request)
 plugin.parse = parse
-print(pipeline.normalise_pending(), flush=True)
+print(normalize.normalize_pending(), flush=True)
 """
 
 
@@ -96,20 +96,20 @@ def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(
     assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
     detect()
     assert poison_requests.REASON in Problem.objects.get(kind="quarantine", state="open").message
-    assert normalize.reprocess(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
+    assert reprocess.reprocess_request(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
     assert set(Event.objects.values_list("provider_event_id", flat=True)) == {"before", "deadly", "behind", "later"}
 
 
 @pytest.fixture
-def poll(
+def poller(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, fake: FakeProvider
-) -> Iterator[Poll]:
+) -> Iterator[Poller]:
     """The worker's, with little patience. What hangs goes on at the end."""
-    settings.NORMALISE_IN_THREAD = True
-    monkeypatch.setattr(poll_module, "PATIENCE", 0.3)
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own normaliser sleeps on
-    looking = Poll()
-    monkeypatch.setattr(tasks, "poll", looking)
+    settings.NORMALIZE_IN_THREAD = True
+    monkeypatch.setattr(poller_module, "HANGS_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own inline_normalizer sleeps on
+    looking = Poller()
+    monkeypatch.setattr(tasks, "poller", looking)
     threads: list[threading.Thread] = []
     original = threading.Thread.start
 
@@ -133,25 +133,25 @@ def poll(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poll: Poll, hook: Subscription) -> None:
+def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poller: Poller, hook: Subscription) -> None:
     hanging = keep(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
     beside = late(hook, 1)
     for tries in (1, 2, 3):
         with pytest.raises(TimeoutError):
-            tasks.normalise_pending()
+            tasks.normalize_pending()
         assert fresh(hanging).tries == tries
         later = late(hook, 10 + tries)
-        assert tasks.normalise_pending() >= 1  # while it hangs
+        assert tasks.normalize_pending() >= 1  # while it hangs
         assert fresh(later).outcome == Outcome.PROCESSED
         wait_for_the_next_try()
     assert fresh(beside).outcome == Outcome.PROCESSED
-    tasks.normalise_pending()
+    tasks.normalize_pending()
     assert (fresh(hanging).outcome, fresh(hanging).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decided(
-    poll: Poll, hook: Subscription, fake: FakeProvider
+    poller: Poller, hook: Subscription, fake: FakeProvider
 ) -> None:
     go_on, read = threading.Event(), threading.Event()
 
@@ -162,27 +162,27 @@ def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decide
     request = late(hook, 1)
     fake.before_parse = hang
     with pytest.raises(TimeoutError):
-        tasks.normalise_pending()
-    WebhookRequest.objects.update(tries=poison_requests.TRIES)
+        tasks.normalize_pending()
+    WebhookRequest.objects.update(tries=poison_requests.MAX_ATTEMPTS)
     wait_for_the_next_try()
-    assert tasks.normalise_pending() == 1
+    assert tasks.normalize_pending() == 1
     go_on.set()
     assert read.wait(10)
-    poll.stop()
+    poller.stop()
     for thread in threading.enumerate():
-        if thread.name == "poll":
+        if thread.name == "poller":
             thread.join(10)
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.QUARANTINED, 0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
-    poll: Poll, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    poller: Poller, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = threading.Event()
 
     def answers_late(connection: BaseDatabaseWrapper) -> CursorWrapper:
-        if threading.current_thread().name != "poll":
+        if threading.current_thread().name != "poller":
             time.sleep(0.5)
             goes_on.set()
         return original(connection)
@@ -191,49 +191,49 @@ def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
     fake.before_parse = lambda request: (goes_on.wait(30), None)[1]
     original = BaseDatabaseWrapper.cursor
     with monkeypatch.context() as patch:
-        patch.setattr(poll_module, "PROMPT", 0.4)
+        patch.setattr(poller_module, "DATABASE_PROMPT_SECONDS", 0.4)
         patch.setattr(BaseDatabaseWrapper, "cursor", answers_late)
-        assert tasks.normalise_pending() == 1
+        assert tasks.normalize_pending() == 1
     assert fresh(request).outcome == Outcome.PROCESSED
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_process_in_which_many_readings_hang_ends(
-    poll: Poll, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(poll_module, "end_process", ended.append)
-    monkeypatch.setattr(poll_module, "MOST_LEFT", 2)
+    monkeypatch.setattr(poller_module, "end_process", ended.append)
+    monkeypatch.setattr(poller_module, "MAX_ABANDONED_THREADS", 2)
     for number in range(2):
         assert ended == []
         keep(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)
         with pytest.raises(TimeoutError):
-            tasks.normalise_pending()
+            tasks.normalize_pending()
     assert ended == [1]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
-    poll: Poll, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(normaliser_module, "HANGS", 0.3)
-    monkeypatch.setattr(normaliser_module, "IDLE", 0.1)
-    normaliser = Normaliser()
-    normaliser.follow([as_stored(keep(hook, body_of({"id": "hangs", "type": "made"})))])
+    monkeypatch.setattr(normalizer_module, "HANGS_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(normalizer_module, "IDLE_SECONDS", 0.1)
+    inline_normalizer = InlineNormalizer()
+    inline_normalizer.enqueue_rows([as_stored(keep(hook, body_of({"id": "hangs", "type": "made"})))])
     time.sleep(0.5)
     later = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(2)]
     for request in later:
-        normaliser.follow([as_stored(request)])
+        inline_normalizer.enqueue_rows([as_stored(request)])
     deadline = time.monotonic() + 10
     while Event.objects.count() < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    normaliser.stop()
+    inline_normalizer.stop()
 
 
 def test_what_is_read_in_time_is_not_counted(hook: Subscription) -> None:
     request = keep(hook, body_of({"id": 1, "type": "made"}))
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
 
 
@@ -241,7 +241,7 @@ def test_a_backlog_is_read_in_batches_with_one_more_write_each(hook: Subscriptio
     for number in range(30):
         late(hook, number)
     with CountedWrites() as writes:
-        assert normalize.normalise_pending(batch=10) == 30
+        assert normalize.normalize_pending(batch=10) == 30
     counting = [sql for sql in writes.found if '"tries"' in sql]
     assert len(counting) == 3
     assert len(writes.found) < 30
@@ -277,26 +277,28 @@ def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
 
     with monkeypatch.context() as patch:
         patch.setattr(normalize, "_write", locked)
-        patch.setattr(normalize, "_settle_together", locked)
+        patch.setattr(normalize, "_normalize_together", locked)
         patch.setattr(connection, "close", lambda: None)
-        for _ in range(poison_requests.TRIES + 1):
-            assert normalize.normalise_pending() == 0
+        for _ in range(poison_requests.MAX_ATTEMPTS + 1):
+            assert normalize.normalize_pending() == 0
     assert fresh(request).tries == 0
-    assert normalize.normalise_pending() == 1
+    assert normalize.normalize_pending() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_try_belongs_to_one_worker_of_several(hook: Subscription) -> None:
     keys = [late(hook, number).pk for number in range(20)]
-    mine = together(*[lambda: poison_requests.begin(keys)] * 4)
+    mine = together(*[lambda: poison_requests.start_attempts(keys)] * 4)
     assert sorted(key for part in mine for key in part) == keys
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
 
 
 def test_reprocessing_counts_anew(hook: Subscription) -> None:
     request = late(hook, 1)
-    WebhookRequest.objects.update(tries=poison_requests.TRIES, tried_at=timezone.now() - poison_requests.TRY_TAKES)
-    assert normalize.normalise_pending() == 1
+    WebhookRequest.objects.update(
+        tries=poison_requests.MAX_ATTEMPTS, tried_at=timezone.now() - poison_requests.ATTEMPT_TIMEOUT
+    )
+    assert normalize.normalize_pending() == 1
     assert fresh(request).outcome == Outcome.QUARANTINED
-    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
+    assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
     assert fresh(request).tries == 0

@@ -59,7 +59,7 @@ def work() -> None:
     """What the worker does, with the next look at the provider brought forward."""
     ProviderAccount.objects.update(look_due_at=timezone.now())
     sweep_here()
-    normalize.normalise_pending()
+    normalize.normalize_pending()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import normalize
+from events.processing import reprocess
 from events.receiver.subscription_cache import known_subscriptions
 from providers.contract.capabilities import Proof
 from providers.models import HistoryEntry
@@ -103,10 +103,10 @@ def test_a_call_from_elsewhere_is_401_kept_and_released_later(client: Client, ho
     assert "203.0.113.7, which is in none" in request.reason
     assert dict(request.headers)["X-Secret"] == "***"
     assert SECRET in request.sealed_headers.values()  # it is verified again before it is released
-    assert normalize.reprocess(request).outcome == Outcome.REJECTED
+    assert reprocess.reprocess_request(request).outcome == Outcome.REJECTED
     assert not Event.objects.exists()
     allow(hook, "192.0.2.0/24", "203.0.113.0/24")
-    released = normalize.reprocess(request)
+    released = reprocess.reprocess_request(request)
     assert (released.outcome, released.verification, released.reason) == (Outcome.PROCESSED, "verified", "")
     assert SECRET not in released.sealed_headers.values()
     assert Event.objects.count() == 1
@@ -120,11 +120,11 @@ def test_a_wrong_secret_from_elsewhere_says_both(client: Client, hook: Subscript
     assert "203.0.113.7" in request.reason
     assert request.reason.endswith(request.verification_detail)
     Subscription.objects.filter(pk=hook.pk).update(secrets=["wrong"])
-    again = normalize.reprocess(request)
+    again = reprocess.reprocess_request(request)
     assert (again.outcome, again.verification) == (Outcome.REJECTED, "verified")
     assert again.reason.startswith("It came from 203.0.113.7")
     allow(hook)
-    assert normalize.reprocess(request).outcome == Outcome.PROCESSED
+    assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
 
 
 def test_where_nothing_can_be_proved_the_address_still_counts(

@@ -113,7 +113,7 @@ def test_two_web_processes(web: WebProcess, subscription: Subscription, spool_fo
         web.kill()
     account_for(load)
     assert set(load.answers) == {200}
-    normalize.normalise_pending()  # as the worker does
+    normalize.normalize_pending()  # as the worker does
     bodies = [bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True)]
     account_for_events(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
 

@@ -178,6 +178,6 @@ def test_nothing_gives_a_5xx_or_a_traceback(subscriptions: list[Subscription], w
     assert "Traceback" not in web.log.read_text(), seed
     assert answers[200] > REQUESTS / 20, (seed, answers)
     # A plug-in that stumbles over one is quarantined by the pipeline; here none may stumble.
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     stumbled = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED, reason__contains="Reading it failed")
     assert not list(stumbled.values_list("reason", flat=True)), seed

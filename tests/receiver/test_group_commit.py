@@ -505,7 +505,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
 
 def event_noted(hook: Subscription) -> None:
     keep(hook, body_of({"id": "1", "type": "made"}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
 
 
 def secret_entered(hook: Subscription) -> None:

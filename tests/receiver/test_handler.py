@@ -30,8 +30,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from config.web import granian
 from events.models import Event, Outcome, WebhookRequest
-from events.processing import normalize
-from events.processing.inline_normalizer import normaliser
+from events.processing import normalize, reprocess
+from events.processing.inline_normalizer import inline_normalizer
 from events.receiver import group_commit, handler
 from events.receiver.spool.file import status as spool_status
 from events.receiver.spool_drain import drainer
@@ -99,7 +99,7 @@ def test_a_get_with_a_query_is_kept(client: Client, hook: Subscription) -> None:
 def test_an_empty_body_and_broken_json_are_kept(client: Client, hook: Subscription) -> None:
     assert is_empty_200(post(client, hook, b""))
     assert is_empty_200(post(client, hook, b'{"events": ['))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     outcomes = WebhookRequest.objects.order_by("id").values_list("outcome", flat=True)
     assert list(outcomes) == [Outcome.PING, Outcome.QUARANTINED]
 
@@ -107,7 +107,7 @@ def test_an_empty_body_and_broken_json_are_kept(client: Client, hook: Subscripti
 def test_unknown_types_and_repeated_ids_are_accepted(client: Client, hook: Subscription) -> None:
     for _ in range(2):
         assert is_empty_200(post(client, hook, body_of({"id": 1, "type": "never heard of"})))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     event = Event.objects.get()
     assert (event.type, event.action, event.duplicates) == ("never heard of", "other", 1)
 
@@ -118,7 +118,7 @@ def test_a_wrong_secret_is_refused_and_kept(client: Client, hook: Subscription, 
     assert (response.status_code, response.content) == (401, b"")
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.verification, bytes(request.body)) == (Outcome.REJECTED, "failed", b"{}")
-    assert normalize.normalise_pending() == 0
+    assert normalize.normalize_pending() == 0
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_of_a_file_headers_and_a_prefix_are_kept(
     assert dict(request.headers)["Content-Length"] == "300000"
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
-    assert normalize.normalise_pending() == 0
-    assert normalize.reprocess(request).outcome == Outcome.TRUNCATED
+    assert normalize.normalize_pending() == 0
+    assert reprocess.reprocess_request(request).outcome == Outcome.TRUNCATED
 
 
 def test_a_file_with_a_wrong_secret_is_rejected_and_can_be_released(
@@ -281,7 +281,7 @@ def test_a_file_with_a_wrong_secret_is_rejected_and_can_be_released(
     settings.MAX_BODY_BYTES = 10
     assert post(client, hook, b"x" * 11, headers={"X-Secret": "newer"}).status_code == 401
     Subscription.objects.filter(pk=hook.pk).update(secrets=["newer", SECRET])
-    request = normalize.reprocess(WebhookRequest.objects.get())
+    request = reprocess.reprocess_request(WebhookRequest.objects.get())
     assert (request.outcome, request.verification) == (Outcome.TRUNCATED, "verified")
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
@@ -386,7 +386,7 @@ def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
     client: Client, hook: Subscription, coding: str, body: bytes
 ) -> None:
     assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     request = WebhookRequest.objects.get()
     assert (bytes(request.body), request.size, request.outcome) == (body, len(body), Outcome.PROCESSED)
 
@@ -410,7 +410,7 @@ def test_what_cannot_be_unpacked_within_bounds_waits_in_quarantine(
 ) -> None:
     settings.MAX_BODY_BYTES = 1000
     assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.reason, bytes(request.body)) == (Outcome.QUARANTINED, reason, body)
 
@@ -546,8 +546,8 @@ def test_an_accepted_request_is_handed_to_the_normaliser(
     client: Client, hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed: list[UUID] = []
-    settings.NORMALISE_IN_THREAD = True
-    monkeypatch.setattr(normaliser, "_put", lambda rows, *chores: handed.extend(row.uid for row in rows))
+    settings.NORMALIZE_IN_THREAD = True
+    monkeypatch.setattr(inline_normalizer, "_put", lambda rows, *chores: handed.extend(row.uid for row in rows))
     post(client, hook)
     post(client, hook, headers={"X-Secret": "wrong"})
     assert handed == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).uid]

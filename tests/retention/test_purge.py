@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events.models import Event, FeedEnd, Outcome, Purge, WebhookRequest
-from events.processing import feed_position, normalize
+from events.processing import feed_position, normalize, reprocess
 from events.retention import purge
 from events.retention.purge import kept_until, purge_due
 from providers.models import ProviderAccount
@@ -53,7 +53,7 @@ def came(
     with clock_at(monkeypatch, moment):
         request = keep(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
         if read:
-            normalize.normalise(request.pk)
+            normalize.normalize_request(request.pk)
     request.refresh_from_db()
     return request
 
@@ -122,7 +122,7 @@ def test_what_waits_is_not_dropped(
 
     # Released, its events are there for as long as any others.
     fake.fixed = True
-    released = normalize.reprocess(waiting)
+    released = reprocess.reprocess_request(waiting)
     assert released.outcome == Outcome.PROCESSED
     until = kept_until(released)
     assert until is not None
@@ -170,16 +170,16 @@ def test_a_puller_that_is_behind_goes_on_after_the_purge(
         came(monkeypatch, hook, days_ago=days)
     behind = Event.objects.order_by("position").values_list("position", flat=True)[0]
     purge_due()
-    assert [event.position for event in feed_position.after(behind, 10)] == [behind + 2, behind + 3]
+    assert [event.position for event in feed_position.events_after(behind, 10)] == [behind + 2, behind + 3]
     ProviderAccount.objects.update(retention_days=1)
     Event.objects.update(received_at=NOW - timedelta(days=9))
     WebhookRequest.objects.update(received_at=NOW - timedelta(days=9), processed_at=NOW - timedelta(days=9))
     due_again()
     purge_due()
-    assert list(feed_position.after(behind, 10)) == []
+    assert list(feed_position.events_after(behind, 10)) == []
     assert FeedEnd.objects.get().position == behind + 3
     came(monkeypatch, hook, days_ago=0.5)
-    assert [event.position for event in feed_position.after(behind, 10)] == [behind + 4]
+    assert [event.position for event in feed_position.events_after(behind, 10)] == [behind + 4]
 
 
 def test_few_rows_a_transaction_and_no_bodies_read(
@@ -283,7 +283,7 @@ def test_one_that_is_read_anew_meanwhile_stays(
     purge_row = Purge.objects.create(account=account)
     age = timedelta(days=DAYS)
     keys = next(iter(purge._old_ones(account.pk, age)))
-    normalize.reprocess(request)
+    reprocess.reprocess_request(request)
     assert purge._throw_away(purge_row, keys, age, purge.Purged())
     assert kept() == ([50.0], 1)
 
@@ -351,6 +351,6 @@ def test_an_old_one_comes_late_out_of_the_spool(
     came(monkeypatch, hook, days_ago=20)
     late: datetime = NOW - timedelta(days=31)
     request = keep(hook, body_of({"id": "late", "type": "made"}), received_at=late)
-    normalize.normalise(request.pk)
+    normalize.normalize_request(request.pk)
     assert purge_due() == 0  # its events came just now, and everybody shall get them
     assert Event.objects.count() == 2

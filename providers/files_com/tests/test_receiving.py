@@ -51,7 +51,7 @@ def subscribed(account: ProviderAccount, **config: Any) -> Subscription:
 
 def outcomes() -> list[tuple[str, str]]:
     """Outcome and verification of every request, oldest first."""
-    normalize.normalise_pending()
+    normalize.normalize_pending()
     return list(WebhookRequest.objects.order_by("id").values_list("outcome", "verification"))
 
 
