@@ -84,7 +84,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.web.proxies.TrustedProxies",
     "config.web.bypass_middleware.DirectPaths",  # before everything that could refuse or redirect a webhook
-    "config.rest.problems.ApiProblems",  # around everything that could answer the API's clients with a page
+    "providers.rest.problems.ProblemDetailsMiddleware",  # outside of what answers with HTML pages
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -157,13 +157,13 @@ if TRUSTED_PROXIES:
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["providers.rest.renderers.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["providers.rest.parsers.StrictJSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["config.rest.authentication.BearerTokens"],
-    "DEFAULT_PERMISSION_CLASSES": ["config.rest.permissions.HasScopes"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["config.rest.authentication.BearerTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["providers.rest.permissions.HasScopes"],
     "DEFAULT_PAGINATION_CLASS": "providers.rest.pagination.KeysetPagination",
-    "DEFAULT_FILTER_BACKENDS": ["config.rest.filters.StrictFilters"],
+    "DEFAULT_FILTER_BACKENDS": ["providers.rest.filter_backend.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "config.rest.openapi.ApiSchema",
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "config.rest.problems.handle",
+    "EXCEPTION_HANDLER": "providers.rest.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }

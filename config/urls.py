@@ -12,11 +12,11 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from config.dashboard.provider_page import provider_page
 from config.monitoring import health
 from config.monitoring.metrics import metrics
-from config.rest.problems import NothingHere
 from events.api.events import EventViewSet
 from events.api.requests import RequestViewSet
 from events.receiver.handler import HookView
 from providers.api import ProviderViewSet
+from providers.rest.problems import NotFoundView
 from subscriptions.api.accounts import AccountViewSet
 from subscriptions.api.address import AddressViewSet
 from subscriptions.api.channels import ChannelViewSet
@@ -92,7 +92,7 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     # Whatever else is below /api/ is a 404 of the API; without this, Django would redirect a path that lacks its slash.
-    re_path(r"^api(?:/|\Z)", NothingHere.as_view()),
+    re_path(r"^api(?:/|\Z)", NotFoundView.as_view()),
     path("admin/providers/table/", admin.site.admin_view(provider_page), name="provider-table"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),

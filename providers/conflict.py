@@ -15,3 +15,9 @@ class Conflict(Exception):
 
     status: ClassVar[HTTPStatus] = HTTPStatus.CONFLICT
     code: ClassVar[str] = "conflict"
+
+
+class NotSupported(Conflict):
+    """A request that the provider, or the way in which the subscription is managed, does not support."""
+
+    code = "not_supported"

@@ -1,4 +1,4 @@
-"""Who is asking: `Authorization: Bearer <token>`, and nothing else. A browser's session opens no door here."""
+"""Authentication of the REST API: bearer tokens only. Sessions of the dashboard are not accepted."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from rest_framework.request import Request
 from config.models import ApiToken
 
 SCHEME = "bearer"
-LONGEST = 200
+MAX_TOKEN_LENGTH = 200
 
 
-class BearerTokens(BaseAuthentication):
-    """Lets in who shows a token that exists and was not revoked."""
+class BearerTokenAuthentication(BaseAuthentication):
+    """Authenticates requests by `Authorization: Bearer <token>`."""
 
     def authenticate(self, request: Request) -> tuple[ApiToken, ApiToken] | None:
-        """The token, as user and as credentials. None when the request shows none."""
+        """Return the token as `request.user` and `request.auth`, or None if the request has no bearer token.
+
+        Raise AuthenticationFailed for a token that does not exist or was revoked."""
         scheme, _, rest = get_authorization_header(request).strip().partition(b" ")
         if scheme.lower() != SCHEME.encode():
             return None
         text = rest.strip().decode("ascii", "replace")
-        token = ApiToken.find(text) if 0 < len(text) <= LONGEST else None
+        token = ApiToken.find(text) if 0 < len(text) <= MAX_TOKEN_LENGTH else None
         if token is None:
-            raise AuthenticationFailed("There is no such token, or it was revoked.", code="bad_token")
+            raise AuthenticationFailed("This token does not exist or was revoked.", code="bad_token")
         token.note_use()
         return token, token
 
     def authenticate_header(self, request: Request) -> str:
-        """Makes missing and bad tokens a 401."""
+        """Return the challenge that makes a missing or invalid token a 401."""
         return 'Bearer realm="Hookkeeper"'

@@ -1,7 +1,7 @@
-"""The OpenAPI document: what drf-spectacular cannot know by itself.
+"""Additions to the OpenAPI document that drf-spectacular cannot derive.
 
-Settings, credentials and configs are typed by provider, from the schemas that the plug-ins declare; the errors are
-those of `config.rest.problems`.
+Settings, credentials and configs are typed per provider, from the schemas that the plug-ins declare. The errors are
+those of `providers.rest.problems`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 
-from config.rest.permissions import scopes_needed
 from events.api.cloudevents import BATCH_MEDIA_TYPE
 from providers.contract.base import AnyProvider
 from providers.contract.registry import all_providers
+from providers.rest.permissions import scopes_needed
 
 Schema = dict[str, Any]
 
 REF = "#/components/schemas/"
-PART = "x-part"  # marks, until `complete` has run, what a provider's schema decides
-STRICT = "Request"  # how the components of request bodies end
+PART = "x-part"  # until `complete` has run, marks objects whose shape a provider's schema decides
+REQUEST_SUFFIX = "Request"  # ends the names of the components of request bodies
 
 PROBLEM: Schema = {
     "type": "object",
@@ -31,10 +31,13 @@ PROBLEM: Schema = {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "What to decide by."},
-        "detail": {"type": "string", "description": "What to show to a person."},
-        "request_id": {"type": "string", "description": "Also in X-Request-ID, and in the log."},
-        "provider_code": {"type": "string", "description": "Of a `provider_error`: its kind."},
+        "code": {"type": "string", "description": "Machine-readable kind of the error."},
+        "detail": {"type": "string", "description": "Explanation for people."},
+        "request_id": {
+            "type": "string",
+            "description": "The request ID; also in the X-Request-ID header and in the log.",
+        },
+        "provider_code": {"type": "string", "description": "For `provider_error`: the kind of provider error."},
         "errors": {
             "type": "array",
             "items": {
@@ -51,29 +54,29 @@ PROBLEM: Schema = {
 }
 
 PROBLEMS = {
-    400: "The request is malformed, or has a field or a parameter that is wrong or unknown.",
-    401: "No token, or one that does not count.",
+    400: "The request is malformed, or has an invalid or unknown field or parameter.",
+    401: "The token is missing or invalid.",
     403: "The token lacks a scope.",
-    404: "There is nothing here.",
-    406: "No such format of the answer.",
-    409: "The state it is in, or the provider, does not allow it.",
-    412: "If-Match names another version.",
+    404: "No such resource.",
+    406: "The requested response format is not available.",
+    409: "The current state or the provider does not allow this.",
+    412: "If-Match does not match the current ETag.",
     413: "The body is too large.",
     415: "The body is not JSON.",
-    429: "Too many requests; Retry-After says when to come again.",
-    502: "The provider failed or refused.",
-    503: "The provider takes no calls now; Retry-After says when to try again.",
+    429: "Too many requests; Retry-After says when to try again.",
+    502: "The provider failed or refused the call.",
+    503: "Provider rate limit reached; Retry-After says when to try again.",
 }
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself
-    """How to show a token."""
+    """The security scheme for API tokens."""
 
-    target_class = "config.rest.authentication.BearerTokens"
+    target_class = "config.rest.authentication.BearerTokenAuthentication"
     name = "token"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        """A bearer token."""
+        """Return the scheme."""
         return {
             "type": "http",
             "scheme": "bearer",
@@ -82,35 +85,35 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
 
 
 class ObjectFieldScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # registers itself
-    """An object whose shape a provider decides; `complete` puts the shapes in."""
+    """Objects whose shape a provider decides; `complete` inserts the shapes."""
 
     target_class = "providers.rest.fields.ObjectField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> Schema:
-        """A marked object."""
+        """Return an object marked with its part."""
         return {"type": "object", PART: self.target.part}
 
 
 class ProviderFieldScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # registers itself
-    """The slugs that there are."""
+    """Provider slugs."""
 
     target_class = "providers.rest.fields.ProviderField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> Schema:
-        """A closed set."""
+        """Return an enum of the installed slugs."""
         return {"type": "string", "enum": list(all_providers())}
 
 
 class ApiSchema(AutoSchema):
-    """One operation: with the scope that it needs, and the errors that it may end in."""
+    """One operation, with the scopes that it requires and its possible errors."""
 
     def get_description(self) -> str:  # type: ignore[override]  # drf-spectacular takes no arguments here
-        """The docstring, and the scope."""
+        """Return the view's docstring and the required scopes."""
         scopes = " and ".join(f"`{scope}`" for scope in scopes_needed(self.view, self.method))
         return f"{super().get_description()}\n\nScope: {scopes or 'any token'}."
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
-        """The operation with its errors."""
+        """Return the operation with its errors."""
         operation: Schema | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
@@ -123,29 +126,29 @@ class ApiSchema(AutoSchema):
         return operation
 
     def _problem_statuses(self) -> list[int]:
-        found = {400, 401, 403, 406, 429}
+        statuses = {400, 401, 403, 406, 429}
         if "{" in self.path:
-            found |= {404} if self.method == "GET" else {404, 409, 412}
+            statuses |= {404} if self.method == "GET" else {404, 409, 412}
         if self.method in ("POST", "PATCH"):
-            found |= {413, 415}
+            statuses |= {413, 415}
         view: Any = self.view
         if view.action in view.live:
-            found |= {409, 502, 503}
-        return sorted(found)
+            statuses |= {409, 502, 503}
+        return sorted(statuses)
 
 
 def only_the_api(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
-    """Leaves out what is no part of the REST API."""
+    """Leave out endpoints that are not part of the REST API."""
     return [endpoint for endpoint in endpoints if endpoint[0].startswith("/api/v1/")]
 
 
 def complete(result: Schema, **_: object) -> Schema:
-    """Adds the problems and the providers' shapes."""
+    """Add the error responses and the providers' schemas."""
     components = result["components"]
     schemas: dict[str, Schema] = components["schemas"]
-    _forget_enum_ids(schemas)
+    _remove_enum_ids(schemas)
     for name in list(schemas):
-        if name.endswith(STRICT):
+        if name.endswith(REQUEST_SUFFIX):
             schemas[name]["additionalProperties"] = False
     for name in [name for name, schema in schemas.items() if _parts_of(schema)]:
         _type_by_provider(name, schemas)
@@ -161,16 +164,16 @@ def complete(result: Schema, **_: object) -> Schema:
     return result
 
 
-def _forget_enum_ids(value: Any) -> None:
-    """Takes out what drf-spectacular only needs to give enums names of their own."""
+def _remove_enum_ids(value: Any) -> None:
+    """Remove markers that drf-spectacular needs only to name enums."""
     if isinstance(value, dict):
         value.pop("x-spec-enum-id", None)
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _forget_enum_ids(inner)
+        _remove_enum_ids(inner)
 
 
 def _parts_of(schema: Schema) -> dict[str, str]:
-    """The properties that a provider's schema decides, and which of its schemas."""
+    """Return the properties that a provider's schema decides, with the part of the schema."""
     return {
         name: value[PART]
         for name, value in schema.get("properties", {}).items()
@@ -179,18 +182,21 @@ def _parts_of(schema: Schema) -> dict[str, str]:
 
 
 def _type_by_provider(name: str, schemas: dict[str, Schema]) -> None:
-    """One of several schemas where the provider is told beside the shape, else a property of any of the shapes."""
+    """Type a component per provider.
+
+    A component with a `provider` property becomes one of several variants. In any other, the property may have the
+    shape of any provider."""
     schema = schemas[name]
     if "provider" not in schema["properties"]:
         for field, part in _parts_of(schema).items():
-            partial = part == "credentials"  # merged by key, so that none is required
+            partial = part == "credentials"  # merged by key, so no key is required
             refs = [_ref(plugin, part, partial=partial) for plugin in all_providers().values()]
-            schema["properties"][field] = {**_words(schema["properties"][field]), "anyOf": refs}
+            schema["properties"][field] = {**_annotations(schema["properties"][field]), "anyOf": refs}
         return
     mapping: dict[str, str] = {}
     for slug, plugin in all_providers().items():
         variant = f"{_prefix(plugin)}{name}"
-        schemas[variant] = _variant(schema, plugin, shown=not name.endswith(STRICT))
+        schemas[variant] = _variant(schema, plugin, shown=not name.endswith(REQUEST_SUFFIX))
         mapping[slug] = f"{REF}{variant}"
     schemas[name] = {
         "oneOf": [{"$ref": ref} for ref in mapping.values()],
@@ -204,13 +210,13 @@ def _variant(schema: Schema, plugin: AnyProvider, *, shown: bool) -> Schema:
     for field, part in _parts_of(schema).items():
         choices = [_ref(plugin, part)]
         if shown and part == "config":
-            # What an imported one has at the provider need not fit our schema.
-            choices.append({"type": "object", "description": "As it was found at the provider."})
-        properties[field] = {**_words(schema["properties"][field]), "anyOf": choices}
+            # The config of an imported subscription need not match our schema.
+            choices.append({"type": "object", "description": "The config as found at the provider."})
+        properties[field] = {**_annotations(schema["properties"][field]), "anyOf": choices}
     return {**schema, "properties": properties}
 
 
-def _words(schema: Schema) -> Schema:
+def _annotations(schema: Schema) -> Schema:
     return {key: value for key, value in schema.items() if key in ("description", "readOnly", "writeOnly")}
 
 
@@ -223,7 +229,7 @@ def _prefix(plugin: AnyProvider) -> str:
 
 
 def _shapes_of(plugin: AnyProvider) -> Iterator[tuple[str, Schema]]:
-    """A plug-in's schemas as components, those that they are made of included."""
+    """Yield a plug-in's schemas as components, nested schemas included."""
     prefix = _prefix(plugin)
     models = {
         "Settings": plugin.settings_model,

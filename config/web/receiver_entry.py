@@ -13,11 +13,11 @@ from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
 
-from config.rest.problems import Problem
 from config.web.bypass_middleware import HOOKS
 from config.web.deferred_answer import NO_CONTENT
 from config.web.proxies import set_origin
 from events.receiver.handler import Call, answer
+from providers.rest.problems import Problem
 
 # Whoever asks a database that hangs holds a thread until it goes on. Some are left to the webhooks.
 PAGES = 20  # of the threads that `manage.py up` starts (config/web/granian.py) may do anything else at once
@@ -57,7 +57,7 @@ class HookDoor:
         if path in UNLIMITED:
             return self._application(environ, start_response)
         if not self._free.acquire(timeout=0 if self._hang() else PATIENCE):
-            busy = BUSY.answer(WSGIRequest(environ))
+            busy = BUSY.response(WSGIRequest(environ))
             start_response(STATUS[busy.status_code], [*busy.items(), ("Content-Length", str(len(busy.content)))])
             return (busy.content,)
         turn = object()

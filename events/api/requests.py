@@ -25,7 +25,7 @@ from events.processing.bulk_reprocess import reprocess_many
 from events.storage.body import PREFIX
 from events.storage.time_range import number_of
 from providers.audit import log
-from providers.rest.errors import Conflict
+from providers.conflict import Conflict
 from providers.rest.fields import TimeField
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet

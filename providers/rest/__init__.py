@@ -1,1 +1,1 @@
-"""What the REST views of all apps share. Here because imports point down; what settings load is config.rest."""
+"""What the REST views of all apps share. Authentication and the OpenAPI document are in `config.rest`."""

@@ -1,4 +1,4 @@
-"""What a view refuses with, where REST framework has no exception for it."""
+"""Errors of views for which REST framework has no exception, and conversions of invalid provider input."""
 
 from __future__ import annotations
 
@@ -10,45 +10,32 @@ import pydantic
 from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 
+from providers.conflict import Conflict
 from providers.contract.errors import FieldError, InvalidInput
 from providers.contract.schemas import M, validate
 
 
-class Conflict(APIException):
-    """The resource's state does not allow it."""
-
-    status_code = status.HTTP_409_CONFLICT
-    default_code = "conflict"
-    default_detail = "That does not fit the state it is in."
-
-
-class NotSupported(Conflict):
-    """Nobody can do that at this provider."""
-
-    default_code = "not_supported"
-
-
 class PreconditionFailed(APIException):
-    """If-Match names another version than the one that is there."""
+    """If-Match names a version other than the current one."""
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_code = "precondition_failed"
-    default_detail = "It has changed since it was read: If-Match names another version. Read it again."
+    default_detail = "The resource has changed since it was read: If-Match does not match its ETag. Read it again."
 
 
 def field_errors(errors: InvalidInput, prefix: str) -> dict[str, list[ErrorDetail]]:
-    """The complaints by dotted field, as REST framework's ValidationError takes them."""
-    found: dict[str, list[ErrorDetail]] = {}
+    """Return the errors by dotted field name, as REST framework's ValidationError takes them."""
+    by_field: dict[str, list[ErrorDetail]] = {}
     for error in errors.errors:
-        found.setdefault(_dotted(prefix, error), []).append(ErrorDetail(error.message, code=error.code))
-    return found
+        by_field.setdefault(_dotted(prefix, error), []).append(ErrorDetail(error.message, code=error.code))
+    return by_field
 
 
-def complaints(model: type[M], data: object, prefix: str) -> dict[str, list[ErrorDetail]]:
-    """What a provider's model says against the data; empty when nothing."""
+def schema_errors(model: type[M], data: object, prefix: str) -> dict[str, list[ErrorDetail]]:
+    """Return what a provider's schema finds wrong with the data, by field; empty if the data is valid."""
     try:
         validate(model, data)
-        # A form sends texts only, and they are converted. In JSON a number has to be a number.
+        # `validate` converts texts, since forms send nothing else. In JSON a number must be a number.
         model.model_validate_json(json.dumps(data), strict=True)
     except InvalidInput as error:
         return field_errors(error, prefix)
@@ -63,16 +50,16 @@ def complaints(model: type[M], data: object, prefix: str) -> dict[str, list[Erro
 
 @contextmanager
 def stored_input(prefix: str) -> Iterator[None]:
-    """Around calls whose InvalidInput is about what is stored here, and no fault of the request."""
+    """Report InvalidInput as a conflict: the invalid values are stored ones, not those of the request."""
     try:
         yield
     except InvalidInput as error:
-        raise Conflict(f"What is stored no longer fits the provider's schema ({prefix}): {error}") from None
+        raise Conflict(f"The stored values ({prefix}) no longer match the provider's schema: {error}") from None
 
 
 @contextmanager
 def sent_input(prefix: str) -> Iterator[None]:
-    """Around calls whose InvalidInput is about what the request brought."""
+    """Report InvalidInput as field errors of the request."""
     try:
         yield
     except InvalidInput as error:

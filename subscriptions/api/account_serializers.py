@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from providers.contract.registry import get_provider
 from providers.models import MOST_RETENTION_DAYS, AccountStatus, ProviderAccount
-from providers.rest.errors import complaints
+from providers.rest.errors import schema_errors
 from providers.rest.fields import (
     ObjectField,
     ProviderField,
@@ -131,8 +131,8 @@ class ImportSerializer(StrictSerializer):
 def _check(provider: str, settings: object, credentials: object) -> None:
     plugin = get_provider(provider)
     errors = {
-        **complaints(plugin.settings_model, settings, "settings"),
-        **complaints(plugin.credentials_model, credentials, "credentials"),
+        **schema_errors(plugin.settings_model, settings, "settings"),
+        **schema_errors(plugin.credentials_model, credentials, "credentials"),
     }
     if errors:
         raise serializers.ValidationError(errors)

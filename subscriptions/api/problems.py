@@ -12,7 +12,6 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers.rest.errors import Conflict
 from providers.rest.fields import AnyJSONField, TimeField
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
@@ -90,10 +89,7 @@ class ProblemViewSet(ApiViewSet):
         """Says that somebody is on it: it reminds nobody any more. 409 when it is resolved."""
         self.no_body()
         problem = self.find(_rows())
-        try:
-            detector.acknowledge(problem, by=self.by)
-        except detector.NotActive as error:
-            raise Conflict(str(error)) from None
+        detector.acknowledge(problem, by=self.by)
         return Response(ProblemRecordSerializer(problem).data)
 
     @extend_schema(operation_id="problems_resolve", request=None, responses=ProblemRecordSerializer)

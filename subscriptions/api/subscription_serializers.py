@@ -12,7 +12,7 @@ from rest_framework.exceptions import ErrorDetail
 
 from providers.contract.capabilities import Proof
 from providers.models import ProviderAccount
-from providers.rest.errors import complaints
+from providers.rest.errors import schema_errors
 from providers.rest.fields import (
     AnyJSONField,
     ObjectField,
@@ -381,6 +381,6 @@ class OperationSerializer(serializers.Serializer[Operation]):
 
 
 def _check(account: ProviderAccount, config: object) -> None:
-    errors = complaints(account.plugin.config_model, config, "config")
+    errors = schema_errors(account.plugin.config_model, config, "config")
     if errors:
         raise serializers.ValidationError(errors)

@@ -13,7 +13,8 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers.rest.errors import Conflict, NotSupported, stored_input
+from providers.conflict import Conflict, NotSupported
+from providers.rest.errors import stored_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag

@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from providers.audit import log
 from providers.audit.actors import SCHEDULER
+from providers.conflict import Conflict
 from providers.db.clock_steps import not_after
 from providers.times import still_waits
 from subscriptions.models import (
@@ -49,7 +50,7 @@ TURNS_KEPT, TRIM_EVERY = 200, 50  # of each problem; one that flaps must not fil
 T = TypeVar("T")
 
 
-class NotActive(Exception):
+class NotActive(Conflict):
     """The problem is resolved already."""
 
 

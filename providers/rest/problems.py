@@ -1,4 +1,7 @@
-"""Errors as problem details (RFC 9457), each with the id of its request."""
+"""Errors of the REST API as problem details (RFC 9457), each with its request ID.
+
+`exception_handler` turns exceptions of views into problems. `ProblemDetailsMiddleware` does the same for what no view
+answers: unexpected exceptions and Django's own error pages."""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +20,6 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from config.web.bypass_middleware import GetResponse
 from providers.conflict import Conflict
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
 from providers.contract.registry import UnknownProvider
@@ -27,30 +29,33 @@ from providers.rest.errors import field_errors
 
 logger = logging.getLogger(__name__)
 
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
 API, V1 = "/api/", "/api/v1/"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-RETRY_AFTER = 10.0  # seconds, where a provider does not say for how long
+DEFAULT_RETRY_AFTER_SECONDS = 10.0  # where the provider gives no time
 
 TITLES = {
     "invalid": "Invalid input",
     "malformed": "Malformed request",
-    "not_authenticated": "A token is needed",
-    "bad_token": "Bad token",
-    "missing_scope": "A scope is missing",
-    "account_in_use": "The account is in use",
+    "not_authenticated": "Authentication required",
+    "bad_token": "Invalid token",
+    "missing_scope": "Missing scope",
+    "account_in_use": "Account in use",
     "plan_changed": "The plan has changed",
-    "incomplete_choice": "A step that belongs to it was not chosen",
+    "incomplete_choice": "A required step was not selected",
     "not_supported": "Not supported by the provider",
-    "provider_error": "The provider failed or refused",
-    "provider_throttled": "The provider takes no calls now",
+    "provider_error": "Provider error",
+    "provider_throttled": "Provider rate limit reached",
     "busy": "Busy",
-    "error": "An error of ours",
+    "conflict": "Not allowed in the current state",
+    "error": "Internal server error",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error as it is told. `more` are further members, `headers` those of the answer."""
+    """One error. `more` holds further members of its JSON, `headers` those of the response."""
 
     status: int
     code: str
@@ -59,8 +64,8 @@ class Problem:
     more: Mapping[str, object] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def answer(self, request: HttpRequest) -> HttpResponse:
-        """The HTTP answer."""
+    def response(self, request: HttpRequest) -> HttpResponse:
+        """Return the HTTP response."""
         body: dict[str, object] = {
             "type": f"urn:hookkeeper:problem:{self.code}",
             "title": TITLES.get(self.code) or HTTPStatus(self.status).phrase,
@@ -76,28 +81,30 @@ class Problem:
         )
 
 
-def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
-    """REST framework's exception handler. None for what nobody foresaw: it is logged, and `ApiProblems` answers."""
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Return the response for an exception of a view, as REST framework's `EXCEPTION_HANDLER`.
+
+    Return None for unexpected exceptions; the middleware logs them and returns a 500."""
     problem = problem_for(error)
-    return problem.answer(context["request"]) if problem else None
+    return problem.response(context["request"]) if problem else None
 
 
 def problem_for(error: Exception) -> Problem | None:
-    """How an exception is told to the client."""
+    """Return the problem that reports this exception, or None if the exception is unexpected."""
     match error:
         case exceptions.ValidationError():
             return Problem(400, "invalid", "The request has errors.", tuple(_flat(error.detail)))
         case exceptions.APIException():
             return _from_framework(error)
         case Http404():
-            return Problem(404, "not_found", "There is nothing here.")
+            return Problem(404, "not_found", "No such resource.")
         case DjangoPermissionDenied():
-            return Problem(403, "permission_denied", "That is not allowed.")
+            return Problem(403, "permission_denied", "Permission denied.")
         case _:
-            return _from_ours(error)
+            return _from_domain(error)
 
 
-def _from_ours(error: Exception) -> Problem | None:
+def _from_domain(error: Exception) -> Problem | None:
     match error:
         case InvalidInput():
             return Problem(400, "invalid", "The request has errors.", tuple(_flat(field_errors(error, ""))))
@@ -106,7 +113,7 @@ def _from_ours(error: Exception) -> Problem | None:
         case Conflict():
             return Problem(error.status, error.code, str(error))
         case ProviderAccount.DoesNotExist():
-            return Problem(404, "not_found", "The account was deleted meanwhile.")
+            return Problem(404, "not_found", "The account has been deleted.")
         case ProviderError():
             return _from_provider(error)
         case _:
@@ -114,12 +121,12 @@ def _from_ours(error: Exception) -> Problem | None:
 
 
 def _from_provider(error: ProviderError) -> Problem:
-    again = {"Retry-After": str(math.ceil(error.retry_after or RETRY_AFTER))}
+    retry = {"Retry-After": str(math.ceil(error.retry_after or DEFAULT_RETRY_AFTER_SECONDS))}
     match error:
         case Throttled():
-            return Problem(503, "provider_throttled", error.message, headers=again)
-        case CallsPaused():  # it has failed or refused before, and is not asked again yet
-            return Problem(502, "provider_error", error.message, headers=again, more={"provider_code": error.cause})
+            return Problem(503, "provider_throttled", error.message, headers=retry)
+        case CallsPaused():  # nothing was sent; `cause` is the error of an earlier call
+            return Problem(502, "provider_error", error.message, headers=retry, more={"provider_code": error.cause})
         case _:
             return Problem(502, "provider_error", error.message, more={"provider_code": error.code})
 
@@ -137,7 +144,7 @@ def _from_framework(error: exceptions.APIException) -> Problem:
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[Mapping[str, str]]:
-    """REST framework's nested errors as a list, with dotted fields."""
+    """Yield REST framework's nested errors as a flat list with dotted field names."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             own = "" if name == "non_field_errors" else str(name)
@@ -150,20 +157,22 @@ def _flat(detail: Any, path: str = "") -> Iterator[Mapping[str, str]]:
         yield {"field": path, "code": getattr(detail, "code", "invalid"), "message": str(detail)}
 
 
-class NothingHere(APIView):
-    """Every path under /api/ without a view of its own: a 404 for anybody, never a redirect to one with a slash."""
+class NotFoundView(APIView):
+    """Answers 404 at every path under /api/ that has no view, without authentication.
+
+    Without it Django would redirect to the path with a slash."""
 
     schema = None
     authentication_classes = ()
     permission_classes = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Whatever the method."""
+        """Raise Http404 for every method."""
         raise Http404
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """The id that the client gave to its request, or a fresh one; the same for the whole request."""
+    """Return the ID that the client sent with its request, or a new one; always the same for one request."""
     known: str | None = getattr(request, "request_id", None)
     if known is None:
         given = request.headers.get("X-Request-ID", "")
@@ -172,31 +181,30 @@ def request_id_of(request: HttpRequest) -> str:
     return known
 
 
-class ApiProblems:
-    """Middleware around the API: gives each answer its request id, and makes every error that did not come from a view
-    (unhandled ones, Django's own pages) problem details as well."""
+class ProblemDetailsMiddleware:
+    """Adds the request ID to each response of the API and replaces error pages that no view made by problem details."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """The answer of the rest of the chain, or a problem in its place."""
+        """Return the response of the next layer, or a problem in its place."""
         if not request.path_info.startswith(API):
             return self.get_response(request)
         request_id = request_id_of(request)
-        response = _without_length(request) or self.get_response(request)
+        response = _refuse_chunked(request) or self.get_response(request)
         if not _is_problem(response) and (response.status_code >= 400 or _is_redirect(response, request)):
-            response = _in_place_of(response, request)
+            response = _problem_instead_of(response, request)
         response["X-Request-ID"] = request_id
         response.setdefault("Cache-Control", "no-store")
         return response
 
 
-def _without_length(request: HttpRequest) -> HttpResponse | None:
-    """Refuses a chunked body: Django would take it for an empty one."""
+def _refuse_chunked(request: HttpRequest) -> HttpResponse | None:
+    """Return a problem for a chunked body, which Django would read as an empty one."""
     if not request.headers.get("Transfer-Encoding") or request.headers.get("Content-Length"):
         return None
-    return Problem(411, "length_required", "Send the body with its Content-Length.").answer(request)
+    return Problem(411, "length_required", "Send the body with a Content-Length header.").response(request)
 
 
 def _is_problem(response: HttpResponseBase) -> bool:
@@ -207,15 +215,15 @@ def _is_redirect(response: HttpResponseBase, request: HttpRequest) -> bool:
     return 300 <= response.status_code < 400 and request.path_info.startswith(V1)
 
 
-def _in_place_of(response: HttpResponseBase, request: HttpRequest) -> HttpResponse:
+def _problem_instead_of(response: HttpResponseBase, request: HttpRequest) -> HttpResponse:
     status = response.status_code
     if status < 400:
-        # Only the one to https is ever made. Following it would send the token in clear first, each time.
-        return Problem(403, "https_required", "Use https.").answer(request)
+        # The only redirect is the one to HTTPS. A client that follows it sends its token unencrypted each time.
+        return Problem(403, "https_required", "Use HTTPS.").response(request)
     if status >= 500:
-        logger.error("Request %s ended with %s", request_id_of(request), status)
-        return Problem(status, "error", "Something went wrong here; the log has more under this request id.").answer(
+        logger.error("API request %s failed with status %s", request_id_of(request), status)
+        return Problem(status, "error", "An internal error occurred and was logged under this request ID.").response(
             request
         )
     phrase = HTTPStatus(status).phrase
-    return Problem(status, phrase.lower().replace(" ", "_"), f"{phrase}.").answer(request)
+    return Problem(status, phrase.lower().replace(" ", "_"), f"{phrase}.").response(request)

@@ -1,4 +1,4 @@
-"""Filters that refuse what they do not know."""
+"""The filter backend of the REST API. Unknown query parameters are errors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from providers.rest.filters import Filters, Many, One, unknown_parameters
 from providers.rest.pagination import PARAMETERS
 
 
-class StrictFilters(BaseFilterBackend):
-    """Narrows a list by what the view's `filters_of` names for its action. An unknown parameter is an error: a
-    filter with a typing mistake would silently show everything."""
+class StrictFilterBackend(BaseFilterBackend):
+    """Applies the filters that the view's `filters_of` names for its action.
+
+    An unknown parameter is an error: ignoring a misspelt filter would return every row."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
-        """The rows that pass. Raises ValidationError."""
+        """Return the rows that match. Raise ValidationError for unknown parameters and invalid values."""
         kind: type[Filters] | None = view.filters_of.get(view.action)
         known = [*(kind.base_filters() if kind else ()), *PARAMETERS]
         unknown = unknown_parameters(request.query_params, known)
         if unknown:
-            message = f"This filter does not exist. There are {', '.join(sorted(known))}."
+            message = f"This filter does not exist. The filters are {', '.join(sorted(known))}."
             raise ValidationError({name: [ErrorDetail(message, code="unknown")] for name in unknown})
         if kind is None:
             return queryset
@@ -38,7 +39,7 @@ class StrictFilters(BaseFilterBackend):
         return form.narrow(queryset)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """The filters for the documentation."""
+        """Return the filters as OpenAPI parameters."""
         kind: type[Filters] | None = view.filters_of.get(view.action)
         return [_parameter(name, field) for name, field in kind.base_filters().items()] if kind else []
 
@@ -46,7 +47,7 @@ class StrictFilters(BaseFilterBackend):
 def _parameter(name: str, field: Many | One) -> dict[str, Any]:
     many = isinstance(field, Many)
     schema = {"type": "array", "items": field.schema, "minItems": 1} if many else field.schema
-    repeat = "Repeat it for `or`." if many else ""
+    repeat = "Repeatable: any of the values matches." if many else ""
     return {
         "name": name,
         "in": "query",
