@@ -20,7 +20,7 @@ from providers.audit.state_changes import write
 from providers.contract.errors import (
     AuthenticationFailed,
     CallsPaused,
-    OutOfTime,
+    DeadlineExceeded,
     PermissionMissing,
     ProviderError,
     Throttled,
@@ -134,7 +134,7 @@ class AccountGate:
 
     def note(self, problem: ProviderError | None) -> None:
         """After each call. Any answer but an error of the server's own closes the breaker."""
-        if isinstance(problem, OutOfTime | Throttled):
+        if isinstance(problem, DeadlineExceeded | Throttled):
             return
         if isinstance(problem, Unavailable):
             self._unanswered(problem)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 from providers.contract.capabilities import Capabilities, EventType, Proof, RateLimit
 from providers.contract.errors import Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.sanitize import storable, storable_text
+from providers.contract.sanitize import sanitize_json, sanitize_text
 from providers.contract.schemas import SubscriptionConfig
 from providers.contract.session import C, ProviderSession, S
 
@@ -35,8 +35,8 @@ class Identity:
 
     def __post_init__(self) -> None:
         """They are kept, so they must be such that they can."""
-        object.__setattr__(self, "facts", storable(self.facts))
-        object.__setattr__(self, "warning", storable(self.warning))
+        object.__setattr__(self, "facts", sanitize_json(self.facts))
+        object.__setattr__(self, "warning", sanitize_json(self.warning))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +72,9 @@ class RemoteSubscription:
 
     def __post_init__(self) -> None:
         """What the provider worded is kept and shown, so it must be such that it can."""
-        object.__setattr__(self, "status", storable_text(self.status)[:MAX_STATUS])
-        object.__setattr__(self, "url", storable(self.url))
-        object.__setattr__(self, "config", storable(self.config))
+        object.__setattr__(self, "status", sanitize_text(self.status)[:MAX_STATUS])
+        object.__setattr__(self, "url", sanitize_json(self.url))
+        object.__setattr__(self, "config", sanitize_json(self.config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class TestResult:
 
     def __post_init__(self) -> None:
         """It may quote the provider."""
-        object.__setattr__(self, "detail", storable_text(self.detail))
+        object.__setattr__(self, "detail", sanitize_text(self.detail))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from providers.contract.errors import BadAnswer
-from providers.contract.responses import Answer
+from providers.contract.errors import InvalidResponse
+from providers.contract.responses import ProviderResponse
 
 MAX_WORDS = 500
 MAX_DEPTH = 4
@@ -41,11 +41,11 @@ class ComplaintReader:
         names = "|".join(re.escape(name) for name in fields)
         self._named = re.compile(rf"\b({names})\b(?:[\[.](\d{{1,3}})\]?)?")
 
-    def read(self, answer: Answer) -> Complaint:
+    def read(self, answer: ProviderResponse) -> Complaint:
         """Everything that the body complains about in one sentence, and the first field that it names."""
         try:
             body: object = answer.json()
-        except BadAnswer:
+        except InvalidResponse:
             return Complaint()
         found = tuple(self._complaints(body, None, depth=MAX_DEPTH)) if isinstance(body, dict) else ()
         return Complaint(

@@ -11,9 +11,9 @@
       Throttled              too many calls; `retry_after` says when               temporary
       CallsPaused            the account's calls rest; nothing was sent            temporary
       Unavailable            time-out, 5xx, network                                temporary
-        OutOfTime            our own time for it was over                          temporary
+        DeadlineExceeded            our own time for it was over                          temporary
       PluginFailed           a bug of ours                                         tried again slowly
-      BadAnswer              a redirect, broken JSON, a wrong shape, too large     temporary
+      InvalidResponse              a redirect, broken JSON, a wrong shape, too large     temporary
 
 Two more are not about calls: `InvalidInput` (settings, credentials or config that our own schema refuses) and
 `UnreadableRequest` (an inbound request that a plug-in cannot read).
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from providers.contract.sanitize import storable_text
+from providers.contract.sanitize import sanitize_text
 
 
 class ProviderError(Exception):
@@ -48,7 +48,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         outcome_unknown: bool = False,
     ) -> None:
-        message = storable_text(message)  # it may quote the provider
+        message = sanitize_text(message)  # it may quote the provider
         super().__init__(message)
         self.message = message
         self.field = field
@@ -130,7 +130,7 @@ class Unavailable(ProviderError):
     code = "unavailable"
 
 
-class OutOfTime(Unavailable):
+class DeadlineExceeded(Unavailable):
     """Whoever called could not wait as long as the provider may take; that tells nothing about the provider."""
 
 
@@ -141,7 +141,7 @@ class PluginFailed(ProviderError):
     permanent = True
 
 
-class BadAnswer(ProviderError):
+class InvalidResponse(ProviderError):
     """An answer that cannot be one of this API: a redirect, broken JSON, a wrong shape, too many bytes."""
 
     code = "bad_answer"

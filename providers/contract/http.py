@@ -20,14 +20,14 @@ from providers.contract import strict_json
 from providers.contract.address_guard import AddressGuard, GuardedAdapter
 from providers.contract.errors import (
     AddressRefused,
-    BadAnswer,
-    OutOfTime,
+    InvalidResponse,
+    DeadlineExceeded,
     ProviderError,
     Throttled,
     Unavailable,
 )
-from providers.contract.responses import Answer, ErrorReader, error_for, excerpt
-from providers.contract.sanitize import storable_text
+from providers.contract.responses import ProviderResponse, ErrorReader, error_for, excerpt
+from providers.contract.sanitize import sanitize_text
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
@@ -147,7 +147,7 @@ class Http:
         params: Mapping[str, str] | None = None,
         expected: Sequence[int] = (200, 201, 202, 204),
         read_error: ErrorReader | None = None,
-    ) -> Answer:
+    ) -> ProviderResponse:
         """One call. Returns the answer when its status is expected, else raises the matching ProviderError.
 
         `read_error` lets the plug-in read its provider's own error bodies; None from it means the general rule.
@@ -158,7 +158,7 @@ class Http:
             self.gate.enter(self.priority)
         self.limiter.acquire(self.priority, self.deadline)
         sent = json.dumps(json_body).encode() if json_body is not None else None
-        answer: Answer | None = None
+        answer: ProviderResponse | None = None
         problem: ProviderError | None = None
         try:
             answer = self._send(method, url, dict(headers or {}), sent, params)
@@ -193,7 +193,7 @@ class Http:
         """The same JSON with every secret replaced by `***`."""
         if isinstance(value, dict):
             return {
-                storable_text(str(key)): MASK if str(key).lower() in self.secret_keys and item else self.mask(item)
+                sanitize_text(str(key)): MASK if str(key).lower() in self.secret_keys and item else self.mask(item)
                 for key, item in value.items()
             }
         if isinstance(value, list | tuple):
@@ -213,7 +213,7 @@ class Http:
         for secret in self.secrets:
             if len(secret) >= 4:
                 text = text.replace(secret, MASK).replace(quote(secret, safe=""), MASK)
-        return storable_text(text)
+        return sanitize_text(text)
 
     def _readable(self, body: bytes) -> object:
         if not body:
@@ -225,13 +225,13 @@ class Http:
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, params: Mapping[str, str] | None
-    ) -> Answer:
+    ) -> ProviderResponse:
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0.05:
-            raise OutOfTime("No time was left for this call; it goes on in the background.")
+            raise DeadlineExceeded("No time was left for this call; it goes on in the background.")
         read_timeout = READ_TIMEOUT if left is None else min(READ_TIMEOUT, left)
         stop = time.monotonic() + read_timeout
-        late = Unavailable if read_timeout == READ_TIMEOUT else OutOfTime
+        late = Unavailable if read_timeout == READ_TIMEOUT else DeadlineExceeded
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **headers}
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
@@ -246,7 +246,7 @@ class Http:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(response.status_code, response.headers, _read(response, stop, late))
+                return ProviderResponse(response.status_code, response.headers, _read(response, stop, late))
         except requests.exceptions.ConnectTimeout:
             waited = min(CONNECT_TIMEOUT, read_timeout)
             raise late(f"No connection to {_host(url)} within {waited:.0f} s.") from None
@@ -277,7 +277,7 @@ def _read(response: requests.Response, stop: float, late: type[Unavailable]) -> 
     while chunk := response.raw.read1(64 * 1024, decode_content=True):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
-            raise BadAnswer(
+            raise InvalidResponse(
                 f"The answer is larger than {MAX_ANSWER_BYTES // 1024 // 1024} MiB and was not read.",
                 status=response.status_code,
                 outcome_unknown=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from providers.contract.errors import Throttled
-from providers.contract.responses import Answer, retry_after
+from providers.contract.responses import ProviderResponse, retry_after
 
 # Seconds to stay away when the gateway does not say for how long.
 WAIT_PER_SECOND_LIMIT = 2.0
@@ -13,7 +13,7 @@ WAIT_UNKNOWN_LIMIT = 30.0
 WAIT_DAY_LIMIT = 3600.0
 
 
-def read_throttling(answer: Answer, *, provider: str) -> Throttled | None:
+def read_throttling(answer: ProviderResponse, *, provider: str) -> Throttled | None:
     """The refusal for too many calls that an answer means; None when it means something else.
 
     Older answers are a 403 with Mashery's header (a 403 without it is about permissions), newer ones a 429
@@ -36,7 +36,7 @@ def read_throttling(answer: Answer, *, provider: str) -> Throttled | None:
     )
 
 
-def _day_quota_used_up(answer: Answer) -> bool:
+def _day_quota_used_up(answer: ProviderResponse) -> bool:
     allotted = answer.headers.get("X-Accesstoken-Quota-Allotted", "").strip()
     used = answer.headers.get("X-Accesstoken-Quota-Current", "").strip()
     return _is_count(allotted) and _is_count(used) and int(used) >= int(allotted)

@@ -11,7 +11,7 @@ from typing import Any
 from providers.contract import strict_json
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -25,7 +25,7 @@ MAX_RETRY_AFTER = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProviderResponse:
     """A provider's answer."""
 
     status: int
@@ -33,7 +33,7 @@ class Answer:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body as JSON. Raises BadAnswer when it is none."""
+        """The body as JSON. Raises InvalidResponse when it is none."""
         try:
             return strict_json.loads(self.body)
         except ValueError:
@@ -42,32 +42,32 @@ class Answer:
             raise self.bad(f"something that is not JSON ({kind})") from None
 
     def json_object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises BadAnswer when it is none."""
+        """The body as a JSON object. Raises InvalidResponse when it is none."""
         value = self.json()
         if not isinstance(value, dict):
             raise self.bad("JSON that is no object")
         return value
 
-    def bad(self, what: str) -> BadAnswer:
+    def bad(self, what: str) -> InvalidResponse:
         """The error for an answer that cannot be right. With a good status, the call may have taken effect."""
-        return BadAnswer(
+        return InvalidResponse(
             f"The provider answered {self.status} with {what}.",
             status=self.status,
             outcome_unknown=200 <= self.status < 300,
         )
 
 
-ErrorReader = Callable[[Answer], ProviderError | None]
+ErrorReader = Callable[[ProviderResponse], ProviderError | None]
 
 
-def error_for(answer: Answer, message: str | None = None, *, field: str | None = None) -> ProviderError:
+def error_for(answer: ProviderResponse, message: str | None = None, *, field: str | None = None) -> ProviderError:
     """The general rule from status to error, for answers that a plug-in does not read in its own way."""
     status = answer.status
     text = message or _message(answer)
     said = f"the provider answered {status}" + (f": {text.removesuffix('.')}" if text else "")
     if 300 <= status < 400:
         target = answer.headers.get("Location", "nowhere")
-        return BadAnswer(
+        return InvalidResponse(
             f"The provider answered {status}, a redirect to {target}; redirects are not followed. Check the address.",
             status=status,
         )
@@ -85,10 +85,10 @@ def error_for(answer: Answer, message: str | None = None, *, field: str | None =
         return Unavailable(f"The provider is in trouble ({said}).", status=status, outcome_unknown=status != 501)
     if 400 <= status < 500:
         return Refused(f"Refused ({said}).", status=status, field=field)
-    return BadAnswer(f"An unexpected status ({said}).", status=status, outcome_unknown=True)
+    return InvalidResponse(f"An unexpected status ({said}).", status=status, outcome_unknown=True)
 
 
-def retry_after(answer: Answer) -> float | None:
+def retry_after(answer: ProviderResponse) -> float | None:
     """Seconds from a Retry-After header (a number or a date), at most a day; None without a usable one."""
     value = answer.headers.get("Retry-After", "").strip()
     if not value:
@@ -105,7 +105,7 @@ def retry_after(answer: Answer) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-def _message(answer: Answer) -> str:
+def _message(answer: ProviderResponse) -> str:
     return excerpt(answer.body).strip()
 
 

@@ -1,4 +1,4 @@
-"""Texts from outside, made such that databases and answers of ours can hold them."""
+"""Replace characters that databases and API responses cannot hold in text from outside."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # no database's text has NUL, no UTF-8 half a surrogate pair
+REPLACEMENT = "\ufffd"
+
+# PostgreSQL rejects NUL in text, and UTF-8 cannot encode a lone surrogate.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def storable_text(text: str) -> str:
-    """The text with a replacement character for everything that cannot be kept."""
-    return _UNSTORABLE.sub("\ufffd", text)
+def is_storable(text: str) -> bool:
+    """Return whether a text column can hold the text unchanged."""
+    return not _UNSTORABLE.search(text)
 
 
-def storable(value: Any) -> Any:
-    """JSON in which every text, keys included, can be kept."""
+def sanitize_text(text: str) -> str:
+    """Return the text with U+FFFD in place of every character that cannot be stored."""
+    return _UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def sanitize_json(value: Any) -> Any:
+    """Return a JSON value in which every string, object keys included, can be stored."""
     if isinstance(value, str):
-        return storable_text(value)
+        return sanitize_text(value)
     if isinstance(value, Mapping):
-        return {storable_text(str(key)): storable(item) for key, item in value.items()}
+        return {sanitize_text(str(key)): sanitize_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [sanitize_json(item) for item in value]
     return value

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, NotFound
+from providers.contract.errors import InvalidResponse, NotFound
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.egnyte_connect import responses, webhook
@@ -93,9 +93,9 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         answer = self._call(session, "POST", "webhooks", _body(session.settings, registration))
         try:
             return responses.read_summary(answer.json())
-        except BadAnswer as error:
+        except InvalidResponse as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
-            raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
+            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
 
     def read_remote(self, session: EgnyteSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET webhooks/{id}/details."""
@@ -129,7 +129,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         """DELETE webhooks/{id}."""
         self._call(session, "DELETE", _path(remote_id))
 
-    def _call(self, session: EgnyteSession, method: str, path: str, body: object = None) -> Answer:
+    def _call(self, session: EgnyteSession, method: str, path: str, body: object = None) -> ProviderResponse:
         headers = {"Authorization": f"Bearer {session.credentials.access_token}"}
         if session.settings.act_as_email:
             headers["X-Egnyte-Act-As-Email"] = session.settings.act_as_email
@@ -142,7 +142,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
             if path.startswith("webhooks/"):
                 raise
             # No webhook was named, so it is the API that is not there.
-            raise BadAnswer(
+            raise InvalidResponse(
                 f"There is no Egnyte API at {self.api_origin(session.settings)}. Check the domain.", status=error.status
             ) from None
 
@@ -210,5 +210,5 @@ def _secret_matches(settings: EgnyteSettings, details: dict[str, object], secret
 
 def _of(remote_id: str, found: RemoteSubscription) -> RemoteSubscription:
     if found.remote_id != remote_id:
-        raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
+        raise InvalidResponse(f"The provider was asked about webhook {remote_id} and answered about another one.")
     return found

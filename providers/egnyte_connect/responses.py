@@ -7,10 +7,10 @@ from datetime import datetime
 
 from providers.contract.base import Identity, RemoteSubscription
 from providers.contract.error_bodies import ComplaintReader
-from providers.contract.errors import AuthenticationFailed, BadAnswer, LimitReached, PermissionMissing, ProviderError
+from providers.contract.errors import AuthenticationFailed, InvalidResponse, LimitReached, PermissionMissing, ProviderError
 from providers.contract.mashery import read_throttling
 from providers.contract.parsing import time_from_number
-from providers.contract.responses import Answer, error_for
+from providers.contract.responses import ProviderResponse, error_for
 from providers.egnyte_connect.event_types import ALL_EVENTS, without_covered
 
 SCOPE = "Egnyte.webhooks"
@@ -33,7 +33,7 @@ _COMPLAINTS = ComplaintReader(
 
 
 def read_summary(value: object) -> RemoteSubscription:
-    """A remote subscription from `{webhookId, expires, status}`; URL and config stay unknown. Raises BadAnswer."""
+    """A remote subscription from `{webhookId, expires, status}`; URL and config stay unknown. Raises InvalidResponse."""
     item = _object(value)
     status = item.get("status")
     if not isinstance(status, str) or not status:
@@ -49,7 +49,7 @@ def read_summary(value: object) -> RemoteSubscription:
 def read_summaries(value: object) -> tuple[RemoteSubscription, ...]:
     """The list call's answer. One odd entry spoils it all: an id that is overlooked would be registered twice."""
     if not isinstance(value, list):
-        raise BadAnswer("The provider's list of webhooks is no list.")
+        raise InvalidResponse("The provider's list of webhooks is no list.")
     return tuple(read_summary(item) for item in value)
 
 
@@ -90,7 +90,7 @@ def shown_in_clear(value: object) -> str | None:
 
 def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise BadAnswer("The provider's description of a webhook is no JSON object.")
+        raise InvalidResponse("The provider's description of a webhook is no JSON object.")
     return value
 
 
@@ -112,21 +112,21 @@ def _expiry(value: object) -> datetime | None:
     return moment
 
 
-def _wrong(key: str, what: str) -> BadAnswer:
-    return BadAnswer(f"In the provider's answer `{key}` {what}.")
+def _wrong(key: str, what: str) -> InvalidResponse:
+    return InvalidResponse(f"In the provider's answer `{key}` {what}.")
 
 
 # -- Identity ------------------------------------------------------------------------------------------------------
 
 
-def read_identity(answer: Answer) -> Identity:
+def read_identity(answer: ProviderResponse) -> Identity:
     """Whose token it is, from `{clientId, username, domain, scopes}`; warns when the scope is not among them."""
     item = answer.json_object()
     facts: dict[str, object] = {
         key: value for key in ("clientId", "username", "domain") if isinstance(value := item.get(key), str) and value
     }
     if not facts:
-        raise BadAnswer("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
+        raise InvalidResponse("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
     scopes = _scopes(item.get("scopes"))
     if scopes:
         facts["scopes"] = scopes
@@ -144,7 +144,7 @@ def _scopes(value: object) -> list[str]:
 # -- Refusals ------------------------------------------------------------------------------------------------------
 
 
-def read_error(answer: Answer) -> ProviderError:
+def read_error(answer: ProviderResponse) -> ProviderError:
     """The error that an unexpected answer means."""
     status = answer.status
     throttled = read_throttling(answer, provider="Egnyte")

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, NotFound, PermissionMissing
+from providers.contract.errors import InvalidResponse, NotFound, PermissionMissing
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.egnyte_msp import responses, webhook
@@ -102,16 +102,16 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         answer = self._call_collection(session, "POST", _body(session.settings, registration))
         try:
             return responses.read_summary(answer.json())
-        except BadAnswer as error:
+        except InvalidResponse as error:
             # Egnyte said yes, so there may be a new webhook whose id we could not read.
-            raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
+            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
 
     def read_remote(self, session: MspSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET msp/webhooks/{id}. The secret stands in the answer in clear: it is compared and goes no further."""
         details = self._call(session, "GET", _path(remote_id)).json_object()
         summary = responses.read_summary(details)
         if summary.remote_id != remote_id:
-            raise BadAnswer(f"The provider was asked about webhook {remote_id} and answered about another one.")
+            raise InvalidResponse(f"The provider was asked about webhook {remote_id} and answered about another one.")
         return RemoteSubscription(
             remote_id=summary.remote_id,
             status=summary.status,
@@ -131,18 +131,18 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         """DELETE msp/webhooks/{id}."""
         responses.check_deleted(self._call(session, "DELETE", _path(remote_id)))
 
-    def _call_collection(self, session: MspSession, method: str, body: object = None) -> Answer:
+    def _call_collection(self, session: MspSession, method: str, body: object = None) -> ProviderResponse:
         try:
             return self._call(session, method, WEBHOOKS, body)
         except NotFound as error:
             # No webhook was named, so it is the API that is not there.
-            raise BadAnswer(
+            raise InvalidResponse(
                 f"There is no Egnyte MSP API at {self.api_origin(session.settings)}. Check the domain: it must be the"
                 " NFR domain of an approved MSP partner.",
                 status=error.status,
             ) from None
 
-    def _call(self, session: MspSession, method: str, path: str, body: object = None) -> Answer:
+    def _call(self, session: MspSession, method: str, path: str, body: object = None) -> ProviderResponse:
         return session.http.call(
             method,
             f"{self.api_origin(session.settings)}/pubapi/v1/{path}",

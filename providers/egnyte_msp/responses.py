@@ -8,14 +8,14 @@ from providers.contract.base import Identity, RemoteSubscription
 from providers.contract.error_bodies import ComplaintReader
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     LimitReached,
     PermissionMissing,
     ProviderError,
     Refused,
 )
 from providers.contract.mashery import read_throttling
-from providers.contract.responses import Answer, error_for
+from providers.contract.responses import ProviderResponse, error_for
 from providers.egnyte_msp.event_types import canonical
 
 # Egnyte writes the one in its answers' description and the other in its requests' schema; we read both everywhere.
@@ -38,9 +38,9 @@ _COMPLAINTS = ComplaintReader(
 
 
 def read_summary(value: object) -> RemoteSubscription:
-    """A remote subscription from `{webhook_id, status}`; URL and config stay unknown. Raises BadAnswer."""
+    """A remote subscription from `{webhook_id, status}`; URL and config stay unknown. Raises InvalidResponse."""
     if not isinstance(value, dict):
-        raise BadAnswer("The provider's description of a webhook is no JSON object.")
+        raise InvalidResponse("The provider's description of a webhook is no JSON object.")
     status = value.get("status")
     if not isinstance(status, str) or not status:
         raise _wrong("status", "is no text")
@@ -54,7 +54,7 @@ def read_summary(value: object) -> RemoteSubscription:
 def read_summaries(value: object) -> tuple[RemoteSubscription, ...]:
     """The list call's answer. One odd entry spoils it all: an id that is overlooked would be registered twice."""
     if not isinstance(value, list):
-        raise BadAnswer("The provider's list of webhooks is no list.")
+        raise InvalidResponse("The provider's list of webhooks is no list.")
     return tuple(read_summary(item) for item in value)
 
 
@@ -83,14 +83,14 @@ def shown_in_clear(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) and "*" not in value else None
 
 
-def check_deleted(answer: Answer) -> None:
-    """Raises BadAnswer when a delete call was answered with `{"success": false}`. Any other yes is one."""
+def check_deleted(answer: ProviderResponse) -> None:
+    """Raises InvalidResponse when a delete call was answered with `{"success": false}`. Any other yes is one."""
     try:
         body = answer.json()
-    except BadAnswer:
+    except InvalidResponse:
         return
     if isinstance(body, dict) and body.get("success") is False:
-        raise BadAnswer("Egnyte answered that the webhook was not deleted, and gave no reason.", status=answer.status)
+        raise InvalidResponse("Egnyte answered that the webhook was not deleted, and gave no reason.", status=answer.status)
 
 
 def _remote_id(value: object) -> str:
@@ -100,21 +100,21 @@ def _remote_id(value: object) -> str:
     return value
 
 
-def _wrong(key: str, what: str) -> BadAnswer:
-    return BadAnswer(f"In the provider's answer `{key}` {what}.")
+def _wrong(key: str, what: str) -> InvalidResponse:
+    return InvalidResponse(f"In the provider's answer `{key}` {what}.")
 
 
 # -- Identity ------------------------------------------------------------------------------------------------------
 
 
-def read_identity(answer: Answer) -> Identity:
+def read_identity(answer: ProviderResponse) -> Identity:
     """Whose token it is, from `{clientId, username, domain, scopes}`. No scope is known that the MSP API would need."""
     item = answer.json_object()
     facts: dict[str, object] = {
         key: value for key in ("clientId", "username", "domain") if isinstance(value := item.get(key), str) and value
     }
     if not facts:
-        raise BadAnswer("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
+        raise InvalidResponse("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
     scopes = item.get("scopes")
     if isinstance(scopes, list) and scopes:
         facts["scopes"] = [scope for scope in scopes if isinstance(scope, str)]
@@ -124,7 +124,7 @@ def read_identity(answer: Answer) -> Identity:
 # -- Refusals ------------------------------------------------------------------------------------------------------
 
 
-def read_error(answer: Answer) -> ProviderError:
+def read_error(answer: ProviderResponse) -> ProviderError:
     """The error that an unexpected answer means. Bodies are `{message, code}`; Egnyte's other ones are read, too."""
     status = answer.status
     throttled = read_throttling(answer, provider="Egnyte")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -22,7 +22,7 @@ from providers.contract.errors import (
     Unavailable,
     Unsupported,
 )
-from providers.contract.responses import Answer, error_for, retry_after
+from providers.contract.responses import ProviderResponse, error_for, retry_after
 
 WAIT_CONCURRENT = 2.0  # seconds to stay away when Files.com throttles without saying for how long
 WAIT_UNKNOWN = 30.0
@@ -100,7 +100,7 @@ _FIELDS = {
 _FIELD = re.compile(rf"\b({'|'.join(_FIELDS)})\b", re.IGNORECASE)
 
 
-def read_error(answer: Answer) -> ProviderError | None:
+def read_error(answer: ProviderResponse) -> ProviderError | None:
     """The error that an unexpected answer means. None (the general rule) where it has no type of their catalogue, and
     for 5xx, of which nobody knows whether the call took effect."""
     body = _body(answer)
@@ -116,18 +116,18 @@ def read_error(answer: Answer) -> ProviderError | None:
     return _by_type(answer, kind.strip(), body)
 
 
-def has_type(answer: Answer) -> bool:
+def has_type(answer: ProviderResponse) -> bool:
     """Whether it is an error in Files.com's own form, so that their API is there."""
     kind = _body(answer).get("type")
     return isinstance(kind, str) and bool(kind.strip())
 
 
-def is_about_the_behavior(answer: Answer) -> bool:
+def is_about_the_behavior(answer: ProviderResponse) -> bool:
     """Whether what is not found can be the behavior itself, rather than a folder that it names."""
     return str(_body(answer).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
 
 
-def _by_type(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderError:
+def _by_type(answer: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
     status, said, advice = answer.status, _said(body), _ADVICE.get(kind, "")
     group = kind.partition("/")[0]
     if group == "not-authenticated" or kind in _BAD_KEY:
@@ -140,7 +140,7 @@ def _by_type(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderE
             advice = "The Files.com account itself is not in order; see to it there."
         return PermissionMissing(f"Files.com does not permit this. {advice} {said}", status=status)
     if kind == "not-found/site-not-found":
-        return BadAnswer(f"{advice} {said}", status=status)
+        return InvalidResponse(f"{advice} {said}", status=status)
     if group == "not-found":
         return NotFound(f"Files.com does not have it. {said}", status=status)
     if kind in _CONFLICTS or status == 409:
@@ -148,20 +148,20 @@ def _by_type(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderE
     return _other(answer, kind, body)
 
 
-def _other(answer: Answer, kind: str, body: Mapping[str, object]) -> ProviderError:
+def _other(answer: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
     """What is wrong with the call itself; a type that nobody knows yet means what its status says."""
     status, said = answer.status, _said(body)
     if kind == "bad-request/method-not-allowed":
         return Unsupported(f"Files.com has no such call here. {said}", status=status)
     if kind.startswith("bad-request/invalid-cursor"):
-        return BadAnswer(f"Files.com no longer knows where its list went on. {said}", status=status)
+        return InvalidResponse(f"Files.com no longer knows where its list went on. {said}", status=status)
     if kind not in _ABOUT_THE_PATH and status in _TELLING:
         return error_for(answer, _words(body))
     field = "path" if kind in _ABOUT_THE_PATH else _field(body)
     return Refused(f"Files.com refused this. {said}", status=status, field=field)
 
 
-def _throttled(answer: Answer, kind: str, words: str) -> Throttled:
+def _throttled(answer: ProviderResponse, kind: str, words: str) -> Throttled:
     wait = retry_after(answer) or (WAIT_CONCURRENT if kind.endswith("too-many-concurrent-requests") else WAIT_UNKNOWN)
     told = f" It says: {words}." if words else ""
     return Throttled(
@@ -171,10 +171,10 @@ def _throttled(answer: Answer, kind: str, words: str) -> Throttled:
     )
 
 
-def _body(answer: Answer) -> Mapping[str, object]:
+def _body(answer: ProviderResponse) -> Mapping[str, object]:
     try:
         value: object = answer.json()
-    except BadAnswer:
+    except InvalidResponse:
         return {}
     return value if isinstance(value, dict) else {}
 

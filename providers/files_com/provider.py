@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint, TestResult
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, NotFound, ProviderError, Refused, Unsupported
+from providers.contract.errors import InvalidResponse, NotFound, ProviderError, Refused, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.files_com import responses, webhook
@@ -133,9 +133,9 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         answer = self._call(session, "POST", "behaviors", body)
         try:
             return _checked(session, responses.read_behavior(answer.json()), registration.secret)
-        except BadAnswer as error:
+        except InvalidResponse as error:
             # Files.com said yes, so there may be a new webhook whose id we could not read.
-            raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
+            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
 
     def read_remote(self, session: FilesComSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET /behaviors/{id}."""
@@ -180,7 +180,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
             raise NotFound(f"Behavior {remote_id} is no webhook.")
         found = responses.read_behavior(item)
         if found.remote.remote_id != remote_id:
-            raise BadAnswer(f"The provider was asked about behavior {remote_id} and answered about another one.")
+            raise InvalidResponse(f"The provider was asked about behavior {remote_id} and answered about another one.")
         return found
 
     def _pages(self, session: FilesComSession, path: str) -> Iterator[responses.Behavior]:
@@ -196,7 +196,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
                 break
             seen.add(cursor)
             params["cursor"] = cursor
-        raise BadAnswer("The provider's list of behaviors does not end.")
+        raise InvalidResponse("The provider's list of behaviors does not end.")
 
     def _call(
         self,
@@ -205,35 +205,35 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         path: str,
         body: object = None,
         params: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> ProviderResponse:
         url = f"{self.api_origin(session.settings)}/{API}/{path}"
         headers = {"X-FilesAPI-Key": session.credentials.api_key}
 
-        def read(answer: Answer) -> ProviderError | None:
+        def read(answer: ProviderResponse) -> ProviderError | None:
             error = read_error(answer)
             return self._not_found(session, method, path, answer, error) if isinstance(error, NotFound) else error
 
         return session.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read)
 
     def _not_found(
-        self, session: FilesComSession, method: str, path: str, answer: Answer, error: NotFound
+        self, session: FilesComSession, method: str, path: str, answer: ProviderResponse, error: NotFound
     ) -> ProviderError:
         """What it means that something is not there: a folder of ours, the behavior, or the API."""
         status = error.status
         if path.startswith("behaviors/folders/"):
-            return BadAnswer(
+            return InvalidResponse(
                 f"Files.com has no folder for {path}. Look at the account's setting `folders`.", status=status
             )
         if path in ("behaviors", "api_key"):
             if not has_type(answer):
                 # Nothing was named that could be missing, so it is the API that is not there.
-                return BadAnswer(
+                return InvalidResponse(
                     f"There is no Files.com API at {self.api_origin(session.settings)}. Check the subdomain.",
                     status=status,
                 )
             if method == "POST":
                 return Refused(error.message, status=status, field="path")
-            return BadAnswer(error.message, status=status)
+            return InvalidResponse(error.message, status=status)
         if method == "PATCH" and not is_about_the_behavior(answer):
             return Refused(error.message, status=status, field="path")
         return error

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from providers.contract.base import Identity, RemoteSubscription, TestResult
-from providers.contract.errors import BadAnswer
-from providers.contract.responses import Answer
+from providers.contract.errors import InvalidResponse
+from providers.contract.responses import ProviderResponse
 from providers.files_com.schemas import AUTH_HEADER, OUR_HEADERS, ROOT, FilesComConfig
 
 WEBHOOK = "webhook"
@@ -50,7 +50,7 @@ def read_behaviors(value: object) -> list[Behavior]:
     """One page of the list call, without behaviors that are no webhooks. One odd entry spoils it all: an id that is
     overlooked would be registered twice."""
     if not isinstance(value, list):
-        raise BadAnswer("The provider's list of behaviors is no list.")
+        raise InvalidResponse("The provider's list of behaviors is no list.")
     return [read_behavior(item) for item in value if not isinstance(item, dict) or is_webhook(item)]
 
 
@@ -60,9 +60,9 @@ def is_webhook(item: Mapping[str, object]) -> bool:
 
 
 def read_behavior(item: object) -> Behavior:
-    """A webhook; raises BadAnswer without a usable id. An unreadable `value` leaves URL and config unknown."""
+    """A webhook; raises InvalidResponse without a usable id. An unreadable `value` leaves URL and config unknown."""
     if not isinstance(item, dict):
-        raise BadAnswer("The provider's description of a behavior is no JSON object.")
+        raise InvalidResponse("The provider's description of a behavior is no JSON object.")
     value = read_value(item.get("value"))
     url, redundant = _urls(value or {})
     remote = RemoteSubscription(
@@ -169,7 +169,7 @@ def _canonical_encoding(encoding: str) -> str:
 
 def _remote_id(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_ID:
-        raise BadAnswer("In the provider's answer `id` is no usable id.")
+        raise InvalidResponse("In the provider's answer `id` is no usable id.")
     return str(value)
 
 
@@ -196,12 +196,12 @@ def _flag(value: object) -> bool:
 # -- The API key ---------------------------------------------------------------------------------------------------
 
 
-def read_identity(answer: Answer, now: datetime) -> Identity:
+def read_identity(answer: ProviderResponse, now: datetime) -> Identity:
     """Whose key it is. Warns when it is not a full one, and when it ends within two weeks."""
     item = answer.json_object()
     label = _text(item.get("descriptive_label")) or _text(item.get("name"))
     if not label and not isinstance(item.get("id"), int):
-        raise BadAnswer("The provider's description of the API key names neither id nor label.", status=answer.status)
+        raise InvalidResponse("The provider's description of the API key names neither id nor label.", status=answer.status)
     facts: dict[str, object] = {
         "label": label or None,
         "key_id": item.get("id"),
@@ -234,7 +234,7 @@ def _time(value: object) -> datetime | None:
 # -- Test calls ----------------------------------------------------------------------------------------------------
 
 
-def read_test(answer: Answer) -> TestResult:
+def read_test(answer: ProviderResponse) -> TestResult:
     """What came of a test webhook: `{code, message, status, data}`, the newer call also says `success`. An answer
     without a body means that it was sent."""
     if not answer.body.strip():

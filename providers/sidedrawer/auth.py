@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from providers.contract.errors import AuthenticationFailed, BadAnswer, ProviderError
-from providers.contract.responses import Answer
+from providers.contract.errors import AuthenticationFailed, InvalidResponse, ProviderError
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.sidedrawer.schemas import SideDrawerCredentials, SideDrawerSettings
 
@@ -28,7 +28,7 @@ LONGEST_LIFE = 30 * 86400.0
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
-def with_token(session: SideDrawerSession, send: Callable[[str], Answer]) -> Answer:
+def with_token(session: SideDrawerSession, send: Callable[[str], ProviderResponse]) -> ProviderResponse:
     """Makes a call with the account's token. One that was kept and is no longer accepted is replaced, once.
 
     Raises whatever the call raises; AuthenticationFailed when the credentials themselves are refused.
@@ -64,14 +64,14 @@ def _log_in(session: SideDrawerSession) -> str:
     return token
 
 
-def _refusal(answer: Answer) -> ProviderError | None:
+def _refusal(answer: ProviderResponse) -> ProviderError | None:
     if answer.status in (400, 401, 403, 422):
         return AuthenticationFailed(
             f"SideDrawer refused client id and client secret ({answer.status}). Check them and the tenant id.",
             status=answer.status,
         )
     if answer.status in (404, 405):
-        return BadAnswer(
+        return InvalidResponse(
             f"SideDrawer's developer login is not there ({answer.status}). Check the tenant id, the client id and the"
             " settings environment and login_url, or enter an access token instead.",
             status=answer.status,
@@ -79,7 +79,7 @@ def _refusal(answer: Answer) -> ProviderError | None:
     return None
 
 
-def _read_token(answer: Answer) -> tuple[str, float]:
+def _read_token(answer: ProviderResponse) -> tuple[str, float]:
     """The token and its life in seconds, from `{access_token, expires_in}`; also inside `data` and in camel case."""
     item = answer.json_object()
     inner = item.get("data")
@@ -87,7 +87,7 @@ def _read_token(answer: Answer) -> tuple[str, float]:
         token = fields.get("access_token") or fields.get("accessToken")
         if isinstance(token, str) and _VISIBLE_ASCII.fullmatch(token):
             return token, _seconds(fields.get("expires_in", fields.get("expiresIn")))
-    raise BadAnswer("SideDrawer's developer login answered without a usable access_token.", status=answer.status)
+    raise InvalidResponse("SideDrawer's developer login answered without a usable access_token.", status=answer.status)
 
 
 def _seconds(value: object) -> float:

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from providers.contract.base import Provider, Registration, RemoteSubscription
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, NotFound, Unsupported
+from providers.contract.errors import InvalidResponse, NotFound, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.sidedrawer import responses, webhook
 from providers.sidedrawer.auth import with_token
@@ -116,7 +116,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
             if page.next is None:
                 return tuple(found.values())
             url = _next_address(start, page.next)
-        raise BadAnswer(f"SideDrawer's list of webhooks does not end after {len(seen)} pages.")
+        raise InvalidResponse(f"SideDrawer's list of webhooks does not end after {len(seen)} pages.")
 
     def register(self, session: SideDrawerSession, registration: SideDrawerRegistration) -> RemoteSubscription:
         """POST the whole webhook. What is granted is what the answer shows, never what was asked for."""
@@ -124,9 +124,9 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         answer = self._call_collection(session, "POST", self._collection(session), body)
         try:
             return responses.read_webhook(answer.json(), session.settings, secret=registration.secret)
-        except BadAnswer as error:
+        except InvalidResponse as error:
             # SideDrawer said yes, so there may be a new webhook whose id we could not read; the list tells.
-            raise BadAnswer(error.message, status=answer.status, outcome_unknown=True) from None
+            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
 
     def read_remote(self, session: SideDrawerSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET one webhook; where that call is not there, the list's entry."""
@@ -153,26 +153,26 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         """DELETE one webhook."""
         self._call_item(session, "DELETE", remote_id)
 
-    def _call(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> Answer:
-        def send(token: str) -> Answer:
+    def _call(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> ProviderResponse:
+        def send(token: str) -> ProviderResponse:
             headers = {"Authorization": f"Bearer {token}"}
             return session.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
 
         return with_token(session, send)
 
-    def _call_collection(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> Answer:
+    def _call_collection(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> ProviderResponse:
         try:
             return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
             # No webhook was named, so it is the path that is not there. The account stays as unchecked as it was.
-            raise BadAnswer(
+            raise InvalidResponse(
                 f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}: that path is not confirmed, and"
                 " it is not there. Ask SideDrawer for the right ones and change the account's settings collection_path"
                 " and item_path (and environment, if it is the wrong one), or register by hand (`manual`).",
                 status=error.status,
             ) from None
 
-    def _call_item(self, session: SideDrawerSession, method: str, remote_id: str, body: object = None) -> Answer:
+    def _call_item(self, session: SideDrawerSession, method: str, remote_id: str, body: object = None) -> ProviderResponse:
         url = self._item(session, remote_id)
         try:
             return self._call(session, method, url, body)
@@ -245,7 +245,7 @@ def _next_address(start: str, following: str) -> str:
         try:
             parts = urlsplit(following)
         except ValueError:
-            raise BadAnswer("In SideDrawer's answer `nextPage` is no address.") from None
+            raise InvalidResponse("In SideDrawer's answer `nextPage` is no address.") from None
         base = urlsplit(start)
         return base._replace(path=parts.path or base.path, query=parts.query).geturl()
     return f"{start}?{urlencode({'startingAfter': following})}"

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from providers.contract.base import RemoteSubscription
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     PermissionMissing,
     ProviderError,
     Throttled,
     Unsupported,
 )
 from providers.contract.parsing import time_from_number
-from providers.contract.responses import Answer, error_for, retry_after
+from providers.contract.responses import ProviderResponse, error_for, retry_after
 from providers.contract.signatures import same
 from providers.sidedrawer.schemas import SideDrawerSettings
 
@@ -57,12 +57,12 @@ _NAME_KEYS = ("property", "field", "path")
 def read_webhook(
     value: object, settings: SideDrawerSettings, *, secret: str | None = None, asked_for: str | None = None
 ) -> RemoteSubscription:
-    """A webhook from its JSON object, also inside `data`. Raises BadAnswer without a usable id, for an expiry that is
+    """A webhook from its JSON object, also inside `data`. Raises InvalidResponse without a usable id, for an expiry that is
     no time, and for an id that is not the one that was asked for."""
     item = _unwrap(value, settings)
     remote_id = _remote_id(item, settings)
     if asked_for is not None and remote_id != asked_for:
-        raise BadAnswer(f"SideDrawer was asked about webhook {asked_for} and answered about another one.")
+        raise InvalidResponse(f"SideDrawer was asked about webhook {asked_for} and answered about another one.")
     status, enabled = _status(item)
     shown = _shown_secret(item)
     return RemoteSubscription(
@@ -86,12 +86,12 @@ class Page:
 
 
 def read_page(value: object) -> Page:
-    """A bare list, or `{data, hasMore, nextPage, ...}` in the style of SideDrawer's other lists. Raises BadAnswer."""
+    """A bare list, or `{data, hasMore, nextPage, ...}` in the style of SideDrawer's other lists. Raises InvalidResponse."""
     if isinstance(value, list):
         return Page(tuple(value), None)
     items = value.get("data") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(items, list):
-        raise BadAnswer(
+        raise InvalidResponse(
             "SideDrawer's list of webhooks is neither a list nor an object with a list in `data`."
             " Check the account's setting collection_path."
         )
@@ -100,7 +100,7 @@ def read_page(value: object) -> Page:
         return Page(tuple(items), None)
     if isinstance(following, bool) or not isinstance(following, str | int) or not str(following).strip():
         # A webhook that is overlooked would be registered a second time.
-        raise BadAnswer("SideDrawer's list of webhooks has more pages, but does not say where (`nextPage`).")
+        raise InvalidResponse("SideDrawer's list of webhooks has more pages, but does not say where (`nextPage`).")
     return Page(tuple(items), str(following).strip())
 
 
@@ -110,7 +110,7 @@ def _unwrap(value: object, settings: SideDrawerSettings) -> dict[str, object]:
         if isinstance(inner, dict) and not any(value.get(name) for name in settings.id_fields):
             return inner
         return value
-    raise BadAnswer("SideDrawer's description of a webhook is no JSON object.")
+    raise InvalidResponse("SideDrawer's description of a webhook is no JSON object.")
 
 
 def _remote_id(item: Mapping[str, object], settings: SideDrawerSettings) -> str:
@@ -121,7 +121,7 @@ def _remote_id(item: Mapping[str, object], settings: SideDrawerSettings) -> str:
         # It becomes part of a URL path, in which dots alone would climb.
         if isinstance(value, str) and value.strip(" .") and value.isprintable() and len(value) <= 200:
             return value
-    raise BadAnswer(
+    raise InvalidResponse(
         f"A webhook in SideDrawer's answer has its id in none of the fields {', '.join(settings.id_fields)};"
         f" it has {', '.join(sorted(map(str, item))[:20]) or 'no fields'}. Name the field in the account's setting"
         " id_fields."
@@ -153,7 +153,7 @@ def _expiry(value: object) -> datetime | None:
     except (ValueError, OverflowError):
         moment = None
     if moment is None:
-        raise BadAnswer("In SideDrawer's answer `expirationDateTime` is no time.")
+        raise InvalidResponse("In SideDrawer's answer `expirationDateTime` is no time.")
     return moment
 
 
@@ -188,7 +188,7 @@ def _text(value: object) -> str | None:
 # -- Refusals ------------------------------------------------------------------------------------------------------
 
 
-def read_error(answer: Answer) -> ProviderError:
+def read_error(answer: ProviderResponse) -> ProviderError:
     """The error that an unexpected answer means. The statuses are those that SideDrawer documents for all its calls."""
     status = answer.status
     words, field = _complaint(answer)
@@ -213,11 +213,11 @@ def read_error(answer: Answer) -> ProviderError:
     return error_for(answer, words or None, field=field)
 
 
-def _complaint(answer: Answer) -> tuple[str, str | None]:
+def _complaint(answer: ProviderResponse) -> tuple[str, str | None]:
     """What an error body says in words, and our name for the field that it is about."""
     try:
         body = answer.json()
-    except BadAnswer:
+    except InvalidResponse:
         return "", None
     found = list(dict.fromkeys(_complaints(body, None, depth=4)))
     words = "; ".join(dict.fromkeys(text for text, _ in found))[:MAX_WORDS]

@@ -14,7 +14,7 @@ from django.core.mail import EmailMessage, get_connection
 from providers.accounts.session import address_guard
 from providers.contract.errors import ProviderError, Refused, Throttled
 from providers.contract.http import MASK, Http
-from providers.contract.responses import Answer, retry_after
+from providers.contract.responses import ProviderResponse, retry_after
 from providers.db.encryption import Undecryptable
 from subscriptions.models import Channel, ChannelKind
 
@@ -67,7 +67,7 @@ def _post(channel: Channel, text: str) -> str:
     secrets = [part for part in (parts.path.strip("/"), *parts.path.split("/"), parts.query) if len(part) > 7]
     host = parts.netloc.rpartition("@")[2]
 
-    def refused(answer: Answer) -> ProviderError:
+    def refused(answer: ProviderResponse) -> ProviderError:
         words = answer.body[:MOST_WORDS].decode("utf-8", "replace").strip()
         message = f"{host} answered {answer.status}" + (f": {words}" if words else "") + "."
         if answer.status in (429, 503):

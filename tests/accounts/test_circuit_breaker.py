@@ -13,7 +13,7 @@ from providers.accounts.circuit_breaker import BREAK_AFTER, BREAK_FIRST, BREAK_L
 from providers.contract.errors import (
     AuthenticationFailed,
     CallsPaused,
-    OutOfTime,
+    DeadlineExceeded,
     PermissionMissing,
     Refused,
     Throttled,
@@ -228,7 +228,7 @@ def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> Non
 
 def test_neither_our_own_impatience_nor_a_rate_limit_opens_it(account: ProviderAccount) -> None:
     for _ in range(3 * BREAK_AFTER):
-        call(account, OutOfTime("We could not wait."))
+        call(account, DeadlineExceeded("We could not wait."))
         call(account, Throttled("Too many."))
     assert fresh(account).call_failures == 0
 

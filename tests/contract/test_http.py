@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from providers.contract import errors, http
 from providers.contract.address_guard import AddressGuard
 from providers.contract.http import MASK, Exchange, Http, NoLimit, Priority
-from providers.contract.responses import Answer, error_for, retry_after
+from providers.contract.responses import ProviderResponse, error_for, retry_after
 from tests.harness.provider_contract import LOOPBACK, Scripted, StubServer
 
 
-def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Answer:
-    return Answer(status, headers or {}, body)
+def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> ProviderResponse:
+    return ProviderResponse(status, headers or {}, body)
 
 
 # -- The address guard -------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
 # -- Answers -----------------------------------------------------------------------------------------------------------
 
 MAPPING = {
-    301: errors.BadAnswer,
+    301: errors.InvalidResponse,
     400: errors.Refused,
     401: errors.AuthenticationFailed,
     403: errors.PermissionMissing,
@@ -150,20 +150,20 @@ def test_retry_after_as_a_date() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"[" * 100_000, b"\xff\xfe"], ids=range(5))
 def test_what_is_no_json_is_a_bad_answer(body: bytes) -> None:
-    with pytest.raises(errors.BadAnswer) as caught:
+    with pytest.raises(errors.InvalidResponse) as caught:
         answer(200, body=body).json()
     assert caught.value.outcome_unknown
 
 
 def test_what_is_no_object_is_a_bad_answer() -> None:
-    with pytest.raises(errors.BadAnswer):
+    with pytest.raises(errors.InvalidResponse):
         answer(200, body=b"[]").json_object()
 
 
 def test_a_redirect_is_not_followed() -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         server.say(Scripted(302, headers={"Location": f"{server.url}/elsewhere"}))
-        with pytest.raises(errors.BadAnswer, match="redirect"):
+        with pytest.raises(errors.InvalidResponse, match="redirect"):
             client.call("GET", f"{server.url}/")
         assert [call.path for call in server.received] == ["/"]
 
@@ -171,7 +171,7 @@ def test_a_redirect_is_not_followed() -> None:
 def test_an_endless_answer_is_not_read_to_its_end() -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         server.say(Scripted(200, b"x" * (http.MAX_ANSWER_BYTES + 1)))
-        with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
+        with pytest.raises(errors.InvalidResponse, match="larger than 2 MiB"):
             client.call("GET", f"{server.url}/")
 
 
@@ -186,7 +186,7 @@ def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(en
         server.say(Scripted(200, packed, {"Content-Encoding": encoding}))
         tracemalloc.start()
         try:
-            with pytest.raises(errors.BadAnswer, match="larger than 2 MiB"):
+            with pytest.raises(errors.InvalidResponse, match="larger than 2 MiB"):
                 client.call("GET", f"{server.url}/")
             _, peak = tracemalloc.get_traced_memory()
         finally:
@@ -198,7 +198,7 @@ def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(en
 def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encoding: str) -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         server.say(Scripted(200, b"not packed at all", {"Content-Encoding": encoding}))
-        with pytest.raises((errors.Unavailable, errors.BadAnswer)) as caught:
+        with pytest.raises((errors.Unavailable, errors.InvalidResponse)) as caught:
             client.call("GET", f"{server.url}/").json()
         assert caught.value.outcome_unknown
 
@@ -207,7 +207,7 @@ def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encodi
     "body", [b'{"a": NaN}', b'{"a": 1e999}', b'{"a": -Infinity}', b"9" * 5000, b"[" * 200 + b"]" * 200], ids=range(5)
 )
 def test_numbers_and_depths_that_we_could_not_keep_are_a_bad_answer(body: bytes) -> None:
-    with pytest.raises(errors.BadAnswer):
+    with pytest.raises(errors.InvalidResponse):
         answer(200, body=body).json()
     kept: list[http.Exchange] = []
     with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:

@@ -13,7 +13,7 @@ from providers.contract.address_guard import AddressGuard
 from providers.contract.base import AnyProvider, Identity, Registration, RemoteSubscription, TestResult
 from providers.contract.errors import ProviderError
 from providers.contract.http import Http
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import MemoryTokens, ProviderSession
 
 MAX_REMOTE_ID = 200
@@ -41,9 +41,9 @@ class Recording(Http):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self.answers: list[Answer] = []
+        self.answers: list[ProviderResponse] = []
 
-    def _send(self, *arguments: Any) -> Answer:
+    def _send(self, *arguments: Any) -> ProviderResponse:
         answer = super()._send(*arguments)
         self.answers.append(answer)
         return answer
@@ -52,16 +52,16 @@ class Recording(Http):
 class Told(Http):
     """Gives these answers in turn, then the last one for ever, without a network."""
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
+    def __init__(self, answers: Sequence[ProviderResponse]) -> None:
         self.kept: list[object] = []
         super().__init__(guard=AddressGuard(), record=self.kept.append)
         self._answers = list(answers)
 
-    def _send(self, *_: Any) -> Answer:
+    def _send(self, *_: Any) -> ProviderResponse:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
-def told_login(session: ProviderSession[Any, Any], answers: Sequence[Answer]) -> ProviderSession[Any, Any]:
+def told_login(session: ProviderSession[Any, Any], answers: Sequence[ProviderResponse]) -> ProviderSession[Any, Any]:
     """The same login, whose calls get these answers; it has no token yet."""
     return ProviderSession(session.settings, session.credentials, Told(answers), MemoryTokens())
 
@@ -91,7 +91,7 @@ HEADERS = st.dictionaries(
 
 
 @st.composite
-def twisted(draw: st.DrawFn, answers: Sequence[Answer]) -> list[Answer]:
+def twisted(draw: st.DrawFn, answers: Sequence[ProviderResponse]) -> list[ProviderResponse]:
     """These answers, one of which is not as it should be."""
     index = draw(st.integers(0, len(answers) - 1))
     answer = answers[index]
@@ -99,7 +99,7 @@ def twisted(draw: st.DrawFn, answers: Sequence[Answer]) -> list[Answer]:
     body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else dumped(draw(_twist(value)))
     status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else answer.status
     headers = requests.structures.CaseInsensitiveDict({**answer.headers, **draw(HEADERS)})
-    return [*answers[:index], Answer(status, headers, body), *answers[index + 1 :]]
+    return [*answers[:index], ProviderResponse(status, headers, body), *answers[index + 1 :]]
 
 
 @st.composite

@@ -34,7 +34,7 @@ from providers.contract.base import AnyProvider, Provider, Registration, RemoteS
 from providers.contract.capabilities import Action, Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     InvalidInput,
     NotFound,
     ProviderError,
@@ -45,7 +45,7 @@ from providers.contract.errors import (
 from providers.contract.http import Exchange, Http
 from providers.contract.parsing import InboundRequest, Parsed, VerificationResult
 from providers.contract.registry import get_provider
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.sandbox.server import Sandbox
@@ -519,7 +519,7 @@ class ProviderContract(ABC):
         credentials = validate(self.provider.credentials_model, self.credentials)
         return ProviderSession(self.checked_settings(), credentials, Http(guard=LOOPBACK))
 
-    def _recorded(self) -> dict[str, tuple[str, list[Answer]]]:
+    def _recorded(self) -> dict[str, tuple[str, list[ProviderResponse]]]:
         """Of each call that this provider has: about which id it was, and what its simulator answered."""
         can = self.provider.capabilities
         possible = {
@@ -530,7 +530,7 @@ class ProviderContract(ABC):
             "switch": can.can_set_status,
             "test": can.can_test,
         }
-        found: dict[str, tuple[str, list[Answer]]] = {}
+        found: dict[str, tuple[str, list[ProviderResponse]]] = {}
         with Sandbox(port=0) as sandbox, StubServer() as receiver:
             live = Live(self.provider, sandbox)
             live.control("options", **self.sandbox_options)
@@ -657,14 +657,14 @@ class ProviderContract(ABC):
     @pytest.mark.parametrize("fault", ["garbage", "huge"])
     def test_live_an_absurd_answer_leaves_the_outcome_unknown(self, live: Live, fault: str) -> None:
         live.control("faults", **{fault: True}, times=1)
-        with pytest.raises(BadAnswer) as caught:
+        with pytest.raises(InvalidResponse) as caught:
             live.register(self.registration())
         assert caught.value.outcome_unknown
         assert len(live.state()["remote"]) == 1
 
     def test_live_a_redirect_is_not_followed(self, live: Live) -> None:
         live.control("faults", redirect=True, times=1)
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidResponse):
             live.register(self.registration())
         assert live.state()["remote"] == []
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription
 from providers.contract.capabilities import Action, Capabilities, EventType, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, UnreadableRequest
+from providers.contract.errors import InvalidResponse, UnreadableRequest
 from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
@@ -57,7 +57,7 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         """The team."""
         team = self._call(session, "GET", "/acme/team").get("team")
         if not isinstance(team, str):
-            raise BadAnswer("Acme does not say which team this is.")
+            raise InvalidResponse("Acme does not say which team this is.")
         return Identity({"team": team})
 
     def register(self, session: AcmeSession, registration: Registration[AcmeConfig]) -> RemoteSubscription:
@@ -137,9 +137,9 @@ def _auth(session: AcmeSession) -> dict[str, str]:
 def _remote(answer: Mapping[str, object]) -> RemoteSubscription:
     remote_id, target, kinds = answer.get("id"), answer.get("target"), answer.get("kinds")
     if not isinstance(remote_id, str) or not 0 < len(remote_id) <= MAX_ID or not remote_id.isprintable():
-        raise BadAnswer("Acme answered with a hook that has no usable id.", outcome_unknown=True)
+        raise InvalidResponse("Acme answered with a hook that has no usable id.", outcome_unknown=True)
     if not isinstance(target, str) or not isinstance(kinds, list):
-        raise BadAnswer("Acme answered with something that is no hook.", outcome_unknown=True)
+        raise InvalidResponse("Acme answered with something that is no hook.", outcome_unknown=True)
     return RemoteSubscription(
         remote_id=remote_id,
         status="on",

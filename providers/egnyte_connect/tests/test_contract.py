@@ -19,7 +19,7 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     InvalidInput,
     LimitReached,
     NotFound,
@@ -367,7 +367,7 @@ def test_expiry(api: StubServer, desk: Desk, expires: object, expected: datetime
 )
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(desk.login)
 
 
@@ -384,7 +384,7 @@ def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, an
 )
 def test_details_of_a_wrong_shape_are_a_bad_answer(api: StubServer, desk: Desk, changes: dict[str, object]) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.read_remote(desk.login, ID)
 
 
@@ -393,7 +393,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
     api: StubServer, desk: Desk, body: bytes
 ) -> None:
     api.say(Scripted(201, body))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         provider.register(desk.login, registration())
     assert caught.value.outcome_unknown
 
@@ -421,7 +421,7 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 @pytest.mark.parametrize("answer", [{}, [], {"scopes": ["fs"]}])
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.identify(desk.login)
 
 
@@ -466,7 +466,7 @@ def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str,
         (404, {}, NotFound, "why"),
         (500, {}, Unavailable, "why"),
         (503, {"Retry-After": "3"}, Throttled, "why"),
-        (302, {"Location": "https://login.example.test/"}, BadAnswer, "redirect"),
+        (302, {"Location": "https://login.example.test/"}, InvalidResponse, "redirect"),
     ],
 )
 def test_statuses(
@@ -482,7 +482,7 @@ def test_statuses(
 def test_without_a_webhook_in_the_path_404_means_a_wrong_address(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(404), Scripted(404))
     for call in (lambda: provider.list_remote(desk.login), lambda: provider.identify(desk.login)):
-        with pytest.raises(BadAnswer, match="Check the domain"):
+        with pytest.raises(InvalidResponse, match="Check the domain"):
             call()
 
 

@@ -20,7 +20,7 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     InvalidInput,
     LimitReached,
     NotFound,
@@ -279,7 +279,7 @@ def test_delete(api: StubServer, desk: Desk, body: bytes) -> None:
 
 def test_a_delete_without_success_is_none(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({"success": False}))
-    with pytest.raises(BadAnswer, match="not deleted"):
+    with pytest.raises(InvalidResponse, match="not deleted"):
         provider.delete(desk.login, ID)
 
 
@@ -345,7 +345,7 @@ def test_both_spellings_are_read(
 )
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(desk.login)
 
 
@@ -361,7 +361,7 @@ def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, an
 )
 def test_details_of_a_wrong_shape_are_a_bad_answer(api: StubServer, desk: Desk, changes: dict[str, object]) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.read_remote(desk.login, ID)
 
 
@@ -370,7 +370,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
     api: StubServer, desk: Desk, body: bytes
 ) -> None:
     api.say(Scripted(200, body))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         provider.register(desk.login, registration())
     assert caught.value.outcome_unknown
 
@@ -396,7 +396,7 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 @pytest.mark.parametrize("answer", [{}, [], {"scopes": ["a"]}])
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.identify(desk.login)
 
 
@@ -438,7 +438,7 @@ def test_without_a_webhook_in_the_path_404_means_a_wrong_address(api: StubServer
         lambda: provider.identify(desk.login),
     ]
     for call in calls:
-        with pytest.raises(BadAnswer, match="NFR domain of an approved MSP partner"):
+        with pytest.raises(InvalidResponse, match="NFR domain of an approved MSP partner"):
             call()
 
 
@@ -478,7 +478,7 @@ def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str,
         (404, {}, NotFound, "why"),
         (500, {}, Unavailable, "why"),
         (503, {"Retry-After": "3"}, Throttled, "why"),
-        (302, {"Location": "https://login.example.test/"}, BadAnswer, "redirect"),
+        (302, {"Location": "https://login.example.test/"}, InvalidResponse, "redirect"),
     ],
 )
 def test_statuses(

@@ -12,7 +12,7 @@ import pytest
 from providers.contract.base import Registration
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     InvalidInput,
     LimitReached,
     NotFound,
@@ -198,7 +198,7 @@ def test_the_list_asks_for_webhooks_and_follows_the_cursor(api: StubServer, desk
 
 def test_a_list_that_does_not_end_is_a_bad_answer(api: StubServer, desk: Desk) -> None:
     api.say(*[Scripted.json([BEHAVIOR], 200, {"X-Files-Cursor-Next": "same"})] * 3)
-    with pytest.raises(BadAnswer, match="does not end"):
+    with pytest.raises(InvalidResponse, match="does not end"):
         provider.list_remote(desk.login)
     assert len(api.received) == 2
 
@@ -211,7 +211,7 @@ def test_single_folders_are_listed_once_each_by_path(api: StubServer) -> None:
         f"{BEHAVIORS}/folders/",
         f"{BEHAVIORS}/folders/{quote('a b/c%')}",
     ]
-    with pytest.raises(BadAnswer, match="setting `folders`"):
+    with pytest.raises(InvalidResponse, match="setting `folders`"):
         provider.list_remote(desk.login)
     desk.http.close()
 
@@ -286,7 +286,7 @@ def test_the_header_is_compared_when_read_and_left_to_compare_when_listed(
 )
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(desk.login)
 
 
@@ -294,7 +294,7 @@ def test_an_answer_about_another_behavior_is_a_bad_answer_and_another_kind_is_no
     api: StubServer, desk: Desk
 ) -> None:
     api.say(Scripted.json({**BEHAVIOR, "id": 1}), Scripted.json({**BEHAVIOR, "behavior": "inbox"}))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.read_remote(desk.login, "8123")
     with pytest.raises(NotFound):
         provider.read_remote(desk.login, "8123")
@@ -305,7 +305,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
     api: StubServer, desk: Desk, body: bytes
 ) -> None:
     api.say(Scripted(201, body))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         provider.register(desk.login, registration())
     assert caught.value.outcome_unknown
 
@@ -335,7 +335,7 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 @pytest.mark.parametrize("answer", [{}, []])
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.identify(desk.login)
 
 
@@ -399,7 +399,7 @@ def error(kind: str, message: str = "why", **keys: object) -> dict[str, object]:
         ("not-found", 404, NotFound),
         ("not-found/file-not-found", 404, NotFound),
         ("not-found/api-key-not-found", 404, AuthenticationFailed),
-        ("not-found/site-not-found", 404, BadAnswer),
+        ("not-found/site-not-found", 404, InvalidResponse),
         ("not-authenticated/invalid-credentials", 401, AuthenticationFailed),
         ("not-authenticated/locked-out", 401, AuthenticationFailed),
         ("not-authorized/api-key-is-disabled", 403, AuthenticationFailed),
@@ -417,7 +417,7 @@ def error(kind: str, message: str = "why", **keys: object) -> dict[str, object]:
         ("processing-failure/destination-parent-does-not-exist", 409, LimitReached),
         ("processing-failure/model-save-error", 422, Refused),
         ("processing-failure", 412, Refused),
-        ("bad-request/invalid-cursor", 422, BadAnswer),
+        ("bad-request/invalid-cursor", 422, InvalidResponse),
         ("bad-request/method-not-allowed", 422, Unsupported),
         ("bad-request/request-params-invalid", 400, Refused),
         ("a-new-kind/of-error", 422, Refused),
@@ -512,7 +512,7 @@ def test_without_a_behavior_in_the_path_404_means_a_wrong_address(api: StubServe
     api.say(*[Scripted(404)] * 3)
     for call in (lambda: provider.list_remote(desk.login), lambda: provider.identify(desk.login),
                  lambda: provider.register(desk.login, registration())):  # fmt: skip
-        with pytest.raises(BadAnswer, match="Check the subdomain"):
+        with pytest.raises(InvalidResponse, match="Check the subdomain"):
             call()
 
 
@@ -547,7 +547,7 @@ def test_an_update_tells_a_missing_folder_from_a_missing_behavior(
 def test_a_list_that_files_com_says_it_lacks_keeps_their_words(api: StubServer, desk: Desk) -> None:
     api.say(*[Scripted.json(error("not-found/folder-not-found"), 404)] * 2)
     for call in (provider.list_remote, provider.identify):
-        with pytest.raises(BadAnswer, match="why") as caught:
+        with pytest.raises(InvalidResponse, match="why") as caught:
             call(desk.login)
         assert "subdomain" not in caught.value.message
 

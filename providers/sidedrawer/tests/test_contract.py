@@ -22,7 +22,7 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     InvalidInput,
     LimitReached,
     NotFound,
@@ -177,7 +177,7 @@ class TestSideDrawer(ProviderContract):
 
     def test_live_an_unknown_id_field_is_named_and_can_be_set(self, live: Live) -> None:
         live.control("options", id_field="uuid")
-        with pytest.raises(BadAnswer, match="id_fields") as caught:
+        with pytest.raises(InvalidResponse, match="id_fields") as caught:
             live.register(self.registration())
         assert caught.value.outcome_unknown
         assert "uuid" in caught.value.message
@@ -217,7 +217,7 @@ class TestSideDrawer(ProviderContract):
     def test_live_missing_paths_are_said_in_words_and_leave_the_account_unchecked(self, live: Live) -> None:
         live.control("options", paths_missing=True)
         for call in (lambda: provider.identify(live.login), lambda: live.register(self.registration())):
-            with pytest.raises(BadAnswer) as caught:
+            with pytest.raises(InvalidResponse) as caught:
                 call()
             assert not caught.value.permanent
             for words in ("404", "/api/v1/webhooks", "not confirmed", "collection_path", "item_path", "manual"):
@@ -609,7 +609,7 @@ def test_expiry(api: StubServer, desk: Desk, value: object, expected: datetime |
 )
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(desk.login)
 
 
@@ -629,7 +629,7 @@ def test_the_token_never_follows_a_next_page_to_another_host(api: StubServer, de
 def test_a_list_without_end_is_a_bad_answer(api: StubServer, desk: Desk, same: bool) -> None:
     pages = [{"data": [], "hasMore": True, "nextPage": 1 if same else number} for number in range(120)]
     api.say(*(Scripted.json(page) for page in pages))
-    with pytest.raises(BadAnswer, match="does not end"):
+    with pytest.raises(InvalidResponse, match="does not end"):
         provider.list_remote(desk.login)
     assert len(api.received) == (2 if same else 100)
 
@@ -639,14 +639,14 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
     api: StubServer, desk: Desk, body: bytes
 ) -> None:
     api.say(Scripted(201, body))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         provider.register(desk.login, registration())
     assert caught.value.outcome_unknown
 
 
 def test_an_answer_about_another_webhook_is_a_bad_answer(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({**WEBHOOK, "id": "another"}))
-    with pytest.raises(BadAnswer, match="another one"):
+    with pytest.raises(InvalidResponse, match="another one"):
         provider.read_remote(desk.login, ID)
 
 
@@ -662,9 +662,9 @@ def test_an_answer_about_another_webhook_is_a_bad_answer(api: StubServer, desk: 
         (500, {}, Unavailable, "why"),
         (504, {}, Unavailable, "why"),
         (503, {"Retry-After": "3"}, Throttled, "why"),
-        (302, {"Location": "https://login.example.test/"}, BadAnswer, "redirect"),
-        (404, {}, BadAnswer, "collection_path"),
-        (405, {}, BadAnswer, "collection_path"),
+        (302, {"Location": "https://login.example.test/"}, InvalidResponse, "redirect"),
+        (404, {}, InvalidResponse, "collection_path"),
+        (405, {}, InvalidResponse, "collection_path"),
     ],
 )
 def test_statuses(
@@ -794,12 +794,12 @@ def test_a_token_is_kept_until_shortly_before_it_expires(
     [
         (Scripted(401), AuthenticationFailed, "client id and client secret"),
         (Scripted(403), AuthenticationFailed, "client id and client secret"),
-        (Scripted(404), BadAnswer, "login_url"),
+        (Scripted(404), InvalidResponse, "login_url"),
         (Scripted(500), Unavailable, "trouble"),
         (Scripted(429, b"", {"Retry-After": "9"}), Throttled, "Too many"),
-        (Scripted.json({}), BadAnswer, "access_token"),
-        (Scripted.json({"access_token": "a b\n"}), BadAnswer, "access_token"),
-        (Scripted.json([]), BadAnswer, "no object"),
+        (Scripted.json({}), InvalidResponse, "access_token"),
+        (Scripted.json({"access_token": "a b\n"}), InvalidResponse, "access_token"),
+        (Scripted.json([]), InvalidResponse, "no object"),
     ],
 )
 def test_a_login_that_fails(

@@ -1,0 +1,71 @@
+"""Read fields of provider responses. A value of the wrong type raises InvalidResponse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from providers.contract.errors import InvalidResponse
+
+MAX_REMOTE_ID = 200  # characters
+
+
+def invalid_field(key: str, problem: str) -> InvalidResponse:
+    """Return the error for a field with an unusable value; `problem` continues the sentence: "is not a string"."""
+    return InvalidResponse(f"In the provider's response, `{key}` {problem}.")
+
+
+def read_object(value: object) -> Mapping[str, object]:
+    """Return the JSON object that describes one webhook. Raises InvalidResponse."""
+    if not isinstance(value, dict):
+        raise InvalidResponse("The provider's description of a webhook is not a JSON object.")
+    return value
+
+
+def read_list(value: object) -> list[object]:
+    """Return the JSON list of webhooks of a list call. Raises InvalidResponse."""
+    if not isinstance(value, list):
+        raise InvalidResponse("The provider's list of webhooks is not a list.")
+    return value
+
+
+def read_remote_id(fields: Mapping[str, object], key: str) -> str:
+    """Return a remote ID that is safe to use in a URL path. Raises InvalidResponse."""
+    value = fields.get(key)
+    # An ID of dots alone would name a parent folder in the path.
+    if not isinstance(value, str) or not value.strip(" .") or not value.isprintable() or len(value) > MAX_REMOTE_ID:
+        raise invalid_field(key, "is not a usable ID")
+    return value
+
+
+def read_text(fields: Mapping[str, object], key: str) -> str | None:
+    """Return a string; None if it is absent, null or empty. Raises InvalidResponse for any other type."""
+    value = fields.get(key)
+    if value is not None and not isinstance(value, str):
+        raise invalid_field(key, "is not a string")
+    return value or None
+
+
+def read_required_text(fields: Mapping[str, object], key: str) -> str:
+    """Return a non-empty string. Raises InvalidResponse."""
+    value = read_text(fields, key)
+    if value is None:
+        raise invalid_field(key, "is missing")
+    return value
+
+
+def read_texts(fields: Mapping[str, object], key: str) -> list[str] | None:
+    """Return a list of strings; None if it is absent or null. Raises InvalidResponse for any other type."""
+    value = fields.get(key)
+    if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        raise invalid_field(key, "is not a list of strings")
+    return value
+
+
+def pick_texts(fields: Mapping[str, object], keys: Sequence[str]) -> dict[str, object]:
+    """Return those of the fields that hold a non-empty string, for the facts of an identity."""
+    return {key: value for key in keys if isinstance(value := fields.get(key), str) and value}
+
+
+def unmasked_secret(value: object) -> str | None:
+    """Return a secret that a response shows; None if it is absent, empty or masked with asterisks."""
+    return value.strip() or None if isinstance(value, str) and "*" not in value else None
