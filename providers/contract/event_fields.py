@@ -61,7 +61,7 @@ def parse_iso_time(value: object) -> datetime | None:
 
 
 def parse_unix_time(value: object) -> datetime | None:
-    """Return a positive Unix time, sent as a number or as digits, in seconds or milliseconds. None for anything else."""
+    """Return a positive Unix time in seconds or milliseconds, sent as a number or as digits; None otherwise."""
     if isinstance(value, str) and _UNIX_TIME.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

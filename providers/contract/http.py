@@ -20,13 +20,13 @@ from providers.contract import strict_json
 from providers.contract.address_guard import AddressGuard, GuardedAdapter
 from providers.contract.errors import (
     AddressRefused,
-    InvalidResponse,
     DeadlineExceeded,
+    InvalidResponse,
     ProviderError,
     Throttled,
     Unavailable,
 )
-from providers.contract.responses import ProviderResponse, ErrorReader, error_for, excerpt
+from providers.contract.responses import ErrorReader, ProviderResponse, error_for, excerpt
 from providers.contract.sanitize import sanitize_text
 
 CONNECT_TIMEOUT = 5.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from providers.contract import strict_json
@@ -76,6 +77,28 @@ class Parsed:
     ping: bool = False
 
 
+MAX_ELEMENTS = 100_000  # in one request; a larger batch is an attack on our memory
+
+
+def parse_elements(elements: Sequence[object], read: Callable[[object], ParsedEvent | str]) -> Parsed:
+    """Parse each element of a batch; no elements are a ping.
+
+    `read` returns the event, or the reason why the element cannot be read. One unreadable element does not affect the
+    others. Raises UnreadableRequest for more than MAX_ELEMENTS.
+    """
+    if len(elements) > MAX_ELEMENTS:
+        raise UnreadableRequest(f"The body holds more than {MAX_ELEMENTS} elements.")
+    events: list[ParsedEvent] = []
+    unreadable: list[UnreadableElement] = []
+    for index, element in enumerate(elements):
+        result = read(element)
+        if isinstance(result, str):
+            unreadable.append(UnreadableElement(index, result))
+        else:
+            events.append(result)
+    return Parsed(tuple(events), tuple(unreadable), ping=not elements)
+
+
 MAX_JSON_DEPTH = strict_json.MAX_DEPTH
 
 
@@ -90,12 +113,3 @@ def load_json(body: bytes) -> object:
         raise UnreadableRequest("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise UnreadableRequest(f"The body is not JSON: {error}") from None
-
-
-def time_from_number(value: float) -> datetime | None:
-    """Unix time in seconds or milliseconds (told apart by size); None when it is no time at all."""
-    try:
-        seconds = value / 1000 if abs(value) >= 100_000_000_000 else value
-        return datetime.fromtimestamp(seconds, tz=UTC)
-    except (OverflowError, ValueError, OSError):
-        return None

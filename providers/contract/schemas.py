@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +26,34 @@ def _origin(value: str) -> str:
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
+
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
+HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the values without repetitions, in the order of their first occurrence."""
+    return tuple(dict.fromkeys(values))
+
+
+def check_header_name(value: str) -> str:
+    """Return the value if it is the name of an HTTP header. Raises ValueError."""
+    if not HEADER_NAME.fullmatch(value):
+        raise ValueError("must be the name of an HTTP header, such as X-Hook-Key")
+    return value
+
+
+def check_token(value: str) -> str:
+    """Return the value if it is a bare token. Raises ValueError."""
+    if not VISIBLE_ASCII.fullmatch(value):
+        raise ValueError("must be the token alone: no blanks, no line breaks, no `Bearer` before it")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(check_header_name)]
+BearerToken = Annotated[str, AfterValidator(check_token)]
 
 
 class AccountSettings(BaseModel):

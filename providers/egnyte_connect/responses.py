@@ -7,9 +7,15 @@ from datetime import datetime
 
 from providers.contract.base import Identity, RemoteSubscription
 from providers.contract.error_bodies import ComplaintReader
-from providers.contract.errors import AuthenticationFailed, InvalidResponse, LimitReached, PermissionMissing, ProviderError
+from providers.contract.errors import (
+    AuthenticationFailed,
+    InvalidResponse,
+    LimitReached,
+    PermissionMissing,
+    ProviderError,
+)
+from providers.contract.event_fields import time_from_number
 from providers.contract.mashery import read_throttling
-from providers.contract.parsing import time_from_number
 from providers.contract.responses import ProviderResponse, error_for
 from providers.egnyte_connect.event_types import ALL_EVENTS, without_covered
 
@@ -33,7 +39,7 @@ _COMPLAINTS = ComplaintReader(
 
 
 def read_summary(value: object) -> RemoteSubscription:
-    """A remote subscription from `{webhookId, expires, status}`; URL and config stay unknown. Raises InvalidResponse."""
+    """Return the remote subscription of `{webhookId, expires, status}`, without URL and config."""
     item = _object(value)
     status = item.get("status")
     if not isinstance(status, str) or not status:
@@ -126,7 +132,9 @@ def read_identity(answer: ProviderResponse) -> Identity:
         key: value for key in ("clientId", "username", "domain") if isinstance(value := item.get(key), str) and value
     }
     if not facts:
-        raise InvalidResponse("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
+        raise InvalidResponse(
+            "The provider's whoami answer names neither client nor user nor domain.", status=answer.status
+        )
     scopes = _scopes(item.get("scopes"))
     if scopes:
         facts["scopes"] = scopes

@@ -12,14 +12,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from typing import ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
 from providers.egnyte_connect.sample_events import World
-from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
 from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
@@ -156,36 +156,36 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         """By the access token."""
         return TOKENS.get(call.bearer_token() or "")
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Their error envelope."""
         body = {"code": f"ERROR_{status}", "message": f"The call failed with {status}.", "details": "Sandbox"}
-        return Reply(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
+        return Response(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
     # -- The gateway ---------------------------------------------------------------------------------------------
 
-    def serve(self, tenant: EgnyteTenant, call: Call) -> Reply:
+    def serve(self, tenant: EgnyteTenant, call: Call) -> Response:
         """Two calls a second, and a day quota when asked for."""
         return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
-    def age_more(self, tenant: EgnyteTenant, seconds: float) -> None:
+    def age_own_state(self, tenant: EgnyteTenant, seconds: float) -> None:
         """The limits recover."""
         self._gateway.age(tenant.login, seconds)
 
     # -- The API -------------------------------------------------------------------------------------------------
 
-    def handle(self, tenant: EgnyteTenant, call: Call) -> Reply:
+    def handle(self, tenant: EgnyteTenant, call: Call) -> Response:
         """Registration and everything around it."""
         if not tenant.options.token_accepted:
-            return self.failure(401)
+            return self.error_response(401)
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
-                return Reply(405, self.failure(405).body, {"Allow": ", ".join(routes)})
+                return Response(405, self.error_response(405).body, {"Allow": ", ".join(routes)})
             return routes[call.method]()
         except RefusalError as refusal:
-            return Reply(refusal.status, refusal.body)
+            return Response(refusal.status, refusal.body)
 
-    def _routes(self, tenant: EgnyteTenant, call: Call) -> dict[str, Callable[[], Reply]]:
+    def _routes(self, tenant: EgnyteTenant, call: Call) -> dict[str, Callable[[], Response]]:
         parts = [unquote(part) for part in call.path.removeprefix(PREFIX).strip("/").split("/")]
         if parts != ["whoami"] and not tenant.options.administrator:
             raise RefusalError(403, "FORBIDDEN", "Insufficient permissions", "Only administrators manage webhooks")
@@ -199,23 +199,23 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
                 return {"PUT": lambda: self._update(tenant, hook, call), "DELETE": lambda: self._delete(tenant, hook)}
             case ["webhooks", remote_id, "status"]:
                 hook = _find(tenant, remote_id)
-                return {"GET": lambda: Reply(200, hook.summary()), "POST": lambda: self._set_status(hook, call)}
+                return {"GET": lambda: Response(200, hook.summary()), "POST": lambda: self._set_status(hook, call)}
             case ["webhooks", remote_id, "details"]:
                 hook = _find(tenant, remote_id)
-                return {"GET": lambda: Reply(200, self._shown_details(tenant, hook))}
+                return {"GET": lambda: Response(200, self._shown_details(tenant, hook))}
         raise RefusalError(404, "NOT_FOUND", "No such resource")
 
-    def _whoami(self, tenant: EgnyteTenant) -> Reply:
+    def _whoami(self, tenant: EgnyteTenant) -> Response:
         domain = DOMAINS[tenant.login]
         scopes = list(tenant.options.scopes)
-        return Reply(
+        return Response(
             200, {"clientId": "hweb8adyh3gumiypa45qdgkm", "username": "johndoe", "domain": domain, "scopes": scopes}
         )
 
-    def _list(self, tenant: EgnyteTenant) -> Reply:
-        return Reply(200, [hook.summary() for hook in tenant.hooks.values()])
+    def _list(self, tenant: EgnyteTenant) -> Response:
+        return Response(200, [hook.summary() for hook in tenant.hooks.values()])
 
-    def _register(self, tenant: EgnyteTenant, call: Call) -> Reply:
+    def _register(self, tenant: EgnyteTenant, call: Call) -> Response:
         config = self._read_config(_object(call.body))
         if len(tenant.hooks) >= tenant.options.max_webhooks:
             raise RefusalError(
@@ -225,9 +225,9 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         expires_at = time.time() + tenant.options.lease_seconds
         hook = Webhook(remote_id=str(uuid.uuid4()), url=config.url, config=config, expires_at=expires_at)
         tenant.hooks[hook.remote_id] = hook
-        return Reply(201, hook.summary())
+        return Response(201, hook.summary())
 
-    def _update(self, tenant: EgnyteTenant, hook: Webhook, call: Call) -> Reply:
+    def _update(self, tenant: EgnyteTenant, hook: Webhook, call: Call) -> Response:
         body = _object(call.body)
         config = self._read_config(body)
         if body.get("status") is not None:
@@ -235,15 +235,15 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         _configure(hook, config)
         if tenant.options.update_extends:
             hook.expires_at = time.time() + tenant.options.lease_seconds
-        return Reply(200, {})  # what it answers is not documented, so clients must not rely on it
+        return Response(200, {})  # what it answers is not documented, so clients must not rely on it
 
-    def _delete(self, tenant: EgnyteTenant, hook: Webhook) -> Reply:
+    def _delete(self, tenant: EgnyteTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
-        return Reply(204)
+        return Response(204)
 
-    def _set_status(self, hook: Webhook, call: Call) -> Reply:
+    def _set_status(self, hook: Webhook, call: Call) -> Response:
         _set_enabled(hook, _object(call.body).get("status"))
-        return Reply(200, hook.summary())
+        return Response(200, hook.summary())
 
     def _shown_details(self, tenant: EgnyteTenant, hook: Webhook) -> dict[str, object]:
         hidden = {"authHeaderValue"}
@@ -275,10 +275,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             usable = False
         if not usable:
             raise _bad("url", "is not a URL")
-        # The real one wants HTTPS. A sandbox also talks to the machine that it runs on, or is told to go there.
-        if parts.scheme != "https" and not (
-            parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.courier.rewrites(url))
-        ):
+        if not self.sender.accepts(url):
             raise _bad("url", "must begin with https://")
         return url
 
@@ -309,17 +306,17 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
                 _set_enabled(hook, status)
         except RefusalError as refusal:
             name = refusal.field if refusal.field == "status" else f"config.{refusal.field}"
-            raise BadInputError(f"{name}: {refusal.body['details']}") from None
+            raise InvalidControlInput(f"{name}: {refusal.body['details']}") from None
         _configure(hook, changed)
 
-    def wants_type(self, hook: Webhook, event_type: str) -> bool:
+    def matches_type(self, hook: Webhook, event_type: str) -> bool:
         """By name, by wildcard, or everything."""
         chosen = hook.config.event_types
         return not chosen or event_type in chosen or f"{event_type.partition(':')[0]}:*" in chosen
 
-    def wants(self, hook: Webhook, event: Event) -> bool:
+    def matches(self, hook: Webhook, event: Event) -> bool:
         """By type, and by place where the event has one: at or below a path filter."""
-        if not self.wants_type(hook, event.type):
+        if not self.matches_type(hook, event.type):
             return False
         filters = hook.config.paths()
         if not filters or not event.paths:
@@ -328,7 +325,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             place == path or place.startswith(path.rstrip("/") + "/") for path in filters for place in event.paths
         )
 
-    def invent(self, tenant: EgnyteTenant, event_type: str, hook: Webhook) -> Event:
+    def make_event(self, tenant: EgnyteTenant, event_type: str, hook: Webhook) -> Event:
         """Something that happens at the tenant's domain."""
         return self._worlds[tenant.login].event(event_type, hook.config.paths())
 
@@ -336,7 +333,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         """Up to four, where the envelope can hold several."""
         return 1 if tenant.options.envelope == "object" else 4
 
-    def compose(
+    def build_webhook_call(
         self, tenant: EgnyteTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
         """POST with the events as JSON and the secret in a header."""
@@ -404,15 +401,6 @@ def _split_paths(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _find(tenant: EgnyteTenant, remote_id: str) -> Webhook:
     if remote_id not in tenant.hooks:
         raise RefusalError(404, "NOT_FOUND", "Webhook not found", f"There is no webhook {remote_id}")
@@ -437,7 +425,7 @@ def _their_words(config: Mapping[str, object]) -> dict[str, object]:
     for key, value in config.items():
         name = OUR_WORDS.get(key, key)
         if name not in FIELDS:
-            raise BadInputError(f"config.{key}: there is no such field")
+            raise InvalidControlInput(f"config.{key}: there is no such field")
         if name == "path" and isinstance(value, list):
             value = ",".join(str(path) for path in value)
         changes[name] = None if name == "eventType" and value == [] else value

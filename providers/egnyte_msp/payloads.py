@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from providers.contract.errors import InvalidInput
+from providers.contract.event_fields import parse_iso_time
 from providers.contract.schemas import validate
 from providers.egnyte_msp.event_types import LINK_NFR
 
-MAX_TIME = 64  # characters of a time; no form of ISO 8601 needs as many
-
-
-def read_time(value: object) -> datetime | None:
-    """A time in ISO 8601; without an offset it is taken as UTC. None for everything else."""
-    if not isinstance(value, str) or len(value) > MAX_TIME:
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
 
 def _time(value: str) -> str:
-    if read_time(value) is None:
+    if parse_iso_time(value) is None:
         raise ValueError("must be a date and time in ISO 8601")
     return value
 

@@ -90,7 +90,9 @@ def check_deleted(answer: ProviderResponse) -> None:
     except InvalidResponse:
         return
     if isinstance(body, dict) and body.get("success") is False:
-        raise InvalidResponse("Egnyte answered that the webhook was not deleted, and gave no reason.", status=answer.status)
+        raise InvalidResponse(
+            "Egnyte answered that the webhook was not deleted, and gave no reason.", status=answer.status
+        )
 
 
 def _remote_id(value: object) -> str:
@@ -114,7 +116,9 @@ def read_identity(answer: ProviderResponse) -> Identity:
         key: value for key in ("clientId", "username", "domain") if isinstance(value := item.get(key), str) and value
     }
     if not facts:
-        raise InvalidResponse("The provider's whoami answer names neither client nor user nor domain.", status=answer.status)
+        raise InvalidResponse(
+            "The provider's whoami answer names neither client nor user nor domain.", status=answer.status
+        )
     scopes = item.get("scopes")
     if isinstance(scopes, list) and scopes:
         facts["scopes"] = [scope for scope in scopes if isinstance(scope, str)]

@@ -11,14 +11,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_address
 from typing import ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
 from providers.egnyte_msp.sample_events import Reseller, World
-from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
 from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
@@ -140,34 +140,34 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         """By the access token."""
         return TOKENS.get(call.bearer_token() or "")
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Their error envelope."""
         body = {"message": f"The call failed with {status}.", "code": f"http_{status}_error"}
-        return Reply(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
+        return Response(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
     # -- The API -------------------------------------------------------------------------------------------------
 
-    def serve(self, tenant: MspTenant, call: Call) -> Reply:
+    def serve(self, tenant: MspTenant, call: Call) -> Response:
         """Two calls a second, and a day quota when asked for."""
         return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
-    def age_more(self, tenant: MspTenant, seconds: float) -> None:
+    def age_own_state(self, tenant: MspTenant, seconds: float) -> None:
         """The limits recover."""
         self._gateway.age(tenant.login, seconds)
 
-    def handle(self, tenant: MspTenant, call: Call) -> Reply:
+    def handle(self, tenant: MspTenant, call: Call) -> Response:
         """Registration and everything around it."""
         if not tenant.options.token_accepted:
-            return self.failure(401)
+            return self.error_response(401)
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
-                return Reply(405, self.failure(405).body, {"Allow": ", ".join(routes)})
+                return Response(405, self.error_response(405).body, {"Allow": ", ".join(routes)})
             return routes[call.method]()
         except RefusalError as refusal:
-            return Reply(refusal.status, refusal.body)
+            return Response(refusal.status, refusal.body)
 
-    def _routes(self, tenant: MspTenant, call: Call) -> dict[str, Callable[[], Reply]]:
+    def _routes(self, tenant: MspTenant, call: Call) -> dict[str, Callable[[], Response]]:
         if call.path.rstrip("/") == WHOAMI:
             return {"GET": lambda: self._whoami(tenant)}
         if not tenant.options.approved_partner:
@@ -178,42 +178,42 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             case [remote_id] if remote_id in tenant.hooks:
                 hook = tenant.hooks[remote_id]
                 return {
-                    "GET": lambda: Reply(200, self._shown(tenant, hook)),
+                    "GET": lambda: Response(200, self._shown(tenant, hook)),
                     "PUT": lambda: self._update(tenant, hook, call),
                     "DELETE": lambda: self._delete(tenant, hook),
                 }
         raise RefusalError(404, "webhook_not_found_error", "Webhook not found.")
 
-    def _whoami(self, tenant: MspTenant) -> Reply:
+    def _whoami(self, tenant: MspTenant) -> Response:
         if tenant.options.whoami != "open":
-            return self.failure(403 if tenant.options.whoami == "forbidden" else 404)
+            return self.error_response(403 if tenant.options.whoami == "forbidden" else 404)
         reseller = RESELLERS[tenant.login]
         username = reseller.people[0].lower().replace(" ", "")
-        return Reply(
+        return Response(
             200,
             {"clientId": "msp8adyh3gumiypa45qdgkm", "username": username, "domain": reseller.nfr_domain, "scopes": []},
         )
 
-    def _list(self, tenant: MspTenant) -> Reply:
-        return Reply(200, [hook.summary() for hook in tenant.hooks.values()])
+    def _list(self, tenant: MspTenant) -> Response:
+        return Response(200, [hook.summary() for hook in tenant.hooks.values()])
 
-    def _register(self, tenant: MspTenant, call: Call) -> Reply:
+    def _register(self, tenant: MspTenant, call: Call) -> Response:
         config = self._read_config(_object(call.body), tenant.options)
         if len(tenant.hooks) >= tenant.options.max_webhooks:
             raise RefusalError(409, "webhook_limit_exceeded_error", "Max webhook limit exceeded.")
         hook = Webhook(remote_id=str(uuid.uuid4()), url=config.url, config=config)
         tenant.hooks[hook.remote_id] = hook
-        return Reply(200, hook.summary())
+        return Response(200, hook.summary())
 
-    def _update(self, tenant: MspTenant, hook: Webhook, call: Call) -> Reply:
+    def _update(self, tenant: MspTenant, hook: Webhook, call: Call) -> Response:
         _configure(hook, self._read_config(_object(call.body), tenant.options))
         if tenant.options.update_enables:
             _set_enabled(hook, enabled=True)
-        return Reply(200, hook.summary())
+        return Response(200, hook.summary())
 
-    def _delete(self, tenant: MspTenant, hook: Webhook) -> Reply:
+    def _delete(self, tenant: MspTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
-        return Reply(200, {"success": True})
+        return Response(200, {"success": True})
 
     def _shown(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
         hidden = "auth_header_value" if tenant.options.hide_auth_value else None
@@ -240,10 +240,7 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             usable = False
         if not usable:
             raise _bad("webhook_url", "is not a URL")
-        # The real one wants HTTPS. A sandbox also talks to the machine that it runs on, or is told to go there.
-        if parts.scheme != "https" and not (
-            parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.courier.rewrites(url))
-        ):
+        if not self.sender.accepts(url):
             raise _bad("webhook_url", "must begin with https://")
         return url
 
@@ -274,18 +271,18 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         try:
             changed = self._read_config({**before, **_their_words(config or {})}, options)
         except RefusalError as refusal:
-            raise BadInputError(f"config.{refusal}") from None
+            raise InvalidControlInput(f"config.{refusal}") from None
         if status not in (None, "enabled", "disabled"):
-            raise BadInputError("status: must be enabled or disabled")
+            raise InvalidControlInput("status: must be enabled or disabled")
         _configure(hook, changed)
         if status is not None:
             _set_enabled(hook, enabled=status == "enabled")
 
-    def wants_type(self, hook: Webhook, event_type: str) -> bool:
+    def matches_type(self, hook: Webhook, event_type: str) -> bool:
         """By name; there are no wildcards."""
         return event_type in hook.config.event_types
 
-    def invent(self, tenant: MspTenant, event_type: str, hook: Webhook) -> Event:
+    def make_event(self, tenant: MspTenant, event_type: str, hook: Webhook) -> Event:
         """Something that happens to the tenant's reseller."""
         return self._worlds[tenant.login].event(event_type)
 
@@ -293,7 +290,9 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         """One event a call, or up to four where the envelope can hold them."""
         return 1 if tenant.options.envelope == "object" else 4
 
-    def compose(self, tenant: MspTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool) -> WebhookCall:
+    def build_webhook_call(
+        self, tenant: MspTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
+    ) -> WebhookCall:
         """POST with the event as JSON and the secret in the configured header."""
         items = [event.body for event in events]
         headers = {
@@ -344,15 +343,6 @@ def _read_event_types(body: Mapping[str, object], options: EgnyteMspOptions) -> 
     return tuple(value)
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _configure(hook: Webhook, config: WebhookConfig) -> None:
     hook.config, hook.url = config, config.url
 
@@ -369,6 +359,6 @@ def _their_words(config: Mapping[str, object]) -> dict[str, object]:
     for key, value in config.items():
         name = OUR_WORDS.get(key, key)
         if name not in FIELDS:
-            raise BadInputError(f"config.{key}: there is no such field")
+            raise InvalidControlInput(f"config.{key}: there is no such field")
         changes[name] = value
     return changes

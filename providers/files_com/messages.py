@@ -25,7 +25,7 @@ CONTENT_TYPES = {"pdf": "application/pdf", "xml": "application/xml", "csv": "tex
 Facts = Mapping[str, object]
 
 
-def compose(
+def build_webhook_call(
     url: str,
     value: Facts,
     facts: Facts,

@@ -201,7 +201,9 @@ def read_identity(answer: ProviderResponse, now: datetime) -> Identity:
     item = answer.json_object()
     label = _text(item.get("descriptive_label")) or _text(item.get("name"))
     if not label and not isinstance(item.get("id"), int):
-        raise InvalidResponse("The provider's description of the API key names neither id nor label.", status=answer.status)
+        raise InvalidResponse(
+            "The provider's description of the API key names neither id nor label.", status=answer.status
+        )
     facts: dict[str, object] = {
         "label": label or None,
         "key_id": item.get("id"),

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote
 
 from pydantic import Field
 
-from providers.files_com.messages import compose
+from providers.files_com.messages import build_webhook_call
 from providers.files_com.sample_events import FILE_ACTIONS, Place, World
 from providers.files_com.simulated_behavior import (
     VALUE_KEYS,
@@ -32,9 +32,10 @@ from providers.files_com.simulated_behavior import (
     read_value,
     texts,
 )
-from providers.sandbox.base import REMEMBERED, BadInputError, Call, Reply, Silence, Simulator
+from providers.sandbox.base import MAX_REMEMBERED, Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, NoResponse, Response
 from providers.sandbox.tenant import Batch, CallBudget, Event, LoginName, Options, SandboxLogin, Tenant, iso
-from providers.sandbox.webhook_sender import Receipt, WebhookCall
+from providers.sandbox.webhook_sender import SendResult, WebhookCall
 
 PREFIX = "/api/rest/v1"
 MAX_PER_PAGE = 10_000
@@ -82,7 +83,7 @@ class FilesComOptions(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class TestOrder(Reply):
+class TestOrder(Response):
     """The answer to a test call: it is made once the webhook was sent, without holding the lock."""
 
     __test__ = False  # not a pytest class
@@ -134,7 +135,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 
     @cached_property
     def _mails(self) -> deque[dict[str, object]]:
-        return deque(maxlen=REMEMBERED)
+        return deque(maxlen=MAX_REMEMBERED)
 
     @cached_property
     def _tries(self) -> dict[tuple[str, str], int]:
@@ -149,34 +150,36 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         """By the API key."""
         return KEYS.get(call.headers.get("x-filesapi-key", ""))
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Their error envelope."""
         kind = "rate-limited/too-many-requests" if status == 429 else TITLES.get(status, f"sandbox/{status}")
-        return Reply(status, envelope(status, kind, f"The call failed with {status}."))
+        return Response(status, envelope(status, kind, f"The call failed with {status}."))
 
-    def serve(self, tenant: FilesComTenant, call: Call) -> Reply:
+    def serve(self, tenant: FilesComTenant, call: Call) -> Response:
         """Throttles when asked to."""
         limit = tenant.options.calls_per_second
         if self._budgets[tenant.login].take(per_second=limit, per_day=None) is None:
             return self.handle(tenant, call)
         wait = {"Retry-After": str(math.ceil(1 / (limit or 1)))} if tenant.options.retry_after else {}
-        return Reply(429, self.failure(429).body, wait)
+        return Response(429, self.error_response(429).body, wait)
 
-    def age_more(self, tenant: FilesComTenant, seconds: float) -> None:
+    def age_own_state(self, tenant: FilesComTenant, seconds: float) -> None:
         """The limit recovers."""
         self._budgets[tenant.login].age(seconds)
 
     # -- The API -------------------------------------------------------------------------------------------------
 
-    def answer(self, call: Call) -> Reply | Silence:
+    def respond(self, call: Call) -> Response | NoResponse:
         """As every simulator; a test webhook is sent here, where the lock is not held."""
-        outcome = super().answer(call)
+        outcome = super().respond(call)
         if not isinstance(outcome, TestOrder) or outcome.webhook is None:
             return outcome
-        receipt = self.courier.send(outcome.webhook, timeout=self.answer_within)
-        return Reply(outcome.status, _test_entity(receipt, self.received(receipt.status or 0), outcome.status == 201))
+        receipt = self.sender.send(outcome.webhook, timeout=self.answer_within)
+        return Response(
+            outcome.status, _test_entity(receipt, self.is_received(receipt.status or 0), outcome.status == 201)
+        )
 
-    def handle(self, tenant: FilesComTenant, call: Call) -> Reply:
+    def handle(self, tenant: FilesComTenant, call: Call) -> Response:
         """Behaviors and everything around them."""
         options = tenant.options
         try:
@@ -189,9 +192,9 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
                 raise RefusalError(403, "not-authorized/folder-admin-permission-required", "Permission denied")
             return routes[call.method]()
         except RefusalError as refusal:
-            return Reply(refusal.status, refusal.body)
+            return Response(refusal.status, refusal.body)
 
-    def _routes(self, tenant: FilesComTenant, call: Call) -> dict[str, Callable[[], Reply]]:
+    def _routes(self, tenant: FilesComTenant, call: Call) -> dict[str, Callable[[], Response]]:
         path = call.path.removeprefix(PREFIX).removesuffix(".json").strip("/")
         tests = tenant.options.test_calls
         match [unquote(part) for part in path.split("/")]:
@@ -208,29 +211,29 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             case ["behaviors", remote_id]:
                 hook = _find(tenant, remote_id)
                 return {
-                    "GET": lambda: Reply(200, self._shown(tenant, hook)),
+                    "GET": lambda: Response(200, self._shown(tenant, hook)),
                     "PATCH": lambda: self._update(tenant, hook, call),
                     "DELETE": lambda: self._delete(tenant, hook),
                 }
         raise RefusalError(404, "not-found", "Not found")
 
-    def _api_key(self, tenant: FilesComTenant) -> Reply:
+    def _api_key(self, tenant: FilesComTenant) -> Response:
         site = SITES[tenant.login]
-        return Reply(
+        return Response(
             200,
             {
                 "id": 1,
                 "descriptive_label": f"Site-wide API key for https://{site}.files.com/ (key ID #1)",
                 "created_at": "2024-01-02T03:04:05Z",
                 "expires_at": None,
-                "key": tenant.facts.credentials["api_key"],
+                "key": tenant.account.credentials["api_key"],
                 "name": "Hookkeeper",
                 "permission_set": tenant.options.permission_set,
                 "user_id": None if tenant.options.site_admin else 7,
             },
         )
 
-    def _list(self, tenant: FilesComTenant, call: Call, folder: str | None) -> Reply:
+    def _list(self, tenant: FilesComTenant, call: Call, folder: str | None) -> Response:
         if folder is None and not tenant.options.site_admin:
             raise RefusalError(403, "not-authorized/non-admins-must-query-by-folder-or-path", "Name a folder or path")
         query = parse_qs(call.query)
@@ -241,9 +244,9 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         start = _number(query.get("cursor", ["0"])[0], "bad-request/invalid-cursor")
         size = min(_number(query.get("per_page", ["1000"])[0], "bad-request"), tenant.options.page_size)
         more = {"X-Files-Cursor-Next": str(start + size)} if start + size < len(items) else {}
-        return Reply(200, items[start : start + size], more)
+        return Response(200, items[start : start + size], more)
 
-    def _create(self, tenant: FilesComTenant, call: Call) -> Reply:
+    def _create(self, tenant: FilesComTenant, call: Call) -> Response:
         body = _object(call.body)
         if body.get("behavior") != "webhook":
             raise bad("behavior", "must be webhook in this sandbox")
@@ -259,9 +262,9 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         )
         configure(hook, body, value)
         tenant.hooks[hook.remote_id] = hook
-        return Reply(201, self._shown(tenant, hook))
+        return Response(201, self._shown(tenant, hook))
 
-    def _update(self, tenant: FilesComTenant, hook: Behavior, call: Call) -> Reply:
+    def _update(self, tenant: FilesComTenant, hook: Behavior, call: Call) -> Response:
         body = _object(call.body)
         if "path" in body or "behavior" in body:
             raise RefusalError(422, "bad-request/request-params-invalid", "path and behavior cannot be changed")
@@ -271,13 +274,13 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             merged = {**hook.value, **given} if tenant.options.update_merges_value else given
             value = self._checked(tenant, merged)
         configure(hook, body, value)
-        return Reply(200, self._shown(tenant, hook))
+        return Response(200, self._shown(tenant, hook))
 
-    def _delete(self, tenant: FilesComTenant, hook: Behavior) -> Reply:
+    def _delete(self, tenant: FilesComTenant, hook: Behavior) -> Response:
         del tenant.hooks[hook.remote_id]
-        return Reply(204)
+        return Response(204)
 
-    def _test(self, tenant: FilesComTenant, call: Call, status: int) -> Reply:
+    def _test(self, tenant: FilesComTenant, call: Call, status: int) -> Response:
         body = _object(call.body)
         given = {key: body[key] for key in VALUE_KEYS if key in body}
         value = read_value({**given, "urls": [body.get("url")]}, self.event_types, at_least=1)
@@ -313,35 +316,35 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     ) -> None:
         """Merges the given fields, of the behavior or of its `value`. There is no status to change."""
         if status is not None:
-            raise BadInputError("status: Files.com cannot switch a behavior off; delete it instead")
+            raise InvalidControlInput("status: Files.com cannot switch a behavior off; delete it instead")
         fields, changes = _their_words(config or {}, hook)
         try:
             value = self._checked(tenant, {**hook.value, **changes})
         except RefusalError as refusal:
-            raise BadInputError(f"config.{refusal.about or 'value'}: {refusal}") from None
+            raise InvalidControlInput(f"config.{refusal.about or 'value'}: {refusal}") from None
         configure(hook, fields, value)
 
-    def wants_type(self, hook: Behavior, event_type: str) -> bool:
+    def matches_type(self, hook: Behavior, event_type: str) -> bool:
         """Without triggers, everything."""
         triggers = texts(hook.value.get("triggers"))
         return not triggers or event_type in triggers
 
-    def wants(self, hook: Behavior, event: Event) -> bool:
+    def matches(self, hook: Behavior, event: Event) -> bool:
         """By type; and where the event has a place, by folder and file name. Case does not matter."""
-        if not self.wants_type(hook, event.type):
+        if not self.matches_type(hook, event.type):
             return False
         return not event.paths or any(covers(hook, path.lower()) for path in event.paths)
 
-    def invent(self, tenant: FilesComTenant, event_type: str, hook: Behavior) -> Event:
+    def make_event(self, tenant: FilesComTenant, event_type: str, hook: Behavior) -> Event:
         """Something that happens in the webhook's folder."""
         pattern = next(iter(texts(hook.value.get("triggering_filenames"))), None)
         return self._worlds[tenant.login].event(event_type, Place(hook.path, hook.recursive, pattern))
 
-    def received(self, status: int) -> bool:
+    def is_received(self, status: int) -> bool:
         """Their log takes 204 as received, too."""
         return status in (200, 204)
 
-    def compose(
+    def build_webhook_call(
         self, tenant: FilesComTenant, hook: Behavior, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
         """The message for the first URL. A wrong signature is a wrong Authorization header."""
@@ -352,7 +355,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         return replace(call, headers={**headers, "Authorization": "Bearer wrong"})
 
     def _message(self, tenant: FilesComTenant, hook: Behavior, event: Event) -> WebhookCall:
-        return compose(
+        return build_webhook_call(
             hook.url,
             hook.value,
             event.body,
@@ -367,23 +370,23 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         key = (hook.remote_id, event.id)
         number = self._tries.pop(key, 0) + 1
         self._tries[key] = number
-        while len(self._tries) > REMEMBERED:
+        while len(self._tries) > MAX_REMEMBERED:
             del self._tries[next(iter(self._tries))]
         return number
 
-    def send(self, tenant: FilesComTenant, hook: Behavior, call: WebhookCall) -> Receipt:
+    def send(self, tenant: FilesComTenant, hook: Behavior, call: WebhookCall) -> SendResult:
         """To the first URL, then to the redundant ones until one succeeds."""
         urls = texts(hook.value.get("urls"))
         rest = call.url.removeprefix(hook.url)
-        receipts: list[Receipt] = []
+        receipts: list[SendResult] = []
         for url in (hook.url, *urls[1:]):
-            receipts.append(self.courier.send(replace(call, url=url + rest), timeout=self.answer_within))
-            if self.received(receipts[-1].status or 0) and not tenant.options.attempt_all_urls:
+            receipts.append(self.sender.send(replace(call, url=url + rest), timeout=self.answer_within))
+            if self.is_received(receipts[-1].status or 0) and not tenant.options.attempt_all_urls:
                 break
-        good = (receipt for receipt in receipts if self.received(receipt.status or 0))
+        good = (receipt for receipt in receipts if self.is_received(receipt.status or 0))
         return next(good, receipts[0])
 
-    def give_up(self, tenant: FilesComTenant, hook: Behavior, batch: Batch) -> None:
+    def handle_failed_delivery(self, tenant: FilesComTenant, hook: Behavior, batch: Batch) -> None:
         """Nothing is switched off; somebody gets an e-mail."""
         hook.failures += 1
         self._mails.append(
@@ -426,7 +429,7 @@ def _another_behavior(folder: str) -> dict[str, object]:
     return {"id": 3, "path": folder, "behavior": "file_expiration", "value": 30, "recursive": True}
 
 
-def _test_entity(receipt: Receipt, ok: bool, newer: bool) -> dict[str, object]:
+def _test_entity(receipt: SendResult, ok: bool, newer: bool) -> dict[str, object]:
     entity: dict[str, object] = {
         "code": receipt.status or 0,
         "message": "" if ok else receipt.failure or "The receiver did not answer 200.",
@@ -454,5 +457,5 @@ def _their_words(config: Mapping[str, object], hook: Behavior) -> tuple[dict[str
         elif name == "value" and isinstance(value, dict):
             changes |= value
         else:
-            raise BadInputError(f"config.{key}: there is no such field, or it cannot change")
+            raise InvalidControlInput(f"config.{key}: there is no such field, or it cannot change")
     return fields, changes

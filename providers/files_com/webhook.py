@@ -14,14 +14,8 @@ from datetime import UTC, datetime
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
-from providers.contract.parsing import (
-    InboundRequest,
-    Parsed,
-    ParsedEvent,
-    Verification,
-    VerificationResult,
-    time_from_number,
-)
+from providers.contract.event_fields import time_from_number
+from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.digests import json_digest
 from providers.files_com.body_parser import Fields, file_name, read_fields

@@ -21,61 +21,19 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Generic
 
+from providers.sandbox.calls import HUGE_ANSWER_BYTES, Call, NoResponse, Response
 from providers.sandbox.tenant import Batch, Delivery, Event, Fault, H, LoginName, O, SandboxLogin, Tenant, iso
-from providers.sandbox.webhook_sender import Courier, Receipt, WebhookCall
+from providers.sandbox.webhook_sender import SendResult, WebhookCall, WebhookSender
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 500  # calls and deliveries that `state` shows
-SENDERS = 16  # threads that send webhooks, per simulator
-MAX_UNDER_WAY = 64  # the stream pauses while that many webhooks of a tenant wait for an answer
-HUGE_ANSWER_BYTES = 10 * 1024 * 1024
+MAX_REMEMBERED = 500  # calls and deliveries that `state` shows
+SENDER_THREADS = 16  # threads that send webhooks, per simulator
+MAX_IN_FLIGHT = 64  # the stream pauses while that many webhooks of a tenant wait for an answer
 NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One HTTP call to the simulated server. Header names are in lower case."""
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    def bearer_token(self) -> str | None:
-        """The token of `Authorization: Bearer ...`, or None."""
-        scheme, _, token = self.headers.get("authorization", "").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer. `body` is JSON to encode, bytes to send as they are, or None for an empty body."""
-
-    status: int
-    body: object = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def content(self) -> bytes:
-        """The body's bytes."""
-        if self.body is None:
-            return b""
-        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """No answer at all: the connection is closed after so many seconds."""
-
-    seconds: float = 0.0
-
-
-class BadInputError(ValueError):
-    """A control call asked for something impossible. The message starts with the field."""
 
 
 class Simulator(ABC, Generic[H, O]):
@@ -102,11 +60,11 @@ class Simulator(ABC, Generic[H, O]):
         """Whose credentials a call presents; None for unknown ones."""
 
     @abstractmethod
-    def handle(self, tenant: Tenant[H, O], call: Call) -> Reply:
+    def handle(self, tenant: Tenant[H, O], call: Call) -> Response:
         """Answers a management call with good credentials."""
 
     @abstractmethod
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """An error in their envelope; for faults, and 401 for unknown credentials."""
 
     @abstractmethod
@@ -119,36 +77,38 @@ class Simulator(ABC, Generic[H, O]):
         nothing was changed."""
 
     @abstractmethod
-    def invent(self, tenant: Tenant[H, O], event_type: str, hook: H) -> Event:
+    def make_event(self, tenant: Tenant[H, O], event_type: str, hook: H) -> Event:
         """A believable event, at a place that this webhook's filters let through."""
 
     @abstractmethod
-    def compose(self, tenant: Tenant[H, O], hook: H, events: Sequence[Event], *, bad_signature: bool) -> WebhookCall:
+    def build_webhook_call(
+        self, tenant: Tenant[H, O], hook: H, events: Sequence[Event], *, bad_signature: bool
+    ) -> WebhookCall:
         """The HTTP call that carries these events."""
 
     # -- and may refine these ------------------------------------------------------------------------------------
 
-    def serve(self, tenant: Tenant[H, O], call: Call) -> Reply:
+    def serve(self, tenant: Tenant[H, O], call: Call) -> Response:
         """`handle` behind their gateway: throttling goes here. Faults come before it."""
         return self.handle(tenant, call)
 
-    def wants_type(self, hook: H, event_type: str) -> bool:
+    def matches_type(self, hook: H, event_type: str) -> bool:
         """Whether a webhook is subscribed to a type."""
         return True
 
-    def wants(self, hook: H, event: Event) -> bool:
+    def matches(self, hook: H, event: Event) -> bool:
         """Whether a webhook's filters let an event through."""
-        return self.wants_type(hook, event.type)
+        return self.matches_type(hook, event.type)
 
     def batch_limit(self, tenant: Tenant[H, O]) -> int:
         """How many events go into one call at most."""
         return 1
 
-    def received(self, status: int) -> bool:
+    def is_received(self, status: int) -> bool:
         """Whether this status of a receiver counts as received."""
         return status == 200
 
-    def worth_retrying(self, status: int | None) -> bool:
+    def should_retry(self, status: int | None) -> bool:
         """Whether a failed delivery is tried again; None is a network failure."""
         return True
 
@@ -156,7 +116,7 @@ class Simulator(ABC, Generic[H, O]):
         """Seconds before each further try for this webhook; where they end, the failure counts."""
         return tenant.options.retry_delays
 
-    def logs_in(self, call: Call) -> bool:
+    def obtains_token(self, call: Call) -> bool:
         """Whether a call only obtains a token. Faults leave those alone: they are about the calls that follow."""
         return False
 
@@ -164,15 +124,15 @@ class Simulator(ABC, Generic[H, O]):
         """The demo's subscriptions by name: one to everything, where one can be about everything."""
         return {"Everything": self.demo_config}
 
-    def age_more(self, tenant: Tenant[H, O], seconds: float) -> None:
+    def age_own_state(self, tenant: Tenant[H, O], seconds: float) -> None:
         """Ages what only this simulator has (quotas, tokens)."""
         return
 
-    def send(self, tenant: Tenant[H, O], hook: H, call: WebhookCall) -> Receipt:
+    def send(self, tenant: Tenant[H, O], hook: H, call: WebhookCall) -> SendResult:
         """One try to deliver, without the lock: a webhook with several URLs may make more than one call."""
-        return self.courier.send(call, timeout=self.answer_within)
+        return self.sender.send(call, timeout=self.answer_within)
 
-    def give_up(self, tenant: Tenant[H, O], hook: H, batch: Batch) -> None:
+    def handle_failed_delivery(self, tenant: Tenant[H, O], hook: H, batch: Batch) -> None:
         """What follows when the last try has failed: after so many times in a row it is switched off."""
         hook.failures += 1
         if hook.failures >= tenant.options.failures_until_disabled:
@@ -184,76 +144,76 @@ class Simulator(ABC, Generic[H, O]):
         self,
         base_url: str,
         *,
-        courier: Courier,
+        sender: WebhookSender,
         options: Mapping[str, object] | None = None,
         per_minute: float = 0.0,
         seed: int | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.base_url = base_url
-        self.courier = courier
+        self.sender = sender
         self.wake = wake  # called when something may be due sooner than `work` said
         self.random = random.Random(seed)
         self.lock = threading.RLock()
-        self.calls: deque[dict[str, object]] = deque(maxlen=REMEMBERED)
-        self.deliveries: deque[Delivery] = deque(maxlen=REMEMBERED)
-        self.pool = ThreadPoolExecutor(SENDERS, thread_name_prefix=f"sandbox-{self.slug}")
+        self.calls: deque[dict[str, object]] = deque(maxlen=MAX_REMEMBERED)
+        self.deliveries: deque[Delivery] = deque(maxlen=MAX_REMEMBERED)
+        self.pool = ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix=f"sandbox-{self.slug}")
         self.tenants: dict[LoginName, Tenant[H, O]] = {
-            facts.login: Tenant(
-                login=facts.login,
-                facts=facts,
+            account.login: Tenant(
+                login=account.login,
+                account=account,
                 options=self.options_model.model_validate(dict(options or {})),
                 per_minute=per_minute,
             )
-            for facts in self.logins(base_url)
+            for account in self.logins(base_url)
         }
 
     def close(self) -> None:
-        """Ends the sending threads. The courier must be closed before, or this waits for slow receivers."""
+        """Ends the sending threads. The sender must be closed before, or this waits for slow receivers."""
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def claims(self, path: str) -> bool:
+    def serves_path(self, path: str) -> bool:
         """Whether a path belongs to this provider's API."""
         return any(path == prefix or path.startswith(prefix + "/") for prefix in self.paths)
 
-    def chosen(self, session: LoginName | None) -> list[Tenant[H, O]]:
+    def select_tenants(self, session: LoginName | None) -> list[Tenant[H, O]]:
         """The tenants that a control call is about: one, or both."""
         return [self.tenants[session]] if session else list(self.tenants.values())
 
-    def answer(self, call: Call) -> Reply | Silence:
+    def respond(self, call: Call) -> Response | NoResponse:
         """Answers a management call, goes wrong where that was asked for, and remembers the call."""
         with self.lock:
             login = self.login_of(call)
-            outcome = self._outcome(self.tenants[login], call) if login else self.failure(401)
+            outcome = self._outcome(self.tenants[login], call) if login else self.error_response(401)
             self.calls.append(
                 {
                     "method": call.method,
                     "path": call.path,
-                    "status": outcome.status if isinstance(outcome, Reply) else None,
+                    "status": outcome.status if isinstance(outcome, Response) else None,
                     "login": login,
                     "at": iso(time.time()),
                 }
             )
             return outcome
 
-    def _outcome(self, tenant: Tenant[H, O], call: Call) -> Reply | Silence:
-        if not tenant.faults or self.logs_in(call):
+    def _outcome(self, tenant: Tenant[H, O], call: Call) -> Response | NoResponse:
+        if not tenant.faults or self.obtains_token(call):
             return self.serve(tenant, call)
         fault = tenant.faults.popleft()
         if fault.status:
-            reply = self.failure(fault.status)
+            reply = self.error_response(fault.status)
             wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return Reply(reply.status, reply.body, {**reply.headers, **wait})
+            return Response(reply.status, reply.body, {**reply.headers, **wait})
         if fault.redirect:
-            return Reply(302, headers={"Location": "/moved"})
+            return Response(302, headers={"Location": "/moved"})
         if fault.drop == "before":
-            return Silence()
+            return NoResponse()
         self.handle(tenant, call)
         if fault.garbage:
-            return Reply(200, b'{"truncated": ["')
+            return Response(200, b'{"truncated": ["')
         if fault.huge:
-            return Reply(200, b'{"padding": "' + b"x" * HUGE_ANSWER_BYTES + b'"}')
-        return Silence(fault.timeout or 0.0)
+            return Response(200, b'{"padding": "' + b"x" * HUGE_ANSWER_BYTES + b'"}')
+        return NoResponse(fault.timeout or 0.0)
 
     # -- Control -------------------------------------------------------------------------------------------------
 
@@ -295,7 +255,7 @@ class Simulator(ABC, Generic[H, O]):
             wanted = [event_type] if event_type else list(self.event_types)
             wanted = [name for name in wanted if self._gets_type(hook, name)]
             while wanted and len(owed[hook.remote_id]) < count:
-                event = self.invent(tenant, self.random.choice(wanted), hook)
+                event = self.make_event(tenant, self.random.choice(wanted), hook)
                 for other in hooks:
                     if len(owed[other.remote_id]) < count and (other is hook or self._gets(other, event)):
                         owed[other.remote_id].append(event)
@@ -325,7 +285,7 @@ class Simulator(ABC, Generic[H, O]):
                     if hook.expires_at is not None:
                         hook.expires_at -= seconds
                 tenant.retries = [replace(batch, due_at=batch.due_at - seconds) for batch in tenant.retries]
-                self.age_more(tenant, seconds)
+                self.age_own_state(tenant, seconds)
         self.wake()
 
     def set_options(self, tenants: Iterable[Tenant[H, O]], changes: Mapping[str, object]) -> None:
@@ -392,7 +352,7 @@ class Simulator(ABC, Generic[H, O]):
 
     # -- Stream and deliveries -----------------------------------------------------------------------------------
 
-    def work(self) -> float:
+    def run_due(self) -> float:
         """Starts what is due; returns when the next thing is (Unix seconds)."""
         with self.lock:
             due = [
@@ -418,7 +378,7 @@ class Simulator(ABC, Generic[H, O]):
             return []
         number = self.random.choices((1, 2, 3, 4), (85, 8, 4, 3))[0]
         tenant.next_event_at = now + number * 60 / tenant.per_minute * self.random.uniform(0.5, 1.5)
-        hooks = tenant.live_hooks() if tenant.under_way < MAX_UNDER_WAY else []
+        hooks = tenant.live_hooks() if tenant.in_flight < MAX_IN_FLIGHT else []
         events = [event for _ in range(number) if (event := self._next_event(tenant, hooks))]
         return [
             batch
@@ -427,23 +387,25 @@ class Simulator(ABC, Generic[H, O]):
         ]
 
     def _next_event(self, tenant: Tenant[H, O], hooks: Sequence[H]) -> Event | None:
-        """The next card of the tenant's shuffled deck that anybody wants: so all types come round soon."""
-        wanted = {name for name in self.event_types if any(self.wants_type(hook, name) for hook in hooks)}
+        """The next card of the tenant's shuffled upcoming_types that anybody wants: so all types come round soon."""
+        wanted = {name for name in self.event_types if any(self.matches_type(hook, name) for hook in hooks)}
         if not wanted:
             return None
-        tenant.deck = [name for name in tenant.deck if name in wanted]
-        if not tenant.deck:
-            tenant.deck = sorted(wanted)
-            self.random.shuffle(tenant.deck)
-        name = tenant.deck.pop()
-        return self.invent(tenant, name, self.random.choice([hook for hook in hooks if self.wants_type(hook, name)]))
+        tenant.upcoming_types = [name for name in tenant.upcoming_types if name in wanted]
+        if not tenant.upcoming_types:
+            tenant.upcoming_types = sorted(wanted)
+            self.random.shuffle(tenant.upcoming_types)
+        name = tenant.upcoming_types.pop()
+        return self.make_event(
+            tenant, name, self.random.choice([hook for hook in hooks if self.matches_type(hook, name)])
+        )
 
     def _gets_type(self, hook: H, event_type: str) -> bool:
         """A type that none of their lists knows goes to everybody."""
-        return event_type not in self.event_types or self.wants_type(hook, event_type)
+        return event_type not in self.event_types or self.matches_type(hook, event_type)
 
     def _gets(self, hook: H, event: Event) -> bool:
-        return event.type not in self.event_types or self.wants(hook, event)
+        return event.type not in self.event_types or self.matches(hook, event)
 
     def _batches(
         self,
@@ -473,7 +435,7 @@ class Simulator(ABC, Generic[H, O]):
 
     def _submit(self, batch: Batch) -> Future[Delivery | None]:
         with self.lock:
-            self.tenants[batch.login].under_way += 1
+            self.tenants[batch.login].in_flight += 1
         return self.pool.submit(self._deliver, batch)
 
     def _deliver(self, batch: Batch) -> Delivery | None:
@@ -484,7 +446,7 @@ class Simulator(ABC, Generic[H, O]):
                 hook = tenant.hooks.get(batch.remote_id)
                 if hook is None or not hook.is_live(time.time()):
                     return None
-                call = self.compose(tenant, hook, batch.events, bad_signature=batch.bad_signature)
+                call = self.build_webhook_call(tenant, hook, batch.events, bad_signature=batch.bad_signature)
             receipt = self.send(tenant, hook, call)
             with self.lock:
                 next_at = self._settle(tenant, hook, batch, receipt.status)
@@ -495,22 +457,22 @@ class Simulator(ABC, Generic[H, O]):
                 return delivery
         finally:
             with self.lock:
-                tenant.under_way -= 1
+                tenant.in_flight -= 1
 
     def _settle(self, tenant: Tenant[H, O], hook: H, batch: Batch, status: int | None) -> float | None:
         """What follows from a try: nothing, another one (its time is returned), or a permanent failure."""
         if batch.bad_signature:
             return None
-        if status is not None and self.received(status):
+        if status is not None and self.is_received(status):
             hook.failures = 0
             return None
         delays = self.retry_delays(tenant, hook)
-        if self.worth_retrying(status) and batch.number <= len(delays):
+        if self.should_retry(status) and batch.number <= len(delays):
             due_at = time.time() + delays[batch.number - 1]
             tenant.retries.append(replace(batch, number=batch.number + 1, due_at=due_at))
             self.wake()
             return due_at
-        self.give_up(tenant, hook, batch)
+        self.handle_failed_delivery(tenant, hook, batch)
         return None
 
 

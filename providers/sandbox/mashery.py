@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from providers.sandbox.base import Reply
+from providers.sandbox.calls import Response
 from providers.sandbox.tenant import CallBudget, Hook, LoginName, Options, OverBudget, Tenant
 
 DAY_QUOTA = 1000  # what the headers say; enforced only when the option `day_quota` asks for it
@@ -35,27 +35,27 @@ class MasheryGateway:
     def __init__(self, logins: Iterable[LoginName]) -> None:
         self._budgets = {login: CallBudget() for login in logins}
 
-    def serve(self, tenant: Tenant[H, M], answer: Callable[[], Reply]) -> Reply:
+    def serve(self, tenant: Tenant[H, M], answer: Callable[[], Response]) -> Response:
         """The API's answer, or the refusal of a call too many; every answer tells what is left."""
         options = tenant.options
         budget = self._budgets[tenant.login]
         over = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
         reply = _throttled(options, budget, over) if over else answer()
-        return Reply(reply.status, reply.body, {**_quota_headers(options, budget), **reply.headers})
+        return Response(reply.status, reply.body, {**_quota_headers(options, budget), **reply.headers})
 
     def age(self, session: LoginName, seconds: float) -> None:
         """The limits recover as if so much time had passed."""
         self._budgets[session].age(seconds)
 
 
-def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Reply:
+def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Response:
     left = budget.day_ends_at - time.time() if over is OverBudget.PER_DAY else 1.0
     headers = {"Retry-After": str(max(1, math.ceil(left)))}
     message = "Developer Over Rate" if over is OverBudget.PER_DAY else "Developer Over Qps"
     if options.throttle_style == "429":
-        return Reply(429, {"message": message}, headers)
+        return Response(429, {"message": message}, headers)
     code = "ERR_403_DEVELOPER_OVER_RATE" if over is OverBudget.PER_DAY else "ERR_403_DEVELOPER_OVER_QPS"
-    return Reply(403, f"<h1>{message}</h1>".encode(), {**headers, "X-Mashery-Error-Code": code})
+    return Response(403, f"<h1>{message}</h1>".encode(), {**headers, "X-Mashery-Error-Code": code})
 
 
 def _quota_headers(options: MasheryOptions, budget: CallBudget) -> dict[str, str]:

@@ -33,21 +33,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from providers.sandbox.base import AnySimulator, BadInputError, Call, Reply, Silence
+from providers.sandbox.base import AnySimulator
+from providers.sandbox.calls import Call, InvalidControlInput, NoResponse, Response
 from providers.sandbox.tenant import Fault, LoginName
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 CONTROL = "/_sandbox"
-LIVELY = 40.0  # events per minute and login under `manage.py sandbox`
+DEMO_EVENTS_PER_MINUTE = 40.0  # events per minute and login under `manage.py sandbox`
 MAX_BODY_BYTES = 1024 * 1024
-LONGEST_SLEEP = 0.5  # seconds; so that a step of the clock is soon noticed
-CLOSE_WITHIN = 5.0  # seconds that calls under way get to end
+MAX_SLEEP_SECONDS = 0.5  # seconds; so that a step of the clock is soon noticed
+CLOSE_TIMEOUT_SECONDS = 5.0  # seconds that calls under way get to end
 
 
-class Order(BaseModel):
+class ControlRequest(BaseModel):
     """Base of the control calls' bodies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +56,7 @@ class Order(BaseModel):
     login: LoginName | None = None
 
 
-class EmitOrder(Order):
+class EmitRequest(ControlRequest):
     """What to send now."""
 
     event_type: str | None = Field(default=None, min_length=1, max_length=200, strict=True)
@@ -65,19 +66,19 @@ class EmitOrder(Order):
     remote_id: str | None = Field(default=None, strict=True)
 
 
-class StreamOrder(Order):
+class StreamRequest(ControlRequest):
     """How lively it is."""
 
     per_minute: float = Field(ge=0, le=60_000, allow_inf_nan=False, strict=True)
 
 
-class ClockOrder(Order):
+class ClockRequest(ControlRequest):
     """How much time passes."""
 
     advance_seconds: float = Field(ge=0, le=10 * 365 * 86400, allow_inf_nan=False, strict=True)
 
 
-class RemoteOrder(Order):
+class RemoteRequest(ControlRequest):
     """What somebody does behind our back."""
 
     status: str | None = Field(default=None, strict=True)
@@ -93,7 +94,7 @@ class ControlError(Exception):
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.reply = Reply(status, {"error": message}, headers or {})
+        self.reply = Response(status, {"error": message}, headers or {})
 
 
 class Control:
@@ -102,14 +103,14 @@ class Control:
     def __init__(self, simulators: Mapping[str, AnySimulator]) -> None:
         self._simulators = simulators
 
-    def answer(self, call: Call) -> Reply:
+    def respond(self, call: Call) -> Response:
         """Answers one control call."""
         try:
-            return Reply(200, self._answer(call))
+            return Response(200, self._answer(call))
         except ControlError as error:
             return error.reply
-        except BadInputError as error:
-            return Reply(400, {"error": str(error)})
+        except InvalidControlInput as error:
+            return Response(400, {"error": str(error)})
 
     def _answer(self, call: Call) -> object:
         match [unquote(part) for part in call.path.removeprefix(CONTROL).split("/") if part]:
@@ -120,12 +121,12 @@ class Control:
                 simulator = self._simulator(slug)
                 _only(call, "GET")
                 login = parse_qs(call.query).get("login", [None])[0]
-                order = _read(Order, json.dumps({"login": login}).encode())
-                return simulator.state(simulator.chosen(order.login))
+                order = _read(ControlRequest, json.dumps({"login": login}).encode())
+                return simulator.state(simulator.select_tenants(order.login))
             case [slug, "remote", remote_id]:
                 simulator = self._simulator(slug)
                 _only(call, "POST")
-                return self._change_remote(simulator, remote_id, _read(RemoteOrder, call.body))
+                return self._change_remote(simulator, remote_id, _read(RemoteRequest, call.body))
             case [slug, ("emit" | "stream" | "faults" | "clock" | "options") as what]:
                 simulator = self._simulator(slug)
                 _only(call, "POST")
@@ -141,8 +142,8 @@ class Control:
                 "slug": slug,
                 "login": tenant.login.value,
                 "base_url": simulator.base_url,
-                "settings": dict(tenant.facts.settings),
-                "credentials": dict(tenant.facts.credentials),
+                "settings": dict(tenant.account.settings),
+                "credentials": dict(tenant.account.credentials),
             }
             for tenant in simulator.tenants.values()
         ]
@@ -153,46 +154,46 @@ class Control:
         return self._simulators[slug]
 
     def _emit(self, simulator: AnySimulator, body: bytes) -> object:
-        order = _read(EmitOrder, body)
-        tenants = simulator.chosen(order.login)
+        order = _read(EmitRequest, body)
+        tenants = simulator.select_tenants(order.login)
         if order.event_type in simulator.wildcards:
-            raise BadInputError("event_type: a wildcard is only for subscribing")
+            raise InvalidControlInput("event_type: a wildcard is only for subscribing")
         if order.remote_id is not None and not simulator.has_hook(tenants, order.remote_id):
             raise ControlError(404, f"remote_id: there is no webhook {order.remote_id!r}.")
         deliveries = simulator.emit(tenants, **order.model_dump(exclude={"login"}))
         return {"deliveries": [delivery.summary() for delivery in deliveries]}
 
     def _stream(self, simulator: AnySimulator, body: bytes) -> object:
-        order = _read(StreamOrder, body)
-        simulator.set_stream(simulator.chosen(order.login), order.per_minute)
+        order = _read(StreamRequest, body)
+        simulator.set_stream(simulator.select_tenants(order.login), order.per_minute)
         return {"per_minute": order.per_minute}
 
     def _faults(self, simulator: AnySimulator, body: bytes) -> object:
         login, fields = _split_login(body)
         fault = _read(Fault, json.dumps(fields).encode())
-        simulator.add_fault(simulator.chosen(login), fault)
+        simulator.add_fault(simulator.select_tenants(login), fault)
         return {"times": fault.times}
 
     def _clock(self, simulator: AnySimulator, body: bytes) -> object:
-        order = _read(ClockOrder, body)
-        simulator.age(simulator.chosen(order.login), order.advance_seconds)
+        order = _read(ClockRequest, body)
+        simulator.age(simulator.select_tenants(order.login), order.advance_seconds)
         return {"advanced_seconds": order.advance_seconds}
 
     def _options(self, simulator: AnySimulator, body: bytes) -> object:
         login, changes = _split_login(body)
-        tenants = simulator.chosen(login)
+        tenants = simulator.select_tenants(login)
         try:
             simulator.set_options(tenants, changes)
         except ValidationError as error:
-            raise BadInputError(_complaints(error)) from None
+            raise InvalidControlInput(_complaints(error)) from None
         return {tenant.login: tenant.options.model_dump(mode="json") for tenant in tenants}
 
-    def _change_remote(self, simulator: AnySimulator, remote_id: str, order: RemoteOrder) -> object:
+    def _change_remote(self, simulator: AnySimulator, remote_id: str, order: RemoteRequest) -> object:
         if order.status is None and order.config is None and not order.deleted:
-            raise BadInputError("status, deleted or config: one of them is needed")
+            raise InvalidControlInput("status, deleted or config: one of them is needed")
         changes = order.model_dump(exclude={"login"})
         try:
-            return simulator.change_remote(simulator.chosen(order.login), remote_id, **changes)
+            return simulator.change_remote(simulator.select_tenants(order.login), remote_id, **changes)
         except KeyError:
             raise ControlError(404, f"There is no webhook {remote_id!r}.") from None
 
@@ -239,8 +240,8 @@ class Sandbox:
         """Listens and serves. Raises OSError when the port cannot be had."""
         self._closing = threading.Event()
         self._wake = threading.Event()
-        self._courier = Courier(self._deliver_to)
-        self._server = _Server((HOST, self._port), self.answer, self._closing)
+        self._sender = WebhookSender(self._deliver_to)
+        self._server = _Server((HOST, self._port), self.respond, self._closing)
         self.url = f"http://{HOST}:{self._server.server_port}"
         with ExitStack() as undo:
             undo.callback(self._server.server_close)
@@ -259,7 +260,7 @@ class Sandbox:
         self._closing.set()
         self._wake.set()
         self._server.shutdown()
-        self._courier.close()
+        self._sender.close()
         self._server.hang_up()
         self._server.server_close()
         for thread in self._threads:
@@ -271,20 +272,20 @@ class Sandbox:
         """How to log in at one provider, as `GET /_sandbox/` says it: spare first, then demo."""
         return self._control.logins(slug)
 
-    def answer(self, call: Call) -> Reply | Silence:
+    def respond(self, call: Call) -> Response | NoResponse:
         """Answers one HTTP call: the control API, or the provider that the call is for."""
         if call.path == CONTROL or call.path.startswith(CONTROL + "/"):
-            return self._control.answer(call)
-        claimers = [simulator for simulator in self.simulators.values() if simulator.claims(call.path)]
-        if not claimers:
-            return Reply(404, {"error": f"No provider has {call.path}."})
+            return self._control.respond(call)
+        candidates = [simulator for simulator in self.simulators.values() if simulator.serves_path(call.path)]
+        if not candidates:
+            return Response(404, {"error": f"No provider has {call.path}."})
         # Two providers of one vendor may share a path; the credentials tell whose call it is.
-        return next((item for item in claimers if item.login_of(call)), claimers[0]).answer(call)
+        return next((item for item in candidates if item.login_of(call)), candidates[0]).respond(call)
 
     def _simulator(self, kind: type[AnySimulator]) -> AnySimulator:
         return kind(
             self.url,
-            courier=self._courier,
+            sender=self._sender,
             options=self._options,
             per_minute=self._per_minute,
             seed=self._seed,
@@ -294,8 +295,8 @@ class Sandbox:
     def _work(self) -> None:
         while not self._closing.is_set():
             self._wake.clear()
-            due_at = min((simulator.work() for simulator in self.simulators.values()), default=0.0)
-            self._wake.wait(min(max(due_at - time.time(), 0.01), LONGEST_SLEEP))
+            due_at = min((simulator.run_due() for simulator in self.simulators.values()), default=0.0)
+            self._wake.wait(min(max(due_at - time.time(), 0.01), MAX_SLEEP_SECONDS))
 
 
 def find_simulators() -> list[type[AnySimulator]]:
@@ -309,9 +310,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, address: tuple[str, int], answer: Callable[[Call], Reply | Silence], closing: threading.Event
+        self, address: tuple[str, int], respond: Callable[[Call], Response | NoResponse], closing: threading.Event
     ) -> None:
-        self.answer = answer
+        self.respond = respond
         self.closing = closing
         self._connections: set[Any] = set()
         self._ended = threading.Condition()
@@ -341,7 +342,7 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     continue  # the client was faster
-            self._ended.wait_for(lambda: not self._connections, timeout=CLOSE_WITHIN)
+            self._ended.wait_for(lambda: not self._connections, timeout=CLOSE_TIMEOUT_SECONDS)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -357,16 +358,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _serve(self) -> None:
-        outcome: Reply | Silence
+        outcome: Response | NoResponse
         try:
-            outcome = self.server.answer(self._read_call())
+            outcome = self.server.respond(self._read_call())
         except ControlError as error:
             outcome = error.reply
             self.close_connection = True  # there may be a body that was not read
         except Exception:
             log.exception("the sandbox failed to answer %s %s", self.command, self.path)
-            outcome = Reply(500, {"error": "The sandbox failed; see its log."})
-        if isinstance(outcome, Silence):
+            outcome = Response(500, {"error": "The sandbox failed; see its log."})
+        if isinstance(outcome, NoResponse):
             self.server.closing.wait(outcome.seconds)
             self.close_connection = True
             return
@@ -391,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
             body=self.rfile.read(int(length)),
         )
 
-    def _reply(self, reply: Reply) -> None:
+    def _reply(self, reply: Response) -> None:
         content = reply.content()
         self.send_response(reply.status)
         if reply.status != 204:
@@ -419,7 +420,7 @@ def _read(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        raise BadInputError(_complaints(error)) from None
+        raise InvalidControlInput(_complaints(error)) from None
 
 
 def _split_login(body: bytes) -> tuple[LoginName | None, dict[str, object]]:
@@ -427,10 +428,10 @@ def _split_login(body: bytes) -> tuple[LoginName | None, dict[str, object]]:
     try:
         fields = json.loads(body or b"{}")
     except (ValueError, RecursionError):
-        raise BadInputError("The body is not JSON.") from None
+        raise InvalidControlInput("The body is not JSON.") from None
     if not isinstance(fields, dict):
-        raise BadInputError("The body must be a JSON object.")
-    return _read(Order, json.dumps({"login": fields.pop("login", None)}).encode()).login, fields
+        raise InvalidControlInput("The body must be a JSON object.")
+    return _read(ControlRequest, json.dumps({"login": fields.pop("login", None)}).encode()).login, fields
 
 
 def _complaints(error: ValidationError) -> str:

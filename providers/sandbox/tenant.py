@@ -162,15 +162,15 @@ class Tenant(Generic[H, O]):
     """Everything that belongs to one login."""
 
     login: LoginName
-    facts: SandboxLogin
+    account: SandboxLogin
     options: O
     per_minute: float
     hooks: dict[str, H] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     retries: list[Batch] = field(default_factory=list)
-    deck: list[str] = field(default_factory=list)  # event types still to come before any comes again
+    upcoming_types: list[str] = field(default_factory=list)  # event types still to come before any comes again
     next_event_at: float = 0.0
-    under_way: int = 0
+    in_flight: int = 0
 
     def live_hooks(self) -> list[H]:
         """The webhooks that get events now."""

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT = 3.0
@@ -29,14 +30,14 @@ class WebhookCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class SendResult:
     """How a call went: the status that came back, or None and what kept it from coming."""
 
     status: int | None
     failure: str | None = None
 
 
-class Courier:
+class WebhookSender:
     """Sends webhooks. `instead` maps an origin to the one that is connected to in its place (path and Host stay)."""
 
     def __init__(self, instead: Mapping[str, str] | None = None) -> None:
@@ -49,20 +50,30 @@ class Courier:
         """Whether calls to this URL go to another origin."""
         return origin_of(url) in self._instead
 
-    def send(self, call: WebhookCall, *, timeout: float) -> Receipt:
+    def accepts(self, url: str) -> bool:
+        """Return whether a simulator should accept this callback URL.
+
+        Providers require HTTPS. The sandbox also accepts plain HTTP to this machine and to redirected origins.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            return True
+        return parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.rewrites(url))
+
+    def send(self, call: WebhookCall, *, timeout: float) -> SendResult:
         """Makes one call. `timeout` is in seconds, for each wait on the network."""
         parts = urlsplit(call.url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         try:
             connection = _connection(self._instead.get(origin_of(call.url), origin_of(call.url)), timeout)
         except ValueError as error:
-            return Receipt(None, f"not a usable URL: {error}")
+            return SendResult(None, f"not a usable URL: {error}")
         try:
             self._connect(connection, timeout)
             connection.request(call.method, target, call.body, {"Host": parts.netloc, **call.headers})
-            return Receipt(connection.getresponse().status)
+            return SendResult(connection.getresponse().status)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            return Receipt(None, f"{type(error).__name__}: {error}")
+            return SendResult(None, f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._open.discard(connection)
@@ -105,3 +116,12 @@ def _connection(origin: str, timeout: float) -> http.client.HTTPConnection:
         raise ValueError("no host")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return kind(parts.hostname, parts.port, timeout=min(CONNECT_TIMEOUT, timeout))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -160,7 +160,9 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
 
         return with_token(session, send)
 
-    def _call_collection(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> ProviderResponse:
+    def _call_collection(
+        self, session: SideDrawerSession, method: str, url: str, body: object = None
+    ) -> ProviderResponse:
         try:
             return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
@@ -172,7 +174,9 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
                 status=error.status,
             ) from None
 
-    def _call_item(self, session: SideDrawerSession, method: str, remote_id: str, body: object = None) -> ProviderResponse:
+    def _call_item(
+        self, session: SideDrawerSession, method: str, remote_id: str, body: object = None
+    ) -> ProviderResponse:
         url = self._item(session, remote_id)
         try:
             return self._call(session, method, url, body)

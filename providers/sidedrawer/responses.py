@@ -19,7 +19,7 @@ from providers.contract.errors import (
     Throttled,
     Unsupported,
 )
-from providers.contract.parsing import time_from_number
+from providers.contract.event_fields import time_from_number
 from providers.contract.responses import ProviderResponse, error_for, retry_after
 from providers.contract.signatures import same
 from providers.sidedrawer.schemas import SideDrawerSettings
@@ -57,8 +57,9 @@ _NAME_KEYS = ("property", "field", "path")
 def read_webhook(
     value: object, settings: SideDrawerSettings, *, secret: str | None = None, asked_for: str | None = None
 ) -> RemoteSubscription:
-    """A webhook from its JSON object, also inside `data`. Raises InvalidResponse without a usable id, for an expiry that is
-    no time, and for an id that is not the one that was asked for."""
+    """Return the webhook of a JSON object, also inside `data`.
+
+    Raises InvalidResponse for an unusable ID, an invalid expiry, and an ID other than the requested one."""
     item = _unwrap(value, settings)
     remote_id = _remote_id(item, settings)
     if asked_for is not None and remote_id != asked_for:
@@ -86,7 +87,7 @@ class Page:
 
 
 def read_page(value: object) -> Page:
-    """A bare list, or `{data, hasMore, nextPage, ...}` in the style of SideDrawer's other lists. Raises InvalidResponse."""
+    """Return the page from a bare list or from SideDrawer's `{data, hasMore, nextPage}`. Raises InvalidResponse."""
     if isinstance(value, list):
         return Page(tuple(value), None)
     items = value.get("data") if isinstance(value, dict) else None

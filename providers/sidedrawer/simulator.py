@@ -24,7 +24,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Field
 
-from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 from providers.sidedrawer.sample_events import World
@@ -189,7 +190,7 @@ class RefusalError(Exception):
         self.status = status
         self.fields = dict(fields or {})
 
-    def reply(self) -> Reply:
+    def reply(self) -> Response:
         """In the envelope of their framework: one text, or a list of complaints."""
         said = [f"{name} {problem}" for name, problem in self.fields.items()]
         return _error(self.status, said or str(self))
@@ -260,7 +261,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
 
     def login_of(self, call: Call) -> LoginName | None:
         """By the access token; for the developer login by tenant, client and secret."""
-        if self.logs_in(call):
+        if self.obtains_token(call):
             return _client_of(call)
         token = call.bearer_token() or ""
         issued = self._tokens.get(token)
@@ -268,15 +269,15 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
             return issued.login if time.time() < issued.expires_at else None
         return next((login for login, facts in TENANTS.items() if facts.token == token), None)
 
-    def logs_in(self, call: Call) -> bool:
+    def obtains_token(self, call: Call) -> bool:
         """The developer login only."""
         return call.path.startswith(f"{DEVELOPERS}/")
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Their error envelope."""
         return _error(status, "Unauthorized" if status == 401 else f"The call failed with {status}.")
 
-    def age_more(self, tenant: SideDrawerTenant, seconds: float) -> None:
+    def age_own_state(self, tenant: SideDrawerTenant, seconds: float) -> None:
         """Tokens get older."""
         for issued in self._tokens.values():
             if issued.login == tenant.login:
@@ -284,9 +285,9 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
 
     # -- The API -------------------------------------------------------------------------------------------------
 
-    def handle(self, tenant: SideDrawerTenant, call: Call) -> Reply:
+    def handle(self, tenant: SideDrawerTenant, call: Call) -> Response:
         """Logging in, registration and everything around it."""
-        if self.logs_in(call):
+        if self.obtains_token(call):
             return self._log_in(tenant)
         try:
             routes = self._routes(tenant, call)
@@ -296,7 +297,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         except RefusalError as refusal:
             return refusal.reply()
 
-    def _routes(self, tenant: SideDrawerTenant, call: Call) -> dict[str, Callable[[], Reply]]:
+    def _routes(self, tenant: SideDrawerTenant, call: Call) -> dict[str, Callable[[], Response]]:
         options = tenant.options
         parts = [unquote(part) for part in call.path.removeprefix(WEBHOOKS).split("/") if part]
         if options.paths_missing or len(parts) > 1 or (parts and options.item_path_missing):
@@ -306,28 +307,28 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         hook = tenant.hooks.get(parts[0])
         if hook is None:
             raise RefusalError(404, "Webhook subscription not found")
-        routes = {"GET": lambda: Reply(200, self._shown(tenant, hook)), "DELETE": lambda: self._delete(tenant, hook)}
+        routes = {"GET": lambda: Response(200, self._shown(tenant, hook)), "DELETE": lambda: self._delete(tenant, hook)}
         return {**routes, "PUT": lambda: self._update(tenant, hook, call)} if options.allow_update else routes
 
-    def _log_in(self, tenant: SideDrawerTenant) -> Reply:
+    def _log_in(self, tenant: SideDrawerTenant) -> Response:
         now = time.time()
         for token in [token for token, issued in self._tokens.items() if issued.expires_at <= now]:
             del self._tokens[token]
         token, seconds = f"sdtok.{secrets.token_urlsafe(24)}", tenant.options.token_seconds
         self._tokens[token] = IssuedToken(tenant.login, now + seconds)
-        return Reply(201, {"access_token": token, "expires_in": int(seconds), "token_type": "Bearer"})
+        return Response(201, {"access_token": token, "expires_in": int(seconds), "token_type": "Bearer"})
 
-    def _list(self, tenant: SideDrawerTenant, call: Call) -> Reply:
+    def _list(self, tenant: SideDrawerTenant, call: Call) -> Response:
         options = tenant.options
         hooks = list(tenant.hooks.values())
         if options.list_envelope == "array":
-            return Reply(200, [self._shown(tenant, hook) for hook in hooks])
+            return Response(200, [self._shown(tenant, hook) for hook in hooks])
         after = parse_qs(call.query).get("startingAfter", [""])[0]
         ids = [hook.remote_id for hook in hooks]
         start = ids.index(after) + 1 if after in ids else 0
         page = hooks[start : start + options.page_size]
         more = start + options.page_size < len(hooks)
-        return Reply(
+        return Response(
             200,
             {
                 "data": [self._shown(tenant, hook) for hook in page],
@@ -343,7 +344,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         ways = {"url": f"https://api.sidedrawer.example{WEBHOOKS}{query}", "path": f"{WEBHOOKS}{query}", "query": query}
         return ways.get(options.next_page, last)
 
-    def _register(self, tenant: SideDrawerTenant, call: Call) -> Reply:
+    def _register(self, tenant: SideDrawerTenant, call: Call) -> Response:
         config = self._read_config(tenant, _object(call.body))
         if len(tenant.hooks) >= tenant.options.max_webhooks:
             raise RefusalError(409, f"At most {tenant.options.max_webhooks} webhook subscriptions are allowed")
@@ -351,18 +352,18 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         hook = Webhook(remote_id=remote_id, url="", config=config)
         self._configure(tenant, hook, config, extend=True)
         tenant.hooks[remote_id] = hook
-        return Reply(201, self._shown(tenant, hook))
+        return Response(201, self._shown(tenant, hook))
 
-    def _update(self, tenant: SideDrawerTenant, hook: Webhook, call: Call) -> Reply:
+    def _update(self, tenant: SideDrawerTenant, hook: Webhook, call: Call) -> Response:
         config = self._read_config(tenant, _object(call.body))
         self._configure(tenant, hook, config, extend=tenant.options.update_extends)
         if tenant.options.update_enables and not hook.enabled:
             hook.enabled, hook.failures = True, 0
-        return Reply(200, self._shown(tenant, hook))
+        return Response(200, self._shown(tenant, hook))
 
-    def _delete(self, tenant: SideDrawerTenant, hook: Webhook) -> Reply:
+    def _delete(self, tenant: SideDrawerTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
-        return Reply(204)
+        return Response(204)
 
     def _configure(self, tenant: SideDrawerTenant, hook: Webhook, config: WebhookConfig, *, extend: bool) -> None:
         """Takes a config over. Nobody gets a longer life than the sandbox grants."""
@@ -440,7 +441,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
             return False
         if parts.scheme == "https":
             return usable
-        return usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.courier.rewrites(url))
+        return usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.sender.rewrites(url))
 
     # -- What the base asks --------------------------------------------------------------------------------------
 
@@ -458,16 +459,16 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
     ) -> None:
         """Merges the given fields into the config; null clears one. An expiry that is given counts as it is."""
         if status is not None and status not in STATUSES:
-            raise BadInputError(f"status: must be one of {', '.join(STATUSES)}")
+            raise InvalidControlInput(f"status: must be one of {', '.join(STATUSES)}")
         changes = {OUR_WORDS.get(key, key): value for key, value in (config or {}).items()}
         unknown = set(changes) - set(FIELDS)
         if unknown:
-            raise BadInputError(f"config.{min(unknown)}: there is no such field")
+            raise InvalidControlInput(f"config.{min(unknown)}: there is no such field")
         try:
             changed = self._read_config(tenant, {**hook.config.raw(), **changes})
         except RefusalError as refusal:
             name, problem = next(iter(refusal.fields.items()), ("resource", str(refusal)))
-            raise BadInputError(f"config.{name}: {problem}") from None
+            raise InvalidControlInput(f"config.{name}: {problem}") from None
         self._configure(tenant, hook, changed, extend=False)
         if "expirationDateTime" in changes:
             hook.expires_at = changed.expires_at
@@ -481,17 +482,17 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         tries = range(hook.config.max_retries if schedule else 0)
         return [schedule[min(number, len(schedule) - 1)] for number in tries]
 
-    def wants_type(self, hook: Webhook, event_type: str) -> bool:
+    def matches_type(self, hook: Webhook, event_type: str) -> bool:
         """By the kinds that its resource is about, and by its modification type."""
         kind, _, modification = event_type.partition(".")
         word = hook.config.modification_type.lower()
         return kind in RESOURCES[hook.config.template] and word in ("any", modification)
 
-    def wants(self, hook: Webhook, event: Event) -> bool:
+    def matches(self, hook: Webhook, event: Event) -> bool:
         """By type and by place: at its resource or below."""
-        return self.wants_type(hook, event.type) and hook.config.resource in event.paths
+        return self.matches_type(hook, event.type) and hook.config.resource in event.paths
 
-    def invent(self, tenant: SideDrawerTenant, event_type: str, hook: Webhook) -> Event:
+    def make_event(self, tenant: SideDrawerTenant, event_type: str, hook: Webhook) -> Event:
         """Something that happens at the webhook's resource."""
         kind, _, modification = event_type.partition(".")
         kinds, place, template = RESOURCES[hook.config.template], hook.config.resource, hook.config.template
@@ -507,7 +508,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         """The plan that items are told about; always the same one of a drawer."""
         return hashlib.sha256(f"{tenant.login}:{place}".encode()).hexdigest()[:24]
 
-    def compose(
+    def build_webhook_call(
         self, tenant: SideDrawerTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
         """POST with one event as JSON and the hash of the body in a header, if there is an integrity key."""
@@ -540,8 +541,8 @@ def _client_of(call: Call) -> LoginName | None:
     return None
 
 
-def _error(status: int, message: object) -> Reply:
-    return Reply(status, {"statusCode": status, "message": message})
+def _error(status: int, message: object) -> Response:
+    return Response(status, {"statusCode": status, "message": message})
 
 
 def _object(body: bytes) -> dict[str, object]:

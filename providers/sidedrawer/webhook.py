@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
+from providers.contract.event_fields import time_from_number
 from providers.contract.parsing import (
     InboundRequest,
     Parsed,
@@ -24,7 +25,6 @@ from providers.contract.parsing import (
     Verification,
     VerificationResult,
     load_json,
-    time_from_number,
 )
 from providers.contract.signatures import HmacMatch, find_hmac_sha256
 from providers.digests import json_digest

@@ -11,7 +11,7 @@ from providers.models import ProviderAccount
 from providers.sandbox.base import AnySimulator
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import LoginName, SandboxLogin
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 from subscriptions.lifecycle import desired_state
 
 DEMO = "demo"
@@ -23,8 +23,8 @@ def ensure_demo() -> None:
     The sandbox is on this machine, so its accounts simply follow it, and PUBLIC_URL, to other ports.
     """
     for kind in find_simulators():
-        simulator = kind(settings.SANDBOX_URL or "", courier=Courier({}))
-        login = simulator.tenants[LoginName.DEMO].facts
+        simulator = kind(settings.SANDBOX_URL or "", sender=WebhookSender({}))
+        login = simulator.tenants[LoginName.DEMO].account
         account = _account_of(simulator, login)
         if account is None:
             _add(simulator, login)

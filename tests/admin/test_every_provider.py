@@ -13,7 +13,7 @@ from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import LoginName
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import reconciler
@@ -66,8 +66,8 @@ def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.M
     """The demo subscription of each provider, without its server: nothing here is about calls."""
     monkeypatch.setattr(reconciler, "reconcile_soon", lambda row, **_: row.refresh_from_db())
     monkeypatch.setattr("providers.accounts.session.check", lambda account, **_: None)
-    simulator = SIMULATORS[request.param]("http://127.0.0.1:1", courier=Courier({}))
-    login = simulator.tenants[LoginName.DEMO].facts
+    simulator = SIMULATORS[request.param]("http://127.0.0.1:1", sender=WebhookSender({}))
+    login = simulator.tenants[LoginName.DEMO].account
     account = desired_state.add_account(
         provider=simulator.slug, name="Demo", settings=login.settings, credentials=login.credentials, by="demo"
     )

@@ -34,10 +34,10 @@ from providers.contract.registry import all_providers
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.models import ProviderAccount
-from providers.sandbox.base import Call, Reply
+from providers.sandbox.calls import Call, Response
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import Fault
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import OperationStatus, State, Subscription
 from subscriptions.planning.plan import DriftPolicy
@@ -101,7 +101,7 @@ class World:
         self.slug, self.clock, self.contract = slug, clock, contract_of(slug)
         self.can: Capabilities = all_providers()[slug].capabilities
         kind = next(kind for kind in find_simulators() if kind.slug == slug)
-        self.simulator = kind(SANDBOX, courier=Courier({}), options={"lease_seconds": LEASE}, seed=1)
+        self.simulator = kind(SANDBOX, sender=WebhookSender({}), options={"lease_seconds": LEASE}, seed=1)
         self.spare, self.demo = self.simulator.tenants.values()
         self.reaper: Reaper | None = None
         self.during_call: Callable[[], None] = lambda: None
@@ -110,7 +110,7 @@ class World:
         self.foreign: dict[str, dict[str, Any]] = {}
         with suppress(KeyError):
             self.option(calls_per_second=None)
-        facts = self.spare.facts
+        facts = self.spare.account
         fields = all_providers()[slug].settings_model.model_fields
         pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
         self.account = desired_state.add_account(
@@ -145,9 +145,9 @@ class World:
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(method=request.method or "", path=parts.path, query=parts.query, headers=headers, body=body)
-        outcome = self.simulator.answer(call)
+        outcome = self.simulator.respond(call)
         self.during_call()
-        if not isinstance(outcome, Reply):
+        if not isinstance(outcome, Response):
             if outcome.seconds:
                 raise requests.exceptions.ReadTimeout(request=request)
             raise requests.exceptions.ConnectionError("The connection was closed.", request=request)
@@ -332,7 +332,7 @@ class World:
     @property
     def _own(self) -> Sequence[str]:
         """What a simulator keeps beside its tenants: budgets of calls, numbers, tokens."""
-        kept = ("base_url", "courier", "wake", "random", "lock", "calls", "deliveries", "pool", "tenants")
+        kept = ("base_url", "sender", "wake", "random", "lock", "calls", "deliveries", "pool", "tenants")
         return [name for name in vars(self.simulator) if name not in kept]
 
 

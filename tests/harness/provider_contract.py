@@ -34,8 +34,8 @@ from providers.contract.base import AnyProvider, Provider, Registration, RemoteS
 from providers.contract.capabilities import Action, Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import (
     AuthenticationFailed,
-    InvalidResponse,
     InvalidInput,
+    InvalidResponse,
     NotFound,
     ProviderError,
     Throttled,
@@ -538,7 +538,7 @@ class ProviderContract(ABC):
             remote_id = live.register(registration).remote_id
             for name, call in CALLS.items():
                 if possible.get(name, True):
-                    login = live.login_with()
+                    login = live.session_with()
                     http = Recording(guard=LOOPBACK)
                     call(self.provider, dataclasses.replace(login, http=http), remote_id, registration)
                     found[name] = (remote_id, http.answers)
@@ -561,49 +561,52 @@ class ProviderContract(ABC):
 
     @needs(lambda can: can.can_identify)
     def test_live_it_tells_whose_credentials_these_are(self, live: Live) -> None:
-        identity = self.provider.identify(live.login)
+        identity = self.provider.identify(live.session)
         assert identity.facts
         assert json.loads(json.dumps(identity.facts)) == identity.facts
         assert identity.warning is None
 
     def test_live_wrong_credentials_are_refused(self, live: Live) -> None:
-        wrong = {name: f"wrong-{value}" for name, value in live.facts["credentials"].items()}
+        wrong = {name: f"wrong-{value}" for name, value in live.account["credentials"].items()}
         with pytest.raises(AuthenticationFailed):
-            self.provider.identify(live.login_with(credentials=wrong))
+            self.provider.identify(live.session_with(credentials=wrong))
 
     @needs(lambda can: can.can_list)
     def test_live_a_registration_is_listed(self, live: Live) -> None:
         first, second = live.register(self.registration()), live.register(self.registration())
-        assert {item.remote_id for item in self.provider.list_remote(live.login)} == {first.remote_id, second.remote_id}
+        assert {item.remote_id for item in self.provider.list_remote(live.session)} == {
+            first.remote_id,
+            second.remote_id,
+        }
         assert first.enabled
 
     @needs(lambda can: can.can_list and can.reveals_url)
     def test_live_a_registration_can_be_read_back(self, live: Live) -> None:
         registration = self.registration()
         remote_id = live.register(registration).remote_id
-        self.expect(self.provider.read_remote(live.login, remote_id, registration.secret), registration)
+        self.expect(self.provider.read_remote(live.session, remote_id, registration.secret), registration)
 
     @needs(lambda can: can.can_update)
     def test_live_an_update_changes_everything_in_place(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
         changed = self.registration(config=self.checked_config(self.other_config), callback_url=f"{CALLBACK_URL}-2")
-        self.expect(self.provider.update(live.login, remote_id, changed), changed)
-        self.expect(self.provider.read_remote(live.login, remote_id, changed.secret), changed)
+        self.expect(self.provider.update(live.session, remote_id, changed), changed)
+        self.expect(self.provider.read_remote(live.session, remote_id, changed.secret), changed)
 
     @needs(lambda can: can.can_update and can.can_set_status)
     def test_live_an_update_also_sets_the_status(self, live: Live) -> None:
         registration = self.registration(enabled=False)
         remote_id = live.register(self.registration()).remote_id
-        self.expect(self.provider.update(live.login, remote_id, registration), registration)
+        self.expect(self.provider.update(live.session, remote_id, registration), registration)
 
     @needs(lambda can: can.can_set_status)
     def test_live_it_can_be_switched_off_and_on(self, live: Live) -> None:
         registration = self.registration()
         remote_id = live.register(registration).remote_id
         for enabled in (False, False, True):
-            assert self.provider.set_enabled(live.login, remote_id, enabled).enabled is enabled
+            assert self.provider.set_enabled(live.session, remote_id, enabled).enabled is enabled
             self.expect(
-                self.provider.read_remote(live.login, remote_id), dataclasses.replace(registration, enabled=enabled)
+                self.provider.read_remote(live.session, remote_id), dataclasses.replace(registration, enabled=enabled)
             )
 
     @needs(lambda can: can.renewal is Renewal.UPDATE)
@@ -611,8 +614,8 @@ class ProviderContract(ABC):
         registration = self.registration()
         remote_id = live.register(registration).remote_id
         live.control("clock", advance_seconds=30)
-        before = self.provider.read_remote(live.login, remote_id)
-        renewed = self.provider.renew(live.login, remote_id, registration)
+        before = self.provider.read_remote(live.session, remote_id)
+        renewed = self.provider.renew(live.session, remote_id, registration)
         assert before.expires_at
         assert renewed.expires_at
         assert renewed.expires_at - before.expires_at >= timedelta(seconds=29)
@@ -620,7 +623,7 @@ class ProviderContract(ABC):
 
     def test_live_what_is_deleted_is_not_found(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
-        self.provider.delete(live.login, remote_id)
+        self.provider.delete(live.session, remote_id)
         for call in self.calls_about(live, remote_id):
             with pytest.raises(NotFound):
                 call()
@@ -650,7 +653,7 @@ class ProviderContract(ABC):
     def test_live_no_answer_leaves_the_outcome_unknown(self, live: Live, fault: dict[str, object]) -> None:
         live.control("faults", **fault, times=1)
         with pytest.raises(Unavailable) as caught:
-            self.provider.register(live.login_with(seconds=0.5), self.registration())
+            self.provider.register(live.session_with(seconds=0.5), self.registration())
         assert caught.value.outcome_unknown
         assert len(live.state()["remote"]) == 1
 
@@ -687,7 +690,7 @@ class ProviderContract(ABC):
                 for call in receiver.received
             ]
         secrets = [secret] if secret else []
-        settings = live.login.settings
+        settings = live.session.settings
         assert {self.provider.verify(request, secrets, settings).result for request in good} == {
             self.expected_proof(0)[0]
         }
@@ -701,11 +704,11 @@ class ProviderContract(ABC):
         """Every call that this provider has about one remote subscription."""
         can, registration = self.provider.capabilities, self.registration()
         calls: list[tuple[bool, Callable[[], object]]] = [
-            (can.can_list or can.reveals_url, lambda: self.provider.read_remote(live.login, remote_id)),
-            (can.can_update, lambda: self.provider.update(live.login, remote_id, registration)),
-            (can.can_update, lambda: self.provider.renew(live.login, remote_id, registration)),
-            (can.can_set_status, lambda: self.provider.set_enabled(live.login, remote_id, True)),
-            (True, lambda: self.provider.delete(live.login, remote_id)),
+            (can.can_list or can.reveals_url, lambda: self.provider.read_remote(live.session, remote_id)),
+            (can.can_update, lambda: self.provider.update(live.session, remote_id, registration)),
+            (can.can_update, lambda: self.provider.renew(live.session, remote_id, registration)),
+            (can.can_set_status, lambda: self.provider.set_enabled(live.session, remote_id, True)),
+            (True, lambda: self.provider.delete(live.session, remote_id)),
         ]
         return [call for possible, call in calls if possible]
 
@@ -726,17 +729,17 @@ class Live:
     def __init__(self, provider: AnyProvider, sandbox: Sandbox) -> None:
         self.provider = provider
         self.sandbox = sandbox
-        self.facts: Mapping[str, Any] = sandbox.logins(provider.slug)[0]
+        self.account: Mapping[str, Any] = sandbox.logins(provider.slug)[0]
         self.exchanges: list[Exchange] = []
         self.secrets: set[str] = set()
         self._open: list[Http] = []
-        self.login = self.login_with()
+        self.session = self.session_with()
 
-    def login_with(
+    def session_with(
         self, *, credentials: Mapping[str, object] | None = None, seconds: float | None = None
     ) -> ProviderSession[Any, Any]:
         """A login; with other credentials, or with only so many seconds for its calls."""
-        checked = validate(self.provider.credentials_model, credentials or self.facts["credentials"])
+        checked = validate(self.provider.credentials_model, credentials or self.account["credentials"])
         self.secrets.update(checked.secret_values())
         # The subscription's secret is not among the secrets to mask: `secret_keys` must be enough for that one.
         http = Http(
@@ -747,7 +750,7 @@ class Live:
             record=self.exchanges.append,
         )
         self._open.append(http)
-        return ProviderSession(validate(self.provider.settings_model, self.facts["settings"]), checked, http)
+        return ProviderSession(validate(self.provider.settings_model, self.account["settings"]), checked, http)
 
     def close(self) -> None:
         """Closes all connections."""
@@ -758,7 +761,7 @@ class Live:
         """Registers and remembers the secret."""
         if registration.secret:
             self.secrets.add(registration.secret)
-        remote = self.provider.register(self.login, registration)
+        remote = self.provider.register(self.session, registration)
         if remote.new_secret:
             self.secrets.add(remote.new_secret)
         return remote

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
@@ -49,29 +50,29 @@ class AcmeSimulator(Simulator[Box, Options]):
         """By the key."""
         return next((KEYS.get(value) for name, value in call.headers.items() if name.lower() == "x-acme-key"), None)
 
-    def handle(self, tenant: AcmeTenant, call: Call) -> Reply:
+    def handle(self, tenant: AcmeTenant, call: Call) -> Response:
         """Register, read, delete."""
         match call.method, call.path.removeprefix("/acme/").split("/"):
             case "GET", ["team"]:
-                return Reply(200, {"team": tenant.login.value})
+                return Response(200, {"team": tenant.login.value})
             case "POST", ["hooks"]:
                 return self._register(tenant, json.loads(call.body))
             case method, ["hooks", remote_id] if bytes.fromhex(remote_id).decode() in tenant.hooks:
                 hook = tenant.hooks[bytes.fromhex(remote_id).decode()]
                 if method == "DELETE":
                     del tenant.hooks[hook.remote_id]
-                    return Reply(204)
-                return Reply(200, self.details(tenant, hook))
-        return self.failure(404)
+                    return Response(204)
+                return Response(200, self.details(tenant, hook))
+        return self.error_response(404)
 
-    def _register(self, tenant: AcmeTenant, body: dict[str, Any]) -> Reply:
+    def _register(self, tenant: AcmeTenant, body: dict[str, Any]) -> Response:
         hook = Box(remote_id=str(uuid.uuid4()), url=body["target"], kinds=body["kinds"], key=body["key"])
         tenant.hooks[hook.remote_id] = hook
-        return Reply(201, self.details(tenant, hook))
+        return Response(201, self.details(tenant, hook))
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Acme says little."""
-        return Reply(status, {"error": status})
+        return Response(status, {"error": status})
 
     def details(self, tenant: AcmeTenant, hook: Box) -> dict[str, object]:
         """In Acme's words."""
@@ -81,19 +82,21 @@ class AcmeSimulator(Simulator[Box, Options]):
         """Only the kinds can be changed, by somebody with access to Acme's own pages."""
         kinds = (config or {}).get("kinds", hook.kinds)
         if status is not None or not isinstance(kinds, list):
-            raise BadInputError("config.kinds: must be a list; there is no status at Acme")
+            raise InvalidControlInput("config.kinds: must be a list; there is no status at Acme")
         hook.kinds = kinds
 
-    def wants_type(self, hook: Box, event_type: str) -> bool:
+    def matches_type(self, hook: Box, event_type: str) -> bool:
         """By name."""
         return event_type in hook.kinds
 
-    def invent(self, tenant: AcmeTenant, event_type: str, hook: Box) -> Event:
+    def make_event(self, tenant: AcmeTenant, event_type: str, hook: Box) -> Event:
         """Something about a box."""
         event_id = str(uuid.uuid4())
         return Event(id=event_id, type=event_type, body={"id": event_id, "kind": event_type, "box": "B-7"})
 
-    def compose(self, tenant: AcmeTenant, hook: Box, events: Sequence[Event], *, bad_signature: bool) -> WebhookCall:
+    def build_webhook_call(
+        self, tenant: AcmeTenant, hook: Box, events: Sequence[Event], *, bad_signature: bool
+    ) -> WebhookCall:
         """Signed JSON."""
         body = json.dumps(events[0].body).encode()
         key = "wrong" if bad_signature else hook.key

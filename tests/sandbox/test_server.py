@@ -19,10 +19,11 @@ import pytest
 import requests
 
 from providers.egnyte_connect.simulator import EgnyteConnectSimulator
-from providers.sandbox.base import REMEMBERED, Call
-from providers.sandbox.server import CLOSE_WITHIN, MAX_BODY_BYTES, Sandbox, find_simulators
+from providers.sandbox.base import MAX_REMEMBERED
+from providers.sandbox.calls import Call
+from providers.sandbox.server import CLOSE_TIMEOUT_SECONDS, MAX_BODY_BYTES, Sandbox, find_simulators
 from providers.sandbox.tenant import CallBudget, LoginName, OverBudget
-from providers.sandbox.webhook_sender import Courier, WebhookCall, origin_of
+from providers.sandbox.webhook_sender import WebhookCall, WebhookSender, origin_of
 from tests.harness.provider_contract import Received, Scripted, StubServer
 
 SLUG = "egnyte-connect"
@@ -293,12 +294,12 @@ def test_closing_is_prompt_while_a_receiver_and_a_client_hang() -> None:
             for thread in threads:
                 thread.start()
             eventually(lambda: any(call["status"] is None for call in client.state()["calls"]))
-            eventually(lambda: sandbox.simulators[SLUG].tenants[LoginName.SPARE].under_way == 1)
+            eventually(lambda: sandbox.simulators[SLUG].tenants[LoginName.SPARE].in_flight == 1)
             started = time.monotonic()
             sandbox.close()
             for thread in threads:
                 thread.join()
-            assert time.monotonic() - started < CLOSE_WITHIN
+            assert time.monotonic() - started < CLOSE_TIMEOUT_SECONDS
 
 
 def _ignoring_broken_connections(call: Callable[[], object]) -> None:
@@ -895,7 +896,7 @@ def test_origins_are_compared_with_their_ports() -> None:
 
 @pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:99999/", "http://no-such-host.invalid/"])
 def test_an_unreachable_url_is_a_network_failure(url: str) -> None:
-    receipt = Courier().send(WebhookCall("POST", url, {}, b""), timeout=1)
+    receipt = WebhookSender().send(WebhookCall("POST", url, {}, b""), timeout=1)
     assert receipt.status is None
     assert receipt.failure
 
@@ -924,7 +925,7 @@ def test_the_stream_of_one_login_can_be_quiet(client: Client, demo: Client, rece
     client.control("stream", per_minute=6000, login="demo")
     eventually(lambda: len(receiver.received) >= 5)
     client.control("stream", per_minute=0)
-    eventually(lambda: client.sandbox.simulators[SLUG].tenants[LoginName.DEMO].under_way == 0)
+    eventually(lambda: client.sandbox.simulators[SLUG].tenants[LoginName.DEMO].in_flight == 0)
 
     def quiet() -> bool:
         before = len(receiver.received)
@@ -936,9 +937,9 @@ def test_the_stream_of_one_login_can_be_quiet(client: Client, demo: Client, rece
 
 
 def test_at_40_a_minute_all_types_come_within_about_a_minute() -> None:
-    simulator = EgnyteConnectSimulator("http://127.0.0.1:1", courier=Courier(), per_minute=40, seed=3)
+    simulator = EgnyteConnectSimulator("http://127.0.0.1:1", sender=WebhookSender(), per_minute=40, seed=3)
     headers = {"authorization": "Bearer sandbox-egnyte-connect-demo-token"}
-    simulator.answer(
+    simulator.respond(
         Call(
             method="POST", path="/pubapi/v1/webhooks", headers=headers, body=b'{"url": "https://hooks.example.test/t"}'
         )
@@ -969,9 +970,9 @@ def test_a_file_keeps_its_ids_when_it_is_moved(client: Client, receiver: StubSer
 
 
 def test_what_is_remembered_is_bounded(client: Client) -> None:
-    for _ in range(REMEMBERED + 1):
+    for _ in range(MAX_REMEMBERED + 1):
         client.call("GET", "/whoami")
-    assert len(client.state()["calls"]) == REMEMBERED
+    assert len(client.state()["calls"]) == MAX_REMEMBERED
 
 
 # -- The command -------------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    InvalidResponse,
     InvalidInput,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -81,9 +81,9 @@ class TestEgnyteConnect(ProviderContract):
         self, live: Live, options: dict[str, object], limit: dict[str, object]
     ) -> None:
         live.control("options", **options, **limit)
-        provider.list_remote(live.login)
+        provider.list_remote(live.session)
         with pytest.raises(Throttled) as caught:
-            provider.list_remote(live.login)
+            provider.list_remote(live.session)
         assert caught.value.retry_after
         assert (caught.value.retry_after > 60) == ("day_quota" in limit)
         assert ("per day" in caught.value.message) == ("day_quota" in limit)
@@ -95,11 +95,11 @@ class TestEgnyteConnect(ProviderContract):
 
     def test_live_a_missing_scope_is_a_warning(self, live: Live) -> None:
         live.control("options", scopes=["Egnyte.filesystem"])
-        assert "Egnyte.webhooks" in (provider.identify(live.login).warning or "")
+        assert "Egnyte.webhooks" in (provider.identify(live.session).warning or "")
 
     def test_live_only_administrators_may_touch_webhooks(self, live: Live) -> None:
         live.control("options", administrator=False)
-        assert provider.identify(live.login).facts["username"] == "johndoe"
+        assert provider.identify(live.session).facts["username"] == "johndoe"
         with pytest.raises(PermissionMissing, match="only administrators of the domain"):
             live.register(self.registration())
         live.control("options", administrator=True)
@@ -108,17 +108,17 @@ class TestEgnyteConnect(ProviderContract):
     def test_live_a_token_that_has_ended_is_refused_everywhere(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
         live.control("options", token_accepted=False)
-        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+        for call in (lambda: provider.identify(live.session), *self.calls_about(live, remote_id)):
             with pytest.raises(AuthenticationFailed, match="enter a new one"):
                 call()
 
     def test_live_hidden_details(self, live: Live) -> None:
         registration = self.registration()
         remote_id = live.register(registration).remote_id
-        assert provider.read_remote(live.login, remote_id, registration.secret).secret_matches is True
-        assert provider.read_remote(live.login, remote_id, provider.new_secret()).secret_matches is False
+        assert provider.read_remote(live.session, remote_id, registration.secret).secret_matches is True
+        assert provider.read_remote(live.session, remote_id, provider.new_secret()).secret_matches is False
         live.control("options", hide_url=True, hide_auth_header=True)
-        remote = provider.read_remote(live.login, remote_id, registration.secret)
+        remote = provider.read_remote(live.session, remote_id, registration.secret)
         assert (remote.url, remote.secret_matches) == (None, None)
 
     @pytest.mark.parametrize("delivery", ["authorization", "authentication"])
@@ -130,7 +130,7 @@ class TestEgnyteConnect(ProviderContract):
             live.register(replace(registration, callback_url=f"{receiver.url}/hooks/t"))
             live.control("emit", count=5)
             requests = [inbound(call.body, headers=call.headers) for call in receiver.received]
-        found = [provider.verify(request, [str(registration.secret)], live.login.settings) for request in requests]
+        found = [provider.verify(request, [str(registration.secret)], live.session.settings) for request in requests]
         assert {item.proof_headers for item in found} == {(delivery.capitalize(),)}
         parsed = [provider.parse(request) for request in requests]
         assert sum(len(item.events) for item in parsed) == 5
@@ -140,13 +140,13 @@ class TestEgnyteConnect(ProviderContract):
         settings = validate(
             EgnyteSettings,
             {
-                **live.facts["settings"],
+                **live.account["settings"],
                 "auth_header_style": "name_and_value",
                 "auth_header_name": "X-Hook",
                 "only_header": True,
             },
         )
-        login = replace(live.login, settings=settings)
+        login = replace(live.session, settings=settings)
         with StubServer() as receiver:
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             live.secrets.add(str(registration.secret))
@@ -177,7 +177,7 @@ class Desk:
             guard=LOOPBACK, secrets=[TOKEN, SECRET], secret_keys=provider.secret_keys, record=self.exchanges.append
         )
         checked = validate(EgnyteSettings, {"domain": "acme", "base_url": api.url, **settings})
-        self.login = ProviderSession(checked, EgnyteCredentials(access_token=TOKEN), self.http)
+        self.session = ProviderSession(checked, EgnyteCredentials(access_token=TOKEN), self.http)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def registration(**changes: Any) -> Registration[EgnyteConfig]:
 
 def test_register_sends_the_documented_body(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(SUMMARY, 201))
-    remote = provider.register(desk.login, registration())
+    remote = provider.register(desk.session, registration())
     assert (remote.remote_id, remote.status, remote.enabled) == (ID, "enabled", True)
     assert remote.expires_at == datetime(2030, 1, 1, tzinfo=UTC)
     assert (remote.url, remote.config, remote.secret_matches) == (None, None, None)
@@ -212,14 +212,14 @@ def test_register_sends_the_documented_body(api: StubServer, desk: Desk) -> None
 
 def test_register_leaves_out_what_is_not_there(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(SUMMARY, 201))
-    provider.register(desk.login, registration(config=EgnyteConfig(event_types=("fs:*",)), secret=None))
+    provider.register(desk.session, registration(config=EgnyteConfig(event_types=("fs:*",)), secret=None))
     assert api.received[0].json() == {"url": CALLBACK_URL, "eventType": ["fs:*"]}
 
 
 def test_register_with_name_and_value_and_another_user(api: StubServer) -> None:
     desk = Desk(api, auth_header_style="name_and_value", auth_header_name="X-Hook", act_as_email="ann@example.test")
     api.say(Scripted.json(SUMMARY, 201))
-    provider.register(desk.login, registration())
+    provider.register(desk.session, registration())
     desk.http.close()
     sent = api.received[0].json()
     assert (sent["authHeader"], sent["authHeaderValue"]) == ("X-Hook", SECRET)
@@ -230,7 +230,7 @@ def test_register_with_name_and_value_and_another_user(api: StubServer) -> None:
 def test_calls_on_behalf_of_a_user_name(api: StubServer) -> None:
     desk = Desk(api, act_as_username="alee")
     api.say(Scripted.json([]))
-    provider.list_remote(desk.login)
+    provider.list_remote(desk.session)
     desk.http.close()
     assert api.received[0].header("X-Egnyte-Act-As") == "alee"
     assert api.received[0].header("X-Egnyte-Act-As-Email") is None
@@ -244,7 +244,7 @@ def test_by_hand_there_are_steps_to_follow() -> None:
 
 def test_update_sends_everything_and_believes_only_the_details(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(200, b"not even JSON"), Scripted.json({**DETAILS, "status": "disabled"}))
-    remote = provider.update(desk.login, ID, registration(enabled=False))
+    remote = provider.update(desk.session, ID, registration(enabled=False))
     assert [(call.method, call.path) for call in api.received] == [
         ("PUT", f"/pubapi/v1/webhooks/{ID}"),
         ("GET", f"/pubapi/v1/webhooks/{ID}/details"),
@@ -261,8 +261,8 @@ def test_update_sends_everything_and_believes_only_the_details(api: StubServer, 
 
 def test_set_enabled_and_delete(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({**SUMMARY, "status": "disabled"}), Scripted(204))
-    assert not provider.set_enabled(desk.login, ID, False).enabled
-    provider.delete(desk.login, ID)
+    assert not provider.set_enabled(desk.session, ID, False).enabled
+    provider.delete(desk.session, ID)
     assert [(call.method, call.path, call.body) for call in api.received] == [
         ("POST", f"/pubapi/v1/webhooks/{ID}/status", b'{"status": "disabled"}'),
         ("DELETE", f"/pubapi/v1/webhooks/{ID}", b""),
@@ -270,7 +270,7 @@ def test_set_enabled_and_delete(api: StubServer, desk: Desk) -> None:
 
 
 def test_an_id_stays_one_part_of_the_path(api: StubServer, desk: Desk) -> None:
-    provider.delete(desk.login, "a/../b?c#d")
+    provider.delete(desk.session, "a/../b?c#d")
     assert api.received[0].path == "/pubapi/v1/webhooks/a%2F..%2Fb%3Fc%23d"
 
 
@@ -289,7 +289,7 @@ def test_a_hidden_auth_header_proves_nothing(
     api: StubServer, desk: Desk, shown: dict[str, object], matches: bool | None
 ) -> None:
     api.say(Scripted.json({**DETAILS, **shown}))
-    assert provider.read_remote(desk.login, ID, SECRET).secret_matches is matches
+    assert provider.read_remote(desk.session, ID, SECRET).secret_matches is matches
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_hidden_auth_header_proves_nothing(
 def test_name_and_value_are_compared(api: StubServer, shown: dict[str, object], matches: bool | None) -> None:
     desk = Desk(api, auth_header_style="name_and_value", auth_header_name="X-Hook")
     api.say(Scripted.json({**DETAILS, **shown}))
-    assert provider.read_remote(desk.login, ID, SECRET).secret_matches is matches
+    assert provider.read_remote(desk.session, ID, SECRET).secret_matches is matches
     desk.http.close()
 
 
@@ -328,7 +328,7 @@ def test_details_become_the_canonical_config(
     api: StubServer, desk: Desk, changes: dict[str, object], config: dict[str, object]
 ) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
-    assert provider.read_remote(desk.login, ID).config == config
+    assert provider.read_remote(desk.session, ID).config == config
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_details_become_the_canonical_config(
 )
 def test_expiry(api: StubServer, desk: Desk, expires: object, expected: datetime | None) -> None:
     api.say(Scripted.json([{**SUMMARY, "expires": expires}]))
-    assert provider.list_remote(desk.login)[0].expires_at == expected
+    assert provider.list_remote(desk.session)[0].expires_at == expected
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_expiry(api: StubServer, desk: Desk, expires: object, expected: datetime
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, an
 def test_details_of_a_wrong_shape_are_a_bad_answer(api: StubServer, desk: Desk, changes: dict[str, object]) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
     with pytest.raises(InvalidResponse):
-        provider.read_remote(desk.login, ID)
+        provider.read_remote(desk.session, ID)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"webhookId": 1}', b"[" * 100_000], ids=range(5))
@@ -394,7 +394,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 ) -> None:
     api.say(Scripted(201, body))
     with pytest.raises(InvalidResponse) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert caught.value.outcome_unknown
 
 
@@ -413,7 +413,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 )
 def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, object], warned: bool) -> None:
     api.say(Scripted.json(answer))
-    identity = provider.identify(desk.login)
+    identity = provider.identify(desk.session)
     assert (identity.facts, identity.warning is not None) == (facts, warned)
     assert api.received[0].path == "/pubapi/v1/whoami"
 
@@ -422,7 +422,7 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.identify(desk.login)
+        provider.identify(desk.session)
 
 
 # -- Refusals ------------------------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ USED_UP = {"X-Accesstoken-Quota-Allotted": "1000", "X-Accesstoken-Quota-Current"
 def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str, str], wait: float) -> None:
     api.say(Scripted(status, b"<h1>Developer Over Limit</h1>", headers))
     with pytest.raises(Throttled) as caught:
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert caught.value.retry_after == wait
 
 
@@ -474,14 +474,14 @@ def test_statuses(
 ) -> None:
     api.say(Scripted.json({"message": "why"}, status, headers))
     with pytest.raises(kind, match=words) as caught:
-        provider.read_remote(desk.login, ID)
+        provider.read_remote(desk.session, ID)
     assert type(caught.value) is kind
     assert caught.value.status == status
 
 
 def test_without_a_webhook_in_the_path_404_means_a_wrong_address(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(404), Scripted(404))
-    for call in (lambda: provider.list_remote(desk.login), lambda: provider.identify(desk.login)):
+    for call in (lambda: provider.list_remote(desk.session), lambda: provider.identify(desk.session)):
         with pytest.raises(InvalidResponse, match="Check the domain"):
             call()
 
@@ -507,7 +507,7 @@ def test_every_error_envelope(
 ) -> None:
     api.say(Scripted.json(body, 400))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert f": {words})" in caught.value.message
     assert caught.value.field == field
 
@@ -520,13 +520,13 @@ def test_every_error_envelope(
 def test_unknown_error_bodies_are_survived(api: StubServer, desk: Desk, body: bytes) -> None:
     api.say(Scripted(400, body))
     with pytest.raises(Refused):
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
 
 
 def test_a_refusal_that_quotes_our_secrets_does_not_tell_them(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({"message": f"authHeader '{SECRET}' of {TOKEN} is refused"}, 400))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert "authHeader '***' of *** is refused" in caught.value.message
     told = f"{caught.value} {caught.value.message} {desk.exchanges}"
     assert SECRET not in told

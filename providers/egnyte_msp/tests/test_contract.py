@@ -20,8 +20,8 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    InvalidResponse,
     InvalidInput,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -81,13 +81,13 @@ class TestEgnyteMsp(ProviderContract):
         self, live: Live, options: dict[str, object], limit: dict[str, object]
     ) -> None:
         live.control("options", **options, **limit)
-        provider.list_remote(live.login)
+        provider.list_remote(live.session)
         with pytest.raises(Throttled) as caught:
-            provider.identify(live.login)  # being throttled is no reason to try another call
+            provider.identify(live.session)  # being throttled is no reason to try another call
         assert caught.value.retry_after
         assert (caught.value.retry_after > 60) == ("day_quota" in limit)
         live.control("clock", advance_seconds=86400)
-        assert provider.list_remote(live.login) == ()
+        assert provider.list_remote(live.session) == ()
 
     @pytest.mark.parametrize("limit", [2, 5])
     def test_live_the_count_limit_in_their_words(self, live: Live, limit: int) -> None:
@@ -105,7 +105,7 @@ class TestEgnyteMsp(ProviderContract):
     def test_live_a_token_that_has_ended_is_refused_everywhere(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
         live.control("options", token_accepted=False)
-        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+        for call in (lambda: provider.identify(live.session), *self.calls_about(live, remote_id)):
             with pytest.raises(AuthenticationFailed, match="enter a new one"):
                 call()
 
@@ -113,10 +113,10 @@ class TestEgnyteMsp(ProviderContract):
     def test_live_without_whoami_the_list_is_the_check(self, live: Live, whoami: str) -> None:
         live.control("options", whoami=whoami)
         live.register(self.registration())
-        assert provider.identify(live.login).facts["webhooks"] == 1
+        assert provider.identify(live.session).facts["webhooks"] == 1
 
     def test_live_it_tells_the_domain(self, live: Live) -> None:
-        assert provider.identify(live.login).facts["domain"] == live.facts["settings"]["domain"]
+        assert provider.identify(live.session).facts["domain"] == live.account["settings"]["domain"]
 
     @pytest.mark.parametrize("spelling", ["eventTypes", "event_types"])
     def test_live_a_server_that_knows_one_spelling(self, live: Live, spelling: str) -> None:
@@ -124,9 +124,9 @@ class TestEgnyteMsp(ProviderContract):
         other = next(name for name in ("eventTypes", "event_types") if name != spelling)
         registration = self.registration()
         with pytest.raises(Refused, match="event_types_field") as caught:
-            provider.register(login_with(live, event_types_field=other), registration)
+            provider.register(session_with(live, event_types_field=other), registration)
         assert caught.value.field == "event_types"
-        login = login_with(live, event_types_field=spelling)
+        login = session_with(live, event_types_field=spelling)
         live.secrets.add(str(registration.secret))
         remote_id = provider.register(login, registration).remote_id
         self.expect(provider.read_remote(login, remote_id, registration.secret), registration)
@@ -136,7 +136,7 @@ class TestEgnyteMsp(ProviderContract):
         remote_id = live.register(registration).remote_id
 
         def matches(secret: str | None, **settings: object) -> bool | None:
-            return provider.read_remote(login_with(live, **settings), remote_id, secret).secret_matches
+            return provider.read_remote(session_with(live, **settings), remote_id, secret).secret_matches
 
         assert matches(registration.secret) is True
         assert matches(provider.new_secret()) is False
@@ -151,13 +151,13 @@ class TestEgnyteMsp(ProviderContract):
         registration = self.registration()
         remote_id = live.register(registration).remote_id
         live.control(f"remote/{remote_id}", status="disabled")
-        assert provider.update(live.login, remote_id, registration).enabled is enables
-        assert provider.list_remote(live.login)[0].enabled is enables
+        assert provider.update(live.session, remote_id, registration).enabled is enables
+        assert provider.list_remote(live.session)[0].enabled is enables
 
     @pytest.mark.parametrize("envelope", ["object", "array"])
     def test_live_one_object_or_an_array_in_a_header_of_our_own(self, live: Live, envelope: str) -> None:
         live.control("options", envelope=envelope)
-        login = login_with(live, auth_header_name="X-Partner-Key")
+        login = session_with(live, auth_header_name="X-Partner-Key")
         with StubServer() as receiver:
             registration = self.registration(
                 callback_url=f"{receiver.url}/hooks/t", config=self.checked_config(self.everything)
@@ -182,8 +182,8 @@ class TestEgnyteMsp(ProviderContract):
         assert first.dedup_key == second.dedup_key
 
 
-def login_with(live: Live, **settings: object) -> ProviderSession[MspSettings, MspCredentials]:
-    return replace(live.login, settings=validate(MspSettings, {**live.facts["settings"], **settings}))
+def session_with(live: Live, **settings: object) -> ProviderSession[MspSettings, MspCredentials]:
+    return replace(live.session, settings=validate(MspSettings, {**live.account["settings"], **settings}))
 
 
 # -- What goes out and comes back, word for word -------------------------------------------------------------------
@@ -205,7 +205,7 @@ class Desk:
             guard=LOOPBACK, secrets=[TOKEN], secret_keys=provider.secret_keys, record=self.exchanges.append
         )
         checked = validate(MspSettings, {"domain": "acme", "base_url": api.url, **settings})
-        self.login = ProviderSession(checked, MspCredentials(access_token=TOKEN), self.http)
+        self.session = ProviderSession(checked, MspCredentials(access_token=TOKEN), self.http)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def registration(**changes: Any) -> Registration[MspConfig]:
 @pytest.mark.parametrize("status", [200, 201])
 def test_register_sends_the_documented_body(api: StubServer, desk: Desk, status: int) -> None:
     api.say(Scripted.json(SUMMARY, status))
-    remote = provider.register(desk.login, registration())
+    remote = provider.register(desk.session, registration())
     assert (remote.remote_id, remote.status, remote.enabled) == (ID, "enabled", True)
     assert (remote.expires_at, remote.url, remote.config, remote.secret_matches) == (None, None, None, None)
     call = api.received[0]
@@ -241,7 +241,7 @@ def test_register_sends_the_documented_body(api: StubServer, desk: Desk, status:
 def test_the_other_spelling_and_another_header(api: StubServer) -> None:
     desk = Desk(api, event_types_field="event_types", auth_header_name="X-Partner")
     api.say(Scripted.json(SUMMARY))
-    provider.register(desk.login, registration())
+    provider.register(desk.session, registration())
     desk.http.close()
     sent = api.received[0].json()
     assert sent["event_types"] == ["RESELLER_MRR_CHANGED", "USER_ADDED"]
@@ -251,7 +251,7 @@ def test_the_other_spelling_and_another_header(api: StubServer) -> None:
 
 def test_update_sends_everything_and_believes_only_what_it_reads(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(SUMMARY), Scripted.json({**DETAILS, "status": "disabled"}))
-    remote = provider.update(desk.login, ID, registration())
+    remote = provider.update(desk.session, ID, registration())
     assert [(call.method, call.path) for call in api.received] == [
         ("PUT", f"/pubapi/v1/msp/webhooks/{ID}"),
         ("GET", f"/pubapi/v1/msp/webhooks/{ID}"),
@@ -262,8 +262,8 @@ def test_update_sends_everything_and_believes_only_what_it_reads(api: StubServer
 
 def test_what_is_recorded_never_holds_the_auth_headers_value(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(SUMMARY), Scripted.json(SUMMARY), Scripted.json(DETAILS))
-    provider.register(desk.login, registration())
-    provider.update(desk.login, ID, registration())
+    provider.register(desk.session, registration())
+    provider.update(desk.session, ID, registration())
     read = desk.exchanges[-1].response_body
     assert isinstance(read, dict)
     assert (read["auth_header"], read["auth_header_value"]) == ("X-Hook-Key", "***")
@@ -273,18 +273,18 @@ def test_what_is_recorded_never_holds_the_auth_headers_value(api: StubServer, de
 @pytest.mark.parametrize("body", [b'{"success": true}', b"{}", b"", b"deleted", b"[]"])
 def test_delete(api: StubServer, desk: Desk, body: bytes) -> None:
     api.say(Scripted(200, body))
-    provider.delete(desk.login, ID)
+    provider.delete(desk.session, ID)
     assert (api.received[0].method, api.received[0].path) == ("DELETE", f"/pubapi/v1/msp/webhooks/{ID}")
 
 
 def test_a_delete_without_success_is_none(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({"success": False}))
     with pytest.raises(InvalidResponse, match="not deleted"):
-        provider.delete(desk.login, ID)
+        provider.delete(desk.session, ID)
 
 
 def test_an_id_stays_one_part_of_the_path(api: StubServer, desk: Desk) -> None:
-    provider.delete(desk.login, "a/../b?c#d")
+    provider.delete(desk.session, "a/../b?c#d")
     assert api.received[0].path == "/pubapi/v1/msp/webhooks/a%2F..%2Fb%3Fc%23d"
 
 
@@ -307,7 +307,7 @@ def test_name_and_value_of_the_auth_header_are_compared(
     api: StubServer, desk: Desk, changes: dict[str, object], matches: bool | None
 ) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
-    assert provider.read_remote(desk.login, ID, SECRET).secret_matches is matches
+    assert provider.read_remote(desk.session, ID, SECRET).secret_matches is matches
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_both_spellings_are_read(
 ) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
     expected = {} if config is None else {"event_types": config} if isinstance(config, list) else config
-    assert provider.read_remote(desk.login, ID).config == expected
+    assert provider.read_remote(desk.session, ID).config == expected
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_both_spellings_are_read(
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, an
 def test_details_of_a_wrong_shape_are_a_bad_answer(api: StubServer, desk: Desk, changes: dict[str, object]) -> None:
     api.say(Scripted.json({**DETAILS, **changes}))
     with pytest.raises(InvalidResponse):
-        provider.read_remote(desk.login, ID)
+        provider.read_remote(desk.session, ID)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"webhook_id": 1}', b"[" * 100_000], ids=range(5))
@@ -371,7 +371,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 ) -> None:
     api.say(Scripted(200, body))
     with pytest.raises(InvalidResponse) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert caught.value.outcome_unknown
 
 
@@ -388,7 +388,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 )
 def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, object]) -> None:
     api.say(Scripted.json(answer))
-    identity = provider.identify(desk.login)
+    identity = provider.identify(desk.session)
     assert (identity.facts, identity.warning) == (facts, None)
     assert api.received[0].path == "/pubapi/v1/whoami"
 
@@ -397,13 +397,13 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.identify(desk.login)
+        provider.identify(desk.session)
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_without_whoami_the_list_is_asked(api: StubServer, desk: Desk, status: int) -> None:
     api.say(Scripted(status), Scripted.json([SUMMARY]))
-    assert provider.identify(desk.login).facts["webhooks"] == 1
+    assert provider.identify(desk.session).facts["webhooks"] == 1
     assert [call.path for call in api.received] == ["/pubapi/v1/whoami", "/pubapi/v1/msp/webhooks"]
 
 
@@ -420,22 +420,22 @@ def test_other_answers_to_whoami_are_final(
 ) -> None:
     api.say(Scripted(status, b"", headers), Scripted.json([]))
     with pytest.raises(kind):
-        provider.identify(desk.login)
+        provider.identify(desk.session)
     assert len(api.received) == 1
 
 
 def test_a_token_that_may_neither_tell_nor_list_is_refused(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(403), Scripted(403))
     with pytest.raises(PermissionMissing, match="approved MSP partners"):
-        provider.identify(desk.login)
+        provider.identify(desk.session)
 
 
 def test_without_a_webhook_in_the_path_404_means_a_wrong_address(api: StubServer, desk: Desk) -> None:
     api.say(*[Scripted(404)] * 4)
     calls: list[Callable[[], object]] = [
-        lambda: provider.list_remote(desk.login),
-        lambda: provider.register(desk.login, registration()),
-        lambda: provider.identify(desk.login),
+        lambda: provider.list_remote(desk.session),
+        lambda: provider.register(desk.session, registration()),
+        lambda: provider.identify(desk.session),
     ]
     for call in calls:
         with pytest.raises(InvalidResponse, match="NFR domain of an approved MSP partner"):
@@ -462,7 +462,7 @@ RATE = {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_OVER_RATE"}
 def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str, str], wait: float) -> None:
     api.say(Scripted(status, b"<h1>Developer Over Limit</h1>", headers))
     with pytest.raises(Throttled) as caught:
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert caught.value.retry_after == wait
 
 
@@ -486,7 +486,7 @@ def test_statuses(
 ) -> None:
     api.say(Scripted.json({"message": "why"}, status, headers))
     with pytest.raises(kind, match=words) as caught:
-        provider.read_remote(desk.login, ID)
+        provider.read_remote(desk.session, ID)
     assert type(caught.value) is kind
     assert caught.value.status == status
 
@@ -494,7 +494,7 @@ def test_statuses(
 def test_the_limit_is_told_in_their_words(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(LIMIT, 409))
     with pytest.raises(LimitReached, match=r"Max webhook limit exceeded\. \(webhook_limit_exceeded_error\)"):
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_refusals_name_our_field(
 ) -> None:
     api.say(Scripted.json(body, 400))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert f": {words})" in caught.value.message
     assert caught.value.field == field
     assert ("event_types_field" in caught.value.message) == (field == "event_types")
@@ -525,7 +525,7 @@ def test_refusals_name_our_field(
 def test_unknown_error_bodies_are_survived(api: StubServer, desk: Desk, body: bytes) -> None:
     api.say(Scripted(400, body))
     with pytest.raises(Refused):
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
 
 
 # -- Settings and config -------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 from providers.contract.base import Registration
 from providers.contract.errors import (
     AuthenticationFailed,
-    InvalidResponse,
     InvalidInput,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -80,7 +80,7 @@ class Desk:
         self.exchanges: list[Exchange] = []
         self.http = Http(guard=LOOPBACK, secrets=[KEY], secret_keys=provider.secret_keys, record=self.exchanges.append)
         checked = validate(FilesComSettings, {"subdomain": "acme", "base_url": api.url, **settings})
-        self.login = ProviderSession(checked, FilesComCredentials(api_key=KEY, verification_token=token), self.http)
+        self.session = ProviderSession(checked, FilesComCredentials(api_key=KEY, verification_token=token), self.http)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def registration(**changes: Any) -> Registration[FilesComConfig]:
 
 def test_register_sends_the_documented_body(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(BEHAVIOR, 201))
-    remote = provider.register(desk.login, registration())
+    remote = provider.register(desk.session, registration())
     assert (remote.remote_id, remote.enabled, remote.expires_at, remote.url) == ("8123", True, None, CALLBACK_URL)
     assert (remote.config, remote.secret_matches) == (provider.canonical(CONFIG), True)
     (call,) = api.received
@@ -113,7 +113,7 @@ def test_register_sends_every_key_that_is_set(api: StubServer) -> None:
         body={"k": "v"}, file_as_body=True, use_dedicated_ips=True,
     )  # fmt: skip
     api.say(Scripted.json(BEHAVIOR, 201))
-    provider.register(desk.login, registration(config=config, name=""))
+    provider.register(desk.session, registration(config=config, name=""))
     desk.http.close()
     sent = api.received[0].json()
     assert (sent["path"], sent["recursive"], sent["name"]) == ("/", False, "Hookkeeper")
@@ -136,8 +136,8 @@ def test_without_a_header_to_set_nothing_of_ours_is_sent_or_compared(api: StubSe
     desk = Desk(api, expect_header=False)
     shown = {**BEHAVIOR, "value": {**VALUE, "headers": {}}}
     api.say(Scripted.json(shown, 201), Scripted.json([shown]))
-    provider.register(desk.login, registration(config=FilesComConfig(path="inbox", file_as_body=True)))
-    (listed,) = provider.list_remote(desk.login)
+    provider.register(desk.session, registration(config=FilesComConfig(path="inbox", file_as_body=True)))
+    (listed,) = provider.list_remote(desk.session)
     desk.http.close()
     assert "headers" not in api.received[0].json()["value"]
     assert (listed.secret_matches, listed.shown_secret) == (None, None)
@@ -146,7 +146,7 @@ def test_without_a_header_to_set_nothing_of_ours_is_sent_or_compared(api: StubSe
 def test_update_keeps_what_is_not_ours_and_sends_the_rest_whole_but_never_the_path(api: StubServer, desk: Desk) -> None:
     theirs = {**VALUE, "verification_token": "theirs-1", "brand_new": [1], "triggering_filenames": ["*.x"]}
     api.say(Scripted.json({**BEHAVIOR, "value": json.dumps(theirs)}), Scripted.json({}), Scripted.json(BEHAVIOR))
-    remote = provider.update(desk.login, "8123", registration())
+    remote = provider.update(desk.session, "8123", registration())
     assert [(call.method, call.path) for call in api.received] == [
         ("GET", f"{BEHAVIORS}/8123"),
         ("PATCH", f"{BEHAVIORS}/8123"),
@@ -165,13 +165,13 @@ def test_update_keeps_what_is_not_ours_and_sends_the_rest_whole_but_never_the_pa
 def test_a_token_that_is_not_shown_is_not_sent_back(api: StubServer, desk: Desk, shown: str | None) -> None:
     hidden = {**BEHAVIOR, "value": {**VALUE, "verification_token": shown}}
     api.say(Scripted.json(hidden), Scripted.json({}), Scripted.json(hidden))
-    provider.update(desk.login, "8123", registration())
+    provider.update(desk.session, "8123", registration())
     assert "verification_token" not in api.received[1].json()["value"]
 
 
 def test_delete(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(204))
-    provider.delete(desk.login, "8123")
+    provider.delete(desk.session, "8123")
     assert [(call.method, call.path, call.body) for call in api.received] == [("DELETE", f"{BEHAVIORS}/8123", b"")]
 
 
@@ -179,7 +179,7 @@ def test_delete(api: StubServer, desk: Desk) -> None:
 def test_what_is_no_number_is_not_even_asked_for(api: StubServer, desk: Desk, remote_id: str) -> None:
     for call in (provider.read_remote, provider.delete):
         with pytest.raises(NotFound):
-            call(desk.login, remote_id)
+            call(desk.session, remote_id)
     assert api.received == []
 
 
@@ -190,7 +190,7 @@ def test_the_list_asks_for_webhooks_and_follows_the_cursor(api: StubServer, desk
         ),
         Scripted.json([{**BEHAVIOR, "id": 8124}]),
     )
-    assert [item.remote_id for item in provider.list_remote(desk.login)] == ["8123", "8124"]
+    assert [item.remote_id for item in provider.list_remote(desk.session)] == ["8123", "8124"]
     queries = [parse_qs(urlsplit(call.path).query) for call in api.received]
     assert queries[0] == {"filter[behavior]": ["webhook"], "per_page": ["1000"]}
     assert queries[1] == {**queries[0], "cursor": ["a b"]}
@@ -199,20 +199,20 @@ def test_the_list_asks_for_webhooks_and_follows_the_cursor(api: StubServer, desk
 def test_a_list_that_does_not_end_is_a_bad_answer(api: StubServer, desk: Desk) -> None:
     api.say(*[Scripted.json([BEHAVIOR], 200, {"X-Files-Cursor-Next": "same"})] * 3)
     with pytest.raises(InvalidResponse, match="does not end"):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert len(api.received) == 2
 
 
 def test_single_folders_are_listed_once_each_by_path(api: StubServer) -> None:
     desk = Desk(api, folders=["/", "a b/c%"])
     api.say(Scripted.json([BEHAVIOR]), Scripted.json([BEHAVIOR]), Scripted.json(error("not-found"), 404))
-    assert [item.remote_id for item in provider.list_remote(desk.login)] == ["8123"]
+    assert [item.remote_id for item in provider.list_remote(desk.session)] == ["8123"]
     assert [urlsplit(call.path).path for call in api.received] == [
         f"{BEHAVIORS}/folders/",
         f"{BEHAVIORS}/folders/{quote('a b/c%')}",
     ]
     with pytest.raises(InvalidResponse, match="setting `folders`"):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     desk.http.close()
 
 
@@ -244,7 +244,7 @@ def test_single_folders_are_listed_once_each_by_path(api: StubServer) -> None:
 )  # fmt: skip
 def test_value_in_every_shape(api: StubServer, desk: Desk, value: object, url: str, changes: dict[str, object]) -> None:
     api.say(Scripted.json({**BEHAVIOR, "value": value}))
-    remote = provider.read_remote(desk.login, "8123")
+    remote = provider.read_remote(desk.session, "8123")
     assert remote.url == url
     assert remote.config == {**provider.canonical(CONFIG), **changes}
 
@@ -252,7 +252,7 @@ def test_value_in_every_shape(api: StubServer, desk: Desk, value: object, url: s
 @pytest.mark.parametrize("value", [None, 30, "", [], [1], "[1]", '{"urls"', True])
 def test_an_unreadable_value_leaves_url_and_config_unknown(api: StubServer, desk: Desk, value: object) -> None:
     api.say(Scripted.json([{**BEHAVIOR, "value": value}]))
-    (remote,) = provider.list_remote(desk.login)
+    (remote,) = provider.list_remote(desk.session)
     assert (remote.remote_id, remote.url, remote.config, remote.shown_secret) == ("8123", None, None, None)
 
 
@@ -273,8 +273,8 @@ def test_the_header_is_compared_when_read_and_left_to_compare_when_listed(
 ) -> None:
     shown = {**BEHAVIOR, "value": {**VALUE, "headers": headers}}
     api.say(Scripted.json(shown), Scripted.json([shown]))
-    assert provider.read_remote(desk.login, "8123", SECRET).secret_matches is matches
-    (listed,) = provider.list_remote(desk.login)
+    assert provider.read_remote(desk.session, "8123", SECRET).secret_matches is matches
+    (listed,) = provider.list_remote(desk.session)
     assert listed.secret_matches is None
     assert (None if listed.shown_secret is None else listed.shown_secret == SECRET) is matches
     assert SECRET not in repr(listed)
@@ -287,7 +287,7 @@ def test_the_header_is_compared_when_read_and_left_to_compare_when_listed(
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
 
 
 def test_an_answer_about_another_behavior_is_a_bad_answer_and_another_kind_is_not_found(
@@ -295,9 +295,9 @@ def test_an_answer_about_another_behavior_is_a_bad_answer_and_another_kind_is_no
 ) -> None:
     api.say(Scripted.json({**BEHAVIOR, "id": 1}), Scripted.json({**BEHAVIOR, "behavior": "inbox"}))
     with pytest.raises(InvalidResponse):
-        provider.read_remote(desk.login, "8123")
+        provider.read_remote(desk.session, "8123")
     with pytest.raises(NotFound):
-        provider.read_remote(desk.login, "8123")
+        provider.read_remote(desk.session, "8123")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"id": "x"}', b"[" * 100_000], ids=range(5))
@@ -306,7 +306,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 ) -> None:
     api.say(Scripted(201, body))
     with pytest.raises(InvalidResponse) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert caught.value.outcome_unknown
 
 
@@ -326,7 +326,7 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 )  # fmt: skip
 def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, object], warning: str | None) -> None:
     api.say(Scripted.json(answer))
-    identity = provider.identify(desk.login)
+    identity = provider.identify(desk.session)
     assert identity.facts == facts
     assert (identity.warning is None) if warning is None else (warning in str(identity.warning))
     assert KEY not in repr((identity, desk.exchanges))
@@ -336,12 +336,12 @@ def test_identity(api: StubServer, desk: Desk, answer: object, facts: dict[str, 
 def test_an_identity_of_nobody_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.identify(desk.login)
+        provider.identify(desk.session)
 
 
 def test_the_test_call_sends_our_definition(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(204))
-    assert provider.test(desk.login, "8123", registration()).ok
+    assert provider.test(desk.session, "8123", registration()).ok
     (call,) = api.received
     assert (call.method, call.path) == ("POST", f"{BEHAVIORS}/webhook/test")
     assert call.json() == {
@@ -368,7 +368,7 @@ def test_the_test_call_sends_our_definition(api: StubServer, desk: Desk) -> None
 )  # fmt: skip
 def test_results_of_the_test_call(api: StubServer, desk: Desk, answer: object, ok: bool, detail: str) -> None:
     api.say(Scripted.json(answer))
-    found = provider.test(desk.login, "8123", registration())
+    found = provider.test(desk.session, "8123", registration())
     assert (found.ok, found.detail) == (ok, detail)
 
 
@@ -379,10 +379,10 @@ def test_results_of_the_test_call(api: StubServer, desk: Desk, answer: object, o
 )
 def test_where_one_test_call_does_not_exist_the_other_is_used(api: StubServer, desk: Desk, missing: Scripted) -> None:
     api.say(missing, Scripted.json({"success": True}, 201), missing, missing)
-    assert provider.test(desk.login, "8123", registration()).ok
+    assert provider.test(desk.session, "8123", registration()).ok
     assert api.received[1].path == "/api/rest/v1/webhook_tests"
     with pytest.raises(Unsupported):
-        provider.test(desk.login, "8123", registration())
+        provider.test(desk.session, "8123", registration())
 
 
 # -- Refusals ------------------------------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ def error(kind: str, message: str = "why", **keys: object) -> dict[str, object]:
 def test_the_catalogue(api: StubServer, desk: Desk, kind: str, status: int, expected: type[ProviderError]) -> None:
     api.say(Scripted.json(error(kind), status))
     with pytest.raises(ProviderError) as caught:
-        provider.read_remote(desk.login, "8123")
+        provider.read_remote(desk.session, "8123")
     assert type(caught.value) is expected
     assert caught.value.status == status
     assert "why" in caught.value.message
@@ -467,7 +467,7 @@ def test_the_catalogue(api: StubServer, desk: Desk, kind: str, status: int, expe
 def test_throttling(api: StubServer, desk: Desk, kind: str, headers: dict[str, str], wait: float) -> None:
     api.say(Scripted.json(error(kind), 429, headers))
     with pytest.raises(Throttled) as caught:
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert caught.value.retry_after == wait
 
 
@@ -493,7 +493,7 @@ def test_the_field_that_they_complain_about(
 ) -> None:
     api.say(Scripted.json(body, 422))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert caught.value.field == field
 
 
@@ -505,13 +505,13 @@ def test_the_field_that_they_complain_about(
 def test_unknown_error_bodies_are_survived(api: StubServer, desk: Desk, body: bytes) -> None:
     api.say(Scripted(422, body))
     with pytest.raises(Refused):
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
 
 
 def test_without_a_behavior_in_the_path_404_means_a_wrong_address(api: StubServer, desk: Desk) -> None:
     api.say(*[Scripted(404)] * 3)
-    for call in (lambda: provider.list_remote(desk.login), lambda: provider.identify(desk.login),
-                 lambda: provider.register(desk.login, registration())):  # fmt: skip
+    for call in (lambda: provider.list_remote(desk.session), lambda: provider.identify(desk.session),
+                 lambda: provider.register(desk.session, registration())):  # fmt: skip
         with pytest.raises(InvalidResponse, match="Check the subdomain"):
             call()
 
@@ -520,7 +520,7 @@ def test_without_a_behavior_in_the_path_404_means_a_wrong_address(api: StubServe
 def test_what_a_registration_names_and_files_com_lacks_is_the_path(api: StubServer, desk: Desk, kind: str) -> None:
     api.say(Scripted.json(error(kind, "No such folder"), 404))
     with pytest.raises(Refused, match="No such folder") as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert (caught.value.field, caught.value.status) == ("path", 404)
     assert kind in caught.value.message
     assert "subdomain" not in caught.value.message
@@ -540,7 +540,7 @@ def test_an_update_tells_a_missing_folder_from_a_missing_behavior(
 ) -> None:
     api.say(Scripted.json(BEHAVIOR), Scripted.json(error(kind), 404))
     with pytest.raises(ProviderError, match="why") as caught:
-        provider.update(desk.login, "8123", registration())
+        provider.update(desk.session, "8123", registration())
     assert (type(caught.value), caught.value.field) == (expected, field)
 
 
@@ -548,7 +548,7 @@ def test_a_list_that_files_com_says_it_lacks_keeps_their_words(api: StubServer, 
     api.say(*[Scripted.json(error("not-found/folder-not-found"), 404)] * 2)
     for call in (provider.list_remote, provider.identify):
         with pytest.raises(InvalidResponse, match="why") as caught:
-            call(desk.login)
+            call(desk.session)
         assert "subdomain" not in caught.value.message
 
 

@@ -24,7 +24,7 @@ from providers.files_com.messages import BOUNDARY
 from providers.files_com.schemas import FilesComConfig, FilesComSettings
 from providers.files_com.simulator import FilesComSimulator
 from providers.sandbox.server import Sandbox
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 from tests.harness.provider_contract import (
     CALLBACK_URL,
     Live,
@@ -94,15 +94,15 @@ class TestFilesCom(ProviderContract):
     def test_live_the_list_is_read_page_by_page_and_only_webhooks_are_taken(self, live: Live) -> None:
         live.control("options", page_size=2)
         ids = [live.register(self.registration()).remote_id for _ in range(5)]
-        assert [item.remote_id for item in provider.list_remote(live.login)] == ids
+        assert [item.remote_id for item in provider.list_remote(live.session)] == ids
         assert [call["path"] for call in live.state()["calls"]].count("/api/rest/v1/behaviors") == 5 + 3
 
     def test_live_a_folder_administrator_lists_single_folders(self, live: Live) -> None:
         live.control("options", site_admin=False)
         with pytest.raises(PermissionMissing, match="name its folders in the account's setting `folders`"):
-            provider.list_remote(live.login)
-        settings = validate(FilesComSettings, {**live.facts["settings"], "folders": ["clients/acme", "in box"]})
-        login = replace(live.login, settings=settings)
+            provider.list_remote(live.session)
+        settings = validate(FilesComSettings, {**live.account["settings"], "folders": ["clients/acme", "in box"]})
+        login = replace(live.session, settings=settings)
         first = provider.register(login, self.registration())
         second = provider.register(login, self.registration(config=self.checked_config({"path": "in box"})))
         assert {item.remote_id for item in provider.list_remote(login)} == {first.remote_id, second.remote_id}
@@ -115,13 +115,13 @@ class TestFilesCom(ProviderContract):
     @pytest.mark.parametrize("shown", ["object", "text"])
     def test_live_value_as_object_and_as_json_text(self, live: Live, sent: str, shown: str) -> None:
         live.control("options", value_as=shown)
-        settings = validate(FilesComSettings, {**live.facts["settings"], "value_format": sent})
-        live.login = replace(live.login, settings=settings)
+        settings = validate(FilesComSettings, {**live.account["settings"], "value_format": sent})
+        live.session = replace(live.session, settings=settings)
         registration = self.registration(config=self.checked_config(self.other_config))
         remote_id = live.register(registration).remote_id
-        self.expect(provider.read_remote(live.login, remote_id, registration.secret), registration)
-        assert provider.read_remote(live.login, remote_id, registration.secret).secret_matches is True
-        provider.update(live.login, remote_id, registration)
+        self.expect(provider.read_remote(live.session, remote_id, registration.secret), registration)
+        assert provider.read_remote(live.session, remote_id, registration.secret).secret_matches is True
+        provider.update(live.session, remote_id, registration)
 
     def test_live_the_old_list_of_urls_has_no_header(self, live: Live) -> None:
         registration = self.registration(
@@ -129,7 +129,7 @@ class TestFilesCom(ProviderContract):
         )
         remote_id = live.register(registration).remote_id
         live.control("options", value_as="urls")
-        remote = provider.read_remote(live.login, remote_id, registration.secret)
+        remote = provider.read_remote(live.session, remote_id, registration.secret)
         assert (remote.url, remote.secret_matches) == (CALLBACK_URL, False)
         assert (remote.config or {})["redundant_urls"] == ["https://b.test/"]
 
@@ -142,28 +142,28 @@ class TestFilesCom(ProviderContract):
         live.control(f"remote/{remote_id}", config={"verification_token": "theirs"})
         plain = self.registration(config=self.checked_config({"path": "clients/acme"}))
         live.secrets |= {str(plain.secret), "theirs"}
-        self.expect(provider.update(live.login, remote_id, plain), plain)
+        self.expect(provider.update(live.session, remote_id, plain), plain)
         assert live.state()["remote"][0]["value"]["verification_token"] == "theirs"
 
     def test_live_a_token_of_the_account_is_handed_over_and_compared(self, live: Live) -> None:
-        live.login = live.login_with(credentials={**live.facts["credentials"], "verification_token": TOKEN})
+        live.session = live.session_with(credentials={**live.account["credentials"], "verification_token": TOKEN})
         registration = self.registration()
         remote_id = live.register(registration).remote_id
         assert live.state()["remote"][0]["value"]["verification_token"] == TOKEN
-        assert provider.read_remote(live.login, remote_id, registration.secret).secret_matches is True
+        assert provider.read_remote(live.session, remote_id, registration.secret).secret_matches is True
         live.control(f"remote/{remote_id}", config={"verification_token": "another"})
-        assert provider.read_remote(live.login, remote_id, registration.secret).secret_matches is False
-        assert provider.list_remote(live.login)[0].secret_matches is False
+        assert provider.read_remote(live.session, remote_id, registration.secret).secret_matches is False
+        assert provider.list_remote(live.session)[0].secret_matches is False
 
     @pytest.mark.parametrize("existing", [["behaviors", "webhook_tests"], ["behaviors"], ["webhook_tests"]], ids=str)
     @pytest.mark.parametrize("chosen", ["behaviors", "webhook_tests"])
     def test_live_a_test_call_sends_a_real_webhook(self, live: Live, existing: list[str], chosen: str) -> None:
         live.control("options", test_calls=existing)
-        settings = validate(FilesComSettings, {**live.facts["settings"], "test_call": chosen})
+        settings = validate(FilesComSettings, {**live.account["settings"], "test_call": chosen})
         with StubServer() as receiver:
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             remote_id = live.register(registration).remote_id
-            found = provider.test(replace(live.login, settings=settings), remote_id, registration)
+            found = provider.test(replace(live.session, settings=settings), remote_id, registration)
             (call,) = receiver.received
         assert (found.ok, "sent a test webhook" in found.detail) == (True, True)
         assert (
@@ -177,32 +177,32 @@ class TestFilesCom(ProviderContract):
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             remote_id = live.register(registration).remote_id
             for call in ("behaviors", "webhook_tests"):
-                settings = validate(FilesComSettings, {**live.facts["settings"], "test_call": call})
+                settings = validate(FilesComSettings, {**live.account["settings"], "test_call": call})
                 receiver.say(Scripted(503))
-                found = provider.test(replace(live.login, settings=settings), remote_id, registration)
+                found = provider.test(replace(live.session, settings=settings), remote_id, registration)
                 assert (found.ok, "503" in found.detail) == (False, True)
         live.control("options", test_calls=[])
         with pytest.raises(Unsupported):
-            provider.test(live.login, remote_id, registration)
+            provider.test(live.session, remote_id, registration)
 
     def test_live_throttling_without_retry_after(self, live: Live) -> None:
         live.control("options", calls_per_second=1, retry_after=False)
-        provider.list_remote(live.login)
+        provider.list_remote(live.session)
         with pytest.raises(Throttled) as caught:
-            provider.list_remote(live.login)
+            provider.list_remote(live.session)
         assert caught.value.retry_after == 30
 
     def test_live_a_restricted_key_is_a_warning(self, live: Live) -> None:
         live.control("options", permission_set="desktop_app")
-        assert "desktop_app, not full" in (provider.identify(live.login).warning or "")
-        assert provider.list_remote(live.login) == ()
+        assert "desktop_app, not full" in (provider.identify(live.session).warning or "")
+        assert provider.list_remote(live.session) == ()
         with pytest.raises(PermissionMissing, match="must be administrator of this folder"):
             live.register(self.registration())
 
     def test_live_a_key_that_was_switched_off_is_refused_everywhere(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
         live.control("options", key_enabled=False)
-        for call in (lambda: provider.identify(live.login), *self.calls_about(live, remote_id)):
+        for call in (lambda: provider.identify(live.session), *self.calls_about(live, remote_id)):
             with pytest.raises(AuthenticationFailed, match="Enter another one"):
                 call()
 
@@ -267,7 +267,7 @@ class TestMessages:
                      for request in site.tell(event_type=action, count=3)]  # fmt: skip
         assert len(requests_) == 9
         for request in requests_:
-            found = provider.verify(request, [site.secret], site.live.login.settings)
+            found = provider.verify(request, [site.secret], site.live.session.settings)
             assert found.result is VerificationResult.VERIFIED
             (event,) = provider.parse(request).events
             data = event.data
@@ -291,8 +291,8 @@ class TestMessages:
 
     @pytest.mark.parametrize("encoding", ["EV1", "EV2"])
     def test_exavault_forms_are_kept_whole_and_read(self, site: Site, encoding: str) -> None:
-        site.live.login = site.live.login_with(
-            credentials={**site.live.facts["credentials"], "verification_token": TOKEN}
+        site.live.session = site.live.session_with(
+            credentials={**site.live.account["credentials"], "verification_token": TOKEN}
         )
         site.register(method="POST", encoding=encoding)
         (created,), (moved,), (other,) = (site.tell(event_type=name) for name in ("create", "move", "user_create"))
@@ -317,7 +317,7 @@ class TestMessages:
         site.register(file_as_body=True, filenames=[pattern])
         (request,) = site.tell(event_type="create")
         assert request.body.startswith(b"The content of")
-        assert provider.verify(request, [site.secret], site.live.login.settings).result is VerificationResult.VERIFIED
+        assert provider.verify(request, [site.secret], site.live.session.settings).result is VerificationResult.VERIFIED
         (event,) = provider.parse(request).events
         assert event.resource_type == "file"
         assert "Bearer" not in json.dumps(event.data)
@@ -378,7 +378,7 @@ class TestMessages:
         state = site.live.state()
         assert [mail["remote_id"] for mail in state["emails"]] == [remote_id] * 7
         assert state["remote"][0]["enabled"] is True
-        assert len(provider.list_remote(site.live.login)) == 1
+        assert len(provider.list_remote(site.live.session)) == 1
 
     def test_filters_hold(self, site: Site) -> None:
         site.register(path="Clients", recursive=False, filenames=["*.PDF"], exclude_filenames=["draft*"],
@@ -390,7 +390,7 @@ class TestMessages:
 
     def test_the_demo_tells_of_every_action_and_in_every_form(self, site: Site) -> None:
         kinds: dict[str, set[str]] = {}
-        simulator = FilesComSimulator(site.live.sandbox.url, courier=Courier({}))
+        simulator = FilesComSimulator(site.live.sandbox.url, sender=WebhookSender({}))
         simulator.close()
         for title, config in simulator.demo_configs().items():
             remote_id = site.register(**config)

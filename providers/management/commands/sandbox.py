@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from providers.sandbox.server import LIVELY, Sandbox
+from providers.sandbox.server import DEMO_EVENTS_PER_MINUTE, Sandbox
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        sandbox = Sandbox(port=options["port"], stream_per_minute=LIVELY, deliver_to=deliver_to)
+        sandbox = Sandbox(port=options["port"], stream_per_minute=DEMO_EVENTS_PER_MINUTE, deliver_to=deliver_to)
         try:
             sandbox.start()
         except (OSError, OverflowError) as error:

@@ -22,8 +22,8 @@ from providers.contract.base import Registration
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
     AuthenticationFailed,
-    InvalidResponse,
     InvalidInput,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -39,7 +39,7 @@ from providers.contract.parsing import InboundRequest, Parsed, VerificationResul
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.sandbox.tenant import LoginName
-from providers.sandbox.webhook_sender import Courier
+from providers.sandbox.webhook_sender import WebhookSender
 from providers.sidedrawer import provider
 from providers.sidedrawer.auth import GATEWAYS, TOKEN, login_address
 from providers.sidedrawer.event_types import EVENT_TYPES, KINDS
@@ -159,21 +159,21 @@ class TestSideDrawer(ProviderContract):
     @pytest.mark.parametrize("case", ["lower", "capitalised"])
     def test_live_both_letter_cases(self, live: Live, case: str) -> None:
         live.control("options", modification_case=case)
-        settings = validate(SideDrawerSettings, {**live.facts["settings"], "modification_type_case": case})
+        settings = validate(SideDrawerSettings, {**live.account["settings"], "modification_type_case": case})
         registration = self.registration()
         live.secrets.add(str(registration.secret))
-        self.expect(provider.register(replace(live.login, settings=settings), registration), registration)
+        self.expect(provider.register(replace(live.session, settings=settings), registration), registration)
         wrong = {"lower": "capitalised", "capitalised": "lower"}[case]
         live.control("options", modification_case=wrong)
         with pytest.raises(Refused) as caught:
-            provider.register(replace(live.login, settings=settings), registration)
+            provider.register(replace(live.session, settings=settings), registration)
         assert caught.value.field == "modification_type"
 
     @pytest.mark.parametrize("field", ["id", "_id", "subscriptionId", "webhookId"])
     def test_live_every_id_field(self, live: Live, field: str) -> None:
         live.control("options", id_field=field)
         remote = live.register(self.registration())
-        assert provider.read_remote(live.login, remote.remote_id).remote_id == remote.remote_id
+        assert provider.read_remote(live.session, remote.remote_id).remote_id == remote.remote_id
 
     def test_live_an_unknown_id_field_is_named_and_can_be_set(self, live: Live) -> None:
         live.control("options", id_field="uuid")
@@ -181,16 +181,16 @@ class TestSideDrawer(ProviderContract):
             live.register(self.registration())
         assert caught.value.outcome_unknown
         assert "uuid" in caught.value.message
-        settings = validate(SideDrawerSettings, {**live.facts["settings"], "id_fields": ["uuid"]})
-        assert len(provider.list_remote(replace(live.login, settings=settings))) == 1
+        settings = validate(SideDrawerSettings, {**live.account["settings"], "id_fields": ["uuid"]})
+        assert len(provider.list_remote(replace(live.session, settings=settings))) == 1
 
     @pytest.mark.parametrize("way", ["url", "path", "query", "cursor"])
     def test_live_lists_of_many_pages(self, live: Live, way: str) -> None:
         live.control("options", page_size=2, next_page=way)
         ids = [live.register(self.registration()).remote_id for _ in range(5)]
-        assert [remote.remote_id for remote in provider.list_remote(live.login)] == ids
+        assert [remote.remote_id for remote in provider.list_remote(live.session)] == ids
         live.control("options", list_envelope="array")
-        assert [remote.remote_id for remote in provider.list_remote(live.login)] == ids
+        assert [remote.remote_id for remote in provider.list_remote(live.session)] == ids
 
     def test_live_a_socket_subscription_is_registered_and_gets_nothing_over_http(self, live: Live) -> None:
         with StubServer() as receiver:
@@ -216,7 +216,7 @@ class TestSideDrawer(ProviderContract):
 
     def test_live_missing_paths_are_said_in_words_and_leave_the_account_unchecked(self, live: Live) -> None:
         live.control("options", paths_missing=True)
-        for call in (lambda: provider.identify(live.login), lambda: live.register(self.registration())):
+        for call in (lambda: provider.identify(live.session), lambda: live.register(self.registration())):
             with pytest.raises(InvalidResponse) as caught:
                 call()
             assert not caught.value.permanent
@@ -229,14 +229,14 @@ class TestSideDrawer(ProviderContract):
             settings = validate(
                 SideDrawerSettings,
                 {
-                    **live.facts["settings"],
+                    **live.account["settings"],
                     "base_url": api.url,
                     "collection_path": "/v2/{tenantId}/hooks/",
                     "item_path": "/v2/{tenantId}/hooks/{id}/",
                     "update_verb": "PATCH",
                 },
             )
-            login = replace(live.login, settings=settings)
+            login = replace(live.session, settings=settings)
             api.say(Scripted.json([]), Scripted.json(WEBHOOK), Scripted.json(WEBHOOK))
             assert provider.list_remote(login) == ()
             provider.update(login, ID, self.registration())
@@ -250,10 +250,10 @@ class TestSideDrawer(ProviderContract):
         registration = self.registration()
         remote_id = live.register(registration).remote_id
         live.control("options", item_path_missing=True)
-        assert provider.read_remote(live.login, remote_id).config == provider.canonical(registration.config)
+        assert provider.read_remote(live.session, remote_id).config == provider.canonical(registration.config)
         for call in (
-            lambda: provider.renew(live.login, remote_id, registration),
-            lambda: provider.delete(live.login, remote_id),
+            lambda: provider.renew(live.session, remote_id, registration),
+            lambda: provider.delete(live.session, remote_id),
         ):
             with pytest.raises(Unsupported, match="item_path and update_verb"):
                 call()
@@ -267,7 +267,7 @@ class TestSideDrawer(ProviderContract):
         remote_id = live.register(registration).remote_id
         live.control("options", allow_update=False)
         with pytest.raises(Unsupported, match="405"):
-            provider.renew(live.login, remote_id, registration)
+            provider.renew(live.session, remote_id, registration)
 
     # -- Live: leases and status ---------------------------------------------------------------------------------
 
@@ -284,29 +284,29 @@ class TestSideDrawer(ProviderContract):
         registration = self.registration()
         remote = live.register(registration)
         live.control("options", update_extends=False)
-        assert provider.renew(live.login, remote.remote_id, registration).expires_at == remote.expires_at
+        assert provider.renew(live.session, remote.remote_id, registration).expires_at == remote.expires_at
 
     @pytest.mark.parametrize("shown", [True, False])
     def test_live_switched_off_is_seen_where_a_status_is_shown(self, live: Live, shown: bool) -> None:
         live.control("options", show_status=shown)
         remote_id = live.register(self.registration()).remote_id
         live.control(f"remote/{remote_id}", status="inactive")
-        assert provider.read_remote(live.login, remote_id).enabled is not shown
+        assert provider.read_remote(live.session, remote_id).enabled is not shown
 
     def test_live_a_hidden_key_proves_nothing(self, live: Live) -> None:
         registration = self.registration()
         remote_id = live.register(registration).remote_id
-        assert provider.read_remote(live.login, remote_id, registration.secret).secret_matches is True
-        assert provider.read_remote(live.login, remote_id, SECRET).secret_matches is False
+        assert provider.read_remote(live.session, remote_id, registration.secret).secret_matches is True
+        assert provider.read_remote(live.session, remote_id, SECRET).secret_matches is False
         live.control("options", hide_integrity_key=True)
-        assert provider.read_remote(live.login, remote_id, SECRET).secret_matches is None
+        assert provider.read_remote(live.session, remote_id, SECRET).secret_matches is None
 
     # -- Live: logging in ----------------------------------------------------------------------------------------
 
     def client(self, live: Live, **changes: str) -> ProviderSession[Any, Any]:
         """A login with client id and client secret."""
         wanted = {"client_id": SPARE.client_id, "client_secret": SPARE.client_secret, **changes}
-        return live.login_with(credentials=wanted)
+        return live.session_with(credentials=wanted)
 
     def logins(self, live: Live) -> int:
         return sum("developer-login" in call["path"] for call in live.state()["calls"])
@@ -365,7 +365,7 @@ class TestSideDrawer(ProviderContract):
             live.control("emit", count=8)
             found = [
                 provider.verify(
-                    inbound(call.body, headers=call.headers), [str(registration.secret)], live.login.settings
+                    inbound(call.body, headers=call.headers), [str(registration.secret)], live.session.settings
                 )
                 for call in receiver.received
             ]
@@ -388,7 +388,7 @@ class TestSideDrawer(ProviderContract):
             live.register(registration)
             live.control("emit")
             (request,) = [inbound(call.body, headers=call.headers) for call in receiver.received]
-        found = provider.verify(request, [str(registration.secret)], live.login.settings)
+        found = provider.verify(request, [str(registration.secret)], live.session.settings)
         assert found.result is VerificationResult.VERIFIED
         with pytest.raises(UnreadableRequest, match="looks encrypted"):
             provider.parse(request)
@@ -443,7 +443,7 @@ class Desk:
             secret_keys=provider.secret_keys,
             record=self.exchanges.append,
         )
-        self.login = ProviderSession(
+        self.session = ProviderSession(
             validate(SideDrawerSettings, {"tenant_id": TENANT, "base_url": api.url, **settings}), checked, self.http
         )
 
@@ -473,7 +473,7 @@ def registration(**changes: Any) -> Registration[SideDrawerConfig]:
 
 def test_register_sends_the_published_fields(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json(WEBHOOK, 201))
-    remote = provider.register(desk.login, registration())
+    remote = provider.register(desk.session, registration())
     assert (remote.remote_id, remote.status, remote.enabled) == (ID, "registered", True)
     assert remote.expires_at == datetime(2030, 1, 1, 3, tzinfo=UTC)
     assert (remote.url, remote.config, remote.secret_matches) == (CALLBACK_URL, CANONICAL, True)
@@ -500,7 +500,7 @@ def test_register_in_capitals_for_a_socket(api: StubServer) -> None:
     desk = Desk(api, modification_type_case="capitalised")
     api.say(Scripted.json(WEBHOOK, 201))
     config = {**CANONICAL, "connection_type": "SOCKET", "notification_messages": "changed", "lifetime_days": 1}
-    provider.register(desk.login, registration(config=validate(SideDrawerConfig, config)))
+    provider.register(desk.session, registration(config=validate(SideDrawerConfig, config)))
     desk.http.close()
     sent = api.received[0].json()
     assert (sent["modificationType"], sent["connectionType"]) == ("Create", "SOCKET")
@@ -511,7 +511,7 @@ def test_register_in_capitals_for_a_socket(api: StubServer) -> None:
 
 def test_update_sends_everything_and_believes_only_what_is_read_back(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(200, b"not even JSON"), Scripted.json({"data": WEBHOOK}))
-    remote = provider.update(desk.login, ID, registration())
+    remote = provider.update(desk.session, ID, registration())
     assert [(call.method, call.path) for call in api.received] == [
         ("PUT", f"/api/v1/webhooks/{ID}"),
         ("GET", f"/api/v1/webhooks/{ID}"),
@@ -521,7 +521,7 @@ def test_update_sends_everything_and_believes_only_what_is_read_back(api: StubSe
 
 
 def test_an_id_stays_one_part_of_the_path(api: StubServer, desk: Desk) -> None:
-    provider.delete(desk.login, "a/../b?c#d")
+    provider.delete(desk.session, "a/../b?c#d")
     assert api.received[0].path == "/api/v1/webhooks/a%2F..%2Fb%3Fc%23d"
 
 
@@ -544,7 +544,7 @@ def test_what_is_readable_becomes_the_canonical_config(
     """An ellipsis stands for a field that is left out."""
     api.say(Scripted.json({**WEBHOOK, **changes}))
     wanted = {name: value for name, value in {**CANONICAL, **expected}.items() if value is not ...}
-    assert provider.read_remote(desk.login, ID).config == wanted
+    assert provider.read_remote(desk.session, ID).config == wanted
 
 
 @pytest.mark.parametrize(
@@ -561,7 +561,7 @@ def test_what_is_readable_becomes_the_canonical_config(
 )
 def test_status(api: StubServer, desk: Desk, changes: dict[str, object], status: str, enabled: bool) -> None:
     api.say(Scripted.json({**WEBHOOK, **changes}))
-    remote = provider.read_remote(desk.login, ID)
+    remote = provider.read_remote(desk.session, ID)
     assert (remote.status, remote.enabled) == (status, enabled)
 
 
@@ -578,7 +578,7 @@ def test_status(api: StubServer, desk: Desk, changes: dict[str, object], status:
 )
 def test_expiry(api: StubServer, desk: Desk, value: object, expected: datetime | None) -> None:
     api.say(Scripted.json([{**WEBHOOK, "expirationDateTime": value}]))
-    assert provider.list_remote(desk.login)[0].expires_at == expected
+    assert provider.list_remote(desk.session)[0].expires_at == expected
 
 
 @pytest.mark.parametrize(
@@ -610,18 +610,18 @@ def test_expiry(api: StubServer, desk: Desk, value: object, expected: datetime |
 def test_a_list_of_a_wrong_shape_is_a_bad_answer(api: StubServer, desk: Desk, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
 
 
 def test_a_number_is_an_id_too(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json([{**WEBHOOK, "id": 17}]))
-    assert provider.list_remote(desk.login)[0].remote_id == "17"
+    assert provider.list_remote(desk.session)[0].remote_id == "17"
 
 
 def test_the_token_never_follows_a_next_page_to_another_host(api: StubServer, desk: Desk) -> None:
     elsewhere = "https://elsewhere.example.test/api/v1/webhooks?startingAfter=1"
     api.say(Scripted.json({"data": [WEBHOOK], "hasMore": True, "nextPage": elsewhere}), Scripted.json([]))
-    assert len(provider.list_remote(desk.login)) == 1
+    assert len(provider.list_remote(desk.session)) == 1
     assert [call.path for call in api.received] == ["/api/v1/webhooks", "/api/v1/webhooks?startingAfter=1"]
 
 
@@ -630,7 +630,7 @@ def test_a_list_without_end_is_a_bad_answer(api: StubServer, desk: Desk, same: b
     pages = [{"data": [], "hasMore": True, "nextPage": 1 if same else number} for number in range(120)]
     api.say(*(Scripted.json(page) for page in pages))
     with pytest.raises(InvalidResponse, match="does not end"):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert len(api.received) == (2 if same else 100)
 
 
@@ -640,14 +640,14 @@ def test_an_unreadable_yes_to_a_registration_leaves_the_outcome_unknown(
 ) -> None:
     api.say(Scripted(201, body))
     with pytest.raises(InvalidResponse) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert caught.value.outcome_unknown
 
 
 def test_an_answer_about_another_webhook_is_a_bad_answer(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({**WEBHOOK, "id": "another"}))
     with pytest.raises(InvalidResponse, match="another one"):
-        provider.read_remote(desk.login, ID)
+        provider.read_remote(desk.session, ID)
 
 
 @pytest.mark.parametrize(
@@ -672,7 +672,7 @@ def test_statuses(
 ) -> None:
     api.say(Scripted.json({"statusCode": status, "message": "why"}, status, headers))
     with pytest.raises(kind, match=words) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert type(caught.value) is kind
     assert caught.value.status == status
 
@@ -698,7 +698,7 @@ def test_every_error_envelope(
 ) -> None:
     api.say(Scripted.json(body, 400))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     assert f": {words})" in caught.value.message
     assert caught.value.field == field
 
@@ -711,13 +711,13 @@ def test_every_error_envelope(
 def test_unknown_error_bodies_are_survived(api: StubServer, desk: Desk, body: bytes) -> None:
     api.say(Scripted(400, body))
     with pytest.raises(Refused):
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
 
 
 def test_a_refusal_that_quotes_our_secrets_does_not_tell_them(api: StubServer, desk: Desk) -> None:
     api.say(Scripted.json({"message": f"integrityKey '{SECRET}' of {PASTED} is refused"}, 400))
     with pytest.raises(Refused) as caught:
-        provider.register(desk.login, registration())
+        provider.register(desk.session, registration())
     told = f"{caught.value} {caught.value.message} {desk.exchanges}"
     assert SECRET not in told
     assert PASTED not in told
@@ -731,8 +731,8 @@ LOGIN_PATH = f"/api/v1/developers/tenant/tenant-id/{TENANT}/applications/client-
 
 def test_the_developer_login_as_the_community_knows_it(api: StubServer, client_desk: Desk) -> None:
     api.say(ISSUED, Scripted.json([]), Scripted.json([]))
-    provider.list_remote(client_desk.login)
-    provider.list_remote(client_desk.login)
+    provider.list_remote(client_desk.session)
+    provider.list_remote(client_desk.session)
     first, second, third = api.received
     assert (first.method, first.path, first.json()) == ("POST", LOGIN_PATH, {"clientSecret": "client-s3cret"})
     assert first.header("Authorization") is None
@@ -743,25 +743,25 @@ def test_the_developer_login_as_the_community_knows_it(api: StubServer, client_d
 
 
 def test_a_refused_token_is_replaced_once_and_the_call_repeated(api: StubServer, client_desk: Desk) -> None:
-    client_desk.login.tokens.put(TOKEN, "stale-token", datetime.now(UTC) + timedelta(hours=1))
+    client_desk.session.tokens.put(TOKEN, "stale-token", datetime.now(UTC) + timedelta(hours=1))
     api.say(Scripted(401), ISSUED, Scripted.json([]))
-    provider.list_remote(client_desk.login)
+    provider.list_remote(client_desk.session)
     assert [call.path for call in api.received] == ["/api/v1/webhooks", LOGIN_PATH, "/api/v1/webhooks"]
     assert "stale-token" not in repr(client_desk.exchanges)
 
 
 def test_a_fresh_token_that_is_refused_ends_it(api: StubServer, client_desk: Desk) -> None:
-    client_desk.login.tokens.put(TOKEN, "stale-token", datetime.now(UTC) + timedelta(hours=1))
+    client_desk.session.tokens.put(TOKEN, "stale-token", datetime.now(UTC) + timedelta(hours=1))
     api.say(Scripted(401), ISSUED, Scripted(401))
     with pytest.raises(AuthenticationFailed):
-        provider.list_remote(client_desk.login)
+        provider.list_remote(client_desk.session)
     assert len(api.received) == 3
 
 
 def test_a_pasted_token_that_is_refused_is_not_tried_again(api: StubServer, desk: Desk) -> None:
     api.say(Scripted(401))
     with pytest.raises(AuthenticationFailed):
-        provider.list_remote(desk.login)
+        provider.list_remote(desk.session)
     assert len(api.received) == 1
 
 
@@ -785,7 +785,7 @@ def test_a_token_is_kept_until_shortly_before_it_expires(
             raise AssertionError("nothing was kept")
 
     api.say(Scripted.json({"data": {"accessToken": "issued-2", "expiresIn": life}}), Scripted.json([]))
-    provider.list_remote(replace(client_desk.login, tokens=Store()))
+    provider.list_remote(replace(client_desk.session, tokens=Store()))
     assert abs((kept[0] - datetime.now(UTC)).total_seconds() - seconds) < 5
 
 
@@ -807,7 +807,7 @@ def test_a_login_that_fails(
 ) -> None:
     api.say(answer)
     with pytest.raises(kind, match=words) as caught:
-        provider.list_remote(client_desk.login)
+        provider.list_remote(client_desk.session)
     assert type(caught.value) is kind
     assert len(api.received) == 1
 
@@ -1430,7 +1430,7 @@ def test_a_long_text_in_every_field_is_bounded() -> None:
 
 
 def test_the_demo_hears_of_every_type() -> None:
-    simulator = SideDrawerSimulator("http://127.0.0.1:1", courier=Courier({}))
+    simulator = SideDrawerSimulator("http://127.0.0.1:1", sender=WebhookSender({}))
     configs = [validate(SideDrawerConfig, config) for config in simulator.demo_configs().values()]
     simulator.close()
     templates = [resource.template for config in configs if (resource := resource_of(config.resource))]
