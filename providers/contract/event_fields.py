@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,12 +39,6 @@ def first_text(fields: Mapping[str, object], keys: Sequence[str], *, limit: int)
     """Return the first of these fields that holds a text or a number, as `clean_text` does."""
     texts = (clean_text(read_id(fields.get(key)), limit=limit) for key in keys)
     return next((text for text in texts if text), None)
-
-
-def content_digest(value: object) -> str:
-    """Return the SHA-256 of a JSON value in hex. It does not depend on the order of object keys."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def parse_iso_time(value: object) -> datetime | None:

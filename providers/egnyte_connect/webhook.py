@@ -1,40 +1,41 @@
-"""Egnyte Connect's webhook requests: is it from them, and what happened.
+"""Verify and parse Egnyte Connect's webhook requests.
 
-Source: Egnyte's "webhooks receiver" page. The fields inside `data` are not specified there; their names are taken from
-the Events API (egnyte/python-egnyte) and from what consumers have seen, so several are tried.
+Source: Egnyte's "webhooks receiver" page. It does not specify the fields inside `data`. Their names here come from the
+Events API (egnyte/python-egnyte) and from observed events, so several are tried.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from itertools import chain
 
 from providers.contract.capabilities import Action, EventType
 from providers.contract.errors import UnreadableRequest
+from providers.contract.event_fields import (
+    MAX_ACTOR,
+    MAX_EVENT_ID,
+    MAX_RESOURCE,
+    MAX_TYPE,
+    clean_text,
+    first_text,
+    parse_unix_time,
+    read_id,
+)
 from providers.contract.parsing import (
     InboundRequest,
     Parsed,
     ParsedEvent,
-    UnreadableElement,
     Verification,
     VerificationResult,
     load_json,
-    time_from_number,
+    parse_elements,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.digests import json_digest
 from providers.egnyte_connect.event_types import EVENT_TYPES
 
-MAX_EVENTS = 100_000  # in one request; more would be no batch but an attack on our memory
-MAX_KEY = 255
-MAX_TYPE = 100
-MAX_ACTOR = 255
-MAX_RESOURCE = 2000
-
 _BY_NAME = {item.name: item for item in EVENT_TYPES if not item.wildcard}
-_RESOURCE_TYPES = {  # for types that are not in our list
+_RESOURCE_TYPES = {  # by group, for event types that are not in our list
     "link": "link",
     "comment": "comment",
     "meta": "metadata",
@@ -43,7 +44,7 @@ _RESOURCE_TYPES = {  # for types that are not in our list
     "permission": "folder",
     "user": "user",
 }
-# Where it ended up comes before where it came from.
+# The target of a move or copy comes before its source.
 _PATH_KEYS = (
     "targetPath",
     "target_path",
@@ -61,36 +62,37 @@ _PATH_KEYS = (
 _NAME_KEYS = ("newGroupName", "groupName", "group_name", "workflowName", "name", "displayName")
 _FOLDER_KEYS = ("isFolder", "is_folder", "folder")
 _ACTOR_KEYS = ("email", "username", "displayName", "id")
-_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,9})?", re.ASCII)
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what a text column cannot hold
+MAX_NESTED_OBJECTS = 20  # objects inside `data` that are searched for a path
 
 
 # -- Verification --------------------------------------------------------------------------------------------------
 
 
 def verify(request: InboundRequest, secrets: Sequence[str], *, only: str | None, expected: str) -> Verification:
-    """Looks for a shared secret among the headers: in all of them, or in the one named `only`.
+    """Look for a shared secret in the headers: in all of them, or only in the one named `only`.
 
-    `proof_headers` names every header that carries a secret, also one in which it is not accepted.
-    `expected` is the header in which it should come, for the explanation of a failure.
+    `proof_headers` of the result names every header that carries a secret, even one where it is not accepted.
+    `expected` is the header that should carry it, for the explanation of a failure.
     """
-    carrying = find_shared_secrets(request.headers, secrets)
-    accepted = [match for match in carrying if only is None or match.header.lower() == only.lower()]
-    proof = tuple(dict.fromkeys(match.header for match in carrying))
-    if accepted:
-        best = min(accepted, key=lambda match: match.secret_index)
-        return Verification(
-            VerificationResult.VERIFIED, f"The secret came in the header {best.header}.", best.secret_index, proof
-        )
-    return Verification(VerificationResult.FAILED, _why(request, secrets, carrying, expected), None, proof)
+    matches = find_shared_secrets(request.headers, secrets)
+    accepted = [match for match in matches if only is None or match.header.lower() == only.lower()]
+    secret_headers = tuple(dict.fromkeys(match.header for match in matches))
+    if not accepted:
+        reason = _failure_reason(request, secrets, matches, expected)
+        return Verification(VerificationResult.FAILED, reason, None, secret_headers)
+    newest = min(accepted, key=lambda match: match.secret_index)
+    detail = f"The secret came in the header {newest.header}."
+    return Verification(VerificationResult.VERIFIED, detail, newest.secret_index, secret_headers)
 
 
-def _why(request: InboundRequest, secrets: Sequence[str], carrying: Sequence[HeaderMatch], expected: str) -> str:
+def _failure_reason(
+    request: InboundRequest, secrets: Sequence[str], matches: Sequence[HeaderMatch], expected: str
+) -> str:
     if not any(secrets):
         return "No secret is known for this subscription."
-    if carrying:
+    if matches:
         return (
-            f"The secret came in the header {carrying[0].header}, but this account accepts it only in {expected}"
+            f"The secret came in the header {matches[0].header}, but this account accepts it only in {expected}"
             " (setting only_header)."
         )
     if any(name.lower() == expected.lower() for name, _ in request.headers):
@@ -102,27 +104,14 @@ def _why(request: InboundRequest, secrets: Sequence[str], carrying: Sequence[Hea
 
 
 def parse(request: InboundRequest) -> Parsed:
-    """The events of a request: an array, a single object, or `{"events": [...]}`.
+    """Return the events of a request: an array, a single object, or `{"events": [...]}`.
 
-    An empty body, `{}`, `[]` and an empty `events` are pings. An element without event type is unreadable, the others
-    are not held up by it. Raises UnreadableRequest when there are no elements to look at.
+    An empty body, `{}`, `[]` and an empty `events` are pings. An element without an event type is unreadable. Raises
+    UnreadableRequest when the body has none of these forms.
     """
     if not request.body.strip():
         return Parsed(ping=True)
-    elements = _elements(load_json(request.body))
-    if not elements:
-        return Parsed(ping=True)
-    if len(elements) > MAX_EVENTS:
-        raise UnreadableRequest(f"The body holds more than {MAX_EVENTS} elements.")
-    events: list[ParsedEvent] = []
-    unreadable: list[UnreadableElement] = []
-    for index, element in enumerate(elements):
-        found = _read(element)
-        if isinstance(found, str):
-            unreadable.append(UnreadableElement(index, found))
-        else:
-            events.append(found)
-    return Parsed(tuple(events), tuple(unreadable))
+    return parse_elements(_elements(load_json(request.body)), _parse_element)
 
 
 def _elements(value: object) -> list[object]:
@@ -137,88 +126,64 @@ def _elements(value: object) -> list[object]:
     return value["events"]
 
 
-def _read(element: object) -> ParsedEvent | str:
-    """The event, or why the element is none."""
+def _parse_element(element: object) -> ParsedEvent | str:
+    """Return the event, or the reason why the element cannot be read."""
     if not isinstance(element, dict):
         return "The element is not an object."
-    name = _text(element.get("eventType"), limit=MAX_TYPE + 1)
+    name = clean_text(element.get("eventType"), limit=MAX_TYPE + 1)
     if name is None:
-        return "`eventType` is missing or not a text."
+        return "`eventType` is missing or not a string."
     if len(name) > MAX_TYPE:
         return f"`eventType` is longer than {MAX_TYPE} characters."
-    known = _BY_NAME.get(name)
+    event_type = _BY_NAME.get(name)
     inner = element.get("data")
     data: Mapping[str, object] = inner if isinstance(inner, dict) else {}
-    event_id = _identifier(element.get("eventId"))
+    event_id = read_id(element.get("eventId"))
     return ParsedEvent(
         type=name,
-        action=known.action if known else Action.OTHER,
+        action=event_type.action if event_type else Action.OTHER,
         data=element,
         dedup_key=_dedup_key(element, event_id),
-        provider_event_id=_text(event_id, limit=MAX_KEY),
-        resource_type=_resource_type(name, known, data),
+        provider_event_id=clean_text(event_id, limit=MAX_EVENT_ID),
+        resource_type=_resource_type(name, event_type, data),
         resource=_resource(data),
         actor=_actor(element.get("user")),
-        occurred_at=_time(element.get("timestamp")),
+        occurred_at=parse_unix_time(element.get("timestamp")),  # Egnyte does not specify the unit
     )
-
-
-def _identifier(value: object) -> str | None:
-    """An id as it was sent; a number is one, too."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value.strip() else None
 
 
 def _dedup_key(element: Mapping[str, object], event_id: str | None) -> str:
     if event_id is None:
-        # While a webhook is replaced, the old and the new one both deliver: their ids are not part of what happened.
+        # While a webhook is being replaced, the old and the new one both deliver, so their IDs must not count.
         return "content:" + json_digest({key: value for key, value in element.items() if key != "webhookId"})
-    domain = _identifier(element.get("domain")) or ""
+    domain = read_id(element.get("domain")) or ""
     key = f"{domain}:{event_id}"
-    if len(key) <= MAX_KEY and key.isprintable() and ":" not in domain:
+    if len(key) <= MAX_EVENT_ID and key.isprintable() and ":" not in domain:
         return key
     return "id:" + json_digest([domain, event_id])
 
 
-def _resource_type(name: str, known: EventType | None, data: Mapping[str, object]) -> str | None:
-    if known and known.resource_type:
-        return known.resource_type
+def _resource_type(name: str, event_type: EventType | None, data: Mapping[str, object]) -> str | None:
+    if event_type and event_type.resource_type:
+        return event_type.resource_type
     group = name.partition(":")[0]
     if group != "fs":
         return _RESOURCE_TYPES.get(group)
-    flag = next((data[key] for key in _FOLDER_KEYS if isinstance(data.get(key), bool)), None)
-    return None if flag is None else "folder" if flag else "file"
+    is_folder = next((data[key] for key in _FOLDER_KEYS if isinstance(data.get(key), bool)), None)
+    return None if is_folder is None else "folder" if is_folder else "file"
 
 
 def _resource(data: Mapping[str, object]) -> str | None:
-    inner = [value for value in data.values() if isinstance(value, dict)][:20]
+    nested = [value for value in data.values() if isinstance(value, dict)][:MAX_NESTED_OBJECTS]
     candidates = chain(
         (data.get(key) for key in _PATH_KEYS),
-        (item.get(key) for key in _PATH_KEYS for item in inner),
+        (item.get(key) for key in _PATH_KEYS for item in nested),
         (data.get(key) for key in _NAME_KEYS),
     )
-    return next((text for value in candidates if (text := _text(value, limit=MAX_RESOURCE))), None)
+    return next((text for value in candidates if (text := clean_text(value, limit=MAX_RESOURCE))), None)
 
 
 def _actor(user: object) -> str | None:
     if not isinstance(user, dict):
-        return _text(user, limit=MAX_ACTOR)
-    found = (_text(_identifier(user.get(key)), limit=MAX_ACTOR) for key in _ACTOR_KEYS)
-    return next((text for text in found if text), None)
-
-
-def _time(value: object) -> datetime | None:
-    """Seconds or milliseconds, as a number or a text; the unit is not specified."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        return None
-    return time_from_number(value)
-
-
-def _text(value: object, *, limit: int) -> str | None:
-    """A non-empty text that can be stored and shown; None for anything else."""
-    if not isinstance(value, str):
-        return None
-    return _UNSTORABLE.sub("\ufffd", value.strip()[:limit]) or None
+        return clean_text(user, limit=MAX_ACTOR)
+    return first_text(user, _ACTOR_KEYS, limit=MAX_ACTOR)

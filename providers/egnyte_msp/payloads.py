@@ -1,4 +1,4 @@
-"""The bodies of Egnyte MSP's events whose fields are documented: those of one type, so far."""
+"""Check the bodies of Egnyte MSP's documented events; so far Egnyte documents one event type."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from providers.contract.schemas import validate
 from providers.egnyte_msp.event_types import LINK_NFR
 
 
-def _time(value: str) -> str:
+def _check_time(value: str) -> str:
     if parse_iso_time(value) is None:
         raise ValueError("must be a date and time in ISO 8601")
     return value
 
 
 class LinkNfrManually(BaseModel):
-    """RESELLER_LINK_NFR_MANUALLY: somebody linked an NFR domain to the reseller. All fields are required; further ones
-    are let through (source: Egnyte's "MSP Webhooks Receiver specification")."""
+    """The body of RESELLER_LINK_NFR_MANUALLY: somebody linked an NFR domain to the reseller.
+
+    All fields are required; other fields are allowed (source: Egnyte's "MSP Webhooks Receiver specification").
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -30,7 +32,7 @@ class LinkNfrManually(BaseModel):
     last_name: str
     email: str
     company_name: str
-    transaction_timestamp: Annotated[str, AfterValidator(_time)]
+    transaction_timestamp: Annotated[str, AfterValidator(_check_time)]
     event_created_by: str
     is_event_by_staff_user: bool
     nfr_domain_name: str
@@ -42,9 +44,8 @@ class LinkNfrManually(BaseModel):
 DOCUMENTED: Mapping[str, type[BaseModel]] = {LINK_NFR: LinkNfrManually}
 
 
-def complaint_about(event_type: str, element: Mapping[str, object]) -> str | None:
-    """What is wrong with an element of that type, naming every wrong field but no value; None when nothing is, or
-    when its fields are not documented."""
+def field_errors(event_type: str, element: Mapping[str, object]) -> str | None:
+    """Return a message that names every wrong field but no value; None if there is none or the type is undocumented."""
     model = DOCUMENTED.get(event_type)
     if model is None:
         return None

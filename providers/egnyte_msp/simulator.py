@@ -354,7 +354,7 @@ def _set_enabled(hook: Webhook, *, enabled: bool) -> None:
 
 
 def _their_words(config: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a control call in their words. Raises BadInputError for one that does not exist."""
+    """The fields of a control call in their words. Raises InvalidControlInput for one that does not exist."""
     changes: dict[str, object] = {}
     for key, value in config.items():
         name = OUR_WORDS.get(key, key)

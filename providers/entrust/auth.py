@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from providers.contract.errors import AuthenticationFailed, ProviderError
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.entrust import errors, responses
 from providers.entrust.schemas import EntrustCredentials, EntrustSettings
@@ -21,7 +21,7 @@ AUTHENTICATE_PATH = "/api/web/v1/adminapi/authenticate"
 TOKEN_NAME = "admin_api"  # noqa: S105 - the name under which the token is cached
 
 
-def call_with_token(session: EntrustSession, origin: str, call: Callable[[str], Answer]) -> Answer:
+def call_with_token(session: EntrustSession, origin: str, call: Callable[[str], ProviderResponse]) -> ProviderResponse:
     """Run `call` with an access token and return its response.
 
     A cached token that is refused is replaced once: it may have been revoked, or the clocks differ. Raises

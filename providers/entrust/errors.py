@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     LimitReached,
     PermissionMissing,
     ProviderError,
     Refused,
 )
-from providers.contract.responses import Answer, error_for
+from providers.contract.responses import ProviderResponse, error_for
 
 MAX_MESSAGE = 500  # characters
 MAX_PARAMETERS = 20
@@ -50,7 +50,7 @@ class ErrorBody:
         return f" Entrust's message: {self.message}" if self.message else ""
 
 
-def read_login_error(response: Answer) -> ProviderError:
+def read_login_error(response: ProviderResponse) -> ProviderError:
     """Return the error for a failed authenticate call."""
     body = _read_error_body(response)
     if response.status in (400, 401, 403):
@@ -60,11 +60,11 @@ def read_login_error(response: Answer) -> ProviderError:
             status=response.status,
         )
     if response.status == 404:
-        return BadAnswer("There is no Entrust API at this host. Check the host name.", status=response.status)
+        return InvalidResponse("There is no Entrust API at this host. Check the host name.", status=response.status)
     return error_for(response, body.message or None)
 
 
-def read_error(response: Answer, permission: str) -> ProviderError:
+def read_error(response: ProviderResponse, permission: str) -> ProviderError:
     """Return the error for a failed webhook call; `permission` is the one that the call requires."""
     status, body = response.status, _read_error_body(response)
     if status == 401:
@@ -89,11 +89,11 @@ def read_error(response: Answer, permission: str) -> ProviderError:
     return error_for(response, body.message or None, field=body.field)
 
 
-def _read_error_body(response: Answer) -> ErrorBody:
+def _read_error_body(response: ProviderResponse) -> ErrorBody:
     """Read `{errorCode, errorMessage, parameters}`; any other body gives an empty message."""
     try:
         body: object = response.json()
-    except BadAnswer:
+    except InvalidResponse:
         body = None
     if not isinstance(body, dict):
         return ErrorBody("", None)

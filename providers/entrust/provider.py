@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from providers.contract.base import Provider, Registration, RemoteSubscription, TestResult
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from providers.contract.errors import BadAnswer, NotFound, ProviderError
+from providers.contract.errors import InvalidResponse, NotFound, ProviderError
 from providers.contract.parsing import InboundRequest, Parsed, Verification
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.entrust import errors, responses, webhook
 from providers.entrust.auth import EntrustSession, call_with_token
 from providers.entrust.errors import UnknownProperty
@@ -102,9 +102,9 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         response = self._send_properties(session, "POST", "", _body(registration), ADD)
         try:
             created = responses.read_webhook(response.json())
-        except BadAnswer as error:
+        except InvalidResponse as error:
             # The status was a success, so there may be a new webhook whose ID could not be read.
-            raise BadAnswer(error.message, status=response.status, outcome_unknown=True) from None
+            raise InvalidResponse(error.message, status=response.status, outcome_unknown=True) from None
         if created.token is None:
             raise self._discard_without_token(session, created)
         return replace(created.to_remote(), new_secret=created.token)
@@ -149,21 +149,21 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     def _read(self, session: EntrustSession, remote_id: str) -> Webhook:
         current = responses.read_webhook(self._call(session, "GET", _path(remote_id), VIEW).json())
         if current.id != remote_id:
-            raise BadAnswer(f"The provider returned another webhook than the requested {remote_id}.")
+            raise InvalidResponse(f"The provider returned another webhook than the requested {remote_id}.")
         return current
 
-    def _discard_without_token(self, session: EntrustSession, created: Webhook) -> BadAnswer:
+    def _discard_without_token(self, session: EntrustSession, created: Webhook) -> InvalidResponse:
         """Delete a webhook whose requests could never be verified, and return the error to raise."""
         problem = "Entrust registered the webhook, but its response had no token, and no other call returns it."
         try:
             self.delete(session, created.id)
         except ProviderError as error:
-            return BadAnswer(f"{problem} The webhook could not be deleted: {error.message}", outcome_unknown=True)
-        return BadAnswer(f"{problem} The webhook was deleted again.")
+            return InvalidResponse(f"{problem} The webhook could not be deleted: {error.message}", outcome_unknown=True)
+        return InvalidResponse(f"{problem} The webhook was deleted again.")
 
     def _send_properties(
         self, session: EntrustSession, method: str, path: str, body: Mapping[str, object], permission: str
-    ) -> Answer:
+    ) -> ProviderResponse:
         """Send a webhook's properties, without `name` if the server does not know it (before 5.46)."""
         nameless = {key: value for key, value in body.items() if key != "name"}
         if not session.settings.send_name:
@@ -173,12 +173,14 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         except UnknownProperty:
             return self._call(session, method, path, permission, nameless)
 
-    def _call(self, session: EntrustSession, method: str, path: str, permission: str, body: object = None) -> Answer:
+    def _call(
+        self, session: EntrustSession, method: str, path: str, permission: str, body: object = None
+    ) -> ProviderResponse:
         """Make a call; `path` is appended to `WEBHOOKS_PATH`, and `permission` is the one that the call requires."""
         origin = self.api_origin(session.settings)
         read_error = partial(errors.read_error, permission=permission)
 
-        def call(token: str) -> Answer:
+        def call(token: str) -> ProviderResponse:
             headers = {"Authorization": token}
             return session.http.call(
                 method, f"{origin}{WEBHOOKS_PATH}{path}", headers=headers, json_body=body, read_error=read_error
@@ -190,7 +192,9 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
             if path:
                 raise
             # The call named no webhook, so the API itself was not found.
-            raise BadAnswer(f"There is no Entrust API at {origin}. Check the host name.", status=error.status) from None
+            raise InvalidResponse(
+                f"There is no Entrust API at {origin}. Check the host name.", status=error.status
+            ) from None
 
     # -- Inbound -------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from providers.contract.base import RemoteSubscription
 from providers.contract.errors import (
-    BadAnswer,
+    InvalidResponse,
 )
-from providers.contract.responses import Answer
+from providers.contract.responses import ProviderResponse
 from providers.entrust.schemas import MAX_EXPIRY_DAYS
 
 SECONDS_A_DAY = 86400
@@ -67,9 +67,9 @@ class Webhook:
 
 
 def read_webhook(value: object) -> Webhook:
-    """Parse a webhook. Raises BadAnswer."""
+    """Parse a webhook. Raises InvalidResponse."""
     if not isinstance(value, dict):
-        raise BadAnswer("The provider returned a webhook that is not a JSON object.")
+        raise InvalidResponse("The provider returned a webhook that is not a JSON object.")
     expired = _boolean(value, "expired", absent=False)
     expires_at = _expiry(value.get("expiryDate"))
     if expired:
@@ -89,12 +89,12 @@ def read_webhook(value: object) -> Webhook:
 
 
 def read_webhooks(value: object) -> tuple[Webhook, ...]:
-    """Parse the response to the list call. Raises BadAnswer.
+    """Parse the response to the list call. Raises InvalidResponse.
 
     One malformed entry fails the whole list, because a webhook that is skipped would be registered twice.
     """
     if not isinstance(value, list):
-        raise BadAnswer("The provider's list of webhooks is not a JSON array.")
+        raise InvalidResponse("The provider's list of webhooks is not a JSON array.")
     return tuple(read_webhook(item) for item in value)
 
 
@@ -156,8 +156,8 @@ def _expiry(value: object) -> datetime | None:
     return moment
 
 
-def _bad_field(key: str, problem: str) -> BadAnswer:
-    return BadAnswer(f"In the provider's response, `{key}` {problem}.")
+def _bad_field(key: str, problem: str) -> InvalidResponse:
+    return InvalidResponse(f"In the provider's response, `{key}` {problem}.")
 
 
 def read_time(value: object) -> datetime | None:
@@ -182,11 +182,11 @@ class AccessToken:
     expires_at: datetime | None
 
 
-def read_access_token(response: Answer) -> AccessToken:
-    """Parse the response to the authenticate call. Raises BadAnswer."""
+def read_access_token(response: ProviderResponse) -> AccessToken:
+    """Parse the response to the authenticate call. Raises InvalidResponse."""
     item = response.json_object()
     token = item.get("authToken")
     # The token is sent in a header.
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-        raise BadAnswer("The provider's response to the login has no usable authToken.", status=response.status)
+        raise InvalidResponse("The provider's response to the login has no usable authToken.", status=response.status)
     return AccessToken(token, read_time(item.get("expirationTime")))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from providers.sandbox.base import BadInputError
+from providers.sandbox.calls import InvalidControlInput
 
 MAX_EXPIRY_DAYS = 1000
 PROPERTIES = ("callbackUrl", "events", "name", "enabled", "expiry")
@@ -79,11 +79,11 @@ def parse_properties(
 
 
 def api_properties(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the properties of a control call under the API's names. Raises BadInputError for an unknown one."""
+    """Return the properties of a control call under the API's names. Raises InvalidControlInput for an unknown one."""
     changes = {API_NAMES.get(key, key): value for key, value in config.items()}
     for name in changes:
         if name not in PROPERTIES:
-            raise BadInputError(f"config.{name}: there is no such property")
+            raise InvalidControlInput(f"config.{name}: there is no such property")
     return changes
 
 

@@ -30,7 +30,8 @@ from providers.entrust.simulated_requests import (
     parse_object,
     parse_properties,
 )
-from providers.sandbox.base import BadInputError, Call, Reply, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.tenant import Batch, Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
@@ -159,16 +160,18 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         token = self._tokens.get(call.bearer_token() or call.headers.get("authorization", ""))
         return token.login if token and token.expires_at > time.time() else None
 
-    def failure(self, status: int) -> Reply:
+    def error_response(self, status: int) -> Response:
         """Return an error in Entrust's format."""
         code = {401: "access_denied", 403: "forbidden"}.get(status, f"error_{status}")
-        return Reply(status, {"errorCode": code, "errorMessage": f"The call failed with {status}.", "parameters": []})
+        return Response(
+            status, {"errorCode": code, "errorMessage": f"The call failed with {status}.", "parameters": []}
+        )
 
-    def logs_in(self, call: Call) -> bool:
+    def obtains_token(self, call: Call) -> bool:
         """Return whether this is the authenticate call."""
         return call.path == AUTHENTICATE_PATH
 
-    def age_more(self, tenant: EntrustTenant, seconds: float) -> None:
+    def age_own_state(self, tenant: EntrustTenant, seconds: float) -> None:
         """Move the expiry of access tokens forward."""
         for token in self._tokens.values():
             if token.login == tenant.login:
@@ -176,20 +179,20 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
 
     # -- The API -------------------------------------------------------------------------------------------------
 
-    def handle(self, tenant: EntrustTenant, call: Call) -> Reply:
+    def handle(self, tenant: EntrustTenant, call: Call) -> Response:
         """Route a call, check its permission and handle it."""
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
-                return Reply(405, self.failure(405).body, {"Allow": ", ".join(routes)})
+                return Response(405, self.error_response(405).body, {"Allow": ", ".join(routes)})
             permission, respond = routes[call.method]
             if permission and permission not in tenant.options.permissions:
-                return self.failure(403)
+                return self.error_response(403)
             return respond()
         except ApiError as error:
-            return Reply(error.status, error.body)
+            return Response(error.status, error.body)
 
-    def _routes(self, tenant: EntrustTenant, call: Call) -> dict[str, tuple[str, Callable[[], Reply]]]:
+    def _routes(self, tenant: EntrustTenant, call: Call) -> dict[str, tuple[str, Callable[[], Response]]]:
         """Return the required permission and the handler of each method of a path."""
         add, view, edit, remove = PERMISSIONS
         if call.path == AUTHENTICATE_PATH:
@@ -197,31 +200,31 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         match [unquote(part) for part in call.path.removeprefix(WEBHOOKS_PATH).split("/")[1:]]:
             case []:
                 return {
-                    "GET": (view, lambda: Reply(200, [hook.describe() for hook in tenant.hooks.values()])),
+                    "GET": (view, lambda: Response(200, [hook.describe() for hook in tenant.hooks.values()])),
                     "POST": (add, lambda: self._register(tenant, call)),
                 }
             case ["test", remote_id]:
                 return {"POST": (edit, lambda: self._test(tenant, _find(tenant, remote_id)))}
             case [remote_id]:
                 return {
-                    "GET": (view, lambda: Reply(200, _find(tenant, remote_id).describe())),
+                    "GET": (view, lambda: Response(200, _find(tenant, remote_id).describe())),
                     "PUT": (edit, lambda: self._update(tenant, _find(tenant, remote_id), call)),
                     "DELETE": (remove, lambda: self._delete(tenant, _find(tenant, remote_id))),
                 }
         raise ApiError(404, "not_found", "No such resource")
 
-    def _authenticate(self, tenant: EntrustTenant) -> Reply:
+    def _authenticate(self, tenant: EntrustTenant) -> Response:
         now = time.time()
         for expired in [value for value, token in self._tokens.items() if token.expires_at <= now]:
             del self._tokens[expired]
         value = f"sandbox.{secrets.token_urlsafe(24)}"
         self._tokens[value] = AccessToken(tenant.login, now + tenant.options.token_seconds)
         expires_at = _local_time(self._tokens[value].expires_at)
-        return Reply(
+        return Response(
             200, {"authToken": value, "creationTime": f"{_local_time(now)}Z", "expirationTime": f"{expires_at}Z"}
         )
 
-    def _register(self, tenant: EntrustTenant, call: Call) -> Reply:
+    def _register(self, tenant: EntrustTenant, call: Call) -> Response:
         properties = self._parse(tenant, parse_object(call.body))
         hook = Webhook(
             remote_id=str(uuid.uuid4()),
@@ -235,14 +238,14 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         if hook.enabled:
             _require_free_slot(tenant)
         tenant.hooks[hook.remote_id] = hook
-        return Reply(200, {**hook.describe(), "token": hook.token})
+        return Response(200, {**hook.describe(), "token": hook.token})
 
-    def _update(self, tenant: EntrustTenant, hook: Webhook, call: Call) -> Reply:
+    def _update(self, tenant: EntrustTenant, hook: Webhook, call: Call) -> Response:
         properties = self._parse(tenant, parse_object(call.body))
         if properties.enabled and not hook.is_live(time.time()):
             _require_free_slot(tenant)
         self._apply(tenant, hook, properties)
-        return Reply(200, hook.describe())
+        return Response(200, hook.describe())
 
     def _apply(self, tenant: EntrustTenant, hook: Webhook, properties: WebhookProperties) -> None:
         hook.url, hook.events, hook.name = properties.url, properties.events, properties.name
@@ -254,18 +257,18 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         elif hook.expires_at is None or properties.expiry == 0 or tenant.options.update_extends:
             hook.expires_at = _lease(tenant, properties.expiry)
 
-    def _delete(self, tenant: EntrustTenant, hook: Webhook) -> Reply:
+    def _delete(self, tenant: EntrustTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
-        return Reply(200)
+        return Response(200)
 
-    def _test(self, tenant: EntrustTenant, hook: Webhook) -> Reply:
+    def _test(self, tenant: EntrustTenant, hook: Webhook) -> Response:
         """Send a test payload. The real one is unconfirmed, so this one is as unlike an event as possible."""
         dummy = Event(id="", type="", body={"message": "This is a test of your webhook."})
         self._submit(Batch(login=tenant.login, remote_id=hook.remote_id, events=(dummy,)))
-        return Reply(200)
+        return Response(200)
 
     def _parse(self, tenant: EntrustTenant, body: Mapping[str, object]) -> WebhookProperties:
-        return parse_properties(body, supports_name=tenant.options.knows_name, rewrites=self.courier.rewrites)
+        return parse_properties(body, supports_name=tenant.options.knows_name, rewrites=self.sender.rewrites)
 
     # -- Hooks of the base class ---------------------------------------------------------------------------------
 
@@ -278,7 +281,7 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
     ) -> None:
         """Merge the given properties; `status` is enabled or disabled, and an expiry starts a new lease."""
         if status not in (None, "enabled", "disabled"):
-            raise BadInputError("status: must be enabled or disabled")
+            raise InvalidControlInput("status: must be enabled or disabled")
         changes = api_properties(config or {})
         if status is not None:
             changes["enabled"] = status == "enabled"
@@ -287,29 +290,29 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         try:
             properties = self._parse(tenant, {**current, **name, **changes})
         except ApiError as error:
-            raise BadInputError(f"config.{error.body['parameters'][0]}: {error}") from None
+            raise InvalidControlInput(f"config.{error.body['parameters'][0]}: {error}") from None
         expires_at = hook.expires_at
         self._apply(tenant, hook, properties)
         if properties.expiry is None:
             hook.expires_at = expires_at
 
-    def wants_type(self, hook: Webhook, event_type: str) -> bool:
+    def matches_type(self, hook: Webhook, event_type: str) -> bool:
         """Match by type. The semantics of filters are not documented, so filters exclude nothing."""
         return any(item["type"] == event_type for item in hook.events)
 
-    def received(self, status: int) -> bool:
+    def is_received(self, status: int) -> bool:
         """Accept any 2xx status."""
         return 200 <= status < 300
 
-    def worth_retrying(self, status: int | None) -> bool:
+    def should_retry(self, status: int | None) -> bool:
         """Retry only after a 5xx status."""
         return status is not None and status >= 500
 
-    def invent(self, tenant: EntrustTenant, event_type: str, hook: Webhook) -> Event:
+    def make_event(self, tenant: EntrustTenant, event_type: str, hook: Webhook) -> Event:
         """Return a sample event of the customer."""
         return self._sample_customers[tenant.login].event(event_type)
 
-    def compose(
+    def build_webhook_call(
         self, tenant: EntrustTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
         """Build a signed POST with one event as JSON."""

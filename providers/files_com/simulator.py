@@ -440,7 +440,7 @@ def _test_entity(receipt: SendResult, ok: bool, newer: bool) -> dict[str, object
 
 
 def _their_words(config: Mapping[str, object], hook: Behavior) -> tuple[dict[str, object], dict[str, object]]:
-    """The fields of a control call in their words: of the behavior, and of its value. Raises BadInputError for one that
+    """The fields of a control call in their words: of the behavior, and of its value. Raises InvalidControlInput for one that
     does not exist or cannot change."""
     fields: dict[str, object] = {}
     changes: dict[str, object] = {}

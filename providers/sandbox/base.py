@@ -73,7 +73,7 @@ class Simulator(ABC, Generic[H, O]):
 
     @abstractmethod
     def change(self, tenant: Tenant[H, O], hook: H, *, status: str | None, config: Mapping[str, object] | None) -> None:
-        """What somebody did behind our back. `config` is in their words or ours. Raises BadInputError, and then
+        """What somebody did behind our back. `config` is in their words or ours. Raises InvalidControlInput, and then
         nothing was changed."""
 
     @abstractmethod

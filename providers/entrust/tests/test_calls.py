@@ -9,7 +9,7 @@ import pytest
 
 from providers.contract.errors import (
     AuthenticationFailed,
-    BadAnswer,
+    InvalidResponse,
     PermissionMissing,
     ProviderError,
     Refused,
@@ -186,7 +186,7 @@ def test_a_webhook_created_without_a_token_is_deleted(
     api: StubServer, client: StubClient, changes: dict[str, object]
 ) -> None:
     api.say(Scripted.json({**WEBHOOK, **changes}))
-    with pytest.raises(BadAnswer, match="deleted again") as caught:
+    with pytest.raises(InvalidResponse, match="deleted again") as caught:
         provider.register(client.session, registration())
     assert not caught.value.outcome_unknown
     assert [(call.method, call.path) for call in api.received] == [("POST", WEBHOOKS), ("DELETE", f"{WEBHOOKS}/{ID}")]
@@ -196,7 +196,7 @@ def test_a_webhook_without_a_token_that_cannot_be_deleted_leaves_the_outcome_unk
     api: StubServer, client: StubClient
 ) -> None:
     api.say(Scripted.json(WEBHOOK), Scripted(500))
-    with pytest.raises(BadAnswer, match="could not be deleted") as caught:
+    with pytest.raises(InvalidResponse, match="could not be deleted") as caught:
         provider.register(client.session, registration())
     assert caught.value.outcome_unknown
 
@@ -209,7 +209,7 @@ def test_a_malformed_success_response_to_a_registration_leaves_the_outcome_unkno
     api: StubServer, client: StubClient, body: bytes
 ) -> None:
     api.say(Scripted(200, body))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(InvalidResponse) as caught:
         provider.register(client.session, registration())
     assert caught.value.outcome_unknown
 
@@ -263,15 +263,15 @@ def test_a_refused_new_token_is_an_authentication_failure(api: StubServer, clien
         (Scripted.json({"errorCode": "access_denied", "errorMessage": "no"}, 401), AuthenticationFailed, "no .access"),
         (Scripted(400), AuthenticationFailed, "application ID or the shared secret"),
         (Scripted(403), AuthenticationFailed, "Administration API application"),
-        (Scripted(404), BadAnswer, "Check the host name"),
+        (Scripted(404), InvalidResponse, "Check the host name"),
         (Scripted(429, headers={"Retry-After": "9"}), Throttled, "Too many"),
         (Scripted(500), Unavailable, "in trouble"),
-        (Scripted(302, headers={"Location": "/login"}), BadAnswer, "redirect"),
-        (Scripted(200, b"<html>"), BadAnswer, "not JSON"),
-        (Scripted.json({}), BadAnswer, "authToken"),
-        (Scripted.json({"authToken": "a\r\nb"}), BadAnswer, "authToken"),
-        (Scripted.json({"authToken": "tökén"}), BadAnswer, "authToken"),
-        (Scripted.json({"authToken": 7}), BadAnswer, "authToken"),
+        (Scripted(302, headers={"Location": "/login"}), InvalidResponse, "redirect"),
+        (Scripted(200, b"<html>"), InvalidResponse, "not JSON"),
+        (Scripted.json({}), InvalidResponse, "authToken"),
+        (Scripted.json({"authToken": "a\r\nb"}), InvalidResponse, "authToken"),
+        (Scripted.json({"authToken": "tökén"}), InvalidResponse, "authToken"),
+        (Scripted.json({"authToken": 7}), InvalidResponse, "authToken"),
     ],
 )
 def test_a_failed_login_is_explained_and_has_a_known_outcome(

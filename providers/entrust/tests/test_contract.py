@@ -68,7 +68,7 @@ class TestEntrust(ProviderContract):
         super().expect(replace(remote, config={**remote.config, "expiry_days": days}), registration)
 
     def test_live_identify_logs_in_and_lists_webhooks(self, live: Live) -> None:
-        assert provider.identify(live.login).facts == {}
+        assert provider.identify(live.session).facts == {}
         assert [call["path"] for call in live.state()["calls"]] == [AUTHENTICATE_PATH, WEBHOOKS]
 
     def test_live_only_the_registration_returns_the_token(self, live: Live) -> None:
@@ -76,22 +76,22 @@ class TestEntrust(ProviderContract):
         assert remote.new_secret
         assert remote.new_secret == live.state()["remote"][0]["token"]
         assert remote.new_secret not in repr(remote)
-        assert provider.list_remote(live.login)[0].new_secret is None
-        assert provider.set_enabled(live.login, remote.remote_id, False).new_secret is None
+        assert provider.list_remote(live.session)[0].new_secret is None
+        assert provider.set_enabled(live.session, remote.remote_id, False).new_secret is None
 
     def test_live_an_access_token_is_cached_until_it_is_refused(self, live: Live) -> None:
-        logins = self.logins_during(live, lambda: provider.list_remote(live.login), times=3)
+        logins = self.logins_during(live, lambda: provider.list_remote(live.session), times=3)
         assert logins == 1
         live.control(
             "clock", advance_seconds=901
         )  # the cached token has expired at Entrust: it is refused and replaced
-        assert self.logins_during(live, lambda: provider.list_remote(live.login), times=2) == 1
+        assert self.logins_during(live, lambda: provider.list_remote(live.session), times=2) == 1
 
     def test_live_an_expired_access_token_is_not_used(self, live: Live) -> None:
         live.control("options", token_seconds=0.5)
-        assert self.logins_during(live, lambda: provider.list_remote(live.login), times=1) == 1
+        assert self.logins_during(live, lambda: provider.list_remote(live.session), times=1) == 1
         time.sleep(1.1)
-        assert self.logins_during(live, lambda: provider.list_remote(live.login), times=1) == 1
+        assert self.logins_during(live, lambda: provider.list_remote(live.session), times=1) == 1
         statuses = [call["status"] for call in live.state()["calls"]]
         assert statuses == [200] * 4
 
@@ -112,17 +112,17 @@ class TestEntrust(ProviderContract):
         every = ["WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"]
         live.control("options", permissions=[name for name in every if name != permission])
         calls: dict[str, list[Callable[[], object]]] = {
-            "WEBHOOKS:ADD": [lambda: provider.register(live.login, registration)],
+            "WEBHOOKS:ADD": [lambda: provider.register(live.session, registration)],
             "WEBHOOKS:VIEW": [
-                lambda: provider.list_remote(live.login),
-                lambda: provider.read_remote(live.login, remote_id),
+                lambda: provider.list_remote(live.session),
+                lambda: provider.read_remote(live.session, remote_id),
             ],
             "WEBHOOKS:EDIT": [
-                lambda: provider.update(live.login, remote_id, registration),
-                lambda: provider.set_enabled(live.login, remote_id, False),
-                lambda: provider.test(live.login, remote_id, registration),
+                lambda: provider.update(live.session, remote_id, registration),
+                lambda: provider.set_enabled(live.session, remote_id, False),
+                lambda: provider.test(live.session, remote_id, registration),
             ],
-            "WEBHOOKS:REMOVE": [lambda: provider.delete(live.login, remote_id)],
+            "WEBHOOKS:REMOVE": [lambda: provider.delete(live.session, remote_id)],
         }
         for call in calls[permission]:
             with pytest.raises(PermissionMissing, match=f"needs {permission}"):
@@ -135,18 +135,18 @@ class TestEntrust(ProviderContract):
         remote_id = live.register(registration).remote_id
         assert live.state()["remote"][0].get("name") == ("Hub" if knows_name else None)
         changed = replace(registration, enabled=False, name="")
-        self.expect(provider.update(live.login, remote_id, changed), changed)
+        self.expect(provider.update(live.session, remote_id, changed), changed)
         assert live.state()["remote"][0].get("name") == ("Hookkeeper" if knows_name else None)
-        assert provider.set_enabled(live.login, remote_id, True).enabled
+        assert provider.set_enabled(live.session, remote_id, True).enabled
 
     def test_live_the_name_is_never_sent_if_the_setting_is_off(self, live: Live) -> None:
         live.control("options", knows_name=False)
-        settings = live.login.settings.model_copy(update={"send_name": False})
+        settings = live.session.settings.model_copy(update={"send_name": False})
         before = len(live.state()["calls"])
-        remote_id = provider.register(replace(live.login, settings=settings), self.registration()).remote_id
+        remote_id = provider.register(replace(live.session, settings=settings), self.registration()).remote_id
         assert [call["path"] for call in live.state()["calls"]][before:] == [AUTHENTICATE_PATH, WEBHOOKS]
         live.secrets.add(live.state()["remote"][0]["token"])
-        provider.delete(live.login, remote_id)
+        provider.delete(live.session, remote_id)
 
     def test_live_exceeding_the_limit_of_active_webhooks_is_limit_reached(self, live: Live) -> None:
         live.control("options", max_active=1)
@@ -156,15 +156,15 @@ class TestEntrust(ProviderContract):
         disabled = live.register(self.registration(enabled=False))
         assert not disabled.enabled
         with pytest.raises(LimitReached):
-            provider.set_enabled(live.login, disabled.remote_id, True)
+            provider.set_enabled(live.session, disabled.remote_id, True)
 
     def test_live_a_webhook_without_expiry_never_expires(self, live: Live) -> None:
         registration = self.registration(config=self.checked_config(self.other_config))
         remote = live.register(registration)
         assert remote.expires_at is None
-        assert provider.set_enabled(live.login, remote.remote_id, False).expires_at is None
+        assert provider.set_enabled(live.session, remote.remote_id, False).expires_at is None
         live.control("clock", advance_seconds=10_000_000)
-        assert provider.read_remote(live.login, remote.remote_id).expires_at is None
+        assert provider.read_remote(live.session, remote.remote_id).expires_at is None
 
     @pytest.mark.parametrize("without_expiry", ["clear", "keep"])
     def test_live_set_enabled_keeps_the_expiry_and_the_filters(self, live: Live, without_expiry: str) -> None:
@@ -172,32 +172,32 @@ class TestEntrust(ProviderContract):
         registration = self.registration()
         remote = live.register(registration)
         for enabled in (False, True):
-            changed = provider.set_enabled(live.login, remote.remote_id, enabled)
+            changed = provider.set_enabled(live.session, remote.remote_id, enabled)
             self.expect(changed, replace(registration, enabled=enabled))
             assert changed.expires_at
 
     def test_live_an_expired_webhook_is_disabled_and_can_be_renewed(self, live: Live) -> None:
         remote = live.register(self.registration())
         live.control("clock", advance_seconds=91)
-        current = provider.read_remote(live.login, remote.remote_id)
+        current = provider.read_remote(live.session, remote.remote_id)
         assert (current.status, current.enabled) == ("expired", False)
         assert current.expires_at
         assert current.expires_at <= datetime.now(UTC)
-        renewed = provider.renew(live.login, remote.remote_id, self.registration())
+        renewed = provider.renew(live.session, remote.remote_id, self.registration())
         assert (renewed.status, renewed.enabled) == ("enabled", True)
 
     def test_live_the_payload_of_the_test_call_is_verified_and_parsed(self, live: Live) -> None:
         with StubServer() as receiver:
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             remote = live.register(registration)
-            assert provider.test(live.login, remote.remote_id, registration).ok
+            assert provider.test(live.session, remote.remote_id, registration).ok
             deadline = time.monotonic() + 30
             while not receiver.received:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             (call,) = receiver.received
         request = inbound(call.body, headers=call.headers, url=registration.callback_url)
-        verification = provider.verify(request, [str(remote.new_secret)], live.login.settings)
+        verification = provider.verify(request, [str(remote.new_secret)], live.session.settings)
         assert verification.result is VerificationResult.VERIFIED
         (event,) = provider.parse(request).events
         assert (event.type, event.action, event.data) == ("untyped", Action.OTHER, call.json())
@@ -213,7 +213,7 @@ class TestEntrust(ProviderContract):
             request = inbound(
                 receiver.received[0].body, headers=receiver.received[0].headers, url=registration.callback_url
             )
-        assert provider.verify(request, [secret], live.login.settings).result is VerificationResult.VERIFIED
+        assert provider.verify(request, [secret], live.session.settings).result is VerificationResult.VERIFIED
         for chosen in ("text", "base64"):
             verification = provider.verify(request, [secret], settings(key_form=chosen))
             assert (verification.result is VerificationResult.VERIFIED) == (chosen == key_form)
@@ -232,7 +232,7 @@ class TestEntrust(ProviderContract):
             assert live.state()["remote"][0]["failures"] == 0
             live.control("emit", count=3)
             assert len(receiver.received) == 7
-        current = provider.read_remote(live.login, remote.remote_id)
+        current = provider.read_remote(live.session, remote.remote_id)
         assert (current.status, current.enabled) == ("disabled", False)
         assert current.expires_at
         assert current.expires_at > datetime.now(UTC)

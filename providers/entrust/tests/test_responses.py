@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from providers.contract.errors import (
-    BadAnswer,
+    InvalidResponse,
     LimitReached,
     NotFound,
     PermissionMissing,
@@ -113,20 +113,20 @@ def test_a_malformed_webhook_is_an_invalid_response(
     api: StubServer, client: StubClient, changes: dict[str, object]
 ) -> None:
     api.say(Scripted.json([WEBHOOK, {**WEBHOOK, **changes}]))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(client.session)
 
 
 @pytest.mark.parametrize("response", [{}, None, "text", [None], [[]]])
 def test_a_malformed_list_is_an_invalid_response(api: StubServer, client: StubClient, response: object) -> None:
     api.say(Scripted.json(response))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(InvalidResponse):
         provider.list_remote(client.session)
 
 
 def test_a_response_about_another_webhook_is_an_invalid_response(api: StubServer, client: StubClient) -> None:
     api.say(Scripted.json(WEBHOOK))
-    with pytest.raises(BadAnswer, match="another webhook"):
+    with pytest.raises(InvalidResponse, match="another webhook"):
         provider.read_remote(client.session, "another")
 
 
@@ -160,7 +160,7 @@ def test_404_without_a_webhook_in_the_path_means_a_wrong_host(api: StubServer, c
         lambda: provider.list_remote(client.session),
         lambda: provider.register(client.session, registration()),
     ):
-        with pytest.raises(BadAnswer, match="Check the host name"):
+        with pytest.raises(InvalidResponse, match="Check the host name"):
             call()
 
 
