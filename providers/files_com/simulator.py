@@ -440,8 +440,7 @@ def _test_entity(receipt: SendResult, ok: bool, newer: bool) -> dict[str, object
 
 
 def _their_words(config: Mapping[str, object], hook: Behavior) -> tuple[dict[str, object], dict[str, object]]:
-    """The fields of a control call in their words: of the behavior, and of its value. Raises InvalidControlInput for one that
-    does not exist or cannot change."""
+    """Return the changed fields of the behavior and of its value, by Files.com's names. Raises InvalidControlInput."""
     fields: dict[str, object] = {}
     changes: dict[str, object] = {}
     for key, value in config.items():
