@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Runs a management command. `up` makes the secrets first, because settings cannot be read without them."""
+    """Run a management command. `up` generates missing secrets first: settings cannot be read without them."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["up"]:
         from config.supervisor.secret_keys import ensure_secrets

@@ -94,7 +94,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
         return self.render(request, "tokens/form.html", "Add an API token", context, parent=True)
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Ends it for good."""
+        """Revoke the token. This cannot be undone."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))

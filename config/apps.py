@@ -1,4 +1,4 @@
-"""The house itself as a Django app: it brings the commands, and Celery's app before any task is defined."""
+"""The project as a Django app: it provides commands, and loads Celery's app before any task is defined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from config import celery as celery
 
 
 class Config(AppConfig):
-    """Settings, URLs, schedule, commands."""
+    """The app of settings, URLs, schedule and commands."""
 
     name = "config"
     label = "config"

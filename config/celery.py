@@ -1,4 +1,4 @@
-"""Celery: the app, its routes, and the schedule of everything periodic."""
+"""Celery: the app, its routes, and the schedule of periodic tasks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from django.conf import settings
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from config.worker.scheduler import ScheduleStep
-from config.worker.task_base import WakeUp
+from config.worker.scheduler import SchedulerStep
+from config.worker.task_base import WakeUpTask
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 TRANSPORT_ALIASES["embedded"] = "config.worker.embedded_broker:Transport"
 
-# It warns about pickled messages, which we do not accept, whoever runs us.
+# The warning is about pickled messages, which are not accepted.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
-# Every entry runs in every worker, so its task must be idempotent and must claim the rows that it works on. The seconds
-# are counted from start to start, and a run that takes longer delays the next one instead of overlapping it.
+# Every entry runs in every worker, so its task must be idempotent and claim the rows it works on. Seconds count from
+# start to start; a run that takes longer delays the next one instead of overlapping it.
 SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {"task": "subscriptions.tasks.sweep", "schedule": 2.0},
     "heartbeat": {"task": "subscriptions.tasks.beat_heartbeat", "schedule": 5.0},
@@ -36,9 +36,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "normalise-pending": {"task": "events.tasks.normalize_pending", "schedule": 1.0},
 }
 
-app = Celery("hookkeeper", task_cls=WakeUp)
+app = Celery("hookkeeper", task_cls=WakeUpTask)
 app.conf.update(
-    # Not broker_url: Celery reads an environment variable of that name past the settings, where `.env` is unknown.
+    # Not broker_url: Celery reads an environment variable of that name itself, without `.env`.
     broker_read_url=settings.CELERY_BROKER_URL,
     broker_write_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
@@ -49,7 +49,7 @@ app.conf.update(
         "polling_interval": 0.2,
         "socket_connect_timeout": 2,
         "socket_timeout": 2,
-        # For publishers, who must never wait for a broker; a worker's own retries are set above.
+        # For publishers, which must never wait for a broker; a worker's retries are set above.
         "max_retries": 0,
     },
     beat_schedule=SCHEDULE,
@@ -69,11 +69,11 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
 )
-app.steps["worker"].add(ScheduleStep)
+app.steps["worker"].add(SchedulerStep)
 app.autodiscover_tasks()
 
 
 @signals.setup_logging.connect
 def use_our_logging(**_: object) -> None:
-    """Keeps Celery from replacing the log format of the settings."""
+    """Keep the log format of the settings, which Celery would replace."""
     logging.config.dictConfig(settings.LOGGING)

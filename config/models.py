@@ -1,4 +1,4 @@
-"""API tokens: what other services show to be let in."""
+"""API tokens, which authenticate other services."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from providers.db.ids import new_id
 from providers.digests import text_digest
 from providers.times import has_elapsed
 
-MARK = "hkt_"
+MARKER = "hkt_"
 NAME_LENGTH = 100
-PREFIX_LENGTH = 12  # shown, so that a person can tell tokens apart; the other 35 characters stay secret
-USED_EVERY = timedelta(minutes=1)
+PREFIX_LENGTH = 12  # shown, so that people can tell tokens apart; the other 35 characters stay secret
+LAST_USED_INTERVAL = timedelta(minutes=1)
 
 
 class Scope(models.TextChoices):
-    """What a token may do. `write` includes `read`."""
+    """The scopes of a token. `write` includes `read`."""
 
     ACCOUNTS_READ = "accounts:read", "See accounts"
     ACCOUNTS_WRITE = "accounts:write", "Change accounts"
@@ -38,7 +38,7 @@ class Scope(models.TextChoices):
 
 
 class ApiToken(models.Model):
-    """One token. Only its digest is kept: 256 random bits need no salt and no slow hash, and no two digests meet."""
+    """An API token. Only its digest is stored: 256 random bits need neither salt nor a slow hash."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     name = models.CharField(max_length=NAME_LENGTH)
@@ -61,36 +61,38 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, name: str, scopes: Iterable[str] | None = None) -> tuple[ApiToken, str]:
-        """A new token and its text, which nobody can show again. All scopes when none are named."""
-        text = MARK + secrets.token_urlsafe(32)
-        wanted = Scope.values if scopes is None else [scope for scope in Scope.values if scope in set(scopes)]
-        token = cls.objects.create(name=name, prefix=text[:PREFIX_LENGTH], digest=text_digest(text), scopes=wanted)
+        """Create a token. Return it with its text, which cannot be shown again. `scopes` defaults to all."""
+        text = MARKER + secrets.token_urlsafe(32)
+        granted = Scope.values if scopes is None else [scope for scope in Scope.values if scope in set(scopes)]
+        token = cls.objects.create(name=name, prefix=text[:PREFIX_LENGTH], digest=text_digest(text), scopes=granted)
         return token, text
 
     @classmethod
     def find(cls, text: str) -> ApiToken | None:
-        """The token with that text, unless it was revoked. The look-up goes by the digest, so its time tells nothing
-        about any token."""
+        """Return the token with that text, or None if there is none or it was revoked.
+
+        The look-up is by digest, so its duration reveals nothing about any token.
+        """
         return cls.objects.filter(digest=text_digest(text), revoked_at=None).first()
 
     @property
     def actor(self) -> str:
-        """Who did it, for operations and history."""
+        """Return the name under which this token appears in operations and the audit trail."""
         return f"api:{self.name}"
 
     def allows(self, scope: str) -> bool:
-        """Whether it has that scope, or the one to write what this one only reads."""
+        """Return whether the token has the scope, or the write scope that includes it."""
         area, _, verb = scope.partition(":")
         return scope in self.scopes or (verb == "read" and f"{area}:write" in self.scopes)
 
     def note_use(self) -> None:
-        """Writes down that it was used, at most once a minute."""
+        """Record that the token was used, at most once a minute."""
         now = timezone.now()
-        if self.last_used_at is None or has_elapsed(self.last_used_at, USED_EVERY, now):
-            stale = Q(last_used_at=None) | not_after("last_used_at", now - USED_EVERY, now)
+        if self.last_used_at is None or has_elapsed(self.last_used_at, LAST_USED_INTERVAL, now):
+            stale = Q(last_used_at=None) | not_after("last_used_at", now - LAST_USED_INTERVAL, now)
             type(self).objects.filter(stale, pk=self.pk).update(last_used_at=now)
 
     def revoke(self) -> None:
-        """Ends it for good."""
+        """Revoke the token. This cannot be undone."""
         type(self).objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db(fields=["revoked_at"])

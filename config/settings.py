@@ -1,4 +1,4 @@
-"""All settings. Values come from the environment, `.env` or `DATA_DIR/secrets.env`; the README lists them."""
+"""All settings, read from the environment, `.env` or `DATA_DIR/secrets.env`. The README lists them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.urls import reverse_lazy
 from config import environment
 from config.dashboard.navigation import NAVIGATION
 
-# Lets classes name what Django's generics hold, as in ModelAdmin[Event]; at run time Django has no such notation.
+# Allows annotations such as ModelAdmin[Event], which Django does not support at run time.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR: Path = environment.BASE_DIR
 DATA_DIR: Path = environment.DATA_DIR
 
-# Who we are, and where
+# Identity and addresses
 
 DEBUG = environment.flag("DEBUG", default=False)
 SECRET_KEY = environment.secret("SECRET_KEY")
@@ -30,16 +30,18 @@ PUBLIC_URL = environment.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _host = urlsplit(PUBLIC_URL).hostname or ""
 PUBLIC_HOST = f"[{_host}]" if ":" in _host else _host
-ALLOWED_HOSTS: list[str] = list(environment.words("ALLOWED_HOSTS", tuple(dict.fromkeys((PUBLIC_HOST, *LOOPBACK)))))
+ALLOWED_HOSTS: list[str] = list(
+    environment.comma_separated("ALLOWED_HOSTS", tuple(dict.fromkeys((PUBLIC_HOST, *LOOPBACK))))
+)
 ADMIN_PASSWORD = environment.text("ADMIN_PASSWORD")
 
-# The sandbox: our simulation of the providers' servers
+# The sandbox: a simulation of the providers' servers
 
 DEMO = environment.flag("DEMO", default=True)
 SANDBOX_PORT = environment.number("SANDBOX_PORT", 8010, least=1, most=65535)
 SANDBOX_URL: str | None = f"http://127.0.0.1:{SANDBOX_PORT}" if DEMO else None
 if DEMO and SANDBOX_PORT == PORT:
-    raise environment.SettingError("SANDBOX_PORT", f"{PORT} is PORT already; name another one.")
+    raise environment.SettingError("SANDBOX_PORT", f"{PORT} is also PORT; use another number.")
 
 # Limits
 
@@ -48,9 +50,9 @@ TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, least=1, most=2**31)
 RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", among=("DRF", "WSGI"))  # WSGI: in front of Django
 SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, least=32 * 1024 * 1024, most=2**40)
-RECEIVE_IN_THREADS = True  # one thread of the web process writes for all; off, the caller writes itself
-WATCH_IN_THREAD = True  # the web process looks for problems when no worker does
-NORMALIZE_IN_THREAD = True  # in the web process, at once; the worker finds what it missed
+RECEIVE_IN_THREADS = True  # a commit thread writes for all requests; off: each request writes for itself
+WATCH_IN_THREAD = True  # the web process detects problems when no worker does
+NORMALIZE_IN_THREAD = True  # the web process normalizes at once; the worker normalizes the rest
 
 # Django
 
@@ -64,7 +66,7 @@ USE_I18N = False
 
 INSTALLED_APPS = [
     "config",
-    "unfold",  # before the admin, whose templates it replaces
+    "unfold",  # before the admin, because it replaces the admin's templates
     "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -83,8 +85,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.web.proxies.TrustedProxies",
-    "config.web.bypass_middleware.DirectPaths",  # before everything that could refuse or redirect a webhook
-    "providers.rest.problems.ProblemDetailsMiddleware",  # outside of what answers with HTML pages
+    "config.web.bypass_middleware.BypassMiddleware",  # before everything that could reject or redirect a webhook
+    "providers.rest.problems.ProblemDetailsMiddleware",  # before everything that could answer API clients with a page
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -95,9 +97,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# These are answered without any other middleware: no host check, no redirect, no session (see
-# config/web/bypass_middleware.py).
-DIRECT_PATHS = ("/hooks/", "/livez", "/readyz")
+# These paths bypass all later middleware: no host check, no redirect, no session. See config/web/bypass_middleware.py.
+BYPASS_PATHS = ("/hooks/", "/livez", "/readyz")
 
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -129,7 +130,7 @@ CELERY_BROKER_URL = environment.broker("CELERY_BROKER_URL")
 vars().update(environment.email("EMAIL_URL"))
 DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", f"hookkeeper@{PUBLIC_HOST}")
 
-# Static files, served by the web process itself straight from the packages: nothing has to be collected first.
+# Static files: the web process serves them directly from the packages, without collectstatic.
 
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
@@ -147,12 +148,12 @@ if urlsplit(PUBLIC_URL).scheme == "https":
     CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 if TRUSTED_PROXIES:
-    # config.web.proxies removes this header from everybody else's requests.
+    # config.web.proxies removes this header from all other requests.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    # We do not speak TLS ourselves: without a proxy to say so, https would never be recognised and redirect for ever.
+    # TLS ends at the proxy. Without a trusted proxy, HTTPS would not be recognized and would redirect forever.
     SECURE_SSL_REDIRECT = urlsplit(PUBLIC_URL).scheme == "https"
 
-# REST framework. A view is closed until it names who may use it.
+# REST framework. Views deny access unless they declare scopes.
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["providers.rest.renderers.FastJSONRenderer"],
@@ -183,7 +184,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": ["config.rest.openapi.complete"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # None: nobody outside is asked
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},  # None: no external validator
 }
 
 # Admin
@@ -197,7 +198,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("hookkeeper/icon.svg")}],
     "SITE_URL": None,  # the dashboard is the site
     "SHOW_VIEW_ON_SITE": False,
-    "SHOW_HISTORY": False,  # ours is a list of its own, and knows the API's changes as well
+    "SHOW_HISTORY": False,  # the audit trail replaces it and includes changes through the API
     "DASHBOARD_CALLBACK": "config.dashboard.home.dashboard",
     "STYLES": [lambda request: static("hookkeeper/pages.css")],
     "SCRIPTS": [lambda request: static("hookkeeper/pages.js")],
@@ -219,7 +220,7 @@ UNFOLD = {
     },
 }
 
-# Logging: one line a record, on standard error
+# Logging: one line per record, on standard error
 
 LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
 _CHATTY = LOG_LEVEL if LOG_LEVEL == "DEBUG" else "WARNING"
@@ -233,11 +234,11 @@ LOGGING: dict[str, Any] = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Django's own handlers would write the same record a second time, or send e-mail about it.
+        # Django's own handlers would write each record twice, or send it by e-mail.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # Scanners send any Host header; a traceback for each would bury what matters. Without any handler, Python
-        # would write it all the same, as its last resort.
+        # Scanners send arbitrary Host headers; a traceback for each would bury other messages. The null handler keeps
+        # Python's handler of last resort from writing them.
         "django.security.DisallowedHost": {"handlers": ["nowhere"], "propagate": False},
         "celery": {"level": _CHATTY},
         "kombu": {"level": _CHATTY},

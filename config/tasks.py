@@ -1,4 +1,4 @@
-"""Shows that messages reach a worker. Without them the schedule still does all work, only not at once."""
+"""Heartbeat tasks: they show that messages reach a worker. Without messages, the schedule still does all work."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from subscriptions.models import Heartbeat
 
 @shared_task(name="config.tasks.ask_worker")
 def ask_worker() -> None:
-    """Run by the schedule: sends a message that some worker has to answer."""
+    """Send a message that a worker answers with a heartbeat. Run by the schedule."""
     worker_heartbeat.delay()
 
 
 @shared_task(name="config.tasks.worker_heartbeat")
 def worker_heartbeat() -> None:
-    """Run by a worker that got the message: a sign of life."""
+    """Record a worker's heartbeat. Run by the worker that got the message."""
     Heartbeat.beat("worker")

@@ -1,4 +1,4 @@
-"""The whole URL surface, on one page."""
+"""All URLs of the product."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ v1 = [
 ]
 
 urlpatterns = [
-    # Everything below /hooks/ is the receiver's: what is no token is answered by it, never by a redirect.
-    re_path(r"^hooks\Z", HookView.as_view(), {"token": ""}),  # not even this is redirected
+    # The receiver answers every path below /hooks/, also those that hold no token. Nothing there is redirected.
+    re_path(r"^hooks\Z", HookView.as_view(), {"token": ""}),
     re_path(r"^hooks/(?P<token>(?s:.*?))/?\Z", HookView.as_view(), name="hook"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
@@ -91,7 +91,7 @@ urlpatterns = [
     path("api/v1/", include(v1)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    # Whatever else is below /api/ is a 404 of the API; without this, Django would redirect a path that lacks its slash.
+    # Any other path below /api/ is a 404; otherwise Django would redirect paths without a final slash.
     re_path(r"^api(?:/|\Z)", NotFoundView.as_view()),
     path("admin/providers/table/", admin.site.admin_view(provider_page), name="provider-table"),
     path("admin/", admin.site.urls),

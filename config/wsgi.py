@@ -1,4 +1,4 @@
-"""The web server's entry: granian loads `config.wsgi:application`."""
+"""The web server's entry point: granian loads `config.wsgi:application`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 parent = multiprocessing.parent_process()
 if parent is not None and parent.pid is not None and os.environ.get("HOOKKEEPER_SUPERVISED"):
-    # granian serves from a child process of its own, which `manage.py up` cannot reach when granian is killed.
+    # granian serves from a child process, which `manage.py up` cannot reach after granian was killed.
     die_with_parent(parent.pid)
 
 django.setup(set_prefix=False)
 
 # These need the apps to be ready.
-from config.monitoring.problem_monitor import watch  # noqa: E402
-from config.monitoring.watchdog import guard  # noqa: E402
-from config.web.bypass_middleware import HookHandler  # noqa: E402
+from config.monitoring.problem_monitor import problem_monitor  # noqa: E402
+from config.monitoring.watchdog import watchdog  # noqa: E402
+from config.web.bypass_middleware import ReceiverWSGIHandler  # noqa: E402
 from config.web.deferred_answer import defer_answers  # noqa: E402
-from config.web.receiver_entry import HookDoor  # noqa: E402
+from config.web.receiver_entry import ReceiverEntry  # noqa: E402
 from events.receiver.handler import prepare  # noqa: E402
 
-application: Any = HookHandler()
+application: Any = ReceiverWSGIHandler()
 if settings.RECEIVER_DOOR == "WSGI":
-    application = HookDoor(application)
+    application = ReceiverEntry(application)
 defer_answers()
 prepare()
-watch.start()
-guard.start()
+problem_monitor.start()
+watchdog.start()
 
-# Python looks for garbage among all objects now and then, and everything stands still meanwhile: a tenth of a second
-# for those that are loaded here and stay. So they are loaded now, and not looked at again.
+# A full garbage collection stops every thread; with all modules loaded, for a tenth of a second. So modules are loaded
+# now, and their objects are excluded from later collections.
 resolve("/livez")
 gc.collect()
 gc.freeze()

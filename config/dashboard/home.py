@@ -77,7 +77,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
     concerns = _concerns() if sees["problems"] else []
     parts = {"Worker": health.heartbeat("worker"), "Scheduler": health.heartbeat("scheduler")}
-    spool = health.spooled()
+    spool = health.spool()
     states = _states() if sees["subscriptions"] else []
     context.update(
         title="Home",

@@ -1,4 +1,4 @@
-"""/livez and /readyz: whether this process runs, and whether the whole installation can do its work."""
+"""/livez and /readyz: whether this process runs, and whether the installation can receive webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEARTBEAT_LIMIT = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, and what to know about it."""
+    """The result of one check."""
 
     status: Status
     detail: str
@@ -31,23 +31,23 @@ class Check:
 @require_safe
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
-    """200 as long as this process answers at all."""
+    """Answer 200 as long as this process can answer."""
     return JsonResponse({"status": "ok"})
 
 
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when webhooks can be received here, else 503. A dead worker only degrades: receiving goes on without it."""
-    checks = examine()
-    status = overall(checks)
+    """Answer 200 if this process can receive webhooks, else 503. Without a worker, the status is only degraded."""
+    checks = run_checks()
+    status = worst_status(checks)
     body = {"status": status, "checks": {name: asdict(check) for name, check in checks.items()}}
     return JsonResponse(body, status=503 if status == "unavailable" else 200)
 
 
-def examine() -> dict[str, Check]:
-    """Looks at everything. Without a database only the spool can be known."""
-    waiting = spooled()
+def run_checks() -> dict[str, Check]:
+    """Run all checks and return the results by name. Without a database, only the spool can be checked."""
+    waiting = spool()
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -63,38 +63,38 @@ def examine() -> dict[str, Check]:
         return {"database": Check("unavailable", f"The database does not answer: {reason}"), "spool": waiting}
 
 
-def overall(checks: dict[str, Check]) -> Status:
-    """The worst of all."""
-    found = {check.status for check in checks.values()}
+def worst_status(checks: dict[str, Check]) -> Status:
+    """Return the worst status among the checks."""
+    statuses = {check.status for check in checks.values()}
     order: tuple[Status, ...] = ("unavailable", "degraded", "ok")
-    return next(status for status in order if status in found)
+    return next(status for status in order if status in statuses)
 
 
 def migrations() -> Check:
-    """Whether the tables are those that this version of the code expects."""
+    """Check that all migrations of this version are applied."""
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
-        return Check("unavailable", f"{len(missing)} migrations are missing; run `python manage.py migrate`.")
-    return Check("ok", "All are applied.")
+        return Check("unavailable", f"{len(missing)} migrations are not applied; run `python manage.py migrate`.")
+    return Check("ok", "All migrations are applied.")
 
 
-def spooled() -> Check:
-    """What waits in this machine's spool, and whether it could take something."""
+def spool() -> Check:
+    """Check what waits in this machine's spool, and whether the spool can take requests."""
     found = file.status()
     return Check("ok" if found.sound else "degraded", found.words)
 
 
 def heartbeat(name: str) -> Check:
-    """Whether the worker or the scheduler has given a sign of life lately."""
+    """Check that the worker or the scheduler, by `name`, recorded a heartbeat recently."""
     try:
         row = Heartbeat.objects.filter(name=name).first()
-    except DatabaseError:  # the table is missing; `migrations` says so
+    except DatabaseError:  # the table is missing; the check of the migrations says so
         row = None
     if row is None:
-        return Check("degraded", f"The {name} has given no sign of life yet.")
+        return Check("degraded", f"The {name} has not sent a heartbeat yet.")
     age = timezone.now() - row.at
     seconds = round(age.total_seconds())
     if age > HEARTBEAT_LIMIT:
-        return Check("degraded", f"The {name} gave its last sign of life {seconds} s ago.")
-    return Check("ok", f"The {name} gave a sign of life {seconds} s ago.")
+        return Check("degraded", f"The last heartbeat of the {name} was {seconds} s ago.")
+    return Check("ok", f"The {name} sent a heartbeat {seconds} s ago.")

@@ -1,4 +1,4 @@
-"""The shape of a log line."""
+"""The format of log lines."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 import re
 import time
 
-# Whoever knows the token of a callback URL can send events to it.
+# Anybody who knows the token of a callback URL can send events to it.
 HOOK_TOKEN = re.compile(r"(/hooks/)[^/\s?'\"]+")
 
 
 class OneLine(logging.Formatter):
-    """One line a record, also with a traceback; times in UTC; tokens of callback URLs masked."""
+    """Format a record, with its traceback, as one line. Times are in UTC; callback URL tokens are masked."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -21,5 +21,5 @@ class OneLine(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole record as one line."""
+        """Return the record as one line."""
         return HOOK_TOKEN.sub(r"\1***", " | ".join(super().format(record).splitlines()))

@@ -1,4 +1,4 @@
-"""/metrics: how the installation is doing, in Prometheus's text format. Few queries, none over the large tables."""
+"""/metrics in Prometheus's text format. It makes few queries, none of them over the large tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, 
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """All figures. They hold no names, no ids and no secrets; still, let only the monitoring reach this path."""
+    """Return all metrics. They contain no names, IDs or secrets; still, only monitoring should reach this path."""
     registry = CollectorRegistry()
     registry.register(_Installation())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
@@ -32,7 +32,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class _Installation(Collector):
     def collect(self) -> Iterator[Metric]:
-        """First what can be told without the database: that is when it is asked for."""
+        """Collect what needs no database first: it is needed most when the database is down."""
         yield from _spool()
         try:
             yield from list(self._of_database())
@@ -48,52 +48,56 @@ class _Installation(Collector):
         yield _gauge("accounts", "Accounts by status.", "status", dict(accounts), AccountStatus.values)
         yield _problems()
         ages = {row.name: (timezone.now() - row.at).total_seconds() for row in Heartbeat.objects.all()}
-        yield _gauge("heartbeat_age_seconds", "Since the last sign of life.", "name", ages, ages)
+        yield _gauge("heartbeat_age_seconds", "Seconds since the last heartbeat.", "name", ages, ages)
         waiting = WebhookRequest.objects.unprocessed().order_by()
-        yield GaugeMetricFamily("hookkeeper_requests_waiting", "Stored requests without events yet.", waiting.count())
+        yield GaugeMetricFamily(
+            "hookkeeper_requests_waiting", "Stored requests that are not normalized yet.", waiting.count()
+        )
         position = FeedEnd.objects.values_list("position", flat=True).first()  # the event itself may be purged
-        yield GaugeMetricFamily("hookkeeper_feed_position", "The newest event's place in the feed.", position or 0)
+        yield GaugeMetricFamily("hookkeeper_feed_position", "Position of the newest event in the feed.", position or 0)
         yield from _retention()
 
 
 def _retention() -> Iterator[Metric]:
-    """What was thrown away because of its age, and how far back the rest goes; as of each account's last look."""
-    found = Purge.objects.aggregate(
+    """Return what retention has purged and the age of the oldest request, as of each account's last purge."""
+    totals = Purge.objects.aggregate(
         requests=Sum("purged_requests"), events=Sum("purged_events"), oldest=Min("kept_since")
     )
-    purged = CounterMetricFamily("hookkeeper_purged", "Rows thrown away because of their age.", labels=["what"])
+    purged = CounterMetricFamily("hookkeeper_purged", "Rows purged because of their age.", labels=["what"])
     for what in ("requests", "events"):
-        purged.add_metric([what], found[what] or 0)
+        purged.add_metric([what], totals[what] or 0)
     yield purged
-    age = (timezone.now() - found["oldest"]).total_seconds() if found["oldest"] else 0
-    yield GaugeMetricFamily("hookkeeper_oldest_kept_seconds", "Age of the oldest request that is kept.", age)
+    age = (timezone.now() - totals["oldest"]).total_seconds() if totals["oldest"] else 0
+    yield GaugeMetricFamily("hookkeeper_oldest_kept_seconds", "Age of the oldest stored request.", age)
 
 
 def _spool() -> Iterator[Metric]:
     found = file.status()
     age = (timezone.now() - found.oldest).total_seconds() if found.oldest else 0
     name = "hookkeeper_spool"
-    yield GaugeMetricFamily(f"{name}_requests", "Requests that wait for the database on this machine.", found.requests)
-    yield GaugeMetricFamily(f"{name}_bytes", "Their size.", found.size)
-    yield GaugeMetricFamily(f"{name}_age_seconds", "Since the oldest of them was received.", age)
+    yield GaugeMetricFamily(
+        f"{name}_requests", "Requests in this machine's spool, waiting for the database.", found.requests
+    )
+    yield GaugeMetricFamily(f"{name}_bytes", "Size of the spool.", found.size)
+    yield GaugeMetricFamily(f"{name}_age_seconds", "Age of the oldest request in the spool.", age)
     yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", found.refused)
-    yield GaugeMetricFamily(f"{name}_damaged", "Damaged files that are kept.", found.damaged)
-    yield GaugeMetricFamily(f"{name}_ready", "Whether it could take a request.", 0 if found.trouble else 1)
+    yield GaugeMetricFamily(f"{name}_damaged", "Damaged spool files that are kept.", found.damaged)
+    yield GaugeMetricFamily(f"{name}_ready", "Whether the spool can take a request.", 0 if found.trouble else 1)
 
 
 def _problems() -> Metric:
-    """Those that hold; the resolved ones are history."""
+    """Return the active problems by kind and state."""
     family = GaugeMetricFamily("hookkeeper_problems", "Problems by kind and state.", labels=["kind", "state"])
     rows = Problem.objects.active().order_by().values_list("kind", "state").annotate(number=Count("pk"))
-    found = {(kind, state): number for kind, state, number in rows}
+    counts = {(kind, state): number for kind, state, number in rows}
     for kind in ProblemKind.values:
         for state in (ProblemState.OPEN.value, ProblemState.ACKNOWLEDGED.value):
-            family.add_metric([kind, state], found.get((kind, state), 0))
+            family.add_metric([kind, state], counts.get((kind, state), 0))
     return family
 
 
-def _gauge(name: str, text: str, label: str, found: dict[str, float], values: Iterable[str]) -> Metric:
+def _gauge(name: str, text: str, label: str, counts: dict[str, float], values: Iterable[str]) -> Metric:
     family = GaugeMetricFamily(f"hookkeeper_{name}", text, labels=[label])
     for value in values:
-        family.add_metric([value], found.get(value, 0))
+        family.add_metric([value], counts.get(value, 0))
     return family

@@ -1,4 +1,4 @@
-"""Looks for problems in the web process when no worker does: a dead worker cannot say that it is dead."""
+"""Detects problems in the web process when no worker does: a dead worker cannot report itself."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from subscriptions.problems import detector
 
 logger = logging.getLogger(__name__)
 
-EVERY = 15.0  # seconds between two looks at whether the workers do it
-PATIENCE = timedelta(seconds=45)  # without a pass, until this process makes one; they make one every 10 s
+CHECK_SECONDS = 15.0  # between two checks of whether the workers detect problems
+TAKE_OVER_AFTER = timedelta(seconds=45)  # without a pass of the workers, which make one every 10 s
 
 
-def look() -> bool:
-    """One pass and whatever there is to tell, if nobody has made one for a while. Whether it was done."""
-    if not detector.detect_in_turn(PATIENCE):
+def run_if_overdue() -> bool:
+    """Detect problems and notify people, if no process has done so for TAKE_OVER_AFTER. Return whether it did."""
+    if not detector.detect_in_turn(TAKE_OVER_AFTER):
         return False
     dispatch.notify_all()
     return True
 
 
-class Watch:
-    """One daemon thread of the web process."""
+class ProblemMonitor:
+    """A daemon thread of the web process."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Starts it, unless it runs or the settings say no."""
+        """Start the thread, unless it runs or the settings disable it."""
         if getattr(settings, "WATCH_IN_THREAD", True) and not self.running:
             self._stopped = threading.Event()
-            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="problem monitor", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends it soon."""
+        """Ask the thread to end."""
         self._stopped.set()
 
     @property
     def running(self) -> bool:
-        """Whether the thread lives."""
+        """Return whether the thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
     def after_fork(self) -> None:
-        """In a forked process, where the parent's thread is not: starts again what ran."""
+        """Restart in a forked process, which does not have the parent's thread."""
         if self._thread is not None:
             self._thread = None
             self.start()
 
     def _run(self) -> None:
-        said = ""
-        while not self._stopped.wait(EVERY):
+        logged = ""
+        while not self._stopped.wait(CHECK_SECONDS):
             try:
                 close_old_connections()
-                look()
-                said = ""
-            except Exception as error:  # noqa: BLE001  # a database that is away must not end the watch
-                if repr(error) != said:  # it may stay away for hours
-                    logger.warning("Looking for problems failed, and is tried again: %r", error)
-                said = repr(error)
+                run_if_overdue()
+                logged = ""
+            except Exception as error:  # noqa: BLE001  # an unreachable database must not end the thread
+                if repr(error) != logged:  # it may stay unreachable for hours
+                    logger.warning("Could not detect problems; trying again: %r", error)
+                logged = repr(error)
             finally:
                 connection.close()
 
 
-watch = Watch()
-os.register_at_fork(after_in_child=watch.after_fork)
+problem_monitor = ProblemMonitor()
+os.register_at_fork(after_in_child=problem_monitor.after_fork)

@@ -1,8 +1,8 @@
-"""Ends a process in which nothing runs any more, so that whoever started it starts it anew.
+"""The watchdog ends a process in which no Python thread runs any more, so that it is restarted.
 
-Code in C that never returns, a regular expression for example, may hold Python's lock: then no thread of ours can do
-anything. The operating system's timer needs no lock: as long as a thread runs, it is set again; when it rings, the log
-shows where all threads are, and the process ends.
+C code that never returns, for example a regular expression, may hold the interpreter lock and stop every thread. The
+operating system's timer needs no lock: a thread keeps resetting it, and if it expires, the log shows where all
+threads are and the process ends.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ import threading
 
 from django.conf import settings
 
-FROZEN = 60.0  # seconds
-EVERY = 5.0
+FREEZE_SECONDS = 60.0  # without a reset, until the process ends
+RESET_SECONDS = 5.0
 
 
-class Guard:
-    """One daemon thread."""
+class Watchdog:
+    """A daemon thread that keeps resetting the timer."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
 
     def start(self) -> None:
-        """Starts it, unless it runs or the settings say no."""
+        """Start the thread, unless it runs or the settings disable it."""
         if settings.WATCH_IN_THREAD and self._thread is None:
             self._over = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._over,), name="guard", daemon=True)
-            faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)  # and then what the signal does: end
-            self._set(FROZEN)
+            self._thread = threading.Thread(target=self._run, args=(self._over,), name="watchdog", daemon=True)
+            faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)  # then the signal ends the process
+            self._set(FREEZE_SECONDS)
             self._thread.start()
             atexit.register(self._stop)
 
     def after_fork(self) -> None:
-        """In a forked process, where neither the parent's thread nor its timer is: starts them again if they ran."""
+        """Restart in a forked process, which has neither the parent's thread nor its timer."""
         if self._thread is not None:
             self._thread = None
             atexit.unregister(self._stop)
             self.start()
 
     def _stop(self) -> None:
-        # While Python itself ends, no thread could set the timer again, however well that goes.
+        # While the interpreter shuts down, no thread can reset the timer.
         self._over.set()
         if self._thread is not None:
             self._thread.join()
         self._set(0)
 
     def _run(self, over: threading.Event) -> None:
-        while not over.wait(EVERY):
-            self._set(FROZEN)
+        while not over.wait(RESET_SECONDS):
+            self._set(FREEZE_SECONDS)
 
     @staticmethod
     def _set(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-guard = Guard()
-os.register_at_fork(after_in_child=guard.after_fork)
+watchdog = Watchdog()
+os.register_at_fork(after_in_child=watchdog.after_fork)

@@ -1,4 +1,4 @@
-"""The login `admin` that `manage.py up` sees to."""
+"""The user `admin` that `manage.py up` creates."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ USERNAME = "admin"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
-    """How to log in. The password is None when it is what it was before: only its hash is stored."""
+class AdminLogin:
+    """Name and password of the user `admin`. The password is None if it was not changed: only its hash is stored."""
 
     username: str
     password: str | None = field(repr=False)
 
 
-def ensure_admin(wanted_password: str) -> Login:
-    """Makes the login when there is none, with the wanted password or a new random one.
+def ensure_admin(wanted_password: str) -> AdminLogin:
+    """Create the user with the given password or a random one. Change an existing user's password only if one is given.
 
-    An existing login keeps its password, unless another one is wanted.
+    Return how to log in.
     """
     user = User.objects.filter(username=USERNAME).first()
     if user is None:
         password = wanted_password or secrets.token_urlsafe(12)
         User.objects.create_superuser(USERNAME, password=password)
-        return Login(USERNAME, password)
-    # Compared first, because setting it again would end the sessions of everybody who is logged in.
+        return AdminLogin(USERNAME, password)
+    # Setting the same password again would end all of the user's sessions.
     if wanted_password and not user.check_password(wanted_password):
         user.set_password(wanted_password)
         user.save(update_fields=["password"])
-    return Login(USERNAME, wanted_password or None)
+    return AdminLogin(USERNAME, wanted_password or None)

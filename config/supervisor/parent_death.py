@@ -1,6 +1,6 @@
-"""Ties a process to its parent, so that a killed parent leaves no orphan behind.
+"""Kill a process when its parent dies, so that a killed parent leaves no orphan.
 
-`python -m config.supervisor.parent_death PARENT_PID COMMAND...` becomes COMMAND, tied to the process that started it.
+`python -m config.supervisor.parent_death PARENT_PID COMMAND...` replaces itself with COMMAND, tied to PARENT_PID.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(parent: int) -> None:
-    """From now on this process is killed when `parent`, the process that started it, ends; at once if it has already.
+    """Have this process killed when `parent`, the process that started it, ends. Exit if it has already ended.
 
-    Only Linux can do that; elsewhere nothing happens. Strictly it is the thread that started this process that counts,
-    so processes are to be started from main threads.
+    Only Linux supports this; elsewhere the function does nothing. The kernel watches the thread that started this
+    process, so processes must be started from main threads.
     """
     if sys.platform != "linux":
         return
@@ -27,7 +27,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def main() -> None:
-    """Runs the command of the arguments. The tie outlives exec."""
+    """Run the command given by the arguments. The tie to the parent survives exec."""
     parent, *command = sys.argv[1:]
     die_with_parent(int(parent))
     os.execv(command[0], command)  # noqa: S606  # started by our own supervisor

@@ -1,4 +1,4 @@
-"""What must be in order before the product is started. Each failure is one sentence that names the setting."""
+"""Checks before the product starts. Each failure is one sentence that names the setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from config.environment import SettingError
 
 
 def check_data_dir() -> None:
-    """Raises SettingError when DATA_DIR cannot be written to."""
+    """Raise SettingError if DATA_DIR is not writable."""
     try:
         with tempfile.TemporaryFile(dir=settings.DATA_DIR):
             pass
@@ -27,9 +27,9 @@ def check_data_dir() -> None:
 
 
 def lock_data_dir() -> IO[str]:
-    """Reserves DATA_DIR for this process, as long as it lives and keeps the file. Raises SettingError when it is taken.
+    """Reserve DATA_DIR for this process. Return the lock file, which holds the lock until it is closed.
 
-    Two on one folder would compete for the same database on other ports, and the second would be noticed by nobody.
+    Raise SettingError if another process holds it: two installations on one folder would share a database unnoticed.
     """
     file = (settings.DATA_DIR / "up.lock").open("w")
     try:
@@ -43,11 +43,11 @@ def lock_data_dir() -> IO[str]:
 
 
 def check_port(name: str, host: str, port: int) -> None:
-    """Raises SettingError when nothing could listen there."""
+    """Raise SettingError, naming the setting `name`, if no process can listen on `host` and `port`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # Connections of an earlier run that are still closing do not count.
+            # Connections of an earlier run that are still closing do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror:
@@ -63,7 +63,7 @@ def check_port(name: str, host: str, port: int) -> None:
 
 
 def check_database() -> None:
-    """Raises SettingError when the database cannot be reached, or is too old."""
+    """Raise SettingError if the database is unreachable or too old."""
     try:
         connection.ensure_connection()
     except DatabaseError as error:
@@ -71,5 +71,5 @@ def check_database() -> None:
         raise SettingError("DATABASE_URL", f"the database cannot be reached: {reason}") from None
     if not connection.features.can_return_columns_from_insert:
         raise SettingError(
-            "DATABASE_URL", "this Python comes with an SQLite older than 3.35; use a newer Python, or PostgreSQL."
+            "DATABASE_URL", "this Python includes an SQLite older than 3.35; use a newer Python, or PostgreSQL."
         )

@@ -1,4 +1,4 @@
-"""Makes the two secrets that nobody has to think up: Django's signing key and the key that encrypts credentials."""
+"""Generates the two secrets that are not entered by a person: Django's signing key and the encryption key."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from config.environment import SECRETS_FILE, Environment, SettingError, text
 
 
 def ensure_secrets() -> None:
-    """Writes DATA_DIR/secrets.env (mode 0600) with whatever the settings lack, and nothing when they lack nothing.
+    """Generate the secrets that are not set, and append them to DATA_DIR/secrets.env (mode 0600).
 
-    Raises SettingError when the file cannot be written.
+    Raise SettingError if the file cannot be written.
     """
     fresh = {"SECRET_KEY": secrets.token_urlsafe(48), "ENCRYPTION_KEYS": Fernet.generate_key().decode()}
     missing = {name: value for name, value in fresh.items() if not text(name)}
     if not missing:
         return
     try:
-        # Appending keeps a key that an earlier start has made: without it, no stored credential could be read again.
+        # Appended, because stored credentials are unreadable without the key of an earlier start.
         SECRETS_FILE.touch(0o600)
         with SECRETS_FILE.open("a", encoding="utf-8") as file:
             file.writelines(f"{name}={value}\n" for name, value in missing.items())

@@ -1,4 +1,4 @@
-"""Starts the product's processes, restarts what crashes, and stops everything together."""
+"""The supervisor starts the product's processes, restarts those that crash, and stops all of them together."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import IO
 
 from config.environment import BASE_DIR
 
-SHORTEST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-STEADY_AFTER = 60.0  # a process that ran for so many seconds starts with the shortest pause again
-STOP_TIMEOUT = 5.0
-LOOK_EVERY = 0.2
+MIN_PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 30.0
+STEADY_SECONDS = 60.0  # after this uptime, the next restart waits the shortest pause again
+STOP_TIMEOUT_SECONDS = 5.0
+CHECK_INTERVAL_SECONDS = 0.2
 _output = threading.Lock()
 
 
 @dataclass(slots=True)
-class Child:
-    """One process to keep running."""
+class ChildProcess:
+    """A process that is kept running."""
 
     name: str
     command: Sequence[str]
@@ -32,10 +32,10 @@ class Child:
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     start_at: float = 0.0
-    pause: float = field(default=SHORTEST_PAUSE)
+    pause: float = field(default=MIN_PAUSE_SECONDS)
 
     def start(self) -> None:
-        """Starts it in a session of its own (Ctrl-C reaches only the supervisor), tied to this process."""
+        """Start the process, tied to this one, in a session of its own: Ctrl-C reaches only the supervisor."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(  # noqa: S603  # our own commands
             [sys.executable, "-m", "config.supervisor.parent_death", str(os.getpid()), *self.command],
@@ -50,29 +50,29 @@ class Child:
         )
         if self.process.stdout is None:
             raise RuntimeError("a piped process has no output")
-        threading.Thread(target=relay, args=(self.name, self.process.stdout), daemon=True).start()
+        threading.Thread(target=relay_output, args=(self.name, self.process.stdout), daemon=True).start()
 
-    def look(self) -> None:
-        """Notices its end, and starts it again when its pause is over."""
+    def check(self) -> None:
+        """Notice that the process has ended, and restart it after its pause."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
-            if now - self.started >= STEADY_AFTER:
-                self.pause = SHORTEST_PAUSE
-            say(f"{self.name} ended with {self.process.returncode}; it starts again in {self.pause:g} s.")
-            self.kill_rest()
+            if now - self.started >= STEADY_SECONDS:
+                self.pause = MIN_PAUSE_SECONDS
+            write_line(f"{self.name} exited with {self.process.returncode}; restarting in {self.pause:g} s.")
+            self.kill_group()
             self.process = None
             self.start_at = now + self.pause
-            self.pause = min(self.pause * 2, LONGEST_PAUSE)
+            self.pause = min(self.pause * 2, MAX_PAUSE_SECONDS)
         if self.process is None and now >= self.start_at:
             self.start()
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM: end what you do, and go."""
+    def terminate(self) -> None:
+        """Send SIGTERM to the process."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
-    def kill_rest(self) -> None:
-        """SIGKILL to whatever is left in its process group, its own children included."""
+    def kill_group(self) -> None:
+        """Send SIGKILL to what is left of its process group, including its children."""
         if self.process is not None:
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -81,21 +81,21 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until SIGINT or SIGTERM."""
+    """Keep child processes running until SIGINT or SIGTERM."""
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[ChildProcess]) -> None:
         self.children = children
         self._stop = threading.Event()
 
     def run(self, *, is_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
-        """Returns after everything has ended. `on_ready` is called once, as soon as `is_ready` says yes."""
+        """Run until a signal, and return after all processes have ended. Call `on_ready` once, when `is_ready()`."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
         ready = False
         try:
-            while not self._stop.wait(LOOK_EVERY):
+            while not self._stop.wait(CHECK_INTERVAL_SECONDS):
                 for child in self.children:
-                    child.look()
+                    child.check()
                 if not ready and is_ready():
                     ready = True
                     on_ready()
@@ -103,33 +103,33 @@ class Supervisor:
             self.stop()
 
     def stop(self) -> None:
-        """Asks all of them, waits together, then kills."""
-        say("Stopping.")
-        deadline = time.monotonic() + STOP_TIMEOUT
+        """Send SIGTERM to all processes, wait STOP_TIMEOUT_SECONDS in all, then kill what is left."""
+        write_line("Stopping.")
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         for child in self.children:
-            child.ask_to_stop()
+            child.terminate()
         for child in self.children:
             if child.process is not None:
                 try:
                     child.process.wait(max(0.0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    say(f"{child.name} did not stop within {STOP_TIMEOUT:g} s and is killed.")
-                child.kill_rest()
+                    write_line(f"{child.name} did not stop within {STOP_TIMEOUT_SECONDS:g} s; killing it.")
+                child.kill_group()
                 child.process.wait()
 
 
-def relay(name: str, output: IO[str]) -> None:
-    """Copies a child's output line by line, with its name in front."""
+def relay_output(name: str, output: IO[str]) -> None:
+    """Copy a child's output line by line, prefixed with its name."""
     for line in output:
-        say(line.rstrip("\n"), name=name)
+        write_line(line.rstrip("\n"), name=name)
 
 
-def say(text: str, *, name: str = "up") -> None:
-    """One line on standard error."""
+def write_line(text: str, *, name: str = "up") -> None:
+    """Write one line to standard error."""
     with _output:
         try:
             sys.stderr.write(f"{name:<8}| {text}\n")
             sys.stderr.flush()
         except OSError:
-            # Nobody reads our output any more. The children must still be read, or they would block on theirs.
+            # Standard error is closed. The children's output must still be read, or they would block.
             return

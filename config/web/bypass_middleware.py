@@ -1,4 +1,4 @@
-"""The paths that nothing of the framework may stand in front of."""
+"""Paths that bypass Django's middleware and request signals: the receiver and the health checks."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from django.http import HttpRequest, HttpResponseBase
 from django.template.response import SimpleTemplateResponse
 from django.urls import ResolverMatch, resolve
 
-HOOKS = "/hooks/"
+RECEIVER_PREFIX = "/hooks/"
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
-class HookHandler(WSGIHandler):
-    """Django's handler, that calls /hooks/ without the signals around a request. Those look after the thread's own
-    database connection and caches, which receiving does not use, and cost more than all that it does."""
+class ReceiverWSGIHandler(WSGIHandler):
+    """Django's WSGI handler, except that /hooks/ is called without the request signals.
+
+    The signals manage the thread's database connection and caches. The receiver uses neither, and the signals take
+    longer than the receiver itself.
+    """
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Django's answer."""
-        if not environ.get("PATH_INFO", "").startswith(HOOKS):
+        """Return the response body as WSGI expects it."""
+        if not environ.get("PATH_INFO", "").startswith(RECEIVER_PREFIX):
             return super().__call__(environ, start_response)
         response: Any = self.get_response(self.request_class(environ))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        return [response.content]  # a list, which granian sends at once
+        return [response.content]  # granian sends a list in one piece
 
 
-class DirectPaths:
-    """Calls the view of a path in DIRECT_PATHS at once, past every middleware after this one.
+class BypassMiddleware:
+    """Call the view of a path in BYPASS_PATHS directly, without the middleware that follows.
 
-    A provider or a load balancer may send any Host header, and follows no redirect: the host check, the redirect to
-    https, sessions and CSRF would each refuse or lose its request.
+    A provider or a load balancer may send any Host header and does not follow redirects. The host check, the redirect
+    to HTTPS, sessions and CSRF protection would each reject or lose its request.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """The view's own answer for a direct path, the rest of the chain's for any other."""
-        if not request.path_info.startswith(settings.DIRECT_PATHS):
+        """Return the view's response for a bypassed path, and the rest of the chain's for any other path."""
+        if not request.path_info.startswith(settings.BYPASS_PATHS):
             return self.get_response(request)
-        match = _match(request.path_info, settings.ROOT_URLCONF)
+        match = _resolve(request.path_info, settings.ROOT_URLCONF)
         request.resolver_match = match
         response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         if isinstance(response, SimpleTemplateResponse):
@@ -53,6 +56,6 @@ class DirectPaths:
 
 
 @lru_cache(maxsize=1024)
-def _match(path: str, urls: str) -> ResolverMatch:
-    """The view of a path, and what it is called with. Raises Resolver404."""
+def _resolve(path: str, urls: str) -> ResolverMatch:
+    """Return the view of a path with its arguments. Raise Resolver404 if there is none."""
     return resolve(path, urls)

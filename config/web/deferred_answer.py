@@ -1,9 +1,9 @@
-"""An answer that another thread gives, after the application has returned: WSGI has no way to say that, granian has.
+"""Deferred answers: another thread sends the response after the WSGI application has returned.
 
-A thread that waits for a commit costs two switches of threads a call, and can take no other call meanwhile. So where
-granian serves, the receiver's thread goes on to the next call, and the writer's gives the answer after the commit.
-Anywhere else, and where a later granian should work in another way, threads wait as before
-(`events.receiver.group_commit`).
+WSGI has no such feature; granian's request object allows it. A thread that waits for a commit costs two thread
+switches a request and cannot serve another one meanwhile. With granian, the receiver's thread goes on to the next
+request and the commit thread sends the response. With any other server, or a granian that works differently, threads
+wait for the commit (`events.receiver.group_commit`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ NO_CONTENT = ("Content-Length", "0")
 Serve = Callable[[Any, Any], Any]
 
 
-class Deferred:
-    """granian's side of one call. Until it is left, it passes on what the application answers."""
+class DeferredAnswer:
+    """Wrap granian's protocol object of one request. Pass on the application's response unless it was deferred."""
 
     __slots__ = ("_left", "_protocol")
 
@@ -29,37 +29,37 @@ class Deferred:
         self._left = False
 
     def leave(self) -> None:
-        """What the application returns will not be sent: `give` follows, or was called already."""
+        """Ignore what the application returns. `give` sends the response, or has sent it already."""
         self._left = True
 
     def give(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        """Answers, without a body. From any thread; only the first one counts, and none when the client has gone."""
+        """Send a response without a body, from any thread. Only the first one counts; none if the client is gone."""
         self._protocol.response_bytes(status, [NO_CONTENT, *headers], b"")
 
     def response_bytes(self, *answer: Any) -> None:
-        """Called by granian with what the application returned."""
+        """Receive the application's response from granian, as one piece."""
         if not self._left:
             self._protocol.response_bytes(*answer)
 
     def response_iter(self, *answer: Any) -> None:
-        """Called by granian with what the application returned, if it is no list."""
+        """Receive the application's response from granian, as an iterator."""
         if not self._left:
             self._protocol.response_iter(*answer)
 
 
 def defer_answers() -> None:
-    """Call it in granian's worker process before it wraps the application. Elsewhere it does nothing."""
+    """Enable deferred answers in granian's worker process, before it wraps the application. Do nothing elsewhere."""
     server: Any = sys.modules.get("granian.server.mp")
     wrap = getattr(server, "_wsgi_call_wrap", None)
     if wrap is not None:
-        server._wsgi_call_wrap = lambda *application: _deferring(wrap(*application))  # noqa: SLF001  # no public way
+        server._wsgi_call_wrap = lambda *application: _with_deferred_answer(wrap(*application))  # noqa: SLF001  # no public way
 
 
-def _deferring(serve: Serve) -> Serve:
+def _with_deferred_answer(serve: Serve) -> Serve:
     def with_deferred(protocol: Any, scope: Any) -> Any:
         if not isinstance(scope, dict):
             return serve(protocol, scope)
-        deferred = scope[DEFERRED] = Deferred(protocol)
+        deferred = scope[DEFERRED] = DeferredAnswer(protocol)
         return serve(deferred, scope)
 
     return with_deferred

@@ -1,7 +1,7 @@
-"""The embedded broker: messages as files below DATA_DIR/broker, one folder a queue. For one machine without services.
+"""The embedded broker: one file a message in DATA_DIR/broker, one folder a queue. For one machine without services.
 
-kombu has a file transport of its own, but its readers can see half-written files: it lost messages and stopped the
-worker. Here a file appears under its name only when it is whole, and whoever removes it owns the message.
+kombu's own filesystem transport lets readers see half-written files: it lost messages and stopped the worker. Here a
+file gets its final name only once it is complete, and whoever removes the file owns the message.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from kombu.transport import virtual
 
 logger = logging.getLogger(__name__)
 
-# With no worker to read them, messages would fill the disk. They only wake workers up, so that many are enough.
-MOST_WAITING = 10_000
-COUNT_EVERY = 500
+# Without a worker, messages would fill the disk. They only wake workers up, so losing the rest does no harm.
+MAX_WAITING_MESSAGES = 10_000
+COUNT_INTERVAL = 500
 
 
 class Channel(virtual.Channel):
-    """Queues in folders. Bindings stay in memory: every process declares the queues that it uses."""
+    """Keep queues in folders and bindings in memory: every process declares the queues that it uses."""
 
     do_restore = True
 
@@ -42,14 +42,14 @@ class Channel(virtual.Channel):
         return folder
 
     def _waiting(self, queue: str) -> list[str]:
-        """The names of whole messages, oldest first."""
+        """Return the file names of complete messages, oldest first."""
         return sorted(name for name in os.listdir(self._queue_folder(queue)) if name.endswith(".msg"))
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        if next(self._puts) % COUNT_EVERY == 0:
-            self._full = len(self._waiting(queue)) >= MOST_WAITING
+        if next(self._puts) % COUNT_INTERVAL == 0:
+            self._full = len(self._waiting(queue)) >= MAX_WAITING_MESSAGES
         if self._full:
-            logger.warning("More than %d messages wait in queue %s; no worker reads them.", MOST_WAITING, queue)
+            logger.warning("Queue %s holds over %d messages: no worker reads it.", queue, MAX_WAITING_MESSAGES)
             return
         folder = self._queue_folder(queue)
         name = f"{time.time_ns():020}-{uuid.uuid4().hex}"
@@ -60,7 +60,7 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         folder = self._queue_folder(queue)
         for name in self._waiting(queue):
-            message = _take(folder / name)
+            message = _take_message(folder / name)
             if message is not None:
                 return message
         raise Empty
@@ -78,28 +78,28 @@ class Channel(virtual.Channel):
         return (self.folder / queue).is_dir()
 
 
-def _take(file: Path) -> dict[str, Any] | None:
-    """The message, if it is ours now and readable. Only one of several readers can remove the file."""
+def _take_message(file: Path) -> dict[str, Any] | None:
+    """Return the message, or None if another reader took it or it is unreadable. Only one reader can remove a file."""
     try:
         content = file.read_bytes()
         file.unlink()
     except FileNotFoundError:
         return None
     except OSError as error:
-        logger.warning("The broker's file %s cannot be read: %s", file, error)
+        logger.warning("Could not read the broker's file %s: %s", file, error)
         return None
     try:
         message = json.loads(content)
         if not (isinstance(message, dict) and isinstance(message.get("properties"), dict)):
             raise ValueError("not a message")
     except ValueError:
-        logger.warning("The broker's file %s held no message and was removed.", file)
+        logger.warning("Removed the broker's file %s: it is not a message.", file)
         return None
     return message
 
 
 class Transport(virtual.Transport):
-    """`embedded://`."""
+    """The transport of `embedded://`."""
 
     Channel = Channel
     implements = virtual.Transport.implements.extend(asynchronous=False, exchange_type=frozenset(["direct", "topic"]))
@@ -114,5 +114,5 @@ class Transport(virtual.Transport):
         self.polling_interval = float(client.transport_options.get("polling_interval", 0.2))
 
     def driver_version(self) -> str:
-        """It has no version of its own."""
+        """Return a fixed version; kombu asks for one."""
         return "1"

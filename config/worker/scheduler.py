@@ -1,4 +1,4 @@
-"""Runs what is periodic inside the worker itself, so that no broker, however lossy, can stop it."""
+"""The scheduler runs periodic tasks inside the worker, so that they do not depend on a broker."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from typing import Any
 from celery import Celery, bootsteps
 from django.db import DatabaseError, close_old_connections
 
-from config.monitoring.watchdog import guard
+from config.monitoring.watchdog import watchdog
 
 logger = logging.getLogger(__name__)
-LONGEST_SLEEP = 1.0
-STOP_TIMEOUT = 3.0
-SAY_AGAIN_AFTER = 60.0
+MAX_SLEEP_SECONDS = 1.0
+STOP_TIMEOUT_SECONDS = 3.0
+LOG_AGAIN_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class Entry:
-    """One line of the schedule, and when it is due next (monotonic seconds: a clock that is set must stall nothing)."""
+    """One entry of the schedule. `due` is in monotonic seconds, so that setting the clock delays nothing."""
 
     name: str
     task: str
     every: float
     due: float
     run: Future[None] | None = field(default=None, repr=False)
-    said: tuple[str, float] = ("", 0.0)
+    last_failure: tuple[str, float] = ("", 0.0)
 
-    def complain(self, error: Exception) -> None:
-        """Logs why a run failed; the same reason only once a minute, since it may come every second for hours."""
+    def log_failure(self, error: Exception) -> None:
+        """Log why a run failed, and the same reason only once a minute: it may recur every second for hours."""
         now = time.monotonic()
         reason = repr(error)
-        if self.said[0] == reason and now - self.said[1] < SAY_AGAIN_AFTER:
+        if self.last_failure[0] == reason and now - self.last_failure[1] < LOG_AGAIN_SECONDS:
             return
-        self.said = (reason, now)
-        # A database that is away is no mistake of ours: a traceback would only hide what is said about it.
+        self.last_failure = (reason, now)
+        # An unreachable database is not a bug: a traceback would only obscure the message.
         trace = None if isinstance(error, DatabaseError) else error
-        logger.error(
-            "The periodic task %s failed and runs again in %g s: %s", self.name, self.every, error, exc_info=trace
-        )
+        logger.error("Periodic task %s failed and runs again in %g s: %s", self.name, self.every, error, exc_info=trace)
 
     @property
     def running(self) -> bool:
-        """Whether its last run is still under way."""
+        """Return whether the last run has not finished yet."""
         return self.run is not None and not self.run.done()
 
 
 class LocalScheduler:
-    """Calls the tasks of Celery's beat schedule in a few threads of this process; `celery beat` would send messages.
+    """Run the tasks of Celery's beat schedule in a few threads of this process, where `celery beat` sends messages.
 
-    No entry runs twice at once here, and what a task raises is logged and ends only that run.
+    An entry never runs twice at once in a process. An exception is logged and ends only that run.
     """
 
     def __init__(self, app: Celery, *, threads: int = 4) -> None:
@@ -68,26 +66,26 @@ class LocalScheduler:
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
 
     def start(self) -> None:
-        """Starts in a thread of its own."""
+        """Start the scheduler's thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Starts nothing more, and waits a little for what runs."""
+        """Start no further runs, and wait briefly for the running ones."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join(STOP_TIMEOUT)
+            self._thread.join(STOP_TIMEOUT_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def tick(self) -> float:
-        """Starts whatever is due. Returns the seconds until something may be due next."""
+        """Start what is due. Return the seconds until the next entry may be due."""
         now = time.monotonic()
         for entry in self.entries:
             if entry.due <= now and not entry.running:
                 entry.run = self._pool.submit(self._call, entry)
-                # Counted from now: what was missed while a run took long is not made up for.
+                # Counted from now: runs missed during a long run are not made up for.
                 entry.due = now + entry.every
         waits = [max(entry.due - now, 0.05) for entry in self.entries]
-        return min([LONGEST_SLEEP, *waits])
+        return min([MAX_SLEEP_SECONDS, *waits])
 
     def _loop(self) -> None:
         pause = 0.0
@@ -98,14 +96,14 @@ class LocalScheduler:
         close_old_connections()
         try:
             self._app.tasks[entry.task]()
-        except Exception as error:  # noqa: BLE001  # whatever one task does wrong, the others and its next run must go on
-            entry.complain(error)
+        except Exception as error:  # noqa: BLE001  # an error must not stop other tasks or the next run
+            entry.log_failure(error)
         finally:
             close_old_connections()
 
 
-class ScheduleStep(bootsteps.StartStopStep):
-    """Starts the scheduler with the worker. It comes before the consumer, which may wait for a broker for ever."""
+class SchedulerStep(bootsteps.StartStopStep):
+    """Start the scheduler with the worker, before the consumer, which may wait for a broker forever."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -114,13 +112,13 @@ class ScheduleStep(bootsteps.StartStopStep):
         self.scheduler: LocalScheduler | None = None
 
     def start(self, parent: Any) -> None:
-        """Called by the worker."""
+        """Start the scheduler and the watchdog; the worker calls this."""
         self.scheduler = LocalScheduler(parent.app)
         self.scheduler.start()
-        guard.start()
+        watchdog.start()
 
     def stop(self, parent: Any) -> None:
-        """Called by the worker."""
+        """Stop the scheduler; the worker calls this."""
         if self.scheduler:
             self.scheduler.stop()
 

@@ -1,4 +1,4 @@
-"""Messages to the worker are wake-ups: the row in the database is the work, and the schedule finds what they missed."""
+"""The base class of tasks. Messages only wake workers up: the work is in the database, and the schedule finds it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from celery.result import AsyncResult
 from kombu.exceptions import KombuError
 
 logger = logging.getLogger(__name__)
-PAUSE = 15.0
+PAUSE_SECONDS = 15.0
 
 
 class BrokerPause:
-    """Remembers that the broker failed, so that the next callers do not wait for it as well."""
+    """Skip publishing for a while after the broker failed, so that the next callers do not wait for it."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self._lock = threading.Lock()
 
     def active(self) -> bool:
-        """Whether publishing is not even tried at the moment."""
+        """Return whether publishing is skipped at the moment."""
         return time.monotonic() < self._until
 
     def begin(self) -> None:
-        """Called after a failure."""
+        """Skip publishing for PAUSE_SECONDS."""
         with self._lock:
-            self._until = time.monotonic() + PAUSE
+            self._until = time.monotonic() + PAUSE_SECONDS
 
     def end(self) -> None:
-        """Called to try again at once."""
+        """Allow publishing again."""
         with self._lock:
             self._until = 0.0
 
@@ -40,16 +40,16 @@ class BrokerPause:
 broker_pause = BrokerPause()
 
 
-class WakeUp(Task):  # type: ignore[type-arg]  # generic in the stubs only
-    """The base of all our tasks: for want of a broker, `delay` and `apply_async` never raise, and hardly ever wait."""
+class WakeUpTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
+    """The base class of all tasks. Publishing never raises: if the broker is unreachable, the error is logged."""
 
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult[Any] | None:  # type: ignore[override]
-        """Publishes the wake-up. None when the broker could not take it; the periodic tasks then do the work later."""
+        """Publish the message. Return None if the broker did not take it; periodic tasks then do the work later."""
         if broker_pause.active():
             return None
         try:
             return super().apply_async(*args, **kwargs)
         except (KombuError, OSError) as error:
             broker_pause.begin()
-            logger.warning("The broker took no message (%s); the schedule does its work instead.", error)
+            logger.warning("The broker is unreachable (%s); publishing is skipped for %g s.", error, PAUSE_SECONDS)
             return None

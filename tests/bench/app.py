@@ -26,4 +26,4 @@ elif MODE == "insert":
     writer.store = stores.insert_alone  # type: ignore[method-assign]
 elif MODE == "create":
     settings.ROOT_URLCONF = "tests.bench.usual_view"
-    settings.DIRECT_PATHS = ("/livez",)
+    settings.BYPASS_PATHS = ("/livez",)

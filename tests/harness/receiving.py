@@ -13,8 +13,8 @@ from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
-from config.web.bypass_middleware import HOOKS
-from config.web.receiver_entry import HookDoor
+from config.web.bypass_middleware import RECEIVER_PREFIX
+from config.web.receiver_entry import ReceiverEntry
 from events.models import Outcome, WebhookRequest
 from events.receiver.group_commit import Table, writer
 from events.receiver.spool.file import spool
@@ -122,10 +122,10 @@ class HookDoorClient(Client):
 
     def request(self, **request: Any) -> Any:
         environ = self._base_environ(**request)  # type: ignore[attr-defined]  # the stubs lack it
-        if not environ["PATH_INFO"].startswith(HOOKS):
+        if not environ["PATH_INFO"].startswith(RECEIVER_PREFIX):
             return super().request(**request)
         started: list[Any] = []
-        door = HookDoor(lambda *_: (_ for _ in ()).throw(AssertionError("Django was asked")))
+        door = ReceiverEntry(lambda *_: (_ for _ in ()).throw(AssertionError("Django was asked")))
         body = b"".join(door(environ, lambda *what: started.extend(what)))
         status, headers = started
         response = HttpResponse(body, status=int(status.split()[0]))

@@ -1,4 +1,4 @@
-"""/livez, /readyz, and the paths that nothing stands in front of."""
+"""/livez, /readyz, and the paths that bypass the middleware."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def readyz(client: Client) -> tuple[int, dict[str, Any]]:
     return response.status_code, response.json()
 
 
-def test_livez_needs_nothing(client: Client) -> None:
+def test_livez_needs_no_database(client: Client) -> None:
     response = client.get("/livez")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_all_is_well_when_worker_and_scheduler_are_alive(client: Client) -> None:
+def test_ready_when_worker_and_scheduler_are_alive(client: Client) -> None:
     Heartbeat.beat("worker")
     Heartbeat.beat("scheduler")
     status, body = readyz(client)
@@ -55,7 +55,7 @@ def test_a_dead_worker_degrades_but_keeps_receiving(client: Client, dead: str) -
 
 
 @pytest.mark.django_db
-def test_no_sign_of_life_yet_is_said(client: Client) -> None:
+def test_a_missing_heartbeat_is_reported(client: Client) -> None:
     _, body = readyz(client)
     assert body["checks"]["worker"]["detail"] == "The worker has given no sign of life yet."
 
@@ -70,7 +70,7 @@ def test_without_a_database_it_is_unavailable(client: Client, monkeypatch: pytes
     assert body["checks"]["database"]["detail"] == "The database does not answer: connection refused"
 
 
-def test_the_spool_is_told_of_also_without_a_database(
+def test_the_spool_is_reported_without_a_database(
     client: Client, monkeypatch: pytest.MonkeyPatch, spool_folder: Path
 ) -> None:
     def refuse() -> None:

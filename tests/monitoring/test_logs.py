@@ -1,4 +1,4 @@
-"""Log lines."""
+"""The format of log lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_token_of_a_callback_url_is_masked() -> None:
     assert "s3cret" not in line
 
 
-def test_a_foreign_host_header_costs_a_line_at_most() -> None:
+def test_a_foreign_host_header_logs_at_most_one_line() -> None:
     # In a process of its own: pytest adds handlers to every logger.
     code = "from django.test import Client; print(Client().get({path!r}, headers={{'Host': 'foreign.example.test'}}))"
     for path in ("/admin/", "/api/v1/providers/"):

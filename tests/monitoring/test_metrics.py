@@ -1,4 +1,4 @@
-"""/metrics."""
+"""/metrics in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read() -> dict[tuple[str, ...], float]:
     }
 
 
-def test_figures(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+def test_all_metrics_are_reported(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     Heartbeat.beat("worker")
     ProviderAccount.objects.update(status="failing", calls_paused_for="authentication_failed")
     detector.detect()
@@ -45,7 +45,7 @@ def test_figures(subscription: Subscription, django_assert_max_num_queries: Djan
     assert 0 <= found["hookkeeper_heartbeat_age_seconds", "worker"] < 60
 
 
-def test_what_was_purged(subscription: Subscription) -> None:
+def test_purged_rows_are_counted(subscription: Subscription) -> None:
     since = timezone.now() - timedelta(days=3)
     Purge.objects.create(account=subscription.account, purged_requests=7, purged_events=9, kept_since=since)
     found = read()
@@ -53,5 +53,5 @@ def test_what_was_purged(subscription: Subscription) -> None:
     assert 3 * 86400 <= found["hookkeeper_oldest_kept_seconds", ""] < 3 * 86400 + 60
 
 
-def test_only_for_reading() -> None:
+def test_other_methods_are_rejected() -> None:
     assert Client().post("/metrics").status_code == 405

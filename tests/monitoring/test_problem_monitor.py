@@ -1,4 +1,4 @@
-"""The web process looks for problems itself when no worker does."""
+"""The web process detects problems when no worker does."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from subscriptions.models import Channel, Heartbeat, Problem, ProblemKind
 from subscriptions.problems import checks, detector
 
 
-def test_a_dead_worker_is_noticed_and_told_by_the_web_process(
+def test_the_web_process_reports_a_dead_worker(
     db: None, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
 ) -> None:
     Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
     for name in ("worker", "scheduler", detector.BEAT):
         Heartbeat.beat(name)
-    assert not problem_monitor.look(), "a worker has just made a pass"
+    assert not problem_monitor.run_if_overdue(), "a worker has just made a pass"
     Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=5))
     monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
-    assert problem_monitor.look()
+    assert problem_monitor.run_if_overdue()
     assert set(Problem.objects.values_list("kind", flat=True)) == {
         ProblemKind.SCHEDULER_DOWN,
         ProblemKind.WORKER_DOWN,
     }
     assert len(mailoutbox) == 1
-    assert not problem_monitor.look(), "now it was this process"
+    assert not problem_monitor.run_if_overdue(), "now it was this process"
 
 
 def wait_for(condition: object) -> None:
@@ -51,15 +51,15 @@ def looks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
             raise RuntimeError("the database is away")
 
     settings.WATCH_IN_THREAD = True
-    monkeypatch.setattr(problem_monitor, "EVERY", 0.01)
-    monkeypatch.setattr(problem_monitor, "look", look)
+    monkeypatch.setattr(problem_monitor, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(problem_monitor, "run_if_overdue", look)
     return done
 
 
 @pytest.fixture
-def own(looks: list[int]) -> Iterator[problem_monitor.Watch]:
-    """A watch of whose threads none is left for the next test."""
-    own = problem_monitor.Watch()
+def own(looks: list[int]) -> Iterator[problem_monitor.ProblemMonitor]:
+    """Return a monitor whose threads end with the test."""
+    own = problem_monitor.ProblemMonitor()
     yield own
     own.stop()
     for thread in threading.enumerate():
@@ -67,8 +67,8 @@ def own(looks: list[int]) -> Iterator[problem_monitor.Watch]:
             thread.join(5)
 
 
-def test_its_thread_goes_on_whatever_happens(
-    own: problem_monitor.Watch, looks: list[int], caplog: pytest.LogCaptureFixture
+def test_the_thread_survives_errors(
+    own: problem_monitor.ProblemMonitor, looks: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     own.start()
     own.start()  # not a second one
@@ -80,7 +80,7 @@ def test_its_thread_goes_on_whatever_happens(
     assert caplog.text.count("the database is away") == 1
 
 
-def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: problem_monitor.Watch) -> None:
+def test_a_forked_process_restarts_the_thread_if_the_parent_had_one(own: problem_monitor.ProblemMonitor) -> None:
     own.after_fork()
     assert not own.running
     own.start()
@@ -90,8 +90,8 @@ def test_a_forked_process_has_a_thread_of_its_own_only_when_the_parent_had(own: 
     assert own._thread is not first
 
 
-def test_not_in_tests_unless_asked(settings: Settings) -> None:
+def test_the_settings_can_disable_it(settings: Settings) -> None:
     assert settings.WATCH_IN_THREAD is False
-    own = problem_monitor.Watch()
+    own = problem_monitor.ProblemMonitor()
     own.start()
     assert not own.running

@@ -1,4 +1,4 @@
-"""A process in which nothing runs any more ends, so that it is started anew; one that runs does not."""
+"""The watchdog ends a frozen process, so that it is restarted, and leaves a running one alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.harness.processes import run_python
 
 GUARDED = """
 import re, sys, time
-from config import frozen
-frozen.FROZEN, frozen.EVERY = 2.0, 0.1
-frozen.guard.start()
+from config.monitoring import watchdog
+watchdog.FREEZE_SECONDS, watchdog.RESET_SECONDS = 2.0, 0.1
+watchdog.watchdog.start()
 time.sleep(3)
 print("lives", flush=True)
 """
@@ -28,7 +28,7 @@ import os
 if child := os.fork():
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) % 256)
 """
-# What Python throws away at last, when no other thread runs any more.
+# An object that Python deletes last, when no other thread runs any more.
 ENDS_SLOWLY = """
 class Slow:
     def __del__(self, wait=time.sleep, say=print):
@@ -39,18 +39,18 @@ kept = Slow()
 
 
 @pytest.mark.parametrize("where", ["", FORKS], ids=["itself", "a forked one"])
-def test_a_process_that_is_frozen_ends_and_tells_where_it_was(db: None, where: str) -> None:
+def test_a_frozen_process_ends_and_logs_where_it_was(db: None, where: str) -> None:
     ended = run_python(GUARDED + where + FREEZES)
     assert (ended.returncode, ended.stdout.split()) == (-signal.SIGALRM, ["lives"])
     assert "holds_the_lock" in ended.stderr
 
 
-def test_a_process_that_waits_is_left_alone(db: None) -> None:
+def test_a_waiting_process_is_left_alone(db: None) -> None:
     ended = run_python(GUARDED)
     assert (ended.returncode, ended.stdout.split()) == (0, ["lives"]), ended.stderr
 
 
 @pytest.mark.parametrize("where", ["", FORKS_AND_EXITS], ids=["itself", "a forked one"])
-def test_a_process_that_takes_its_time_to_end_is_left_alone(db: None, where: str) -> None:
+def test_a_process_that_ends_slowly_is_left_alone(db: None, where: str) -> None:
     ended = run_python(GUARDED + where + ENDS_SLOWLY)
     assert (ended.returncode, ended.stdout.split()) == (0, ["lives", "ends"]), ended.stderr

@@ -147,7 +147,7 @@ def test_postgres_is_read_from_its_url(values: Values) -> None:
     found = environment.database("DATABASE_URL", "")
     assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"]) == ("ann", "p@ss", "db.example.com", 5433)
     assert found["NAME"] == "hooks"
-    assert found["OPTIONS"] == {"sslmode": "require", **environment.POSTGRES_PATIENCE}
+    assert found["OPTIONS"] == {"sslmode": "require", **environment.POSTGRES_TIMEOUTS}
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite://:memory:", "postgres://host", "postgres://host:port/x", "x"])

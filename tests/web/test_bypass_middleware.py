@@ -1,4 +1,4 @@
-"""What stands around the first door: Django's handler, as the web server calls it."""
+"""Django's WSGI handler, as the web server calls it: webhooks bypass the middleware and the request signals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.signals import request_started
 
-from config.web.bypass_middleware import HookHandler
+from config.web.bypass_middleware import ReceiverWSGIHandler
 from events.models import WebhookRequest
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import SECRET, fake, hook
@@ -19,7 +19,7 @@ __all__ = ["fake", "hook"]  # fixtures
 
 @pytest.fixture
 def begun() -> Iterator[list[str]]:
-    """The paths for which Django's signal was sent."""
+    """Record the paths for which Django sent its signal."""
     paths: list[str] = []
 
     def note(environ: dict[str, Any], **_: object) -> None:
@@ -31,7 +31,7 @@ def begun() -> Iterator[list[str]]:
 
 
 def call(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[str, dict[str, str], bytes]:
-    """Status, headers and content."""
+    """Return status, headers and content."""
     answers: list[tuple[str, dict[str, str]]] = []
     environ = {
         "REQUEST_METHOD": method,
@@ -46,7 +46,7 @@ def call(method: str, path: str, body: bytes = b"", **headers: str) -> tuple[str
         "wsgi.input": io.BytesIO(body),
         **headers,
     }
-    content = HookHandler()(environ, lambda status, given: answers.append((status, dict(given))))
+    content = ReceiverWSGIHandler()(environ, lambda status, given: answers.append((status, dict(given))))
     return (*answers[0], b"".join(content))
 
 
@@ -60,7 +60,7 @@ def test_a_webhook_is_stored_and_answered(hook: Subscription, begun: list[str]) 
 
 
 @pytest.mark.usefixtures("db")
-def test_what_is_below_hooks_and_none_is_not_found(begun: list[str]) -> None:
+def test_a_path_below_hooks_without_a_token_is_not_found(begun: list[str]) -> None:
     assert call("POST", "/hooks/unknown") == ("404 Not Found", {"Content-Length": "0"}, b"")
     for path in ("/hooks/", "/hooks/a/b"):
         status, headers, content = call("GET", path)
@@ -68,6 +68,6 @@ def test_what_is_below_hooks_and_none_is_not_found(begun: list[str]) -> None:
     assert begun == []
 
 
-def test_all_else_is_as_django_has_it(begun: list[str]) -> None:
+def test_other_paths_are_handled_by_django(begun: list[str]) -> None:
     assert call("GET", "/livez")[0] == "200 OK"
     assert begun == ["/livez"]

@@ -1,4 +1,4 @@
-"""Answers that the writer's thread gives: the call's own thread takes the next call meanwhile."""
+"""Deferred answers: the commit thread answers, and the request's thread serves the next request meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.test import Client
 from granian.server import mp
 
 from config.web import deferred_answer
-from config.web.deferred_answer import NO_CONTENT, Deferred, defer_answers
+from config.web.deferred_answer import NO_CONTENT, DeferredAnswer, defer_answers
 from events.models import WebhookRequest
 from events.receiver.group_commit import writer
 from events.receiver.handler import DEFERRED
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class GranianCall:
-    """What granian hands to the application's wrapper."""
+    """The protocol object that granian passes to the application's wrapper."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[Any, ...]] = []
@@ -41,9 +41,9 @@ class GranianCall:
     response_iter = response_bytes
 
 
-def test_what_the_application_returns_is_sent_until_it_is_left() -> None:
+def test_the_applications_response_is_sent_unless_it_is_deferred() -> None:
     call = GranianCall()
-    own = Deferred(call)
+    own = DeferredAnswer(call)
     own.response_bytes(200, [], b"page")
     own.response_iter(200, [], [b"page"])
     assert call.answers == [(200, [], b"page"), (200, [], [b"page"])]
@@ -55,7 +55,7 @@ def test_what_the_application_returns_is_sent_until_it_is_left() -> None:
     assert call.answers[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
 
 
-def test_each_call_of_granian_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -71,19 +71,19 @@ def test_each_call_of_granian_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for call in calls:
         serve(call, {"PATH_INFO": "/"})
     assert [call.answers for call in calls] == [[(204, [], b"")]] * 2
-    assert isinstance(seen[0], Deferred)
+    assert isinstance(seen[0], DeferredAnswer)
     assert seen[0] is not seen[1]
 
 
-def test_where_calls_come_in_another_way_nothing_is_deferred() -> None:
+def test_nothing_is_deferred_with_another_server_interface() -> None:
     served: list[tuple[Any, Any]] = []
     call, scope = object(), object()
-    deferred_answer._deferring(lambda *given: served.append(given))(call, scope)
+    deferred_answer._with_deferred_answer(lambda *given: served.append(given))(call, scope)
     assert served == [(call, scope)]
 
 
 class Noted:
-    """A deferred answer that remembers what was given."""
+    """A deferred answer that records what was sent."""
 
     def __init__(self) -> None:
         self.left = False
@@ -103,7 +103,7 @@ class Noted:
 
 
 def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
-    """The status that the application returns, and that nobody sends when the answer was left."""
+    """Return the status that the application returns; it is not sent if the answer was deferred."""
     content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED: noted}
     status: int = client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
     return status
@@ -111,7 +111,7 @@ def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> in
 
 @pytest.mark.usefixtures("in_threads")
 @pytest.mark.parametrize(("secret", "status"), [("", 200), ("wrong", 401)])
-def test_the_answer_is_given_once_it_is_stored(client: Client, hook: Subscription, secret: str, status: int) -> None:
+def test_the_answer_is_sent_once_the_request_is_stored(client: Client, hook: Subscription, secret: str, status: int) -> None:
     noted = Noted()
     assert send(client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
     assert noted.left
@@ -121,7 +121,7 @@ def test_the_answer_is_given_once_it_is_stored(client: Client, hook: Subscriptio
 
 
 @pytest.mark.usefixtures("in_threads")
-def test_what_cannot_be_stored_is_answered_503(
+def test_a_request_that_cannot_be_stored_is_answered_503(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("events.receiver.group_commit.Table.insert", lambda table, rows: 1 / 0)
@@ -133,7 +133,7 @@ def test_what_cannot_be_stored_is_answered_503(
 
 
 @pytest.mark.usefixtures("in_threads")
-def test_what_needs_no_waiting_is_answered_by_the_application(
+def test_an_answer_that_needs_no_commit_is_not_deferred(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_hangs", lambda: True)  # so it goes to the spool at once
@@ -147,7 +147,7 @@ def test_what_needs_no_waiting_is_answered_by_the_application(
 
 
 class Slow:
-    """A web process with a single thread for calls, on a database with slow commits."""
+    """A web process with a single request thread, on a database with slow commits."""
 
     def __init__(self, web: WebProcess, commits: Path, subscription: Subscription) -> None:
         self.web = web
@@ -165,7 +165,7 @@ class Slow:
 
     @property
     def commits(self) -> list[int]:
-        """How many rows each that has begun so far took."""
+        """Return the number of rows of each commit that has started."""
         return [int(line) for line in self._commits.read_text().split()] if self._commits.exists() else []
 
     def wait_for_a_commit(self) -> None:
@@ -198,7 +198,7 @@ def slow(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_one_thread_takes_many_calls_into_one_commit(tmp_path: Path, subscription: Subscription, door: str) -> None:
+def test_one_thread_serves_many_requests_in_one_commit(tmp_path: Path, subscription: Subscription, door: str) -> None:
     with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(12) as pool:
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(12)]))
     assert statuses == [200] * 12
@@ -208,7 +208,7 @@ def test_one_thread_takes_many_calls_into_one_commit(tmp_path: Path, subscriptio
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_server_that_is_told_to_end_still_answers(tmp_path: Path, subscription: Subscription, door: str) -> None:
+def test_a_server_that_is_terminated_still_answers(tmp_path: Path, subscription: Subscription, door: str) -> None:
     with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(server.post, b"{}")
         server.wait_for_a_commit()
@@ -218,7 +218,7 @@ def test_a_server_that_is_told_to_end_still_answers(tmp_path: Path, subscription
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_commit_that_hangs_is_not_waited_for(tmp_path: Path, subscription: Subscription, door: str) -> None:
+def test_a_hanging_commit_is_not_waited_for(tmp_path: Path, subscription: Subscription, door: str) -> None:
     with slow(tmp_path, subscription, door, 60.0, patience=0.3) as server, ThreadPoolExecutor(8) as pool:
         started = time.monotonic()
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(8)]))

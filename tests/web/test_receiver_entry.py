@@ -1,4 +1,4 @@
-"""The door in front of Django: pages that hang leave threads to the webhooks."""
+"""The receiver's WSGI entry: hanging pages leave threads for webhooks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 from config.web import granian, receiver_entry
-from config.web.receiver_entry import HookDoor
+from config.web.receiver_entry import ReceiverEntry
 
 
 class Hanging:
-    """An application that answers only when it is let go, and the door in front of it."""
+    """An application that answers only when it is released, behind the receiver's entry."""
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
         self.inside = threading.Semaphore(0)
-        self.door = HookDoor(self._answer)
+        self.door = ReceiverEntry(self._answer)
 
     def get(self, path: str) -> str:
-        """The status."""
+        """Return the status."""
         return self.ask(path)[0]
 
     def ask(self, path: str) -> tuple[str, dict[str, str], bytes]:
-        """Status, headers and body."""
+        """Return status, headers and body."""
         said: list[Any] = []
         environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
         body = b"".join(self.door(environ, lambda status, headers: said.extend((status, dict(headers)))))
@@ -47,16 +47,18 @@ def hanging() -> Hanging:
     return Hanging()
 
 
-def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert receiver_entry.PAGES < granian.THREADS
-    monkeypatch.setattr(receiver_entry, "PATIENCE", 0.2)
-    threads = [threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(receiver_entry.PAGES)]
+def test_hanging_pages_leave_threads_for_webhooks(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert receiver_entry.MAX_OTHER_REQUESTS < granian.THREADS
+    monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.2)
+    threads = [
+        threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(receiver_entry.MAX_OTHER_REQUESTS)
+    ]
     for thread in threads:
         thread.start()
         assert hanging.inside.acquire(timeout=10)
     assert hanging.get("/livez") == "200 OK"
     assert hanging.get("/admin/") == "503 Service Unavailable"  # after a while
-    monkeypatch.setattr(receiver_entry, "PATIENCE", 0.1)
+    monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.1)
     time.sleep(0.1)
     started = time.monotonic()
     assert [hanging.get("/admin/") for _ in range(20)] == ["503 Service Unavailable"] * 20  # at once by now
@@ -70,17 +72,18 @@ def test_pages_leave_threads_to_the_webhooks(hanging: Hanging, monkeypatch: pyte
     assert hanging.get("/admin/") == "200 OK"
 
 
-def test_while_pages_are_quick_others_wait_for_their_turn(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_entry, "PATIENCE", 10.0)
+def test_requests_wait_for_a_thread_while_pages_are_quick(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 10.0)
     said: list[str] = []
     threads = [
-        threading.Thread(target=lambda: said.append(hanging.get("/admin/"))) for _ in range(3 * receiver_entry.PAGES)
+        threading.Thread(target=lambda: said.append(hanging.get("/admin/")))
+        for _ in range(3 * receiver_entry.MAX_OTHER_REQUESTS)
     ]
     for thread in threads:
         thread.start()
-    for _ in range(receiver_entry.PAGES):
+    for _ in range(receiver_entry.MAX_OTHER_REQUESTS):
         assert hanging.inside.acquire(timeout=10)
     hanging.let_go.set()
     for thread in threads:
         thread.join(10)
-    assert said == ["200 OK"] * 3 * receiver_entry.PAGES
+    assert said == ["200 OK"] * 3 * receiver_entry.MAX_OTHER_REQUESTS

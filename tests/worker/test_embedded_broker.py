@@ -1,4 +1,4 @@
-"""The embedded broker loses nothing, and nothing stops it."""
+"""The embedded broker loses no message and survives damaged files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_messages_come_in_the_order_they_were_sent(queue: SimpleQueue) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"body": "x"}'])
-def test_a_file_that_is_no_message_is_skipped_and_removed(folder: Path, queue: SimpleQueue, content: bytes) -> None:
+def test_a_file_that_is_not_a_message_is_removed(folder: Path, queue: SimpleQueue, content: bytes) -> None:
     broken = folder / "work" / "0.msg"
     broken.parent.mkdir(parents=True, exist_ok=True)
     broken.write_bytes(content)
@@ -95,13 +95,13 @@ def test_an_unfinished_file_is_not_read(folder: Path, queue: SimpleQueue) -> Non
         take(queue)
 
 
-def test_a_folder_in_the_way_stops_nothing(folder: Path, queue: SimpleQueue) -> None:
+def test_a_folder_among_the_messages_is_ignored(folder: Path, queue: SimpleQueue) -> None:
     (folder / "work" / "0.msg").mkdir(parents=True)
     queue.put("whole")
     assert take(queue) == "whole"
 
 
-def test_queues_are_kept_apart(connection: Connection) -> None:
+def test_queues_are_separate(connection: Connection) -> None:
     with connection.SimpleQueue("a") as a, connection.SimpleQueue("a.b") as b:
         b.put("for b")
         with pytest.raises(Empty):
@@ -109,17 +109,17 @@ def test_queues_are_kept_apart(connection: Connection) -> None:
         assert take(b) == "for b"
 
 
-def test_what_nobody_reads_does_not_fill_the_disk(
+def test_unread_messages_do_not_fill_the_disk(
     queue: SimpleQueue, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_broker, "MOST_WAITING", 10)
-    monkeypatch.setattr(embedded_broker, "COUNT_EVERY", 5)
+    monkeypatch.setattr(embedded_broker, "MAX_WAITING_MESSAGES", 10)
+    monkeypatch.setattr(embedded_broker, "COUNT_INTERVAL", 5)
     for number in range(100):
         queue.put(number)
     assert len(list((folder / "work").glob("*.msg"))) <= 15
 
 
-def test_a_queue_can_be_counted_and_emptied(connection: Connection) -> None:
+def test_a_queue_can_be_counted_and_purged(connection: Connection) -> None:
     channel: Any = connection.default_channel
     queue = Queue("work")(channel)
     queue.declare()

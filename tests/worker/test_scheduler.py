@@ -1,4 +1,4 @@
-"""Whatever is periodic runs by itself: without a broker, whatever one task does, and whatever the clock does."""
+"""Periodic tasks run without a broker, whatever other tasks and the clock do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Job = Callable[[], None]
 
 
 def named(job: Job) -> Job:
-    """Celery takes no lambda."""
+    """Wrap a job in a named function, because Celery accepts no lambda."""
 
     def run() -> None:
         job()
@@ -36,7 +36,7 @@ def named(job: Job) -> Job:
 
 @contextmanager
 def scheduled(jobs: dict[str, Job], *, every: float = 0.1) -> Iterator[LocalScheduler]:
-    """Runs the jobs periodically. The broker of this app does not exist."""
+    """Run the jobs periodically, in an app whose broker does not exist."""
     broken = Celery("test", broker="redis://127.0.0.1:1/0", set_as_current=False)
     for name, job in jobs.items():
         broken.task(name=name, shared=False)(named(job))
@@ -56,7 +56,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-def test_entries_run_again_and_again_without_a_broker() -> None:
+def test_entries_run_periodically_without_a_broker() -> None:
     runs: list[float] = []
     with scheduled({"job": lambda: runs.append(time.monotonic())}):
         wait_until(lambda: len(runs) >= 8)
@@ -80,7 +80,7 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
     assert caplog.records[0].exc_info
 
 
-def test_a_run_that_takes_long_is_not_overtaken_by_itself() -> None:
+def test_a_long_run_does_not_overlap_the_next_one() -> None:
     running, most, begun = 0, 0, 0
 
     def slow() -> None:
@@ -96,7 +96,7 @@ def test_a_run_that_takes_long_is_not_overtaken_by_itself() -> None:
     assert most == 1
 
 
-def test_one_that_hangs_does_not_stop_the_others() -> None:
+def test_a_hanging_entry_does_not_stop_the_others() -> None:
     runs: list[None] = []
     release = threading.Event()
 
@@ -111,7 +111,7 @@ def test_one_that_hangs_does_not_stop_the_others() -> None:
 
 
 @pytest.mark.parametrize("year", [2001, 2090])
-def test_a_clock_that_steps_stalls_nothing(year: int) -> None:
+def test_a_clock_step_delays_nothing(year: int) -> None:
     runs: list[None] = []
     with scheduled({"job": lambda: runs.append(None)}):
         wait_until(lambda: len(runs) >= 2)
@@ -122,13 +122,13 @@ def test_a_clock_that_steps_stalls_nothing(year: int) -> None:
     assert ran <= elapsed / 0.1 + 2  # nor does it hurry
 
 
-def test_every_entry_of_our_schedule_is_a_task() -> None:
+def test_every_entry_of_the_schedule_is_a_task() -> None:
     app.loader.import_default_modules()
     assert {entry["task"] for entry in SCHEDULE.values()} <= set(app.tasks)
 
 
 @pytest.mark.e2e
-def test_a_worker_without_a_broker_keeps_the_schedule(tmp_path: Path) -> None:
+def test_a_worker_without_a_broker_runs_the_schedule(tmp_path: Path) -> None:
     env = {
         **os.environ,
         "DATA_DIR": str(tmp_path),

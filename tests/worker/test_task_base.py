@@ -1,4 +1,4 @@
-"""Wake-ups: a broker that is away costs its callers nothing."""
+"""Publishing to an unreachable broker neither raises nor delays the caller."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from config.tasks import worker_heartbeat
-from config.worker.task_base import WakeUp, broker_pause
+from config.worker.task_base import WakeUpTask, broker_pause
 
 
 @pytest.fixture(autouse=True)
@@ -16,21 +16,21 @@ def no_pause() -> None:
     broker_pause.end()
 
 
-def make(broker: str) -> WakeUp:
-    app = Celery("test", task_cls=WakeUp, set_as_current=False)
+def make(broker: str) -> WakeUpTask:
+    app = Celery("test", task_cls=WakeUpTask, set_as_current=False)
     app.conf.update(broker_write_url=broker, task_publish_retry=False, broker_transport_options={"max_retries": 0})
 
     @app.task(name="job", shared=False)
     def job() -> None:
-        """Nothing."""
+        """Do nothing."""
 
     task = app.tasks["job"]
-    assert isinstance(task, WakeUp)
+    assert isinstance(task, WakeUpTask)
     return task
 
 
 @pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://guest@127.0.0.1:1//"])
-def test_a_broker_that_is_away_neither_raises_nor_blocks(broker: str) -> None:
+def test_an_unreachable_broker_neither_raises_nor_blocks(broker: str) -> None:
     task = make(broker)
     start = time.monotonic()
     assert [task.delay() for _ in range(50)] == [None] * 50
@@ -38,17 +38,17 @@ def test_a_broker_that_is_away_neither_raises_nor_blocks(broker: str) -> None:
     broker_pause.end()
 
 
-def test_it_is_tried_again_after_a_pause() -> None:
+def test_publishing_is_tried_again_after_the_pause() -> None:
     broker_pause.begin()
     assert make("memory://").delay() is None
     broker_pause.end()
     assert make("memory://").delay() is not None
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
+def test_a_programming_error_is_not_hidden() -> None:
     with pytest.raises(TypeError):
         make("memory://").delay(object())
 
 
-def test_our_tasks_are_wake_ups() -> None:
-    assert isinstance(worker_heartbeat, WakeUp)
+def test_all_tasks_use_the_base_class() -> None:
+    assert isinstance(worker_heartbeat, WakeUpTask)

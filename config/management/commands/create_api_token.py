@@ -1,4 +1,4 @@
-"""`manage.py create_api_token NAME [--scope S]...`: a token for another service, printed once."""
+"""`manage.py create_api_token NAME [--scope S]...` creates a token for another service and prints it once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from providers.audit import log
 
 
 class Command(BaseCommand):
-    """Creates an API token and prints it, and nothing else, on standard output."""
+    """Create an API token and print it, and nothing else, on standard output."""
 
     help = "Creates an API token and prints it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """NAME, and --scope as often as wanted."""
+        """Add NAME and the repeatable --scope."""
         parser.add_argument("name", metavar="NAME", help="who will use it")
         parser.add_argument(
             "--scope",
             action="append",
             choices=Scope.values,
             metavar="SCOPE",
-            help=f"one of {', '.join(Scope.values)}; repeat it for more; all when none is given",
+            help=f"one of {', '.join(Scope.values)}; repeatable; default: all scopes",
         )
 
     def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:

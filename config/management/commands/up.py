@@ -1,4 +1,4 @@
-"""`manage.py up`: the whole product on one machine, under one supervisor. `make run` ends here."""
+"""`manage.py up` runs the whole product on one machine under a supervisor. `make run` calls it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from django.db import connections
 from config import environment
 from config.environment import BASE_DIR
 from config.supervisor import preflight
-from config.supervisor.admin_login import Login, ensure_admin
-from config.supervisor.supervisor import Child, Supervisor
+from config.supervisor.admin_login import AdminLogin, ensure_admin
+from config.supervisor.supervisor import ChildProcess, Supervisor
 from config.web import granian
 from subscriptions.lifecycle.demo import ensure_demo
 
-# What listens everywhere is asked at the loopback address.
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+# A server that listens on all addresses is reached at the loopback address.
+LOOPBACK_FOR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Command(BaseCommand):
-    """Prepares everything, then runs web, worker and sandbox until it is stopped."""
+    """Prepare the installation, then run web, worker and sandbox until stopped."""
 
-    help = "Runs web, worker and sandbox on this machine, and prepares whatever they need first."
+    help = "Prepares the installation and runs web, worker and sandbox on this machine until stopped."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Runs until SIGINT or SIGTERM. Ends with one sentence when a setting stands in the way."""
+        """Run until SIGINT or SIGTERM. Exit with one sentence if a setting is wrong."""
         preflight.check_data_dir()
         preflight.check_port("PORT", settings.HOST, settings.PORT)
         if settings.DEMO:
@@ -41,8 +41,8 @@ class Command(BaseCommand):
         with lock:
             Supervisor(children()).run(is_ready=web_answers, on_ready=lambda: self.announce(login))
 
-    def announce(self, login: Login) -> None:
-        """Prints where the product is and how to get in."""
+    def announce(self, login: AdminLogin) -> None:
+        """Print the URL and how to log in."""
         password = login.password or "(unchanged; to set a new one, start with ADMIN_PASSWORD=...)"
         lines = [
             "",
@@ -60,31 +60,31 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def prepare() -> Login:
-    """Brings the database up to date, and sees to the login and, with DEMO, to the sandbox's accounts."""
+def prepare() -> AdminLogin:
+    """Migrate the database, create the user `admin` and, with DEMO, the sandbox accounts. Return how to log in."""
     call_command("migrate", interactive=False, verbosity=0)
     if settings.DEMO:
         ensure_demo()
     return ensure_admin(settings.ADMIN_PASSWORD)
 
 
-def children() -> list[Child]:
-    """The processes of one machine."""
+def children() -> list[ChildProcess]:
+    """Return the processes that run on one machine."""
     python = sys.executable
     manage = str(BASE_DIR / "manage.py")
-    # In front of Django unless the settings say otherwise.
+    # The receiver answers in front of Django unless the settings say otherwise.
     door = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
     worker = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
     found = [
-        Child("web", granian.command(settings.HOST, settings.PORT), environment=door),
-        Child("worker", [python, *worker.split()]),
+        ChildProcess("web", granian.command(settings.HOST, settings.PORT), environment=door),
+        ChildProcess("worker", [python, *worker.split()]),
     ]
-    return [*found, Child("sandbox", [python, manage, "sandbox"])] if settings.DEMO else found
+    return [*found, ChildProcess("sandbox", [python, manage, "sandbox"])] if settings.DEMO else found
 
 
 def web_answers() -> bool:
-    """Whether the web process serves already."""
-    connection = http.client.HTTPConnection(EVERYWHERE.get(settings.HOST, settings.HOST), settings.PORT, timeout=1)
+    """Return whether the web process answers."""
+    connection = http.client.HTTPConnection(LOOPBACK_FOR.get(settings.HOST, settings.HOST), settings.PORT, timeout=1)
     try:
         connection.request("GET", "/livez")
         return connection.getresponse().status == http.HTTPStatus.OK
