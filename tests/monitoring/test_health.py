@@ -57,7 +57,7 @@ def test_a_dead_worker_degrades_but_keeps_receiving(client: Client, dead: str) -
 @pytest.mark.django_db
 def test_a_missing_heartbeat_is_reported(client: Client) -> None:
     _, body = readyz(client)
-    assert body["checks"]["worker"]["detail"] == "The worker has given no sign of life yet."
+    assert body["checks"]["worker"]["detail"] == "The worker has not sent a heartbeat yet."
 
 
 def test_without_a_database_it_is_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

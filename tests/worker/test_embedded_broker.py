@@ -21,8 +21,8 @@ PRODUCER = """
 import sys
 from kombu import Connection
 folder, name, count = sys.argv[1:]
-with Connection(transport="config.worker.embedded_broker:Transport", transport_options={"folder": folder}) as
-connection:
+transport = "config.worker.embedded_broker:Transport"
+with Connection(transport=transport, transport_options={"folder": folder}) as connection:
     queue = connection.SimpleQueue("work")
     for number in range(int(count)):
         queue.put([name, number])

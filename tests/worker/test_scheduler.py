@@ -75,7 +75,7 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
         wait_until(lambda: len(runs) >= 3)
     # The same reason is not repeated each time.
     assert [record.getMessage() for record in caplog.records] == [
-        "The periodic task job failed and runs again in 0.1 s: no such thing"
+        "Periodic task job failed and runs again in 0.1 s: no such thing"
     ]
     assert caplog.records[0].exc_info
 
