@@ -57,9 +57,9 @@ class ReceiverEntry:
     def _pass_on(self, path: str, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if path in ALWAYS_ANSWERED:
             return self._application(environ, start_response)
-        if not self._free.acquire(timeout=0 if self._hang() else PATIENCE):
+        if not self._free.acquire(timeout=0 if self._most_are_slow() else WAIT_SECONDS):
             busy = BUSY.response(WSGIRequest(environ))
-            start_response(STATUS[busy.status_code], [*busy.items(), ("Content-Length", str(len(busy.content)))])
+            start_response(STATUS_LINES[busy.status_code], [*busy.items(), ("Content-Length", str(len(busy.content)))])
             return (busy.content,)
         key = object()
         self._started[key] = time.monotonic()

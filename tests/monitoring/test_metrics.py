@@ -29,7 +29,9 @@ def read() -> dict[tuple[str, ...], float]:
     }
 
 
-def test_all_metrics_are_reported(subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+def test_all_metrics_are_reported(
+    subscription: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
     Heartbeat.beat("worker")
     ProviderAccount.objects.update(status="failing", calls_paused_for="authentication_failed")
     detector.detect()

@@ -111,7 +111,9 @@ def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> in
 
 @pytest.mark.usefixtures("in_threads")
 @pytest.mark.parametrize(("secret", "status"), [("", 200), ("wrong", 401)])
-def test_the_answer_is_sent_once_the_request_is_stored(client: Client, hook: Subscription, secret: str, status: int) -> None:
+def test_the_answer_is_sent_once_the_request_is_stored(
+    client: Client, hook: Subscription, secret: str, status: int
+) -> None:
     noted = Noted()
     assert send(client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
     assert noted.left
