@@ -1,3 +1,4 @@
-"""The admin of requests and events."""
+"""The admin pages of requests and events."""
 
+from events.admin import events as events
 from events.admin import requests as requests

@@ -1,51 +1,52 @@
-"""Outcomes and verifications in words, for the person who looks at a request."""
+"""Texts that explain outcomes and verification results to the person who looks at a request."""
 
 from __future__ import annotations
 
 from events.models import Outcome, VerificationState, WebhookRequest
 
 OUTCOMES: dict[str, str] = {
-    Outcome.RECEIVED: "It is stored, and its events are about to be read out of it.",
-    Outcome.PROCESSED: "Its events were read and stored.",
-    Outcome.DUPLICATE: "Everything in it had come before; it was counted, and nothing is sent on twice.",
-    Outcome.QUARANTINED: "It came from the provider, but cannot be read as a whole. It waits here and loses nothing; "
-    "process it again once the reason is gone.",
-    Outcome.REJECTED: "It did not prove that it comes from the provider, or came from where no calls are taken from, "
-    "so it was answered 401 and nothing was read. If its secret is known by now, or its address allowed, it can be "
-    "verified again and released.",
-    Outcome.TRUNCATED: "The body was larger than is kept; only its beginning is here, so no event could be read.",
-    Outcome.PING: "The provider only tried whether we answer; it carried no event.",
+    Outcome.RECEIVED: "Stored, and not processed yet.",
+    Outcome.PROCESSED: "Its events were parsed and stored.",
+    Outcome.DUPLICATE: "All its events were stored before. They are counted as duplicates and not delivered again.",
+    Outcome.QUARANTINED: "The request is authentic, but it cannot be parsed completely. Nothing is lost: reprocess it "
+    "once the cause is fixed.",
+    Outcome.REJECTED: "Authentication failed, or the remote address is not in the allowed networks. The request was "
+    "answered 401 and not parsed. If its secret or address is accepted now, it can be verified again and released.",
+    Outcome.TRUNCATED: "The body exceeded the size limit. Only its beginning is stored, so no event could be parsed.",
+    Outcome.PING: "The provider checked whether the callback URL answers. The request carries no event.",
 }
 VERIFICATIONS: dict[str, str] = {
-    VerificationState.VERIFIED: "It proved that it comes from the provider.",
-    VerificationState.FAILED: "The proof was missing or wrong.",
-    VerificationState.NOT_VERIFIABLE: "This provider sends no proof; only the unguessable callback URL stands for it.",
+    VerificationState.VERIFIED: "The request comes from the provider.",
+    VerificationState.FAILED: "The signature or secret was missing or wrong.",
+    VerificationState.NOT_VERIFIABLE: "This provider signs no requests. Only the unguessable callback URL protects it.",
 }
-READ_AGAIN = "Read again: events that are there stay as they are, missing ones appear, and nothing is counted twice."
-# What happens when it is processed again
-AGAIN: dict[str, str] = {
-    **dict.fromkeys((Outcome.RECEIVED, Outcome.PROCESSED, Outcome.DUPLICATE, Outcome.PING), READ_AGAIN),
-    Outcome.QUARANTINED: "Read again: its events appear if it can be read by now, else it stays where it is.",
-    Outcome.REJECTED: "Verified again: released and read if its secret is known and its address allowed by now, else "
+PARSED_AGAIN = (
+    "Parsed again. Existing events stay as they are, missing ones are added, and no duplicate is counted twice."
+)
+# What reprocessing does, by the outcome before it
+REPROCESSING: dict[str, str] = {
+    **dict.fromkeys((Outcome.RECEIVED, Outcome.PROCESSED, Outcome.DUPLICATE, Outcome.PING), PARSED_AGAIN),
+    Outcome.QUARANTINED: "Parsed again. Its events are added if it can be parsed now; otherwise it stays quarantined.",
+    Outcome.REJECTED: "Verified again. Released and parsed if its secret and address are accepted now; otherwise "
     "it stays rejected.",
-    Outcome.TRUNCATED: "Left as it is: only the beginning of its body is here.",
+    Outcome.TRUNCATED: "Skipped: only the beginning of its body is stored.",
 }
-PROCESS_AGAIN = "Process again"
+REPROCESS = "Reprocess"
 RELEASE = "Verify again and release"
 
 
 def reprocess_label(request: WebhookRequest) -> str | None:
-    """What the button says; None when doing it again would change nothing."""
+    """Return the label of the reprocess button; None if reprocessing would change nothing."""
     if request.outcome == Outcome.TRUNCATED:
         return None
-    return RELEASE if request.outcome == Outcome.REJECTED else PROCESS_AGAIN
+    return RELEASE if request.outcome == Outcome.REJECTED else REPROCESS
 
 
-def after_reprocessing(before: str, request: WebhookRequest) -> tuple[bool, str]:
-    """Whether it went well, and what to tell."""
+def reprocess_message(before: str, request: WebhookRequest) -> tuple[bool, str]:
+    """Return whether reprocessing succeeded, and the message to show. `before` is the outcome before it."""
     if request.outcome == Outcome.REJECTED:
-        return False, f"It is still rejected: {request.reason}"
+        return False, f"Still rejected: {request.reason}"
     if request.outcome == Outcome.QUARANTINED:
-        return False, f"It still cannot be read: {request.reason}"
-    released = "Released: it" if before == Outcome.REJECTED else "It"
-    return True, f"{released} is {Outcome(request.outcome).label.lower()} now. {OUTCOMES[request.outcome]}"
+        return False, f"Still quarantined: {request.reason}"
+    done = "Released" if before == Outcome.REJECTED else "Reprocessed"
+    return True, f"{done}. New outcome: {Outcome(request.outcome).label.lower()}. {OUTCOMES[request.outcome]}"

@@ -32,7 +32,7 @@ from providers.rest.filters import (
 from subscriptions.models import Subscription
 
 FEED = "feed"
-MOST_WILDCARDS = 3  # in one pattern; more would only make matching slow
+MAX_WILDCARDS = 3  # in one pattern; more would only make matching slow
 
 
 class TypePattern(forms.CharField):
@@ -41,8 +41,8 @@ class TypePattern(forms.CharField):
     def clean(self, value: Any) -> str:
         """The pattern without needless wildcards."""
         pattern = re.sub(r"\*+", "*", super().clean(value))
-        if pattern.count("*") > MOST_WILDCARDS:
-            raise ValidationError(f"At most {MOST_WILDCARDS} wildcards are possible.", code="invalid")
+        if pattern.count("*") > MAX_WILDCARDS:
+            raise ValidationError(f"At most {MAX_WILDCARDS} wildcards are possible.", code="invalid")
         return pattern
 
 
@@ -70,7 +70,7 @@ class EventFilters(Filters):
     type = Many(
         TypePattern(strip=False),
         schema=TEXT,
-        help_text=f"The provider's own word; `*` (at most {MOST_WILDCARDS}) stands for anything, as in `fs:*`.",
+        help_text=f"The provider's own word; `*` (at most {MAX_WILDCARDS}) stands for anything, as in `fs:*`.",
     )
     action = choices([(item.value, item.value) for item in Action])
     resource_prefix = texts("What the resource begins with, such as /Shared/Finance/.")

@@ -30,9 +30,9 @@ def read(client: Client, row: WebhookRequest) -> str:
     return response.content.decode()
 
 
-def test_a_request_tells_everything_but_its_secret(viewer: Client, received: WebhookRequest) -> None:
+def test_the_request_page_shows_everything_except_secrets(viewer: Client, received: WebhookRequest) -> None:
     page = read(viewer, received)
-    assert "Its events were read and stored." in page
+    assert "Its events were parsed and stored." in page
     assert "It proved that it comes from the provider." in page
     assert "X-Secret" in page
     assert SECRET not in page
@@ -74,15 +74,15 @@ def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) ->
     assert download["Content-Disposition"].startswith("attachment")
 
 
-def test_a_quarantined_request_is_read_again_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
+def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
     row = keep(hook, body_of({"id": 1}))
     normalize_request(row.pk)
-    assert "Process again" in read(boss, row)
+    assert "Reprocess" in read(boss, row)
     still = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "It still cannot be read" in still
+    assert "Still quarantined" in still
     fake.fixed = True
     done = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "It is processed now." in done
+    assert "Reprocessed. New outcome: processed." in done
     assert Event.objects.count() == 1
     entry = HistoryEntry.objects.latest("pk")
     assert (entry.action, entry.actor, entry.subject_id) == ("reprocessed", "staff:ann", str(row.uid))
@@ -93,45 +93,45 @@ def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook
     assert "Verify again and release" in read(boss, row)
     assert "new-secret" not in read(boss, row)
     still = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "It is still rejected" in still
+    assert "Still rejected" in still
     Subscription.objects.filter(pk=hook.pk).update(secrets=["new-secret"])
     done = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "Released: it is processed now." in done
+    assert "Released. New outcome: processed." in done
     assert Event.objects.count() == 1
 
 
-def test_reading_again_needs_the_permission_and_a_post(viewer: Client, boss: Client, received: WebhookRequest) -> None:
+def test_reprocessing_requires_the_permission_and_post(viewer: Client, boss: Client, received: WebhookRequest) -> None:
     assert viewer.post(page_of("reprocess", received)).status_code == 403
     assert boss.get(page_of("reprocess", received)).status_code == 405
     changer = person("chris", *VIEWS, "events.change_webhookrequest")
     assert changer.post(page_of("reprocess", received)).status_code == 302
 
 
-def test_what_was_cut_cannot_be_read_again(boss: Client, received: WebhookRequest) -> None:
+def test_a_truncated_request_cannot_be_reprocessed(boss: Client, received: WebhookRequest) -> None:
     WebhookRequest.objects.update(outcome=Outcome.TRUNCATED)
-    assert "Process again" not in read(boss, received)
+    assert "Reprocess" not in read(boss, received)
     assert boss.post(page_of("reprocess", received)).status_code == 403
 
 
-def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
+def test_a_request_deleted_during_reprocessing_returns_404(
     boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = keep(hook, b"")
     original = pending_request.load_requests
 
-    def after_the_trim(rows: WebhookRequestQuerySet) -> list[PendingRequest]:
+    def delete_first(rows: WebhookRequestQuerySet) -> list[PendingRequest]:
         WebhookRequest.objects.filter(pk=row.pk).delete()
         return original(rows)
 
-    monkeypatch.setattr(pending_request, "load_requests", after_the_trim)
+    monkeypatch.setattr(pending_request, "load_requests", delete_first)
     assert boss.post(page_of("reprocess", row)).status_code == 404
 
 
-def test_the_body_needs_the_permission(nobody: Client, received: WebhookRequest) -> None:
+def test_the_body_download_requires_the_permission(nobody: Client, received: WebhookRequest) -> None:
     assert nobody.get(page_of("body", received)).status_code == 403
 
 
-def test_neighbours_are_of_the_same_subscription(viewer: Client, hook: Subscription) -> None:
+def test_newer_and_older_requests_are_of_the_same_subscription(viewer: Client, hook: Subscription) -> None:
     first, second = keep(hook, b"1"), keep(hook, b"2")
     other = Subscription.objects.create(account=hook.account, secrets=[SECRET])
     keep(other, b"3")
@@ -141,14 +141,14 @@ def test_neighbours_are_of_the_same_subscription(viewer: Client, hook: Subscript
     assert (context["newer"], context["older"]) == (None, page_of("change", first))
 
 
-def test_an_event_in_our_words_and_as_it_was_sent(viewer: Client, received: WebhookRequest) -> None:
+def test_the_event_page_shows_normalized_and_original_data(viewer: Client, received: WebhookRequest) -> None:
     event = Event.objects.get()
     page = viewer.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
     for words in ("Created", "/Shared/Plan.docx", "emma", str(event.uid), page_of("change", received)):
         assert words in page
 
 
-def test_a_request_says_how_long_it_is_kept(viewer: Client, received: WebhookRequest) -> None:
+def test_the_request_page_shows_how_long_it_is_stored(viewer: Client, received: WebhookRequest) -> None:
     page = reverse("admin:events_webhookrequest_change", args=[received.pk])
     assert "for ever" in viewer.get(page).content.decode()
     ProviderAccount.objects.update(retention_days=7)
@@ -161,7 +161,7 @@ def test_a_request_says_how_long_it_is_kept(viewer: Client, received: WebhookReq
     assert "at least until its events are read" in viewer.get(page).content.decode()
 
 
-def test_headers_that_cannot_be_read_are_said_to_be_so(boss: Client, hook: Subscription) -> None:
+def test_unreadable_headers_are_reported(boss: Client, hook: Subscription) -> None:
     request = keep(hook, b"a=1", headers=(("X-Secret", SECRET), ("Content-Type", "application/x-www-form-urlencoded")))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [request.pk])

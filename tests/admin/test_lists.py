@@ -177,6 +177,6 @@ def test_events_are_searched_among_the_newest_that_fit(
     assert rows_of(viewer, EVENTS, "?q=EMMA") == keys
     assert rows_of(viewer, EVENTS, f"?q={Event.objects.get(pk=keys[3]).uid}") == [keys[3]]
     assert rows_of(viewer, EVENTS, "?q=nobody") == []
-    monkeypatch.setattr("events.admin.requests.SEARCHED", 2)
+    monkeypatch.setattr("events.admin.events.MAX_SEARCHED", 2)
     assert rows_of(viewer, EVENTS, "?q=emma") == keys[:2]
     assert "newest 2 events" in viewer.get(reverse(EVENTS) + "?q=emma").content.decode()

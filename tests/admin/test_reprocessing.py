@@ -1,4 +1,4 @@
-"""Many requests are processed again from the pages: chosen ones, a filter's, all of a subscription."""
+"""The bulk reprocess pages: selected requests, those of a filter, and all of a subscription."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from events.admin import reprocess
+from events.admin import reprocess, reprocess_selection
 from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize
 from events.processing.bulk_reprocess import reprocess_many
@@ -28,7 +28,7 @@ LIST = "/admin/events/webhookrequest/"
 
 @pytest.fixture
 def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
-    """Four that could not be read, and can be by now."""
+    """Four quarantined requests that can be parsed by now."""
     rows = [keep(hook, body_of({"id": number})) for number in range(4)]
     normalize.normalize_pending()
     fake.fixed = True
@@ -36,7 +36,7 @@ def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
 
 
 def fields_of(page: str) -> dict[str, str]:
-    """The hidden fields of a page's form, but for the token."""
+    """The hidden fields of a page's form, without the CSRF token."""
     found = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
     found.pop("csrfmiddlewaretoken", None)
     return found
@@ -46,35 +46,35 @@ def outcomes() -> list[str]:
     return list(WebhookRequest.objects.order_by("pk").values_list("outcome", flat=True))
 
 
-def test_all_that_a_filter_shows(boss: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:
+def test_reprocesses_all_requests_of_a_filter(boss: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:
     other = keep(hook, body_of({"id": 9}), headers=(("X-Secret", "wrong"),))
-    shown = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # its second page
+    shown = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # the second page
     assert f'href="{PAGE}?outcome=quarantined"' in shown
     assert "Process all these again" not in boss.get(LIST).content.decode()
     page = boss.get(PAGE, {"outcome": "quarantined"}).content.decode()
     assert "4 requests" in page
-    assert "its events appear if it can be read by now" in page
-    assert outcomes()[:4] == ["quarantined"] * 4  # asking changes nothing
+    assert "Its events are added if it can be parsed now" in page
+    assert outcomes()[:4] == ["quarantined"] * 4  # the preview changes nothing
     answer = boss.post(PAGE, fields_of(page), follow=True)
     assert answer.redirect_chain == [(f"{LIST}?outcome=quarantined", 302)]
-    assert "4 requests processed again; now: 4 processed." in answer.content.decode()
+    assert "4 requests reprocessed: 4 processed." in answer.content.decode()
     assert outcomes() == ["processed"] * 4 + ["rejected"]
     assert WebhookRequest.objects.get(pk=other.pk).outcome == Outcome.REJECTED
     entry = HistoryEntry.objects.get(action="reprocessed")
     assert (entry.actor, entry.subject_name) == ("staff:ann", "4 requests: outcome Quarantined")
 
 
-def test_chosen_ones(boss: Client, waiting: list[WebhookRequest]) -> None:
+def test_reprocesses_selected_requests(boss: Client, waiting: list[WebhookRequest]) -> None:
     assert f'name="pk" value="{waiting[0].pk}"' in boss.get(LIST).content.decode()
     page = boss.get(PAGE, {"pk": [row.pk for row in waiting[1:3]]}).content.decode()
     assert "The chosen requests" in page
     assert "2 requests" in page
     boss.post(PAGE, {"pk": [row.pk for row in waiting[1:3]]})
     assert outcomes() == ["quarantined", "processed", "processed", "quarantined"]
-    assert HistoryEntry.objects.get(action="reprocessed").subject_name == "2 requests: chosen one by one"
+    assert HistoryEntry.objects.get(action="reprocessed").subject_name == "2 requests: selected one by one"
 
 
-def test_all_of_a_subscription_with_rejected_and_truncated_ones(
+def test_reprocesses_a_subscription_with_rejected_and_truncated_requests(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest]
 ) -> None:
     keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
@@ -85,48 +85,48 @@ def test_all_of_a_subscription_with_rejected_and_truncated_ones(
     assert f'href="{PAGE}?subscription={hook.pk}"' in shown
     page = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
     assert "6 requests" in page
-    assert "Verified again: released" in page
-    assert "Left as it is" in page
+    assert "Verified again. Released" in page
+    assert "Skipped: only the beginning" in page
     boss.post(PAGE, fields_of(page))
     assert outcomes() == ["processed"] * 5 + ["truncated"]
     assert Event.objects.count() == 5
-    boss.post(PAGE, fields_of(page))  # once more changes nothing
+    boss.post(PAGE, fields_of(page))  # repeating it changes nothing
     assert Event.objects.filter(duplicates=0).count() == 5
 
 
-def test_in_portions_that_go_on_where_the_last_one_ended(
+def test_each_portion_continues_after_the_previous_one(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three = partial(reprocess_many, max_requests=3)
     monkeypatch.setattr(reprocess, "reprocess_many", three)
     first = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
-    late = keep(hook, body_of({"id": 77}))  # came after the question: it is none of them
+    late = keep(hook, body_of({"id": 77}))  # arrived after the preview, so it is not selected
     answer = boss.post(PAGE, fields_of(first))
     progress = boss.get(answer["Location"]).content.decode()
     assert "3 requests processed again so far." in progress
     assert "data-goes-on" in progress
     assert outcomes() == ["processed"] * 3 + ["quarantined", "received"]
-    # Somebody else's link, or the same address opened later, goes on only when asked to.
+    # A link from elsewhere, or the same URL opened later, continues only on request.
     session = boss.session
     del session["reprocessing"]
     session.save()
     later = boss.get(answer["Location"]).content.decode()
     assert "data-goes-on" not in later
     done = boss.post(PAGE, fields_of(later), follow=True).content.decode()
-    assert "4 requests processed again; now: 4 processed." in done
+    assert "4 requests reprocessed: 4 processed." in done
     assert WebhookRequest.objects.get(pk=late.pk).outcome == Outcome.RECEIVED
     notes = HistoryEntry.objects.filter(action="reprocessed").order_by("pk")
     assert [entry.subject_name.split(":")[0] for entry in notes] == ["3 requests", "1 requests"]
 
 
-def test_more_than_can_be_counted(
+def test_large_selections_are_counted_up_to_a_limit(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reprocess, "COUNTED", 3)
+    monkeypatch.setattr(reprocess_selection, "MAX_COUNTED", 3)
     assert "more than 3 requests; of the newest 3" in boss.get(PAGE, {"subscription": hook.pk}).content.decode()
 
 
-def test_the_last_hour_stays_that_of_the_question(boss: Client, waiting: list[WebhookRequest]) -> None:
+def test_a_relative_time_span_is_fixed_when_the_preview_is_shown(boss: Client, waiting: list[WebhookRequest]) -> None:
     fields = fields_of(boss.get(PAGE, {"within": "1h"}).content.decode())
     assert "within" not in fields
     assert fields["since"] <= (timezone.now() - timedelta(minutes=59)).replace(tzinfo=None).isoformat()
@@ -135,27 +135,29 @@ def test_the_last_hour_stays_that_of_the_question(boss: Client, waiting: list[We
 
 
 @pytest.mark.parametrize("asked", [{"outcome": "nonsense"}, {"pk": "x"}, {"within": "9y"}, {"since": "soon"}])
-def test_what_means_nothing_is_not_ignored(boss: Client, waiting: list[WebhookRequest], asked: dict[str, str]) -> None:
+def test_invalid_filter_values_return_404(boss: Client, waiting: list[WebhookRequest], asked: dict[str, str]) -> None:
     assert boss.get(PAGE, asked).status_code == 404
     assert boss.post(PAGE, asked).status_code == 404
     assert outcomes() == ["quarantined"] * 4
 
 
-def test_without_a_filter_nothing_is_done(boss: Client, waiting: list[WebhookRequest]) -> None:
+def test_without_a_filter_nothing_is_reprocessed(boss: Client, waiting: list[WebhookRequest]) -> None:
     answer = boss.post(PAGE, follow=True)
-    assert "Choose requests, or a filter, first." in answer.content.decode()
+    assert "Select requests or a filter first." in answer.content.decode()
     assert outcomes() == ["quarantined"] * 4
 
 
-def test_where_nothing_fits(boss: Client, hook: Subscription) -> None:
+def test_a_selection_without_matches(boss: Client, hook: Subscription) -> None:
     page = boss.get(PAGE, {"outcome": "truncated"}).content.decode()
     assert "Nothing fits." in page
     done = boss.post(PAGE, {"outcome": "truncated"}, follow=True).content.decode()
-    assert "Nothing was to be processed again." in done
+    assert "There was nothing to reprocess." in done
     assert not HistoryEntry.objects.filter(action="reprocessed").exists()
 
 
-def test_who_may_only_look_does_nothing(viewer: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:
+def test_view_permission_does_not_allow_reprocessing(
+    viewer: Client, hook: Subscription, waiting: list[WebhookRequest]
+) -> None:
     assert viewer.get(PAGE, {"subscription": hook.pk}).status_code == 403
     assert viewer.post(PAGE, {"subscription": hook.pk}).status_code == 403
     assert 'name="pk"' not in viewer.get(LIST, {"outcome": "quarantined"}).content.decode()
@@ -165,7 +167,9 @@ def test_who_may_only_look_does_nothing(viewer: Client, hook: Subscription, wait
     assert outcomes() == ["quarantined"] * 4
 
 
-def test_the_permission_to_change_requests_is_enough(hook: Subscription, waiting: list[WebhookRequest]) -> None:
+def test_the_permission_to_change_requests_allows_reprocessing(
+    hook: Subscription, waiting: list[WebhookRequest]
+) -> None:
     client = person("rae", "events.view_webhookrequest", "events.change_webhookrequest")
     client.post(PAGE, {"subscription": hook.pk})
     assert outcomes() == ["processed"] * 4

@@ -1,0 +1,94 @@
+"""The dashboard's list and pages of events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from events.admin.filters import of_pattern, of_provider, subscription_choices, time_filters
+from events.models import Event
+from events.storage import time_range
+from providers.contract import registry
+from providers.contract.capabilities import Action, EventType
+from providers.dashboard.base import PageAdmin
+from providers.dashboard.list_page import Choices, Filter, among, related
+from subscriptions.admin.accounts import account_choices, provider_choices
+
+MAX_SEARCHED = 100_000  # newest events that a search looks through; a time filter reaches older ones
+ACTIONS: Choices = [(action.value, action.value.replace("_", " ").capitalize()) for action in Action]
+
+
+@admin.register(Event)
+class EventAdmin(PageAdmin[Event]):
+    """Events, read-only."""
+
+    list_template = "events/list.html"
+    detail_template = "events/detail.html"
+    list_title = "Events"
+    list_intro = "What happened at the providers: parsed from the requests, normalized and without duplicates."
+    search_hint = "Part of a path, name, person, type or ID"
+    filters = (
+        Filter("provider", "Provider", of_provider, provider_choices),
+        Filter("account", "Account", related("account"), account_choices),
+        Filter("subscription", "Subscription", related("subscription"), subscription_choices),
+        Filter("action", "Action", among("action", lambda: ACTIONS), lambda: ACTIONS),
+        Filter("type", "Type", of_pattern, placeholder="such as fs:*"),
+        *time_filters(time_range.events_since, time_range.events_until),
+    )
+
+    def rows(self, request: HttpRequest) -> QuerySet[Event]:
+        """Return the events of the list, without their data."""
+        rows = self.get_queryset(request).select_related("subscription", "account")
+        return rows.only(
+            *("type", "action", "resource_type", "resource", "actor", "occurred_at", "received_at", "duplicates"),
+            *("provider", "subscription__name", "subscription__uid", "account__name"),
+        )
+
+    def search(self, rows: QuerySet[Event], words: str) -> QuerySet[Event]:
+        """Search by event ID, or by text in the newest events that pass the filters."""
+        with suppress(ValueError):  # the search text is not an ID
+            return rows.filter(uid=UUID(words))
+        oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED - 1 : MAX_SEARCHED].first()
+        rows = rows if oldest is None else rows.filter(pk__gte=oldest)
+        return rows.filter(
+            Q(resource__icontains=words)
+            | Q(actor__icontains=words)
+            | Q(type__icontains=words)
+            | Q(provider_event_id=words)
+        )
+
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return how many events a search looks through."""
+        return {"searched": f"{MAX_SEARCHED:,}" if request.GET.get("q") else None}
+
+    def detail_rows(self, request: HttpRequest) -> QuerySet[Event]:
+        """Return events with subscription, account and request, without bodies and secrets."""
+        rows = self.get_queryset(request).select_related("subscription", "account", "request")
+        return rows.defer(
+            *("request__body", "request__headers", "request__sealed_headers"),
+            *("subscription__secrets", "account__credentials"),
+        )
+
+    def detail_context(self, request: HttpRequest, row: Event) -> dict[str, Any]:
+        """Return the event's type and its neighbours in the same subscription."""
+        kind = next((item for item in _event_types(row) if item.name == row.type), None)
+        siblings = Event.objects.filter(subscription_id=row.subscription_id).only("pk")
+        newer = siblings.filter(pk__gt=row.pk).order_by("pk").first()
+        older = siblings.filter(pk__lt=row.pk).order_by("-pk").first()
+        return {
+            "kind": kind,
+            "sees_requests": request.user.has_perm("events.view_webhookrequest"),
+            "newer": self.page_url(newer) if newer else None,
+            "older": self.page_url(older) if older else None,
+        }
+
+
+def _event_types(row: Event) -> Sequence[EventType]:
+    plugin = registry.all_providers().get(row.provider)
+    return plugin.event_types if plugin else ()

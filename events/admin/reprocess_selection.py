@@ -1,0 +1,108 @@
+"""The requests to reprocess in bulk: which ones a query string selects, and what will happen to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import Http404, QueryDict
+from django.utils import timezone
+
+from events.admin import outcome_text
+from events.models import Outcome, WebhookRequest
+from events.storage.time_range import AGES
+from providers.dashboard.list_page import Filter, NotUnderstood, moment, narrow, number
+
+MAX_COUNTED = 1000  # a larger selection is shown as "more than 1,000"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The selected requests.
+
+    `query` selects the same requests again: by filters, or by the primary keys of selected ones. `narrowed` is False if
+    it selects every request there is.
+    """
+
+    rows: QuerySet[WebhookRequest]
+    query: QueryDict
+    narrowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRow:
+    """How many of the requests have an outcome, and what reprocessing does with them."""
+
+    outcome: str
+    label: str
+    count: int
+    words: str
+
+
+def select(query: QueryDict, filters: Sequence[Filter[WebhookRequest]]) -> Selection:
+    """Return the requests that the query selects.
+
+    Raises Http404 for invalid values, since ignoring a filter would widen the selection.
+    """
+    try:
+        keys = [number(key) for key in query.getlist("pk")]
+        selecting = _selecting(query, {"pk", *(item.name for item in filters)})
+        rows, used = narrow(selecting, WebhookRequest.objects.all(), filters)
+    except NotUnderstood:
+        raise Http404("A filter or a selected request is invalid.") from None
+    if keys:
+        rows = rows.filter(pk__in=keys)
+    return Selection(rows, selecting, narrowed=bool(keys or used))
+
+
+def preview(selection: Selection) -> dict[str, Any]:
+    """Return template variables that show what reprocessing this selection will do."""
+    rows = list(selection.rows.order_by("-pk").values_list("pk", "outcome")[: MAX_COUNTED + 1])
+    by_outcome = Counter(outcome for _, outcome in rows[:MAX_COUNTED])
+    return {
+        "count": min(len(rows), MAX_COUNTED),
+        "more": len(rows) > MAX_COUNTED,
+        "shares": share_rows(by_outcome),
+        "possible": any(outcome != Outcome.TRUNCATED for outcome in by_outcome) or len(rows) > MAX_COUNTED,
+        "upto": rows[0][0] if rows else "",
+    }
+
+
+def share_rows(by_outcome: Counter[str]) -> list[ShareRow]:
+    """Return one row for each outcome that occurs."""
+    return [
+        ShareRow(outcome.value, outcome.label, by_outcome[outcome], outcome_text.REPROCESSING[outcome])
+        for outcome in Outcome
+        if by_outcome[outcome]
+    ]
+
+
+def key_of(query: QueryDict, name: str) -> int | None:
+    """Return a number from the query; None if it is missing or invalid."""
+    try:
+        return number(query.get(name, ""))
+    except NotUnderstood:
+        return None
+
+
+def _selecting(query: QueryDict, names: set[str]) -> QueryDict:
+    """Return only the parameters that select.
+
+    A relative time span becomes an absolute time, so that "the last hour" means the same for all portions.
+    """
+    selecting = QueryDict(mutable=True)
+    for name in query:
+        if name in names and any(query.getlist(name)):
+            selecting.setlist(name, query.getlist(name))
+    within = selecting.pop("within", [""])[-1]
+    if within:
+        if within not in AGES:
+            raise NotUnderstood
+        begin = timezone.now() - AGES[within][1]
+        since = max(begin, moment(str(selecting["since"]))) if "since" in selecting else begin
+        selecting["since"] = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    return selecting
