@@ -1,4 +1,4 @@
-"""Files.com (formerly BrickFTP): what happens to files and folders, and on request to users, groups and permissions."""
+"""Files.com (formerly BrickFTP): events of files and folders, and on request of users, groups and permissions."""
 
 from providers.files_com.provider import FilesCom
 

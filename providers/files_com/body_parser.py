@@ -1,6 +1,6 @@
-"""Reads what a message carries, in every form that Files.com sends: query, form, JSON, XML, multipart form, file.
+"""Extract the fields of a message in every format of Files.com: query, form, JSON, XML, multipart form and file.
 
-Anybody may have sent these bytes: nothing but UnreadableRequest comes out, in time and memory bounded by their size.
+The bytes are untrusted: parsing raises nothing but UnreadableRequest, and its time and memory are bounded by the size.
 """
 
 from __future__ import annotations
@@ -21,47 +21,51 @@ from providers.files_com.schemas import FILE_HEADER
 
 MAX_FIELDS = 1000  # real messages have about ten
 MAX_ELEMENTS = 10_000
-MAX_ATTRIBUTES = 10_000  # in the whole of an XML document
-MAX_NAMESPACE = 1000  # characters; each name in it is stored with it
+MAX_ATTRIBUTES = 10_000  # in a whole XML document
+MAX_NAMESPACE = 1000  # characters; it is repeated in each of its names
 MAX_FIELD_BYTES = 64 * 1024  # of one text field in a multipart form
-FILE_HEADERS = ("content-type", "content-disposition")  # what is known of a file, beside X-Files-...
-THEIR_HEADERS = "x-files-"
-MESSAGES = (frozenset({"action", "interface", "at"}), frozenset({"accountname", "operation"}))  # no file has these
+FILE_HEADERS = ("content-type", "content-disposition")  # describe a file, in addition to X-Files-...
+FILES_COM_PREFIX = "x-files-"
+# A body with one of these sets of fields is a message, not a file.
+MESSAGE_FIELDS = (frozenset({"action", "interface", "at"}), frozenset({"accountname", "operation"}))
 
 Fields = Mapping[str, object]
 
-# A blank where the offset's plus was: in a query a raw plus means a blank.
+# A space in place of the plus sign of a UTC offset: a raw plus in a query is decoded as a space.
 _LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?) (\d\d:?\d\d)", re.ASCII)
 
-
-# Each attribute has this, in UTF-16 too; so may texts, which makes the count an upper bound.
+# Matches every attribute, in UTF-16 too. Text may match as well, so the count is an upper bound.
 _ATTRIBUTE = re.compile(rb"=[\s\0]*[\"']")
 
 
 def read_fields(request: InboundRequest) -> tuple[Fields, bool]:
-    """Everything that a message says, by name, and whether its body is a file. Query and body are taken together; the
-    body wins. Raises UnreadableRequest."""
+    """Return all fields of a message, and whether its body is a file.
+
+    Query and body are merged, and the body takes precedence. Raises UnreadableRequest.
+    """
     query = read_query(request.query)
     body = read_body(request) if request.body.strip() else _read_nothing(request)
     if body is not None:
         return {**query, **body}, False
-    return {**file_facts(request), **query}, True
+    return {**file_headers(request), **query}, True
 
 
 def read_body(request: InboundRequest) -> Fields | None:
-    """The body's fields, or None when it is a file. Raises UnreadableRequest for a body that does not keep what its
-    Content-Type promises, unless a header says that bodies are files."""
-    if not _says_file(request):
-        return _read_as_promised(request)
+    """Return the body's fields, or None if the body is a file.
+
+    Raises UnreadableRequest if the body does not match its Content-Type, unless a header says that bodies are files.
+    """
+    if not _is_marked_as_file(request):
+        return _read_by_content_type(request)
     try:
-        fields = _read_as_promised(request)
+        fields = _read_by_content_type(request)
     except UnreadableRequest:
         return None
-    # What has no file (a deletion) comes as a message all the same.
-    return fields if fields and any(fields.keys() >= names for names in MESSAGES) else None
+    # An event without a file, such as a deletion, is still sent as a message.
+    return fields if fields and any(fields.keys() >= names for names in MESSAGE_FIELDS) else None
 
 
-def _read_as_promised(request: InboundRequest) -> Fields | None:
+def _read_by_content_type(request: InboundRequest) -> Fields | None:
     body, kind = request.body, content_type(request)
     start = body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
     if kind.endswith(("/json", "+json")):
@@ -72,13 +76,13 @@ def _read_as_promised(request: InboundRequest) -> Fields | None:
         return read_multipart(body, header(request, "content-type"))
     if kind == "application/x-www-form-urlencoded" and start != b"{":
         return read_query(body.decode("latin-1"))
-    return _guessed(body, start)
+    return _read_by_first_byte(body, start)
 
 
 def read_query(text: str) -> Fields:
-    """A query or a form. A name that comes several times has a list."""
+    """Parse a query or a form. The value of a repeated name is a list. Raises UnreadableRequest."""
     try:
-        # Bytes that are no UTF-8 come from old FTP clients; in Latin-1 nothing of a name is lost.
+        # Old FTP clients send bytes that are not UTF-8. Latin-1 keeps all of them.
         pairs = parse_qsl(text, keep_blank_values=True, encoding="latin-1", max_num_fields=MAX_FIELDS)
     except ValueError:
         raise UnreadableRequest(f"There are more than {MAX_FIELDS} parameters.") from None
@@ -89,88 +93,91 @@ def read_query(text: str) -> Fields:
 
 
 def read_json(body: bytes) -> Fields:
-    """A JSON object."""
+    """Parse a JSON object. Raises UnreadableRequest."""
     value = load_json(body)
     if not isinstance(value, dict):
-        raise UnreadableRequest("The JSON is no object.")
+        raise UnreadableRequest("The JSON is not an object.")
     return value
 
 
 def read_xml(body: bytes) -> Fields:
-    """The children of any root element. No entities and no document type are allowed."""
-    # The parser collects all attributes of an element before it tells of any.
+    """Parse the children of any root element; entities and a document type are refused. Raises UnreadableRequest."""
+    # The parser reads all attributes of an element before it reports the element.
     if next(islice(_ATTRIBUTE.finditer(body), MAX_ATTRIBUTES, None), None):
-        raise UnreadableRequest(f"The body is not XML of a message: more than {MAX_ATTRIBUTES} attributes.")
-    parser = XMLParser(target=_Tree(), forbid_dtd=True)
+        raise UnreadableRequest(f"The XML has more than {MAX_ATTRIBUTES} attributes.")
+    parser = XMLParser(target=_TreeBuilder(), forbid_dtd=True)
     try:
         parser.feed(body)
         value = parser.close()
     except DefusedXmlException as error:
-        raise UnreadableRequest(
-            f"The XML has what no message has, and what can do harm: {type(error).__name__}."
-        ) from None
+        raise UnreadableRequest(f"The XML contains a forbidden construct: {type(error).__name__}.") from None
     except (ParseError, ValueError, LookupError) as error:
         raise UnreadableRequest(f"The body is not XML: {error}") from None
     return value if isinstance(value, dict) else {}
 
 
 def read_multipart(body: bytes, header_value: str) -> Fields:
-    """The text fields of a multipart form; of a file, its name. The file stays with the stored request."""
-    found: list[tuple[str, str]] = []
+    """Parse the text fields of a multipart form; the value of a file is its name. Raises UnreadableRequest."""
+    pairs: list[tuple[str, str]] = []
     try:
         _, options = multipart.parse_options_header(header_value)
         with multipart.PushMultipartParser(
             options.get("boundary", ""), content_length=len(body), max_segment_count=MAX_FIELDS
         ) as parser:
             for segment, content in _segments(parser.parse(body)):
-                found.append((segment.name or "", segment.filename or _from_utf8(content.decode("latin-1"))))
+                pairs.append((segment.name or "", segment.filename or _from_utf8(content.decode("latin-1"))))
     except (multipart.MultipartError, ValueError) as error:
         raise UnreadableRequest(f"The body is not a multipart form: {error}") from None
-    return _collect(found)
+    return _collect(pairs)
 
 
-def file_facts(request: InboundRequest) -> dict[str, object]:
-    """What the headers tell of a body that is a file. `X-Files-Path: a` becomes `path`."""
-    facts: dict[str, object] = {}
+def file_headers(request: InboundRequest) -> dict[str, object]:
+    """Return the headers that describe a file in the body; `X-Files-Path` is returned as `path`."""
+    fields: dict[str, object] = {}
     for name, value in request.headers:
         key = name.lower()
         if key in FILE_HEADERS:
-            facts[key] = value
-        elif key.startswith(THEIR_HEADERS):
-            facts[key.removeprefix(THEIR_HEADERS)] = value
-    return facts
+            fields[key] = value
+        elif key.startswith(FILES_COM_PREFIX):
+            fields[key.removeprefix(FILES_COM_PREFIX)] = value
+    return fields
 
 
 def file_name(request: InboundRequest) -> str | None:
-    """The name in Content-Disposition."""
+    """Return the file name of Content-Disposition, or None."""
     _, _, name = multipart.parse_content_disposition(header(request, "content-disposition"))
     return None if name is None else str(name)
 
 
 def content_type(request: InboundRequest) -> str:
-    """In lower case, without parameters."""
+    """Return the content type in lower case, without parameters."""
     return header(request, "content-type").partition(";")[0].strip().lower()
 
 
 def header(request: InboundRequest, name: str) -> str:
-    """A header's value, or an empty text."""
+    """Return the value of a header (its name in lower case), or an empty string."""
     return next((value for key, value in request.headers if key.lower() == name), "")
 
 
-def _says_file(request: InboundRequest) -> bool:
+def _is_marked_as_file(request: InboundRequest) -> bool:
     return header(request, FILE_HEADER.lower()).strip().lower() == "file"
 
 
 def _read_nothing(request: InboundRequest) -> Fields | None:
-    """An empty body is a file without content (None) where our mark or Files.com's headers say that there is one.
-    What comes by GET has no body, whatever the mark says."""
-    facts = file_facts(request)
-    marked = _says_file(request) and request.method != "GET"
-    return None if marked or facts.get("action") or facts.get("path") else {}
+    """Return None (an empty file) if our header or Files.com's headers announce a file, else no fields.
+
+    A GET has no body, even with our header.
+    """
+    headers = file_headers(request)
+    marked = _is_marked_as_file(request) and request.method != "GET"
+    return None if marked or headers.get("action") or headers.get("path") else {}
 
 
-def _guessed(body: bytes, start: bytes) -> Fields | None:
-    """Without a telling Content-Type: a message when it reads as one (ExaVault's came with any), else a file."""
+def _read_by_first_byte(body: bytes, start: bytes) -> Fields | None:
+    """Parse a body whose Content-Type does not tell its format; None if it is not a message and thus a file.
+
+    ExaVault's messages came with any Content-Type.
+    """
     reader = {b"{": read_json, b"<": read_xml}.get(start)
     if reader is None:
         return None
@@ -199,7 +206,7 @@ def _from_utf8(text: str) -> str:
 
 
 def _segments(events: Iterable[object]) -> Iterable[tuple[multipart.MultipartSegment, bytes]]:
-    """Each part with its content, which is left out for files."""
+    """Yield each part with its content; the content of files is dropped."""
     segment: multipart.MultipartSegment | None = None
     content = b""
     for event in events:
@@ -213,9 +220,12 @@ def _segments(events: Iterable[object]) -> Iterable[tuple[multipart.MultipartSeg
             yield segment, content
 
 
-class _Tree:
-    """Builds plain values from XML: an element is its text; with attributes or children, an object in which attributes
-    are `@name` and text beside them is `#text`; equal names become a list."""
+class _TreeBuilder:
+    """Builds plain values from XML.
+
+    An element becomes its text or, with attributes or children, an object in which attributes are `@name` and text is
+    `#text`. Elements with the same name become a list.
+    """
 
     def __init__(self) -> None:
         self._open: list[tuple[dict[str, object], list[str]]] = [({}, [])]
@@ -223,12 +233,12 @@ class _Tree:
         self._attributes = 0
 
     def start_ns(self, _prefix: str, uri: str) -> None:
-        """A namespace is declared."""
+        """Handle the declaration of a namespace."""
         if len(uri) > MAX_NAMESPACE:
             raise ValueError(f"a namespace is longer than {MAX_NAMESPACE} characters")
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        """An element begins."""
+        """Handle the start of an element."""
         self._elements += 1
         if self._elements > MAX_ELEMENTS:
             raise ValueError(f"more than {MAX_ELEMENTS} elements")
@@ -240,11 +250,11 @@ class _Tree:
         self._open.append(({f"@{name}": value for name, value in attributes.items()}, []))
 
     def data(self, text: str) -> None:
-        """A piece of text."""
+        """Handle a piece of text."""
         self._open[-1][1].append(text)
 
     def end(self, tag: str) -> None:
-        """An element ends."""
+        """Handle the end of an element."""
         fields, texts = self._open.pop()
         text = "".join(texts).strip()
         value: object = {**fields, "#text": text} if fields and text else fields or text
@@ -258,5 +268,5 @@ class _Tree:
             siblings[name] = [siblings[name], value]
 
     def close(self) -> object:
-        """The value of the root element."""
+        """Return the value of the root element."""
         return next(iter(self._open[0][0].values()), "")

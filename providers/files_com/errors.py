@@ -1,8 +1,8 @@
-"""From Files.com's error catalogue to errors that carry the decision.
+"""Map Files.com's error responses to provider errors.
 
-Every error is `{"error", "http-code", "instance", "title", "type"}`, perhaps with "errors", "model-errors", "detail"
-and "data". `type` is slash-separated; `x-errors` of Files.com's Swagger document lists all of them. It says more than
-the status, which is 422 for most.
+Every error is `{"error", "http-code", "instance", "title", "type"}`, optionally with "errors", "model-errors", "detail"
+and "data". `type` is slash-separated; `x-errors` of Files.com's Swagger document lists all types. The type is more
+specific than the status, which is 422 for most errors.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from providers.contract.errors import (
 )
 from providers.contract.responses import ProviderResponse, error_for, retry_after
 
-WAIT_CONCURRENT = 2.0  # seconds to stay away when Files.com throttles without saying for how long
-WAIT_UNKNOWN = 30.0
-MAX_WORDS = 500
+# Seconds to wait if Files.com throttles without a Retry-After header
+WAIT_CONCURRENT_SECONDS = 2.0
+WAIT_UNKNOWN_SECONDS = 30.0
+MAX_MESSAGE = 500  # characters
 
-# Locks and outages that pass by themselves; they come as 422, 423 or 403.
-_PASSING = frozenset(
+# Temporary locks and outages, with the status 422, 423 or 403
+_TEMPORARY = frozenset(
     {
         "processing-failure/agent-unavailable",
         "processing-failure/file-locked",
@@ -64,21 +65,21 @@ _ABOUT_THE_PATH = frozenset(
         "processing-failure/resource-belongs-to-parent-site",
     }
 )
-# Statuses that decide where the type is a new one; 409, 429 and 5xx are decided before.
-_TELLING = frozenset({401, 403, 404, 408, 410})
-# What to do about some of them, in words that Files.com's own message lacks.
+# Statuses that determine the error for unknown types; 409, 429 and 5xx are handled before.
+_DECISIVE_STATUSES = frozenset({401, 403, 404, 408, 410})
+# Advice that Files.com's own message lacks, by type
 _ADVICE = {
     "not-authorized/non-admins-must-query-by-folder-or-path": (
-        "This key is no site administrator's, so it may not list the whole site: name its folders in the account's"
-        " setting `folders`."
+        "This key does not belong to a site administrator, so it cannot list the whole site. Enter its folders in the"
+        " account's setting `folders`."
     ),
     "not-authorized/api-key-is-path-restricted": "The key is restricted to other folders.",
-    "not-authorized/folder-admin-permission-required": "The key's user must be administrator of this folder.",
-    "not-authorized/site-admin-required": "The key's user must be site administrator.",
-    "not-found/site-not-found": "There is no site of that name; check the account's subdomain.",
+    "not-authorized/folder-admin-permission-required": "The key's user must be an administrator of this folder.",
+    "not-authorized/site-admin-required": "The key's user must be a site administrator.",
+    "not-found/site-not-found": "There is no site with this name. Check the account's subdomain.",
 }
 
-# Their names of what we sent, and ours. Longer ones first: the first that fits counts.
+# Files.com's names of the fields that we send, and our names; longer names first, because the first match counts
 _FIELDS = {
     "redundant_urls": "redundant_urls",
     "exclude_filenames": "exclude_filenames",
@@ -100,96 +101,101 @@ _FIELDS = {
 _FIELD = re.compile(rf"\b({'|'.join(_FIELDS)})\b", re.IGNORECASE)
 
 
-def read_error(answer: ProviderResponse) -> ProviderError | None:
-    """The error that an unexpected answer means. None (the general rule) where it has no type of their catalogue, and
-    for 5xx, of which nobody knows whether the call took effect."""
-    body = _body(answer)
+def read_error(response: ProviderResponse) -> ProviderError | None:
+    """Return the error for an unexpected response.
+
+    Return None to apply the general rule: for redirects, and for 5xx, after which the outcome is unknown.
+    """
+    body = _body(response)
     kind = body.get("type")
-    if answer.status == 429 or (isinstance(kind, str) and kind.startswith("rate-limited")):
-        return _throttled(answer, str(kind or ""), _words(body))
-    if answer.status >= 500 or answer.status < 400:
+    if response.status == 429 or (isinstance(kind, str) and kind.startswith("rate-limited")):
+        return _throttled(response, str(kind or ""), _message(body))
+    if response.status >= 500 or response.status < 400:
         return None
-    if answer.status == 423:
-        return Unavailable(f"Files.com has locked this for now. {_said(body)}".strip(), status=423)
+    if response.status == 423:
+        return Unavailable(f"Files.com has temporarily locked this. {_quote(body)}".strip(), status=423)
     if not isinstance(kind, str) or not kind.strip():
-        return error_for(answer, _words(body) or None, field=_field(body))
-    return _by_type(answer, kind.strip(), body)
+        return error_for(response, _message(body) or None, field=_field(body))
+    return _by_type(response, kind.strip(), body)
 
 
-def has_type(answer: ProviderResponse) -> bool:
-    """Whether it is an error in Files.com's own form, so that their API is there."""
-    kind = _body(answer).get("type")
+def has_type(response: ProviderResponse) -> bool:
+    """Return whether this is an error in Files.com's own format, so that the API exists at this host."""
+    kind = _body(response).get("type")
     return isinstance(kind, str) and bool(kind.strip())
 
 
-def is_about_the_behavior(answer: ProviderResponse) -> bool:
-    """Whether what is not found can be the behavior itself, rather than a folder that it names."""
-    return str(_body(answer).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
+def is_about_the_behavior(response: ProviderResponse) -> bool:
+    """Return whether a 404 can be about the behavior itself, rather than about a folder that it names."""
+    return str(_body(response).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
 
 
-def _by_type(answer: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
-    status, said, advice = answer.status, _said(body), _ADVICE.get(kind, "")
+def _by_type(response: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
+    status, quote, advice = response.status, _quote(body), _ADVICE.get(kind, "")
     group = kind.partition("/")[0]
     if group == "not-authenticated" or kind in _BAD_KEY:
-        return AuthenticationFailed(f"Files.com refused the API key. Enter another one. {said}", status=status)
-    if kind in _PASSING or group == "service-unavailable":
-        return Unavailable(f"Files.com cannot do this at the moment. {said}", status=status)
+        return AuthenticationFailed(f"Files.com refused the API key. Enter another one. {quote}", status=status)
+    if kind in _TEMPORARY or group == "service-unavailable":
+        return Unavailable(f"Files.com is temporarily unable to do this. {quote}", status=status)
     if group in ("not-authorized", "site-configuration"):
-        advice = advice or "Managing webhooks needs a key of a site administrator, or of the folder's administrator."
+        advice = (
+            advice or "Managing webhooks requires the key of a site administrator or of the folder's administrator."
+        )
         if group == "site-configuration":
-            advice = "The Files.com account itself is not in order; see to it there."
-        return PermissionMissing(f"Files.com does not permit this. {advice} {said}", status=status)
+            advice = "The Files.com account itself has a problem. Resolve it at Files.com."
+        return PermissionMissing(f"Files.com denied this call. {advice} {quote}", status=status)
     if kind == "not-found/site-not-found":
-        return InvalidResponse(f"{advice} {said}", status=status)
+        return InvalidResponse(f"{advice} {quote}", status=status)
     if group == "not-found":
-        return NotFound(f"Files.com does not have it. {said}", status=status)
+        return NotFound(f"Files.com did not find it. {quote}", status=status)
     if kind in _CONFLICTS or status == 409:
-        return LimitReached(f"Files.com sees a conflict. {said}", status=status, field=_field(body))
-    return _other(answer, kind, body)
+        return LimitReached(f"Files.com reports a conflict. {quote}", status=status, field=_field(body))
+    return _other_error(response, kind, body)
 
 
-def _other(answer: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
-    """What is wrong with the call itself; a type that nobody knows yet means what its status says."""
-    status, said = answer.status, _said(body)
+def _other_error(response: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
+    """Return the error for an invalid call; for an unknown type the status decides."""
+    status, quote = response.status, _quote(body)
     if kind == "bad-request/method-not-allowed":
-        return Unsupported(f"Files.com has no such call here. {said}", status=status)
+        return Unsupported(f"Files.com does not have this call. {quote}", status=status)
     if kind.startswith("bad-request/invalid-cursor"):
-        return InvalidResponse(f"Files.com no longer knows where its list went on. {said}", status=status)
-    if kind not in _ABOUT_THE_PATH and status in _TELLING:
-        return error_for(answer, _words(body))
+        return InvalidResponse(f"Files.com no longer accepts the cursor of its list. {quote}", status=status)
+    if kind not in _ABOUT_THE_PATH and status in _DECISIVE_STATUSES:
+        return error_for(response, _message(body))
     field = "path" if kind in _ABOUT_THE_PATH else _field(body)
-    return Refused(f"Files.com refused this. {said}", status=status, field=field)
+    return Refused(f"Files.com refused this. {quote}", status=status, field=field)
 
 
-def _throttled(answer: ProviderResponse, kind: str, words: str) -> Throttled:
-    wait = retry_after(answer) or (WAIT_CONCURRENT if kind.endswith("too-many-concurrent-requests") else WAIT_UNKNOWN)
-    told = f" It says: {words}." if words else ""
+def _throttled(response: ProviderResponse, kind: str, message: str) -> Throttled:
+    concurrent = kind.endswith("too-many-concurrent-requests")
+    wait = retry_after(response) or (WAIT_CONCURRENT_SECONDS if concurrent else WAIT_UNKNOWN_SECONDS)
+    quote = f" Its message: {message}." if message else ""
     return Throttled(
-        f"Files.com takes no more calls for now; the next may be made in {wait:.0f} s.{told}",
-        status=answer.status,
+        f"Files.com's rate limit is reached; the next call may be made in {wait:.0f} s.{quote}",
+        status=response.status,
         retry_after=wait,
     )
 
 
-def _body(answer: ProviderResponse) -> Mapping[str, object]:
+def _body(response: ProviderResponse) -> Mapping[str, object]:
     try:
-        value: object = answer.json()
+        value: object = response.json()
     except InvalidResponse:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _said(body: Mapping[str, object]) -> str:
-    words = _words(body)
-    return f"It says: {words}." if words else ""
+def _quote(body: Mapping[str, object]) -> str:
+    message = _message(body)
+    return f"Its message: {message}." if message else ""
 
 
-def _words(body: Mapping[str, object]) -> str:
-    """Everything that the envelope says, once, with the type at the end."""
+def _message(body: Mapping[str, object]) -> str:
+    """Return the distinct texts of an error body, followed by its type."""
     texts = list(dict.fromkeys(text.rstrip(". ") for text in _texts(body) if text.strip(". ")))
     kind = body.get("type")
-    words = "; ".join(texts)[:MAX_WORDS]
-    return f"{words} ({kind})" if words and isinstance(kind, str) and kind else words or str(kind or "")
+    message = "; ".join(texts)[:MAX_MESSAGE]
+    return f"{message} ({kind})" if message and isinstance(kind, str) and kind else message or str(kind or "")
 
 
 def _texts(body: Mapping[str, object]) -> Iterator[str]:
@@ -198,38 +204,38 @@ def _texts(body: Mapping[str, object]) -> Iterator[str]:
         if isinstance(value, str):
             yield value.strip()
     for key in ("errors", "model-errors"):
-        yield from (f"{name} {text}".strip() for name, text in _complaints(body.get(key)))
+        yield from (f"{name} {text}".strip() for name, text in _field_messages(body.get(key)))
     title = body.get("title")
     if isinstance(title, str) and not body.get("error"):
         yield title.strip()
 
 
 def _field(body: Mapping[str, object]) -> str | None:
-    """Our name of the field that they complain about: named as such, or found in what they say."""
+    """Return our name for the field that the error is about: named as such, or mentioned in a message."""
     for key in ("model-errors", "errors"):
-        for name, text in _complaints(body.get(key)):
-            found = _field_in(name) or _field_in(text)
-            if found:
-                return found
-    return next((found for key in ("error", "detail") if (found := _field_in(body.get(key)))), None)
+        for name, text in _field_messages(body.get(key)):
+            field = _find_field(name) or _find_field(text)
+            if field:
+                return field
+    return next((field for key in ("error", "detail") if (field := _find_field(body.get(key)))), None)
 
 
-def _complaints(value: object, name: str = "", depth: int = 4) -> Iterator[tuple[str, str]]:
-    """Field and words, from `{"path": ["..."]}`, `["..."]` and `[{"fields": [...], "messages": [...]}]`."""
+def _field_messages(value: object, name: str = "", depth: int = 4) -> Iterator[tuple[str, str]]:
+    """Yield field and message, from `{"path": ["..."]}`, `["..."]` and `[{"fields": [...], "messages": [...]}]`."""
     if isinstance(value, str):
         yield name, value.strip()
     elif isinstance(value, list) and depth:
         for item in value[:20]:
-            yield from _complaints(item, name, depth - 1)
+            yield from _field_messages(item, name, depth - 1)
     elif isinstance(value, dict) and depth:
         if isinstance(value.get("fields"), list) and "messages" in value:
             fields = [field for field in value["fields"] if isinstance(field, str)]
-            yield from _complaints(value["messages"], " ".join(fields[:5]), depth - 1)
+            yield from _field_messages(value["messages"], " ".join(fields[:5]), depth - 1)
             return
         for key, item in list(value.items())[:20]:
-            yield from _complaints(item, str(key), depth - 1)
+            yield from _field_messages(item, str(key), depth - 1)
 
 
-def _field_in(text: object) -> str | None:
-    found = _FIELD.search(text) if isinstance(text, str) else None
-    return _FIELDS[found.group(1).lower()] if found else None
+def _find_field(text: object) -> str | None:
+    match = _FIELD.search(text) if isinstance(text, str) else None
+    return _FIELDS[match.group(1).lower()] if match else None

@@ -1,7 +1,7 @@
-"""The kinds of events of Files.com. There are no wildcards: no triggers at all means every event.
+"""The event types of Files.com. There are no wildcards: a webhook without triggers receives every event.
 
 Sources: the "Webhook API" page (the six file actions; on request also creation, updates and deletes of users, groups
-and permissions); the ActionEntity of Files.com's Swagger document for how those are spelt.
+and permissions); the ActionEntity of Files.com's Swagger document for the spelling of those.
 """
 
 from __future__ import annotations

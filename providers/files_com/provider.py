@@ -1,12 +1,11 @@
-"""Files.com: what its behaviors API can do, and the calls.
+"""The Files.com plug-in: capabilities and management calls.
 
 Sources: BrickFTP's "Webhook API" page (the GET webhooks); Files.com's Swagger document (joshrotenberg/files-sdk-rs,
-swagger_doc.json) and official SDK (Files-com/files-sdk-python) for the API. What neither confirms is a setting.
+swagger_doc.json) and official SDK (Files-com/files-sdk-python) for the API. Facts that neither confirms are settings.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,15 +15,21 @@ from providers.contract.base import Identity, Provider, Registration, RemoteSubs
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, NotFound, ProviderError, Refused, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.response_fields import unmasked_secret
 from providers.contract.responses import ProviderResponse
-from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.files_com import responses, webhook
 from providers.files_com.errors import has_type, is_about_the_behavior, read_error
 from providers.files_com.event_types import EVENT_TYPES
+from providers.files_com.request_bodies import (
+    VERIFICATION_KEY,
+    FilesComSession,
+    behavior_body,
+    test_call_body,
+    webhook_value,
+)
 from providers.files_com.schemas import (
     AUTH_HEADER,
-    FILE_HEADER,
     PARENT,
     ROOT,
     FilesComConfig,
@@ -32,13 +37,11 @@ from providers.files_com.schemas import (
     FilesComSettings,
 )
 
-API = "api/rest/v1"
-PER_PAGE = 1000  # "1,000 or less is recommended"
-MOST_PAGES = 100
-CURSOR_NEXT = "X-Files-Cursor-Next"
-DEFAULT_NAME = "Hookkeeper"
-SIGNED_WITH = "verification_token"
-# What each test call takes; both take a definition, not the id of a saved webhook.
+API_PATH = "api/rest/v1"
+PAGE_SIZE = 1000  # "1,000 or less is recommended"
+MAX_PAGES = 100
+CURSOR_HEADER = "X-Files-Cursor-Next"
+# The path of each test call and the keys that it accepts. Both accept a definition, not the ID of a saved webhook.
 TEST_CALLS: Mapping[str, tuple[str, frozenset[str]]] = {
     "behaviors": ("behaviors/webhook/test", frozenset({"method", "encoding", "headers", "body"})),
     "webhook_tests": (
@@ -46,9 +49,6 @@ TEST_CALLS: Mapping[str, tuple[str, frozenset[str]]] = {
         frozenset({"method", "encoding", "headers", "body", "file_as_body", "file_form_field", "use_dedicated_ips"}),
     ),
 }
-TEST_MARK = {"hookkeeper_test": "1"}  # so that the event that comes of a test can be told from a real one
-
-FilesComSession = ProviderSession[FilesComSettings, FilesComCredentials]
 
 
 class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
@@ -63,7 +63,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         can_update=True,
         can_set_status=False,
         can_test=True,
-        test_is_harmless=True,  # marked with TEST_MARK
+        test_is_harmless=True,  # its event carries TEST_MARKER
         can_identify=True,
         renewal=Renewal.NONE,
         expiry_set_by=ExpirySetBy.NOBODY,
@@ -75,121 +75,127 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         immutable_fields=("path",),
         success_statuses=(200, 204),
         notes=(
-            "How many calls Files.com allows: a setting, and its refusals are obeyed.",
-            "The names of the fields in JSON and XML messages: those of the GET webhook are assumed.",
-            "How messages are signed with a verification token, except in the EV1 and EV2 formats: not relied on.",
-            "What a message that is the file itself tells besides: query and X-Files- headers are read.",
-            "When and how often failed messages are repeated: a few times over three days, then an e-mail is sent.",
+            "The rate limit: it is a setting, and throttling responses are obeyed.",
+            "The field names of JSON and XML messages: those of the GET webhook are assumed.",
+            "The signature with a verification token, except in the EV1 and EV2 formats: it is not checked.",
+            "The metadata sent with a file as the body: the query and X-Files- headers are read.",
+            "The retries of failed messages: some retries over three days are assumed, followed by an e-mail.",
         ),
     )
     event_types = EVENT_TYPES
     settings_model = FilesComSettings
     credentials_model = FilesComCredentials
     config_model = FilesComConfig
-    # `key` is the API key itself, which its own description contains.
+    # `key` is the API key itself, which the response that describes it contains.
     secret_keys = frozenset({"authorization", "verification_token", "api_key", "key", "X-FilesAPI-Key"})
     manual_steps = (
-        "Log in to Files.com as a site administrator, or as an administrator of the folder.",
-        "Open the folder's settings (formerly the Behaviors tab) and add a webhook there.",
-        "Enter the callback URL as the primary URL; redundant URLs may follow it, separated by commas.",
+        "Log in to Files.com as a site administrator or as an administrator of the folder.",
+        "Open the folder's settings (formerly the Behaviors tab) and add a webhook.",
+        "Enter the callback URL as the primary URL; redundant URLs may follow, separated by commas.",
         "Add the custom header Authorization with the secret as its value.",
-        "Where no header can be set, switch `expect_header` off in the account's settings here.",
-        "If the file itself is to be sent as the body, add the custom header X-Hookkeeper-Body with the value file.",
-        "Save, and use Test Webhook there: the subscription becomes active with the first request.",
+        "If no header can be set, disable `expect_header` in the account's settings in Hookkeeper.",
+        "To send the file itself as the body, add the custom header X-Hookkeeper-Body with the value file.",
+        "Save, and click Test Webhook: the subscription becomes active with the first request.",
     )
 
     def origin(self, settings: FilesComSettings) -> str:
-        """`https://acme.files.com`, or the host that serves every site."""
+        """Return the site's host, such as `https://acme.files.com`, or the host that serves every site."""
         return f"https://{settings.subdomain if settings.api_host == 'site' else 'app'}.{PARENT}"
 
     def rate_limit(self, settings: FilesComSettings) -> RateLimit:
-        """As set for this account; Files.com names no numbers."""
+        """Return the limits of the account's settings; Files.com does not document any."""
         return RateLimit(per_second=settings.calls_per_second, per_day=settings.calls_per_day or None)
 
     def canonical(self, config: FilesComConfig) -> dict[str, object]:
-        """See `answers.canonical`."""
+        """Return the config in canonical form; see `responses.canonical`."""
         return responses.canonical(config)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, session: FilesComSession) -> Identity:
-        """GET /api_key. Warns when the key has not all permissions, or ends soon."""
+        """Return the API key's owner, with a warning if it is restricted or expires soon: GET /api_key."""
         return responses.read_identity(self._call(session, "GET", "api_key"), datetime.now(UTC))
 
     def list_remote(self, session: FilesComSession) -> tuple[RemoteSubscription, ...]:
-        """GET /behaviors, page by page; or /behaviors/folders/{path} for each folder that the settings name."""
+        """Return all webhooks: GET /behaviors, or /behaviors/folders/{path} for each folder of the settings."""
         paths = [f"behaviors/folders/{_folder(folder)}" for folder in session.settings.folders] or ["behaviors"]
-        found = [behavior for path in paths for behavior in self._pages(session, path)]
-        return tuple({item.remote.remote_id: _checked(session, item, None) for item in found}.values())
+        behaviors = [behavior for path in paths for behavior in self._pages(session, path)]
+        return tuple({item.remote.remote_id: _with_secret_check(session, item, None) for item in behaviors}.values())
 
     def register(self, session: FilesComSession, registration: Registration[FilesComConfig]) -> RemoteSubscription:
-        """POST /behaviors."""
+        """Create a webhook: POST /behaviors."""
         _require_listed(session.settings, registration.config.path)
         body = {
             "path": registration.config.path,
             "behavior": responses.WEBHOOK,
-            **_body(session, registration, _value(session, registration)),
+            **behavior_body(session, registration, webhook_value(session, registration)),
         }
-        answer = self._call(session, "POST", "behaviors", body)
+        response = self._call(session, "POST", "behaviors", body)
         try:
-            return _checked(session, responses.read_behavior(answer.json()), registration.secret)
+            return _with_secret_check(session, responses.read_behavior(response.json()), registration.secret)
         except InvalidResponse as error:
-            # Files.com said yes, so there may be a new webhook whose id we could not read.
-            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
+            # The status was a success, so there may be a new webhook whose ID could not be read.
+            raise InvalidResponse(error.message, status=response.status, outcome_unknown=True) from None
 
     def read_remote(self, session: FilesComSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
-        """GET /behaviors/{id}."""
-        return _checked(session, self._read(session, remote_id), secret)
+        """Return one webhook: GET /behaviors/{id}."""
+        return _with_secret_check(session, self._read(session, remote_id), secret)
 
     def update(
         self, session: FilesComSession, remote_id: str, registration: Registration[FilesComConfig]
     ) -> RemoteSubscription:
-        """PATCH /behaviors/{id}, then reads it back. The path cannot change, so it is not sent.
+        """Change a webhook and read it back: PATCH /behaviors/{id}. The path cannot change, so it is not sent.
 
-        Whether a new `value` is merged into the old one is unknown. It is read before, and what our config does not
-        cover (a verification token that others rely on, keys still unknown) is sent back as it was.
+        It is unconfirmed whether a new `value` is merged into the old one. The webhook is read first, and keys that the
+        config does not cover (a verification token that others rely on, unknown keys) are sent back unchanged.
         """
-        present = self._read(session, remote_id).value or {}
-        kept = {key: value for key, value in present.items() if key not in responses.MANAGED_KEYS}
-        if responses.shown_in_clear(kept.get(SIGNED_WITH)) is None:
-            kept.pop(SIGNED_WITH, None)  # what stands in for a hidden token must not become the token
-        body = _body(session, registration, {**kept, **_value(session, registration, complete=True)})
+        current = self._read(session, remote_id).value or {}
+        unmanaged = {key: value for key, value in current.items() if key not in responses.MANAGED_KEYS}
+        if unmasked_secret(unmanaged.get(VERIFICATION_KEY)) is None:
+            unmanaged.pop(VERIFICATION_KEY, None)  # the mask of a hidden token must not become the token
+        value = {**unmanaged, **webhook_value(session, registration, complete=True)}
+        body = behavior_body(session, registration, value)
         self._call(session, "PATCH", _path(remote_id), body)
         return self.read_remote(session, remote_id, registration.secret)
 
     def delete(self, session: FilesComSession, remote_id: str) -> None:
-        """DELETE /behaviors/{id}."""
+        """Delete a webhook: DELETE /behaviors/{id}."""
         self._call(session, "DELETE", _path(remote_id))
 
     def test(self, session: FilesComSession, remote_id: str, registration: Registration[FilesComConfig]) -> TestResult:
-        """POST /behaviors/webhook/test or /webhook_tests with our definition: they do not test the saved webhook.
-        Where the account's choice does not exist, the other one is used."""
+        """Ask for a test webhook with our definition: POST /behaviors/webhook/test or /webhook_tests.
+
+        Neither call tests the saved webhook. If the call of the account's settings does not exist, the other is used.
+        """
         first = session.settings.test_call
         for call in (first, *(other for other in TEST_CALLS if other != first)):
             path, keys = TEST_CALLS[call]
             try:
-                return responses.read_test(self._call(session, "POST", path, _test(session, registration, keys)))
+                return responses.read_test(
+                    self._call(session, "POST", path, test_call_body(session, registration, keys))
+                )
             except ProviderError as error:
-                if not _no_such_call(error):
+                if not _is_missing_call(error):
                     raise
-        raise Unsupported("Files.com has neither of the two test calls here.")
+        raise Unsupported("This Files.com site has neither of the two test calls.")
 
     def _read(self, session: FilesComSession, remote_id: str) -> responses.Behavior:
         item = self._call(session, "GET", _path(remote_id)).json_object()
         if not responses.is_webhook(item):
-            raise NotFound(f"Behavior {remote_id} is no webhook.")
-        found = responses.read_behavior(item)
-        if found.remote.remote_id != remote_id:
-            raise InvalidResponse(f"The provider was asked about behavior {remote_id} and answered about another one.")
-        return found
+            raise NotFound(f"Behavior {remote_id} is not a webhook.")
+        behavior = responses.read_behavior(item)
+        if behavior.remote.remote_id != remote_id:
+            raise InvalidResponse(f"The provider returned another behavior than the requested {remote_id}.")
+        return behavior
 
     def _pages(self, session: FilesComSession, path: str) -> Iterator[responses.Behavior]:
-        params = {"filter[behavior]": responses.WEBHOOK, "per_page": str(PER_PAGE)}
+        """Yield the webhooks of all pages of a list call."""
+        params = {"filter[behavior]": responses.WEBHOOK, "per_page": str(PAGE_SIZE)}
         seen: set[str] = set()
-        for _ in range(MOST_PAGES):
-            answer = self._call(session, "GET", path, params=params)
-            yield from responses.read_behaviors(answer.json())
-            cursor = answer.headers.get(CURSOR_NEXT, "").strip()
+        for _ in range(MAX_PAGES):
+            response = self._call(session, "GET", path, params=params)
+            yield from responses.read_behaviors(response.json())
+            cursor = response.headers.get(CURSOR_HEADER, "").strip()
             if not cursor:
                 return
             if cursor in seen:
@@ -206,27 +212,27 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         body: object = None,
         params: Mapping[str, str] | None = None,
     ) -> ProviderResponse:
-        url = f"{self.api_origin(session.settings)}/{API}/{path}"
+        url = f"{self.api_origin(session.settings)}/{API_PATH}/{path}"
         headers = {"X-FilesAPI-Key": session.credentials.api_key}
 
-        def read(answer: ProviderResponse) -> ProviderError | None:
-            error = read_error(answer)
-            return self._not_found(session, method, path, answer, error) if isinstance(error, NotFound) else error
+        def read(response: ProviderResponse) -> ProviderError | None:
+            error = read_error(response)
+            return self._not_found(session, method, path, response, error) if isinstance(error, NotFound) else error
 
         return session.http.call(method, url, headers=headers, json_body=body, params=params, read_error=read)
 
     def _not_found(
-        self, session: FilesComSession, method: str, path: str, answer: ProviderResponse, error: NotFound
+        self, session: FilesComSession, method: str, path: str, response: ProviderResponse, error: NotFound
     ) -> ProviderError:
-        """What it means that something is not there: a folder of ours, the behavior, or the API."""
+        """Return the error for a 404, which may mean a folder, the behavior, or the API itself."""
         status = error.status
         if path.startswith("behaviors/folders/"):
             return InvalidResponse(
-                f"Files.com has no folder for {path}. Look at the account's setting `folders`.", status=status
+                f"Files.com has no folder for {path}. Check the account's setting `folders`.", status=status
             )
         if path in ("behaviors", "api_key"):
-            if not has_type(answer):
-                # Nothing was named that could be missing, so it is the API that is not there.
+            if not has_type(response):
+                # The call named no folder and no behavior, so the API itself was not found.
                 return InvalidResponse(
                     f"There is no Files.com API at {self.api_origin(session.settings)}. Check the subdomain.",
                     status=status,
@@ -234,39 +240,45 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
             if method == "POST":
                 return Refused(error.message, status=status, field="path")
             return InvalidResponse(error.message, status=status)
-        if method == "PATCH" and not is_about_the_behavior(answer):
+        if method == "PATCH" and not is_about_the_behavior(response):
             return Refused(error.message, status=status, field="path")
         return error
 
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: FilesComSettings) -> Verification:
-        """Compares the secret with the Authorization header. Without one: failed, or, where the account expects none,
-        not verifiable."""
+        """Compare the secret with the Authorization header.
+
+        Without the header the result is failed or, if the account does not expect one, not verifiable.
+        """
         return webhook.verify(request, secrets, expect_header=settings.expect_header)
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """One event from a query, a form, JSON, XML, a multipart form, or what is known of a file."""
+        """Parse one event from a query, a form, JSON, XML, a multipart form, or the metadata of a file."""
         return webhook.parse(request)
 
     def new_secret(self) -> str:
-        """A complete header value."""
+        """Return a new secret as a complete header value."""
         return f"Bearer {super().new_secret()}"
 
     def secret_hint(self, settings: FilesComSettings, secret: str | None) -> SecretHint:
-        """The header as the receiver accepts it."""
+        """Return the header that the receiver accepts."""
         return SecretHint(kind=Proof.HEADER, header=AUTH_HEADER, value=secret)
 
 
-def _checked(session: FilesComSession, found: responses.Behavior, secret: str | None) -> RemoteSubscription:
-    """The webhook with what can be told of the secrets that it shows. Without `secret`, the Authorization header is
-    left for the caller to compare."""
-    remote, token = found.remote, session.credentials.verification_token
+def _with_secret_check(
+    session: FilesComSession, behavior: responses.Behavior, secret: str | None
+) -> RemoteSubscription:
+    """Return the webhook with `secret_matches`, as far as its secrets are readable.
+
+    Without `secret`, the Authorization header is left for the caller to compare.
+    """
+    remote, token = behavior.remote, session.credentials.verification_token
     if not session.settings.expect_header:
         remote = replace(remote, shown_secret=None)
-    if token and found.value is not None:
-        shown = found.value.get(SIGNED_WITH)
-        if not shown or responses.shown_in_clear(shown) not in (None, token):
+    if token and behavior.value is not None:
+        shown = behavior.value.get(VERIFICATION_KEY)
+        if not shown or unmasked_secret(shown) not in (None, token):
             return replace(remote, secret_matches=False)
     if secret and remote.shown_secret is not None:
         return replace(remote, secret_matches=same(remote.shown_secret, secret))
@@ -274,9 +286,9 @@ def _checked(session: FilesComSession, found: responses.Behavior, secret: str | 
 
 
 def _path(remote_id: str) -> str:
-    # It becomes part of a URL path; ids are numbers, so anything else cannot be there.
+    # The ID becomes part of a URL path. IDs are numbers, so nothing else can exist.
     if not (remote_id.isascii() and remote_id.isdecimal()):
-        raise NotFound(f"Files.com has no behavior {remote_id!r}; their ids are numbers.")
+        raise NotFound(f"Files.com has no behavior {remote_id!r}; its IDs are numbers.")
     return f"behaviors/{remote_id}"
 
 
@@ -285,70 +297,14 @@ def _folder(path: str) -> str:
 
 
 def _require_listed(settings: FilesComSettings, path: str) -> None:
-    """A webhook in a folder that is never looked at would be missed and registered again and again."""
+    """Raise Refused for a folder that is not listed: its webhook would seem missing and be registered repeatedly."""
     folders = {folder.lower() for folder in settings.folders}
     if folders and path.lower() not in folders:
         raise Refused(
-            f"This account looks only at {', '.join(settings.folders)}. Add {path} to its setting `folders`.",
+            f"This account is limited to {', '.join(settings.folders)}. Add {path} to its setting `folders`.",
             field="path",
         )
 
 
-def _body(
-    session: FilesComSession, registration: Registration[FilesComConfig], value: Mapping[str, object]
-) -> dict[str, object]:
-    return {
-        "name": registration.name or DEFAULT_NAME,
-        "recursive": registration.config.recursive,
-        "value": json.dumps(value) if session.settings.value_format == "text" else dict(value),
-    }
-
-
-def _value(
-    session: FilesComSession, registration: Registration[FilesComConfig], *, complete: bool = False
-) -> dict[str, object]:
-    """A webhook's `value`. Ours is the first URL. What is empty is left out, unless `complete`: then it takes the place
-    of what may be there."""
-    config = registration.config
-    value: dict[str, object] = {
-        "urls": [registration.callback_url, *config.redundant_urls],
-        "method": config.method,
-        "triggers": list(config.triggers),
-        "triggering_filenames": list(config.filenames),
-        "exclude_filenames": list(config.exclude_filenames),
-        "encoding": config.encoding,
-        "headers": _headers(session.settings, registration),
-        "body": dict(config.body),
-        "file_form_field": config.file_form_field,
-        "file_as_body": config.file_as_body,
-        "use_dedicated_ips": config.use_dedicated_ips,
-    }
-    if session.credentials.verification_token:
-        value[SIGNED_WITH] = session.credentials.verification_token
-    return {key: item for key, item in value.items() if item or complete}
-
-
-def _headers(settings: FilesComSettings, registration: Registration[FilesComConfig]) -> dict[str, str]:
-    headers = dict(registration.config.headers)
-    if settings.expect_header and registration.secret:
-        headers[AUTH_HEADER] = registration.secret
-    if settings.expect_header and registration.config.file_as_body:
-        headers[FILE_HEADER] = "file"
-    return headers
-
-
-def _test(
-    session: FilesComSession, registration: Registration[FilesComConfig], keys: frozenset[str]
-) -> dict[str, object]:
-    value = _value(session, registration)
-    value["body"] = {**TEST_MARK, **registration.config.body}
-    action = next(iter(registration.config.triggers), "create")
-    return {
-        "url": registration.callback_url,
-        "action": action,
-        **{key: item for key, item in value.items() if key in keys},
-    }
-
-
-def _no_such_call(error: ProviderError) -> bool:
+def _is_missing_call(error: ProviderError) -> bool:
     return isinstance(error, NotFound | Unsupported) or error.status in (404, 405, 410)

@@ -1,7 +1,7 @@
-"""Reads what Files.com's API answers: behaviors, the API key, test results. No shape is taken for granted.
+"""Parse and check Files.com's responses: behaviors, the API key and test results.
 
 Sources: BehaviorEntity, ApiKeyEntity, StatusEntity, WebhookTestEntity and `x-behaviors` of Files.com's Swagger
-document; koshigoe/brick_ftp for the age in which `value` was a plain list of URLs.
+document; koshigoe/brick_ftp for the older API, in which `value` was a list of URLs.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from providers.contract.base import Identity, RemoteSubscription, TestResult
 from providers.contract.errors import InvalidResponse
+from providers.contract.event_fields import parse_iso_time
+from providers.contract.response_fields import invalid_field, unmasked_secret
 from providers.contract.responses import ProviderResponse
-from providers.files_com.schemas import AUTH_HEADER, OUR_HEADERS, ROOT, FilesComConfig
+from providers.files_com.schemas import AUTH_HEADER, RESERVED_HEADERS, ROOT, FilesComConfig
 
 WEBHOOK = "webhook"
-STATUS = "registered"  # Files.com has no word for it: a behavior is there, or it is not
-KEY_ENDS_SOON = timedelta(days=14)
-MAX_WORDS = 300
-MOST_ID = 2**63
+STATUS = "registered"  # Files.com has no status: a behavior exists, or it does not
+KEY_EXPIRY_WARNING = timedelta(days=14)
+MAX_DETAIL = 300  # characters
+MAX_ID = 2**63
 
-# The keys of `value` that our config stands for. Others are left as they are there.
+# The keys of `value` that the config covers; other keys are kept unchanged
 MANAGED_KEYS = frozenset(
     {
         "urls", "method", "triggers", "triggering_filenames", "exclude_filenames", "encoding", "headers", "body",
         "file_form_field", "file_as_body", "use_dedicated_ips",
     }
 )  # fmt: skip
-_OUR_CALLBACK = re.compile(r"/hooks/[A-Za-z0-9_-]+/?")
+_CALLBACK_PATH = re.compile(r"/hooks/[A-Za-z0-9_-]+/?")
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """One webhook as Files.com describes it. `value` is None when it could not be read."""
+    """One webhook as Files.com returns it; `value` is None if it is unreadable."""
 
     remote: RemoteSubscription
     value: Mapping[str, object] | None
@@ -47,22 +49,24 @@ class Behavior:
 
 
 def read_behaviors(value: object) -> list[Behavior]:
-    """One page of the list call, without behaviors that are no webhooks. One odd entry spoils it all: an id that is
-    overlooked would be registered twice."""
+    """Parse one page of the list call, without behaviors of other kinds. Raises InvalidResponse.
+
+    One malformed entry fails the whole page, because a webhook that is skipped would be registered twice.
+    """
     if not isinstance(value, list):
-        raise InvalidResponse("The provider's list of behaviors is no list.")
+        raise InvalidResponse("The provider's list of behaviors is not a JSON array.")
     return [read_behavior(item) for item in value if not isinstance(item, dict) or is_webhook(item)]
 
 
 def is_webhook(item: Mapping[str, object]) -> bool:
-    """Whether a behavior is a webhook. An answer that does not name the kind is to a call about webhooks."""
+    """Return whether a behavior is a webhook; one without a kind is, because only webhooks are requested."""
     return item.get("behavior", WEBHOOK) == WEBHOOK
 
 
 def read_behavior(item: object) -> Behavior:
-    """A webhook; raises InvalidResponse without a usable id. An unreadable `value` leaves URL and config unknown."""
+    """Parse a webhook. An unreadable `value` leaves URL and config unknown. Raises InvalidResponse."""
     if not isinstance(item, dict):
-        raise InvalidResponse("The provider's description of a behavior is no JSON object.")
+        raise InvalidResponse("The provider returned a behavior that is not a JSON object.")
     value = read_value(item.get("value"))
     url, redundant = _urls(value or {})
     remote = RemoteSubscription(
@@ -77,7 +81,7 @@ def read_behavior(item: object) -> Behavior:
 
 
 def read_value(value: object) -> Mapping[str, object] | None:
-    """`value` as an object: it may be one, a list of URLs (older API), or either of them as JSON text."""
+    """Return `value` as an object: it may be an object, a list of URLs (older API), or either of them as JSON text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -91,9 +95,9 @@ def read_value(value: object) -> Mapping[str, object] | None:
 
 
 def canonical(config: FilesComConfig) -> dict[str, object]:
-    """The config in which equal meanings are equal: names sorted, RAW as no encoding, header names in lower case.
+    """Return the config in canonical form: sorted names, RAW as no encoding, header names in lower case.
 
-    Files.com compares paths without regard to case (Files-com/files-sdk-python, path_util), so letters are lower here.
+    Files.com compares paths case-insensitively (Files-com/files-sdk-python, path_util), so they are in lower case.
     """
     return {
         "path": _canonical_path(config.path),
@@ -112,11 +116,6 @@ def canonical(config: FilesComConfig) -> dict[str, object]:
     }
 
 
-def shown_in_clear(value: object) -> str | None:
-    """A secret that an answer shows; None when it is absent, empty or masked."""
-    return value.strip() or None if isinstance(value, str) and "*" not in value else None
-
-
 def _config(item: Mapping[str, object], value: Mapping[str, object], redundant: list[str]) -> dict[str, object]:
     headers = {name.lower(): text for name, text in _text_map(value.get("headers")).items()}
     return {
@@ -128,7 +127,7 @@ def _config(item: Mapping[str, object], value: Mapping[str, object], redundant: 
         "filenames": sorted(set(_texts(value.get("triggering_filenames")))),
         "exclude_filenames": sorted(set(_texts(value.get("exclude_filenames")))),
         "redundant_urls": redundant,
-        "headers": {name: text for name, text in sorted(headers.items()) if name not in OUR_HEADERS},
+        "headers": {name: text for name, text in sorted(headers.items()) if name not in RESERVED_HEADERS},
         "body": dict(sorted(_text_map(value.get("body")).items())),
         "file_form_field": _text(value.get("file_form_field")),
         "file_as_body": _flag(value.get("file_as_body")),
@@ -137,15 +136,17 @@ def _config(item: Mapping[str, object], value: Mapping[str, object], redundant: 
 
 
 def _urls(value: Mapping[str, object]) -> tuple[str | None, list[str]]:
-    """Ours and the others. Where somebody moved ours away from the first place, all stand among the others, so that
-    it differs from every wish and is put back."""
+    """Return the callback URL and the redundant URLs.
+
+    If the callback URL is not the first one, all URLs are returned as redundant, so that the drift is detected.
+    """
     urls = _texts(value.get("urls"))
-    ours = next((url for url in urls if _OUR_CALLBACK.search(_path_of(url))), urls[0] if urls else None)
-    return ours, urls[1:] if urls and ours == urls[0] else urls
+    callback = next((url for url in urls if _CALLBACK_PATH.search(_path_of(url))), urls[0] if urls else None)
+    return callback, urls[1:] if urls and callback == urls[0] else urls
 
 
 def _path_of(url: str) -> str:
-    """The path of a URL that anybody may have entered; empty when it is none."""
+    """Return the path of a URL; empty if it is not a URL."""
     try:
         return urlsplit(url).path
     except ValueError:
@@ -153,10 +154,10 @@ def _path_of(url: str) -> str:
 
 
 def _shown_secret(value: Mapping[str, object]) -> str | None:
-    """The Authorization header's value; empty when there is none, None when it is masked."""
+    """Return the value of the Authorization header; empty if there is none, None if it is masked."""
     headers = {name.lower(): text for name, text in _text_map(value.get("headers")).items()}
     secret = headers.get(AUTH_HEADER.lower(), "")
-    return shown_in_clear(secret) if secret else ""
+    return unmasked_secret(secret) if secret else ""
 
 
 def _canonical_path(path: str) -> str:
@@ -168,8 +169,8 @@ def _canonical_encoding(encoding: str) -> str:
 
 
 def _remote_id(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_ID:
-        raise InvalidResponse("In the provider's answer `id` is no usable id.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_ID:
+        raise invalid_field("id", "is not a usable ID")
     return str(value)
 
 
@@ -178,7 +179,7 @@ def _text(value: object) -> str:
 
 
 def _texts(value: object) -> list[str]:
-    """A list of texts; a single text is one, too, separated by commas as on the Behaviors tab."""
+    """Return a list of strings; a string is split at commas, as on Files.com's Behaviors tab."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
     return [part.strip() for part in parts if isinstance(part, str) and part.strip()]
 
@@ -196,13 +197,13 @@ def _flag(value: object) -> bool:
 # -- The API key ---------------------------------------------------------------------------------------------------
 
 
-def read_identity(answer: ProviderResponse, now: datetime) -> Identity:
-    """Whose key it is. Warns when it is not a full one, and when it ends within two weeks."""
-    item = answer.json_object()
+def read_identity(response: ProviderResponse, now: datetime) -> Identity:
+    """Parse the API key's description, with a warning if it is restricted or expires within two weeks."""
+    item = response.json_object()
     label = _text(item.get("descriptive_label")) or _text(item.get("name"))
     if not label and not isinstance(item.get("id"), int):
         raise InvalidResponse(
-            "The provider's description of the API key names neither id nor label.", status=answer.status
+            "The provider's description of the API key has neither ID nor label.", status=response.status
         )
     facts: dict[str, object] = {
         "label": label or None,
@@ -219,33 +220,27 @@ def _key_warning(facts: Mapping[str, object], now: datetime) -> str | None:
     permissions = facts.get("permission_set", "full")
     if permissions != "full":
         return f"The key's permission set is {permissions}, not full; managing webhooks may be refused."
-    ends_at = _time(facts.get("expires_at"))
-    if ends_at is not None and ends_at - now < KEY_ENDS_SOON:
-        return f"The key ends at {ends_at:%Y-%m-%d %H:%M} UTC; make a new one at Files.com and enter it here."
+    expires_at = parse_iso_time(facts.get("expires_at"))
+    if expires_at is not None and expires_at - now < KEY_EXPIRY_WARNING:
+        return f"The key expires at {expires_at:%Y-%m-%d %H:%M} UTC. Create a new one at Files.com and enter it here."
     return None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) if moment else None
-    except (ValueError, OverflowError):
-        return None
 
 
 # -- Test calls ----------------------------------------------------------------------------------------------------
 
 
-def read_test(answer: ProviderResponse) -> TestResult:
-    """What came of a test webhook: `{code, message, status, data}`, the newer call also says `success`. An answer
-    without a body means that it was sent."""
-    if not answer.body.strip():
+def read_test(response: ProviderResponse) -> TestResult:
+    """Parse the result of a test call: `{code, message, status, data}`, and `success` from the newer call.
+
+    A response without a body means that the webhook was sent.
+    """
+    if not response.body.strip():
         return TestResult(ok=True, detail="Files.com sent a test webhook.")
-    item = answer.json_object()
+    item = response.json_object()
     code = item.get("code")
     refused = isinstance(code, int) and not isinstance(code, bool) and not 200 <= code < 300
     ok = item.get("success") is not False and not refused
-    said = dict.fromkeys(_text(item.get(key)) for key in ("message", "status"))
-    words = " ".join(part for part in ("" if code is None else str(code), *said) if part)[:MAX_WORDS]
-    sent = "Files.com sent a test webhook." if ok else "Files.com could not deliver a test webhook."
-    return TestResult(ok=ok, detail=f"{sent} It says: {words}" if words else sent)
+    texts = dict.fromkeys(_text(item.get(key)) for key in ("message", "status"))
+    detail = " ".join(part for part in ("" if code is None else str(code), *texts) if part)[:MAX_DETAIL]
+    outcome = "Files.com sent a test webhook." if ok else "Files.com could not deliver a test webhook."
+    return TestResult(ok=ok, detail=f"{outcome} Its message: {detail}" if detail else outcome)

@@ -1,6 +1,6 @@
-"""What happens at a simulated Files.com site: people and machines that work with files and folders.
+"""Generate sample events of a simulated Files.com site.
 
-A little memory makes the stories hang together: what was created is read, changed, moved and deleted later.
+Files and folders are remembered, so that later events read, change, move and delete those that were created.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FILE_ACTIONS = ("create", "read", "update", "destroy", "move", "copy")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a webhook looks: a folder (empty: the whole site), how deep, and a file name that it lets through."""
+class Scope:
+    """What a webhook covers: a folder (empty: the whole site), whether with subfolders, and a file name pattern."""
 
     folder: str
     recursive: bool
@@ -44,81 +44,80 @@ class Item:
     kind: str  # file or directory
 
 
-class World:
-    """One site and its people. Not thread-safe: the simulator's lock guards it."""
+class SampleSite:
+    """One site with its files. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, site: str, chance: random.Random) -> None:
+    def __init__(self, site: str, rng: random.Random) -> None:
         self.site = site
-        self._chance = chance
+        self._random = rng
         self._items: deque[Item] = deque(maxlen=200)
-        # Names must not come again after a restart: without an event id, equal messages are repetitions.
+        # Names must not repeat after a restart: without event IDs, equal messages are duplicates.
         self._serial = int(time.time()) % 1_000_000 * 10
 
-    def event(self, event_type: str, place: Place) -> Event:
-        """An event of that type at that place. Any type is accepted. `body` has the seven documented names, and what
-        only some actions have."""
-        facts: dict[str, object] = {"action": event_type, "interface": self._chance.choice(INTERFACES)}
-        tale = self._about_files(event_type, place)
+    def event(self, event_type: str, scope: Scope) -> Event:
+        """Return a new event of any type in a scope, with the documented fields and those of its action."""
+        body: dict[str, object] = {"action": event_type, "interface": self._random.choice(INTERFACES)}
+        subject = self._file_fields(event_type, scope)
         if event_type.partition("_")[0] in ("user", "group", "permission"):
-            tale = self._about_people(event_type.partition("_")[0])
+            subject = self._account_fields(event_type.partition("_")[0])
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        facts |= {**tale, "at": at, "username": self._chance.choice(PEOPLE)}
-        paths = tuple(str(tale[key]) for key in ("path", "destination") if "type" in tale and key in tale)
-        return Event(id=str(uuid.uuid4()), type=event_type, body=facts, paths=paths)
+        body |= {**subject, "at": at, "username": self._random.choice(PEOPLE)}
+        paths = tuple(str(subject[key]) for key in ("path", "destination") if "type" in subject and key in subject)
+        return Event(id=str(uuid.uuid4()), type=event_type, body=body, paths=paths)
 
     def content(self, body: Mapping[str, object]) -> bytes:
-        """What stands in the file that an event is about."""
+        """Return the content of the file that an event is about."""
         return f"The content of {body.get('destination', body.get('path'))} at {self.site}.\n".encode() * 20
 
-    def _about_files(self, event_type: str, place: Place) -> dict[str, object]:
+    def _file_fields(self, event_type: str, scope: Scope) -> dict[str, object]:
         if event_type == "create":
-            item = self._new(place)
+            item = self._new(scope)
         elif event_type in ("destroy", "move"):
-            item = self._known(place)
+            item = self._known(scope)
             self._items.remove(item)
         else:
-            item = self._known(place)
-        facts: dict[str, object] = {"path": item.path, "type": item.kind}
+            item = self._known(scope)
+        body: dict[str, object] = {"path": item.path, "type": item.kind}
         if event_type in ("move", "copy"):
-            target = self._new(place, kind=item.kind)
-            facts["destination"] = target.path
-        return facts
+            target = self._new(scope, kind=item.kind)
+            body["destination"] = target.path
+        return body
 
-    def _about_people(self, group: str) -> dict[str, object]:
-        name = f"{self._chance.choice(GROUPS if group == 'group' else PEOPLE)}-{self._next()}"
+    def _account_fields(self, group: str) -> dict[str, object]:
+        name = f"{self._random.choice(GROUPS if group == 'group' else PEOPLE)}-{self._next()}"
         if group == "permission":
-            return {"path": self._chance.choice(FOLDERS), "permission": self._chance.choice(LEVELS), "user": name}
+            return {"path": self._random.choice(FOLDERS), "permission": self._random.choice(LEVELS), "user": name}
         return {"name": name}
 
-    def _new(self, place: Place, kind: str | None = None) -> Item:
-        # A pattern for file names lets no folders through.
-        kind = kind or ("directory" if place.file_name is None and self._chance.random() < 0.15 else "file")
-        parts = [place.folder] if place.folder else []
-        if place.recursive and self._chance.random() < 0.6:
-            parts.append(self._chance.choice(FOLDERS))
-        item = Item("/".join([*parts, self._name(place, kind)]), kind)
+    def _new(self, scope: Scope, kind: str | None = None) -> Item:
+        # A file name pattern matches no folders.
+        kind = kind or ("directory" if scope.file_name is None and self._random.random() < 0.15 else "file")
+        parts = [scope.folder] if scope.folder else []
+        if scope.recursive and self._random.random() < 0.6:
+            parts.append(self._random.choice(FOLDERS))
+        item = Item("/".join([*parts, self._name(scope, kind)]), kind)
         self._items.append(item)
         return item
 
-    def _name(self, place: Place, kind: str) -> str:
+    def _name(self, scope: Scope, kind: str) -> str:
         if kind == "directory":
-            return f"{self._chance.choice(FOLDERS)}-{self._next()}"
-        if place.file_name is not None:
-            return place.file_name.replace("*", str(self._next())).replace("?", self._chance.choice("abcxyz"))
-        stem, _, ending = self._chance.choice(FILES).rpartition(".")
+            return f"{self._random.choice(FOLDERS)}-{self._next()}"
+        if scope.file_name is not None:
+            return scope.file_name.replace("*", str(self._next())).replace("?", self._random.choice("abcxyz"))
+        stem, _, ending = self._random.choice(FILES).rpartition(".")
         return f"{stem} {self._next()}.{ending}"
 
-    def _known(self, place: Place) -> Item:
-        """Something that was there before, if there is any in this very place."""
-        if place.file_name is not None:
-            return self._new(place)
-        inside = f"{place.folder}/" if place.folder else ""
+    def _known(self, scope: Scope) -> Item:
+        """Return a remembered item in the scope, or a new one if there is none."""
+        if scope.file_name is not None:
+            return self._new(scope)
+        inside = f"{scope.folder}/" if scope.folder else ""
         known = [
             item
             for item in self._items
-            if item.path.startswith(inside) and (place.recursive or "/" not in item.path.removeprefix(inside))
+            if item.path.startswith(inside) and (scope.recursive or "/" not in item.path.removeprefix(inside))
         ]
-        return self._chance.choice(known) if known else self._new(place)
+        return self._random.choice(known) if known else self._new(scope)
 
     def _next(self) -> int:
         self._serial += 1

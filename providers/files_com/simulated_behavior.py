@@ -1,27 +1,24 @@
-"""A webhook behavior at the simulated Files.com: its description, what its `value` may hold, what it covers."""
+"""A webhook behavior at the simulated Files.com: its fields, its JSON form, and the paths that it covers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
 
+from providers.files_com.simulated_requests import VALUE_KEYS, texts
+from providers.sandbox.calls import InvalidControlInput
 from providers.sandbox.tenant import Hook
+from providers.sandbox.webhook_sender import SendResult
 
-VALUE_LISTS = ("urls", "triggers", "triggering_filenames", "exclude_filenames")
-VALUE_MAPS = ("headers", "body")
-VALUE_KEYS = (
-    *VALUE_LISTS, *VALUE_MAPS, "method", "encoding", "verification_token", "file_form_field", "file_as_body",
-    "use_dedicated_ips",
-)  # fmt: skip
-CHOICES: Mapping[str, tuple[str, ...]] = {"method": ("GET", "POST"), "encoding": ("JSON", "XML", "RAW", "EV1", "EV2")}
+# The sandbox's control calls also accept our names of these keys of `value`.
+API_NAMES: Mapping[str, str] = {"filenames": "triggering_filenames"}
+SETTABLE_FIELDS = ("name", "description", "recursive", "value", "disable_parent_folder_behavior")
 
 
 @dataclass(slots=True, kw_only=True)
 class Behavior(Hook):
-    """A webhook behavior. `value` is replaced, never changed, so that it may be read without the lock."""
+    """A webhook behavior. `value` is replaced, never modified, so that it can be read without the lock."""
 
     path: str
     value: Mapping[str, object]
@@ -31,7 +28,7 @@ class Behavior(Hook):
     disable_parent_folder_behavior: bool = False
 
     def describe(self) -> dict[str, object]:
-        """As BehaviorEntity."""
+        """Return the behavior in the form of BehaviorEntity."""
         return {
             "id": int(self.remote_id),
             "path": self.path,
@@ -45,87 +42,8 @@ class Behavior(Hook):
         }
 
 
-class RefusalError(Exception):
-    """A call that their server refuses, with what their error envelope says."""
-
-    def __init__(self, status: int, kind: str, message: str, *, about: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.about = about
-        self.body = envelope(status, kind, message)
-        if about:
-            self.body["model-errors"] = {about: [message]}
-
-
-def envelope(status: int, kind: str, message: str) -> dict[str, object]:
-    """An error as Files.com words it."""
-    title = kind.rpartition("/")[2].replace("-", " ").title()
-    return {"error": message, "http-code": status, "instance": "5f8f5a4e-0000", "title": title, "type": kind}
-
-
-def bad(about: str, problem: str) -> RefusalError:
-    """A refusal of what was sent in one field."""
-    return RefusalError(422, "processing-failure/model-save-error", problem, about=about)
-
-
-def read_value(value: object, triggers: Collection[str], *, at_least: int) -> dict[str, object]:
-    """Checks a webhook's `value` as a whole: known keys, good shapes, so many URLs at least. Raises RefusalError for
-    the first key that is wrong."""
-    checked = decoded(value)
-    _check_shapes(checked)
-    urls = texts(checked.get("urls"))
-    if not all(_is_url(url) for url in urls) or not urls:
-        raise bad("urls", "urls must hold at least one URL, and nothing else")
-    if len(urls) < at_least:
-        raise bad("urls", "urls must hold a redundant URL")
-    for key, words in CHOICES.items():
-        if checked.get(key) not in (None, "", *words):
-            raise bad(key, f"{key} must be one of {', '.join(words)}")
-    for trigger in texts(checked.get("triggers")):
-        if trigger not in triggers:
-            raise bad("triggers", f"{trigger} is not one of the triggers")
-    return checked
-
-
-def decoded(value: object) -> dict[str, object]:
-    """`value` comes nested, as JSON text, or as the old list of URLs."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise bad("value", "value is no JSON") from None
-    if isinstance(value, list):
-        value = {"urls": value}
-    if not isinstance(value, dict):
-        raise bad("value", "value must be a hash")
-    return dict(value)
-
-
-def _check_shapes(value: Mapping[str, object]) -> None:
-    for key, item in value.items():
-        if key not in VALUE_KEYS:
-            raise bad("value", f"value has the unknown key {key}")
-        if key in VALUE_LISTS and item is not None and texts(item) != item:
-            raise bad(key, f"{key} must be a list of texts")
-        if key in VALUE_MAPS and item is not None and not isinstance(item, dict):
-            raise bad(key, f"{key} must be a hash")
-
-
-def texts(value: object) -> list[str]:
-    """The texts of a list; none when it is no list."""
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def configure(hook: Behavior, fields: Mapping[str, object], value: Mapping[str, object]) -> None:
-    """Takes over the fields that are given, and the checked `value`."""
+    """Set the given fields and the checked `value`."""
     hook.value, hook.url = dict(value), texts(value.get("urls"))[0]
     hook.name = str(fields.get("name", hook.name))
     hook.description = str(fields.get("description", hook.description))
@@ -136,13 +54,53 @@ def configure(hook: Behavior, fields: Mapping[str, object], value: Mapping[str, 
 
 
 def covers(hook: Behavior, path: str) -> bool:
-    """Whether something at that path (in lower case) is in the folder and let through by its file name."""
+    """Return whether a path (in lower case) is in the behavior's folder and its file name matches the filters."""
     folder, (parent, _, name) = hook.path.lower(), path.rpartition("/")
     inside = parent == folder or (hook.recursive and (not folder or parent.startswith(folder + "/")))
-    wanted = [pattern.lower() for pattern in texts(hook.value.get("triggering_filenames"))]
+    included = [pattern.lower() for pattern in texts(hook.value.get("triggering_filenames"))]
     excluded = [pattern.lower() for pattern in texts(hook.value.get("exclude_filenames"))]
     return (
         (inside or path == folder)
-        and (not wanted or any(fnmatchcase(name, pattern) for pattern in wanted))
+        and (not included or any(fnmatchcase(name, pattern) for pattern in included))
         and not any(fnmatchcase(name, pattern) for pattern in excluded)
     )
+
+
+def expiration_behavior(folder: str) -> dict[str, object]:
+    """Return a behavior of another kind, as sites have them besides webhooks."""
+    return {"id": 3, "path": folder, "behavior": "file_expiration", "value": 30, "recursive": True}
+
+
+def test_call_result(receipt: SendResult, ok: bool, newer: bool) -> dict[str, object]:
+    """Return the response to a test call; `newer` selects the form of /webhook_tests."""
+    entity: dict[str, object] = {
+        "code": receipt.status or 0,
+        "message": "" if ok else receipt.failure or "The receiver did not answer 200.",
+        "status": "success" if ok else "failure",
+        "data": {},
+    }
+    return {**entity, "success": ok} if newer else {**entity, "errors": []}
+
+
+def api_changes(config: Mapping[str, object], hook: Behavior) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the fields of a control call under the API's names: those of the behavior, and those of its value.
+
+    Raises InvalidControlInput for a field that does not exist or cannot change.
+    """
+    fields: dict[str, object] = {}
+    changes: dict[str, object] = {}
+    for key, value in config.items():
+        name = API_NAMES.get(key, key)
+        if name == "callback_url":
+            changes["urls"] = [value, *texts(hook.value["urls"])[1:]]
+        elif name == "redundant_urls" and isinstance(value, list):
+            changes["urls"] = [hook.url, *value]
+        elif name in VALUE_KEYS:
+            changes[name] = value
+        elif name in SETTABLE_FIELDS and name != "value":
+            fields[name] = value
+        elif name == "value" and isinstance(value, dict):
+            changes |= value
+        else:
+            raise InvalidControlInput(f"config.{key}: there is no such field, or it cannot change")
+    return fields, changes

@@ -1,5 +1,7 @@
-"""A Files.com subscription's life through the reconciler, against the sandbox over HTTP: no lease and no switch there,
-so everything is registering, updating, replacing and deleting."""
+"""The life cycle of Files.com subscriptions: reconciled against the sandbox over HTTP.
+
+Files.com has no leases and no status, so the steps are register, update, replace and delete.
+"""
 
 from __future__ import annotations
 
@@ -46,36 +48,36 @@ def account(db: None, sandbox: Sandbox) -> ProviderAccount:
 @pytest.fixture
 def active(account: ProviderAccount) -> Subscription:
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Acme")
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE, subscription.state_reason
     return subscription
 
 
-def settled(subscription: Subscription) -> Subscription:
-    """The row after a reconciliation."""
+def reconciled(subscription: Subscription) -> Subscription:
+    """Reconcile the subscription and return the refreshed row."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
     return subscription
 
 
 def operations(subscription: Subscription) -> list[tuple[str, str]]:
-    """Action and status, oldest first."""
+    """Return action and status of the operations, oldest first."""
     return list(subscription.operations.order_by("id").values_list("action", "status"))
 
 
-def foreign(account: ProviderAccount, url: str = "https://elsewhere.example.test/in", **value: object) -> str:
-    """A webhook that somebody else registered; its id."""
-    answer = requests.post(
+def register_foreign(account: ProviderAccount, url: str = "https://elsewhere.example.test/in", **value: object) -> str:
+    """Register a webhook of someone else and return its ID."""
+    response = requests.post(
         f"{account.settings['base_url']}{BEHAVIORS}",
         json={"path": "inbox", "behavior": "webhook", "recursive": True, "value": {"urls": [url], **value}},
         headers={"X-FilesAPI-Key": account.credentials["api_key"]},
         timeout=5,
     )
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
 
 
-def test_registers_and_is_active_without_an_end(active: Subscription, control: Control) -> None:
+def test_a_registered_subscription_is_active_without_expiry(active: Subscription, control: Control) -> None:
     (remote,) = control.remotes()
     assert active.remote_id == str(remote["id"])
     assert (active.expires_at, active.renew_at, active.due_at) == (None, None, None)
@@ -89,23 +91,23 @@ def test_registers_and_is_active_without_an_end(active: Subscription, control: C
     assert active.secrets[0] not in str((operation.request, operation.response))
 
 
-def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Control) -> None:
+def test_an_active_subscription_makes_no_changing_call(active: Subscription, control: Control) -> None:
     for _ in range(3):
-        settled(active)
+        reconciled(active)
         look(ProviderAccount.objects.get())
     changing = [call for call in control.calls() if call["method"] != "GET"]
     assert [call["method"] for call in changing] == ["POST"]
 
 
-def test_there_is_nothing_to_renew(active: Subscription) -> None:
+def test_renewing_is_unsupported(active: Subscription) -> None:
     with pytest.raises(Unsupported):
         desired_state.renew_now(active, by="staff:ann")
 
 
-def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
+def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert active.remote_id != old
     assert [str(remote["id"]) for remote in control.remotes()] == [active.remote_id]
@@ -125,7 +127,7 @@ def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, 
     ],
     ids=str,
 )
-def test_puts_drift_back_in_place(
+def test_drift_is_reverted_in_place(
     active: Subscription, control: Control, change: dict[str, object], field: str
 ) -> None:
     before = control.remotes()[0]
@@ -140,12 +142,12 @@ def test_puts_drift_back_in_place(
     assert [after[key] for key in keys] == [before[key] for key in keys]
     assert after["value"]["headers"] == before["value"]["headers"]
     assert after["value"]["triggers"] == ["create", "move"]
-    assert settled(active).drift == []
+    assert reconciled(active).drift == []
 
 
-def test_our_url_is_put_back_into_the_first_place(active: Subscription, control: Control) -> None:
+def test_the_callback_url_is_moved_back_to_the_first_place(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"urls": ["https://x.example.test/in", active.callback_url]})
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE, active.state_reason
     assert control.remotes()[0]["value"]["urls"] == [active.callback_url]
     assert len(control.remotes()) == 1
@@ -154,95 +156,97 @@ def test_our_url_is_put_back_into_the_first_place(active: Subscription, control:
 def test_a_new_config_is_an_update_but_a_new_path_is_a_replacement(active: Subscription, control: Control) -> None:
     old = active.remote_id
     desired_state.change(active, by="api:ci", config={**CONFIG, "triggers": [], "exclude_filenames": ["*.tmp"]})
-    settled(active)
+    reconciled(active)
     assert (active.remote_id, operations(active)[-1]) == (old, ("update", "succeeded"))
     assert control.remotes()[0]["value"]["triggers"] == []
     desired_state.change(active, by="api:ci", config={**CONFIG, "path": "Clients/Globex"})
     assert [step.action for step in preview(active).steps] == ["replace", "delete"]
-    settled(active)
+    reconciled(active)
     assert operations(active)[-2:] == [("replace", "succeeded"), ("delete", "succeeded")]
     (remote,) = control.remotes()
     assert (str(remote["id"]), remote["path"]) == (active.remote_id, "Clients/Globex")
     assert active.remote_id != old
     assert active.state == State.ACTIVE
-    # Files.com does not tell upper from lower case, so this is no other folder.
+    # Paths are case-insensitive at Files.com, so this is the same folder.
     desired_state.change(active, by="api:ci", config={**CONFIG, "path": "clients/globex"})
-    settled(active)
+    reconciled(active)
     assert len(operations(active)) == 4
 
 
-def test_disabling_deletes_and_enabling_registers(active: Subscription, control: Control) -> None:
+def test_disabling_deletes_and_enabling_registers_again(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
-    assert settled(active).state == State.DISABLED
+    assert reconciled(active).state == State.DISABLED
     assert control.remotes() == []
     assert active.remote_id is None
-    assert settled(active).state == State.DISABLED
+    assert reconciled(active).state == State.DISABLED
     desired_state.change(active, by="staff:ann", enabled=True)
-    assert settled(active).state == State.ACTIVE
+    assert reconciled(active).state == State.ACTIVE
     assert len(control.remotes()) == 1
     desired_state.remove(active, by="staff:ann")
     active.refresh_from_db()
-    assert settled(active).state == State.DELETED
+    assert reconciled(active).state == State.DELETED
     assert control.remotes() == []
     assert [action for action, _ in operations(active)] == ["register", "delete", "register", "delete"]
 
 
-def test_adopts_what_an_interrupted_registration_left_behind(account: ProviderAccount, control: Control) -> None:
+def test_the_webhook_of_an_interrupted_registration_is_adopted(account: ProviderAccount, control: Control) -> None:
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     control.post("faults", drop=True)
-    settled(subscription)
+    reconciled(subscription)
     assert operations(subscription) == [("register", "unknown")]
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE
     assert operations(subscription)[1:] == [("adopt", "succeeded")]
     assert [str(remote["id"]) for remote in control.remotes()] == [subscription.remote_id]
 
 
-def test_a_rotated_secret_reaches_the_provider(active: Subscription, control: Control) -> None:
+def test_a_rotated_secret_is_sent_to_the_provider(active: Subscription, control: Control) -> None:
     old = active.secrets[0]
     Subscription.objects.filter(pk=active.pk).update(secrets=["Bearer hk_new-secret-0123456789", old])
     active.refresh_from_db()
-    settled(active)
+    reconciled(active)
     assert operations(active)[-1] == ("update", "succeeded")
     assert control.remotes()[0]["value"]["headers"] == {"Authorization": "Bearer hk_new-secret-0123456789"}
 
 
-def test_a_refused_config_is_failing_with_the_field_and_their_words(account: ProviderAccount, control: Control) -> None:
+def test_a_refused_config_is_failing_with_field_and_message(account: ProviderAccount, control: Control) -> None:
     subscription = desired_state.subscribe(account, config={**CONFIG, "triggers": ["sing"]}, by="staff:ann")
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.FAILING
     assert (subscription.last_error["code"], subscription.last_error["field"]) == ("refused", "triggers")
     assert "sing is not one of the triggers" in subscription.state_reason
 
 
-def test_throttling_is_waited_for(account: ProviderAccount, control: Control) -> None:
+def test_throttling_delays_the_next_attempt(account: ProviderAccount, control: Control) -> None:
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     control.post("faults", status=429, retry_after=40)
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.last_error["code"] == "throttled"
     assert subscription.due_at is not None
     assert 39 < (subscription.due_at - timezone.now()).total_seconds() < 50
 
 
-def test_the_test_call_sends_a_webhook_and_tells_how_it_went(active: Subscription, settings: Settings) -> None:
+def test_the_test_call_sends_a_webhook_and_returns_the_result(active: Subscription, settings: Settings) -> None:
     with StubServer() as receiver:
         settings.PUBLIC_URL = receiver.url
         Subscription.objects.filter(pk=active.pk).update(callback_url=f"{receiver.url}/hooks/{active.token}")
         active.refresh_from_db()
-        found = secrets.try_out(active, by="staff:ann")
-        assert (found.ok, "sent a test webhook" in found.detail) == (True, True)
+        result = secrets.try_out(active, by="staff:ann")
+        assert (result.ok, "sent a test webhook" in result.detail) == (True, True)
         (call,) = receiver.received
         assert call.header("Authorization") == active.secrets[0]
         assert call.json()["hookkeeper_test"] == "1"
 
 
-def test_foreign_ones_are_never_touched_and_can_be_taken_over(active: Subscription, control: Control) -> None:
-    remote_id = foreign(active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"])
+def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscription, control: Control) -> None:
+    remote_id = register_foreign(
+        active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"]
+    )
     look(ProviderAccount.objects.get())
     desired_state.remove(active, by="staff:ann")
-    settled(active)
+    reconciled(active)
     assert [str(remote["id"]) for remote in control.remotes()] == [remote_id]
-    taken = settled(inventory.take_in(active.account, remote_id, by="staff:ann", take_over=True))
+    taken = reconciled(inventory.take_in(active.account, remote_id, by="staff:ann", take_over=True))
     assert (taken.state, taken.remote_id) == (State.ACTIVE, remote_id), taken.state_reason
     value = control.remotes()[0]["value"]
     assert value["urls"] == [taken.callback_url]
@@ -250,7 +254,7 @@ def test_foreign_ones_are_never_touched_and_can_be_taken_over(active: Subscripti
     assert (value["verification_token"], value["triggers"]) == ("theirs", ["read"])
 
 
-def test_a_check_tells_whose_key_it_is(active: Subscription) -> None:
+def test_a_check_shows_the_owner_of_the_key(active: Subscription) -> None:
     look(active.account)
     account = ProviderAccount.objects.get()
     assert account.status == "ok"

@@ -1,4 +1,4 @@
-"""Files.com from end to end over HTTP: registered at the sandbox, told by it, received, stored and read."""
+"""Files.com from end to end over HTTP: registered at the sandbox, then received, stored and normalized."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def account(sandbox: Sandbox, live_server: LiveServer, settings: Settings) -> Pr
     )
 
 
-def subscribed(account: ProviderAccount, **config: Any) -> Subscription:
+def active_subscription(account: ProviderAccount, **config: Any) -> Subscription:
     subscription = desired_state.subscribe(account, config={"path": "/", **config}, by="staff:ann")
     assert reconcile(subscription)
     subscription.refresh_from_db()
@@ -50,13 +50,13 @@ def subscribed(account: ProviderAccount, **config: Any) -> Subscription:
 
 
 def outcomes() -> list[tuple[str, str]]:
-    """Outcome and verification of every request, oldest first."""
+    """Normalize pending requests; return outcome and verification of all requests, oldest first."""
     normalize.normalize_pending()
     return list(WebhookRequest.objects.order_by("id").values_list("outcome", "verification"))
 
 
-def test_a_get_is_stored_verified_and_read(account: ProviderAccount, control: Control) -> None:
-    subscription = subscribed(account, triggers=["move"])
+def test_a_get_is_stored_verified_and_normalized(account: ProviderAccount, control: Control) -> None:
+    subscription = active_subscription(account, triggers=["move"])
     (delivery,) = control.post("emit", event_type="move")["deliveries"]
     assert (delivery["remote_id"], delivery["status"]) == (subscription.remote_id, 200)
     assert outcomes() == [("processed", "verified")]
@@ -72,16 +72,16 @@ def test_a_get_is_stored_verified_and_read(account: ProviderAccount, control: Co
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_the_classic_call_with_either_plus_is_one_event(account: ProviderAccount, ending: str) -> None:
-    subscription = subscribed(account)
+def test_an_encoded_and_a_raw_plus_give_one_event(account: ProviderAccount, ending: str) -> None:
+    subscription = active_subscription(account)
     for plus in ("%2B00:00", "+00:00"):
-        answer = requests.get(
+        response = requests.get(
             f"{subscription.callback_url}{ending}?{MOVE.format(plus)}",
             headers={"Authorization": subscription.secrets[0]},
             allow_redirects=False,
             timeout=10,
         )
-        assert (answer.status_code, answer.content) == (200, b"")
+        assert (response.status_code, response.content) == (200, b"")
     assert outcomes() == [("processed", "verified"), ("duplicate", "verified")]
     event = Event.objects.get()
     assert (event.resource, event.actor, event.duplicates) == ("a/new.txt", "ann", 1)
@@ -98,16 +98,16 @@ def test_the_classic_call_with_either_plus_is_one_event(account: ProviderAccount
     }
 
 
-def test_without_our_header_it_is_rejected_and_kept(account: ProviderAccount) -> None:
-    subscription = subscribed(account)
+def test_a_request_without_the_header_is_rejected_and_kept(account: ProviderAccount) -> None:
+    subscription = active_subscription(account)
     for headers in ({}, {"Authorization": "Bearer wrong"}):
-        answer = requests.get(f"{subscription.callback_url}?{MOVE.format('Z')}", headers=headers, timeout=10)
-        assert answer.status_code == 401
+        response = requests.get(f"{subscription.callback_url}?{MOVE.format('Z')}", headers=headers, timeout=10)
+        assert response.status_code == 401
     assert outcomes() == [("rejected", "failed")] * 2
     assert Event.objects.count() == 0
 
 
-def test_a_manual_one_without_a_header_is_not_verifiable_and_becomes_active(account: ProviderAccount) -> None:
+def test_a_manual_subscription_without_a_header_is_not_verifiable_and_becomes_active(account: ProviderAccount) -> None:
     desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
     subscription = desired_state.subscribe(account, config={"path": "inbox"}, by="staff:ann", managed=Managed.MANUAL)
     url = f"{subscription.callback_url}?{MOVE.format('Z')}"
@@ -127,7 +127,7 @@ def test_a_manual_one_without_a_header_is_not_verifiable_and_becomes_active(acco
 
 @pytest.mark.parametrize("metadata", ["none", "query", "headers"])
 def test_a_file_as_the_body_is_an_event(account: ProviderAccount, control: Control, metadata: str) -> None:
-    subscribed(account, file_as_body=True, triggers=["create"], filenames=["*.xml"])
+    active_subscription(account, file_as_body=True, triggers=["create"], filenames=["*.xml"])
     control.post("options", file_metadata=metadata)
     (delivery,) = control.post("emit", event_type="create")["deliveries"]
     assert delivery["status"] == 200
@@ -140,10 +140,10 @@ def test_a_file_as_the_body_is_an_event(account: ProviderAccount, control: Contr
     assert (event.resource is None) == (metadata == "none")
 
 
-def test_of_a_large_file_headers_and_a_prefix_are_kept(account: ProviderAccount, settings: Settings) -> None:
-    subscription = subscribed(account, file_as_body=True)
+def test_headers_and_a_prefix_of_a_large_file_are_kept(account: ProviderAccount, settings: Settings) -> None:
+    subscription = active_subscription(account, file_as_body=True)
     settings.MAX_BODY_BYTES = 100_000
-    answer = requests.post(
+    response = requests.post(
         subscription.callback_url,
         data=b"%PDF" + b"x" * 300_000,
         headers={
@@ -153,7 +153,7 @@ def test_of_a_large_file_headers_and_a_prefix_are_kept(account: ProviderAccount,
         },
         timeout=10,
     )
-    assert (answer.status_code, answer.content) == (200, b"")
+    assert (response.status_code, response.content) == (200, b"")
     assert outcomes() == [("truncated", "verified")]
     request = WebhookRequest.objects.get()
     assert (request.size, len(request.body)) == (300_004, 65536)
@@ -172,16 +172,16 @@ def test_of_a_large_file_headers_and_a_prefix_are_kept(account: ProviderAccount,
     ],
     ids=str,
 )
-def test_every_post_is_read(account: ProviderAccount, control: Control, config: dict[str, Any]) -> None:
-    subscribed(account, **config)
+def test_every_post_format_is_normalized(account: ProviderAccount, control: Control, config: dict[str, Any]) -> None:
+    active_subscription(account, **config)
     control.post("emit", event_type="create", count=2)
     assert outcomes() == [("processed", "verified")] * 2
     assert {event.action for event in Event.objects.all()} == {"created"}
     assert Event.objects.count() == 2
 
 
-def test_overlapping_subscriptions_each_get_their_event(account: ProviderAccount, control: Control) -> None:
-    hooks = subscribed(account, path="Elsewhere"), subscribed(account)
+def test_overlapping_subscriptions_each_receive_the_event(account: ProviderAccount, control: Control) -> None:
+    hooks = active_subscription(account, path="Elsewhere"), active_subscription(account)
     control.post("emit", event_type="create", count=2)
     assert outcomes() == [("processed", "verified")] * 4
     inner, whole = (set(hook.events.values_list("dedup_key", flat=True)) for hook in hooks)
@@ -189,7 +189,7 @@ def test_overlapping_subscriptions_each_get_their_event(account: ProviderAccount
     assert len(inner) == 2
 
 
-def test_several_urls_of_ours_in_one_list_each_get_the_event(account: ProviderAccount, control: Control) -> None:
+def test_several_callback_urls_in_one_list_each_receive_the_event(account: ProviderAccount, control: Control) -> None:
     desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
     hooks = [
         desired_state.subscribe(account, config={"path": "/"}, by="staff:ann", managed=Managed.MANUAL) for _ in range(2)
@@ -209,29 +209,29 @@ def test_several_urls_of_ours_in_one_list_each_get_the_event(account: ProviderAc
     assert [Event.objects.filter(subscription=hook).count() for hook in hooks] == [2, 1]
 
 
-def test_a_redundant_url_gets_the_secret_of_the_first(account: ProviderAccount, control: Control) -> None:
-    other = subscribed(account, triggers=["create"])
-    subscribed(account, triggers=["read"], redundant_urls=[other.callback_url])
+def test_a_redundant_url_receives_the_secret_of_the_first(account: ProviderAccount, control: Control) -> None:
+    other = active_subscription(account, triggers=["create"])
+    active_subscription(account, triggers=["read"], redundant_urls=[other.callback_url])
     control.post("options", attempt_all_urls=True)
     control.post("emit", event_type="read")
     assert sorted(outcomes()) == [("processed", "verified"), ("rejected", "failed")]
 
 
-def test_hostile_bodies_are_quarantined_and_lose_nothing(account: ProviderAccount) -> None:
-    subscription = subscribed(account)
+def test_hostile_bodies_are_quarantined_and_kept_whole(account: ProviderAccount) -> None:
+    subscription = active_subscription(account)
     bodies = {
         "application/xml": b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><action>&x;</action></a>',
         "application/json": b'{"action": "cre',
         "multipart/form-data": b"--x\r\n",
     }
     for kind, body in bodies.items():
-        answer = requests.post(
+        response = requests.post(
             subscription.callback_url,
             data=body,
             headers={"Authorization": subscription.secrets[0], "Content-Type": kind},
             timeout=10,
         )
-        assert answer.status_code == 200
+        assert response.status_code == 200
     assert outcomes() == [("quarantined", "verified")] * 3
     kept = WebhookRequest.objects.order_by("id")
     assert [bytes(request.body) for request in kept] == list(bodies.values())

@@ -1,12 +1,9 @@
-"""Files.com's messages: what proves them, what they say, and what hostile ones come to."""
+"""Files.com: verification and parsing of messages."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import time
-import tracemalloc
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -17,30 +14,24 @@ from hypothesis import strategies as st
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
-from providers.contract.parsing import Parsed, ParsedEvent, VerificationResult
-from providers.contract.schemas import validate
+from providers.contract.parsing import Parsed, VerificationResult
 from providers.files_com import provider
-from providers.files_com.body_parser import MAX_ATTRIBUTES, MAX_ELEMENTS, MAX_FIELDS
-from providers.files_com.schemas import FilesComSettings
+from providers.files_com.body_parser import MAX_FIELDS
+from providers.files_com.tests.samples import (
+    FORM,
+    SECRET,
+    parse_get,
+    parse_post,
+    settings,
+)
 from tests.harness.provider_contract import inbound
-
-SECRET = "Bearer hk_" + "s3cr3t" * 6
-FORM = "application/x-www-form-urlencoded"
-
-
-# -- Verification --------------------------------------------------------------------------------------------------
-
-
-def settings(**values: object) -> FilesComSettings:
-    return validate(FilesComSettings, {"subdomain": "acme", **values})
-
 
 EXPECTED = VerificationResult.VERIFIED, VerificationResult.FAILED, VerificationResult.NOT_VERIFIABLE
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize(
-    ("headers", "expecting", "not_expecting"),
+    ("headers", "with_header_expected", "without_header_expected"),
     [
         ((("Authorization", SECRET),), EXPECTED[0], EXPECTED[0]),
         ((("authorization", f" {SECRET} "),), EXPECTED[0], EXPECTED[0]),
@@ -51,66 +42,58 @@ EXPECTED = VerificationResult.VERIFIED, VerificationResult.FAILED, VerificationR
         ((), EXPECTED[1], EXPECTED[2]),
     ],
 )
-def test_the_three_outcomes(
+def test_the_result_depends_on_the_header_and_the_setting(
     method: str,
     headers: tuple[tuple[str, str], ...],
-    expecting: VerificationResult,
-    not_expecting: VerificationResult,
+    with_header_expected: VerificationResult,
+    without_header_expected: VerificationResult,
 ) -> None:
     request = inbound(method=method, headers=headers)
-    assert provider.verify(request, [SECRET], settings()).result is expecting
-    assert provider.verify(request, [SECRET], settings(expect_header=False)).result is not_expecting
+    assert provider.verify(request, [SECRET], settings()).result is with_header_expected
+    assert provider.verify(request, [SECRET], settings(expect_header=False)).result is without_header_expected
 
 
-def test_the_newest_secret_counts_and_every_header_that_carries_one_is_hidden() -> None:
+def test_every_header_with_a_secret_is_a_proof_header() -> None:
     old, new = SECRET + "1", SECRET + "2"
     headers = (("Authorization", old), ("X-Forwarded-Authorization", new))
-    found = provider.verify(inbound(headers=headers), [new, old], settings())
-    assert (found.secret_index, found.proof_headers) == (1, ("Authorization", "X-Forwarded-Authorization"))
+    verification = provider.verify(inbound(headers=headers), [new, old], settings())
+    assert (verification.secret_index, verification.proof_headers) == (
+        1,
+        ("Authorization", "X-Forwarded-Authorization"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("headers", "secrets", "words"),
+    ("headers", "secrets", "text"),
     [
         ((), [SECRET], "is missing"),
         ((), [SECRET], "expect_header"),
         ((("Authorization", "Bearer old"),), [SECRET], "another value"),
         ((("X-Copy", SECRET),), [SECRET], "accepted only in Authorization"),
-        ((("Authorization", SECRET),), [], "No secret is known"),
+        ((("Authorization", SECRET),), [], "has no secret"),
     ],
 )
-def test_a_failure_explains_itself(headers: tuple[tuple[str, str], ...], secrets: list[str], words: str) -> None:
-    assert words in provider.verify(inbound(headers=headers), secrets, settings()).detail
-
-
-# -- Parsing -------------------------------------------------------------------------------------------------------
-
-
-def get(query: str) -> ParsedEvent:
-    (event,) = provider.parse(inbound(method="GET", query=query, headers=())).events
-    return event
-
-
-def post(body: bytes, kind: str | None = None, *headers: tuple[str, str], query: str = "") -> Parsed:
-    content_type = () if kind is None else (("Content-Type", kind),)
-    return provider.parse(inbound(body, query=query, headers=(*content_type, *headers)))
+def test_a_failed_verification_is_explained(
+    headers: tuple[tuple[str, str], ...], secrets: list[str], text: str
+) -> None:
+    assert text in provider.verify(inbound(headers=headers), secrets, settings()).detail
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("kind", [None, FORM, "application/json", "text/plain"])
-def test_nothing_at_all_is_a_ping(method: str, kind: str | None) -> None:
+def test_an_empty_request_is_a_ping(method: str, kind: str | None) -> None:
     headers = (("Content-Type", kind),) if kind else ()
     assert provider.parse(inbound(b" \n", method=method, headers=headers)) == Parsed(ping=True)
 
 
 @pytest.mark.parametrize(("body", "kind"), [(b"{}", "application/json"), (b"<a/>", "text/xml"), (b"&", FORM)])
-def test_a_message_that_says_nothing_is_a_ping(body: bytes, kind: str) -> None:
-    assert post(body, kind) == Parsed(ping=True)
+def test_a_message_without_fields_is_a_ping(body: bytes, kind: str) -> None:
+    assert parse_post(body, kind) == Parsed(ping=True)
 
 
-def test_data_is_a_string_map_of_the_query_with_everything_in_it() -> None:
+def test_the_data_contain_every_query_parameter() -> None:
     query = "action=move&path=a%2Fold.txt&destination=a%2Fnew.txt&at=2026-01-02T03:04:05+00:00&x=1&x=2&y=&action=copy"
-    event = get(query)
+    event = parse_get(query)
     assert event.data == {
         "action": ["move", "copy"],
         "path": "a/old.txt",
@@ -138,11 +121,11 @@ def test_data_is_a_string_map_of_the_query_with_everything_in_it() -> None:
                                   "9" * 30, "2026-13-01T00:00:00", "\u0661")),
     ],
 )  # fmt: skip
-def test_times(at: str, expected: datetime | None) -> None:
-    assert get(f"action=create&at={at}").occurred_at == expected
+def test_event_times_are_parsed(at: str, expected: datetime | None) -> None:
+    assert parse_get(f"action=create&at={at}").occurred_at == expected
 
 
-def test_dedup_keys() -> None:
+def test_the_dedup_key_depends_on_the_identity_fields() -> None:
     base = {
         "action": "move", "interface": "web", "path": "a", "destination": "b",
         "at": "2026-01-02T03:04:05+00:00", "username": "ann", "type": "file",
@@ -150,22 +133,22 @@ def test_dedup_keys() -> None:
 
     def key(**changes: str) -> str:
         query = "&".join(f"{name}={quote(text, safe='')}" for name, text in {**base, **changes}.items())
-        return get(query).dedup_key
+        return parse_get(query).dedup_key
 
-    # A repetition, through whatever URL and in whatever form, is the same event.
+    # A retransmission to any URL and in any format has the same key.
     same = [key(), key(extra="1"), key(at="2026-01-02T04:04:05+01:00"), key(at="2026-01-02T03:04:05 00:00")]
-    same += [item.dedup_key for item in post(json.dumps(base).encode(), "application/json").events]
+    same += [item.dedup_key for item in parse_post(json.dumps(base).encode(), "application/json").events]
     assert len(set(same)) == 1
     assert len({key(), *(key(**{name: "copy" if name == "action" else "other"}) for name in base)}) == 8
 
 
-def test_what_happens_to_people_is_told_apart_by_all_of_it() -> None:
+def test_the_dedup_key_of_user_events_depends_on_all_fields() -> None:
     query = "action=user_create&at=2026-01-02T03:04:05Z&username=ann&name="
-    assert get(query + "ben").dedup_key != get(query + "carla").dedup_key
-    assert get(query + "ben").dedup_key == get(query + "ben").dedup_key
+    assert parse_get(query + "ben").dedup_key != parse_get(query + "carla").dedup_key
+    assert parse_get(query + "ben").dedup_key == parse_get(query + "ben").dedup_key
 
 
-def test_without_a_time_each_request_is_an_event_of_its_own() -> None:
+def test_each_request_without_a_time_is_an_event() -> None:
     body = b'{"operation":"Upload","path":"/a","attempt":1}'
     first = inbound(body)
     later = replace(first, received_at=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
@@ -188,8 +171,10 @@ def test_without_a_time_each_request_is_an_event_of_its_own() -> None:
 )
 @pytest.mark.parametrize("key", ["operation", "event"])
 @pytest.mark.parametrize("kind", ["application/json", FORM, "text/plain", None])
-def test_exavault_words_in_any_content_type(operation: str, action: Action, key: str, kind: str | None) -> None:
-    (event,) = post(json.dumps({key: operation, "path": "/a"}).encode(), kind).events
+def test_exavault_operations_are_mapped_in_any_content_type(
+    operation: str, action: Action, key: str, kind: str | None
+) -> None:
+    (event,) = parse_post(json.dumps({key: operation, "path": "/a"}).encode(), kind).events
     assert (event.type, event.action, event.resource) == (operation, action, "a")
 
 
@@ -215,249 +200,21 @@ def test_exavault_words_in_any_content_type(operation: str, action: Action, key:
     ],
     ids=range(16),
 )  # fmt: skip
-def test_what_does_not_say_what_happened_is_unreadable(body: bytes, kind: str | None, query: str) -> None:
+def test_a_message_without_an_action_is_unreadable(body: bytes, kind: str | None, query: str) -> None:
     with pytest.raises(UnreadableRequest):
-        post(body, kind, query=query)
+        parse_post(body, kind, query=query)
 
 
-@pytest.mark.parametrize("kind", [None, "text/csv", "application/pdf", "application/octet-stream", "nonsense"])
-@pytest.mark.parametrize("body", [b"a,b\n1,2\n", b"\x00\xff\x00", b"{not json", b"<html><p>", b'{"path": 1}'])
-def test_a_plain_file_is_an_event_and_no_error(kind: str | None, body: bytes) -> None:
-    (event,) = post(body, kind, ("Content-Disposition", 'attachment; filename="a b.csv"')).events
-    assert (event.type, event.action, event.resource_type, event.resource) == ("file", Action.OTHER, "file", "a b.csv")
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (b'{"invoice": 1}', "application/json"),
-        (b'{"action": "create"}', "application/json"),
-        (b"<order><action>buy</action></order>", "application/xml"),
-        (b"not json", "application/json"),
-        (b"<!DOCTYPE x><x/>", "text/xml"),
-        (b"a=1", FORM),
-        (b"--x", "multipart/form-data; boundary=y"),
-    ],
-)
-def test_with_our_mark_a_body_is_a_file_whatever_it_looks_like(body: bytes, kind: str) -> None:
-    (event,) = post(body, kind, ("x-hookkeeper-body", "file")).events
-    assert (event.type, event.action) == ("file", Action.OTHER)
-    (event,) = post(
-        body, kind, ("x-hookkeeper-body", "file"), query="action=create&path=a&at=2026-01-02T03:04:05Z"
-    ).events
-    assert (event.type, event.resource) == ("create", "a")
-
-
-@pytest.mark.parametrize("body", [b"", b" \n"])
-@pytest.mark.parametrize("kind", [None, "application/json", "application/xml", FORM, "text/plain"])
-def test_an_empty_file_is_a_file_and_no_ping(body: bytes, kind: str | None) -> None:
-    mark = ("X-Hookkeeper-Body", "file")
-    told = (("X-Files-Action", "create"), ("X-Files-Path", "a/empty.txt"))
-    query = "action=create&path=a/empty.txt&at=2026-01-02T03:04:05Z"
-    for parsed in (post(body, kind, mark, *told), post(body, kind, *told), post(body, kind, mark, query=query)):
-        (event,) = parsed.events
-        assert (event.type, event.action, event.resource) == ("create", Action.CREATED, "a/empty.txt")
-        assert event.resource_type == "file"
-    (event,) = post(body, kind, mark).events
-    assert (event.type, event.action, event.resource) == ("file", Action.OTHER, None)
-
-
-def test_a_get_has_no_file_whatever_the_mark_says() -> None:
-    headers = (("X-Hookkeeper-Body", "file"),)
-    assert provider.parse(inbound(method="GET", headers=headers)).ping
-    (event,) = provider.parse(inbound(method="GET", query="action=user_destroy", headers=headers)).events
-    assert (event.type, event.data) == ("user_destroy", {"action": "user_destroy"})
-
-
-@pytest.mark.parametrize(("path", "resource"), [("/a/b", "a/b"), ("a/b", "a/b"), ("//a", "a"), ("/", None), ("", None)])
-def test_a_resource_has_no_leading_slash_and_the_data_stay_as_sent(path: str, resource: str | None) -> None:
-    (event,) = post(json.dumps({"operation": "Upload", "path": path}).encode(), "application/json").events
-    assert (event.resource, event.data) == (resource, {"operation": "Upload", "path": path})
-
-
-def test_headers_may_tell_of_a_file() -> None:
-    (event,) = post(b"%PDF", "application/pdf", ("X-Files-Action", "update"), ("X-Files-Path", "a/b.pdf")).events
-    assert (event.type, event.resource) == ("update", "a/b.pdf")
-    assert event.data == {"content-type": "application/pdf", "action": "update", "path": "a/b.pdf"}
-
-
-@pytest.mark.parametrize("root", ["hash", "webhook", "x:event xmlns:x='urn:x'"])
-def test_any_root_element(root: str) -> None:
-    name = root.partition(" ")[0]
-    body = f"<?xml version='1.0' encoding='ISO-8859-1'?><{root}><action>read</action><path>\xe4</path></{name}>"
-    (event,) = post(body.encode("latin-1"), "application/xml").events
-    assert (event.type, event.resource, event.data) == ("read", "ä", {"action": "read", "path": "ä"})
-
-
-BOMBS = {
-    "laughs": b'<!DOCTYPE l [<!ENTITY a "ha">'
-    + b"".join(b'<!ENTITY a%d "%s">' % (i, b"&a%d;" % (i - 1) * 10) for i in range(1, 12))
-    + b"]><a><action>&a11;</action></a>",
-    "quadratic": b'<!DOCTYPE b [<!ENTITY a "' + b"x" * 50_000 + b'">]><a><action>' + b"&a;" * 50_000 + b"</action></a>",
-    "external": b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><action>&x;</action></a>',
-    "external dtd": b'<!DOCTYPE r SYSTEM "http://127.0.0.1:9/x.dtd"><a><action>create</action></a>',
-    "parameter": b'<!DOCTYPE r [<!ENTITY % x SYSTEM "http://127.0.0.1:9/x">%x;]><a/>',
-    "deep": b"<a>" * 1_000_000,
-    "deep and closed": b"<a>" * 150_000 + b"</a>" * 150_000,
-    "many": b"<a>" + b"<b/>" * (MAX_ELEMENTS + 1) + b"</a>",
-    "attributes": b"<a " + b" ".join(b'a%d="1"' % i for i in range(200_000)) + b"><action>create</action>",
-    "attributes and closed": b"<a " + b" ".join(b'a%d = "1"' % i for i in range(900_000)) + b"/>",
-    "attributes in UTF-16": ("<a " + " ".join(f'a{i}="1"' for i in range(200_000)) + "/>").encode("utf-16"),
-    "attributes of many": b"<a>" + b'<b c="1" d="2"/>' * (MAX_ATTRIBUTES // 2 + 1) + b"</a>",
-    "long namespace": b'<x:a xmlns:x="' + b"u" * 200_000 + b'">' + b"".join(b"<x:b%d/>" % i for i in range(9000)),
-    "encoding": b'<?xml version="1.0" encoding="no-such"?><a/>',
-    "wide encoding": b'<?xml version="1.0" encoding="utf-7"?><a>+ADw-</a>',
-    "two roots": b"<a/><b/>",
-    "nul": b"<a>\x00</a>",
-}
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_hostile_xml_is_refused_in_bounded_time(name: str) -> None:
-    started = time.monotonic()
-    with pytest.raises(UnreadableRequest):
-        post(BOMBS[name], "application/xml")
-    assert time.monotonic() - started < 3
-
-
-@pytest.mark.parametrize("name", [name for name in BOMBS if name.startswith(("attributes", "long"))])
-def test_hostile_xml_takes_bounded_memory(name: str) -> None:
-    tracemalloc.start()
-    with pytest.raises(UnreadableRequest):
-        post(BOMBS[name], "application/xml")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 3 * len(BOMBS[name]) + 5_000_000
-
-
-def test_some_attributes_are_read() -> None:
-    body = b"<a><action>create</action><path " + b" ".join(b"a%d='1'" % i for i in range(1000)) + b">x</path></a>"
-    (event,) = post(body, "application/xml").events
-    assert (event.type, event.resource) == ("create", "x")
-
-
-def multipart_kind(boundary: str = "b") -> str:
-    return f"multipart/form-data; boundary={boundary}"
-
-
-PART = b'--b\r\nContent-Disposition: form-data; name="action"\r\n\r\ncreate\r\n'
-
-
-def test_a_multipart_form_with_a_large_file_is_read_quickly_and_without_it() -> None:
-    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.bin"\r\n\r\n'
-    body = PART + head + b"\r\n-b\n" * 1_500_000 + b"\r\n--b--\r\n"
-    started = time.monotonic()
-    (event,) = post(body, multipart_kind()).events
-    assert time.monotonic() - started < 3
-    assert event.data == {"action": "create", "f": "x.bin"}
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (PART, multipart_kind()),  # not closed
-        (PART + b"--b--\r\n", "multipart/form-data"),
-        (PART + b"--b--\r\n", multipart_kind("other")),
-        (PART + b"--b--\r\n", multipart_kind('"\r\n"')),
-        (b"--b\r\n\r\nno header\r\n--b--\r\n", multipart_kind()),
-        (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", multipart_kind()),
-        (PART.replace(b"create", b"x" * 70_000) + b"--b--\r\n", multipart_kind()),
-        (PART * 2000 + b"--b--\r\n", multipart_kind()),
-        (b"--b\r\n" + b"X: y\r\n" * 100 + b"\r\n\r\n--b--\r\n", multipart_kind()),
-        (b"--b\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n--b--\r\n", multipart_kind()),
-        (b"\x00" * 1_000_000, multipart_kind()),
-    ],
-    ids=range(11),
-)  # fmt: skip
-def test_multipart_rubbish_is_refused(body: bytes, kind: str) -> None:
-    started = time.monotonic()
-    with pytest.raises(UnreadableRequest):
-        post(body, kind)
-    assert time.monotonic() - started < 3
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"[" * 5_000_000, b'{"a":' * 2_000_000, b'{"action": ' + b"9" * 5_000_000 + b"}", b'{"action": 1e999}'],
-    ids=range(4),
-)
-def test_bodies_made_to_hurt_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
-    with pytest.raises(UnreadableRequest):
-        post(body, "application/json")
-    assert time.monotonic() - started < 5
-
-
-def test_a_long_text_in_every_field_is_bounded() -> None:
-    long = "é" * 1_000_000
-    names = ("path", "destination", "username", "type", "at", "interface", "x")
-    (event,) = post(json.dumps({"action": "create", **dict.fromkeys(names, long)}).encode(), "application/json").events
-    assert (len(event.resource or ""), len(event.actor or "")) == (2000, 255)
-    check_it_can_be_stored(event)
-
-
-def check_it_can_be_stored(event: ParsedEvent) -> None:
-    for text in (event.type, event.dedup_key, event.resource, event.actor, event.resource_type):
-        assert text is None or (text and "\x00" not in text and text.encode())
-    assert 0 < len(event.dedup_key) <= 255
-    assert event.occurred_at is None or event.occurred_at.tzinfo is UTC
-    json.dumps(event.data, allow_nan=False)
-
-
-NAMES = st.sampled_from(
-    ["action", "interface", "path", "destination", "at", "username", "type", "operation", "attempt"]
-)
 ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
-WORDS = ANY_TEXT | st.sampled_from(
-    ["create", "move", "file", "2026-01-02T03:04:05 00:00", "9" * 25, "\ud800", "+", "%"]
-)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | ANY_TEXT, inner, max_size=6),
-    max_leaves=20,
-)
-MESSAGES = st.dictionaries(NAMES, JSON, max_size=9)
-PIECES = st.sampled_from([
-    b"<a>", b"</a>", b"<action>", b"</action>", b"create", b"<", b">", b"&", b"&#0;", b"&#x110000;", b"<![CDATA[",
-    b"]]>", b"<?x ?>", b"<!--", b"--b", b"\r\n", b"--", b'Content-Disposition: form-data; name="action"',
-    b"; filename*=utf-8''%ff",
-    b"\xff", b"\x00", b"=", b"%", b"%e4", b"action=create", b"{", b'"', b"\xef\xbb\xbf",
-])  # fmt: skip
-BODIES = (
-    st.binary(max_size=300)
-    | st.lists(PIECES, max_size=40).map(b"".join)
-    | MESSAGES.map(lambda value: json.dumps(value).encode())
-)
-KINDS = st.sampled_from(
-    ["application/json", "application/xml", "text/xml; charset=x", FORM, "multipart/form-data; boundary=b",
-     'multipart/form-data; boundary="', "multipart/form-data; boundary=\ud800", "text/plain", "", "a/b+json", "a/b+xml"]
-)  # fmt: skip
-HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from(["Content-Disposition", "X-Files-Action", "X-Hookkeeper-Body", "X"]), WORDS | st.just("file")
-    ),
-    max_size=3,
-)
-
-
-@given(BODIES, KINDS, HEADERS, ANY_TEXT | st.lists(st.tuples(NAMES, WORDS)).map(str), st.sampled_from(["GET", "POST"]))
-def test_only_unreadable_request_ever_comes_out(
-    body: bytes, kind: str, headers: list[tuple[str, str]], query: str, method: str
-) -> None:
-    request = inbound(body, method=method, query=query, headers=(("Content-Type", kind), *headers))
-    with suppress(UnreadableRequest):
-        parsed = provider.parse(request)
-        for event in parsed.events:
-            check_it_can_be_stored(event)
-        assert parsed.ping != bool(parsed.events)
-        assert provider.parse(request) == parsed
 
 
 @given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT | st.just(SECRET))), st.lists(ANY_TEXT, max_size=3), st.booleans())
-def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list[str], expect_header: bool) -> None:
+def test_verification_never_raises_for_random_headers(
+    headers: list[tuple[str, str]], secrets: list[str], expect_header: bool
+) -> None:
     request = inbound(headers=tuple(headers))
-    found = provider.verify(request, [*secrets, SECRET], settings(expect_header=expect_header))
-    assert (found.result is VerificationResult.NOT_VERIFIABLE) <= (not expect_header)
+    verification = provider.verify(request, [*secrets, SECRET], settings(expect_header=expect_header))
+    assert (verification.result is VerificationResult.NOT_VERIFIABLE) <= (not expect_header)
     proven = provider.verify(
         dataclasses.replace(request, headers=(*headers, ("Authorization", SECRET))), [SECRET], settings()
     )

@@ -1,0 +1,140 @@
+"""Build the simulated Files.com messages: query, form, JSON, XML, ExaVault's formats, multipart form, and file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from providers.sandbox.webhook_sender import WebhookCall
+
+USER_AGENT = "Files.com Webhook"
+BOUNDARY = "----FilesComBoundary7MA4YWxkTrZu0gW"
+OPERATIONS = {
+    "create": "Upload",
+    "read": "Download",
+    "update": "Upload",
+    "destroy": "Delete",
+    "move": "Move",
+    "copy": "Copy",
+}
+CONTENT_TYPES = {"pdf": "application/pdf", "xml": "application/xml", "csv": "text/csv", "png": "image/png"}
+
+Fields = Mapping[str, object]
+
+
+def build_webhook_call(
+    url: str,
+    value: Fields,
+    event: Fields,
+    *,
+    site: str,
+    attempt: int,
+    content: bytes,
+    raw_plus: bool,
+    file_metadata: str,
+) -> WebhookCall:
+    """Build the HTTP call for one event, in the format that the webhook's `value` selects.
+
+    `content` is the file's content; `attempt` counts from 1. `raw_plus` leaves the + of a time unencoded in a query;
+    `file_metadata` selects where the fields are sent if the body is the file.
+    """
+    fields = {**event, **_map(value, "body")}
+    headers = {"User-Agent": USER_AGENT, **_map(value, "headers")}
+    has_file = event.get("type") == "file" and event.get("action") != "destroy"
+    if has_file and value.get("file_as_body"):
+        return _file(url, headers, fields, content, raw_plus, file_metadata)
+    if has_file and value.get("file_form_field"):
+        return _multipart(url, headers, fields, content, str(value["file_form_field"]))
+    if value.get("method") != "POST":
+        return WebhookCall("GET", _with_query(url, fields, raw_plus), headers, b"")
+    kind, body = _encoded(str(value.get("encoding") or "RAW"), fields, site, attempt)
+    token = value.get("verification_token")
+    if token and str(value.get("encoding")) in ("EV1", "EV2"):
+        # Files.com's page on legacy formats: MD5 of the token followed by the body
+        digest = hashlib.md5(str(token).encode() + body, usedforsecurity=False).hexdigest()
+        headers["X-Exavault-Signature"] = digest
+    return WebhookCall("POST", url, {**headers, "Content-Type": kind}, body)
+
+
+def _encoded(encoding: str, fields: Fields, site: str, attempt: int) -> tuple[str, bytes]:
+    match encoding:
+        case "JSON":
+            return "application/json", json.dumps(fields).encode()
+        case "XML":
+            return "application/xml", _xml(fields)
+        case "EV1" | "EV2":
+            return "application/json", _exavault(fields, site, attempt, with_source=encoding == "EV2")
+        case _:
+            return "application/x-www-form-urlencoded", _pairs(fields).encode()
+
+
+def _exavault(fields: Fields, site: str, attempt: int, *, with_source: bool) -> bytes:
+    """Encode the fields under ExaVault's names; the second version includes the source path."""
+    moved = "destination" in fields
+    action = str(fields.get("action"))
+    message = {
+        "accountname": site,
+        "username": fields.get("username"),
+        "operation": OPERATIONS.get(action, action),
+        "protocol": fields.get("interface"),
+        "path": f"/{fields.get('destination') or fields.get('path') or ''}",
+    }
+    if with_source:
+        message["sourcepath"] = f"/{fields.get('path')}" if moved else ""
+    return json.dumps({**message, "attempt": attempt}, separators=(",", ":")).encode()
+
+
+def _xml(fields: Fields) -> bytes:
+    elements = "".join(f"  <{name}>{escape(str(text))}</{name}>\n" for name, text in fields.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<hash>\n{elements}</hash>\n'.encode()
+
+
+def _multipart(url: str, headers: Mapping[str, str], fields: Fields, content: bytes, field: str) -> WebhookCall:
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in fields.items()
+    ]
+    name = _file_name(fields)
+    opening = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
+    body = "".join([*parts, opening, f"Content-Type: {_content_type(name)}\r\n\r\n"]).encode()
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    return WebhookCall(
+        "POST", url, {**headers, "Content-Type": kind}, body + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+    )
+
+
+def _file(
+    url: str, headers: Mapping[str, str], fields: Fields, content: bytes, raw_plus: bool, file_metadata: str
+) -> WebhookCall:
+    sent = {**headers, "Content-Type": _content_type(_file_name(fields))}
+    if file_metadata == "headers":
+        sent |= {f"X-Files-{name.title()}": quote(str(text), safe="/:+ ") for name, text in fields.items()}
+    if file_metadata == "query":
+        url = _with_query(url, fields, raw_plus)
+    return WebhookCall("POST", url, sent, content)
+
+
+def _with_query(url: str, fields: Fields, raw_plus: bool) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{_pairs(fields, safe='+' if raw_plus else '')}"
+
+
+def _pairs(fields: Fields, safe: str = "") -> str:
+    return "&".join(
+        f"{quote(name, safe='')}={quote(str(text), safe=safe if name == 'at' else '')}" for name, text in fields.items()
+    )
+
+
+def _map(value: Fields, key: str) -> dict[str, str]:
+    mapping = value.get(key)
+    return {str(name): str(text) for name, text in mapping.items()} if isinstance(mapping, dict) else {}
+
+
+def _file_name(fields: Fields) -> str:
+    return str(fields.get("destination") or fields.get("path")).rpartition("/")[2]
+
+
+def _content_type(name: str) -> str:
+    return CONTENT_TYPES.get(name.rpartition(".")[2], "application/octet-stream")

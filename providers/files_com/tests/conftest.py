@@ -1,0 +1,25 @@
+"""Fixtures of the Files.com tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from providers.files_com.tests.stub_client import StubClient
+from tests.harness.provider_contract import StubServer
+
+
+@pytest.fixture
+def api() -> Iterator[StubServer]:
+    """A Files.com API that returns scripted responses."""
+    with StubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def client(api: StubServer) -> Iterator[StubClient]:
+    """A client of the stub API."""
+    client = StubClient(api)
+    yield client
+    client.http.close()
