@@ -1,4 +1,4 @@
-"""The events app."""
+"""Configuration of the events app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
-    """Its label is `events`."""
+    """Registers the lookup and the problem checks at startup."""
 
     name = "events"
     label = "events"
@@ -16,7 +16,7 @@ class EventsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers a lookup, and the sources of problems."""
+        """Import the modules that register a lookup or problem checks."""
         import_module("events.storage.lookups")
         import_module("events.monitoring.problem_checks")
         import_module("events.monitoring.silence")

@@ -1,4 +1,4 @@
-"""Requests as they came in, the events that they carried, and where the feed ends."""
+"""Stored requests, their events, the end of the feed, silences, purges and outages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from subscriptions.models import Subscription
 
 
 class Outcome(models.TextChoices):
-    """What became of a request."""
+    """What has become of a request."""
 
-    RECEIVED = "received", "Received"  # its events are to follow
+    RECEIVED = "received", "Received"  # not normalized yet
     PROCESSED = "processed", "Processed"
     DUPLICATE = "duplicate", "Duplicate"
     QUARANTINED = "quarantined", "Quarantined"
@@ -31,7 +31,7 @@ class Outcome(models.TextChoices):
 
 
 class VerificationState(models.TextChoices):
-    """Whether a request proved that it comes from the provider."""
+    """Whether a request is known to come from the provider."""
 
     VERIFIED = VerificationResult.VERIFIED.value, "Verified"
     FAILED = VerificationResult.FAILED.value, "Failed"
@@ -39,21 +39,24 @@ class VerificationState(models.TextChoices):
 
 
 class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
-    """Reads over requests."""
+    """Queries for requests."""
 
     def unprocessed(self, *, older_than: timedelta = timedelta(0)) -> WebhookRequestQuerySet:
-        """Return the requests without events yet, oldest first, that were received at least `older_than` ago."""
+        """Return the requests that are not normalized yet and were received at least `older_than` ago, oldest first."""
         now = timezone.now()
         old_enough = not_after("received_at", now - older_than, now)
         return self.filter(old_enough, outcome=Outcome.RECEIVED).order_by("id")
 
 
 class WebhookRequest(models.Model):
-    """One inbound HTTP call at a callback URL, kept verbatim. Only `events.processing.normalize` writes it."""
+    """One inbound HTTP call at a callback URL, stored unmodified.
+
+    The receiver inserts it, and only `events.processing` updates it.
+    """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    # Both are served by indexes below. The account is the subscription's; it is repeated for lists by account, and the
-    # database need not look for it at each row, since it makes sure of the subscription.
+    # The indexes below serve both. The account is that of the subscription, repeated for lists by account. It needs no
+    # constraint, which would cost a lookup for each row, because the subscription has one.
     account = models.ForeignKey(
         ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False, db_constraint=False
     )
@@ -62,21 +65,22 @@ class WebhookRequest(models.Model):
     method = models.CharField(max_length=10)
     received_at = models.DateTimeField()
     remote_addr = models.CharField("remote address", max_length=64, blank=True)
-    headers = JSONTextField(default=list)  # [[name, value], ...]; secret values are replaced by a marker
-    sealed_headers = EncryptedJSONField(default=dict, editable=False)  # {index in headers: the value}
+    headers = JSONTextField(default=list)  # [[name, value], ...]; secret values are masked
+    sealed_headers = EncryptedJSONField(default=dict, editable=False)  # {index in headers: value}
     query = models.TextField(blank=True)
     body = models.BinaryField()
-    size = models.PositiveBigIntegerField()  # of the body as it was sent; more than is kept when truncated
+    size = models.PositiveBigIntegerField()  # bytes of the body as it was sent; more than are stored if it is truncated
 
     verification = models.CharField(max_length=20, choices=VerificationState.choices)
     verification_detail = models.TextField(blank=True)
     outcome = models.CharField(max_length=20, choices=Outcome.choices)
     reason = models.TextField(blank=True, default="")
     processed_at = models.DateTimeField(null=True, blank=True)
-    # Events of other requests that this one repeated and was counted at, by their key: reprocessing counts none twice.
+    # The keys of other requests' events that this one has been counted as a duplicate of. Reprocessing counts none of
+    # them twice.
     repeated_keys = JSONTextField(default=list, editable=False)
-    # Only of what waits for long: how often reading it began without an end, and when last
-    # (events.processing.poison_requests).
+    # Only for requests that wait for long: how many attempts to normalize them never ended, and when the last one
+    # started (events.processing.poison_requests).
     tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     tried_at = models.DateTimeField(null=True, editable=False)
 
@@ -100,21 +104,23 @@ class WebhookRequest(models.Model):
         return f"{self.method} {self.uid}"
 
     def readable_headers(self) -> list[tuple[str, str]] | None:
-        """The headers; None when what is stored cannot be read. Where that may be, they are deferred."""
+        """Return the headers, or None when the stored value cannot be decoded. Queries for this defer the column."""
         try:
             return [(name, value) for name, value in self.headers]
         except (ValueError, TypeError):
             return None
 
     def unsealed_headers(self) -> list[tuple[str, str]]:
-        """The headers with those secret values that are kept. Raises ValueError or TypeError when what is stored
-        cannot be read, and so Undecryptable."""
+        """Return the headers with the stored secret values. Raises ValueError, TypeError or Undecryptable when the
+        stored values cannot be decoded."""
         sealed: dict[str, str] = self.sealed_headers
         return [(name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers)]
 
     def inbound(self, *, unsealed: bool = False) -> InboundRequest:
-        """The call for the plug-in. Secret header values are markers; unsealed, those that were kept encrypted are
-        there again (what proved an accepted request never was kept)."""
+        """Return the call for the plug-in, with masked secrets, or with those that are stored encrypted if `unsealed`.
+
+        The secret that authenticated an accepted request is not stored.
+        """
         headers = self.unsealed_headers() if unsealed else [(name, value) for name, value in self.headers]
         return InboundRequest(
             method=self.method,
@@ -128,12 +134,10 @@ class WebhookRequest(models.Model):
 
 
 class Event(models.Model):
-    """One normalised, de-duplicated thing that happened. Only `events.processing.normalize` and
-    `events.processing.feed_position` write it.
-    """
+    """One normalized, de-duplicated occurrence. Only `events.processing` writes it."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    # Account and subscription are the request's, of which the database makes sure.
+    # Account and subscription are those of the request, which has a constraint.
     account = models.ForeignKey(
         ProviderAccount, models.PROTECT, related_name="events", db_index=False, db_constraint=False
     )
@@ -143,7 +147,7 @@ class Event(models.Model):
     request = models.ForeignKey(WebhookRequest, models.PROTECT, related_name="events")
     provider = models.CharField(max_length=50)
 
-    type = models.CharField(max_length=200)  # the provider's own word
+    type = models.CharField(max_length=200)  # as the provider names it
     action = models.CharField(max_length=30)
     resource_type = models.CharField(max_length=50, null=True, blank=True)
     resource = models.CharField(max_length=2000, null=True, blank=True)
@@ -153,8 +157,8 @@ class Event(models.Model):
     provider_event_id = models.CharField(max_length=255, null=True, blank=True)
     dedup_key = models.CharField(max_length=255)
     duplicates = models.PositiveIntegerField(default=0)
-    last_duplicate_at = models.DateTimeField(null=True, blank=True)  # the first time is received_at
-    data = JSONTextField(null=True)  # the element as it was sent; null is JSON's null
+    last_duplicate_at = models.DateTimeField(null=True, blank=True)  # the first occurrence is at received_at
+    data = JSONTextField(null=True)  # the element as it was sent; None is JSON's null
 
     position = models.BigIntegerField(unique=True, editable=False)  # in the feed
 
@@ -173,20 +177,21 @@ class Event(models.Model):
 
 
 class SilenceQuerySet(models.QuerySet["Silence"]):
-    """Reads over silences."""
+    """Queries for silences."""
 
     def suspected(self) -> SilenceQuerySet:
-        """Probed, and not decided yet."""
+        """Return the silences that have been probed and are not confirmed yet."""
         return self.filter(found_at=None, ended_at=None)
 
     def found(self) -> SilenceQuerySet:
-        """Those that last."""
+        """Return the confirmed silences that last."""
         return self.filter(found_at__isnull=False, ended_at=None)
 
 
 class Silence(models.Model):
-    """A time in which a subscription sent nothing although events were expected. Only `events.monitoring.silence`
-    writes it.
+    """A period in which a subscription sent nothing although events were expected.
+
+    Only `events.monitoring.silence` writes it.
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
@@ -194,8 +199,8 @@ class Silence(models.Model):
     subscription = models.ForeignKey(Subscription, models.PROTECT, db_index=False, related_name="silences")
     since = models.DateTimeField()
     probed_at = models.DateTimeField()
-    tested = models.BooleanField(default=False)  # the provider was asked for a test webhook, and sends it
-    words = models.TextField(blank=True, default="")  # what the probe told
+    tested = models.BooleanField(default=False)  # the provider was asked for a test webhook, and supports it
+    words = models.TextField(blank=True, default="")  # the result of the probe
     found_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
@@ -216,14 +221,15 @@ class Silence(models.Model):
 
 
 class Purge(Claimable):
-    """What of an account was thrown away because of its age, and when the next look is due. Only
-    `events.retention.purge`
-    writes it."""
+    """What has been deleted of an account because of its age, and when the next purge is due.
+
+    Only `events.retention.purge` writes it.
+    """
 
     account = models.OneToOneField(ProviderAccount, models.CASCADE, related_name="purge")
     due_at = models.DateTimeField(default=timezone.now, db_index=True)
     looked_at = models.DateTimeField(null=True)
-    kept_since = models.DateTimeField(null=True)  # when the oldest request that is there came in, at the last look
+    kept_since = models.DateTimeField(null=True)  # when the oldest stored request was received
     purged_at = models.DateTimeField(null=True)
     purged_requests = models.PositiveBigIntegerField(default=0)
     purged_events = models.PositiveBigIntegerField(default=0)
@@ -233,8 +239,10 @@ class Purge(Claimable):
 
 
 class FeedEnd(models.Model):
-    """The last position that was given out: one row, which is also the lock. It outlives the events themselves, so a
-    position is never given twice."""
+    """The last position in the feed: one row, which is also the lock for assigning positions.
+
+    It outlives the events, so that no position is assigned twice.
+    """
 
     position = models.BigIntegerField(default=0)
 
@@ -243,8 +251,10 @@ class FeedEnd(models.Model):
 
 
 class Outage(models.Model):
-    """A time whose requests were stored late: those that were received from `since` on, by `stored_by` at the latest.
-    Only `events.storage.time_range` writes it, before such requests are stored, so that none is overlooked."""
+    """A period whose requests were stored late: received from `since` on, stored by `stored_by` at the latest.
+
+    Only `events.storage.time_range` writes it, before such requests are stored, so that none is missed.
+    """
 
     since = models.DateTimeField()
     stored_by = models.DateTimeField(db_index=True)

@@ -20,7 +20,7 @@ def normalize_pending() -> int:
 @shared_task(name="events.tasks.drain_spool")
 def drain_spool() -> int:
     """What web processes that died left in this machine's spool. Returns how many requests were moved."""
-    return spool_drain.drain_the_dead()
+    return spool_drain.drain_abandoned()
 
 
 @shared_task(name="events.tasks.forget_rejected")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from events.receiver.spool import file
+from events.receiver.spool.status import spool_status
 from subscriptions.models import Heartbeat
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -81,8 +81,8 @@ def migrations() -> Check:
 
 def spool() -> Check:
     """Check what waits in this machine's spool, and whether the spool can take requests."""
-    found = file.status()
-    return Check("ok" if found.sound else "degraded", found.words)
+    found = spool_status()
+    return Check("ok" if found.is_ok else "degraded", found.message)
 
 
 def heartbeat(name: str) -> Check:

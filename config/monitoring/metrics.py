@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from events.models import FeedEnd, Purge, WebhookRequest
-from events.receiver.spool import file
+from events.receiver.spool.status import spool_status
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, State, Subscription
 
@@ -72,7 +72,7 @@ def _retention() -> Iterator[Metric]:
 
 
 def _spool() -> Iterator[Metric]:
-    found = file.status()
+    found = spool_status()
     age = (timezone.now() - found.oldest).total_seconds() if found.oldest else 0
     name = "hookkeeper_spool"
     yield GaugeMetricFamily(
@@ -82,7 +82,7 @@ def _spool() -> Iterator[Metric]:
     yield GaugeMetricFamily(f"{name}_age_seconds", "Age of the oldest request in the spool.", age)
     yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", found.refused)
     yield GaugeMetricFamily(f"{name}_damaged", "Damaged spool files that are kept.", found.damaged)
-    yield GaugeMetricFamily(f"{name}_ready", "Whether the spool can take a request.", 0 if found.trouble else 1)
+    yield GaugeMetricFamily(f"{name}_ready", "Whether the spool can take a request.", 0 if found.error else 1)
 
 
 def _problems() -> Metric:

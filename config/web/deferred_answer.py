@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from events.receiver.handler import DEFERRED
+from events.receiver.handler import DEFERRED_RESPONSE_KEY
 
 NO_CONTENT = ("Content-Length", "0")
 
@@ -28,11 +28,11 @@ class DeferredAnswer:
         self._protocol = protocol
         self._left = False
 
-    def leave(self) -> None:
-        """Ignore what the application returns. `give` sends the response, or has sent it already."""
+    def detach(self) -> None:
+        """Ignore what the application returns. `send` sends the response, or has sent it already."""
         self._left = True
 
-    def give(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+    def send(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Send a response without a body, from any thread. Only the first one counts; none if the client is gone."""
         self._protocol.response_bytes(status, [NO_CONTENT, *headers], b"")
 
@@ -59,7 +59,7 @@ def _with_deferred_answer(serve: Serve) -> Serve:
     def with_deferred(protocol: Any, scope: Any) -> Any:
         if not isinstance(scope, dict):
             return serve(protocol, scope)
-        deferred = scope[DEFERRED] = DeferredAnswer(protocol)
+        deferred = scope[DEFERRED_RESPONSE_KEY] = DeferredAnswer(protocol)
         return serve(deferred, scope)
 
     return with_deferred

@@ -16,7 +16,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from config.web.bypass_middleware import RECEIVER_PREFIX
 from config.web.deferred_answer import NO_CONTENT
 from config.web.proxies import set_origin
-from events.receiver.handler import Call, answer
+from events.receiver.handler import HookRequest, respond
 from providers.rest.problems import Problem
 
 # A request that queries a hanging database holds its thread. Other requests get this many of the web process's threads
@@ -50,7 +50,9 @@ class ReceiverEntry:
         if not path.startswith(RECEIVER_PREFIX):
             return self._pass_on(path, environ, start_response)
         set_origin(environ)
-        result = answer(Call(environ["REQUEST_METHOD"], path[len(RECEIVER_PREFIX) :].removesuffix("/"), environ))
+        result = respond(
+            HookRequest(environ["REQUEST_METHOD"], path[len(RECEIVER_PREFIX) :].removesuffix("/"), environ)
+        )
         start_response(STATUS_LINES[result.status], [NO_CONTENT, *result.headers])
         return []  # granian sends a list in one piece
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from events.api.filters import MAX_WILDCARDS, of_types
 from events.models import Event
-from events.storage.time_range import AGES
+from events.storage.time_range import TIME_SPANS
 from providers.dashboard.list_page import Choices, Filter, NotUnderstood, moment
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
@@ -43,12 +43,12 @@ def time_filters(
     """Return the filters by time: a select with common time spans, and exact bounds."""
 
     def within(rows: QuerySet[M], value: str) -> QuerySet[M]:
-        if value not in AGES:
+        if value not in TIME_SPANS:
             raise NotUnderstood
-        return since(rows, timezone.now() - AGES[value][1])
+        return since(rows, timezone.now() - TIME_SPANS[value][1])
 
     return (
-        Filter("within", "Time", within, lambda: [(key, label) for key, (label, _) in AGES.items()]),
+        Filter("within", "Time", within, lambda: [(key, label) for key, (label, _) in TIME_SPANS.items()]),
         Filter("since", "From (UTC)", lambda rows, value: since(rows, moment(value))),
         Filter("until", "Before (UTC)", lambda rows, value: until(rows, moment(value))),
     )

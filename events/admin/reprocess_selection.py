@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from events.admin import outcome_text
 from events.models import Outcome, WebhookRequest
-from events.storage.time_range import AGES
+from events.storage.time_range import TIME_SPANS
 from providers.dashboard.list_page import Filter, NotUnderstood, moment, narrow, number
 
 MAX_COUNTED = 1000  # a larger selection is shown as "more than 1,000"
@@ -100,9 +100,9 @@ def _selecting(query: QueryDict, names: set[str]) -> QueryDict:
             selecting.setlist(name, query.getlist(name))
     within = selecting.pop("within", [""])[-1]
     if within:
-        if within not in AGES:
+        if within not in TIME_SPANS:
             raise NotUnderstood
-        begin = timezone.now() - AGES[within][1]
+        begin = timezone.now() - TIME_SPANS[within][1]
         since = max(begin, moment(str(selecting["since"]))) if "since" in selecting else begin
         selecting["since"] = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
     return selecting

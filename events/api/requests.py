@@ -22,7 +22,7 @@ from events.api.filters import RequestFilters
 from events.models import Event, Outcome, VerificationState, WebhookRequest
 from events.processing import reprocess
 from events.processing.bulk_reprocess import reprocess_many
-from events.storage.body import PREFIX
+from events.storage.body import TRUNCATED_BODY_BYTES
 from events.storage.time_range import number_of
 from providers.audit import log
 from providers.conflict import Conflict
@@ -163,7 +163,7 @@ class RequestViewSet(ApiViewSet):
 
     def weight(self, row: WebhookRequest) -> int:
         """For the pages: bytes of its body, as far as they are kept."""
-        return row.size if row.outcome != Outcome.TRUNCATED else min(row.size, PREFIX)
+        return row.size if row.outcome != Outcome.TRUNCATED else min(row.size, TRUNCATED_BODY_BYTES)
 
 
 def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:

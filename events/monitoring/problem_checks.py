@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from events.models import Outcome, WebhookRequest
-from events.receiver.spool_drain import SPOOL_OF
+from events.receiver.spool_drain import SPOOL_HEARTBEAT_PREFIX
 from events.storage.time_range import requests_since
 from providers.times import readable_time
 from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
@@ -86,8 +86,8 @@ def backlog(now: datetime) -> Iterator[Cause]:
 def receiver_spool(now: datetime) -> Iterator[Cause]:
     """Machines on which requests wait for the database, or whose spool could take none: as each tells of its own, every
     second. Of one that tells nothing any more, it is a person who knows whether it returns."""
-    for told in Heartbeat.objects.filter(name__startswith=SPOOL_OF):
-        machine = told.name.removeprefix(SPOOL_OF)
+    for told in Heartbeat.objects.filter(name__startswith=SPOOL_HEARTBEAT_PREFIX):
+        machine = told.name.removeprefix(SPOOL_HEARTBEAT_PREFIX)
         if told.at > now - HEARD_OF:
             message, action, evidence = told.detail, "", ""
         else:

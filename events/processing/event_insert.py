@@ -85,7 +85,7 @@ def insert(rows: Sequence[EventRow]) -> list[tuple[int, str]]:
     if not rows:
         return []
     positioned = [(*row, position) for position, row in enumerate(rows, feed_position.allocate(len(rows)))]
-    max_rows = EVENTS.most_rows(connection)
+    max_rows = EVENTS.max_rows(connection)
     inserted: list[tuple[int, str]] = []
     for start in range(0, len(positioned), max_rows):
         inserted += EVENTS.insert(connection, positioned[start : start + max_rows])

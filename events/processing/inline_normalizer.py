@@ -42,7 +42,8 @@ LARGE_BATCH_SECONDS = 0.06
 SHARE = 0.5
 FULL_BATCH_SHARE = 0.3
 FULL_BATCH_SHARE_SQLITE = 0.1
-YIELD_EVERY = 4  # requests, after which other threads may compute; else they wait for thread_priority.TURN each
+# Requests after which other threads may compute. Otherwise they would wait for SWITCH_INTERVAL_SECONDS each.
+YIELD_EVERY = 4
 HANGS_AFTER_SECONDS = 30.0  # with one batch; then the thread is abandoned and another one continues
 MAX_ABANDONED_THREADS = 8  # then no thread continues here, and everything is left to the worker
 
@@ -125,7 +126,7 @@ class InlineNormalizer:
             self._thread.start()
 
     def _run(self) -> None:
-        thread_priority.give_way()  # it may inherit the priority of the commit thread
+        thread_priority.lower_wakeup_priority()  # it may inherit the priority of the commit thread
         retry = RETRY_SECONDS
         this_thread = threading.current_thread()
         while self._thread is this_thread:
@@ -154,7 +155,7 @@ class InlineNormalizer:
     def _step(self) -> None:
         self._steps += 1
         if self._steps % YIELD_EVERY == 0:
-            thread_priority.let_others_compute()
+            thread_priority.yield_to_other_threads()
 
     def _pause_after(self, count: int, took: float, computed: float) -> float:
         """Return the seconds to wait after a batch of `count` requests.

@@ -10,8 +10,8 @@ from django.conf import settings
 from events.models import Outcome
 from events.processing.event_insert import EventRow, event_row
 from events.processing.pending_request import PendingRequest
-from events.storage.body import unpacked
 from events.storage.columns import column_text
+from events.storage.decompress import decompress_body
 from events.storage.request_row import MAX_REASON
 from providers.contract.errors import UnreadableRequest
 from providers.contract.parsing import Parsed
@@ -39,7 +39,7 @@ def parse(request: PendingRequest) -> ParsedRequest:
     Call this outside any transaction, since a plug-in may take long.
     """
     try:
-        inbound = unpacked(request.inbound(), limit=settings.MAX_BODY_BYTES)
+        inbound = decompress_body(request.inbound(), limit=settings.MAX_BODY_BYTES)
         parsed = request.subscription.account.plugin.parse(inbound)
         return _parsed_request(request, parsed)
     except UnreadableRequest as error:

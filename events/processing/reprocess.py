@@ -11,7 +11,7 @@ from events.models import Outcome, WebhookRequest, WebhookRequestQuerySet
 from events.processing import normalize, subscription_activity
 from events.processing.verify import verify
 from events.storage.columns import column_text
-from events.storage.request_row import MAX_REASON, InboundCall, first_outcome, first_reason, kept_headers
+from events.storage.request_row import MAX_REASON, InboundCall, initial_outcome, initial_reason, mask_headers
 from providers.contract.errors import InvalidInput
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
@@ -58,12 +58,12 @@ def _release(request: WebhookRequest, *, also_former: bool) -> bool:
     call = _verify_again(request, also_former=also_former)
     if call is None:
         return False
-    outcome = first_outcome(call)
-    headers, sealed = kept_headers(call)
+    outcome = initial_outcome(call)
+    headers, sealed = mask_headers(call)
     with transaction.atomic(durable=True):
         changed = WebhookRequest.objects.filter(pk=request.pk, outcome=Outcome.REJECTED).update(
             outcome=outcome,
-            reason=first_reason(call, outcome),
+            reason=initial_reason(call, outcome),
             verification=call.verification.result.value,
             verification_detail=column_text(call.verification.detail, MAX_REASON),
             headers=headers,
@@ -86,13 +86,13 @@ def _verify_again(request: WebhookRequest, *, also_former: bool) -> InboundCall 
         call = InboundCall(
             subscription_id=subscription.pk,
             account_id=account.pk,
-            sensitive=account.plugin.sensitive_headers(account.typed_settings),
+            sensitive_headers=account.plugin.sensitive_headers(account.typed_settings),
             inbound=inbound,
             verification=verify(account.plugin, inbound, accepted, account.typed_settings),
             remote_addr=request.remote_addr,
             size=request.size,
             truncated=request.size > len(inbound.body),
-            elsewhere=why_elsewhere(request.remote_addr, stored(subscription.allowed_networks)),
+            network_refusal=why_elsewhere(request.remote_addr, stored(subscription.allowed_networks)),
         )
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
         _update_rejected(request, reason=f"The request could not be verified again: {error}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.conf import settings
 from pydantic import BaseModel
 
-from events.storage.body import unpacked
+from events.storage.decompress import decompress_body
 from providers.contract.base import AnyProvider
 from providers.contract.errors import UnreadableRequest
 from providers.contract.parsing import InboundRequest, Verification, VerificationResult
@@ -25,7 +25,7 @@ def verify(
     if verification.result is not VerificationResult.FAILED:
         return verification
     try:
-        plain = unpacked(inbound, limit=settings.MAX_BODY_BYTES)
+        plain = decompress_body(inbound, limit=settings.MAX_BODY_BYTES)
     except UnreadableRequest:
         return verification
     return verification if plain is inbound else plugin.verify(plain, secrets, account_settings)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from events.storage.sqlite_lock import prompt_atomic, write_turns
+from events.storage.sqlite_lock import immediate_atomic, write_lock
 
 TIMEOUT_SECONDS = 30.0  # for other writers on SQLite
 
@@ -18,5 +18,5 @@ def write_transaction() -> Iterator[None]:
 
     Raises OperationalError if other processes write into SQLite for longer than the timeout.
     """
-    with write_turns.turn(connection), prompt_atomic(connection, TIMEOUT_SECONDS):
+    with write_lock.hold(connection), immediate_atomic(connection, TIMEOUT_SECONDS):
         yield

@@ -1,9 +1,10 @@
-"""What is answered at /hooks/<token>, and the first door to it.
+"""Handle the requests at /hooks/<token>.
 
-`receive` is a plain function from a call to an answer. `HookView` is its door in Django, and stands without any
-setting; what it bypasses, and why, stands in `config.web.bypass_middleware`. The second door, in front of Django, is
-`config.web.receiver_entry`.
-Providers switch a webhook off after a few refusals, so no 4xx is given for a reason that can heal on our side, and
+`respond` is a plain function from a request to a response. It has two entries: `HookView` in Django, and
+`config.web.receiver_entry` in front of Django. `config.web.bypass_middleware` lists the middleware that the view
+bypasses.
+
+Providers disable a webhook after a few refusals. So no 4xx is sent for a reason that may be resolved on our side, and
 never a redirect or a 500.
 """
 
@@ -24,12 +25,18 @@ from django.utils import timezone
 from rest_framework.views import APIView
 
 from events.processing.verify import verify
-from events.receiver.group_commit import NotStored, writer
-from events.receiver.rotation_signal import proofs
+from events.receiver.group_commit import writer
+from events.receiver.pending_write import NotStored
+from events.receiver.rotation_signal import rotation_signals
 from events.receiver.spool_drain import drainer
-from events.receiver.subscription_cache import Gone, NotKnown, ReceivableSubscription, known_subscriptions
+from events.receiver.subscription_cache import (
+    LookupUnavailable,
+    ReceivableSubscription,
+    SubscriptionDeleted,
+    receivable_subscriptions,
+)
 from events.storage import thread_priority
-from events.storage.body import Body, BodyTooLarge, BrokenBody, NoTurn, read_body
+from events.storage.body import Body, BodyTooLarge, BrokenBody, TooManyBodies, read_body
 from events.storage.request_row import InboundCall, to_row
 from providers.contract.capabilities import Proof
 from providers.contract.parsing import InboundRequest
@@ -38,197 +45,210 @@ from subscriptions.lifecycle.ip_allowlist import why_elsewhere
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST")
-RETRY_AFTER = "10"  # seconds
-CONTENT = ("CONTENT_TYPE", "CONTENT_LENGTH")
-DEFERRED = "hookkeeper.deferred"  # in WSGI's environment
+RETRY_AFTER_SECONDS = "10"
+CONTENT_VARIABLES = ("CONTENT_TYPE", "CONTENT_LENGTH")  # the headers that WSGI does not prefix with HTTP_
+DEFERRED_RESPONSE_KEY = "hookkeeper.deferred"  # in the WSGI environment
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Some servers put the process's own environment beside the request's: HTTP_PROXY is not a header then.
+# Some servers mix the process's own environment into the request's, where HTTP_PROXY would look like a header.
 PROCESS_ENVIRONMENT = {key: value for key, value in os.environ.items() if key.startswith("HTTP_")}
 
 
-# Here and below, a value that each call makes is not frozen: that alone makes it thrice as dear.
+# This class and others that are created for each request are not frozen, because that would triple their cost.
 @dataclass(slots=True)
-class Call:
-    """One HTTP call at a callback URL. `environ` is WSGI's."""
+class HookRequest:
+    """An HTTP request at a callback URL. `environ` is the WSGI environment."""
 
     method: str
     token: str
     environ: Mapping[str, Any] = field(repr=False)
 
 
-class Deferred(Protocol):
-    """How to answer a call from another thread, later: see `config.web.deferred_answer`."""
+class DeferredResponse(Protocol):
+    """Lets another thread send the response later; see `config.web.deferred_answer`."""
 
-    def leave(self) -> None:
-        """Nothing is sent of what the application returns."""
+    def detach(self) -> None:
+        """Ignore what the application returns for this request."""
 
-    def give(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        """Answers. Only the first time counts."""
+    def send(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Send the response. Only the first call counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Always without a body."""
+class HookResponse:
+    """A response, which never has a body."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
 
 
-LATER = Answer(503, (("Retry-After", RETRY_AFTER),))  # something on our side has to heal first
-STORED = Answer(200)
-REJECTED = Answer(401)
-UNKNOWN = Answer(404)
+TRY_LATER = HookResponse(503, (("Retry-After", RETRY_AFTER_SECONDS),))
+STORED = HookResponse(200)
+REJECTED = HookResponse(401)
+NOT_FOUND = HookResponse(404)
 
 
-def answer(call: Call) -> Answer:
-    """What every door answers: `receive`, or 503 when that fails; also where the answer is deferred, since it claims
-    nothing, should it be sent after all."""
+def respond(hook_request: HookRequest) -> HookResponse:
+    """Return the response for either entry: that of `receive`, or 503 when `receive` fails or defers its response.
+
+    503 is safe for a deferred response that is sent after all, because it does not confirm anything.
+    """
     try:
-        return receive(call) or LATER
-    except Gone:
-        return UNKNOWN
-    except (django.db.Error, NotStored, NoTurn) as error:
+        return receive(hook_request) or TRY_LATER
+    except SubscriptionDeleted:
+        return NOT_FOUND
+    except (django.db.Error, NotStored, TooManyBodies) as error:
         _log_not_stored(error)
     except Exception:
-        # A bug of ours must not teach a provider that this webhook is broken: it sends again, and we can fix it.
+        # A bug on our side must not make the provider disable the webhook. It sends the request again.
         logger.exception("A webhook request could not be handled")
-    return LATER
+    return TRY_LATER
 
 
-def receive(call: Call) -> Answer | None:
-    """Find the subscription, cap the size, verify, store, answer; the events follow later. None: so does the answer,
-    from the thread that stores it, where the server can take it then.
+def receive(hook_request: HookRequest) -> HookResponse | None:
+    """Find the subscription, limit the size, verify and store the request. Its events are processed later.
 
-    Raises Gone, and whatever the database or a plug-in raises; `answer` knows what to say then.
+    Returns None when the thread that stores the request sends the response. Raises SubscriptionDeleted, and whatever
+    the database or a plug-in raises.
     """
-    if call.method not in METHODS:
-        return _wrong_method(METHODS)
+    if hook_request.method not in METHODS:
+        return _method_not_allowed(METHODS)
     try:
-        known = known_subscriptions.find(call.token) if TOKEN.fullmatch(call.token) else None
-    except NotKnown:
-        return LATER
-    if known is None:
-        return UNKNOWN
-    if call.method == "HEAD":
+        token = hook_request.token
+        subscription = receivable_subscriptions.find(token) if TOKEN.fullmatch(token) else None
+    except LookupUnavailable:
+        return TRY_LATER
+    if subscription is None:
+        return NOT_FOUND
+    if hook_request.method == "HEAD":
         return STORED
-    capabilities = known.plugin.capabilities
-    if call.method not in capabilities.methods:
-        return _wrong_method((*capabilities.methods, "HEAD"))
-    if capabilities.proof is not Proof.URL and not known.secrets:
-        known = known_subscriptions.newer(known) or known
-        if not known.secrets:
-            logger.warning("A webhook request came for subscription %s, but no secret is known yet.", known.uid)
-            return LATER
+    capabilities = subscription.plugin.capabilities
+    if hook_request.method not in capabilities.methods:
+        return _method_not_allowed((*capabilities.methods, "HEAD"))
+    if capabilities.proof is not Proof.URL and not subscription.secrets:
+        subscription = receivable_subscriptions.find_newer(subscription) or subscription
+        if not subscription.secrets:
+            logger.warning("A webhook request arrived for subscription %s, which has no secret yet.", subscription.uid)
+            return TRY_LATER
     try:
-        return _keep(call, known)
+        return _verify_and_store(hook_request, subscription)
     except BodyTooLarge:
-        logger.warning("A webhook request for subscription %s exceeds MAX_BODY_BYTES.", known.uid)
-        return Answer(413)
+        logger.warning("A webhook request for subscription %s exceeds MAX_BODY_BYTES.", subscription.uid)
+        return HookResponse(413)
     except BrokenBody as error:
-        logger.info("A webhook request for subscription %s was not stored: %s", known.uid, error)
-        return Answer(400)
+        logger.info("A webhook request for subscription %s was not stored: %s", subscription.uid, error)
+        return HookResponse(400)
 
 
-def prepare() -> None:
-    """Called by a process that is about to receive: what it needs when the database is away has to be there before."""
+def prepare_to_receive() -> None:
+    """Start what the receiver needs, in a process that is about to serve requests.
+
+    The subscriptions and the spool have to be ready before the database becomes unavailable.
+    """
     if settings.RECEIVE_IN_THREADS:
-        thread_priority.take_short_turns()
-        thread_priority.give_way()
-        known_subscriptions.read_again()  # else all but a few of the first calls would hear 503, if many come at once
+        thread_priority.shorten_switch_interval()
+        thread_priority.lower_wakeup_priority()
+        receivable_subscriptions.refresh()  # or most of many simultaneous first requests would get a 503
         drainer.start()
 
 
-def headers_of(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The headers as WSGI shows them, in Title-Case; their original case, and order among equals, are lost there."""
+def read_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a WSGI environment in Title-Case. WSGI drops their original case and order."""
     return tuple(
         (name, value)
         for key, value in environ.items()
-        if (name := _header(key)) is not None and (value if key in CONTENT else PROCESS_ENVIRONMENT.get(key) != value)
+        if (name := _header_name(key)) is not None
+        and (value if key in CONTENT_VARIABLES else PROCESS_ENVIRONMENT.get(key) != value)
     )
 
 
 @lru_cache(maxsize=1024)
-def _header(key: str) -> str | None:
-    """The header's name; None when it is none."""
+def _header_name(key: str) -> str | None:
+    """Return the name of the header behind a WSGI variable, or None when it is no header."""
     if key.startswith("HTTP_"):
         return key[5:].replace("_", "-").title()
-    return key.replace("_", "-").title() if key in CONTENT else None
+    return key.replace("_", "-").title() if key in CONTENT_VARIABLES else None
 
 
-def _wrong_method(allowed: tuple[str, ...]) -> Answer:
-    return Answer(405, (("Allow", ", ".join(sorted(set(allowed)))),))
+def _method_not_allowed(allowed: tuple[str, ...]) -> HookResponse:
+    return HookResponse(405, (("Allow", ", ".join(sorted(set(allowed)))),))
 
 
 def _log_not_stored(error: Exception) -> None:
     logger.error("A webhook request could not be stored: %s", str(error).partition("\n")[0])
 
 
-def _keep(call: Call, known: ReceivableSubscription) -> Answer | None:
+def _verify_and_store(hook_request: HookRequest, subscription: ReceivableSubscription) -> HookResponse | None:
     received_at = timezone.now()
-    body = read_body(call.environ, limit=settings.MAX_BODY_BYTES, cut=known.plugin.capabilities.sends_files)
+    environ = hook_request.environ
+    can_truncate = subscription.plugin.capabilities.sends_files
+    body = read_body(environ, limit=settings.MAX_BODY_BYTES, can_truncate=can_truncate)
     inbound = InboundRequest(
-        method=call.method,
-        url=known.callback_url,
-        query=call.environ.get("QUERY_STRING", ""),
-        headers=headers_of(call.environ),
+        method=hook_request.method,
+        url=subscription.callback_url,
+        query=environ.get("QUERY_STRING", ""),
+        headers=read_headers(environ),
         body=body.content,
         received_at=received_at,
-        former_urls=known.former_urls,
+        former_urls=subscription.former_urls,
     )
-    arrival = _judged(call, known, inbound, body)
-    if not arrival.accepted and (newer := known_subscriptions.newer(known)):
-        known = newer
-        inbound = replace(inbound, url=known.callback_url, former_urls=known.former_urls)
-        arrival = _judged(call, known, inbound, body)
-    deferred: Deferred | None = call.environ.get(DEFERRED)
+    call = _verify(hook_request, subscription, inbound, body)
+    if not call.accepted and (newer := receivable_subscriptions.find_newer(subscription)):
+        subscription = newer
+        inbound = replace(inbound, url=subscription.callback_url, former_urls=subscription.former_urls)
+        call = _verify(hook_request, subscription, inbound, body)
+    deferred: DeferredResponse | None = environ.get(DEFERRED_RESPONSE_KEY)
     if deferred is None:
-        writer.store(to_row(arrival))
-    elif not writer.store(to_row(arrival), partial(_give, deferred, known, arrival)):
-        deferred.leave()
+        writer.store(to_row(call))
+    elif not writer.store(to_row(call), partial(_send_deferred, deferred, subscription, call)):
+        deferred.detach()
         return None
-    return _once_stored(known, arrival)
+    return _respond_to_stored(subscription, call)
 
 
-def _give(deferred: Deferred, known: ReceivableSubscription, arrival: InboundCall, error: NotStored | None) -> None:
-    """What `answer` would answer. Called by whoever stored it, or could not."""
-    if error is not None:
-        _log_not_stored(error)
-    given = _once_stored(known, arrival) if error is None else LATER
-    deferred.give(given.status, given.headers)
-
-
-def _once_stored(known: ReceivableSubscription, arrival: InboundCall) -> Answer:
-    if known.rotating and arrival.accepted and arrival.verification.secret_index == 0:
-        proofs.note(known)
-    return STORED if arrival.accepted else REJECTED
-
-
-def _judged(call: Call, known: ReceivableSubscription, inbound: InboundRequest, body: Body) -> InboundCall:
-    """What the call is, going by what is known."""
-    address: str = call.environ.get("REMOTE_ADDR", "")
+def _verify(
+    hook_request: HookRequest, subscription: ReceivableSubscription, inbound: InboundRequest, body: Body
+) -> InboundCall:
+    """Verify the request with what is cached of the subscription."""
+    address: str = hook_request.environ.get("REMOTE_ADDR", "")
     return InboundCall(
-        subscription_id=known.id,
-        account_id=known.account_id,
-        sensitive=known.sensitive,
+        subscription_id=subscription.id,
+        account_id=subscription.account_id,
+        sensitive_headers=subscription.sensitive_headers,
         inbound=inbound,
-        verification=verify(known.plugin, inbound, known.secrets, known.settings),
+        verification=verify(subscription.plugin, inbound, subscription.secrets, subscription.settings),
         remote_addr=address,
         size=body.size,
         truncated=body.truncated,
-        elsewhere=why_elsewhere(address, known.allowed_networks),
+        network_refusal=why_elsewhere(address, subscription.allowed_networks),
     )
 
 
-class HookView(APIView):
-    """`answer` behind REST framework, whose negotiation, parsers and authentication have no say here."""
+def _send_deferred(
+    deferred: DeferredResponse, subscription: ReceivableSubscription, call: InboundCall, error: NotStored | None
+) -> None:
+    """Send the response once the request is stored or has failed. Called by the thread that stores requests."""
+    if error is not None:
+        _log_not_stored(error)
+    response = _respond_to_stored(subscription, call) if error is None else TRY_LATER
+    deferred.send(response.status, response.headers)
 
-    schema = None  # no part of the REST API's documentation
+
+def _respond_to_stored(subscription: ReceivableSubscription, call: InboundCall) -> HookResponse:
+    if subscription.is_rotating and call.accepted and call.verification.secret_index == 0:
+        rotation_signals.report_newest_secret(subscription)
+    return STORED if call.accepted else REJECTED
+
+
+class HookView(APIView):
+    """`respond` as a view, without REST framework's content negotiation, parsers and authentication."""
+
+    schema = None  # not part of the documented REST API
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Straight to `answer`, with the method as it was sent: Django shows it in upper case."""
-        found = answer(Call(request.META["REQUEST_METHOD"], kwargs["token"], request.META))
-        headers = {"Content-Length": "0", **dict(found.headers)}
-        response = HttpResponse(status=found.status, content_type="", headers=headers)
+        """Respond with the method as it was sent: Django's own attribute is upper-cased."""
+        answer = respond(HookRequest(request.META["REQUEST_METHOD"], kwargs["token"], request.META))
+        headers = {"Content-Length": "0", **dict(answer.headers)}
+        response = HttpResponse(status=answer.status, content_type="", headers=headers)
         del response["Content-Type"]  # there is no content
-        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # not a line for each refusal
+        response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # no log line for each refusal
         return response

@@ -1,8 +1,7 @@
-"""Tells a secret rotation that the new secret has been seen, without costing the calls anything.
+"""Report to a secret rotation that the provider uses the new secret, without slowing down requests.
 
-A call that is proved by the newest secret while a rotation is under way leaves word here; at most once a second and
-subscription that is looked at, by the inline normalizer's thread. When the process
-dies before, the next such call tells.
+The inline normalizer's thread writes the report to the database, at most once a second for each subscription. If the
+process ends before, the next request with the new secret reports it.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ from subscriptions.lifecycle import secret_rotation
 
 logger = logging.getLogger(__name__)
 
-EVERY = 1.0  # seconds between two looks at the same subscription
+MIN_INTERVAL_SECONDS = 1.0  # between two reports for the same subscription
 
 
-class Proofs:
-    """What this process has told already."""
+class RotationSignals:
+    """When this process last reported each subscription's new secret."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew."""
-        self._told_at: dict[UUID, float] = {}
+        """Forget all reports."""
+        self._reported_at: dict[UUID, float] = {}
 
-    def note(self, known: ReceivableSubscription) -> None:
-        """A request was proved by the newest secret. Never blocks, never raises."""
+    def report_newest_secret(self, subscription: ReceivableSubscription) -> None:
+        """Report that a request was signed with the newest secret. Never blocks, never raises."""
         now = time.monotonic()
-        if now - self._told_at.get(known.uid, -EVERY) < EVERY:
+        if now - self._reported_at.get(subscription.uid, -MIN_INTERVAL_SECONDS) < MIN_INTERVAL_SECONDS:
             return
-        self._told_at[known.uid] = now
-        inline_normalizer.enqueue_job(partial(_tell, known.id, known.secrets[0]))
+        self._reported_at[subscription.uid] = now
+        inline_normalizer.enqueue_job(partial(_report, subscription.id, subscription.secrets[0]))
 
 
-def _tell(subscription_id: int, secret: str) -> None:
+def _report(subscription_id: int, secret: str) -> None:
     try:
         secret_rotation.seen(subscription_id, secret)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("That a new secret was seen could not be written down: %s", str(error).partition("\n")[0])
+        logger.warning("The use of a new secret could not be recorded: %s", str(error).partition("\n")[0])
 
 
-proofs = Proofs()
-os.register_at_fork(after_in_child=proofs.reset)
+rotation_signals = RotationSignals()
+os.register_at_fork(after_in_child=rotation_signals.reset)

@@ -1,4 +1,7 @@
-"""Moves what waits in the spool into the database: of its own process while that lives, of the dead by anybody."""
+"""Move requests from the spool into the database.
+
+Each process drains its own file. Any process drains the files of processes that have ended.
+"""
 
 from __future__ import annotations
 
@@ -13,56 +16,66 @@ from uuid import UUID
 import django.db
 
 from events.processing.inline_normalizer import inline_normalizer
-from events.receiver.group_commit import Table, Writer, writer
-from events.receiver.spool.file import Insert, Spool, SpoolError, SpoolStatus, drain_orphans, spool, status
+from events.receiver.group_commit import Writer, writer
+from events.receiver.request_table import RequestTable
+from events.receiver.spool.file import Spool, SpoolError, spool
+from events.receiver.spool.recovery import InsertRows, drain_abandoned_files
+from events.receiver.spool.status import SpoolStatus, spool_status
 from events.storage.request_row import RequestRow
-from events.storage.time_range import note_late
+from events.storage.time_range import record_outage
 from providers.db.ids import new_id
 from subscriptions.models import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-EVERY = 1.0  # seconds
-TRIES = 30  # at a record that the database fails at while it takes others
-SPOOL_OF = "spool of "  # a machine: the heartbeat in which its spool is told
+DRAIN_SECONDS = 1.0  # between two drains
+MAX_TRIES = 30  # of a record at which the database fails while it takes others
+SPOOL_HEARTBEAT_PREFIX = "spool of "  # followed by the machine's name: the heartbeat with its spool's status
+HEARTBEAT_NAME_CHARACTERS = 50
 
-Follow = Callable[[Sequence[RequestRow]], None]
+OnRowsStored = Callable[[Sequence[RequestRow]], None]
 
 
 class PoisonRecords:
-    """Records that the database fails at each time, as if it were away, while it takes others: one that is too large
-    for the server's memory, for example. After so many tries such a record is put aside, or what came after it would
-    wait for ever."""
+    """Records at which the database fails each time, as if it were unavailable, while it takes others.
+
+    An example is a record that is too large for the server's memory. After MAX_TRIES such a record is set aside, since
+    all later records would wait forever.
+    """
 
     def __init__(self) -> None:
         self._tries: Counter[UUID] = Counter()
 
-    def find(self, table: Table, rows: Sequence[RequestRow], error: django.db.Error) -> dict[UUID, str]:
-        """Which of the rows are given up, and why; all others are stored. Raises an error when the database is away,
-        or when it is too early to say."""
-        if _is_full(error) or not table.takes(_small(rows[0])):
+    def insert_others(self, table: RequestTable, rows: Sequence[RequestRow], error: django.db.Error) -> dict[UUID, str]:
+        """Insert the rows one by one after the database failed at their batch with this error.
+
+        Returns the IDs that are given up, with the reason; all other rows are stored. Raises a database error when the
+        database is unavailable, or a row has to be tried again later.
+        """
+        if _is_disk_full(error) or not table.can_insert(_empty_copy(rows[0])):
             raise error
         given_up: dict[UUID, str] = {}
         for row in rows:
             try:
                 given_up |= table.insert_each([row])
-            except django.db.Error as own:
+            except django.db.Error as row_error:
                 self._tries[row.uid] += 1
-                if self._tries[row.uid] < TRIES or _is_full(own) or not table.takes(_small(row)):
+                is_early = self._tries[row.uid] < MAX_TRIES
+                if is_early or _is_disk_full(row_error) or not table.can_insert(_empty_copy(row)):
                     raise
-                given_up[row.uid] = f"The database failed at it {TRIES} times: {_first_line(own)}"
+                given_up[row.uid] = f"The database failed at this request {MAX_TRIES} times: {_first_line(row_error)}"
         for row in rows:
             self._tries.pop(row.uid, None)
         return given_up
 
 
-def _small(row: RequestRow) -> RequestRow:
-    """Another row of the same subscription, with nothing in it."""
+def _empty_copy(row: RequestRow) -> RequestRow:
+    """Return another row of the same subscription without content."""
     return row._replace(uid=new_id(), headers="[]", sealed_headers="", query="", body=b"", size=0)
 
 
-def _is_full(error: django.db.Error) -> bool:
-    """Whether there is no room: small rows may still find some then, but that is no fault of a large one."""
+def _is_disk_full(error: django.db.Error) -> bool:
+    """Return whether the database's disk is full. Small rows may still fit then, which is no fault of a large one."""
     cause = error.__cause__
     return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
 
@@ -72,47 +85,48 @@ def _first_line(error: Exception) -> str:
 
 
 class Drainer:
-    """One daemon thread of each process that receives."""
+    """A daemon thread of each process that receives."""
 
-    def __init__(self, writer: Writer, spool: Spool, after: Follow) -> None:
+    def __init__(self, writer: Writer, spool: Spool, on_rows_stored: OnRowsStored) -> None:
         self._writer = writer
         self._spool = spool
-        self._after = after
+        self._on_rows_stored = on_rows_stored
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, as a forked process must."""
+        """Start without a thread, as a forked process must."""
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self._reported: SpoolStatus | None = None
 
     def after_fork(self) -> None:
-        """In a forked process, where the parent's thread is not: starts again what ran there. Else nobody would drain
-        what a server that forks after loading us keeps during an outage."""
-        ran = self._thread is not None and not self._stopped.is_set()
+        """Start the thread again in a forked process if the parent's ran.
+
+        Otherwise nobody would drain the spool of a server that loads the application before it forks.
+        """
+        was_running = self._thread is not None and not self._stopped.is_set()
         self.reset()
-        if ran:
+        if was_running:
             self.start()
 
     def start(self) -> None:
-        """Starts the thread, and reserves the spool's space while there is some."""
+        """Start the thread, which first reserves the spool's disk space."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="drainer", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
 
-    def look(self) -> int:
-        """Drains what there is, the oldest first. Returns how many requests were moved; none while the database is
-        away."""
-        table = Table()
+    def drain(self) -> int:
+        """Drain all files, the oldest first. Returns how many requests were moved; 0 if the database is unavailable."""
+        table = RequestTable()
         try:
-            insert = inserting(table, self._after)
-            moved = drain_orphans(insert) + self._spool.drain(insert, when_empty=self._writer.end_outage)
+            insert = make_insert(table, self._on_rows_stored)
+            moved = drain_abandoned_files(insert) + self._spool.drain(insert, when_empty=self._writer.end_outage)
         except django.db.Error as error:
             logger.debug("The spool could not be drained yet: %s", error)
             return 0
@@ -123,25 +137,25 @@ class Drainer:
         return moved
 
     def report(self) -> None:
-        """Writes down what waits on this machine, where problems are looked for: files are known only here."""
-        found = status()
-        name = f"{SPOOL_OF}{socket.gethostname()}"[:50]
-        if found == self._reported and found.sound:
+        """Store the status of this machine's spool in the database, because problems are detected on any machine."""
+        status = spool_status()
+        name = f"{SPOOL_HEARTBEAT_PREFIX}{socket.gethostname()}"[:HEARTBEAT_NAME_CHARACTERS]
+        if status == self._reported and status.is_ok:
             return
-        if found.sound:
+        if status.is_ok:
             Heartbeat.objects.filter(name=name).delete()
         else:
-            Heartbeat.beat(name, found.words)
-        self._reported = found
+            Heartbeat.beat(name, status.message)
+        self._reported = status
 
     def _run(self) -> None:
         try:
             self._spool.prepare()
         except SpoolError as error:
-            logger.error("No space could be reserved for times without the database: %s", error)
-        while not self._stopped.wait(EVERY):
+            logger.error("No disk space could be reserved for a database outage: %s", error)
+        while not self._stopped.wait(DRAIN_SECONDS):
             try:
-                self.look()
+                self.drain()
                 self.report()
             except django.db.Error as error:
                 logger.debug("The spool could not be reported: %s", error)
@@ -151,31 +165,31 @@ class Drainer:
         django.db.connection.close()
 
 
-def drain_the_dead() -> int:
-    """For a process that receives nothing itself. Returns how many requests were moved."""
-    table = Table()
+def drain_abandoned() -> int:
+    """Drain the files of ended processes, for a process that does not receive. Returns how many requests were moved."""
+    table = RequestTable()
     try:
-        return drain_orphans(inserting(table, lambda rows: None))
+        return drain_abandoned_files(make_insert(table, lambda rows: None))
     finally:
         table.close()
 
 
-def inserting(table: Table, after: Follow) -> Insert:
-    """How the spool writes into the database; what is there already, stays."""
+def make_insert(table: RequestTable, on_rows_stored: OnRowsStored) -> InsertRows:
+    """Return the function with which the spool inserts rows. Rows that exist are skipped."""
 
     def insert(rows: Sequence[RequestRow]) -> Mapping[UUID, str]:
-        django.db.close_old_connections()  # it may have been away
-        note_late([row.received_at for row in rows])
+        django.db.close_old_connections()  # the database may have been unavailable
+        record_outage([row.received_at for row in rows])
         try:
             refused = table.insert_each(rows)
         except django.db.Error as error:
-            refused = stubborn.find(table, rows, error)
-        after([row for row in rows if row.uid not in refused])
+            refused = poison_records.insert_others(table, rows, error)
+        on_rows_stored([row for row in rows if row.uid not in refused])
         return refused
 
     return insert
 
 
-stubborn = PoisonRecords()
+poison_records = PoisonRecords()
 drainer = Drainer(writer, spool, inline_normalizer.enqueue_rows)
 os.register_at_fork(after_in_child=drainer.after_fork)

@@ -1,7 +1,7 @@
-"""The subscriptions as the receiver knows them: in memory, so that a call costs no query and the database may be away.
+"""A cache of the subscriptions in memory, so that a request costs no query and needs no database.
 
-One thread of the process reads them again every second, and at once when a token or a proof does not fit: nothing is
-refused before that. Secrets are decrypted when they change, and held nowhere else.
+One thread of the process refreshes it every second, and at once when a token is unknown or a signature does not fit: no
+request is refused because of stale data. Secrets are decrypted when they change, and held nowhere else.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from subscriptions.models import Subscription
 
 logger = logging.getLogger(__name__)
 
-EVERY = 1.0  # seconds between two reads, and
-SHARE = 20  # times as long as a read takes
-GAP = 0.05  # seconds at least between the beginnings of two reads, however many ask
-PATIENCE = 1.0  # seconds that a call waits for a read
-MOST_WAITING = 8  # calls that may wait for one, of the few threads there are
-ABSENT = 1000  # tokens that are remembered as unknown
-ABSENT_FOR = 1.0  # seconds
+REFRESH_SECONDS = 1.0  # between two refreshes, or
+REFRESH_PAUSE_FACTOR = 20  # times as long as a refresh takes, if that is longer
+MIN_INTERVAL_SECONDS = 0.05  # between the starts of two refreshes, however many threads ask for one
+WAIT_SECONDS = 1.0  # that a thread waits for a refresh
+MAX_WAITING_THREADS = 8  # that may wait for a refresh; the web process has few threads
+MAX_UNKNOWN_TOKENS = 1000  # that are remembered
+UNKNOWN_TOKEN_SECONDS = 1.0  # that an unknown token is remembered
 
 
-class NotKnown(Exception):
-    """It cannot be told at the moment."""
+class LookupUnavailable(Exception):
+    """Whether the subscription exists, or how to verify its requests, cannot be determined now."""
 
 
-class Gone(Exception):
-    """It does not exist any more."""
+class SubscriptionDeleted(Exception):
+    """The subscription has been deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivableSubscription:
-    """What receiving for a subscription takes."""
+    """What is needed to receive requests for a subscription."""
 
     id: int
     uid: UUID
@@ -63,82 +63,88 @@ class ReceivableSubscription:
     callback_url: str = field(repr=False)
     former_urls: tuple[str, ...] = field(repr=False)
     allowed_networks: tuple[Network, ...]
-    sensitive: frozenset[str]
-    rotating: bool  # the newest secret has not been seen yet
+    sensitive_headers: frozenset[str]
+    is_rotating: bool  # the provider has not used the newest secret yet
 
 
 Row = tuple[Any, ...]
 
 
-class KnownSubscriptions:
-    """All that receive, by their token. The thread starts with the first call: it does not survive a fork."""
+class SubscriptionCache:
+    """All subscriptions that can receive, by token. The thread starts with the first request, because threads do not
+    survive a fork."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, as a forked process must."""
+        """Start empty and without a thread, as a forked process must."""
         self._condition = threading.Condition()
         self._rows: dict[str, Row] = {}
-        self._known: dict[str, ReceivableSubscription | None] = {}  # None: it is there, but cannot be used
-        self._absent: dict[str, float] = {}
-        self._read_at = self._failed_at = -1.0
-        self._asked = self._stopped = False
-        self._waiting = 0
+        self._subscriptions: dict[str, ReceivableSubscription | None] = {}  # None: it exists, but cannot be used
+        self._unknown_tokens: dict[str, float] = {}  # when each was looked up
+        self._refreshed_at = self._failed_at = -1.0
+        self._refresh_requested = self._stopped = False
+        self._waiting_threads = 0
         self._thread: threading.Thread | None = None
 
     def find(self, token: str) -> ReceivableSubscription | None:
-        """The subscription, also when it is disabled or being deleted; None when it is known not to exist. Raises
-        NotKnown when that cannot be told, or when it cannot be used."""
+        """Return the subscription, also when it is disabled or being deleted; None when there is none.
+
+        Raises LookupUnavailable when that cannot be determined, or the subscription cannot be used.
+        """
         if not settings.RECEIVE_IN_THREADS:
             self.read()
-        elif token not in self._known and not self._known_absent(token):
-            if not self.read_again():
-                raise NotKnown
-            if token not in self._known:
-                self._remember_absent(token)
+        elif token not in self._subscriptions and not self._is_known_unknown(token):
+            if not self.refresh():
+                raise LookupUnavailable
+            if token not in self._subscriptions:
+                self._remember_unknown(token)
         try:
-            known = self._known[token]
+            subscription = self._subscriptions[token]
         except KeyError:
             return None
-        if known is None:
-            raise NotKnown
-        return known
+        if subscription is None:
+            raise LookupUnavailable
+        return subscription
 
-    def newer(self, known: ReceivableSubscription) -> ReceivableSubscription | None:
-        """Looks whether it changed since it was read; None when it did not, or that cannot be told now. Raises Gone."""
-        if not settings.RECEIVE_IN_THREADS or not self.read_again():
+    def find_newer(self, subscription: ReceivableSubscription) -> ReceivableSubscription | None:
+        """Refresh, and return the subscription if it has changed; None if not, or if that cannot be determined.
+
+        Raises SubscriptionDeleted.
+        """
+        if not settings.RECEIVE_IN_THREADS or not self.refresh():
             return None
-        if known.token not in self._known:
-            raise Gone
-        now = self._known[known.token]
-        return None if now is known else now
+        if subscription.token not in self._subscriptions:
+            raise SubscriptionDeleted
+        current = self._subscriptions[subscription.token]
+        return None if current is subscription else current
 
-    def read_again(self) -> bool:
-        """Waits until everything was read from the database after this call began. False when that did not happen."""
+    def refresh(self) -> bool:
+        """Wait for a refresh that starts after this call. Return whether it succeeded in time."""
         self.start()
         with self._condition:
-            asked = time.monotonic()
-            if self._waiting >= MOST_WAITING:
+            requested_at = time.monotonic()
+            if self._waiting_threads >= MAX_WAITING_THREADS:
                 return False
-            self._waiting += 1
-            self._asked = True
+            self._waiting_threads += 1
+            self._refresh_requested = True
             self._condition.notify_all()
-            self._condition.wait_for(lambda: max(self._read_at, self._failed_at) >= asked, PATIENCE)
-            self._waiting -= 1
-            return self._read_at >= asked
+            self._condition.wait_for(lambda: max(self._refreshed_at, self._failed_at) >= requested_at, WAIT_SECONDS)
+            self._waiting_threads -= 1
+            return self._refreshed_at >= requested_at
 
     def start(self) -> None:
-        """Starts the thread, unless it runs: as early as possible, so that all are known when the database goes."""
+        """Start the thread unless it runs: as early as possible, so that the cache is filled before an outage."""
         if self._thread is not None:
             return
         with self._condition:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="known", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="subscription cache", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         with self._condition:
             self._stopped = True
             self._condition.notify_all()
@@ -146,61 +152,62 @@ class KnownSubscriptions:
             self._thread.join()
 
     def read(self) -> None:
-        """Reads all from the database, and works out those that changed."""
-        rows = {row[0]: row for row in _rows()}
+        """Read all subscriptions from the database, and replace those that have changed."""
+        rows = {row[0]: row for row in _query_rows()}
         if rows == self._rows:
             return
-        self._known = {
-            token: self._known[token] if self._rows.get(token) == row else _work_out(row) for token, row in rows.items()
+        self._subscriptions = {
+            token: self._subscriptions[token] if self._rows.get(token) == row else _build_subscription(row)
+            for token, row in rows.items()
         }
         self._rows = rows
-        self._absent = {}
+        self._unknown_tokens = {}
 
-    def _known_absent(self, token: str) -> bool:
-        return time.monotonic() - self._absent.get(token, -ABSENT_FOR) < ABSENT_FOR
+    def _is_known_unknown(self, token: str) -> bool:
+        return time.monotonic() - self._unknown_tokens.get(token, -UNKNOWN_TOKEN_SECONDS) < UNKNOWN_TOKEN_SECONDS
 
-    def _remember_absent(self, token: str) -> None:
-        if len(self._absent) >= ABSENT:
-            self._absent = {}
-        self._absent[token] = time.monotonic()
+    def _remember_unknown(self, token: str) -> None:
+        if len(self._unknown_tokens) >= MAX_UNKNOWN_TOKENS:
+            self._unknown_tokens = {}
+        self._unknown_tokens[token] = time.monotonic()
 
     def _run(self) -> None:
         while not self._stopped:
             with self._condition:
-                self._asked = False  # whoever asks from here on needs the next read
-                begun = time.monotonic()
-            done = self._try_to_read()
-            took = time.monotonic() - begun
+                self._refresh_requested = False  # a request from here on needs the next refresh
+                started_at = time.monotonic()
+            succeeded = self._try_to_read()
+            duration = time.monotonic() - started_at
             with self._condition:
-                if done:
-                    self._read_at = begun
+                if succeeded:
+                    self._refreshed_at = started_at
                 else:
-                    self._failed_at = begun
+                    self._failed_at = started_at
                 self._condition.notify_all()
-                self._condition.wait_for(self._is_asked, max(EVERY, SHARE * took))
-            # Whoever asks meanwhile is served by the same read.
-            time.sleep(max(0.0, begun + GAP - time.monotonic()))
+                self._condition.wait_for(self._has_work, max(REFRESH_SECONDS, REFRESH_PAUSE_FACTOR * duration))
+            # All threads that ask during this pause share the next refresh.
+            time.sleep(max(0.0, started_at + MIN_INTERVAL_SECONDS - time.monotonic()))
         connection.close()
 
-    def _is_asked(self) -> bool:
-        return self._asked or self._stopped
+    def _has_work(self) -> bool:
+        return self._refresh_requested or self._stopped
 
     def _try_to_read(self) -> bool:
         try:
             close_old_connections()
             self.read()
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("The subscriptions could not be read again: %s", str(error).partition("\n")[0])
+            logger.warning("The subscriptions could not be refreshed: %s", str(error).partition("\n")[0])
             connection.close()
             return False
         except Exception:
-            logger.exception("The subscriptions could not be read again")
+            logger.exception("The subscriptions could not be refreshed")
             return False
         return True
 
 
-def _rows() -> Any:
-    """Every subscription that receives, with secrets, settings and addresses as they are stored."""
+def _query_rows() -> Any:
+    """Return every subscription that receives, with secrets, settings and lists as they are stored."""
     text = TextField()
     return (
         Subscription.objects.filter(deleted_at=None)
@@ -218,30 +225,31 @@ def _rows() -> Any:
     )
 
 
-def _work_out(row: Row) -> ReceivableSubscription | None:
-    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, allowed, *turning = row
-    rotation_asked_at, secret_no, secret_seen_no = turning
+def _build_subscription(row: Row) -> ReceivableSubscription | None:
+    """Decode a row; None when the subscription cannot be used, which is logged."""
+    token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, allowed, *rotation = row
+    rotation_asked_at, secret_no, secret_seen_no = rotation
     try:
         plugin = get_provider(provider)
-        checked = validate(plugin.settings_model, json.loads(account_settings))
+        checked_settings = validate(plugin.settings_model, json.loads(account_settings))
         return ReceivableSubscription(
             id=pk,
             uid=uid,
             token=token,
             account_id=account_id,
             plugin=plugin,
-            settings=checked,
+            settings=checked_settings,
             secrets=tuple(json.loads(decrypt(secrets))),
             callback_url=callback_url,
             former_urls=tuple(json.loads(former_urls)),
             allowed_networks=ip_allowlist.stored(json.loads(allowed)),
-            sensitive=plugin.sensitive_headers(checked),
-            rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
+            sensitive_headers=plugin.sensitive_headers(checked_settings),
+            is_rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )
     except (UnknownProvider, InvalidInput, Undecryptable) as error:
         logger.error("Nothing can be received for subscription %s: %s", uid, error)
         return None
 
 
-known_subscriptions = KnownSubscriptions()
-os.register_at_fork(after_in_child=known_subscriptions.reset)
+receivable_subscriptions = SubscriptionCache()
+os.register_at_fork(after_in_child=receivable_subscriptions.reset)

@@ -15,7 +15,7 @@ from django.db.models.functions import Cast, Length
 from django.utils import timezone
 
 from events.models import Outcome, WebhookRequest
-from events.storage.body import PREFIX
+from events.storage.body import TRUNCATED_BODY_BYTES
 from events.storage.request_row import RequestRow
 from events.storage.time_range import requests_until
 
@@ -75,7 +75,9 @@ def delete_old(subscription_id: int) -> int:
     total = 0
     for kept, (pk, size, head) in enumerate(found):
         total += head
-        total += size if size <= settings.MAX_BODY_BYTES else PREFIX  # of a larger one, only that much is kept
+        total += (
+            size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES
+        )  # of a larger one, only that much is kept
         if kept == KEPT or (total > KEPT_BYTES and kept > 0):
             return _delete(rows.filter(pk__lte=pk))
     return 0

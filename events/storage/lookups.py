@@ -1,5 +1,8 @@
-"""`pk__among=keys`: as `__in`, for many keys. They are one parameter there, so that neither Django, nor the driver, nor
-the database has to go through a statement that is as long as they are."""
+"""The lookup `pk__among=keys`: like `__in`, for many keys.
+
+The keys are one parameter, so that neither Django, nor the driver, nor the database has to process a statement whose
+length grows with their number.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ Sql = tuple[str, tuple[Any, ...]]
 
 @Field.register_lookup
 class Among(Lookup[Any]):
-    """Of a column of numbers or UUIDs, in a set; Django would look at each element of a list."""
+    """Whether a number or UUID is in a collection. A set is fastest: Django examines every element of a list."""
 
     lookup_name = "among"
     prepare_rhs = False
     rhs: Collection[Any]
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
-        """An array."""
+        """Pass the keys as an array."""
         column, parameters = self.process_lhs(compiler, connection)
         return f"{column} = ANY(%s)", (*parameters, list(self.rhs))
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
-        """A JSON list, for SQLite."""
+        """Pass the keys as a JSON list, for SQLite."""
         column, parameters = self.process_lhs(compiler, connection)
         keys = [key.hex if isinstance(key, UUID) else key for key in self.rhs]
-        known = "SELECT value FROM json_each(%s)"
-        return f"{column} IN ({known})", (*parameters, json.dumps(keys))
+        subquery = "SELECT value FROM json_each(%s)"
+        return f"{column} IN ({subquery})", (*parameters, json.dumps(keys))

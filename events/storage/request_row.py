@@ -1,4 +1,4 @@
-"""A call as its row will be: what is kept of it, in values that a database and a file can take as they are."""
+"""The row of an inbound call: what is stored of it, as values that the database and the spool take unchanged."""
 
 from __future__ import annotations
 
@@ -16,42 +16,47 @@ from providers.contract.parsing import InboundRequest, Verification, Verificatio
 from providers.db.fields import EncryptedJSONField
 from providers.db.ids import new_id
 
-MARKER = "***"
-MAX_REASON = 2000
-_as_secret = EncryptedJSONField().get_prep_value
+HEADER_MASK = "***"
+MAX_REASON = 2000  # characters
+_encrypt_json = EncryptedJSONField().get_prep_value
 
 
 @dataclass(slots=True, kw_only=True)
 class InboundCall:
-    """A call that is to be kept. `size` is that of the body as it was sent; `truncated`: more than is in `inbound`.
-    `sensitive` are the lower-case names of headers that may carry a secret even when the proof failed. `elsewhere`:
-    why it is refused for where it came from, whatever it proved."""
+    """A verified call that is to be stored.
+
+    `size` is that of the body as it was sent; `truncated` means that `inbound` holds less. `sensitive_headers` are the
+    lower-case names of headers that may hold a secret even if the verification failed. `network_refusal` says why the
+    sender's address is not allowed, whatever the verification says; empty if it is allowed.
+    """
 
     subscription_id: int
     account_id: int
-    sensitive: frozenset[str]
+    sensitive_headers: frozenset[str]
     inbound: InboundRequest
     verification: Verification
     remote_addr: str
     size: int
     truncated: bool = False
-    elsewhere: str = ""
+    network_refusal: str = ""
 
     @property
     def accepted(self) -> bool:
-        """Whether it counts as the provider's."""
-        return not self.elsewhere and self.verification.result is not VerificationResult.FAILED
+        """Whether the call counts as the provider's."""
+        return not self.network_refusal and self.verification.result is not VerificationResult.FAILED
 
     @property
     def refusal(self) -> str:
-        """Why it does not."""
+        """Why the call is not accepted."""
         failed = self.verification.result is VerificationResult.FAILED
-        return " ".join(filter(None, (self.elsewhere, self.verification.detail if failed else "")))
+        return " ".join(filter(None, (self.network_refusal, self.verification.detail if failed else "")))
 
 
 class RequestRow(NamedTuple):
-    """The columns of a request, all but its number. The id is given here, on arrival: storing the same one twice
-    leaves one."""
+    """The columns of a request except its number.
+
+    The ID is assigned on arrival, so that storing a request twice leaves one row.
+    """
 
     uid: UUID
     account_id: int
@@ -72,67 +77,68 @@ class RequestRow(NamedTuple):
     repeated_keys: str
 
 
-def to_row(arrival: InboundCall) -> RequestRow:
-    """What is kept of a call."""
-    inbound, verification = arrival.inbound, arrival.verification
-    outcome = first_outcome(arrival)
-    headers, sealed = kept_headers(arrival)
+def to_row(call: InboundCall) -> RequestRow:
+    """Return the row that stores the call."""
+    inbound, verification = call.inbound, call.verification
+    outcome = initial_outcome(call)
+    headers, sealed_headers = mask_headers(call)
     return RequestRow(
         uid=new_id(),
-        account_id=arrival.account_id,
-        subscription_id=arrival.subscription_id,
+        account_id=call.account_id,
+        subscription_id=call.subscription_id,
         method=inbound.method,
         received_at=inbound.received_at,
-        remote_addr=column_text(arrival.remote_addr, 64),
+        remote_addr=column_text(call.remote_addr, 64),
         headers=column_json(headers),
-        sealed_headers=_as_secret(sealed) or "",
+        sealed_headers=_encrypt_json(sealed_headers) or "",
         query=column_text(inbound.query),
         body=inbound.body,
-        size=arrival.size,
+        size=call.size,
         verification=verification.result.value,
         verification_detail=column_text(verification.detail, MAX_REASON),
         outcome=outcome.value,
-        reason=first_reason(arrival, outcome),
+        reason=initial_reason(call, outcome),
         processed_at=None if outcome is Outcome.RECEIVED else inbound.received_at,
         repeated_keys="[]",
     )
 
 
-def first_outcome(arrival: InboundCall) -> Outcome:
-    """What it counts as until its events are read."""
-    if not arrival.accepted:
+def initial_outcome(call: InboundCall) -> Outcome:
+    """Return the outcome of the request before it is normalized."""
+    if not call.accepted:
         return Outcome.REJECTED
-    return Outcome.TRUNCATED if arrival.truncated else Outcome.RECEIVED
+    return Outcome.TRUNCATED if call.truncated else Outcome.RECEIVED
 
 
-def first_reason(arrival: InboundCall, outcome: Outcome) -> str:
-    """Why it is not read."""
+def initial_reason(call: InboundCall, outcome: Outcome) -> str:
+    """Return why the request will not be normalized; empty if it will be."""
     if outcome is Outcome.REJECTED:
-        return column_text(arrival.refusal, MAX_REASON)
+        return column_text(call.refusal, MAX_REASON)
     if outcome is Outcome.TRUNCATED:
-        return f"The body is too large; its first {len(arrival.inbound.body)} bytes are kept."
+        return f"The body is too large. Its first {len(call.inbound.body)} bytes are stored."
     return ""
 
 
-def kept_headers(arrival: InboundCall) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
-    """The headers with markers for secrets, and the encrypted half: what may be a secret but proved nothing. It is
-    needed to verify a rejected request again."""
-    proof = {name.lower() for name in arrival.verification.proof_headers}
+def mask_headers(call: InboundCall) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
+    """Return the headers with secret values masked, and the values to store encrypted, by their index.
+
+    Those are needed to verify a rejected request again. The secret that authenticated an accepted request is not
+    stored.
+    """
+    authenticating = {name.lower() for name in call.verification.proof_headers}
     headers: list[tuple[str, str]] = []
     sealed: dict[str, str] = {}
-    for index, (name, value) in enumerate(arrival.inbound.headers):
+    for index, (name, value) in enumerate(call.inbound.headers):
         lower = name.lower()
-        is_proof = lower in proof
-        if is_proof or lower in arrival.sensitive:
-            headers.append((name, MARKER))
-            if not (is_proof and arrival.accepted):
+        authenticates = lower in authenticating
+        if authenticates or lower in call.sensitive_headers:
+            headers.append((name, HEADER_MASK))
+            if not (authenticates and call.accepted):
                 sealed[str(index)] = value
         else:
             headers.append((name, value))
     return headers, sealed
 
-
-# -- Into the table ----------------------------------------------------------------------------------------------------
 
 REQUESTS = Target(
     "events_webhookrequest",

@@ -1,8 +1,8 @@
-"""Whose turn it is to write into SQLite, which takes one writer at a time.
+"""Wait for SQLite's write lock without losing time.
 
-It has all others look again after pauses that grow to a tenth of a second, in which nobody may be writing. So those of
-this process that write most wait for each other here, and lose no time; and when another process writes they look again
-every millisecond.
+SQLite takes one writer at a time. By default a blocked writer retries after pauses that grow to a tenth of a second, in
+which the database may be idle. So the frequent writers of this process queue for a lock of its own, and retry every
+millisecond while another process writes.
 """
 
 from __future__ import annotations
@@ -20,44 +20,47 @@ from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import atomic
 
-PATIENCE = 1.0  # seconds; then SQLite itself decides
-LOOK = 0.001  # seconds until SQLite tells that another process writes: the shortest that it sleeps
+LOCK_TIMEOUT_SECONDS = 1.0  # for the lock of this process; then SQLite's own lock decides
+BUSY_TIMEOUT_SECONDS = 0.001  # until SQLite reports that another process writes: its shortest
 
 
-class WriteTurns:
-    """One at a time."""
+class WriteLock:
+    """Lets one thread of this process write into SQLite at a time."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, as a forked process must."""
-        self._free = threading.Lock()
+        """Release the lock, as a forked process must."""
+        self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
-        """For a transaction on that connection, from before it begins until it has ended. Other databases need none."""
-        free = self._free
-        taken = connection.vendor == "sqlite" and free.acquire(timeout=PATIENCE)
+    def hold(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        """Hold the lock for a transaction on the connection. Does nothing for other databases."""
+        lock = self._lock
+        acquired = connection.vendor == "sqlite" and lock.acquire(timeout=LOCK_TIMEOUT_SECONDS)
         try:
             yield
         finally:
-            if taken:
-                free.release()
+            if acquired:
+                lock.release()
 
 
 @contextmanager
-def prompt_transaction(connection: BaseDatabaseWrapper, patience: float) -> Iterator[None]:
-    """One on SQLite, on a connection outside Django's own ones whose timeout is LOOK, and whose `atomic` nobody uses.
-    Raises OperationalError when others write for longer than `patience` seconds. Other databases commit each statement,
-    and need none."""
+def immediate_transaction(connection: BaseDatabaseWrapper, timeout: float) -> Iterator[None]:
+    """Run a transaction on SQLite that starts as soon as no other process writes.
+
+    For a connection outside Django's own ones, with the timeout BUSY_TIMEOUT_SECONDS and without `atomic`. Raises
+    OperationalError when others write for longer than `timeout` seconds. Does nothing for other databases, which
+    commit each statement.
+    """
     if connection.vendor != "sqlite":
         yield
         return
     connection.ensure_connection()
     raw: Any = connection.connection
     with connection.wrap_database_errors:
-        promptly(partial(raw.execute, "BEGIN IMMEDIATE"), time.monotonic() + patience)
+        retry_while_busy(partial(raw.execute, "BEGIN IMMEDIATE"), time.monotonic() + timeout)
     try:
         yield
         with connection.wrap_database_errors:
@@ -68,45 +71,50 @@ def prompt_transaction(connection: BaseDatabaseWrapper, patience: float) -> Iter
 
 
 @contextmanager
-def prompt_atomic(connection: BaseDatabaseWrapper, patience: float) -> Iterator[None]:
-    """A durable transaction on one of Django's connections, that on SQLite begins as soon as no other process writes.
-    Raises OperationalError when others write for longer than `patience` seconds."""
-    with ExitStack() as transaction_open:
+def immediate_atomic(connection: BaseDatabaseWrapper, timeout: float) -> Iterator[None]:
+    """Run a durable transaction on one of Django's connections, on SQLite as soon as no other process writes.
+
+    Raises OperationalError when others write for longer than `timeout` seconds.
+    """
+    with ExitStack() as open_transaction:
 
         def begin() -> None:
-            transaction_open.enter_context(atomic(using=connection.alias, durable=True))
+            open_transaction.enter_context(atomic(using=connection.alias, durable=True))
 
         if connection.vendor != "sqlite" or connection.in_atomic_block:
             begin()
         else:
             connection.ensure_connection()
             raw: Any = connection.connection
-            (usual,) = raw.execute("PRAGMA busy_timeout").fetchone()
-            raw.execute(f"PRAGMA busy_timeout = {round(LOOK * 1000)}")
+            (usual_timeout,) = raw.execute("PRAGMA busy_timeout").fetchone()
+            raw.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_SECONDS * 1000)}")
             try:
-                promptly(begin, time.monotonic() + patience)
+                retry_while_busy(begin, time.monotonic() + timeout)
             finally:
-                raw.execute(f"PRAGMA busy_timeout = {usual}")
+                raw.execute(f"PRAGMA busy_timeout = {usual_timeout}")
         yield
 
 
-def promptly(begin: Callable[[], object], until: float) -> None:
-    """Begins to write as soon as no other process does, on a connection whose timeout is LOOK. Raises what `begin`
-    raises, and OperationalError when others write until that time of the monotonic clock."""
+def retry_while_busy(write: Callable[[], object], deadline: float) -> None:
+    """Call `write` until no other process holds SQLite's lock, on a connection with the timeout BUSY_TIMEOUT_SECONDS.
+
+    `deadline` is a time of the monotonic clock, after which OperationalError is raised. Raises what else `write`
+    raises.
+    """
     while True:
         try:
-            begin()
+            write()
         except (sqlite3.OperationalError, OperationalError) as error:
-            if not _is_busy(error.__cause__ or error) or time.monotonic() >= until:
+            if not _is_busy(error.__cause__ or error) or time.monotonic() >= deadline:
                 raise
         else:
             return
 
 
 def _is_busy(error: BaseException) -> bool:
-    """Whether another process writes."""
+    """Return whether the error means that another process writes."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-write_turns = WriteTurns()
-os.register_at_fork(after_in_child=write_turns.reset)
+write_lock = WriteLock()
+os.register_at_fork(after_in_child=write_lock.reset)

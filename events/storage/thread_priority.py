@@ -1,8 +1,9 @@
-"""Which of the process's threads go first, and for how long.
+"""Scheduling of the threads of a process that receives.
 
-A thread that holds Python's lock and is put aside for another, which then waits for that lock, costs two switches for
-nothing; with many threads that wake each other that is most of them. So those that receive wait until the running one
-sleeps. Only the writer does not, since all the others wait for it. Linux can do that; elsewhere nothing happens.
+When a thread that holds Python's global interpreter lock (GIL) is preempted by one that then waits for the lock, two
+context switches are wasted. With many threads that wake each other, these are most switches. So receiving threads do
+not preempt a running thread when they wake up. The commit threads do, because all others wait for them. This works on
+Linux; elsewhere these functions change nothing.
 """
 
 from __future__ import annotations
@@ -12,33 +13,32 @@ import os
 import sys
 import time
 
-TURN = 0.001  # seconds; Python's own is 5 milliseconds
+SWITCH_INTERVAL_SECONDS = 0.001  # Python's default is 0.005
 
 
-def take_short_turns() -> None:
-    """Whichever thread of this process computes hands Python's lock on after that long, when others wait for it: the
-    many that receive need it for a tenth of a millisecond each, and those that make pages for long."""
-    sys.setswitchinterval(TURN)
+def shorten_switch_interval() -> None:
+    """Make running threads release the GIL sooner: receiving needs it for a tenth of a millisecond, pages for long."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
 
 
-def let_others_compute() -> None:
-    """This thread sleeps for about a tenth of a millisecond: that hands on Python's lock, and the core."""
+def yield_to_other_threads() -> None:
+    """Release the GIL and the CPU core for about a tenth of a millisecond."""
     time.sleep(0)
 
 
-def give_way() -> None:
-    """This thread, and those that it starts, put no running one aside when they wake."""
+def lower_wakeup_priority() -> None:
+    """Lower the scheduling priority of this thread and its children: waking up does not preempt running threads."""
     if sys.platform == "linux":
-        _schedule(os.SCHED_BATCH)
+        _set_policy(os.SCHED_BATCH)
 
 
-def come_first() -> None:
-    """This thread does."""
+def restore_wakeup_priority() -> None:
+    """Let this thread preempt running threads when it wakes up."""
     if sys.platform == "linux":
-        _schedule(os.SCHED_OTHER)
+        _set_policy(os.SCHED_OTHER)
 
 
-def _schedule(policy: int) -> None:
-    # Where the system does not allow it, everything works as well, only a little slower.
+def _set_policy(policy: int) -> None:
+    # Where the system forbids it, everything works too, only a little slower.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))

@@ -1,5 +1,7 @@
-"""When things arrived, found through indexes: neither requests nor events have one on their times, but their ids are
-made in the order of time."""
+"""Find requests and events by time range through the index on their ID.
+
+They have no index on their times, but their IDs are UUIDv7, which sort by time, and their numbers nearly do.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,17 @@ from django.utils import timezone
 
 from events.models import Event, Outage, WebhookRequest
 
-# Rows that are written at the same moment get their number and their id in any order.
-SIDE_BY_SIDE = timedelta(minutes=1)
-TOGETHER = 20
+# Rows that are written at the same moment may get their numbers and their IDs in a different order.
+ORDER_TOLERANCE = timedelta(minutes=1)
+ORDER_TOLERANCE_ROWS = 20
 UUID_VERSION = 7
-# A request is stored when its body has come, in some hours at most. What waited in the spool is noted as an outage.
-LATEST_STORED = timedelta(hours=6)
-NOTED_AHEAD = timedelta(minutes=10)  # so that not every portion of a drain is noted anew
+# A request is stored once its body has arrived, after some hours at most. What waited in the spool for longer is
+# recorded as an outage.
+MAX_STORE_DELAY = timedelta(hours=6)
+OUTAGE_MARGIN = timedelta(minutes=10)  # recorded in advance, so that not every batch of a drain is recorded
 
-# The usual spans that people choose from.
-AGES: dict[str, tuple[str, timedelta]] = {
+# The usual spans to choose from.
+TIME_SPANS: dict[str, tuple[str, timedelta]] = {
     "15m": ("Last 15 minutes", timedelta(minutes=15)),
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(hours=24)),
@@ -34,12 +37,12 @@ Row = TypeVar("Row", WebhookRequest, Event)
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of that millisecond; of the first one that there is for a time before 1970."""
+    """Return the smallest UUIDv7 of the millisecond; for times before 1970, the smallest of all."""
     return UUID(int=(max(int(moment.timestamp() * 1000), 0) << 80) | (0x7 << 76) | (0b10 << 62))
 
 
 def _shifted(moment: datetime, by: timedelta) -> datetime:
-    """That time later or earlier, or the time itself where there is no other: people may ask for the year 1 or 9999."""
+    """Return the time shifted, or unchanged if that overflows: people may ask for the year 1 or 9999."""
     try:
         return moment + by
     except OverflowError:
@@ -47,18 +50,24 @@ def _shifted(moment: datetime, by: timedelta) -> datetime:
 
 
 def first_number_at(rows: QuerySet[Row], moment: datetime) -> int | None:
-    """The number of the first row that was written at that time or later; None when there is none yet."""
-    first = rows.order_by("uid").filter(uid__gte=first_id_at(moment)).values_list("pk", flat=True)[:TOGETHER]
+    """Return the number of the first row that was written at that time or later; None if there is none yet."""
+    first = (
+        rows.order_by("uid").filter(uid__gte=first_id_at(moment)).values_list("pk", flat=True)[:ORDER_TOLERANCE_ROWS]
+    )
     return min(first, default=None)
 
 
-def note_late(received: Sequence[datetime]) -> None:
-    """Call it before requests are stored that were received then, and waited: it notes the outage, if it is one. Any
-    number of processes may; what they note may overlap. Raises Django's database errors."""
+def record_outage(received: Sequence[datetime]) -> None:
+    """Record an outage before requests are stored that were received at these times, if they waited long enough.
+
+    Any number of processes may do so; their outages may overlap. Raises Django's database errors.
+    """
     first, now = min(received), timezone.now()
-    if now - first <= SIDE_BY_SIDE or Outage.objects.filter(since__lte=first, stored_by__gte=now + NOTED_AHEAD / 2):
+    if now - first <= ORDER_TOLERANCE or Outage.objects.filter(
+        since__lte=first, stored_by__gte=now + OUTAGE_MARGIN / 2
+    ):
         return
-    stored_by = now + NOTED_AHEAD
+    stored_by = now + OUTAGE_MARGIN
     touching = Outage.objects.filter(since__lte=stored_by, stored_by__gte=first).order_by("pk").first()
     if touching is None:
         Outage.objects.create(since=first, stored_by=stored_by)
@@ -68,31 +77,34 @@ def note_late(received: Sequence[datetime]) -> None:
 
 
 def _outages_over(moment: datetime) -> list[tuple[datetime, datetime]]:
-    """Those in which something was received before that time and stored after it."""
+    """Return the outages in which requests were received before that time and may be stored after it."""
     return list(Outage.objects.filter(since__lt=moment, stored_by__gt=moment).values_list("since", "stored_by"))
 
 
 def end_of_requests_until(moment: datetime) -> int | None:
-    """A number below which all requests are that were received before that time; None: any."""
-    latest = max([_shifted(moment, LATEST_STORED), *(stored_by for _, stored_by in _outages_over(moment))])
+    """Return a number above those of all requests received before that time; None if there is no bound."""
+    latest = max([_shifted(moment, MAX_STORE_DELAY), *(stored_by for _, stored_by in _outages_over(moment))])
     return first_number_at(WebhookRequest.objects.all(), latest)
 
 
 def requests_since(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
-    """Received at that time or later: stored after all that were stored before it."""
+    """Return the requests received at that time or later."""
     return rows.filter(received_at__gte=moment, pk__gt=number_before(moment))
 
 
 def number_before(moment: datetime) -> int:
-    """A number above which all requests are that were received at that time or later. Some earlier ones are, too."""
-    early = _shifted(min([moment, *(since for since, _ in _outages_over(moment))]), -SIDE_BY_SIDE)
+    """Return a number below those of all requests received at that time or later, and of some earlier ones."""
+    early = _shifted(min([moment, *(since for since, _ in _outages_over(moment))]), -ORDER_TOLERANCE)
     older = WebhookRequest.objects.filter(uid__lt=first_id_at(early)).order_by("-uid")
-    return max(older.values_list("pk", flat=True)[:TOGETHER], default=0)
+    return max(older.values_list("pk", flat=True)[:ORDER_TOLERANCE_ROWS], default=0)
 
 
 def number_of(uid: UUID) -> int | None:
-    """The number behind which those follow that were stored after the request with that id. Where it was thrown away,
-    some that were stored before it follow again, but none is left out. None: it was never one's id."""
+    """Return the number after which the requests follow that were stored after the one with this ID.
+
+    If that request has been deleted, some that were stored before it follow again, but none is missing. None if the ID
+    was never a request's.
+    """
     number = WebhookRequest.objects.filter(uid=uid).values_list("pk", flat=True).first()
     if number is not None or uid.version != UUID_VERSION:
         return number
@@ -104,20 +116,23 @@ def number_of(uid: UUID) -> int | None:
 
 
 def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
-    """Received before that time."""
+    """Return the requests received before that time."""
     rows = rows.filter(received_at__lt=moment)
     end = end_of_requests_until(moment)
     return rows if end is None else rows.filter(pk__lt=end)
 
 
 def events_since(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
-    """Received at that time or later. An event is written after its request."""
-    first = first_number_at(Event.objects.all(), _shifted(moment, -SIDE_BY_SIDE))
+    """Return the events received at that time or later. Events are stored after their request."""
+    first = first_number_at(Event.objects.all(), _shifted(moment, -ORDER_TOLERANCE))
     return rows.none() if first is None else rows.filter(pk__gte=first, received_at__gte=moment)
 
 
 def events_until(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
-    """Received before that time. Bounded by the request: an event may be read out of it much later."""
+    """Return the events received before that time.
+
+    The bound is on the request's number, because an event may be normalized long after its request was stored.
+    """
     rows = rows.filter(received_at__lt=moment)
     end = end_of_requests_until(moment)
     return rows if end is None else rows.filter(request_id__lt=end)

@@ -156,7 +156,7 @@ def test_times_that_nothing_can_have_arrived_at_are_no_error(api: Api, emit: Emi
 
 
 def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
-    time_range.note_late([NOON])  # what came then is stored only now
+    time_range.record_outage([NOON])  # what came then is stored only now
     first, second = emit(), emit(came=NOON + timedelta(hours=1))
     assert ids(api.get("/events/?since=2026-01-02T12:00:00Z&until=2026-01-02T13:00:00Z")) == [first]
     assert ids(api.get("/events/?since=2026-01-02T13:00:00.000Z")) == [second]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from events.receiver.rotation_signal import proofs
+from events.receiver.rotation_signal import rotation_signals
 from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state, secret_rotation
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 @pytest.fixture(autouse=True)
 def nothing_told() -> None:
-    proofs.reset()
+    rotation_signals.reset()
 
 
 def send(path: str, secret: str) -> int:

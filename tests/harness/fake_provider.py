@@ -161,7 +161,7 @@ def keep(
         InboundCall(
             subscription_id=subscription.pk,
             account_id=subscription.account_id,
-            sensitive=plugin.sensitive_headers(subscription.account.typed_settings),
+            sensitive_headers=plugin.sensitive_headers(subscription.account.typed_settings),
             inbound=inbound,
             verification=verification,
             remote_addr="192.0.2.1",

@@ -16,10 +16,11 @@ from pytest_django import Settings
 from config.web.bypass_middleware import RECEIVER_PREFIX
 from config.web.receiver_entry import ReceiverEntry
 from events.models import Outcome, WebhookRequest
-from events.receiver.group_commit import Table, writer
+from events.receiver.group_commit import writer
+from events.receiver.request_table import RequestTable
 from events.receiver.spool.file import spool
 from events.receiver.spool_drain import drainer
-from events.receiver.subscription_cache import known_subscriptions
+from events.receiver.subscription_cache import receivable_subscriptions
 from events.storage.columns import column_json
 from events.storage.request_row import RequestRow
 from providers.db.ids import new_id
@@ -41,9 +42,9 @@ def in_threads(transactional_db: None, settings: Settings, spool_folder: Path) -
     settings.RECEIVE_IN_THREADS = True
     yield
     writer.stop()
-    known_subscriptions.stop()
+    receivable_subscriptions.stop()
     drainer.stop()
-    for part in (writer, known_subscriptions, drainer):
+    for part in (writer, receivable_subscriptions, drainer):
         part.reset()
 
 
@@ -52,14 +53,14 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.gone = False
-        original = Table.insert
+        original = RequestTable.insert
 
-        def insert(table: Table, rows: Sequence[RequestRow]) -> None:
+        def insert(table: RequestTable, rows: Sequence[RequestRow]) -> None:
             if self.gone:
                 raise OperationalError("the database is away\nwith details")
             original(table, rows)
 
-        monkeypatch.setattr(Table, "insert", insert)
+        monkeypatch.setattr(RequestTable, "insert", insert)
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ from pathlib import Path
 from uuid import UUID
 
 from config.wsgi import application
-from events.receiver import group_commit
-from events.receiver.group_commit import Table
+from events.receiver import pending_write
+from events.receiver.request_table import RequestTable
 from events.storage.request_row import RequestRow
 
 __all__ = ["application"]
 
-insert_each = Table.insert_each
+insert_each = RequestTable.insert_each
 
 
-def insert_slowly(self: Table, rows: Sequence[RequestRow]) -> dict[UUID, str]:
+def insert_slowly(self: RequestTable, rows: Sequence[RequestRow]) -> dict[UUID, str]:
     """Notes it, waits, and inserts them."""
     with Path(os.environ["COMMITS"]).open("a") as commits:
         commits.write(f"{len(rows)}\n")
@@ -30,5 +30,5 @@ def insert_slowly(self: Table, rows: Sequence[RequestRow]) -> dict[UUID, str]:
     return insert_each(self, rows)
 
 
-Table.insert_each = insert_slowly  # type: ignore[method-assign]
-group_commit.PATIENCE = float(os.environ["GIVES_UP_AFTER"])
+RequestTable.insert_each = insert_slowly  # type: ignore[method-assign]
+pending_write.WAIT_SECONDS = float(os.environ["GIVES_UP_AFTER"])

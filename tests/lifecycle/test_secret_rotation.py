@@ -12,7 +12,7 @@ from django.utils import timezone
 from events.models import Outcome, WebhookRequest
 from events.processing.normalize import normalize_pending
 from events.processing.reprocess import reprocess_request
-from events.receiver.rotation_signal import proofs
+from events.receiver.rotation_signal import rotation_signals
 from providers.contract.capabilities import Proof, SecretMadeBy
 from providers.contract.errors import Refused, Unavailable, Unsupported
 from providers.contract.registry import all_providers
@@ -41,7 +41,7 @@ ROTATABLE = [slug for slug, plugin in all_providers().items() if plugin.capabili
 
 @pytest.fixture(autouse=True)
 def nothing_told() -> None:
-    proofs.reset()
+    rotation_signals.reset()
 
 
 def settled(row: Subscription) -> Subscription:
@@ -125,7 +125,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     assert send(active, old) == 200
     settled(active)
     assert active.secrets == [new, old], "only the new one ends it"
-    proofs.reset()
+    rotation_signals.reset()
     assert send(active, new) == 200
     active.refresh_from_db()
     assert active.rotation is not None

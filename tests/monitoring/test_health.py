@@ -84,7 +84,7 @@ def test_the_spool_is_reported_without_a_database(
         503,
         {
             "status": "degraded",
-            "detail": "2 requests wait for the database. The oldest came at 2026-01-02 03:04:05 UTC.",
+            "detail": "2 requests wait for the database. The oldest was received at 2026-01-02 03:04:05 UTC.",
         },
     )
     figures = client.get("/metrics").content.decode()

@@ -696,7 +696,7 @@ def running(
 ) -> Iterator[tuple[InlineNormalizer, threading.Event]]:
     """A inline_normalizer of its own, and the event that its connection was given back."""
     settings.NORMALIZE_IN_THREAD = True
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own inline_normalizer sleeps on
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # the process's own inline_normalizer sleeps on
     monkeypatch.setattr("events.processing.inline_normalizer.RETRY_SECONDS", 0.05)
     monkeypatch.setattr("events.processing.inline_normalizer.IDLE_SECONDS", 0.1)
     watched = WatchedConnection(threading.Event())
@@ -847,7 +847,7 @@ def test_the_normaliser_lets_others_compute_between_a_few_requests(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr("events.storage.thread_priority.let_others_compute", lambda: order.append("others"))
+    monkeypatch.setattr("events.storage.thread_priority.yield_to_other_threads", lambda: order.append("others"))
     original = parse_request.parse
 
     def read(request: Any) -> Any:

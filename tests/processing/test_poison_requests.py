@@ -107,7 +107,7 @@ def poller(
     """The worker's, with little patience. What hangs goes on at the end."""
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(poller_module, "HANGS_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own inline_normalizer sleeps on
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # the process's own inline_normalizer sleeps on
     looking = Poller()
     monkeypatch.setattr(tasks, "poller", looking)
     threads: list[threading.Thread] = []

@@ -31,7 +31,8 @@ from config.web import granian
 from events import tasks
 from events.models import Event, WebhookRequest
 from events.processing import normalize
-from events.receiver.spool.file import Spool, status
+from events.receiver.spool.file import Spool
+from events.receiver.spool.status import spool_status
 from subscriptions.models import Subscription
 from tests.harness.crashing import Load, WebProcess, account_for, account_for_events, subscription
 from tests.harness.own_postgres import MissingPostgres, OwnPostgres, programs
@@ -58,8 +59,8 @@ def web(subscription: Subscription, spool_folder: Path) -> Iterator[WebProcess]:
 
 def until_drained(seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
-    while status().requests:
-        assert time.monotonic() < deadline, status()
+    while spool_status().requests:
+        assert time.monotonic() < deadline, spool_status()
         time.sleep(0.05)
 
 
@@ -89,7 +90,7 @@ def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
             load.more(100)
             web.kill()
             holder.close()
-    assert status().requests
+    assert spool_status().requests
     web.start()
     with load.running():
         load.more(20)
@@ -189,7 +190,7 @@ class Installation:
         for web in self.webs:
             web.kill()
         # In the long form tens of thousands wait, half of them repeats, which take a few milliseconds each.
-        normalise = "from events import pipeline\npipeline.normalise_pending()"
+        normalise = "from events import pipeline\npipeline.normalize_pending()"
         normalised = run_python(normalise, timeout=600, DATABASE_URL=self.url)
         assert normalised.returncode == 0, normalised.stderr
         with psycopg.connect(self.url) as found:

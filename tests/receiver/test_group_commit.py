@@ -19,8 +19,10 @@ from pytest_django import Settings
 
 from events.models import WebhookRequest
 from events.processing import normalize
-from events.receiver import group_commit
-from events.receiver.group_commit import Busy, NotStored, Poisoned, Table, Writer
+from events.receiver import group_commit, own_connection, pending_write, request_table
+from events.receiver.group_commit import Writer
+from events.receiver.pending_write import Busy, NotStored, RefusedByDatabase
+from events.receiver.request_table import RequestTable
 from events.receiver.spool.file import spool
 from events.receiver.spool_drain import Drainer
 from events.storage import request_row
@@ -47,7 +49,7 @@ def batches() -> list[list[UUID]]:
 def own(settings: Settings, batches: list[list[UUID]]) -> Iterator[Writer]:
     """A writer of its own, in its thread, whose connection is closed in the end."""
     settings.RECEIVE_IN_THREADS = True
-    running = Writer(after=lambda rows: batches.append([row.uid for row in rows]))
+    running = Writer(on_rows_stored=lambda rows: batches.append([row.uid for row in rows]))
     yield running
     running.stop()
 
@@ -90,18 +92,18 @@ def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> 
 def test_what_comes_together_is_committed_together(
     hook: Subscription, own: Writer, batches: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 20.0)
+    monkeypatch.setattr(pending_write, "WAIT_SECONDS", 20.0)
     inserted: list[int] = []
     begun, held = threading.Event(), threading.Event()
-    original = Table.insert
+    original = RequestTable.insert
 
-    def insert(self: Table, rows: Sequence[RequestRow]) -> None:
+    def insert(self: RequestTable, rows: Sequence[RequestRow]) -> None:
         begun.set()
         held.wait(10)
         original(self, rows)
         inserted.append(len(rows))
 
-    monkeypatch.setattr(Table, "insert", insert)
+    monkeypatch.setattr(RequestTable, "insert", insert)
     rows = [row_of(hook) for _ in range(20)]
 
     def store(row: RequestRow) -> None:
@@ -122,21 +124,21 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(group_commit, "TOGETHER", 60.0)
-    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: True)
+    monkeypatch.setattr(group_commit, "BATCH_INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(group_commit, "uses_sqlite", lambda: True)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(3):
-        own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
-        assert len(own._next_batch(own._hands[0])) == 1
+        own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+        assert len(own._next_batch(own._commit_threads[0])) == 1
     assert pauses == []
-    own._waiting = [group_commit.Job(row_of(hook, b"several")) for _ in range(3)]
-    assert len(own._next_batch(own._hands[0])) == 3
-    own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
-    assert len(own._next_batch(own._hands[0])) == 1
+    own._waiting = [pending_write.PendingWrite(row_of(hook, b"several")) for _ in range(3)]
+    assert len(own._next_batch(own._commit_threads[0])) == 3
+    own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+    assert len(own._next_batch(own._commit_threads[0])) == 1
     assert len(pauses) == 1
     assert 50 < pauses[0] <= 60
-    own._waiting = [group_commit.Job(row_of(hook, b"alone"))]
-    own._next_batch(own._hands[0])
+    own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+    own._next_batch(own._commit_threads[0])
     assert len(pauses) == 1
 
 
@@ -144,12 +146,12 @@ def test_a_database_server_commits_as_soon_as_it_can(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(group_commit, "TOGETHER", 60.0)
-    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
+    monkeypatch.setattr(group_commit, "BATCH_INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(group_commit, "uses_sqlite", lambda: False)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(2):
-        own._waiting = [group_commit.Job(row_of(hook, b"several")) for _ in range(3)]
-        assert len(own._next_batch(own._hands[0])) == 3
+        own._waiting = [pending_write.PendingWrite(row_of(hook, b"several")) for _ in range(3)]
+        assert len(own._next_batch(own._commit_threads[0])) == 3
     assert pauses == []
 
 
@@ -159,8 +161,8 @@ class Server:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun: list[list[bytes]] = []
         self.may_end = threading.Semaphore(0)
-        monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
-        monkeypatch.setattr(Table, "insert_each", lambda table, rows: self._insert_each(rows))
+        monkeypatch.setattr(group_commit, "uses_sqlite", lambda: False)
+        monkeypatch.setattr(RequestTable, "insert_each", lambda table, rows: self._insert_each(rows))
 
     def _insert_each(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
         self.begun.append([row.body for row in rows])
@@ -181,7 +183,7 @@ def test_commits_overlap_where_they_take_long(
     settings.RECEIVE_IN_THREADS = True
     server = Server(monkeypatch)
     own = Writer()
-    own._quickest = last_took
+    own._shortest_duration = last_took
     calls = [threading.Thread(target=own.store, args=(row_of(hook, body),)) for body in (b"first", b"second", b"third")]
     calls[0].start()
     server.wait_for(1)
@@ -198,26 +200,26 @@ def test_commits_overlap_where_they_take_long(
         call.join(10)
     own.stop()
     assert sorted(body for bodies in server.begun for body in bodies) == [b"first", b"second", b"third"]
-    assert not own._hangs()
+    assert not own._is_hanging()
 
 
 def test_commits_overlap_only_where_the_disk_is_slow_each_time(
     hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.RECEIVE_IN_THREADS = True
-    monkeypatch.setattr(group_commit, "_is_sqlite", lambda: False)
-    monkeypatch.setattr(Table, "insert_each", lambda table, rows: {})
+    monkeypatch.setattr(group_commit, "uses_sqlite", lambda: False)
+    monkeypatch.setattr(RequestTable, "insert_each", lambda table, rows: {})
     took = 10.0
-    monkeypatch.setattr(group_commit.Hand, "busy_for", lambda hand: 0.0 if hand.busy_since is None else took)
-    monkeypatch.setattr(group_commit, "HANG", 60.0)
+    monkeypatch.setattr(group_commit.CommitThread, "busy_for", lambda hand: 0.0 if hand.busy_since is None else took)
+    monkeypatch.setattr(group_commit, "HANGING_SECONDS", 60.0)
     own = Writer()
     hands: list[int] = []
-    for took in [10.0] * group_commit.LAST_COMMITS + [0.001] + [10.0] * group_commit.LAST_COMMITS:  # noqa: B007  # busy_for reads it
+    for took in [10.0] * group_commit.RECENT_COMMITS + [0.001] + [10.0] * group_commit.RECENT_COMMITS:  # noqa: B007  # busy_for reads it
         own.store(row_of(hook))
-        hands.append(len(own._wanted_hands()))
+        hands.append(len(own._active_threads()))
     own.stop()
-    slow = group_commit.LAST_COMMITS - 1
-    assert hands == [1] * slow + [2] + [1] * group_commit.LAST_COMMITS + [2]
+    slow = group_commit.RECENT_COMMITS - 1
+    assert hands == [1] * slow + [2] + [1] * group_commit.RECENT_COMMITS + [2]
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
@@ -242,33 +244,33 @@ def test_a_poisoned_row_is_found_and_its_neighbours_are_stored(
             answers[row.uid] = type(error).__name__
 
     together(*[lambda row=row: keep(row) for row in [*good[:4], bad, *good[4:]]])
-    assert answers == {**{row.uid: "stored" for row in good}, bad.uid: Poisoned.__name__}
+    assert answers == {**{row.uid: "stored" for row in good}, bad.uid: RefusedByDatabase.__name__}
     assert stored() == {row.uid for row in good}
     until(lambda: sum(map(len, batches)) == 9)
 
 
 def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "_start", lambda: None)
+    monkeypatch.setattr(own, "_start_threads", lambda: None)
     monkeypatch.setattr(group_commit, "BATCH_ROWS", 3)
     monkeypatch.setattr(group_commit, "BATCH_BYTES", 100)
     for size in (1, 1, 1, 1, 99, 99, 500):
-        own._take(group_commit.Job(row_of(hook, b"x" * size)))
-    assert own._bytes == 702
-    taken = [[len(job.row.body) for job in own._next_batch(own._hands[0])] for _ in range(4)]
+        own._enqueue(pending_write.PendingWrite(row_of(hook, b"x" * size)))
+    assert own._waiting_bytes == 702
+    taken = [[len(job.row.body) for job in own._next_batch(own._commit_threads[0])] for _ in range(4)]
     assert taken == [[1, 1, 1], [1, 99], [99], [500]]
-    assert (own._waiting, own._bytes) == ([], 0)
+    assert (own._waiting, own._waiting_bytes) == ([], 0)
 
 
 def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "_start", lambda: None)
-    monkeypatch.setattr(group_commit, "WAITING_BYTES", 100)
-    own._take(group_commit.Job(row_of(hook, b"x" * 1000)))  # one always may
+    monkeypatch.setattr(own, "_start_threads", lambda: None)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 100)
+    own._enqueue(pending_write.PendingWrite(row_of(hook, b"x" * 1000)))  # one always may
     with pytest.raises(Busy):
         own.store(row_of(hook, b"x"))
-    own._next_batch(own._hands[0])
-    monkeypatch.setattr(group_commit, "WAITING_ROWS", 2)
+    own._next_batch(own._commit_threads[0])
+    monkeypatch.setattr(group_commit, "MAX_WAITING_ROWS", 2)
     for _ in range(2):
-        own._take(group_commit.Job(row_of(hook)))
+        own._enqueue(pending_write.PendingWrite(row_of(hook)))
     with pytest.raises(Busy):
         own.store(row_of(hook))
 
@@ -288,21 +290,21 @@ def waiting() -> list[UUID]:
 def hanging(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """A database that hangs until it is set."""
     let_go = threading.Event()
-    original = Table.insert
+    original = RequestTable.insert
 
-    def hang(self: Table, rows: Sequence[RequestRow]) -> None:
+    def hang(self: RequestTable, rows: Sequence[RequestRow]) -> None:
         let_go.wait(10)
         original(self, rows)
 
-    monkeypatch.setattr(Table, "insert", hang)
+    monkeypatch.setattr(RequestTable, "insert", hang)
     return let_go
 
 
 def test_a_database_that_hangs_holds_nobody_for_long(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path
 ) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.2)
-    monkeypatch.setattr(group_commit, "HANG", 0.3)
+    monkeypatch.setattr(pending_write, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(group_commit, "HANGING_SECONDS", 0.3)
     let_go = hanging(monkeypatch)
     rows = [row_of(hook) for _ in range(10)]
     started = time.monotonic()
@@ -311,7 +313,7 @@ def test_a_database_that_hangs_holds_nobody_for_long(
     assert time.monotonic() - started < 1.5  # two waited, the others saw that it hangs
     let_go.set()
     last = row_of(hook)
-    until(lambda: not own._hangs())
+    until(lambda: not own._is_hanging())
     own.store(last)
     assert stored() == {rows[0].uid, last.uid}
     assert waiting() == [row.uid for row in rows]
@@ -330,12 +332,12 @@ def test_a_database_that_is_away_is_no_reason_to_refuse(
     assert caplog.text.count("they go to the spool: the database is away") == 1
     followed: list[UUID] = []
     drainer = Drainer(own, spool, lambda rows: followed.extend(row.uid for row in rows))
-    assert drainer.look() == 2
-    assert not own.away
+    assert drainer.drain() == 2
+    assert not own.in_outage
     assert list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True)) == [row.uid for row in rows]
     assert followed == [rows[1].uid, rows[2].uid]
     own.store(row_of(hook))
-    assert (WebhookRequest.objects.count(), drainer.look()) == (4, 0)
+    assert (WebhookRequest.objects.count(), drainer.drain()) == (4, 0)
 
 
 def test_without_a_spool_it_is_refused_and_tried_again(
@@ -387,26 +389,26 @@ def test_those_who_left_rows_hear_which_was_refused(hook: Subscription, own: Wri
     refused, kept_one = Left(), Left()
     own.store(bad, refused)
     own.store(row_of(hook), kept_one)
-    assert isinstance(refused.wait(), Poisoned)
+    assert isinstance(refused.wait(), RefusedByDatabase)
     assert kept_one.wait() is None
 
 
 def test_what_follows_a_row_harms_no_other(
     hook: Subscription, own: Writer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own, "_start", lambda: None)
+    monkeypatch.setattr(own, "_start_threads", lambda: None)
     after = Left()
     own.store(row_of(hook), lambda error: 1 / 0)  # type: ignore[arg-type]
     own.store(row_of(hook), after)
     monkeypatch.undo()
-    own._start()
+    own._start_threads()
     assert after.wait() is None
     assert "A request could not be answered" in caplog.text
 
 
 def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "BATCH_ROWS", 2)
-    monkeypatch.setattr(own, "_start", lambda: None)
+    monkeypatch.setattr(own, "_start_threads", lambda: None)
     left = [Left(), Left()]
     for one in left:
         assert own.store(row_of(hook), one) is False
@@ -427,7 +429,7 @@ def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, m
 def test_rows_that_were_left_are_given_up_when_the_database_hangs(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, spool_folder: Path, spool_works: bool
 ) -> None:
-    monkeypatch.setattr(group_commit, "PATIENCE", 0.2)
+    monkeypatch.setattr(pending_write, "WAIT_SECONDS", 0.2)
     let_go = hanging(monkeypatch)
     if not spool_works:
         spool_folder.write_text("a file where the folder should be")
@@ -441,7 +443,7 @@ def test_rows_that_were_left_are_given_up_when_the_database_hangs(
         assert sorted(waiting()) == sorted(row.uid for row in rows)
     else:
         assert [str(error).startswith("The spool cannot be written") for error in heard] == [True] * 3
-    until(lambda: not own._hangs() and not own._waiting)
+    until(lambda: not own._is_hanging() and not own._waiting)
     own.store(row_of(hook))
     assert all(len(one.heard) == 1 for one in left)
 
@@ -460,7 +462,7 @@ def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite keeps no statements")
 def test_the_server_keeps_the_statement(hook: Subscription) -> None:
-    table = Table()
+    table = RequestTable()
     try:
         table.insert([row_of(hook)])
         assert table._connection is not None
@@ -477,30 +479,30 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     opened: list[bool] = []
-    insert, own_connection = Target.insert, group_commit.own_connection
+    insert, open_own_connection = Target.insert, own_connection.open_own_connection
 
     def open_noted(*, prepares: bool) -> BaseDatabaseWrapper:
         opened.append(prepares)
-        return own_connection(prepares=prepares)
+        return open_own_connection(prepares=prepares)
 
     def refuse_prepared(self: Target, *arguments: Any) -> list[Any]:
         if opened[-1]:
             raise ProgrammingError("prepared statement") from error()
         return insert(self, *arguments)
 
-    monkeypatch.setattr(Table, "prepares", True)
-    monkeypatch.setattr(group_commit, "own_connection", open_noted)
+    monkeypatch.setattr(RequestTable, "prepares", True)
+    monkeypatch.setattr(request_table, "open_own_connection", open_noted)
     monkeypatch.setattr(Target, "insert", refuse_prepared)
-    table, rows = Table(), [row_of(hook) for _ in range(3)]
-    assert not table.takes(rows[0])
-    assert table.takes(rows[0])
+    table, rows = RequestTable(), [row_of(hook) for _ in range(3)]
+    assert not table.can_insert(rows[0])
+    assert table.can_insert(rows[0])
     table.close()
-    monkeypatch.setattr(Table, "prepares", True)
+    monkeypatch.setattr(RequestTable, "prepares", True)
     for row in rows:
         own.store(row)
     assert opened == [True, False, True, False]
     assert stored() == {row.uid for row in rows}
-    assert not own.away
+    assert not own.in_outage
 
 
 def event_noted(hook: Subscription) -> None:
@@ -541,7 +543,7 @@ def test_a_bug_of_ours_leaves_nobody_waiting(
     hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Table, "insert", lambda self, rows: 1 / 0)
+        patch.setattr(RequestTable, "insert", lambda self, rows: 1 / 0)
         with pytest.raises(NotStored, match="ZeroDivisionError"):
             own.store(row_of(hook))
     assert any(record.exc_info for record in caplog.records)
@@ -550,7 +552,7 @@ def test_a_bug_of_ours_leaves_nobody_waiting(
 
 def test_what_follows_may_fail_without_harm(hook: Subscription, settings: Settings) -> None:
     settings.RECEIVE_IN_THREADS = True
-    own = Writer(after=lambda rows: 1 / 0)  # type: ignore[arg-type]
+    own = Writer(on_rows_stored=lambda rows: 1 / 0)  # type: ignore[arg-type]
     try:
         own.store(row_of(hook))
         own.store(row_of(hook))
@@ -560,7 +562,7 @@ def test_what_follows_may_fail_without_harm(hook: Subscription, settings: Settin
 
 
 def test_commits_are_on_the_disk(hook: Subscription) -> None:
-    own = group_commit.own_connection()
+    own = own_connection.open_own_connection()
     try:
         with own.cursor() as cursor:
             if own.vendor == "sqlite":
@@ -571,7 +573,7 @@ def test_commits_are_on_the_disk(hook: Subscription) -> None:
             else:
                 cursor.execute("SHOW synchronous_commit")
                 assert cursor.fetchone() == ("on",)
-        assert request_row.REQUESTS.most_rows(own) >= group_commit.BATCH_ROWS
+        assert request_row.REQUESTS.max_rows(own) >= group_commit.BATCH_ROWS
     finally:
         own.close()
 
@@ -585,7 +587,7 @@ def test_where_the_server_would_answer_before_the_disk_it_is_told_not_to(
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = {before}")
     try:
-        own = group_commit.own_connection()
+        own = own_connection.open_own_connection()
         with own.cursor() as cursor:
             cursor.execute("SHOW synchronous_commit")
             assert cursor.fetchone() == (then,)
@@ -605,7 +607,7 @@ def test_a_forked_process_has_a_thread_of_its_own(hook: Subscription, own: Write
             own.store(row_of(hook))
             own.stop()
         finally:
-            os._exit(0 if own._hands[0].thread else 1)
+            os._exit(0 if own._commit_threads[0].thread else 1)
     assert os.waitpid(child, 0)[1] == 0
     own.store(row_of(hook))
     assert WebhookRequest.objects.count() == 3

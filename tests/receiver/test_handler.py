@@ -32,11 +32,12 @@ from config.web import granian
 from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize, reprocess
 from events.processing.inline_normalizer import inline_normalizer
-from events.receiver import group_commit, handler
-from events.receiver.spool.file import status as spool_status
+from events.receiver import handler, request_table
+from events.receiver.spool.status import spool_status
 from events.receiver.spool_drain import drainer
 from events.storage import body as bodies
-from events.storage.body import Body, BodyTooLarge, BrokenBody, read_body, unpacked
+from events.storage.body import Body, BodyTooLarge, BrokenBody, read_body
+from events.storage.decompress import decompress_body
 from providers.contract.capabilities import Proof
 from providers.contract.parsing import InboundRequest, Verification, VerificationResult
 from providers.contract.registry import get_provider
@@ -181,7 +182,7 @@ def test_no_secret_known_yet_is_503(client: Client, hook: Subscription, fake: Fa
     assert WebhookRequest.objects.get().verification == "not_verifiable"
 
 
-@pytest.mark.parametrize("where", ["known_subscriptions.find", "writer.store"])
+@pytest.mark.parametrize("where", ["receivable_subscriptions.find", "writer.store"])
 def test_a_database_error_is_503(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -205,12 +206,12 @@ def test_a_database_that_takes_nothing_is_200_from_the_spool(
     try:
         assert is_empty_200(post(client, hook, b"1"))
         assert post(client, hook, b"2", headers={"X-Secret": "wrong"}).status_code == 401
-        assert drainer.look() == 0
+        assert drainer.drain() == 0
         assert spool_status().requests == 2
     finally:
         with connection.schema_editor() as editor:
             editor.alter_db_table(WebhookRequest, "events_webhookrequest_away", "events_webhookrequest")
-    assert drainer.look() == 2
+    assert drainer.drain() == 2
     kept = WebhookRequest.objects.order_by("id").values_list("body", "outcome")
     assert [(bytes(body), outcome) for body, outcome in kept] == [(b"1", "received"), (b"2", "rejected")]
 
@@ -266,7 +267,7 @@ def test_of_a_file_headers_and_a_prefix_are_kept(
     assert is_empty_200(post(client, hook, body))
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.size, bytes(request.body)) == (Outcome.TRUNCATED, 300_000, body[:65536])
-    assert request.reason == "The body is too large; its first 65536 bytes are kept."
+    assert request.reason == "The body is too large. Its first 65536 bytes are stored."
     assert dict(request.headers)["Content-Length"] == "300000"
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
@@ -294,28 +295,34 @@ class Unread(io.RawIOBase):
 
 def test_a_body_that_is_announced_too_large_is_not_read() -> None:
     with pytest.raises(BodyTooLarge):
-        read_body({"CONTENT_LENGTH": str(11 + bodies.REST), "wsgi.input": Unread()}, limit=10, cut=False)
+        read_body(
+            {"CONTENT_LENGTH": str(11 + bodies.DISCARDED_BYTES), "wsgi.input": Unread()}, limit=10, can_truncate=False
+        )
     with pytest.raises(BodyTooLarge):
-        read_body({"CONTENT_LENGTH": "11", "wsgi.input": Unread(), "HTTP_EXPECT": "100-continue"}, limit=10, cut=False)
+        read_body(
+            {"CONTENT_LENGTH": "11", "wsgi.input": Unread(), "HTTP_EXPECT": "100-continue"},
+            limit=10,
+            can_truncate=False,
+        )
 
 
 def test_little_more_than_the_limit_is_read_off_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.BytesIO(b"x" * 500_000)
     with pytest.raises(BodyTooLarge):
-        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, cut=False)
+        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, can_truncate=False)
     assert stream.tell() == 500_000
-    monkeypatch.setattr(bodies, "REST_SECONDS", -1.0)
+    monkeypatch.setattr(bodies, "DISCARD_SECONDS", -1.0)
     stream.seek(0)
     with pytest.raises(BodyTooLarge):
-        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, cut=False)
+        read_body({"CONTENT_LENGTH": "500000", "wsgi.input": stream}, limit=10, can_truncate=False)
     assert stream.tell() == 0
 
 
 def test_an_endless_body_is_read_up_to_the_limit_only() -> None:
     stream = io.BytesIO(b"x" * 10_000_000)
     with pytest.raises(BodyTooLarge):
-        read_body({"wsgi.input": stream, "wsgi.input_terminated": True}, limit=100_000, cut=False)
-    assert stream.tell() < 300_000 + bodies.REST
+        read_body({"wsgi.input": stream, "wsgi.input_terminated": True}, limit=100_000, can_truncate=False)
+    assert stream.tell() < 300_000 + bodies.DISCARDED_BYTES
 
 
 @pytest.mark.parametrize(
@@ -331,7 +338,7 @@ def test_an_endless_body_is_read_up_to_the_limit_only() -> None:
     ],
 )
 def test_reads_what_belongs_to_the_request(environ: dict[str, Any], body: Body) -> None:
-    assert read_body({**environ, "wsgi.input": io.BytesIO(b"abcdef")}, limit=10, cut=False) == body
+    assert read_body({**environ, "wsgi.input": io.BytesIO(b"abcdef")}, limit=10, can_truncate=False) == body
 
 
 @pytest.mark.parametrize(
@@ -346,7 +353,7 @@ def test_reads_what_belongs_to_the_request(environ: dict[str, Any], body: Body) 
 )
 def test_a_body_that_did_not_come_whole_is_broken(environ: dict[str, Any]) -> None:
     with pytest.raises(BrokenBody):
-        read_body({**environ, "wsgi.input": io.BytesIO(b"abcdef")}, limit=10, cut=False)
+        read_body({**environ, "wsgi.input": io.BytesIO(b"abcdef")}, limit=10, can_truncate=False)
 
 
 def test_a_connection_that_breaks_is_broken_and_400(client: Client, hook: Subscription) -> None:
@@ -394,15 +401,23 @@ def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
 @pytest.mark.parametrize(
     ("coding", "body", "reason"),
     [
-        ("gzip", gzip.compress(EVENT, mtime=0)[:-9], "Its gzip body is cut short."),
-        ("gzip", b"\x1f\x8bnonsense", "Its gzip body is broken."),
-        ("gzip", HALVES + b"garbage", "Its gzip body is broken."),
-        ("gzip", HALVES[:-9], "Its gzip body is cut short."),
-        ("deflate", zlib.compress(EVENT)[:-1], "Its deflate body is cut short."),
-        ("deflate", zlib.compress(b"x" * 5000, wbits=-15), "Its deflate body holds more than MAX_BODY_BYTES, 1000."),
-        ("gzip", gzip.compress(b"x" * 600, mtime=0) * 2, "Its gzip body holds more than MAX_BODY_BYTES, 1000."),
-        ("br", b"\x00", "Its Content-Encoding, br, is none that we can unpack."),
-        ("gzip", gzip.compress(b"x" * 5000, mtime=0), "Its gzip body holds more than MAX_BODY_BYTES, 1000."),
+        ("gzip", gzip.compress(EVENT, mtime=0)[:-9], "The gzip body is incomplete."),
+        ("gzip", b"\x1f\x8bnonsense", "The gzip body is damaged."),
+        ("gzip", HALVES + b"garbage", "The gzip body is damaged."),
+        ("gzip", HALVES[:-9], "The gzip body is incomplete."),
+        ("deflate", zlib.compress(EVENT)[:-1], "The deflate body is incomplete."),
+        (
+            "deflate",
+            zlib.compress(b"x" * 5000, wbits=-15),
+            "The deflate body decompresses to more than MAX_BODY_BYTES (1000).",
+        ),
+        (
+            "gzip",
+            gzip.compress(b"x" * 600, mtime=0) * 2,
+            "The gzip body decompresses to more than MAX_BODY_BYTES (1000).",
+        ),
+        ("br", b"\x00", "The Content-Encoding br is not supported."),
+        ("gzip", gzip.compress(b"x" * 5000, mtime=0), "The gzip body decompresses to more than MAX_BODY_BYTES (1000)."),
     ],
 )
 def test_what_cannot_be_unpacked_within_bounds_waits_in_quarantine(
@@ -420,7 +435,7 @@ def test_a_packed_body_in_very_many_parts_takes_no_long_time() -> None:
     headers = (("Content-Encoding", "gzip"),)
     request = InboundRequest(method="POST", url="", query="", headers=headers, body=many, received_at=timezone.now())
     began = time.process_time()
-    assert unpacked(request, limit=1000).body == b""
+    assert decompress_body(request, limit=1000).body == b""
     assert time.process_time() - began < 20
 
 
@@ -521,8 +536,8 @@ def test_the_environment_of_the_process_is_no_header(monkeypatch: pytest.MonkeyP
         "PATH": "/bin",
         "wsgi.version": (1, 0),
     }
-    assert handler.headers_of(environ) == (("X-A-B", "1"), ("Content-Type", "text/plain"))
-    assert handler.headers_of({"HTTP_PROXY": "sent by somebody"}) == (("Proxy", "sent by somebody"),)
+    assert handler.read_headers(environ) == (("X-A-B", "1"), ("Content-Type", "text/plain"))
+    assert handler.read_headers({"HTTP_PROXY": "sent by somebody"}) == (("Proxy", "sent by somebody"),)
 
 
 @pytest.mark.parametrize(
@@ -737,7 +752,7 @@ def test_a_locked_database_is_not_waited_for_long(
 ) -> None:
     import sqlite3
 
-    monkeypatch.setattr(group_commit, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(request_table, "LOCK_TIMEOUT_SECONDS", 0.2)
     holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
@@ -749,7 +764,7 @@ def test_a_locked_database_is_not_waited_for_long(
     assert is_empty_200(answer)
     assert time.monotonic() - started < 5
     assert spool_status().requests == 1
-    assert drainer.look() == 1
+    assert drainer.drain() == 1
     assert is_empty_200(post(client, hook))
     assert WebhookRequest.objects.count() == 2
 
@@ -765,9 +780,9 @@ def test_not_even_the_bare_path_is_redirected() -> None:
 def test_not_every_thread_may_wait_for_a_body(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bodies.READING < granian.THREADS
-    taken = bodies.Turns(1)
-    monkeypatch.setattr(bodies, "turns", taken)
+    assert bodies.MAX_CONCURRENT_BODIES < granian.THREADS
+    taken = bodies.BoundedSemaphore(1)
+    monkeypatch.setattr(bodies, "body_slots", taken)
     with taken:
         response = post(client, hook)
         assert (response.status_code, response["Retry-After"]) == (503, "10")
@@ -776,7 +791,7 @@ def test_not_every_thread_may_wait_for_a_body(
     for _ in range(3):
         assert is_empty_200(post(client, hook))
     with pytest.raises(BrokenBody):
-        read_body({"CONTENT_LENGTH": "9", "wsgi.input": io.BytesIO(b"short")}, limit=9, cut=False)
+        read_body({"CONTENT_LENGTH": "9", "wsgi.input": io.BytesIO(b"short")}, limit=9, can_truncate=False)
     assert is_empty_200(post(client, hook))  # who failed gave its turn back
 
 
@@ -792,13 +807,13 @@ def test_a_hundred_slow_senders_leave_the_rest_of_the_product_alone(web: Web) ->
         assert requests.head(web.hook_url, timeout=5).status_code == 200
         assert requests.post(web.hook_url, data=b"{}", headers=web.proof, timeout=5).status_code == 503
         refused = sum(answered(connection) for connection in slow)
-        assert refused == 100 - bodies.READING
+        assert refused == 100 - bodies.MAX_CONCURRENT_BODIES
         slow[0].sendall(b" " * 998 + b"}")  # who goes on sending is served
         waiting = [connection for connection in slow if not answered(connection)]
     finally:
         for connection in slow:
             connection.close()
-    assert len(waiting) >= bodies.READING - 1
+    assert len(waiting) >= bodies.MAX_CONCURRENT_BODIES - 1
     deadline = time.monotonic() + 10
     while requests.post(web.hook_url, data=b"{}", headers=web.proof, timeout=5).status_code != 200:
         assert time.monotonic() < deadline

@@ -28,9 +28,12 @@ from events import tasks
 from events.models import WebhookRequest
 from events.monitoring.problem_checks import HEARD_OF, receiver_spool
 from events.receiver import spool_drain
-from events.receiver.group_commit import Table, writer
-from events.receiver.spool import file as spool
-from events.receiver.spool.file import HEAD_SIZE, Spool, SpoolError
+from events.receiver.group_commit import writer
+from events.receiver.request_table import RequestTable
+from events.receiver.spool import file as spool_file
+from events.receiver.spool import folder, records, recovery, status
+from events.receiver.spool.file import Spool, SpoolError
+from events.receiver.spool.records import HEADER_BYTES
 from events.receiver.spool_drain import Drainer
 from events.storage.request_row import RequestRow
 from subscriptions.models import Problem, ProblemKind, Subscription
@@ -67,7 +70,7 @@ def drain(own: Spool) -> list[RequestRow]:
 
 def orphans() -> list[RequestRow]:
     taken = Taken()
-    spool.drain_orphans(taken)
+    recovery.drain_abandoned_files(taken)
     return taken.rows
 
 
@@ -85,9 +88,9 @@ def test_rows_come_out_as_they_went_in(hook: Subscription, spool_folder: Path) -
     own = Spool()
     own.append(rows[:2])
     own.append(rows[2:])
-    assert not own.empty
+    assert not own.is_empty
     assert drain(own) == rows
-    assert own.empty
+    assert own.is_empty
     assert drain(own) == []
 
 
@@ -96,8 +99,8 @@ def test_its_space_is_reserved_and_nobody_else_can_read_it(hook: Subscription, s
     own.prepare()
     own.prepare()
     stat = the_file(spool_folder).stat()
-    assert stat.st_size >= spool.RESERVE
-    assert stat.st_blocks * 512 >= spool.RESERVE
+    assert stat.st_size >= spool_file.RESERVED_BYTES
+    assert stat.st_blocks * 512 >= spool_file.RESERVED_BYTES
     assert (stat.st_mode & 0o777, spool_folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
@@ -107,7 +110,7 @@ def test_a_drained_file_is_used_again_and_its_old_records_are_none(hook: Subscri
     drain(own)
     fresh = row_of(hook)
     own.append([fresh])
-    assert spool.status().requests == 1
+    assert status.spool_status().requests == 1
     own.close()
     assert orphans() == [fresh]
     assert list(spool_folder.iterdir()) == []
@@ -116,7 +119,7 @@ def test_a_drained_file_is_used_again_and_its_old_records_are_none(hook: Subscri
 def test_what_a_drain_did_not_reach_stays_in_order(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "BATCH_ROWS", 3)
+    monkeypatch.setattr(records, "BATCH_ROWS", 3)
     rows = [row_of(hook) for _ in range(10)]
     own = Spool()
     own.append(rows)
@@ -124,7 +127,7 @@ def test_what_a_drain_did_not_reach_stays_in_order(
     with pytest.raises(OperationalError):
         own.drain(taken)
     assert taken.rows == rows[:6]
-    assert spool.status().requests == 4
+    assert status.spool_status().requests == 4
     late = row_of(hook)
     own.append([late])
     assert drain(own) == [*rows[6:], late]
@@ -150,14 +153,14 @@ def test_what_comes_during_a_drain_is_drained_before_it_ends(hook: Subscription,
 def test_a_file_is_rotated_and_the_closed_one_is_an_orphan(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "LARGEST_FILE", 10_000)
-    monkeypatch.setattr(spool, "RESERVE", 5_000)
+    monkeypatch.setattr(spool_file, "MAX_FILE_BYTES", 10_000)
+    monkeypatch.setattr(spool_file, "RESERVED_BYTES", 5_000)
     own = Spool()
     rows = [row_of(hook, b"x" * 3000) for _ in range(7)]
     for row in rows:
         own.append([row])
     assert len(list(spool_folder.glob("*.spool"))) == 4
-    assert spool.status().requests == 7
+    assert status.spool_status().requests == 7
     assert [*orphans(), *drain(own)] == rows
 
 
@@ -165,7 +168,7 @@ def test_the_file_of_a_living_process_is_left_alone(hook: Subscription, spool_fo
     own = Spool()
     own.append([row_of(hook)])
     assert orphans() == []
-    assert not own.empty
+    assert not own.is_empty
 
 
 def test_a_torn_end_is_no_record_and_no_damage(hook: Subscription, spool_folder: Path) -> None:
@@ -206,7 +209,7 @@ def test_damage_in_the_middle_costs_the_damaged_record_only(
     assert orphans() == [rows[0], rows[2]]
     assert "is damaged" in caplog.text
     (kept,) = spool_folder.iterdir()
-    assert (kept.suffix, spool.status().damaged) == (".damaged", 1)
+    assert (kept.suffix, status.spool_status().damaged) == (".damaged", 1)
 
 
 def test_damage_in_a_living_file_is_found_too(hook: Subscription, spool_folder: Path) -> None:
@@ -214,14 +217,14 @@ def test_damage_in_a_living_file_is_found_too(hook: Subscription, spool_folder: 
     own = Spool()
     own.append(rows)
     with the_file(spool_folder).open("r+b") as file:
-        file.seek(HEAD_SIZE + 100)
+        file.seek(HEADER_BYTES + 100)
         file.write(b"?")
     assert drain(own) == []
     assert orphans() == rows[1:]
 
 
 def test_a_body_cannot_pass_for_a_record(hook: Subscription, spool_folder: Path) -> None:
-    forged = spool.encode(row_of(hook, b"forged"), os.urandom(8))
+    forged = records.encode(row_of(hook, b"forged"), os.urandom(8))
     own = Spool()
     own.append([row_of(hook, forged * 3)])
     end = own._end
@@ -257,7 +260,7 @@ def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     rows = [row_of(hook) for _ in range(3)]
-    original = spool.decode
+    original = records.decode
 
     def decode(payload: bytes) -> RequestRow:
         row = original(payload)
@@ -270,13 +273,13 @@ def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
     other.close()
     own.append([row_of(hook)])
     with monkeypatch.context() as patch:
-        patch.setattr(spool, "decode", decode)
-        assert spool.status().requests == 4
+        patch.setattr(records, "decode", decode)
+        assert status.spool_status().requests == 4
         taken = Taken(fails_after=1)
         with contextlib.suppress(OperationalError):
-            spool.drain_orphans(taken)  # the database goes away again
+            recovery.drain_abandoned_files(taken)  # the database goes away again
         assert {row.uid for row in [*taken.rows, *orphans()]} == {row.uid for row in rows if row is not rows[which]}
-        assert (spool.status().damaged, spool.status().requests) == (1, 1)
+        assert (status.spool_status().damaged, status.spool_status().requests) == (1, 1)
     (kept,) = spool_folder.glob("*.damaged")
     kept.rename(kept.with_suffix(".spool"))
     assert orphans() == rows[which:]
@@ -305,9 +308,9 @@ def test_a_file_that_cannot_be_opened_or_put_aside_holds_up_no_other(
     taken = Taken(refuses=rows[1:2])
     with monkeypatch.context() as patch:
         patch.setattr("os.open", refuse)
-        patch.setattr(spool, "put_aside", lambda rows, reasons: no_space() if reasons else None)
-        assert spool.drain_orphans(taken) == 1
-        assert spool.status().trouble == "The spool cannot be read: Permission denied."
+        patch.setattr(recovery, "store_refused", lambda rows, reasons: no_space() if reasons else None)
+        assert recovery.drain_abandoned_files(taken) == 1
+        assert status.spool_status().error == "The spool cannot be read: Permission denied."
     assert taken.rows == rows[1:]
     assert "cannot be opened: Permission denied" in caplog.text
     assert "cannot be drained: No space left" in caplog.text
@@ -330,10 +333,10 @@ def test_a_record_that_the_database_refuses_is_put_aside(hook: Subscription, spo
     own = Spool()
     own.append(rows)
     own.drain(Taken(refuses=rows[1:2]))
-    assert own.empty
+    assert own.is_empty
     (aside,) = (spool_folder / "refused").glob("*.spool")
     assert aside.with_suffix(".txt").read_text() == "DataError\n"
-    assert spool.status().refused == 1
+    assert status.spool_status().refused == 1
     aside.rename(spool_folder / aside.name)
     assert orphans() == [rows[1]]
 
@@ -367,7 +370,7 @@ def test_what_was_reserved_can_be_used_when_the_disk_is_full(
     assert orphans() == rows
 
 
-@pytest.mark.parametrize("number", spool.CANNOT_RESERVE)
+@pytest.mark.parametrize("number", spool_file.CANNOT_RESERVE)
 def test_a_file_system_that_cannot_reserve_is_no_hindrance(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -387,16 +390,17 @@ def test_a_file_that_is_drained_meanwhile_is_no_hindrance(
 ) -> None:
     own = Spool()
     own.append([row_of(hook)])
-    listed = spool._files
+    listed = folder.list_files
     for name in ("z.spool", "z.new"):
         (spool_folder / name).write_bytes(b"")
 
-    def files(suffix: str = spool.SUFFIX) -> list[os.DirEntry[str]]:
+    def files(suffix: str = folder.SUFFIX) -> list[os.DirEntry[str]]:
         found = listed(suffix)
         (spool_folder / f"z{suffix}").unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(spool, "_files", files)
+    for module in (recovery, spool_file):
+        monkeypatch.setattr(module, "list_files", files)
     assert orphans() == []
     (spool_folder / "z.spool").write_bytes(b"")
     own.append([row_of(hook)])
@@ -434,20 +438,20 @@ def test_the_status_counts_only_what_is_new(
 
     own = Spool()
     own.append([row_of(hook) for _ in range(300)])
-    assert spool.status().requests == 300
+    assert status.spool_status().requests == 300
     monkeypatch.setattr(os, "pread", pread)
-    assert spool.status().requests == 300
+    assert status.spool_status().requests == 300
     assert len(reads) < 5
     own.append([row_of(hook)])
-    assert spool.status().requests == 301
+    assert status.spool_status().requests == 301
     assert len(reads) < 10
 
 
 def test_what_the_status_remembers_changes_nothing(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "BATCH_ROWS", 3)
-    monkeypatch.setattr(spool, "LARGEST_FILE", 20_000)
+    monkeypatch.setattr(records, "BATCH_ROWS", 3)
+    monkeypatch.setattr(spool_file, "MAX_FILE_BYTES", 20_000)
     chance = random.Random(1)
     own = Spool()
     seen: set[int] = set()
@@ -459,25 +463,25 @@ def test_what_the_status_remembers_changes_nothing(
                 case 3:
                     own.drain(Taken(fails_after=chance.randrange(9)))
                 case 4:
-                    spool.drain_orphans(Taken(fails_after=chance.randrange(9)))
-        remembered = spool.status()
-        monkeypatch.setattr(spool, "_counted", {})
-        assert spool.status() == remembered
+                    recovery.drain_abandoned_files(Taken(fails_after=chance.randrange(9)))
+        remembered = status.spool_status()
+        monkeypatch.setattr(status, "_file_counts", {})
+        assert status.spool_status() == remembered
         seen.add(remembered.requests)
     assert len(seen) > 20
     own.close()
 
 
 def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_folder: Path, settings: Settings) -> None:
-    assert spool.status() == spool.SpoolStatus(0, 0, None, 0, 0, None)
+    assert status.spool_status() == status.SpoolStatus(0, 0, None, 0, 0, None)
     own = Spool()
     early = datetime(2026, 1, 1, tzinfo=UTC)
     own.append([row_of(hook, received_at=early), row_of(hook)])
-    found = spool.status()
-    assert (found.requests, found.oldest, found.trouble) == (2, early, None)
-    assert found.size == own._end - HEAD_SIZE
+    found = status.spool_status()
+    assert (found.requests, found.oldest, found.error) == (2, early, None)
+    assert found.size == own._end - HEADER_BYTES
     settings.SPOOL_MAX_BYTES = 10
-    assert spool.status().trouble == "It is full: SPOOL_MAX_BYTES is 10."
+    assert status.spool_status().error == "The spool is full: SPOOL_MAX_BYTES is 10."
 
 
 WRITES_UNTIL_KILLED = """
@@ -534,19 +538,19 @@ def until_lines() -> Callable[..., list[str]]:
 def test_a_drain_that_dies_half_way_leaves_nothing_twice(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "BATCH_ROWS", 2)
+    monkeypatch.setattr(records, "BATCH_ROWS", 2)
     rows = [row_of(hook) for _ in range(5)]
     own = Spool()
     own.append(rows)
     own.close()
-    original = Table.insert
+    original = RequestTable.insert
     with monkeypatch.context() as patch:
 
-        def insert_and_die(self: Table, rows: Sequence[RequestRow]) -> None:
+        def insert_and_die(self: RequestTable, rows: Sequence[RequestRow]) -> None:
             original(self, rows)
             raise KeyboardInterrupt
 
-        patch.setattr(Table, "insert", insert_and_die)
+        patch.setattr(RequestTable, "insert", insert_and_die)
         with pytest.raises(KeyboardInterrupt):
             tasks.drain_spool()
     assert WebhookRequest.objects.count() == 2
@@ -559,34 +563,34 @@ def test_a_poisoned_record_does_not_hold_up_the_drain(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row_of(hook) for _ in range(5)]
-    original = Table.insert
+    original = RequestTable.insert
 
-    def insert(self: Table, given: Sequence[RequestRow]) -> None:
+    def insert(self: RequestTable, given: Sequence[RequestRow]) -> None:
         if rows[2] in given:
             raise DataError("poison")
         original(self, given)
 
-    monkeypatch.setattr(Table, "insert", insert)
+    monkeypatch.setattr(RequestTable, "insert", insert)
     own = Spool()
     own.append(rows)
     own.close()
     tasks.drain_spool()
     assert WebhookRequest.objects.count() == 4
-    assert spool.status().refused == 1
+    assert status.spool_status().refused == 1
 
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, *stubborn: RequestRow, error: Exception) -> None:
     """A database that fails as if it were away, but only at these."""
-    original = Table.insert
+    original = RequestTable.insert
 
-    def insert(self: Table, given: Sequence[RequestRow]) -> None:
+    def insert(self: RequestTable, given: Sequence[RequestRow]) -> None:
         if any(row in given for row in stubborn):
             self.close()
             raise error
         original(self, given)
 
-    monkeypatch.setattr(Table, "insert", insert)
-    monkeypatch.setattr(spool_drain, "TRIES", 3)
+    monkeypatch.setattr(RequestTable, "insert", insert)
+    monkeypatch.setattr(spool_drain, "MAX_TRIES", 3)
 
 
 def stored() -> list[UUID]:
@@ -607,13 +611,13 @@ def test_a_record_at_which_the_database_always_fails_is_put_aside_after_some_tri
     for _ in range(2):
         with contextlib.suppress(OperationalError):
             tasks.drain_spool()
-        assert spool.status().refused == 0
+        assert status.spool_status().refused == 0
     assert bad.uid not in stored()
     tasks.drain_spool()
     assert stored() == others
-    assert spool.status().requests == 0
+    assert status.spool_status().requests == 0
     (reason,) = (spool_folder / "refused").glob("*.txt")
-    assert reason.read_text() == "The database failed at it 3 times: out of memory\n"
+    assert reason.read_text() == "The database failed at this request 3 times: out of memory\n"
     monkeypatch.undo()
 
 
@@ -631,24 +635,24 @@ def test_nothing_is_put_aside_while_the_database_is_away_or_full(
     for error, takes in ((OperationalError("away"), False), (full, True)):
         with monkeypatch.context() as patch:
             failing_at(patch, *rows, error=error)
-            patch.setattr(Table, "takes", lambda *_, takes=takes: takes)
+            patch.setattr(RequestTable, "can_insert", lambda *_, takes=takes: takes)
             for _ in range(5):
                 with pytest.raises(OperationalError):
                     tasks.drain_spool()
-    assert (spool.status().requests, spool.status().refused) == (3, 0)
+    assert (status.spool_status().requests, status.spool_status().refused) == (3, 0)
     tasks.drain_spool()
     assert stored() == [row.uid for row in rows]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_whether_the_database_takes_a_row_leaves_nothing_behind(hook: Subscription) -> None:
-    table = Table()
+    table = RequestTable()
     row = row_of(hook)
     try:
-        assert table.takes(row)
+        assert table.can_insert(row)
         assert stored() == []
         table.insert([row])
-        assert table.takes(row)
+        assert table.can_insert(row)
         assert stored() == [row.uid]
     finally:
         table.close()
@@ -674,7 +678,7 @@ def test_a_forked_process_takes_another_file(hook: Subscription, spool_folder: P
 
 
 def test_a_forked_process_drains_only_when_its_parent_did(spool_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Drainer, "look", lambda self: 0)
+    monkeypatch.setattr(Drainer, "drain", lambda self: 0)
     monkeypatch.setattr(Drainer, "report", lambda self: None)
     own = Drainer(writer, Spool(), lambda rows: None)
     own.after_fork()
@@ -701,22 +705,22 @@ def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Sub
     own.append([row_of(hook)])
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
-    waits = "1 request waits for the database. The oldest came at 2026-01-02 03:04:05 UTC."
+    waits = "1 request waits for the database. The oldest was received at 2026-01-02 03:04:05 UTC."
     assert cause.message == f"On {socket.gethostname()}: {waits}"
     assert cause.kind == ProblemKind.SPOOL
     drain(own)
     put_aside = row_of(hook)
-    spool.put_aside([put_aside], {put_aside.uid: "DataError"})
+    recovery.store_refused([put_aside], {put_aside.uid: "DataError"})
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
-    assert cause.message.endswith(": 1 request that the database refuses, in its folder refused.")
+    assert cause.message.endswith(": 1 request refused by the database, in the folder refused.")
     (spool_folder / "refused" / f"{put_aside.uid}.spool").unlink()
     reporting.report()
     assert list(receiver_spool(timezone.now())) == []
 
 
 def the_other(own: Spool) -> Path:
-    (path,) = (path for path in spool.folder().glob("*.spool") if path != own._path)
+    (path,) = (path for path in folder.spool_folder().glob("*.spool") if path != own._path)
     return path
 
 

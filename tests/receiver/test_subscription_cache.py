@@ -14,8 +14,13 @@ from pytest_django import Settings
 
 from events.models import WebhookRequest
 from events.receiver import subscription_cache
-from events.receiver.handler import prepare
-from events.receiver.subscription_cache import KnownSubscriptions, NotKnown, ReceivableSubscription, known_subscriptions
+from events.receiver.handler import prepare_to_receive
+from events.receiver.subscription_cache import (
+    LookupUnavailable,
+    ReceivableSubscription,
+    SubscriptionCache,
+    receivable_subscriptions,
+)
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import SECRET, FakeProvider, fake, hook
@@ -27,27 +32,27 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def own(settings: Settings, transactional_db: None) -> Iterator[KnownSubscriptions]:
+def own(settings: Settings, transactional_db: None) -> Iterator[SubscriptionCache]:
     settings.RECEIVE_IN_THREADS = True
-    running = KnownSubscriptions()
+    running = SubscriptionCache()
     yield running
     running.stop()
 
 
-def found(own: KnownSubscriptions, subscription: Subscription) -> ReceivableSubscription:
+def found(own: SubscriptionCache, subscription: Subscription) -> ReceivableSubscription:
     subscription_cache = own.find(subscription.token)
     assert subscription_cache is not None
     return subscription_cache
 
 
-def away(own: KnownSubscriptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def away(own: SubscriptionCache, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OperationalError("the database is away")
 
     monkeypatch.setattr(own, "read", fail)
 
 
-def test_knows_all_that_receiving_takes(own: KnownSubscriptions, hook: Subscription, fake: FakeProvider) -> None:
+def test_knows_all_that_receiving_takes(own: SubscriptionCache, hook: Subscription, fake: FakeProvider) -> None:
     Subscription.objects.update(former_callback_urls=["https://old.example/hooks/x"])
     subscription_cache = found(own, hook)
     assert (
@@ -58,10 +63,10 @@ def test_knows_all_that_receiving_takes(own: KnownSubscriptions, hook: Subscript
     ) == (hook.pk, hook.uid, hook.account_id, fake)
     assert (subscription_cache.secrets, subscription_cache.former_urls) == ((SECRET,), ("https://old.example/hooks/x",))
     assert subscription_cache.callback_url == hook.callback_url
-    assert subscription_cache.sensitive == fake.sensitive_headers(subscription_cache.settings)  # type: ignore[arg-type]
+    assert subscription_cache.sensitive_headers == fake.sensitive_headers(subscription_cache.settings)  # type: ignore[arg-type]
 
 
-def test_neither_secrets_nor_tokens_are_written_out(own: KnownSubscriptions, hook: Subscription) -> None:
+def test_neither_secrets_nor_tokens_are_written_out(own: SubscriptionCache, hook: Subscription) -> None:
     text = repr(found(own, hook))
     assert SECRET not in text
     assert hook.token not in text
@@ -89,20 +94,20 @@ def test_a_subscription_that_is_gone_is_404_at_once(client: Client, hook: Subscr
 def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
     hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("scheduling.give_way", "scheduling.take_short_turns", "drainer.start"):
+    for name in ("thread_priority.lower_wakeup_priority", "thread_priority.shorten_switch_interval", "drainer.start"):
         monkeypatch.setattr(f"events.receiver.handler.{name}", lambda: None)
-    known_subscriptions.reset()
-    prepare()
-    assert set(known_subscriptions._known) == {hook.token}
+    receivable_subscriptions.reset()
+    prepare_to_receive()
+    assert set(receivable_subscriptions._subscriptions) == {hook.token}
 
 
-def test_a_new_subscription_is_known_at_once(own: KnownSubscriptions, hook: Subscription) -> None:
+def test_a_new_subscription_is_known_at_once(own: SubscriptionCache, hook: Subscription) -> None:
     found(own, hook)
     second = Subscription.objects.create(account=hook.account, secrets=["s"], due_at=None)
     assert found(own, second).id == second.pk
 
 
-def test_a_change_is_known_within_two_seconds(own: KnownSubscriptions, hook: Subscription) -> None:
+def test_a_change_is_known_within_two_seconds(own: SubscriptionCache, hook: Subscription) -> None:
     before = found(own, hook)
     Subscription.objects.update(secrets=["fresh", SECRET])
     deadline = time.monotonic() + 2
@@ -117,10 +122,10 @@ def test_a_change_is_known_within_two_seconds(own: KnownSubscriptions, hook: Sub
         time.sleep(0.02)
 
 
-def test_a_deleted_one_is_forgotten(own: KnownSubscriptions, hook: Subscription) -> None:
+def test_a_deleted_one_is_forgotten(own: SubscriptionCache, hook: Subscription) -> None:
     found(own, hook)
     Subscription.objects.update(deleted_at=hook.created_at)
-    assert own.read_again()
+    assert own.refresh()
     assert own.find(hook.token) is None
 
 
@@ -143,27 +148,27 @@ def test_a_secret_that_is_known_a_moment_later_is_not_missed(
 
 
 def test_an_unknown_token_is_looked_for_once_a_second(
-    own: KnownSubscriptions, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(own, hook)
     asked: list[bool] = []
-    original = own.read_again
+    original = own.refresh
 
     def ask() -> bool:
         asked.append(True)
         return original()
 
-    monkeypatch.setattr(own, "read_again", ask)
+    monkeypatch.setattr(own, "refresh", ask)
     for _ in range(10):
         assert own.find("nobody") is None
     assert len(asked) <= 2
-    for number in range(subscription_cache.ABSENT + 5):
-        own._remember_absent(str(number))
-    assert len(own._absent) <= subscription_cache.ABSENT
+    for number in range(subscription_cache.MAX_UNKNOWN_TOKENS + 5):
+        own._remember_unknown(str(number))
+    assert len(own._unknown_tokens) <= subscription_cache.MAX_UNKNOWN_TOKENS
 
 
 def test_many_that_ask_share_a_read_and_few_wait(
-    own: KnownSubscriptions, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(own, hook)
     reads: list[float] = []
@@ -177,59 +182,59 @@ def test_many_that_ask_share_a_read_and_few_wait(
 
     monkeypatch.setattr(own, "read", read)
     results: list[bool] = []
-    threads = [threading.Thread(target=lambda: results.append(own.read_again())) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: results.append(own.refresh())) for _ in range(20)]
     for thread in threads:
         thread.start()
-    while len(results) < 20 - subscription_cache.MOST_WAITING:
+    while len(results) < 20 - subscription_cache.MAX_WAITING_THREADS:
         time.sleep(0.01)
     assert not any(results)  # no more than a few threads are held
     held.set()
     for thread in threads:
         thread.join()
-    assert results.count(True) == subscription_cache.MOST_WAITING
+    assert results.count(True) == subscription_cache.MAX_WAITING_THREADS
     assert len(reads) <= 3
 
 
 def test_without_the_database_the_known_stay_and_nothing_else_can_be_told(
-    own: KnownSubscriptions, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found(own, hook)
     away(own, monkeypatch)
     assert found(own, hook).secrets == (SECRET,)
-    with pytest.raises(NotKnown):
+    with pytest.raises(LookupUnavailable):
         own.find("nobody")
-    assert own.newer(found(own, hook)) is None
+    assert own.find_newer(found(own, hook)) is None
 
 
 def test_a_process_that_never_saw_the_database_refuses_nobody(
-    own: KnownSubscriptions, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         away(own, patch)
-        with pytest.raises(NotKnown):
+        with pytest.raises(LookupUnavailable):
             own.find(hook.token)
     found(own, hook)
 
 
 def test_one_that_cannot_be_used_harms_no_other(
-    own: KnownSubscriptions, hook: Subscription, caplog: pytest.LogCaptureFixture
+    own: SubscriptionCache, hook: Subscription, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = ProviderAccount.objects.create(provider="gone", name="Gone")
     Subscription.objects.bulk_create(
         [Subscription(account=gone, token="T", callback_url="https://x.example/hooks/T", secrets=["s"])]
     )
     assert found(own, hook).id == hook.pk
-    with pytest.raises(NotKnown):
+    with pytest.raises(LookupUnavailable):
         own.find("T")
     assert "Nothing can be received for subscription" in caplog.text
 
 
 def test_a_bug_of_ours_does_not_end_the_reading(
-    own: KnownSubscriptions, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(own, "read", lambda: 1 / 0)
-        with pytest.raises(NotKnown):
+        with pytest.raises(LookupUnavailable):
             own.find(hook.token)
     assert any(record.exc_info for record in caplog.records)
     found(own, hook)

@@ -18,7 +18,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
 from events.models import FeedEnd
 from events.storage import sqlite_lock, thread_priority
-from events.storage.sqlite_lock import WriteTurns
+from events.storage.sqlite_lock import WriteLock
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Connection:
     vendor: str
 
 
-def order_of(vendor: str, own: WriteTurns) -> list[str]:
+def order_of(vendor: str, own: WriteLock) -> list[str]:
     """What happens when a second writer comes while the first one writes."""
     happened: list[str] = []
     first_writes, second_came = threading.Event(), threading.Event()
 
     def first() -> None:
-        with own.turn(Connection(vendor)):  # type: ignore[arg-type]
+        with own.hold(Connection(vendor)):  # type: ignore[arg-type]
             first_writes.set()
             assert second_came.wait(10)
             time.sleep(0.1)
@@ -43,7 +43,7 @@ def order_of(vendor: str, own: WriteTurns) -> list[str]:
     def second() -> None:
         assert first_writes.wait(10)
         second_came.set()
-        with own.turn(Connection(vendor)):  # type: ignore[arg-type]
+        with own.hold(Connection(vendor)):  # type: ignore[arg-type]
             happened.append("second")
 
     run(first, second)
@@ -59,28 +59,28 @@ def run(*calls: Callable[[], None]) -> None:
 
 
 def test_those_that_write_into_sqlite_wait_for_each_other() -> None:
-    assert order_of("sqlite", WriteTurns()) == ["first", "second"]
+    assert order_of("sqlite", WriteLock()) == ["first", "second"]
 
 
 def test_others_do_not() -> None:
-    assert order_of("postgresql", WriteTurns()) == ["second", "first"]
+    assert order_of("postgresql", WriteLock()) == ["second", "first"]
 
 
 def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_lock, "PATIENCE", 0.01)
-    assert order_of("sqlite", WriteTurns()) == ["second", "first"]
+    monkeypatch.setattr(sqlite_lock, "LOCK_TIMEOUT_SECONDS", 0.01)
+    assert order_of("sqlite", WriteLock()) == ["second", "first"]
 
 
 def test_who_failed_has_had_its_turn() -> None:
-    own = WriteTurns()
-    with pytest.raises(ValueError, match="poison"), own.turn(Connection("sqlite")):  # type: ignore[arg-type]
+    own = WriteLock()
+    with pytest.raises(ValueError, match="poison"), own.hold(Connection("sqlite")):  # type: ignore[arg-type]
         raise ValueError("poison")
     assert order_of("sqlite", own) == ["first", "second"]
 
 
 def test_a_forked_process_inherits_no_turn() -> None:
-    own = WriteTurns()
-    with own.turn(Connection("sqlite")):  # type: ignore[arg-type]
+    own = WriteLock()
+    with own.hold(Connection("sqlite")):  # type: ignore[arg-type]
         own.reset()  # as the fork's child does
         assert order_of("sqlite", own) == ["first", "second"]
 
@@ -103,7 +103,7 @@ def own(db: None, tmp_path: Path, table: sqlite3.Connection) -> Iterator[BaseDat
     settings = {
         **connections.databases["default"],
         "NAME": str(tmp_path / "db"),
-        "OPTIONS": {"timeout": sqlite_lock.LOOK},
+        "OPTIONS": {"timeout": sqlite_lock.BUSY_TIMEOUT_SECONDS},
     }
     connection = SQLite(settings)
     yield connection
@@ -117,7 +117,7 @@ def test_who_waits_for_another_process_writes_as_soon_as_it_has_ended(
     table.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.3, table.commit)
     timer.start()
-    with sqlite_lock.prompt_transaction(own, 20):
+    with sqlite_lock.immediate_transaction(own, 20):
         assert not table.in_transaction
         own.connection.execute("INSERT INTO numbers VALUES (1)")
     timer.join()
@@ -126,17 +126,17 @@ def test_who_waits_for_another_process_writes_as_soon_as_it_has_ended(
 
 def test_nobody_waits_for_another_process_for_ever(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
     table.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"), sqlite_lock.prompt_transaction(own, 0.05):
+    with pytest.raises(OperationalError, match="locked"), sqlite_lock.immediate_transaction(own, 0.05):
         raise AssertionError("it is not its turn")
     table.commit()
-    with sqlite_lock.prompt_transaction(own, 0.05):
+    with sqlite_lock.immediate_transaction(own, 0.05):
         own.connection.execute("INSERT INTO numbers VALUES (2)")
     assert table.execute("SELECT number FROM numbers").fetchall() == [(2,)]
 
 
 def test_what_fails_is_taken_back(table: sqlite3.Connection, own: BaseDatabaseWrapper) -> None:
     def fail() -> None:
-        with sqlite_lock.prompt_transaction(own, 1):
+        with sqlite_lock.immediate_transaction(own, 1):
             own.connection.execute("INSERT INTO numbers VALUES (3)")
             own.connection.execute("INSERT INTO missing VALUES (3)")
 
@@ -152,12 +152,12 @@ def test_a_transaction_of_django_begins_as_soon_as_another_process_has_ended() -
     own = connections["default"]
     other = sqlite3.connect(own.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OperationalError, match="locked"), sqlite_lock.prompt_atomic(own, 0.05):
+    with pytest.raises(OperationalError, match="locked"), sqlite_lock.immediate_atomic(own, 0.05):
         raise AssertionError("it is not its turn")
     assert not own.in_atomic_block
     timer = threading.Timer(0.3, other.commit)
     timer.start()
-    with sqlite_lock.prompt_atomic(own, 20):
+    with sqlite_lock.immediate_atomic(own, 20):
         assert own.in_atomic_block
         FeedEnd.objects.create(pk=1, position=7)
     timer.join()
@@ -170,7 +170,7 @@ def test_a_transaction_of_django_begins_as_soon_as_another_process_has_ended() -
 def test_another_error_is_not_waited_for(own: BaseDatabaseWrapper) -> None:
     own.ensure_connection()
     own.connection.execute("BEGIN")
-    with pytest.raises(OperationalError, match="within a transaction"), sqlite_lock.prompt_transaction(own, 20):
+    with pytest.raises(OperationalError, match="within a transaction"), sqlite_lock.immediate_transaction(own, 20):
         raise AssertionError("it never began")
 
 
@@ -183,8 +183,8 @@ def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None
         found[name] = os.sched_getscheduler(0)
 
     def parent() -> None:
-        thread_priority.give_way()
-        run(lambda: child("receives", lambda: None), lambda: child("writes", thread_priority.come_first))
+        thread_priority.lower_wakeup_priority()
+        run(lambda: child("receives", lambda: None), lambda: child("writes", thread_priority.restore_wakeup_priority))
 
     run(parent)
     assert found == {"receives": os.SCHED_BATCH, "writes": os.SCHED_OTHER}
@@ -194,8 +194,8 @@ def test_a_thread_gives_way_and_its_children_do_unless_they_come_first() -> None
 def test_whoever_computes_hands_pythons_lock_on_soon() -> None:
     before = sys.getswitchinterval()
     try:
-        thread_priority.take_short_turns()
-        assert sys.getswitchinterval() == pytest.approx(thread_priority.TURN)
+        thread_priority.shorten_switch_interval()
+        assert sys.getswitchinterval() == pytest.approx(thread_priority.SWITCH_INTERVAL_SECONDS)
     finally:
         sys.setswitchinterval(before)
 
@@ -205,5 +205,5 @@ def test_where_the_system_forbids_it_nothing_breaks(monkeypatch: pytest.MonkeyPa
         raise PermissionError("not here")
 
     monkeypatch.setattr(os, "sched_setscheduler", forbid)
-    thread_priority.give_way()
-    thread_priority.come_first()
+    thread_priority.lower_wakeup_priority()
+    thread_priority.restore_wakeup_priority()

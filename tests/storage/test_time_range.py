@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 
 from events.models import Outage, Outcome, Purge, WebhookRequest
-from events.receiver.group_commit import Table
+from events.receiver.request_table import RequestTable
 from events.receiver.spool.file import Spool
-from events.receiver.spool_drain import inserting
+from events.receiver.spool_drain import make_insert
 from events.retention import purge as retention
 from events.retention import rejected
 from events.storage import time_range
@@ -35,7 +35,7 @@ def came(hook: Subscription, moment: datetime, **changes: object) -> RequestRow:
 
 
 def store(rows: Sequence[RequestRow]) -> None:
-    table = Table()
+    table = RequestTable()
     try:
         table.insert(rows)
     finally:
@@ -44,10 +44,10 @@ def store(rows: Sequence[RequestRow]) -> None:
 
 def drain(rows: Sequence[RequestRow]) -> None:
     """Through the spool, now."""
-    own, table = Spool(), Table()
+    own, table = Spool(), RequestTable()
     own.append(rows)
     try:
-        own.drain(inserting(table, lambda rows: None))
+        own.drain(make_insert(table, lambda rows: None))
     finally:
         table.close()
         own.close()

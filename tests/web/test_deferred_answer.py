@@ -18,7 +18,7 @@ from config.web import deferred_answer
 from config.web.deferred_answer import NO_CONTENT, DeferredAnswer, defer_answers
 from events.models import WebhookRequest
 from events.receiver.group_commit import writer
-from events.receiver.handler import DEFERRED
+from events.receiver.handler import DEFERRED_RESPONSE_KEY
 from subscriptions.models import Subscription
 from tests.harness.crashing import WebProcess, subscription
 from tests.harness.fake_provider import fake, hook
@@ -47,11 +47,11 @@ def test_the_applications_response_is_sent_unless_it_is_deferred() -> None:
     own.response_bytes(200, [], b"page")
     own.response_iter(200, [], [b"page"])
     assert call.answers == [(200, [], b"page"), (200, [], [b"page"])]
-    own.leave()
+    own.detach()
     own.response_bytes(200, [], b"page")
     own.response_iter(200, [], [b"page"])
     assert len(call.answers) == 2
-    own.give(503, [("Retry-After", "10")])
+    own.send(503, [("Retry-After", "10")])
     assert call.answers[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
 
 
@@ -59,7 +59,7 @@ def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.Monk
     seen: list[Any] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        seen.append(environ[DEFERRED])
+        seen.append(environ[DEFERRED_RESPONSE_KEY])
         start_response("204 No Content", [])
         return []
 
@@ -89,10 +89,10 @@ class Noted:
         self.left = False
         self.given: list[tuple[int, list[tuple[str, str]]]] = []
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         self.left = True
 
-    def give(self, status: int, headers: Any) -> None:
+    def send(self, status: int, headers: Any) -> None:
         self.given.append((status, list(headers)))
 
     def wait(self) -> None:
@@ -104,7 +104,7 @@ class Noted:
 
 def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
     """Return the status that the application returns; it is not sent if the answer was deferred."""
-    content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED: noted}
+    content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED_RESPONSE_KEY: noted}
     status: int = client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
     return status
 
@@ -126,7 +126,7 @@ def test_the_answer_is_sent_once_the_request_is_stored(
 def test_a_request_that_cannot_be_stored_is_answered_503(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("events.receiver.group_commit.Table.insert", lambda table, rows: 1 / 0)
+    monkeypatch.setattr("events.receiver.request_table.RequestTable.insert", lambda table, rows: 1 / 0)
     noted = Noted()
     assert send(client, hook, noted, Authorization=hook.secrets[0]) == 503
     noted.wait()
@@ -138,7 +138,7 @@ def test_a_request_that_cannot_be_stored_is_answered_503(
 def test_an_answer_that_needs_no_commit_is_not_deferred(
     client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_hangs", lambda: True)  # so it goes to the spool at once
+    monkeypatch.setattr(writer, "_is_hanging", lambda: True)  # so it goes to the spool at once
     noted = Noted()
     assert send(client, hook, noted, Authorization=hook.secrets[0]) == 200
     assert not noted.left
