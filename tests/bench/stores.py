@@ -11,7 +11,7 @@ from providers.contract.registry import get_provider
 EGNYTE = get_provider("egnyte-connect")
 
 
-def only_parse(row: RequestRow, then: object = None) -> bool:
+def only_parse(row: RequestRow, on_stored: object = None) -> bool:
     """Reads the events, and keeps nothing."""
     EGNYTE.parse(
         InboundRequest(
@@ -21,7 +21,7 @@ def only_parse(row: RequestRow, then: object = None) -> bool:
     return True
 
 
-def insert_alone(row: RequestRow, then: object = None) -> bool:
+def insert_alone(row: RequestRow, on_stored: object = None) -> bool:
     """One INSERT and its commit, on the thread's own connection."""
     REQUESTS.insert(django.db.connection, [row])
     return True
