@@ -141,7 +141,7 @@ def _receiver(row: Subscription) -> str:
 def _test(row: Subscription) -> tuple[bool, str]:
     if not may_test(row.account.plugin) or row.managed == Managed.MANUAL or row.state != State.ACTIVE:
         return False, ""
-    result = secrets.try_out(row, by=SCHEDULER)
+    result = secrets.send_test_webhook(row, by=SCHEDULER)
     return result.ok, "" if result.ok else f"A test webhook could not be had: {result.detail}"
 
 

@@ -15,10 +15,10 @@ from providers.contract.errors import InvalidInput, ProviderError
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import ProviderAccount
-from subscriptions.admin.actions import outcome
 from subscriptions.lifecycle.desired_state import AccountLeaving
 from subscriptions.lifecycle.public_url import address_confirmed
 from subscriptions.planning.plan import Plan
+from subscriptions.reconciliation.action_runner import outcome
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.remote import inventory, orphans
 from subscriptions.remote.inventory import AlreadyManaged, BeingRemoved, Found, Kind

@@ -12,16 +12,17 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import URLPattern
 from django.utils import timezone
 
+from providers.conflict import Conflict
 from providers.contract.errors import ProviderError
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.list_page import NotUnderstood, number
 from providers.models import ProviderAccount
-from subscriptions.admin.actions import outcome
 from subscriptions.models import Subscription
 from subscriptions.planning.plan import StepAction
-from subscriptions.planning.step_selection import Choice, Incomplete, PlanChanged
+from subscriptions.planning.step_selection import Choice
 from subscriptions.reconciliation import on_demand
-from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult, Busy
+from subscriptions.reconciliation.action_runner import outcome
+from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult
 
 LOOK_SECONDS = 10.0  # for one account
 EVERYTHING_SECONDS = 20.0
@@ -98,7 +99,7 @@ class PlanPages(PageAdmin[Subscription]):
                 continue
             try:
                 on_demand.apply_chosen(row, choices[row.pk], by=actor_of(request), seconds=min(left, LOOK_SECONDS))
-            except (PlanChanged, Incomplete, Busy) as error:
+            except Conflict as error:
                 messages.error(request, f"{row}: {error}")
                 continue
             result = outcome(row)

@@ -18,31 +18,34 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from providers.accounts.session import share_the_limit
+from providers.conflict import Conflict
 from providers.contract.base import AnyProvider, SecretHint
 from providers.contract.errors import InvalidInput, LimitReached, ProviderError
 from providers.dashboard.base import actor_of
 from providers.dashboard.list_page import Filter, NotUnderstood, among, number, related
 from providers.dashboard.schema_form import Entry, entries, usual_ones
 from providers.models import ProviderAccount
-from subscriptions.admin import actions
+from subscriptions.admin import actions as dashboard_actions
 from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
-from subscriptions.admin.actions import WORDS, Result
+from subscriptions.admin.actions import ACTION_TEXTS
 from subscriptions.admin.address_pages import AddressPages
 from subscriptions.admin.on_page import TOLD_BY_STATE, problems_on_page, shows
 from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timelines import latest, timeline_page
-from subscriptions.lifecycle import desired_state, secrets
+from subscriptions.lifecycle import actions, desired_state, secrets
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Problem, ProblemKind, State, Subscription
 from subscriptions.planning.plan import DriftPolicy
 from subscriptions.planning.step_selection import version
 from subscriptions.reconciliation import reconciler
-from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
+from subscriptions.reconciliation.action_runner import Outcome, attempt
+from subscriptions.reconciliation.dry_run import foresee
 
 EVENTS_SHOWN = 10
 MOST_AT_ONCE = 50
-LOOK_SECONDS = 10.0
+SECONDS = 10.0  # that a request may spend at the provider
 REMOVING = (SubscriptionAction.DELETE, SubscriptionAction.FORGET)
 
 
@@ -99,13 +102,13 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             "config": config,
             "usual_config": usual,
             "proof": plugin.capabilities.proof.value if plugin else "",
-            "enters_secret": plugin is not None and secrets.can_enter_secret(row),
+            "enters_secret": plugin is not None and actions.is_offered(row, SubscriptionAction.ENTER_SECRET),
             "sharing": share_the_limit(row.account) if plugin and _has_no_room(row) else [],
             **self._plan_context(request, row),
             "actions": [
                 (action, words)
                 for action, words in self._allowed_actions(request)
-                if plugin and not refusal(row, action)
+                if plugin and actions.is_offered(row, action)
             ],
             "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,
@@ -115,7 +118,9 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             "problems": found,
             "tells_silence": shows(found, ProblemKind.SILENT),
             "reported": row.drift if row.drift_policy == DriftPolicy.REPORT else [],
-            "editable": plugin is not None and row.present and self.has_change_permission(request, row),
+            "editable": plugin is not None
+            and actions.is_offered(row, SubscriptionAction.EDIT)
+            and self.has_change_permission(request, row),
         }
 
     def _plan_context(self, request: HttpRequest, row: Subscription) -> dict[str, Any]:
@@ -124,7 +129,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         if request.GET.get("plan") != "now":
             return {"plan": foresee(row, timezone.now()), "plan_at": row.observed_at}
         try:
-            plan = reconciler.preview(row, deadline=time.monotonic() + LOOK_SECONDS)
+            plan = reconciler.preview(row, deadline=time.monotonic() + SECONDS)
         except ProviderError as error:
             return {"plan": None, "plan_error": error.message}
         return {"plan": plan, "plan_version": version(plan), "plan_at": timezone.now(), "plan_is_live": True}
@@ -166,8 +171,11 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Changing what is wanted. What the provider refused stands at its field."""
         row = self.row_or_404(request, str(pk))
-        if not self.has_change_permission(request, row) or not row.present or plugin_of(row.account) is None:
+        if not self.has_change_permission(request, row) or plugin_of(row.account) is None:
             raise PermissionDenied
+        refused = actions.refusal(row, SubscriptionAction.EDIT)
+        if refused:
+            return self.back_to(request, row, ok=False, text=str(refused))
         form = SubscriptionForm(request.POST or None, account=row.account, subscription=row)
         if request.method == "POST" and form.is_valid():
             return self._saved(request, form.save(by=actor_of(request)))
@@ -200,11 +208,12 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         return self.render(request, self.detail_template, str(row), context, parent=True)
 
     def _enter_secret(self, request: HttpRequest, row: Subscription, value: str) -> HttpResponse:
-        if not secrets.can_enter_secret(row):
-            raise PermissionDenied
         if not value:
             return self.back_to(request, row, ok=False, text="Enter the secret as the provider showed it.")
-        secrets.enter_secret(row, value, by=actor_of(request))
+        try:
+            actions.enter_secret(row, value, by=actor_of(request))
+        except Conflict as refused:
+            return self.back_to(request, row, ok=False, text=str(refused))
         return self.back_to(
             request, row, ok=True, text="The secret is kept. Requests that carry its proof are accepted."
         )
@@ -220,17 +229,17 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             messages.warning(request, "No subscription was chosen.")
             return HttpResponseRedirect(self.list_url())
         if request.method == "POST":
-            results = actions.run(rows, action, by=actor_of(request), revoke="revoke" in request.POST)
+            results = dashboard_actions.run(rows, action, by=actor_of(request), revoke="revoke" in request.POST)
             _report(request, results, action)
             gone = action in REMOVING
             return HttpResponseRedirect(self.page_url(rows[0]) if len(rows) == 1 and not gone else self.list_url())
-        prospects = actions.prospects(rows, action, timezone.now())
-        words = WORDS[action]
+        prospects = dashboard_actions.prospects(rows, action, timezone.now())
+        words = ACTION_TEXTS[action]
         context = {
             "action": action,
             "words": words,
             "prospects": prospects,
-            "possible": any(item.refusal is None for item in prospects),
+            "possible": any(not item.skipped for item in prospects),
             "back_url": self.page_url(rows[0]) if len(rows) == 1 else self.list_url(),
         }
         subject = f"“{rows[0]}”" if len(rows) == 1 else f"{len(rows)} subscriptions"
@@ -241,11 +250,11 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
             wanted_keys = [number(key) for key in keys][:MOST_AT_ONCE]
         except NotUnderstood:
             raise Http404("A chosen subscription has no such number.") from None
-        return list(self.detail_rows(request).filter(pk__in=wanted_keys, deleted_at=None).order_by("-pk"))
+        return list(self.detail_rows(request).filter(pk__in=wanted_keys).order_by("-pk"))
 
-    def _allowed_actions(self, request: HttpRequest) -> list[tuple[SubscriptionAction, actions.Words]]:
+    def _allowed_actions(self, request: HttpRequest) -> list[tuple[SubscriptionAction, dashboard_actions.ActionText]]:
         change, delete = self.has_change_permission(request), self.has_delete_permission(request)
-        return [(action, words) for action, words in WORDS.items() if (delete if action in REMOVING else change)]
+        return [(action, words) for action, words in ACTION_TEXTS.items() if (delete if action in REMOVING else change)]
 
     def _form_page(
         self, request: HttpRequest, form: SubscriptionForm, title: str, row: Subscription | None = None
@@ -262,8 +271,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
 
     def _saved(self, request: HttpRequest, row: Subscription) -> HttpResponse:
         """Tells the provider, and shows what it said: at the field where there is one."""
-        reconciler.reconcile_soon(row, actor=actor_of(request))
-        result = actions.outcome(row)
+        result = attempt(row, SubscriptionAction.EDIT, by=actor_of(request), seconds=SECONDS)
         if result.ok:
             said = "" if result.text == row.state_reason else f" {result.text}"  # its page says that below
             messages.success(request, f"Saved.{said}")
@@ -304,15 +312,13 @@ def _action_named(name: str) -> SubscriptionAction | None:
     return SubscriptionAction(name) if name in list(SubscriptionAction) else None
 
 
-def _report(request: HttpRequest, results: Sequence[Result], action: SubscriptionAction) -> None:
+def _report(request: HttpRequest, results: Sequence[Outcome], action: SubscriptionAction) -> None:
     for result in results:
         if not result.ok or len(results) == 1:
             level = messages.SUCCESS if result.ok else messages.ERROR
             shown = result.text == result.row.state_reason and action is not SubscriptionAction.DELETE
             text = "done." if result.ok and len(results) == 1 and shown else result.text  # its page says that below
-            messages.add_message(request, level, f"{WORDS[action].button}, {result.row}: {text}")
+            messages.add_message(request, level, f"{ACTION_TEXTS[action].button}, {result.row}: {text}")
     good = sum(result.ok for result in results)
     if len(results) > 1 and good:
-        messages.success(request, f"{WORDS[action].button}: done for {good} of {len(results)} subscriptions.")
-    if not results:
-        messages.warning(request, "Nothing was to be done.")
+        messages.success(request, f"{ACTION_TEXTS[action].button}: done for {good} of {len(results)} subscriptions.")

@@ -1,9 +1,9 @@
-"""/subscriptions/ and what can be done with one. What is changed here is wanted; `reconcile` does the rest."""
+"""The endpoints below /subscriptions/: reading, creating, changing, and the actions on one subscription."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -13,7 +13,6 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from providers.conflict import Conflict, NotSupported
 from providers.rest.errors import stored_input
 from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
@@ -32,10 +31,12 @@ from subscriptions.api.subscription_serializers import (
     TestResultSerializer,
 )
 from subscriptions.api.timelines import EntrySerializer, TimelineFilters
-from subscriptions.lifecycle import desired_state, secret_rotation, secrets
-from subscriptions.models import Managed, Subscription
+from subscriptions.lifecycle import actions, desired_state, secrets
+from subscriptions.lifecycle.actions import SubscriptionAction
+from subscriptions.models import Subscription
 from subscriptions.reconciliation import on_demand
-from subscriptions.reconciliation.reconciler import preview, reconcile, reconcile_soon
+from subscriptions.reconciliation.action_runner import Outcome, attempt
+from subscriptions.reconciliation.reconciler import preview, reconcile_soon
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
@@ -43,7 +44,7 @@ SECONDS = 10.0  # that a request may spend at the provider
 
 @extend_schema(tags=["subscriptions"])
 class SubscriptionViewSet(ApiViewSet):
-    """What we want registered at a provider, and how it stands there."""
+    """The subscriptions: their desired configuration and their state at the provider."""
 
     scope: ClassVar[str | None] = "subscriptions"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret": ("secrets:read",)}
@@ -52,26 +53,26 @@ class SubscriptionViewSet(ApiViewSet):
 
     @extend_schema(operation_id="subscriptions_list", responses=SubscriptionSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first."""
+        """List subscriptions, newest first."""
         return self.page(without_secrets(), SubscriptionSerializer)
 
     @extend_schema(
         operation_id="subscriptions_create", request=NewSubscriptionSerializer, responses={201: SubscriptionSerializer}
     )
     def create(self, request: Request) -> Response:
-        """Makes one and tries to register it. 201 also when the provider refused: `state` is `failing` then,
-        `last_error` says why, and it is tried again."""
-        asked, expected, allowed = _split(self.body(NewSubscriptionSerializer))
+        """Create a subscription and try to register it. The answer is 201 even if the provider refuses: then `state`
+        is `failing`, `last_error` says why, and registering is retried."""
+        desired, quiet, networks = _split(self.body(NewSubscriptionSerializer))
         with transaction.atomic():
-            subscription = desired_state.subscribe(**asked, by=self.by)
-            desired_state.expect(subscription, by=self.by, **expected)
-            desired_state.accept_from(subscription, by=self.by, allowed_networks=allowed)
+            subscription = desired_state.subscribe(**desired, by=self.by)
+            desired_state.expect(subscription, by=self.by, **quiet)
+            desired_state.accept_from(subscription, by=self.by, allowed_networks=networks)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="subscriptions_read", responses=SubscriptionSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One subscription; also one that was deleted."""
+        """Read one subscription, including a deleted one."""
         return answer(self.find(without_secrets()))
 
     @extend_schema(
@@ -81,97 +82,85 @@ class SubscriptionViewSet(ApiViewSet):
         responses=SubscriptionSerializer,
     )
     def partial_update(self, request: Request, **path: object) -> Response:
-        """Changes what is wanted and tries it at the provider. `config` is replaced whole."""
-
-        def change(subscription: Subscription) -> None:
+        """Change the configuration and try to apply it at the provider. `config` is replaced as a whole."""
+        with transaction.atomic():
+            subscription = self._locked()
+            actions.check(subscription, SubscriptionAction.EDIT)
             changes = self.body(SubscriptionChangesSerializer, context={"subscription": subscription})
             self._check_version(subscription)
-            asked, expected, allowed = _split(changes)
-            if asked:
-                desired_state.change(subscription, by=self.by, **asked)
-            desired_state.expect(subscription, by=self.by, **expected)
-            desired_state.accept_from(subscription, by=self.by, allowed_networks=allowed)
-
-        return self._changed(change)
+            desired, quiet, networks = _split(changes)
+            if desired:
+                desired_state.change(subscription, by=self.by, **desired)
+            desired_state.expect(subscription, by=self.by, **quiet)
+            desired_state.accept_from(subscription, by=self.by, allowed_networks=networks)
+        attempt(subscription, SubscriptionAction.EDIT, by=self.by, seconds=SECONDS)
+        return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_delete", parameters=[IF_MATCH], responses={202: SubscriptionSerializer})
     def destroy(self, request: Request, **path: object) -> Response:
-        """Deletes it here and at the provider. It stays readable by its id."""
-        with transaction.atomic():
-            subscription = self._locked()
-            self._check_version(subscription)
-            if subscription.present:
-                desired_state.remove(subscription, by=self.by)
-        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
-        return answer(subscription, status.HTTP_202_ACCEPTED)
+        """Delete the subscription here and at the provider. It stays readable by its ID."""
+        return answer(self._act(SubscriptionAction.DELETE).row, status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         operation_id="subscriptions_enable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def enable(self, request: Request, **path: object) -> Response:
-        """Switches it on."""
-        return self._switched(enabled=True)
+        """Enable the subscription. Enabling an enabled one changes nothing."""
+        self.no_body()
+        return answer(self._act(SubscriptionAction.ENABLE).row)
 
     @extend_schema(
         operation_id="subscriptions_disable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def disable(self, request: Request, **path: object) -> Response:
-        """Switches it off at the provider. What still comes is accepted."""
-        return self._switched(enabled=False)
+        """Disable the subscription at the provider. Events that still arrive are accepted."""
+        self.no_body()
+        return answer(self._act(SubscriptionAction.DISABLE).row)
 
     @extend_schema(
         operation_id="subscriptions_renew", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def renew(self, request: Request, **path: object) -> Response:
-        """Renews its lease now."""
+        """Renew the lease now. 409 `not_supported` if subscriptions do not expire at this provider."""
         self.no_body()
-
-        def renew(subscription: Subscription) -> None:
-            _only_by_api(subscription)
-            self._check_version(subscription)
-            desired_state.renew_now(subscription, by=self.by)
-
-        return self._changed(renew)
+        return answer(self._act(SubscriptionAction.RENEW).row)
 
     @extend_schema(
         operation_id="subscriptions_reconcile", request=ReconcileSerializer, responses=SubscriptionSerializer
     )
     def reconcile(self, request: Request, **path: object) -> Response:
-        """Looks at the provider, details included, and repairs what differs: all of it, or only the `steps` of the plan
-        that are named. 409 `plan_changed` when it is another plan by now; then nothing was done."""
-        asked = ReconcileSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        choice = asked.choice()
+        """Sync the subscription, details included, and apply the whole plan, or only the named `steps` of it. 409
+        `plan_changed` if the plan has changed since it was read; then nothing is done."""
+        body = ReconcileSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        choice = body.choice()
         subscription = self.find(Subscription.objects.select_related("account"))
-        _only_undeleted(subscription)
-        if choice is not None:
+        actions.check(subscription, SubscriptionAction.RECONCILE)
+        if choice is None:
+            attempt(subscription, SubscriptionAction.RECONCILE, by=self.by, seconds=SECONDS)
+        else:
             on_demand.apply_chosen(subscription, choice, by=self.by, seconds=SECONDS)
-            return answer(subscription)
-        deadline = time.monotonic() + SECONDS
-        if not reconcile(subscription, actor=self.by, deadline=deadline, details=True, insist=True):
-            # Somebody else is at it: wait for our turn.
-            reconcile_soon(subscription, actor=self.by, seconds=SECONDS, insist=True)
         return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_plan", responses=PlanSerializer)
     def plan(self, request: Request, **path: object) -> Response:
-        """What a reconciliation would do now. A live look that changes nothing."""
+        """Return what a reconciliation would do now. Reads the provider and changes nothing."""
         subscription = self.find(Subscription.objects.select_related("account"))
         return Response(PlanSerializer(preview(subscription, deadline=time.monotonic() + SECONDS)).data)
 
     @extend_schema(operation_id="subscriptions_test", request=None, responses=TestResultSerializer)
     def test(self, request: Request, **path: object) -> Response:
-        """Has the provider send a test webhook, or else tries our own receiver."""
+        """Make the provider send a test webhook. If it has no test call, check that our own receiver answers."""
         self.no_body()
         subscription = self.find(Subscription.objects.select_related("account"))
-        _only_undeleted(subscription)
+        actions.check(subscription, SubscriptionAction.TEST)
         with stored_input("config"):
-            result = secrets.try_out(subscription, by=self.by, seconds=SECONDS)
-        return Response(TestResultSerializer(result).data)
+            result = attempt(subscription, SubscriptionAction.TEST, by=self.by, seconds=SECONDS)
+        return Response(TestResultSerializer({"ok": result.ok, "detail": result.text}).data)
 
     @extend_schema(operation_id="subscriptions_secret", request=None, responses=SecretSerializer)
     def secret(self, request: Request, **path: object) -> Response:
-        """How an inbound request proves itself. Every look is written to the history."""
+        """Return how inbound requests are authenticated. Revealing the secret is logged."""
         self.no_body()
         subscription = self.find(Subscription.objects.select_related("account"))
         with stored_input("settings"):
@@ -185,71 +174,52 @@ class SubscriptionViewSet(ApiViewSet):
         responses=SubscriptionSerializer,
     )
     def rotate_secret(self, request: Request, **path: object) -> Response:
-        """Makes a new secret and brings it to the provider. The old one is accepted until a request was proved by the
-        new one, or `revoke`d. `secret_rotation` says how far it is. 409 `not_supported` where there is no secret, or
-        where the provider makes it and it was registered by hand: enter it then."""
-        asked = self.body(RotateSecretSerializer)
-
-        def rotate(subscription: Subscription) -> None:
-            self._check_version(subscription)
-            secret_rotation.rotate(subscription, by=self.by, revoke=bool(asked["revoke"]))
-
-        return self._changed(rotate)
+        """Create a new secret and send it to the provider. The old one stays accepted until a request is authenticated
+        with the new one, unless `revoke` is set. `secret_rotation` shows the progress. 409 `not_supported` if there is
+        no secret, or if the provider creates it and the subscription is managed manually: then enter it."""
+        revoke = bool(self.body(RotateSecretSerializer)["revoke"])
+        return answer(self._act(SubscriptionAction.ROTATE, revoke=revoke).row)
 
     @extend_schema(
         operation_id="subscriptions_forget", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def forget(self, request: Request, **path: object) -> Response:
-        """Gives up on removing it at the provider, for one that stays `deleting` because the provider can never be
-        reached again. Whatever is left there has to be removed there by hand. 409 in any other state."""
+        """Give up on deleting the subscription at a provider that can never be reached again. Whatever is left there
+        has to be deleted manually. 409 unless the subscription is `deleting`."""
         self.no_body()
-        with transaction.atomic():
-            subscription = self._locked()
-            self._check_version(subscription)
-            desired_state.forget(subscription, by=self.by)
-        return answer(subscription)
+        return answer(self._act(SubscriptionAction.FORGET).row)
 
     @extend_schema(operation_id="subscriptions_enter_secret", request=EnterSecretSerializer, responses={204: None})
     def enter_secret(self, request: Request, **path: object) -> Response:
-        """Keeps the secret of one that was registered by hand where the provider makes it. 409 for any other."""
+        """Store the secret of a manually managed subscription whose secret the provider creates. 409 for any other."""
         subscription = self.find(Subscription.objects.select_related("account"))
-        asked = self.body(EnterSecretSerializer)
-        secrets.enter_secret(subscription, str(asked["value"]), by=self.by)
+        body = self.body(EnterSecretSerializer)
+        actions.enter_secret(subscription, str(body["value"]), by=self.by)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="subscriptions_operations", responses=OperationSerializer(many=True))
     def operations(self, request: Request, **path: object) -> Response:
-        """What was done at the provider, newest first, with secrets masked."""
+        """List the operations at the provider, newest first, with secrets masked."""
         subscription: Subscription = self.find(Subscription.objects.only("uid"))
         return self.page(subscription.operations.all(), OperationSerializer)
 
     @extend_schema(operation_id="subscriptions_timeline", responses=EntrySerializer(many=True))
     def timeline(self, request: Request, **path: object) -> Response:
-        """Everything that happened to it, newest first: operations, changes of state, what people and programs did."""
+        """List everything that happened to the subscription, newest first: operations, state changes, and actions."""
         subscription: Subscription = self.find(Subscription.objects.only("uid"))
         return self.page(Timeline(subscription), EntrySerializer)
 
-    def _switched(self, *, enabled: bool) -> Response:
-        self.no_body()
-
-        def switch(subscription: Subscription) -> None:
-            _only_by_api(subscription)
-            self._check_version(subscription)
-            desired_state.change(subscription, by=self.by, enabled=enabled)
-
-        return self._changed(switch)
-
-    def _changed(self, change: Callable[[Subscription], None]) -> Response:
-        """Changes the wanted half, makes a first attempt at the provider, and answers whatever came of it."""
+    def _act(self, action: SubscriptionAction, *, revoke: bool = False) -> Outcome:
+        """Apply an action and make a first attempt at the provider. Raises Conflict and PreconditionFailed."""
         with transaction.atomic():
             subscription = self._locked()
-            _only_undeleted(subscription)
-            change(subscription)
-        reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
-        return answer(subscription)
+            actions.check(subscription, action)
+            self._check_version(subscription)
+            actions.apply(subscription, action, by=self.by, revoke=revoke)
+        return attempt(subscription, action, by=self.by, seconds=SECONDS)
 
     def _locked(self) -> Subscription:
-        """The row, locked until the change is written: nobody changes it between the look at its version and then."""
+        """Return the row, locked until the transaction ends, so that its version cannot change after it is checked."""
         rows: QuerySet[Subscription] = Subscription.objects.select_related("account").select_for_update(
             of=("self",), no_key=True
         )
@@ -261,29 +231,19 @@ class SubscriptionViewSet(ApiViewSet):
 
 
 def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
-    """What is to be registered, what is expected of it, and where calls may come from."""
-    asked = dict(body)
-    allowed = asked.pop("allowed_networks", None)
-    expected = {name: asked.pop(name) for name in body if name.startswith("quiet_")}
-    return asked, expected, allowed
+    """Return the parts of a body: the desired state, the silence rules, and the allowed networks."""
+    desired = dict(body)
+    networks = desired.pop("allowed_networks", None)
+    quiet = {name: desired.pop(name) for name in body if name.startswith("quiet_")}
+    return desired, quiet, networks
 
 
 def answer(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:
-    """One subscription, with its version."""
+    """Return one subscription with its ETag."""
     shown = SubscriptionSerializer(subscription).data
     return Response(shown, status=code, headers={"ETag": subscription_etag(subscription)})
 
 
 def without_secrets() -> QuerySet[Subscription]:
-    """Subscriptions with their accounts, as far as they are shown: nothing has to be decrypted."""
+    """Return subscriptions with their accounts, without the encrypted columns, which an answer does not show."""
     return Subscription.objects.select_related("account").defer("secrets", "account__credentials")
-
-
-def _only_undeleted(subscription: Subscription) -> None:
-    if not subscription.present:
-        raise Conflict("The subscription was deleted.")
-
-
-def _only_by_api(subscription: Subscription) -> None:
-    if subscription.managed == Managed.MANUAL:
-        raise NotSupported("This subscription is managed by hand: do it at the provider.")

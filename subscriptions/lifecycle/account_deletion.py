@@ -72,7 +72,7 @@ def _remove(row: Subscription, by: str) -> bool:
         return False
     row.refresh_from_db(fields=["present"])
     if row.present:
-        desired_state.remove(row, by=by)
+        desired_state.request_deletion(row, by=by)
     return True
 
 

@@ -19,8 +19,6 @@ from providers.accounts import circuit_breaker, session
 from providers.audit import log
 from providers.audit.state_changes import write
 from providers.conflict import Conflict
-from providers.contract.capabilities import Renewal
-from providers.contract.errors import Unsupported
 from providers.contract.schemas import validate
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle import ip_allowlist
@@ -38,11 +36,8 @@ START_AGAIN: Mapping[str, object] = {
 }
 
 
+NOT_BEING_DELETED = "Only a subscription that is being deleted can be forgotten."
 AS_IT_IS: Any = object()  # where None has a meaning of its own
-
-
-class NotDeleting(Conflict):
-    """It is not being deleted."""
 
 
 class AccountInUse(Conflict):
@@ -233,16 +228,14 @@ def accept_drift(subscription: Subscription, config: Mapping[str, Any], *, by: s
 
 
 @transaction.atomic
-def renew_now(subscription: Subscription, *, by: str) -> None:
-    """Asks for a renewal before its time. Raises Unsupported where subscriptions do not expire."""
-    if subscription.account.plugin.capabilities.renewal is Renewal.NONE:
-        raise Unsupported(f"Subscriptions at {subscription.account.plugin.name} do not expire.")
+def request_renewal(subscription: Subscription, *, by: str) -> None:
+    """Ask for a renewal before it is due."""
     subscription.change_desired_state(by=by, renew_asked_at=timezone.now())
     note(subscription, "renewal asked for", by)
 
 
 @transaction.atomic
-def remove(subscription: Subscription, *, by: str) -> None:
+def request_deletion(subscription: Subscription, *, by: str) -> None:
     """Wants it gone. A manual one, or one that was never registered, is gone at once; the others when the provider
     says so."""
     subscription.change_desired_state(by=by, present=False)
@@ -257,12 +250,12 @@ def remove(subscription: Subscription, *, by: str) -> None:
 @transaction.atomic
 def forget(subscription: Subscription, *, by: str) -> None:
     """Gives up on removing it at a provider that can never be reached again, so that its account can be deleted. Its
-    remote id stays here and in the history. Raises NotDeleting."""
+    remote id stays here and in the history. Raises Conflict."""
     rows = Subscription.objects.filter(pk=subscription.pk, present=False, deleted_at=None)
     now = subscription.forgotten_at = timezone.now()
     reason = subscription.deletion_summary
     if not write(rows, by=by, deleted_at=now, forgotten_at=now, state=State.DELETED, state_reason=reason):
-        raise NotDeleting("Only a subscription that is being deleted can be forgotten.")
+        raise Conflict(NOT_BEING_DELETED)
     note(subscription, "forgotten", by, after={"remote_id": subscription.remote_id})
     subscription.refresh_from_db()
 

@@ -18,8 +18,7 @@ from django.utils import timezone
 
 from providers.audit.actors import SCHEDULER
 from providers.conflict import Conflict
-from providers.contract.capabilities import Proof, SecretMadeBy
-from providers.contract.errors import Unsupported
+from providers.contract.capabilities import SecretMadeBy
 from providers.contract.signatures import same
 from providers.db.encryption import Undecryptable
 from providers.times import readable_time
@@ -39,27 +38,13 @@ class TooManyUnderWay(Conflict):
     """So many rotations were asked for that more secrets would be accepted than may."""
 
 
-def refusal(subscription: Subscription) -> str | None:
-    """Why its secret cannot be rotated here; None when it can."""
-    plugin = subscription.account.plugin
-    made_by = plugin.capabilities.secret_made_by
-    if plugin.capabilities.proof is Proof.URL or made_by is SecretMadeBy.NOBODY:
-        return f"At {plugin.name} only the callback URL is the proof: there is no secret to rotate."
-    if made_by is SecretMadeBy.PROVIDER and subscription.managed == Managed.MANUAL:
-        return f"{plugin.name} makes the secret: have a new one made there, and enter it here."
-    return None
-
-
 @transaction.atomic
 def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None:
     """Wants a new secret in use. The old one is accepted until a request was proved by the new one.
 
     `revoke`: for a secret that has leaked. Where we make it, the old one is refused from now on, also while the
     provider still uses it; where the provider makes it, as soon as that has made the new one. What is refused is kept,
-    and a person can release it. Raises Unsupported and TooManyUnderWay."""
-    why_not = refusal(subscription)
-    if why_not:
-        raise Unsupported(why_not)
+    and a person can release it. Raises TooManyUnderWay."""
     plugin = subscription.account.plugin
     locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)
     secrets = locked.secrets
@@ -83,7 +68,7 @@ def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None
 
 
 @transaction.atomic
-def enter(subscription: Subscription, value: str, *, by: str) -> None:
+def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
     """Keeps the secret that the provider showed to whoever registered it by hand. One that was entered before is
     accepted until a request was proved by this one, so that nothing is refused during a change."""
     locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)

@@ -7,10 +7,9 @@ from typing import Any
 
 from providers.accounts.session import open_session
 from providers.contract.base import Registration, SecretHint, TestResult
-from providers.contract.capabilities import SecretMadeBy
-from providers.contract.errors import ProviderError, Unsupported
+from providers.contract.errors import ProviderError
 from providers.contract.schemas import validate
-from subscriptions.lifecycle import receiver_probe, secret_rotation
+from subscriptions.lifecycle import receiver_probe
 from subscriptions.lifecycle.desired_state import note
 from subscriptions.models import Managed, Subscription
 
@@ -23,21 +22,7 @@ def reveal(subscription: Subscription, *, by: str) -> SecretHint:
     return subscription.account.plugin.secret_hint(subscription.account.typed_settings, secret)
 
 
-def can_enter_secret(subscription: Subscription) -> bool:
-    """Whether a person has to bring the secret: it was registered by hand where the provider makes it."""
-    made_by = subscription.account.plugin.capabilities.secret_made_by
-    return subscription.managed == Managed.MANUAL and made_by is SecretMadeBy.PROVIDER
-
-
-def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
-    """Keeps the secret that the provider showed to whoever registered it by hand; one that was entered before is
-    accepted until a request was proved by this one. Raises Unsupported where the secret is not entered."""
-    if not can_enter_secret(subscription):
-        raise Unsupported("A secret is only entered where it was registered by hand and the provider makes it.")
-    secret_rotation.enter(subscription, value, by=by)
-
-
-def try_out(subscription: Subscription, *, by: str, seconds: float = 10.0) -> TestResult:
+def send_test_webhook(subscription: Subscription, *, by: str, seconds: float = 10.0) -> TestResult:
     """Has the provider send a test webhook, where it has a call for that. Else tells whether our own receiver answers
     at the callback URL. Never raises ProviderError: the result says what went wrong."""
     note(subscription, "tested", by)

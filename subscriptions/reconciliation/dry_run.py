@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 
 from providers.contract.base import RemoteSubscription
-from providers.contract.capabilities import Renewal
-from subscriptions.lifecycle import secret_rotation
-from subscriptions.models import Managed, State, Subscription
+from subscriptions.lifecycle.actions import SubscriptionAction
+from subscriptions.models import Subscription
 from subscriptions.planning.plan import Plan, plan
 from subscriptions.reconciliation.reconciler import observed_half, wanted_half
-
-
-class SubscriptionAction(StrEnum):
-    """What a person can do with a subscription."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-    RENEW = "renew"
-    TEST = "test"
-    RECONCILE = "reconcile"
-    ROTATE = "rotate-secret"
-    DELETE = "delete"
-    FORGET = "forget"
 
 
 def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
@@ -62,31 +47,6 @@ def foresee(row: Subscription, now: datetime, action: SubscriptionAction = Subsc
             seen = replace(seen, remotes=differing, secret_set=False)
         case SubscriptionAction.TEST | SubscriptionAction.FORGET:
             return Plan()
-        case SubscriptionAction.RECONCILE:
+        case _:
             pass
     return plan(wanted, seen, row.account.plugin.capabilities, now)
-
-
-def refusal(row: Subscription, action: SubscriptionAction) -> str | None:
-    """Why this action makes no sense for this subscription now; None when it does."""
-    if row.deleted_at:
-        return "It is deleted."
-    if action is SubscriptionAction.FORGET:
-        return None if not row.present else "It is not being deleted. Delete it first."
-    if not row.present and action is not SubscriptionAction.RECONCILE:
-        return "It is being deleted."
-    match action:
-        case SubscriptionAction.ENABLE if row.enabled and row.state != State.SUSPENDED:
-            return "It is switched on already."
-        case SubscriptionAction.DISABLE if not row.enabled:
-            return "It is switched off already."
-        case SubscriptionAction.RENEW if row.account.plugin.capabilities.renewal is Renewal.NONE:
-            return f"Subscriptions at {row.account.plugin.name} do not expire."
-        case SubscriptionAction.RENEW if row.managed == Managed.MANUAL or not row.remote_id or not row.enabled:
-            return "It is not registered and switched on, so there is nothing to renew."
-        case SubscriptionAction.ROTATE:
-            return secret_rotation.refusal(row)
-        case SubscriptionAction.RECONCILE if row.managed == Managed.MANUAL:
-            return "It is registered by hand; Hookkeeper changes nothing there."
-        case _:
-            return None

@@ -22,6 +22,8 @@ from providers.contract.http import Priority
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
 from providers.models import ProviderAccount
+from subscriptions.lifecycle import actions
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Subscription
 from subscriptions.planning.plan import Plan
 from subscriptions.planning.step_selection import Choice, version
@@ -105,6 +107,7 @@ def plan_everything(*, deadline: float | None = None) -> Iterator[AccountPlan]:
 def apply_chosen(subscription: Subscription, choice: Choice, *, by: str, seconds: float = 10.0) -> None:
     """Does only the chosen steps, waiting for its turn if somebody else is at it. Raises PlanChanged, Incomplete, and
     Busy when the turn did not come: nothing was done then. What a provider refused is written down on the row."""
+    actions.check(subscription, SubscriptionAction.RECONCILE)
     deadline = time.monotonic() + seconds
     while not reconcile(subscription, actor=by, deadline=deadline, details=True, choice=choice):
         if time.monotonic() + BUSY_PAUSE >= deadline:
@@ -146,7 +149,8 @@ def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[Acco
 
 
 def apply_subscription(subscription: Subscription, *, by: str, deadline: float | None = None) -> AccountResult:
-    """Everything that is to be done for one. What a provider refused is written down on the row."""
+    """Reconcile one subscription. Provider errors are stored on the row. Raises Conflict if it is deleted."""
+    actions.check(subscription, SubscriptionAction.RECONCILE)
     worked = reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True)
     subscription.refresh_from_db()
     return AccountResult(

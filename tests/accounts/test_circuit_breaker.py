@@ -399,7 +399,7 @@ def test_a_deletion_waits_while_the_calls_rest_and_says_so(
     subscription.refresh_from_db()
     remote_id = subscription.remote_id
     broken = break_off(account)
-    desired_state.remove(subscription, by="staff:ann")
+    desired_state.request_deletion(subscription, by="staff:ann")
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETING

@@ -87,9 +87,12 @@ def test_forgetting_is_offered_only_while_it_is_being_deleted(
     boss: Client, active: Subscription, control: Control
 ) -> None:
     assert "action=forget" not in boss.get(page_of(active)).content.decode()
-    assert "is not being deleted" in boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
+    assert (
+        "that is being deleted can be forgotten"
+        in boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
+    )
     control.post("faults", status=401, times=1000)
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     reconcile_soon(active, actor="staff:ann")
     assert active.state == State.DELETING
     assert "action=forget" in boss.get(page_of(active)).content.decode()
@@ -102,6 +105,6 @@ def test_forgetting_is_offered_only_while_it_is_being_deleted(
 
 
 def test_forgetting_needs_the_permission_to_delete(active: Subscription) -> None:
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
     assert changer.post(ACTIONS, {"action": "forget", "pk": str(active.pk)}).status_code == 403

@@ -12,9 +12,10 @@ from events.models import WebhookRequest
 from providers.contract.errors import Refused
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Operation, State, Subscription
 from subscriptions.planning.plan import StepAction
-from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee
+from subscriptions.reconciliation.dry_run import foresee
 from subscriptions.reconciliation.reconciler import note_error, reconcile_soon
 from tests.admin.conftest import person
 from tests.harness.fixtures import CONFIG, Control
@@ -207,7 +208,7 @@ def test_the_confirmation_says_what_will_happen_and_changes_nothing(
     assert "The subscription is deleted here." in page
     assert str(active.remote_id) in page
     page = boss.get(ACTIONS, {"action": "enable", "pk": str(active.pk)}).content.decode()
-    assert "It is switched on already." in page
+    assert "The subscription is already enabled." in page
     assert 'name="pk"' not in page
     assert len(control.calls()) == calls
     active.refresh_from_db()
@@ -266,7 +267,7 @@ def test_a_broken_action_is_refused(boss: Client, query: dict[str, str], status:
 
 
 def test_a_deleted_one_offers_nothing(boss: Client, subscription: Subscription) -> None:
-    desired_state.remove(subscription, by="staff:ann")
+    desired_state.request_deletion(subscription, by="staff:ann")
     page = boss.get(page_of("change", subscription)).content.decode()
     assert "actions/?action=" not in page
     assert boss.get(page_of("edit", subscription)).status_code == 403

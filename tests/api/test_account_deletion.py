@@ -83,7 +83,7 @@ def test_a_crash_anywhere_is_made_good_by_the_worker(
     second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
     account_deletion.leave(account, by="staff:ann")  # and then the process died
     assert Subscription.objects.filter(present=True).count() == 2
-    desired_state.remove(second, by="staff:ann")  # or it died after the first
+    desired_state.request_deletion(second, by="staff:ann")  # or it died after the first
     for _ in range(2):
         sweep.sweep_here()
     assert control.remotes() == []
@@ -118,13 +118,13 @@ def test_taking_it_back_in_the_middle_of_a_batch_stops_it(
     for _ in range(3):
         desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     account_deletion.leave(account, by="staff:ann")
-    original = desired_state.remove
+    original = desired_state.request_deletion
 
     def remove(row: Subscription, *, by: str) -> None:
         original(row, by=by)
         account_deletion.stay(account, by="staff:bob")
 
-    monkeypatch.setattr(desired_state, "remove", remove)
+    monkeypatch.setattr(desired_state, "request_deletion", remove)
     assert account_deletion.go_on(account.pk) is False
     assert Subscription.objects.filter(present=True).count() == 2
     assert ProviderAccount.objects.exists()

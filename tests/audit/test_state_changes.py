@@ -96,7 +96,7 @@ def test_what_flaps_is_counted_on_the_first_of_each_hour(hook: Subscription, mon
 
 def test_a_manual_one_is_deleted_at_once_and_by_whom(account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
-    desired_state.remove(row, by="api:importer")
+    desired_state.request_deletion(row, by="api:importer")
     assert changes(row) == [("pending", "deleted", "api:importer", 1)]
 
 

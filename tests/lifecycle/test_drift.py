@@ -125,7 +125,7 @@ def test_what_is_only_reported_outlives_a_renewal(in_place: bool, account: Provi
     row = drifted(account, control, DriftPolicy.REPORT)
     control.post("options", update_extends=in_place)
     settled(row)
-    desired_state.renew_now(row, by="staff:ann")
+    desired_state.request_renewal(row, by="staff:ann")
     settled(row)
     settled(row)
     (remote,) = control.remotes()

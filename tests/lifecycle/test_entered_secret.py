@@ -7,10 +7,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from config.models import ApiToken
-from providers.contract.errors import Unsupported
+from providers.conflict import NotSupported
 from providers.models import HistoryEntry
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, secrets
+from subscriptions.lifecycle import actions, desired_state
 from subscriptions.models import Managed, Subscription
 
 pytestmark = pytest.mark.django_db
@@ -61,8 +61,8 @@ def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscripti
 
 
 def test_where_we_make_the_secret_none_is_entered(subscription: Subscription) -> None:
-    with pytest.raises(Unsupported):
-        secrets.enter_secret(subscription, SECRET, by="staff:ann")
+    with pytest.raises(NotSupported):
+        actions.enter_secret(subscription, SECRET, by="staff:ann")
     headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
     path = f"/api/v1/subscriptions/{subscription.uid}/secret/"
     assert Client().patch(path, {"value": SECRET}, content_type="application/json", headers=headers).status_code == 409

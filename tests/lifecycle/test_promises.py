@@ -137,7 +137,7 @@ def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
 ) -> None:
     def remove(step: Any, boundary: Boundary) -> None:
         if boundary is Boundary.PLANNED and step.action is StepAction.REGISTER:
-            desired_state.remove(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
+            desired_state.request_deletion(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
 
     monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
     reconcile(subscription)
@@ -154,7 +154,7 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
 
     def remove(step: Any, boundary: Boundary) -> None:
         if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
-            desired_state.remove(stale, by="staff:ann")
+            desired_state.request_deletion(stale, by="staff:ann")
 
     monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
     reconcile(subscription)
@@ -166,7 +166,7 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
 
 def test_a_tombstone_is_retried_until_it_works_and_keeps_its_remote_id(active: Subscription, control: Control) -> None:
     remote_id = active.remote_id
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     control.post("faults", status=400, times=100)
     for _ in range(4):
         settled(active)
@@ -188,13 +188,13 @@ def test_a_copy_elsewhere_changes_nothing_at_the_provider(
 ) -> None:
     gone = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     settled(gone)
-    desired_state.remove(gone, by="staff:ann")
+    desired_state.request_deletion(gone, by="staff:ann")
     control.post("clock", advance_seconds=60)  # a renewal is due as well
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     before = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
     settings.PUBLIC_URL = "https://copy.example.test"
     writes = [call for call in control.calls() if call["method"] != "GET"]
-    desired_state.renew_now(active, by="staff:ann")
+    desired_state.request_renewal(active, by="staff:ann")
     for _ in range(2):
         ProviderAccount.objects.update(look_due_at=timezone.now())
         Subscription.objects.update(due_at=timezone.now())
@@ -217,7 +217,7 @@ def test_a_copy_takes_nothing_over_and_sends_no_test(
         take_in(account, "whatever", by="staff:ann", take_over=True)
     plugin = active.account.plugin
     monkeypatch.setattr(type(plugin), "capabilities", _able_to_test(plugin.capabilities))
-    tried = secrets.try_out(active, by="staff:ann")
+    tried = secrets.send_test_webhook(active, by="staff:ann")
     assert (tried.ok, "not confirmed" in tried.detail) == (False, True)
 
 

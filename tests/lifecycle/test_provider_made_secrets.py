@@ -25,7 +25,7 @@ from providers.entrust.provider import Entrust
 from providers.models import AccountToken, ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state
-from subscriptions.lifecycle.secrets import reveal, try_out
+from subscriptions.lifecycle.secrets import reveal, send_test_webhook
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import reconciler as reconciling
 from subscriptions.reconciliation import sweep
@@ -338,7 +338,7 @@ def test_disable_enable_delete(active: Subscription, control: Control) -> None:
     assert control.remotes()[0]["expiryDate"]
     desired_state.change(active, by="staff:ann", enabled=True)
     check_only_one(settled(active), control)
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -481,7 +481,7 @@ def test_while_two_are_there_both_tokens_verify_and_their_events_are_one(
     with monkeypatch.context() as patch:  # the replacement is there, and the old one could not be removed yet
         patch.setattr(Entrust, "delete", _out_of_reach)
         Subscription.objects.filter(pk=active.pk).update(renews_in_place=False)
-        desired_state.renew_now(active, by="staff:ann")
+        desired_state.request_renewal(active, by="staff:ann")
         settled(active)
     assert active.secrets[1] == old_token
     sent = control.post("emit", event_type="user.created")["deliveries"]
@@ -494,7 +494,7 @@ def test_the_test_button_sends_a_test_payload_that_is_shown_when_it_arrives(
     transactional_db: None, at_home: None, active: Subscription, control: Control
 ) -> None:
     for number in (1, 2):  # the payload is the same each time, and yet two arrive
-        assert try_out(active, by="staff:ann").ok
+        assert send_test_webhook(active, by="staff:ann").ok
         stop = time.monotonic() + 30
         while WebhookRequest.objects.count() < number:
             assert time.monotonic() < stop
@@ -507,6 +507,6 @@ def test_the_test_button_sends_a_test_payload_that_is_shown_when_it_arrives(
 
 def test_a_test_that_the_provider_refuses_says_why(active: Subscription, control: Control) -> None:
     control.post("options", permissions=["WEBHOOKS:VIEW"])
-    found = try_out(active, by="staff:ann")
+    found = send_test_webhook(active, by="staff:ann")
     assert not found.ok
     assert "WEBHOOKS:EDIT" in found.detail

@@ -13,19 +13,21 @@ from events.models import Outcome, WebhookRequest
 from events.processing.normalize import normalize_pending
 from events.processing.reprocess import reprocess_request
 from events.receiver.rotation_signal import rotation_signals
+from providers.conflict import Conflict, NotSupported
 from providers.contract.capabilities import Proof, SecretMadeBy
-from providers.contract.errors import Refused, Unavailable, Unsupported
+from providers.contract.errors import Refused, Unavailable
 from providers.contract.registry import all_providers
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.entrust.provider import Entrust
 from providers.models import HistoryEntry, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, secret_rotation, secrets
+from subscriptions.lifecycle import actions, desired_state, secret_rotation
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import FormerSecret, Managed, ProblemKind, State, Subscription
 from subscriptions.planning.plan import DriftPolicy, Step, StepAction
 from subscriptions.problems import checks
 from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee
+from subscriptions.reconciliation.dry_run import foresee
 from subscriptions.reconciliation.reconciler import Boundary, preview, reconcile
 from subscriptions.timeline import SECRET, Timeline
 from tests.harness.fake_provider import FakeProvider, fake, hook, together
@@ -88,7 +90,7 @@ def send(row: Subscription, secret: str) -> int:
     )
 
 
-def actions(row: Subscription) -> list[str]:
+def actions_at_provider(row: Subscription) -> list[str]:
     return [f"{item.action} {item.status}" for item in row.operations.order_by("id")]
 
 
@@ -115,7 +117,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     assert [send(active, old), send(active, new)] == [200, 200], "whoever is first, nothing is refused"
     settled(active)
     assert their_secret(control) == new
-    assert actions(active) == ["register succeeded", "update succeeded"]
+    assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
     assert active.operations.latest("id").reason == "A new secret was asked for."
     assert active.state == State.ACTIVE
     assert "Both are accepted until a request proves itself by the new one" in active.state_reason
@@ -136,7 +138,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     assert [send(active, old), send(active, new)] == [401, 200]
     assert active.state == State.ACTIVE
     assert "secret" not in active.state_reason
-    assert actions(active) == ["register succeeded", "update succeeded"]
+    assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
     assert told(active) == [
         "secret rotation asked for",
         "new secret seen in a request",
@@ -177,7 +179,7 @@ def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subs
     assert steps == (["replace", "delete"] if made_by is SecretMadeBy.PROVIDER else ["update"])
     assert preview(each).steps == ()
     settled(each)
-    assert len(actions(each)) == 1 + len(steps), "it is sent once"
+    assert len(actions_at_provider(each)) == 1 + len(steps), "it is sent once"
     assert secret_rotation.seen(each.pk, new)
     settled(each)
     assert (each.secrets, each.rotation, each.state) == ([new], None, State.ACTIVE)
@@ -191,7 +193,7 @@ def test_where_the_provider_never_shows_it_what_was_sent_last_counts(active: Sub
     secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     settled(active)
-    assert actions(active) == ["register succeeded", "update succeeded"]
+    assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
     assert their_secret(control) == active.secrets[0]
     assert active.secret_is_set
 
@@ -442,10 +444,10 @@ def test_by_hand_the_page_says_what_to_enter_and_the_first_request_with_it_ends_
 def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is_entered(hook: Subscription) -> None:
     Subscription.objects.update(managed=Managed.MANUAL)
     row = Subscription.objects.select_related("account").get()
-    with pytest.raises(Unsupported, match="enter it here"):
-        secret_rotation.rotate(row, by="staff:ann")
+    with pytest.raises(NotSupported, match="enter it here"):
+        actions.check(row, SubscriptionAction.ROTATE)
     (old,) = row.secrets
-    secrets.enter_secret(row, "made-by-the-provider", by="staff:ann")
+    actions.enter_secret(row, "made-by-the-provider", by="staff:ann")
     assert row.secrets == ["made-by-the-provider", old]
     assert row.rotation is not None
     assert send(row, "made-by-the-provider") == 200
@@ -456,9 +458,8 @@ def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is
 
 def test_without_a_secret_there_is_nothing_to_rotate(hook: Subscription, fake: FakeProvider) -> None:
     fake.can(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
-    with pytest.raises(Unsupported, match="only the callback URL"):
-        secret_rotation.rotate(hook, by="staff:ann")
-    assert secret_rotation.refusal(hook) is not None
+    with pytest.raises(NotSupported, match="callback URL alone"):
+        actions.check(hook, SubscriptionAction.ROTATE)
 
 
 # -- What people see -------------------------------------------------------------------------------------------------
@@ -500,9 +501,9 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     remote_id = active.remote_id
-    with pytest.raises(desired_state.NotDeleting):
+    with pytest.raises(Conflict):
         desired_state.forget(active, by="staff:ann")
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     control.post("faults", status=401, times=1000)
     settled(active)
     assert active.state == State.DELETING
@@ -514,7 +515,7 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
     entry = HistoryEntry.objects.latest("id")
     assert (entry.action, entry.actor) == ("forgotten", "staff:ann")
     assert entry.changes == [{"field": "remote_id", "from": None, "to": remote_id}]
-    with pytest.raises(desired_state.NotDeleting):
+    with pytest.raises(Conflict):
         desired_state.forget(active, by="staff:ann")
     desired_state.delete_account(account, by="staff:ann")
     assert send(active, active.secrets[0]) == 404
@@ -524,7 +525,7 @@ def test_forgotten_during_a_run_it_stays_so(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = Subscription.objects.get(pk=active.pk)
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
 
     def refused(*_: object, **__: object) -> None:
         raise Refused("No.")

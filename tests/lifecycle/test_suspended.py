@@ -8,11 +8,12 @@ import pytest
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import actions, desired_state, receiver_probe
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
 from subscriptions.planning.plan import Wait
 from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.dry_run import SubscriptionAction, foresee, refusal
+from subscriptions.reconciliation.dry_run import foresee
 from subscriptions.reconciliation.reconciler import MOST_SWITCH_OFFS, reconcile
 from tests.harness.fixtures import CONFIG, Control
 
@@ -64,8 +65,8 @@ def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothin
     assert active.state == State.ACTIVE
     assert active.remote_id != first
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
-    actions = list(active.operations.order_by("id").values_list("action", flat=True))
-    assert actions == ["register", "enable", "enable", "replace", "delete"]
+    done = list(active.operations.order_by("id").values_list("action", flat=True))
+    assert done == ["register", "enable", "enable", "replace", "delete"]
     assert "counted from nothing" in active.operations.get(action="replace").reason
 
 
@@ -90,7 +91,7 @@ def test_its_lease_may_end_and_it_is_still_left_alone(given_up: Subscription, co
 
 
 def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, control: Control) -> None:
-    assert refusal(given_up, SubscriptionAction.ENABLE) is None
+    assert actions.is_offered(given_up, SubscriptionAction.ENABLE)
     (step,) = foresee(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
     assert step.action == "enable"
     desired_state.change(given_up, by="staff:ann", enabled=True)

@@ -237,7 +237,7 @@ def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.Mo
         asked.append(by)
         return TestResult(ok=True, detail="Sent.")
 
-    monkeypatch.setattr(secrets, "try_out", try_out)
+    monkeypatch.setattr(secrets, "send_test_webhook", try_out)
     return asked
 
 

@@ -141,7 +141,7 @@ def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the
 
 @pytest.mark.django_db
 def test_nothing_can_be_chosen_of_one_that_was_deleted(drifted: Subscription) -> None:
-    desired_state.remove(drifted, by="staff:ann")
+    desired_state.request_deletion(drifted, by="staff:ann")
     reconcile(drifted)
     with pytest.raises(PlanChanged):
         reconcile(drifted, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))

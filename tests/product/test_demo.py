@@ -41,7 +41,7 @@ def test_what_staff_deleted_is_not_added_again() -> None:
     account = ProviderAccount.objects.first()
     assert account is not None
     for row in account.subscriptions.all():
-        desired_state.remove(row, by="staff:ann")
+        desired_state.request_deletion(row, by="staff:ann")
     desired_state.delete_account(account, by="staff:ann")
     count = ProviderAccount.objects.count()
     ensure_demo()

@@ -511,7 +511,7 @@ def event_noted(hook: Subscription) -> None:
 
 
 def secret_entered(hook: Subscription) -> None:
-    secret_rotation.enter(hook, "another", by="test")
+    secret_rotation.enter_secret(hook, "another", by="test")
 
 
 def state_changed(hook: Subscription) -> None:

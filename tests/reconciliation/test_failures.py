@@ -202,11 +202,11 @@ def test_killed_around_each_call_and_the_next_run_settles_it(
         case "update":
             desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
         case "renew":
-            desired_state.renew_now(subscription, by="staff:ann")
+            desired_state.request_renewal(subscription, by="staff:ann")
         case "set_enabled":
             desired_state.change(subscription, by="staff:ann", enabled=False)
         case "delete":
-            desired_state.remove(subscription, by="staff:ann")
+            desired_state.request_deletion(subscription, by="staff:ann")
     code = KILLED.format(sandbox=control.url, method=method, before=before, pk=subscription.pk)
     ended = run_python(code, SANDBOX_PORT=str(urlsplit(control.url).port))
     assert ended.returncode == -9, ended.stderr

@@ -132,7 +132,7 @@ def lease_ended(world: World) -> Subscription:
 
 def renewal_asked_for(world: World) -> Subscription:
     row = world.begin()
-    desired_state.renew_now(row, by="staff:ann")
+    desired_state.request_renewal(row, by="staff:ann")
     return row
 
 
@@ -151,13 +151,13 @@ def second_one_there(world: World) -> Subscription:
 
 def removed(world: World) -> Subscription:
     row = world.begin()
-    desired_state.remove(row, by="staff:ann")
+    desired_state.request_deletion(row, by="staff:ann")
     return row
 
 
 def removed_with_two_there(world: World) -> Subscription:
     row = second_one_there(world)
-    desired_state.remove(row, by="staff:ann")
+    desired_state.request_deletion(row, by="staff:ann")
     return row
 
 

@@ -104,12 +104,12 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         assert self.account.plugin.capabilities.renewal is not Renewal.NONE
-        desired_state.renew_now(self.any_of(data), by="staff:ann")
+        desired_state.request_renewal(self.any_of(data), by="staff:ann")
 
     @precondition(lambda self: len(self.present()) > 1)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        desired_state.remove(self.any_of(data), by="staff:ann")
+        desired_state.request_deletion(self.any_of(data), by="staff:ann")
 
     @rule(data=st.data())
     def rotate(self, data: st.DataObject) -> None:

@@ -98,12 +98,12 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.world.can.renewal is not Renewal.NONE)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
-        desired_state.renew_now(self.any_of(data), by="staff:ann")
+        desired_state.request_renewal(self.any_of(data), by="staff:ann")
 
     @precondition(lambda self: len(self.present()) > 1)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        desired_state.remove(self.any_of(data), by="staff:ann")
+        desired_state.request_deletion(self.any_of(data), by="staff:ann")
 
     # -- The provider, and whoever else has access to it -------------------------------------------------------------
 

@@ -84,7 +84,7 @@ def test_what_a_person_changes_during_a_run_is_done_next(
 
 def test_a_manual_one_that_is_removed_is_deleted_at_once(account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
-    desired_state.remove(row, by="staff:ann")
+    desired_state.request_deletion(row, by="staff:ann")
     row.refresh_from_db()
     assert row.state == State.DELETED
     assert row.deleted_at is not None
@@ -203,6 +203,6 @@ def test_foreign_ones_stay_foreign_whatever_their_url_looks_like(active: Subscri
         timeout=5,
     ).json()
     look(active.account)
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     sweep.sweep_here()
     assert [remote["webhookId"] for remote in control.remotes()] == [made["webhookId"]]

@@ -145,7 +145,7 @@ def test_disable_enable_delete(active: Subscription, control: Control) -> None:
     assert control.remotes()[0]["status"] == "disabled"
     desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -201,7 +201,7 @@ def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> N
 
 
 def test_renew_on_request_happens_once(active: Subscription, control: Control) -> None:
-    desired_state.renew_now(active, by="staff:ann")
+    desired_state.request_renewal(active, by="staff:ann")
     settled(active)
     settled(active)
     assert [action for action, _ in operations(active)] == ["register", "renew"]
@@ -238,7 +238,7 @@ def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription,
     asked = [call for call in control.calls("GET") if f"{foreign['webhookId']}/details" in call["path"]]
     assert len(asked) == 1
     assert KnownRemote.objects.get(remote_id=foreign["webhookId"]).subscription is None
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     settled(active)
     assert [remote["webhookId"] for remote in control.remotes()] == [foreign["webhookId"]]
 

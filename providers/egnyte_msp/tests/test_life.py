@@ -199,7 +199,7 @@ def test_disabled_here_is_deleted_there_and_enabled_is_registered_again(active: 
     desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
     assert [remote["webhook_id"] for remote in control.remotes()] == [active.remote_id]
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []

@@ -10,10 +10,11 @@ import requests
 from django.utils import timezone
 from pytest_django import Settings
 
-from providers.contract.errors import Unsupported
+from providers.conflict import NotSupported
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, secrets
+from subscriptions.lifecycle import actions, desired_state, secrets
+from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.account_sync import look
 from subscriptions.reconciliation.reconciler import preview, reconcile
@@ -100,8 +101,8 @@ def test_an_active_subscription_makes_no_changing_call(active: Subscription, con
 
 
 def test_renewing_is_unsupported(active: Subscription) -> None:
-    with pytest.raises(Unsupported):
-        desired_state.renew_now(active, by="staff:ann")
+    with pytest.raises(NotSupported):
+        actions.apply(active, SubscriptionAction.RENEW, by="staff:ann")
 
 
 def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscription, control: Control) -> None:
@@ -182,7 +183,7 @@ def test_disabling_deletes_and_enabling_registers_again(active: Subscription, co
     desired_state.change(active, by="staff:ann", enabled=True)
     assert reconciled(active).state == State.ACTIVE
     assert len(control.remotes()) == 1
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     assert reconciled(active).state == State.DELETED
     assert control.remotes() == []
@@ -231,7 +232,7 @@ def test_the_test_call_sends_a_webhook_and_returns_the_result(active: Subscripti
         settings.PUBLIC_URL = receiver.url
         Subscription.objects.filter(pk=active.pk).update(callback_url=f"{receiver.url}/hooks/{active.token}")
         active.refresh_from_db()
-        result = secrets.try_out(active, by="staff:ann")
+        result = secrets.send_test_webhook(active, by="staff:ann")
         assert (result.ok, "sent a test webhook" in result.detail) == (True, True)
         (call,) = receiver.received
         assert call.header("Authorization") == active.secrets[0]
@@ -243,7 +244,7 @@ def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscript
         active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"]
     )
     look(ProviderAccount.objects.get())
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     reconciled(active)
     assert [str(remote["id"]) for remote in control.remotes()] == [remote_id]
     taken = reconciled(inventory.take_in(active.account, remote_id, by="staff:ann", take_over=True))

@@ -144,7 +144,7 @@ def test_a_renewal_that_does_not_work_leads_to_a_replacement(
 
 def test_without_an_update_call_the_refusal_is_on_record(active: Subscription, control: Control) -> None:
     control.post("options", allow_update=False)
-    desired_state.renew_now(active, by="staff:ann")
+    desired_state.request_renewal(active, by="staff:ann")
     settled(active)
     renewal = active.operations.get(action="renew")
     assert renewal.status == "failed"
@@ -223,7 +223,7 @@ def test_off_is_deleted_and_on_registers_again(active: Subscription, control: Co
     assert control.remotes() == []
     desired_state.change(active, by="staff:ann", enabled=True)
     assert settled(active).state == State.ACTIVE
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     assert settled(active).state == State.DELETED
     assert control.remotes() == []
@@ -275,7 +275,7 @@ def test_a_missing_item_path_costs_no_second_registration(active: Subscription, 
         settled(active)
     assert actions(active) == ["register"]
     assert active.state == State.ACTIVE
-    desired_state.remove(active, by="staff:ann")
+    desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
     settled(active)
     assert active.state == State.DELETING

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from providers.conflict import Conflict
 from providers.contract.errors import ProviderError
 from providers.models import ProviderAccount
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
@@ -45,8 +46,8 @@ class Command(BaseCommand):
             raise CommandError("Give --account or --subscription, not both.", returncode=2)
         try:
             code = self._plan(options) if options["plan"] else self._apply(options)
-        except ProviderError as error:
-            raise CommandError(error.message, returncode=TROUBLE) from None
+        except (Conflict, ProviderError) as error:
+            raise CommandError(str(error), returncode=TROUBLE) from None
         if code:
             sys.exit(code)
 
