@@ -213,7 +213,6 @@ class SubscriptionViewSet(ApiViewSet):
         """Apply an action and make a first attempt at the provider. Raises Conflict and PreconditionFailed."""
         with transaction.atomic():
             subscription = self._locked()
-            actions.check(subscription, action)
             self._check_version(subscription)
             actions.apply(subscription, action, by=self.by, revoke=revoke)
         return attempt(subscription, action, by=self.by, seconds=SECONDS)

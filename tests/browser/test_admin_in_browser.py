@@ -109,9 +109,9 @@ def test_from_nothing_to_the_first_event_and_away_again(
     expect(page.locator("#secret")).to_contain_text(Subscription.objects.get().secrets[0])
 
     # Off, and away.
-    page.get_by_role("link", name="Switch off").click()
+    page.get_by_role("link", name="Disable").click()
     expect(page.get_by_text("What will happen at Egnyte Connect")).to_be_visible()
-    page.get_by_role("button", name="Switch off").click()
+    page.get_by_role("button", name="Disable").click()
     expect(page.locator(".hk-title [data-state=disabled]")).to_be_visible()
     assert control.remotes()[0]["enabled"] is False
     page.get_by_role("link", name="Delete").click()
@@ -144,8 +144,8 @@ def test_choosing_many_at_a_time(quiet: Page, site: str) -> None:
     expect(bar).to_be_hidden()
     page.get_by_label("Choose all on this page").check()
     expect(bar).to_contain_text("2 chosen")
-    page.get_by_role("button", name="Switch off").click()
-    page.get_by_role("button", name="Switch off").click()
+    page.get_by_role("button", name="Disable").click()
+    page.get_by_role("button", name="Disable").click()
     expect(page.get_by_text("done for 2 of 2 subscriptions")).to_be_visible()
     assert [remote["enabled"] for remote in control.remotes()] == [False, False]
 
