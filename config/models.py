@@ -31,9 +31,7 @@ class Scope(models.TextChoices):
     SUBSCRIPTIONS_READ = "subscriptions:read", "See subscriptions, operations and problems"
     SUBSCRIPTIONS_WRITE = "subscriptions:write", "Change subscriptions"
     EVENTS_READ = "events:read", "See requests and events"
-    EVENTS_WRITE = "events:write", "Reprocess requests, keep consumers"
-    DESTINATIONS_READ = "destinations:read", "See destinations, deliveries and replays"
-    DESTINATIONS_WRITE = "destinations:write", "Change destinations, retry and replay"
+    EVENTS_WRITE = "events:write", "Reprocess requests"
     SECRETS_READ = "secrets:read", "See the secrets that prove inbound requests"
 
 

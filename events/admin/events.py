@@ -11,17 +11,13 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from events.admin.filters import of_pattern, of_provider, subscription_choices, time_filters
+from events.filters import EVENT_FILTERS
 from events.models import Event
-from events.storage import time_range
 from providers.contract import registry
-from providers.contract.capabilities import Action, EventType
+from providers.contract.capabilities import EventType
 from providers.dashboard.base import PageAdmin
-from providers.dashboard.list_page import Choices, Filter, among, related
-from subscriptions.admin.accounts import account_choices, provider_choices
 
 MAX_SEARCHED = 100_000  # newest events that a search looks through; a time filter reaches older ones
-ACTIONS: Choices = [(action.value, action.value.replace("_", " ").capitalize()) for action in Action]
 
 
 @admin.register(Event)
@@ -33,14 +29,7 @@ class EventAdmin(PageAdmin[Event]):
     list_title = "Events"
     list_intro = "What happened at the providers: parsed from the requests, normalized and without duplicates."
     search_hint = "Part of a path, name, person, type or ID"
-    filters = (
-        Filter("provider", "Provider", of_provider, provider_choices),
-        Filter("account", "Account", related("account"), account_choices),
-        Filter("subscription", "Subscription", related("subscription"), subscription_choices),
-        Filter("action", "Action", among("action", lambda: ACTIONS), lambda: ACTIONS),
-        Filter("type", "Type", of_pattern, placeholder="such as fs:*"),
-        *time_filters(time_range.events_since, time_range.events_until),
-    )
+    filters = EVENT_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[Event]:
         """Return the events of the list, without their data."""

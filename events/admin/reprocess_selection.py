@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, QueryDict
 from django.utils import timezone
@@ -15,7 +16,8 @@ from django.utils import timezone
 from events.admin import outcome_text
 from events.models import Outcome, WebhookRequest
 from events.storage.time_range import TIME_SPANS
-from providers.dashboard.list_page import Filter, NotUnderstood, moment, narrow, number
+from providers.dashboard.list_page import narrow
+from providers.filters import Filter, read_typed_time, row_number
 
 MAX_COUNTED = 1000  # a larger selection is shown as "more than 1,000"
 
@@ -43,16 +45,16 @@ class ShareRow:
     words: str
 
 
-def select(query: QueryDict, filters: Sequence[Filter[WebhookRequest]]) -> Selection:
+def select(query: QueryDict, filters: Sequence[Filter]) -> Selection:
     """Return the requests that the query selects.
 
     Raises Http404 for invalid values, since ignoring a filter would widen the selection.
     """
     try:
-        keys = [number(key) for key in query.getlist("pk")]
+        keys = [row_number(key) for key in query.getlist("pk")]
         selecting = _selecting(query, {"pk", *(item.name for item in filters)})
         rows, used = narrow(selecting, WebhookRequest.objects.all(), filters)
-    except NotUnderstood:
+    except ValidationError:
         raise Http404("A filter or a selected request is invalid.") from None
     if keys:
         rows = rows.filter(pk__in=keys)
@@ -84,8 +86,8 @@ def share_rows(by_outcome: Counter[str]) -> list[ShareRow]:
 def key_of(query: QueryDict, name: str) -> int | None:
     """Return a number from the query; None if it is missing or invalid."""
     try:
-        return number(query.get(name, ""))
-    except NotUnderstood:
+        return row_number(query.get(name, ""))
+    except ValidationError:
         return None
 
 
@@ -101,8 +103,8 @@ def _selecting(query: QueryDict, names: set[str]) -> QueryDict:
     within = selecting.pop("within", [""])[-1]
     if within:
         if within not in TIME_SPANS:
-            raise NotUnderstood
+            raise ValidationError("Unknown time span.")
         begin = timezone.now() - TIME_SPANS[within][1]
-        since = max(begin, moment(str(selecting["since"]))) if "since" in selecting else begin
+        since = max(begin, read_typed_time(str(selecting["since"]))) if "since" in selecting else begin
         selecting["since"] = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
     return selecting

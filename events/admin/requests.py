@@ -12,16 +12,13 @@ from django.urls import URLPattern
 
 from events.admin import outcome_text
 from events.admin.body_display import body_context, parameters
-from events.admin.filters import subscription_choices, time_filters
 from events.admin.reprocess import ReprocessPages
-from events.models import Outcome, WebhookRequest
+from events.filters import REQUEST_FILTERS
+from events.models import WebhookRequest
 from events.processing.reprocess import HISTORY_KIND, reprocess_request
 from events.retention import purge
-from events.storage import time_range
 from providers.audit import log
 from providers.dashboard.base import actor_of
-from providers.dashboard.list_page import Filter, among, related
-from subscriptions.admin.accounts import account_choices
 
 MAX_EVENTS_SHOWN = 101
 
@@ -35,12 +32,7 @@ class RequestAdmin(ReprocessPages):
     list_title = "Requests"
     history_kind = HISTORY_KIND
     list_intro = "Every call at a callback URL, stored as it was sent."
-    filters = (
-        Filter("outcome", "Outcome", among("outcome", lambda: Outcome.choices), lambda: Outcome.choices),
-        Filter("account", "Account", related("account"), account_choices),
-        Filter("subscription", "Subscription", related("subscription"), subscription_choices),
-        *time_filters(time_range.requests_since, time_range.requests_until),
-    )
+    filters = REQUEST_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[WebhookRequest]:
         """Return the requests of the list, without bodies and headers."""

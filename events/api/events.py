@@ -12,9 +12,9 @@ from rest_framework.response import Response
 
 from events.api.cloudevents import BATCH_MEDIA_TYPE, MEDIA_TYPE, cloudevent
 from events.api.event_json import CloudEventSerializer, EventSerializer, event_json, event_rows
-from events.api.filters import FEED, EventFilters
+from events.filters import EVENT_FILTERS, FEED
 from events.models import Event, FeedEnd
-from providers.rest.filters import Filters
+from providers.filters import FilterSet
 from providers.rest.renderers import FastJSONRenderer
 from providers.rest.views import ApiViewSet
 
@@ -38,7 +38,7 @@ class EventViewSet(ApiViewSet):
     """What happened at the providers."""
 
     scope: ClassVar[str | None] = "events"
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": EventFilters}
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": EVENT_FILTERS}
 
     def get_renderers(self) -> list[Any]:
         """JSON, or CloudEvents where they are asked for."""

@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from events.api.filters import RequestFilters
+from events.filters import REQUEST_FILTERS
 from events.models import Event, Outcome, VerificationState, WebhookRequest
 from events.processing import reprocess
 from events.processing.bulk_reprocess import reprocess_many
@@ -26,8 +26,8 @@ from events.storage.body import TRUNCATED_BODY_BYTES
 from events.storage.time_range import number_of
 from providers.audit import log
 from providers.conflict import Conflict
+from providers.filters import FilterSet
 from providers.rest.fields import TimeField
-from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
 from providers.times import iso_time
 
@@ -86,9 +86,9 @@ class RequestViewSet(ApiViewSet):
 
     scope: ClassVar[str | None] = "events"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret_headers": ("events:read", "secrets:read")}
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {
-        "list": RequestFilters,
-        "reprocess_many": RequestFilters,
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {
+        "list": REQUEST_FILTERS,
+        "reprocess_many": REQUEST_FILTERS,
     }
 
     @extend_schema(operation_id="requests_list", responses=RequestSerializer(many=True))
@@ -125,7 +125,7 @@ class RequestViewSet(ApiViewSet):
         send it in the next call. At least one filter is needed."""
         wanted = self.body(ReprocessSerializer)
         rows: QuerySet[WebhookRequest] = self.filter_queryset(WebhookRequest.objects.all())
-        if not any(name in request.query_params for name in RequestFilters.base_filters()):
+        if not any(name in request.query_params for name in REQUEST_FILTERS.for_api):
             raise ValidationError({"subscription": ["Name at least one filter."]})
         after = 0
         if wanted.get("after"):

@@ -13,7 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from providers.dashboard.list_page import Filter, page_of
+from providers.dashboard.list_page import page_of
+from providers.filters import Filter
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin  # Unfold has no types; its ModelAdmin is a Django one
@@ -38,7 +39,7 @@ class PageAdmin(ModelAdmin[M]):
     list_title: str
     list_intro: str = ""
     writable: bool = False
-    filters: Sequence[Filter[M]] = ()
+    filters: Sequence[Filter] = ()
     search_hint: str = ""  # none: no search
     history_kind: str = ""  # how the history calls such a thing
 

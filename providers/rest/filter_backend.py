@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from providers.rest.filters import Filters, Many, One, unknown_parameters
+from providers.filters import Filter, FilterSet, InvalidFilters
 from providers.rest.pagination import PARAMETERS
 
 
@@ -18,41 +17,52 @@ class StrictFilterBackend(BaseFilterBackend):
 
     An unknown parameter is an error: ignoring a misspelt filter would return every row."""
 
-    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         """Return the rows that match. Raise ValidationError for unknown parameters and invalid values."""
-        kind: type[Filters] | None = view.filters_of.get(view.action)
-        known = [*(kind.base_filters() if kind else ()), *PARAMETERS]
-        unknown = unknown_parameters(request.query_params, known)
+        filters: FilterSet = view.filters_of.get(view.action) or FilterSet()
+        known = {*filters.for_api, *PARAMETERS}
+        unknown = sorted(set(request.query_params) - known)
         if unknown:
             message = f"This filter does not exist. The filters are {', '.join(sorted(known))}."
             raise ValidationError({name: [ErrorDetail(message, code="unknown")] for name in unknown})
-        if kind is None:
-            return queryset
-        form = kind(request.query_params)
-        if not form.is_valid():
+        try:
+            return filters.narrow(queryset, request.query_params)
+        except InvalidFilters as error:
             raise ValidationError(
                 {
-                    name: [ErrorDetail(str(error.messages[0]), code=error.code or "invalid") for error in errors]
-                    for name, errors in form.errors.as_data().items()
+                    name: [ErrorDetail(str(item.messages[0]), code=item.error_list[0].code or "invalid")]
+                    for name, item in error.errors.items()
                 }
-            )
-        return form.narrow(queryset)
+            ) from None
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         """Return the filters as OpenAPI parameters."""
-        kind: type[Filters] | None = view.filters_of.get(view.action)
-        return [_parameter(name, field) for name, field in kind.base_filters().items()] if kind else []
+        filters: FilterSet = view.filters_of.get(view.action) or FilterSet()
+        return [_parameter(item) for item in filters.for_api.values()]
 
 
-def _parameter(name: str, field: Many | One) -> dict[str, Any]:
-    many = isinstance(field, Many)
-    schema = {"type": "array", "items": field.schema, "minItems": 1} if many else field.schema
-    repeat = "Repeatable: any of the values matches." if many else ""
-    return {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": f"{field.help_text} {repeat}".strip(),
-        "schema": schema,
-        **({"style": "form", "explode": True} if many else {}),
-    }
+def read_flag_parameter(request: Request, name: str) -> bool:
+    """Return the only parameter of a request that is not a list; false if it is absent.
+
+    Raise REST framework's ValidationError for a value other than true or false, and for unknown parameters."""
+    query = request.query_params
+    errors = {other: [ErrorDetail("This parameter does not exist.", code="unknown")] for other in set(query) - {name}}
+    values = query.getlist(name, ["false"])
+    if values not in (["true"], ["false"]):
+        errors[name] = [ErrorDetail("Give true or false, once.", code="invalid")]
+    if errors:
+        raise ValidationError(errors)
+    return bool(values == ["true"])
+
+
+def _parameter(item: Filter) -> dict[str, Any]:
+    schema = dict(item.schema() if callable(item.schema) else item.schema or {})
+    parameter = {"name": item.name, "in": "query", "required": False, "description": item.help_text, "schema": schema}
+    if item.repeatable:
+        parameter |= {
+            "description": f"{item.help_text} Repeatable: any of the values matches.".strip(),
+            "schema": {"type": "array", "items": schema, "minItems": 1},
+            "style": "form",
+            "explode": True,
+        }
+    return parameter

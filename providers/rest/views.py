@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
-from providers.rest.filters import Filters
+from providers.filters import FilterSet
 from providers.rest.serializers import NoBodySerializer
 
 
@@ -26,7 +26,7 @@ class ApiViewSet(GenericViewSet[Any]):
     http_method_names = ["get", "head", "post", "patch", "delete"]  # noqa: RUF012  # the base class has a list as well
     scope: ClassVar[str | None]
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {}
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {}
     live: ClassVar[frozenset[str]] = frozenset()  # actions that fail when the provider does; for the documentation
 
     @property

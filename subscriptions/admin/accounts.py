@@ -18,29 +18,19 @@ from providers.contract import registry
 from providers.contract.base import AnyProvider
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import actor_of
-from providers.dashboard.list_page import Choices, Filter, among
 from providers.dashboard.schema_form import entries, usual_ones
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
 from subscriptions.admin.discovery_pages import DiscoveryPages
 from subscriptions.admin.on_page import problems_on_page
 from subscriptions.admin.timelines import latest, timeline_page
+from subscriptions.filters import ACCOUNT_FILTERS
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.lifecycle.account_deletion import NotLeaving
 from subscriptions.models import Problem
 
 SHOWN = 25
 CHECK_SECONDS = 10.0
-
-
-def provider_choices() -> Choices:
-    """Every provider, for a filter."""
-    return [(slug, plugin.name) for slug, plugin in registry.all_providers().items()]
-
-
-def account_choices() -> Choices:
-    """Every account, for a filter."""
-    return [(str(pk), name) for pk, name in ProviderAccount.objects.order_by("name").values_list("pk", "name")[:500]]
 
 
 def plugin_of(account: ProviderAccount) -> AnyProvider | None:
@@ -62,15 +52,7 @@ class AccountAdmin(DiscoveryPages):
     history_kind = desired_state.ACCOUNT
     list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
     search_hint = "Search by name"
-    filters = (
-        Filter("provider", "Provider", among("provider", provider_choices), provider_choices),
-        Filter(
-            "status",
-            "Status",
-            among("status", lambda: AccountStatus.choices),
-            lambda: AccountStatus.choices,
-        ),
-    )
+    filters = ACCOUNT_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[ProviderAccount]:
         """With the number of subscriptions; never the credentials."""

@@ -7,12 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from providers.dashboard.base import PageAdmin
-from providers.dashboard.list_page import Filter, among, related
-from subscriptions.admin.accounts import account_choices
-from subscriptions.models import Operation, OperationStatus
-from subscriptions.planning.plan import StepAction
-
-ACTIONS = [(action.value, action.value.capitalize()) for action in StepAction]
+from subscriptions.filters import OPERATION_FILTERS
+from subscriptions.models import Operation
 
 
 @admin.register(Operation)
@@ -23,12 +19,7 @@ class OperationAdmin(PageAdmin[Operation]):
     detail_template = "operations/detail.html"
     list_title = "Operations"
     list_intro = "Every call that changed something at a provider: who asked, what was sent, what came back."
-    filters = (
-        Filter("account", "Account", related("subscription__account"), account_choices),
-        Filter("action", "Action", among("action", lambda: ACTIONS), lambda: ACTIONS),
-        Filter("status", "Result", among("status", lambda: OperationStatus.choices), lambda: OperationStatus.choices),
-        Filter("subscription", "Subscription", related("subscription")),
-    )
+    filters = OPERATION_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[Operation]:
         """Without what was sent and received, which only the page of one shows."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import URLPattern
 from django.utils import timezone
@@ -15,7 +15,7 @@ from django.utils import timezone
 from providers.conflict import Conflict
 from providers.contract.errors import ProviderError
 from providers.dashboard.base import PageAdmin, actor_of
-from providers.dashboard.list_page import NotUnderstood, number
+from providers.filters import row_number
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from subscriptions.planning.plan import StepAction
@@ -173,11 +173,11 @@ def _choices(asked: QueryDict) -> dict[int, Choice]:
     try:
         for text in asked.getlist("step"):
             pk, action, remote_id = text.split(":", 2)
-            keys.setdefault(number(pk), []).append((StepAction(action), remote_id or None))
+            keys.setdefault(row_number(pk), []).append((StepAction(action), remote_id or None))
         for text in asked.getlist("version"):
             pk, named = text.split(":", 1)
-            versions[number(pk)] = named
-    except ValueError:  # NotUnderstood is one
+            versions[row_number(pk)] = named
+    except (ValueError, ValidationError):
         raise Http404("That is no step of a plan.") from None
     return {pk: Choice(chosen, versions.get(pk)) for pk, chosen in keys.items()}
 
@@ -187,8 +187,8 @@ def _account(key: Any) -> ProviderAccount | None:
     if not key:
         return None
     try:
-        return ProviderAccount.objects.get(pk=number(str(key)))
-    except (NotUnderstood, ProviderAccount.DoesNotExist):
+        return ProviderAccount.objects.get(pk=row_number(str(key)))
+    except (ValidationError, ProviderAccount.DoesNotExist):
         raise Http404("There is no such account.") from None
 
 

@@ -12,25 +12,11 @@ from django.urls import URLPattern
 
 from providers.dashboard import formatting
 from providers.dashboard.base import PageAdmin, actor_of
-from providers.dashboard.list_page import Choices, Filter, NotUnderstood, among, related
-from subscriptions.admin.accounts import account_choices
-from subscriptions.models import ACTIVE, Problem, ProblemKind, ProblemState, Severity
+from subscriptions.filters import ANY, PROBLEM_FILTERS
+from subscriptions.models import ACTIVE, Problem, ProblemState
 from subscriptions.problems import detector, remediation
 
 TURNS_SHOWN = 25
-ANY = "any"
-
-
-def _state_choices() -> Choices:
-    return [*ProblemState.choices, (ANY, "Any, also resolved")]
-
-
-def _of_state(rows: QuerySet[Problem], value: str) -> QuerySet[Problem]:
-    if value == ANY:
-        return rows
-    if value not in ProblemState.values:
-        raise NotUnderstood
-    return rows.filter(state=value)
 
 
 @admin.register(Problem)
@@ -44,13 +30,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     list_title = "Problems"
     list_intro = "What needs a person, and what to do. A problem is resolved by itself when its cause is gone."
     search_hint = "Search by name or words"
-    filters = (
-        Filter("state", "State", _of_state, _state_choices, unset="Not resolved"),
-        Filter("severity", "Severity", among("severity", lambda: Severity.choices), lambda: Severity.choices),
-        Filter("kind", "Kind", among("kind", lambda: ProblemKind.choices), lambda: ProblemKind.choices),
-        Filter("account", "Account", related("account"), account_choices),
-        Filter("subscription", "Subscription", related("subscription")),
-    )
+    filters = PROBLEM_FILTERS.for_dashboard
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only causes make them."""
@@ -63,7 +43,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     def rows(self, request: HttpRequest) -> QuerySet[Problem]:
         """Those that hold, unless others are asked for."""
         rows = self.detail_rows(request).defer("sample")
-        return rows if request.GET.get("state") in dict(_state_choices()) else rows.filter(state__in=ACTIVE)
+        return rows if request.GET.get("state") in {*ProblemState.values, ANY} else rows.filter(state__in=ACTIVE)
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Problem]:
         """With the account's name."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import URLPattern
 
 from providers.dashboard.base import PageAdmin
-from providers.dashboard.list_page import NotUnderstood, moment, number
+from providers.filters import read_typed_time, row_number
 from subscriptions.models import Managed, Operation, Subscription
 from subscriptions.planning.plan import StepAction
 
@@ -83,8 +83,8 @@ def _after(asked: QueryDict) -> tuple[datetime, int] | None:
     """The row that the last page ended at; the first page for what is not understood."""
     try:
         at, _, pk = str(asked.get("after", "")).partition("_")
-        return moment(at), number(pk)
-    except NotUnderstood:
+        return read_typed_time(at), row_number(pk)
+    except ValidationError:
         return None
 
 

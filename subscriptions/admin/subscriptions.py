@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
@@ -22,11 +22,11 @@ from providers.conflict import Conflict
 from providers.contract.base import AnyProvider, SecretHint
 from providers.contract.errors import InvalidInput, LimitReached, ProviderError
 from providers.dashboard.base import actor_of
-from providers.dashboard.list_page import Filter, NotUnderstood, among, number, related
 from providers.dashboard.schema_form import Entry, entries, usual_ones
+from providers.filters import row_number
 from providers.models import ProviderAccount
 from subscriptions.admin import actions as dashboard_actions
-from subscriptions.admin.accounts import account_choices, plugin_of, provider_choices
+from subscriptions.admin.accounts import plugin_of
 from subscriptions.admin.actions import ACTION_TEXTS
 from subscriptions.admin.address_pages import AddressPages
 from subscriptions.admin.on_page import TOLD_BY_STATE, problems_on_page, shows
@@ -34,6 +34,7 @@ from subscriptions.admin.plan_pages import PlanPages
 from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timelines import latest, timeline_page
+from subscriptions.filters import SUBSCRIPTION_FILTERS
 from subscriptions.lifecycle import actions, desired_state, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Problem, ProblemKind, State, Subscription
@@ -60,11 +61,7 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
     history_kind = desired_state.SUBSCRIPTION
     list_intro = "What is registered at the providers, and kept alive there."
     search_hint = "Search by name, id at the provider or callback URL"
-    filters = (
-        Filter("state", "State", among("state", lambda: State.choices), lambda: State.choices),
-        Filter("provider", "Provider", among("account__provider", provider_choices), provider_choices),
-        Filter("account", "Account", related("account"), account_choices),
-    )
+    filters = SUBSCRIPTION_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[Subscription]:
         """Without deleted ones, unless those are asked for."""
@@ -247,8 +244,8 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
 
     def _chosen(self, request: HttpRequest, keys: Sequence[str]) -> list[Subscription]:
         try:
-            wanted_keys = [number(key) for key in keys][:MOST_AT_ONCE]
-        except NotUnderstood:
+            wanted_keys = [row_number(key) for key in keys][:MOST_AT_ONCE]
+        except ValidationError:
             raise Http404("A chosen subscription has no such number.") from None
         return list(self.detail_rows(request).filter(pk__in=wanted_keys).order_by("-pk"))
 
@@ -303,8 +300,8 @@ def _has_no_room(row: Subscription) -> bool:
 
 def _account_named(key: str) -> ProviderAccount | None:
     try:
-        return ProviderAccount.objects.filter(pk=number(key)).first()
-    except NotUnderstood:
+        return ProviderAccount.objects.filter(pk=row_number(key)).first()
+    except ValidationError:
         return None
 
 

@@ -17,9 +17,10 @@ from rest_framework.response import Response
 
 from providers.accounts import session
 from providers.contract.errors import NotFound
+from providers.filters import FilterSet
 from providers.models import ProviderAccount
 from providers.rest.errors import sent_input
-from providers.rest.filters import Filters, flag_of
+from providers.rest.filter_backend import read_flag_parameter
 from providers.rest.views import ApiViewSet
 from subscriptions.api.account_serializers import (
     AccountChangesSerializer,
@@ -29,11 +30,11 @@ from subscriptions.api.account_serializers import (
     RemoteSubscriptionSerializer,
 )
 from subscriptions.api.etags import IF_MATCH, account_etag, check_if_match
-from subscriptions.api.filters import AccountFilters
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.api.subscription_serializers import SubscriptionSerializer
 from subscriptions.api.subscriptions import answer as subscription_answer
-from subscriptions.api.timelines import EntrySerializer, TimelineFilters
+from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
+from subscriptions.filters import ACCOUNT_FILTERS
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import on_demand
@@ -63,7 +64,7 @@ class AccountViewSet(ApiViewSet):
         "reconcile": ("subscriptions:write",),
         "timeline": ("accounts:read", "subscriptions:read"),  # it tells of the subscriptions as well
     }
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": AccountFilters, "timeline": TimelineFilters}
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": ACCOUNT_FILTERS, "timeline": TIMELINE_FILTERS}
     live: ClassVar[frozenset[str]] = frozenset(
         {"remote_subscriptions", "remove_orphan", "take_in", "plan", "reconcile"}
     )
@@ -108,7 +109,7 @@ class AccountViewSet(ApiViewSet):
     def destroy(self, request: Request, **path: object) -> Response:
         """Removes one that has no subscriptions. With `remove_subscriptions=true` those are removed first, at the
         provider too: 202, and the account goes by itself when they are gone; `keep` takes that back."""
-        together = flag_of(request, REMOVE_SUBSCRIPTIONS.name)
+        together = read_flag_parameter(request, REMOVE_SUBSCRIPTIONS.name)
         with transaction.atomic():
             account = self._locked()
             check_if_match(request, account_etag(account))

@@ -12,10 +12,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from providers.filters import FilterSet
 from providers.rest.fields import AnyJSONField, TimeField
-from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
-from subscriptions.api.filters import ProblemFilters
+from subscriptions.filters import PROBLEM_FILTERS
 from subscriptions.models import Problem, ProblemKind, ProblemState, Severity, SubjectType
 from subscriptions.problems import detector, remediation
 
@@ -72,7 +72,7 @@ class ProblemViewSet(ApiViewSet):
     """What needs a person. Problems open, get graver and are resolved by themselves."""
 
     scope: ClassVar[str | None] = "subscriptions"
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": ProblemFilters}
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": PROBLEM_FILTERS}
 
     @extend_schema(operation_id="problems_list", responses=ProblemRecordSerializer(many=True))
     def list(self, request: Request) -> Response:

@@ -13,11 +13,10 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from providers.filters import FilterSet
 from providers.rest.errors import stored_input
-from providers.rest.filters import Filters
 from providers.rest.views import ApiViewSet
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
-from subscriptions.api.filters import SubscriptionFilters
 from subscriptions.api.subscription_serializers import (
     EnterSecretSerializer,
     NewSubscriptionSerializer,
@@ -30,7 +29,8 @@ from subscriptions.api.subscription_serializers import (
     SubscriptionSerializer,
     TestResultSerializer,
 )
-from subscriptions.api.timelines import EntrySerializer, TimelineFilters
+from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
+from subscriptions.filters import SUBSCRIPTION_FILTERS
 from subscriptions.lifecycle import actions, desired_state, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
@@ -48,7 +48,7 @@ class SubscriptionViewSet(ApiViewSet):
 
     scope: ClassVar[str | None] = "subscriptions"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret": ("secrets:read",)}
-    filters_of: ClassVar[Mapping[str, type[Filters]]] = {"list": SubscriptionFilters, "timeline": TimelineFilters}
+    filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": SUBSCRIPTION_FILTERS, "timeline": TIMELINE_FILTERS}
     live: ClassVar[frozenset[str]] = frozenset({"plan"})
 
     @extend_schema(operation_id="subscriptions_list", responses=SubscriptionSerializer(many=True))

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from django import forms
 from django.core.exceptions import ValidationError
 from rest_framework import serializers
 
+from providers.filters import Filter, FilterSet
 from providers.rest.fields import AnyJSONField, TimeField
-from providers.rest.filters import Filters, Many
 from subscriptions import timeline
 
 
@@ -43,26 +42,24 @@ class EntrySerializer(serializers.Serializer[timeline.Entry]):
     last_at = TimeField(allow_null=True, help_text="When it happened last, where it did more than once.")
 
 
-class KindField(forms.Field):
-    """A kind of entry that there is."""
-
-    def clean(self, value: Any) -> str:
-        """The kind itself."""
-        if value not in timeline.kinds():
-            raise ValidationError(f"There are {', '.join(timeline.kinds())}.", code="invalid_choice")
-        return str(value)
+def _read_kind(text: str) -> str:
+    kinds = timeline.kinds()
+    if text not in kinds:
+        raise ValidationError(f"The kinds are {', '.join(kinds)}.", code="invalid_choice")
+    return text
 
 
-def _one_kind() -> Mapping[str, Any]:
-    """Which there are is known when all apps are ready."""
+def _kind_schema() -> Mapping[str, Any]:
+    """Return the schema of a kind; the kinds are known once all apps are ready."""
     return {"type": "string", "enum": list(timeline.kinds())}
 
 
-class TimelineFilters(Filters):
-    """Of a timeline."""
-
-    kind = Many(KindField(), schema=_one_kind, help_text="Only these kinds of entry.")
-
-    def narrow(self, rows: Any) -> Any:
-        """The timeline of these kinds only."""
-        return replace(rows, only=frozenset(self.chosen("kind")))
+TIMELINE_FILTERS = FilterSet(
+    Filter(
+        name="kind",
+        narrow=lambda rows, kinds: replace(rows, only=frozenset(kinds)),
+        read=_read_kind,
+        schema=_kind_schema,
+        help_text="Only these kinds of entry.",
+    )
+)

@@ -101,7 +101,7 @@ def test_an_error_does_not_repeat_the_credentials(api: Api) -> None:
 
 
 def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
-    wrong = with_scopes("subscriptions:write", "events:write", "destinations:write", "secrets:read")
+    wrong = with_scopes("subscriptions:write", "events:write", "secrets:read")
     for method, scope in (("GET", "accounts:read"), ("POST", "accounts:write")):
         check_doors(
             "/accounts/", method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="DELETE", api=api, body=new()

@@ -84,7 +84,7 @@ def test_data_is_what_was_sent_whatever_it_is(api: Api, emit: Emit, data: object
 
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
-    wrong = with_scopes("subscriptions:write", "destinations:write", "secrets:read")
+    wrong = with_scopes("subscriptions:write", "secrets:read")
     for path in ("/events/", f"/events/{emit()}/"):
         check_doors(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
 
