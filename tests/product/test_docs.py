@@ -1,0 +1,161 @@
+"""The documentation names only what exists: pages, files, commands, settings, URLs, metrics and figures."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import get_commands, load_command_class
+from django.urls import Resolver404, resolve
+
+from config.models import Scope
+from events.models import Outcome
+from subscriptions.models import ProblemKind
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "providers/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+MAX_LINE = 120
+OWN_APPS = ("config", "events", "subscriptions", "providers")
+LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+PATH = re.compile(r"(?:config|events|subscriptions|providers|tests|docs|templates)(?:/[\w.-]+)+/?")
+SETTING = re.compile(r"environment\.\w+\(\s*\"([A-Z_]+)\"")
+CALL = re.compile(r"(?:GET|POST|PATCH|DELETE) (/[\w{}/.-]*)")
+
+
+def text_of(file: Path) -> str:
+    return file.read_text("utf-8")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.fixture(params=PAGES, ids=name_of)
+def document(request: pytest.FixtureRequest) -> Path:
+    result: Path = request.param
+    return result
+
+
+def test_links_lead_to_pages_and_headings(document: Path) -> None:
+    for target in LINK.findall(text_of(document)):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), target
+        assert not anchor or anchor in anchors_of(file), target
+
+
+def test_files_exist(document: Path) -> None:
+    for code in CODE.findall(text_of(document)):
+        for path in PATH.findall(code):
+            if PATH.fullmatch(code) and "<" not in code:
+                assert (ROOT / path).exists(), path
+
+
+def test_make_targets_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    for code in (*CODE.findall(text_of(document)), *re.findall(r"^    (make .*)$", text_of(document), re.MULTILINE)):
+        if code.startswith("make ") and "PYTHON=" not in code:
+            words = shlex.split(code.partition("#")[0])[1:]
+            assert {word for word in words if "=" not in word and not word.startswith("-")} <= targets, code
+
+
+def test_management_commands_and_their_options_exist(document: Path) -> None:
+    commands = get_commands()
+    for code in CODE.findall(text_of(document)):
+        match = re.match(r"(?:\S*python )?manage\.py (\w+)(.*)", code)
+        if match is None:
+            continue
+        name, rest = match.groups()
+        assert name in commands, code
+        parser = load_command_class(str(commands[name]), name).create_parser("manage.py", name)
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in parser.format_help(), code
+
+
+def test_every_command_is_documented() -> None:
+    reference = text_of(ROOT / "docs" / "reference" / "commands.md")
+    for name, app in get_commands().items():
+        if app in OWN_APPS:
+            assert f"`{name}" in reference, name
+    phony = re.search(r"^\.PHONY: (.*)$", text_of(ROOT / "Makefile"), re.MULTILINE)
+    assert phony is not None
+    for target in phony[1].split():
+        if not target.startswith("venv") and target not in ("lint", "types", "migrations"):
+            assert f"`make {target}`" in reference, target
+
+
+def test_settings_are_documented_and_exist() -> None:
+    read = set(SETTING.findall(text_of(ROOT / "config" / "settings.py"))) | {"DATA_DIR", "ENV_FILE"}
+    rows = re.findall(r"^(?:\| |- \*\*)(`.*)$", text_of(ROOT / "docs" / "reference" / "settings.md"), re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[0])}
+    assert documented == read
+
+
+def test_api_calls_exist(document: Path) -> None:
+    paths = set(yaml.safe_load(text_of(ROOT / "docs" / "openapi.yaml"))["paths"])
+    known = {re.sub(r"{\w+}", "{}", path) for path in paths}
+    for code in CODE.findall(text_of(document)):
+        for call in CALL.findall(code):
+            path = re.sub(r"{\w+}|<\w+>", "{}", call.removeprefix("/api/v1"))
+            if path.startswith("/_sandbox") or call.endswith("."):
+                continue
+            assert f"/api/v1{path.partition('?')[0]}" in known, code
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/hooks/token", "/api/v1/events/", "/api/docs/", "/api/schema/"])
+def test_urls_exist(path: str) -> None:
+    assert f"`{path.replace('token', '<token>').removesuffix('events/')}`" in text_of(
+        ROOT / "docs" / "reference" / "urls.md"
+    )
+    try:
+        resolve(path)
+    except Resolver404 as error:  # pragma: no cover
+        pytest.fail(str(error))
+
+
+def test_metrics_exist(document: Path) -> None:
+    sources = "".join(text_of(file) for file in (ROOT / "config" / "monitoring").glob("*.py"))
+    for name in re.findall(r"hookkeeper_([a-z_]+)", text_of(document)):
+        stem = name.removesuffix("_total")
+        assert any(part in sources for part in (stem, *(stem.split("_", 1)[1:] or [stem]))), name
+
+
+def test_the_references_list_every_kind_outcome_and_scope_family() -> None:
+    problems = text_of(ROOT / "docs" / "reference" / "problems.md")
+    assert set(re.findall(r"^(?:\| |- \*\*)`([a-z_]+)`", problems, re.MULTILINE)) == set(ProblemKind.values)
+    responses = text_of(ROOT / "docs" / "reference" / "receiver-responses.md")
+    assert set(re.findall(r"^(?:\| |- \*\*)`([a-z]+)`", responses, re.MULTILINE)) == set(Outcome.values)
+    assert "subscriptions:read" in Scope.values
+
+
+def test_lines_are_short(document: Path) -> None:
+    if name_of(document) == "docs/providers.md":  # generated, with one wide table
+        return
+    assert [line for line in text_of(document).splitlines() if len(line) > MAX_LINE] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = text_of(ROOT / "docs" / "README.md")
+    for page in (ROOT / "docs").rglob("*.md"):
+        if page.name != "README.md":
+            assert f"]({page.relative_to(ROOT / 'docs')})" in index, page
+
+
+def test_screenshots_are_used_and_exist() -> None:
+    used = {Path(target).name for page in PAGES for target in LINK.findall(text_of(page)) if target.endswith(".png")}
+    assert used <= {file.name for file in (ROOT / "docs" / "screenshots").iterdir()}
