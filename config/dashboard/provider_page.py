@@ -21,7 +21,8 @@ def provider_page(request: HttpRequest) -> HttpResponse:
         "intro": "What each of them lets us do, what is not confirmed about it, and how to register there by hand.",
         "providers": providers,
         "rows": [
-            {"question": row.question, "answers": list(zip(names, row.answers, strict=True))} for row in rows(providers)
+            {"capability": row.capability, "values": list(zip(names, row.values, strict=True))}
+            for row in rows(providers)
         ],
     }
     return TemplateResponse(request, "providers/table.html", context)

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from providers.audit.actors import SCHEDULER
 from providers.audit.state_changes import write
+from providers.contract.call_limits import Priority
 from providers.contract.errors import (
     AuthenticationFailed,
     CallsPaused,
@@ -26,7 +27,6 @@ from providers.contract.errors import (
     Throttled,
     Unavailable,
 )
-from providers.contract.http import Priority
 from providers.dashboard.formatting import sentences
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from providers.times import is_before_clock_step, readable_time
@@ -102,8 +102,9 @@ def lift(account: ProviderAccount, *causes: str) -> None:
 
 @dataclass(slots=True)
 class AccountGate:
-    """A `providers.contract.http.Gate` for one login at one account. `insist`: a person asks, so it is tried in any
-    case.
+    """A `providers.contract.call_limits.Gate` for one session of an account.
+
+    `insist` is set when a person asked for the call: it is tried in any case.
     """
 
     account: ProviderAccount

@@ -9,10 +9,10 @@ from datetime import timedelta
 from django.db.models import F, Q
 from django.utils import timezone
 
+from providers.contract.call_limits import Priority
 from providers.contract.capabilities import RateLimit
 from providers.contract.errors import Throttled
-from providers.contract.http import Priority
-from providers.contract.responses import MAX_RETRY_AFTER
+from providers.contract.responses import MAX_RETRY_AFTER_SECONDS
 from providers.db.clock_steps import before_clock_step
 from providers.models import AccountLimit, ProviderAccount
 from providers.times import is_before_clock_step, still_waits
@@ -23,12 +23,12 @@ LONGEST_WAIT = 20.0  # seconds that a call may queue when its caller set no dead
 # The part of a day quota that each priority may use up: looks never starve changes, changes never starve renewals.
 # What is urgent is tried in any case: our count may be wrong (their day need not begin when ours does), and a lease
 # that ends costs more than a refusal.
-SHARE = {Priority.LOOK: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
+SHARE = {Priority.SYNC: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLimiter:
-    """A `providers.contract.http.Limiter` for one account. Slots are handed out by conditional UPDATEs."""
+    """A `providers.contract.call_limits.Limiter` for one account. Slots are handed out by conditional UPDATEs."""
 
     account: ProviderAccount
     limit: RateLimit
@@ -46,7 +46,7 @@ class DatabaseLimiter:
         """Remembers, for all processes, that the provider wants no calls for that long. A longer time that it asked
         for before still holds."""
         now = timezone.now()
-        until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER))
+        until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER_SECONDS))
         AccountLimit.objects.get_or_create(account=self.account)
         rows = AccountLimit.objects.filter(account=self.account)
         rows.filter(throttled_since=None).update(throttled_since=now)

@@ -17,8 +17,9 @@ from providers.accounts.tokens import DatabaseTokens
 from providers.audit.actors import SCHEDULER
 from providers.audit.state_changes import write
 from providers.contract.address_guard import AddressGuard
+from providers.contract.call_limits import Priority
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Refused
-from providers.contract.http import Exchange, Http, Priority
+from providers.contract.http import Exchange, Http
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount

@@ -1,4 +1,4 @@
-"""The address guard: connect only to public addresses and to those that the settings allow."""
+"""Allow connections only to public addresses and to addresses in the settings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from providers.contract.errors import (
 
 @dataclass(frozen=True, slots=True)
 class AddressGuard:
-    """Decides which addresses may be called: public ones, those in `networks`, and exactly those in `endpoints`."""
+    """Allows public addresses, addresses in `networks`, and exactly the (address, port) pairs in `endpoints`."""
 
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     endpoints: frozenset[tuple[str, int]] = frozenset()
 
     def check(self, address: str, port: int) -> None:
-        """Raises AddressRefused for an address that is neither public nor allowed by a setting."""
+        """Raise AddressRefused for an address that is neither public nor allowed."""
         ip = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
             ip = ip.ipv4_mapped
@@ -33,12 +33,15 @@ class AddressGuard:
             return
         if not ip.is_global or ip.is_multicast:
             raise AddressRefused(
-                f"{ip} is not a public address, so it is not called. If it is meant, add it to ALLOW_PRIVATE_NETWORKS."
+                f"{ip} is not a public address, so it is not called. To allow it, add it to ALLOW_PRIVATE_NETWORKS."
             )
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Connects only to addresses that the guard passed, and to exactly those (no second look-up to be rebound)."""
+    """Connects only to addresses that the guard allows.
+
+    The host is resolved once, so a second DNS lookup cannot return another address (DNS rebinding).
+    """
 
     def __init__(self, guard: AddressGuard) -> None:
         self._guard = guard
@@ -52,10 +55,10 @@ class GuardedAdapter(HTTPAdapter):
         def connect(connection: HTTPConnection) -> socket.socket:
             host, port = connection.host, connection.port
             try:
-                found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+                results = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
             except (OSError, UnicodeError) as error:
                 raise urllib3.exceptions.NewConnectionError(connection, f"{host} was not found: {error}") from None
-            addresses = [str(item[4][0]) for item in found]
+            addresses = [str(item[4][0]) for item in results]
             for address in addresses:
                 guard.check(address, port)
             problem: OSError | None = None

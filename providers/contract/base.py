@@ -1,7 +1,7 @@
-"""The plug-in contract: what a provider declares and does.
+"""The plug-in contract: the class that each provider implements, and the values that it exchanges.
 
-No Django here and in the plug-ins. Times are aware `datetime`s in UTC; a naive one is a bug. Everything that crosses a
-border is a frozen dataclass or a pydantic model.
+The contract and the plug-ins do not import Django. Times are aware `datetime`s in UTC. All values
+passed between the core and a plug-in are frozen dataclasses or pydantic models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from providers.contract.sanitize import sanitize_json, sanitize_text
 from providers.contract.schemas import SubscriptionConfig
 from providers.contract.session import C, ProviderSession, S
 
-MAX_STATUS = 50  # characters of a provider's own word for a status
+MAX_STATUS = 50  # characters of a provider's own status
 
 
 F = TypeVar("F", bound=SubscriptionConfig)
@@ -28,40 +28,40 @@ F = TypeVar("F", bound=SubscriptionConfig)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose credentials these are. `facts` are shown to staff; `warning` is a scope that seems missing."""
+    """The owner of the credentials. `facts` are shown to staff; `warning` names a scope that seems missing."""
 
     facts: Mapping[str, object]
     warning: str | None = None
 
     def __post_init__(self) -> None:
-        """They are kept, so they must be such that they can."""
+        """Sanitize what the provider sent, because it is stored."""
         object.__setattr__(self, "facts", sanitize_json(self.facts))
         object.__setattr__(self, "warning", sanitize_json(self.warning))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration(Generic[F]):
-    """What is to be registered at the provider."""
+    """What to register at the provider."""
 
     callback_url: str
     config: F
-    secret: str | None  # None where the provider makes it, or none is needed
+    secret: str | None  # None if the provider makes it or none is needed
     enabled: bool = True
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteSubscription:
-    """What the provider says it has.
+    """A subscription as the provider reports it.
 
-    `url` and `config` are None when this answer did not carry them. `config` is canonical (see `Provider.canonical`)
-    and holds only the fields that were readable. `secret_matches` is None when it cannot be told. `shown_secret` is the
-    inbound secret as an answer to a call without one shows it (empty: none is set there), for the caller to compare.
-    `new_secret` is set once, by a register call of a provider that makes the secret itself.
+    `url` and `config` are None if the response did not contain them. `config` is canonical (see `Provider.canonical`)
+    and holds only the fields that could be read. `secret_matches` is None if it is unknown. `shown_secret` is the
+    inbound secret that the response shows (empty if none is set), for the caller to compare. `new_secret` is set only
+    by the register call of a provider that makes the secret itself.
     """
 
     remote_id: str
-    status: str  # the provider's own word
+    status: str  # the provider's own status
     enabled: bool
     expires_at: datetime | None = None
     url: str | None = None
@@ -71,7 +71,7 @@ class RemoteSubscription:
     new_secret: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """What the provider worded is kept and shown, so it must be such that it can."""
+        """Sanitize what the provider sent, because it is stored and shown."""
         object.__setattr__(self, "status", sanitize_text(self.status)[:MAX_STATUS])
         object.__setattr__(self, "url", sanitize_json(self.url))
         object.__setattr__(self, "config", sanitize_json(self.config))
@@ -79,7 +79,7 @@ class RemoteSubscription:
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """How the provider's test call went."""
+    """The result of a test call."""
 
     __test__ = False  # not a pytest class
 
@@ -87,13 +87,13 @@ class TestResult:
     detail: str
 
     def __post_init__(self) -> None:
-        """It may quote the provider."""
+        """Sanitize the detail, because it may quote the provider."""
         object.__setattr__(self, "detail", sanitize_text(self.detail))
 
 
 @dataclass(frozen=True, slots=True)
 class SecretHint:
-    """How to prove a request by hand: for `header`, sending `header: value` as given passes."""
+    """How to authenticate a request by hand: for the kind `header`, send `header: value`."""
 
     kind: Proof
     header: str | None
@@ -101,9 +101,9 @@ class SecretHint:
 
 
 class Provider(ABC, Generic[S, C, F]):
-    """One provider. A plug-in subclasses this and exposes one instance as `provider` in its package."""
+    """A provider. A plug-in subclasses this and exposes one instance as `provider` in its package."""
 
-    # -- A plug-in declares these --------------------------------------------------------------------------------
+    # -- Declarations --------------------------------------------------------------------------------------------
 
     slug: ClassVar[str]
     name: ClassVar[str]
@@ -112,120 +112,126 @@ class Provider(ABC, Generic[S, C, F]):
     settings_model: type[S]
     credentials_model: type[C]
     config_model: type[F]
-    # JSON keys whose values are secret wherever they stand in a request or an answer
+    # JSON keys whose values are masked anywhere in a request or response
     secret_keys: ClassVar[frozenset[str]] = frozenset()
-    # What a person does at the provider to register a `manual` subscription, one sentence a step
+    # How a person registers a `manual` subscription at the provider, one sentence per step
     manual_steps: ClassVar[tuple[str, ...]] = ()
 
-    # -- and does these; every call raises ProviderError ---------------------------------------------------------
+    # -- Required methods; every API call may raise ProviderError-----------------------------------------------------
 
     @abstractmethod
     def origin(self, settings: S) -> str:
-        """Scheme, host and port of the API for these settings (`base_url` wins; see `api_origin`)."""
+        """Return scheme, host and port of the provider's own API; see `api_origin` for `base_url`."""
 
     @abstractmethod
     def register(self, session: ProviderSession[S, C], registration: Registration[F]) -> RemoteSubscription:
-        """Creates a remote subscription."""
+        """Create a remote subscription."""
 
     @abstractmethod
     def delete(self, session: ProviderSession[S, C], remote_id: str) -> None:
-        """Removes it; NotFound when it is not there."""
+        """Delete a remote subscription. Raises NotFound."""
 
     @abstractmethod
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: S) -> Verification:
-        """Decides whether the request comes from the provider. `secrets` are all accepted now, newest first.
-        Never raises; compares in constant time."""
+        """Decide whether a request comes from the provider. `secrets` are those accepted now, newest first.
+
+        Never raises, and compares in constant time.
+        """
 
     @abstractmethod
     def parse(self, request: InboundRequest) -> Parsed:
-        """Reads the events out of a request. Raises UnreadableRequest when nothing of it can be read."""
+        """Return the events of a request. Raises UnreadableRequest if nothing can be read."""
 
-    # -- and these, where its capabilities say so ----------------------------------------------------------------
+    # -- Methods required by the declared capabilities------------------------------------------------------------
 
     def identify(self, session: ProviderSession[S, C]) -> Identity:
-        """Checks the credentials and tells whose they are. Without a call for it: lists."""
+        """Check the credentials and return their owner. A provider without a call for this lists instead."""
         self.list_remote(session)
         return Identity(facts={})
 
     def list_remote(self, session: ProviderSession[S, C]) -> tuple[RemoteSubscription, ...]:
-        """Everything that these credentials see, ours and foreign."""
+        """Return all subscriptions that these credentials see, ours and foreign."""
         self._unsupported("list")
 
     def read_remote(
         self, session: ProviderSession[S, C], remote_id: str, secret: str | None = None
     ) -> RemoteSubscription:
-        """One remote subscription with URL and config; NotFound when it is not there.
-        `secret`, where we know it, is only compared with what the provider shows (`secret_matches`)."""
+        """Return one remote subscription with URL and config. Raises NotFound.
+
+        `secret`, if we know it, is only compared with what the provider shows (`secret_matches`).
+        """
         self._unsupported("read")
 
     def update(
         self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]
     ) -> RemoteSubscription:
-        """Changes it in place and reads the result back; NotFound when it is not there."""
+        """Change a remote subscription in place and return the result as read back. Raises NotFound."""
         self._unsupported("update")
 
     def renew(
         self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]
     ) -> RemoteSubscription:
-        """Asks for a longer life and reads the granted expiry back."""
+        """Ask for a longer lease and return the granted expiry as read back."""
         return self.update(session, remote_id, registration)
 
     def set_enabled(self, session: ProviderSession[S, C], remote_id: str, enabled: bool) -> RemoteSubscription:
-        """Switches it on or off."""
+        """Enable or disable a remote subscription."""
         self._unsupported("set status")
 
     def test(self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]) -> TestResult:
-        """Asks the provider to send a test webhook."""
+        """Ask the provider to send a test webhook."""
         self._unsupported("test")
 
-    # -- What a plug-in may refine -------------------------------------------------------------------------------
+    # -- Methods with a default ---------------------------------------------------------------------------------
 
     def canonical(self, config: F) -> dict[str, object]:
-        """The config as JSON in which equal meanings are equal values (order, defaults). Compared field by field."""
+        """Return the config as JSON in which equal meanings have equal values, for comparison by field."""
         return config.model_dump(mode="json")
 
     def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-        """What is stored, changed by what was entered now, before it is checked. By key, unless one way of logging in
-        takes the place of another."""
+        """Return the stored credentials merged with the entered ones, before validation.
+
+        They are merged by key, unless one form of authentication replaces another.
+        """
         return {**stored, **given}
 
     def warnings(self, config: F) -> tuple[str, ...]:
-        """What staff should know about a config although it is valid, one sentence each; shown at the subscription."""
+        """Return warnings about a valid config, one sentence each; they are shown on the subscription's page."""
         return ()
 
     def rate_limit(self, settings: S) -> RateLimit:
-        """The limits of this account."""
+        """Return the rate limits of this account."""
         return self.capabilities.rate_limit
 
     def new_secret(self) -> str:
-        """A fresh secret for inbound proof, where we make it."""
+        """Return a new secret that authenticates inbound requests, for providers where we make it."""
         return "hk_" + random_secrets.token_urlsafe(32)
 
     def secret_hint(self, settings: S, secret: str | None) -> SecretHint:
-        """How a person would prove a request by hand."""
+        """Return how a person can authenticate a request by hand."""
         return SecretHint(kind=self.capabilities.proof, header=None, value=secret)
 
     def sensitive_headers(self, settings: S) -> frozenset[str]:
-        """Lower-case names of inbound headers that may carry a secret even when verification fails."""
+        """Return lower-case names of inbound headers that may carry a secret even if verification fails."""
         return frozenset({"authorization", "authentication", "proxy-authorization", "cookie"})
 
-    # -- What a plug-in should not need to touch -----------------------------------------------------------------
+    # -- Methods that plug-ins do not override -------------------------------------------------------------------
 
     def api_origin(self, settings: S) -> str:
-        """Where calls go: the account's `base_url` if set, else the provider's own host."""
+        """Return the origin of the API: the account's `base_url` if set, else the provider's own host."""
         return settings.base_url or self.origin(settings)
 
     @property
     def single_event_types(self) -> tuple[EventType, ...]:
-        """The event types that are received: without the wildcards."""
+        """Return the event types that can be received: all but the wildcards."""
         return tuple(item for item in self.event_types if not item.wildcard)
 
     def event_type(self, name: str) -> EventType | None:
-        """The declared event type of that name, or None for one that we do not know."""
+        """Return the declared event type of that name; None if it is unknown."""
         return next((item for item in self.event_types if item.name == name and not item.wildcard), None)
 
-    def _unsupported(self, what: str) -> NoReturn:
-        raise Unsupported(f"{self.name} has no {what} call.")
+    def _unsupported(self, call: str) -> NoReturn:
+        raise Unsupported(f"{self.name} has no {call} call.")
 
 
 AnyProvider = Provider[Any, Any, Any]

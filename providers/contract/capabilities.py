@@ -1,4 +1,4 @@
-"""What providers can do, declared by each plug-in: the core asks these questions and never names a provider."""
+"""The capabilities that each plug-in declares. The core checks capabilities and never names a provider."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """Our word for what happened; a plug-in maps each of its event types to the closest."""
+    """The normalized action of an event. A plug-in maps each of its event types to the closest action."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -39,15 +39,15 @@ class Action(StrEnum):
 
 
 class Renewal(StrEnum):
-    """How a lease is prolonged."""
+    """How a lease is renewed."""
 
     NONE = "none"  # subscriptions do not expire
-    UPDATE = "update"  # an update prolongs it; if the expiry does not move, replace
-    REPLACE = "replace"  # only a new registration gets a new lease
+    UPDATE = "update"  # an update extends it; if the expiry does not move, the subscription is replaced
+    REPLACE = "replace"  # only a new registration has a new lease
 
 
 class ExpirySetBy(StrEnum):
-    """Who decides how long a lease is."""
+    """Who sets the length of a lease."""
 
     NOBODY = "nobody"
     PROVIDER = "provider"
@@ -55,16 +55,16 @@ class ExpirySetBy(StrEnum):
 
 
 class Proof(StrEnum):
-    """How an inbound request proves where it comes from."""
+    """How inbound requests are authenticated."""
 
     HEADER = "header"  # a shared secret in a header
     HMAC = "hmac"
     RFC9421 = "rfc9421"
-    URL = "url"  # nothing but the unguessable callback URL
+    URL = "url"  # only by the unguessable callback URL
 
 
 class SecretMadeBy(StrEnum):
-    """Who makes the secret that proves inbound requests."""
+    """Who makes the secret that authenticates inbound requests."""
 
     US = "us"
     PROVIDER = "provider"
@@ -73,7 +73,7 @@ class SecretMadeBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Calls that one account may make; `None` means that no limit is known."""
+    """How many calls one account may make; None if no limit is known."""
 
     per_second: float | None = None
     per_day: int | None = None
@@ -81,43 +81,43 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a provider's API can do. The core asks these, never a slug."""
+    """What a provider's API can do."""
 
-    can_list: bool  # its registrations can be listed
-    list_has_details: bool  # the list carries URL and config; if not, each unknown id costs a details call
-    reveals_url: bool  # the callback URL can be read back somewhere; if not, nothing is ever adopted
+    can_list: bool  # there is a call that lists the registrations
+    list_has_details: bool  # the list contains URL and config; if not, each unknown ID costs a details call
+    reveals_url: bool  # some call returns the callback URL; if not, nothing is ever adopted
     can_update: bool  # an existing registration can be changed in place
-    can_set_status: bool  # an existing registration can be switched off and on
-    update_may_enable: bool = False  # without a status call: an update perhaps switches it on again; if not, replace
-    # Switching on one that the provider switched off makes it count failures from nothing; where not, replace
+    can_set_status: bool  # an existing registration can be disabled and enabled
+    update_may_enable: bool = False  # without a status call: an update may enable it again; if not, replace
+    # Enabling a registration that the provider disabled resets its count of failures; if not, replace
     enabling_resets_failures: bool = True
     can_test: bool  # it sends a test webhook on request
-    test_is_harmless: bool = False  # nobody takes what a test sends for a real event, so the clock may ask for one
-    can_identify: bool  # it tells whose credentials these are
+    test_is_harmless: bool = False  # consumers do not mistake a test for a real event, so the scheduler may test
+    can_identify: bool  # a call returns the owner of the credentials
     renewal: Renewal
     expiry_set_by: ExpirySetBy
     proof: Proof
     secret_made_by: SecretMadeBy
-    methods: tuple[str, ...]  # HTTP methods that it calls us with
+    methods: tuple[str, ...]  # HTTP methods of its webhook calls
     has_event_id: bool
-    sends_files: bool = False  # a body may be a whole file: keep headers and a prefix instead of 413
+    sends_files: bool = False  # a body may be a whole file: store headers and a prefix instead of 413
     immutable_fields: tuple[str, ...] = ()  # config fields that only a replacement can change
-    success_statuses: tuple[int, ...] = (200,)  # what it takes as received
-    answer_within: float = 10.0  # seconds in which it wants our answer
+    success_statuses: tuple[int, ...] = (200,)  # statuses that it counts as received
+    answer_within: float = 10.0  # seconds after which it counts a webhook call as failed
     rate_limit: RateLimit = RateLimit()
-    count_limit_by: tuple[str, ...] = ()  # facts of an identity; accounts that agree in all share a limit of webhooks
-    personal_data: str = ""  # what persons its events tell about, in words for the operator; empty: nothing is known
-    retention_days: int = 365  # suggested for what it sends
-    notes: tuple[str, ...] = ()  # what is not confirmed, in words for the operator
+    count_limit_by: tuple[str, ...] = ()  # identity facts; accounts equal in all of them share a limit on webhooks
+    personal_data: str = ""  # which personal data its events contain, for operators; empty if unknown
+    retention_days: int = 365  # suggested retention of its events
+    notes: tuple[str, ...] = ()  # facts that are not confirmed, for operators
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One kind of event that a provider sends. `name` is the provider's own word."""
+    """An event type that a provider sends. `name` is the provider's own name."""
 
     name: str
     action: Action
     group: str  # heading in lists and forms
     label: str
     resource_type: str | None = None
-    wildcard: bool = False  # only for subscribing; never received
+    wildcard: bool = False  # can be subscribed to, but is never received

@@ -1,4 +1,4 @@
-"""The table of what each provider can do, made from the plug-ins' declarations. In the docs and on a screen."""
+"""The table of provider capabilities, for the docs and the dashboard, made from the plug-ins' declarations."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Re
 
 RENEWAL = {
     Renewal.NONE: "does not expire",
-    Renewal.UPDATE: "by an update; if that does not help, by a new registration",
+    Renewal.UPDATE: "by an update, else by a new registration",
     Renewal.REPLACE: "by a new registration",
 }
-EXPIRY = {ExpirySetBy.NOBODY: "nobody", ExpirySetBy.PROVIDER: "the provider", ExpirySetBy.US: "we do"}
+EXPIRY = {ExpirySetBy.NOBODY: "nobody", ExpirySetBy.PROVIDER: "the provider", ExpirySetBy.US: "Hookkeeper"}
 PROOF = {
     Proof.HEADER: "a shared secret in a header",
     Proof.HMAC: "an HMAC over the body",
     Proof.RFC9421: "an HTTP message signature (RFC 9421)",
     Proof.URL: "the secret URL only",
 }
-SECRET = {SecretMadeBy.US: "we do", SecretMadeBy.PROVIDER: "the provider, shown once", SecretMadeBy.NOBODY: "nobody"}
+SECRET = {
+    SecretMadeBy.US: "Hookkeeper",
+    SecretMadeBy.PROVIDER: "the provider, shown once",
+    SecretMadeBy.NOBODY: "nobody",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question, and each provider's answer to it."""
+    """One capability, and its value for each provider."""
 
-    question: str
-    answers: tuple[str, ...]
+    capability: str
+    values: tuple[str, ...]
 
 
 def _yes(value: bool) -> str:
@@ -43,10 +47,12 @@ def _limit(can: Capabilities) -> str:
     return ", ".join(part for part in parts if part) or "not known"
 
 
-def _switching(can: Capabilities) -> str:
+def _enabling(can: Capabilities) -> str:
     if can.can_set_status:
         return "by a call"
-    return "on by an update, off by deleting" if can.update_may_enable else "by deleting and registering again"
+    return (
+        "enabled by an update, disabled by deleting" if can.update_may_enable else "by deleting and registering again"
+    )
 
 
 def _changing(can: Capabilities) -> str:
@@ -56,50 +62,50 @@ def _changing(can: Capabilities) -> str:
     return f"in place, but {fixed} by a new registration" if fixed else "in place"
 
 
-QUESTIONS: tuple[tuple[str, Callable[[AnyProvider], str]], ...] = (
+CAPABILITIES: tuple[tuple[str, Callable[[AnyProvider], str]], ...] = (
     ("Event types", lambda p: str(len(p.single_event_types))),
-    ("Registrations can be listed", lambda p: _yes(p.capabilities.can_list)),
+    ("Webhooks can be listed", lambda p: _yes(p.capabilities.can_list)),
     ("Callback URLs can be read back", lambda p: _yes(p.capabilities.reveals_url)),
-    ("Changed", lambda p: _changing(p.capabilities)),
-    ("Switched off and on", lambda p: _switching(p.capabilities)),
-    ("Renewed", lambda p: RENEWAL[p.capabilities.renewal]),
-    ("Who sets the expiry", lambda p: EXPIRY[p.capabilities.expiry_set_by]),
+    ("Config changed", lambda p: _changing(p.capabilities)),
+    ("Enabled and disabled", lambda p: _enabling(p.capabilities)),
+    ("Lease renewed", lambda p: RENEWAL[p.capabilities.renewal]),
+    ("Expiry set by", lambda p: EXPIRY[p.capabilities.expiry_set_by]),
     ("Test call", lambda p: _yes(p.capabilities.can_test)),
-    ("Tells whose credentials they are", lambda p: _yes(p.capabilities.can_identify)),
-    ("Requests are proven by", lambda p: PROOF[p.capabilities.proof]),
-    ("Who makes the secret", lambda p: SECRET[p.capabilities.secret_made_by]),
-    ("Calls us with", lambda p: ", ".join(p.capabilities.methods)),
-    ("Events carry an id", lambda p: _yes(p.capabilities.has_event_id)),
+    ("Identity call", lambda p: _yes(p.capabilities.can_identify)),
+    ("Authentication", lambda p: PROOF[p.capabilities.proof]),
+    ("Secret made by", lambda p: SECRET[p.capabilities.secret_made_by]),
+    ("HTTP methods", lambda p: ", ".join(p.capabilities.methods)),
+    ("Events have an ID", lambda p: _yes(p.capabilities.has_event_id)),
     ("May send files", lambda p: _yes(p.capabilities.sends_files)),
-    ("Wants an answer within", lambda p: f"{p.capabilities.answer_within:g} s"),
+    ("Response expected within", lambda p: f"{p.capabilities.answer_within:g} s"),
     ("Personal data in events", lambda p: p.capabilities.personal_data or "not known"),
-    ("Keeping for (days), suggested", lambda p: str(p.capabilities.retention_days)),
-    ("Calls that it allows", lambda p: _limit(p.capabilities)),
+    ("Suggested retention (days)", lambda p: str(p.capabilities.retention_days)),
+    ("Rate limit", lambda p: _limit(p.capabilities)),
 )
 
 
 def rows(providers: Iterable[AnyProvider]) -> list[Row]:
-    """The table, one row a question; the answers stand in the order of the providers."""
-    found = list(providers)
-    return [Row(question, tuple(answer(provider) for provider in found)) for question, answer in QUESTIONS]
+    """Return one row per capability, with the values in the order of the providers."""
+    columns = list(providers)
+    return [Row(name, tuple(value(provider) for provider in columns)) for name, value in CAPABILITIES]
 
 
 def as_markdown(providers: Iterable[AnyProvider]) -> str:
-    """The table and each provider's notes, as `docs/providers.md` has them."""
-    found = list(providers)
+    """Return the content of `docs/providers.md`: the table, and what is unconfirmed for each provider."""
+    columns = list(providers)
     lines = [
         "# Providers",
         "",
-        "Made by `make docs` from what the plug-ins declare; do not edit. How to get credentials, and every setting,",
-        "stands in each provider's own page.",
+        "Generated by `make docs` from the plug-ins' declarations; do not edit. Each provider's own page describes",
+        "how to get credentials, and every setting.",
         "",
-        "| | " + " | ".join(_page(provider) for provider in found) + " |",
-        "|---" * (len(found) + 1) + "|",
-        *("| " + " | ".join((row.question, *row.answers)) + " |" for row in rows(found)),
+        "| | " + " | ".join(_page(provider) for provider in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+        *("| " + " | ".join((row.capability, *row.values)) + " |" for row in rows(columns)),
     ]
-    for provider in found:
+    for provider in columns:
         if provider.capabilities.notes:
-            lines += ["", f"## {provider.name}: not confirmed", ""]
+            lines += ["", f"## Unconfirmed by {provider.name}", ""]
             lines += [f"- {note}" for note in provider.capabilities.notes]
     return "\n".join(lines) + "\n"
 

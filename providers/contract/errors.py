@@ -1,21 +1,21 @@
-"""What can go wrong when we talk to a provider. The class carries the decision; nobody inspects status codes.
+"""Errors of calls to a provider. The class carries the decision; callers never inspect status codes.
 
     ProviderError
-      AddressRefused         the address guard does not let us call that address   permanent
-      AuthenticationFailed   the credentials are refused                           permanent until they change
-      PermissionMissing      the credentials are good, but lack a right            permanent until granted
-      Refused                the provider refuses what we asked (a field)          permanent until the config changes
-        LimitReached         no more subscriptions (or a conflict) there           tried again slowly
-      NotFound               that remote subscription is not there (any more)      the plan decides
-      Unsupported            the provider has no such call                         permanent
-      Throttled              too many calls; `retry_after` says when               temporary
-      CallsPaused            the account's calls rest; nothing was sent            temporary
-      Unavailable            time-out, 5xx, network                                temporary
-        DeadlineExceeded            our own time for it was over                          temporary
-      PluginFailed           a bug of ours                                         tried again slowly
-      InvalidResponse              a redirect, broken JSON, a wrong shape, too large     temporary
+      AddressRefused         the address guard does not allow the address           permanent
+      AuthenticationFailed   the credentials are refused                            permanent until they change
+      PermissionMissing      the credentials are valid, but lack a permission       permanent until granted
+      Refused                the provider refuses the request (perhaps a field)     permanent until the config changes
+        LimitReached         no more subscriptions are allowed, or a conflict       retried slowly
+      NotFound               the remote subscription does not exist                 the plan decides
+      Unsupported            the provider has no such call                          permanent
+      Throttled              too many calls; `retry_after` says when to retry       temporary
+      CallsPaused            the circuit is open, so nothing was sent               temporary
+      Unavailable            timeout, 5xx, network failure                          temporary
+        DeadlineExceeded     the caller's deadline passed                           temporary
+      PluginFailed           a bug in Hookkeeper                                    retried slowly
+      InvalidResponse        a redirect, broken JSON, a wrong shape, too large      temporary
 
-Two more are not about calls: `InvalidInput` (settings, credentials or config that our own schema refuses) and
+Two more errors are not about calls: `InvalidInput` (settings, credentials or config that our schema refuses) and
 `UnreadableRequest` (an inbound request that a plug-in cannot read).
 """
 
@@ -31,9 +31,9 @@ from providers.contract.sanitize import sanitize_text
 class ProviderError(Exception):
     """A call to a provider failed.
 
-    `message` is for a person and says what to do where we know it. `field` names the config field that the provider
-    complained about (dotted, as in `paths.3`). `retry_after` is in seconds. `outcome_unknown` is true when the call
-    may have taken effect although we have no answer: a plan must look before it repeats it.
+    `message` is for people and says what to do if we know it. `field` names the config field that the provider
+    rejected (dotted, as in `paths.3`). `retry_after` is in seconds. `outcome_unknown` is true if the call may have
+    taken effect although there is no usable response: the remote state must be read before the call is repeated.
     """
 
     code: ClassVar[str] = "provider_error"
@@ -58,23 +58,24 @@ class ProviderError(Exception):
 
 
 class AddressRefused(ProviderError):
-    """The address guard refused the host; nothing was sent."""
+    """The address guard does not allow the host; nothing was sent."""
 
     code = "address_refused"
     permanent = True
 
 
 class AuthenticationFailed(ProviderError):
-    """The provider does not accept the credentials. Stop calling until they change."""
+    """The provider refuses the credentials. No more calls are made until they change."""
 
     code = "authentication_failed"
     permanent = True
 
 
 class PermissionMissing(ProviderError):
-    """The credentials work, but lack a right; the message names it where the provider does.
+    """The credentials are valid, but lack a permission; the message names it if the provider does.
 
-    `whole_account` is set by whoever knows that nothing goes without that right, such as that to list."""
+    `whole_account` is set where nothing works without that permission, such as the one to list webhooks.
+    """
 
     code = "permission_missing"
     permanent = True
@@ -82,40 +83,40 @@ class PermissionMissing(ProviderError):
 
 
 class Refused(ProviderError):
-    """The provider understood and refuses; the same call would be refused again."""
+    """The provider refuses the request; the same call would be refused again."""
 
     code = "refused"
     permanent = True
 
 
 class LimitReached(Refused):
-    """No room for another subscription, or a conflict with one that exists. Heals when something is removed."""
+    """The provider allows no further subscription, or it conflicts with another. Removing one resolves this."""
 
     code = "limit_reached"
 
 
 class NotFound(ProviderError):
-    """The remote subscription is not there."""
+    """The remote subscription does not exist."""
 
     code = "not_found"
     permanent = True
 
 
 class Unsupported(ProviderError):
-    """The provider has no call for this; declared in its capabilities."""
+    """The provider has no call for this, as declared in its capabilities."""
 
     code = "not_supported"
     permanent = True
 
 
 class Throttled(ProviderError):
-    """Too many calls. Raised by our own limiter (nothing was sent) or for the provider's answer."""
+    """Too many calls. Raised by our own rate limiter (nothing was sent) or for the provider's response."""
 
     code = "throttled"
 
 
 class CallsPaused(ProviderError):
-    """The account's calls rest, so nothing was sent. `cause` is the code of the error that they rest for."""
+    """The account's circuit is open, so nothing was sent. `cause` is the code of the error that opened it."""
 
     code = "calls_paused"
 
@@ -125,31 +126,31 @@ class CallsPaused(ProviderError):
 
 
 class Unavailable(ProviderError):
-    """Time-out, network failure or 5xx. Worth trying again."""
+    """Timeout, network failure or 5xx. A retry may succeed."""
 
     code = "unavailable"
 
 
 class DeadlineExceeded(Unavailable):
-    """Whoever called could not wait as long as the provider may take; that tells nothing about the provider."""
+    """The caller's deadline passed before the provider's timeout; this says nothing about the provider."""
 
 
 class PluginFailed(ProviderError):
-    """Not the provider: our own code failed. The log has the traceback."""
+    """Our own code failed, not the provider. The log has the traceback."""
 
     code = "internal_error"
     permanent = True
 
 
 class InvalidResponse(ProviderError):
-    """An answer that cannot be one of this API: a redirect, broken JSON, a wrong shape, too many bytes."""
+    """A response that this API cannot send: a redirect, broken JSON, a wrong shape, too many bytes."""
 
     code = "bad_answer"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One complaint about one field; `field` is dotted (`paths.3`), empty for the whole."""
+    """One invalid field. `field` is dotted (`paths.3`), or empty if the whole input is meant."""
 
     field: str
     code: str
@@ -157,7 +158,7 @@ class FieldError:
 
 
 class InvalidInput(ValueError):
-    """Settings, credentials or config that the provider's schema refuses."""
+    """Settings, credentials or config do not match the provider's schema."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
@@ -165,4 +166,4 @@ class InvalidInput(ValueError):
 
 
 class UnreadableRequest(ValueError):
-    """An inbound request that cannot be read at all; it goes to quarantine with this reason, losing nothing."""
+    """An inbound request cannot be read at all; it is quarantined with this message."""

@@ -1,4 +1,4 @@
-"""Inbound requests, how they are authenticated, and the events parsed from them."""
+"""Inbound requests, the result of their verification, and the events parsed from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from providers.contract.errors import UnreadableRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundRequest:
-    """One HTTP call at a callback URL, as it came. `url` is the callback URL as registered, without query; while it
-    is being changed, `former_urls` are those that the provider may still be calling."""
+    """One HTTP call to a callback URL, unmodified.
+
+    `url` is the callback URL as registered, without query. While it is being changed, `former_urls` are the URLs that
+    the provider may still call.
+    """
 
     method: str
     url: str
@@ -27,7 +30,7 @@ class InboundRequest:
 
 
 class VerificationResult(StrEnum):
-    """What a verification can come to; the last two are never mixed up."""
+    """The result of a verification. FAILED means a wrong signature; NOT_VERIFIABLE means that none is expected."""
 
     VERIFIED = "verified"
     FAILED = "failed"
@@ -36,8 +39,11 @@ class VerificationResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Outcome of a verification. `secret_index` tells which of the accepted secrets matched;
-    `proof_headers` are the names of headers whose values must not be kept in clear."""
+    """The outcome of a verification.
+
+    `secret_index` tells which of the accepted secrets matched. `proof_headers` names the headers whose values must not
+    be stored in clear.
+    """
 
     result: VerificationResult
     detail: str
@@ -47,7 +53,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedEvent:
-    """One thing that happened, in our words. `data` is the element as it was sent."""
+    """One normalized event. `data` is the element as the provider sent it."""
 
     type: str
     action: Action
@@ -62,7 +68,7 @@ class ParsedEvent:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableElement:
-    """One element of a batch that could not be read."""
+    """One element of a batch that cannot be read."""
 
     index: int
     reason: str
@@ -70,7 +76,7 @@ class UnreadableElement:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a request carried. No events, no unreadable elements and `ping` true: a ping or an empty call."""
+    """The content of a request. A ping or an empty call has no elements, and `ping` is true."""
 
     events: tuple[ParsedEvent, ...] = ()
     unreadable: tuple[UnreadableElement, ...] = ()
@@ -103,8 +109,11 @@ MAX_JSON_DEPTH = strict_json.MAX_DEPTH
 
 
 def load_json(body: bytes) -> object:
-    """Strict JSON from bytes that anybody may have sent. Raises UnreadableRequest for everything else
-    (encoding, syntax, NaN, infinite numbers, numbers too long to convert, nesting deeper than MAX_JSON_DEPTH)."""
+    """Return untrusted bytes as strict JSON. Raises UnreadableRequest for everything else.
+
+    That is a wrong encoding, wrong syntax, NaN, infinite numbers, numbers too long to convert, and nesting deeper than
+    MAX_JSON_DEPTH.
+    """
     try:
         return strict_json.loads(body)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Finds the plug-ins: every sub-package of `providers` that has a `provider` module. Nothing is listed by hand."""
+"""Find the plug-ins: every sub-package of `providers` with a `provider` module. There is no list to maintain."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from providers.contract.base import AnyProvider
 
 
 class UnknownProvider(LookupError):
-    """No plug-in has that slug."""
+    """No plug-in has this slug."""
 
 
 @cache
 def all_providers() -> dict[str, AnyProvider]:
-    """Every plug-in by slug, in the order of their names."""
-    found: dict[str, AnyProvider] = {}
+    """Return every plug-in by slug, in the order of their names."""
+    plugins: dict[str, AnyProvider] = {}
     root = Path(__file__).parent.parent
     for module in pkgutil.iter_modules([str(root)]):
         if module.ispkg and (root / module.name / "provider.py").is_file():
@@ -26,13 +26,15 @@ def all_providers() -> dict[str, AnyProvider]:
                 raise RuntimeError(
                     f"providers/{module.name} declares the slug {plugin.slug!r}; folder and slug differ."
                 )
-            found[plugin.slug] = plugin
-    return dict(sorted(found.items(), key=lambda item: item[1].name))
+            plugins[plugin.slug] = plugin
+    return dict(sorted(plugins.items(), key=lambda item: item[1].name))
 
 
 def get_provider(slug: str) -> AnyProvider:
-    """The plug-in with that slug. Raises UnknownProvider, naming those that exist."""
+    """Return the plug-in with that slug. Raises UnknownProvider, which names those that exist."""
     try:
         return all_providers()[slug]
     except KeyError:
-        raise UnknownProvider(f"There is no provider {slug!r}; known are {', '.join(all_providers())}.") from None
+        raise UnknownProvider(
+            f"There is no provider {slug!r}. Known providers: {', '.join(all_providers())}."
+        ) from None

@@ -20,8 +20,8 @@ def _origin(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an origin such as https://acme.example.com")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("only scheme, host and port; the paths are ours")
-    parts.port  # noqa: B018 - raises ValueError for a port that is no number
+        raise ValueError("enter only scheme, host and port; Hookkeeper adds the paths")
+    parts.port  # noqa: B018 - raises ValueError for a port that is not a number
     return f"{parts.scheme}://{parts.netloc}"
 
 
@@ -80,12 +80,12 @@ class Credentials(BaseModel):
     __str__ = __repr__
 
     def secret_values(self) -> tuple[str, ...]:
-        """Every value that must be masked wherever it would show up."""
+        """Return every value that must be masked wherever it appears."""
         return tuple(str(value) for value in self.model_dump().values() if value not in (None, ""))
 
 
 class SubscriptionConfig(BaseModel):
-    """Base of each provider's subscription config: what staff choose."""
+    """Base of each provider's subscription config."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
@@ -94,36 +94,36 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validate(model: type[M], data: object) -> M:
-    """Checks `data` against one of a provider's models. Raises InvalidInput with one entry per complaint."""
+    """Return `data` as an instance of the model. Raises InvalidInput with one entry per error."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        errors = error.errors(include_url=False, include_input=False)
         raise InvalidInput(
             [
                 FieldError(
                     field=".".join(str(part) for part in item["loc"]),
                     code="required" if item["type"] == "missing" else "invalid",
-                    message=_complaint(item["type"], item["msg"], item.get("ctx", {})),
+                    message=_message(item["type"], item["msg"], item.get("ctx", {})),
                 )
-                for item in found
-                if not (item["type"] == "too_short" and _is_about_an_element(item["loc"], found))
+                for item in errors
+                if not (item["type"] == "too_short" and _is_about_an_element(item["loc"], errors))
             ]
         ) from None
 
 
-def _is_about_an_element(loc: tuple[int | str, ...], complaints: Sequence[ErrorDetails]) -> bool:
-    """Whether an element of that list is wrong: pydantic then does not count it, and complains of a short list too."""
-    return any(len(item["loc"]) > len(loc) and item["loc"][: len(loc)] == loc for item in complaints)
+def _is_about_an_element(loc: tuple[int | str, ...], errors: Sequence[ErrorDetails]) -> bool:
+    """Return whether an element of that list is wrong. Pydantic does not count it and reports a short list as well."""
+    return any(len(item["loc"]) > len(loc) and item["loc"][: len(loc)] == loc for item in errors)
 
 
-def _complaint(kind: str, message: str, context: Mapping[str, Any]) -> str:
+def _message(kind: str, message: str, context: Mapping[str, Any]) -> str:
     if kind == "missing":
         return "This field is required."
     if kind == "extra_forbidden":
-        return "This field does not exist here."
+        return "There is no such field."
     if kind == "too_short":
-        return f"At least {context['min_length']} needed."
+        return f"At least {context['min_length']} required."
     if kind == "too_long":
         return f"At most {context['max_length']} allowed."
     return message.removeprefix("Value error, ")

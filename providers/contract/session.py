@@ -1,4 +1,4 @@
-"""A session at a provider: checked settings and credentials, the HTTP client, and stored access tokens."""
+"""A session at a provider: validated settings and credentials, the HTTP client, and stored access tokens."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ C = TypeVar("C", bound=Credentials)
 
 
 class TokenStore(Protocol):
-    """Keeps short-lived access tokens of one account, encrypted, for all processes."""
+    """Stores short-lived access tokens of one account, encrypted, for all processes."""
 
     def get(self, name: str) -> str | None:
-        """The token, or None when there is none or it has expired."""
+        """Return the token; None if there is none or it has expired."""
 
     def put(self, name: str, value: str, expires_at: datetime) -> None:
-        """Keeps a token until it expires."""
+        """Store a token until it expires."""
 
     def forget(self, name: str) -> None:
-        """Drops a token that the provider no longer accepts."""
+        """Delete a token that the provider no longer accepts."""
 
 
 class MemoryTokens:
-    """A token store for tests and for one-off logins."""
+    """A token store in memory, for tests and sessions that end at once."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[str, datetime]] = {}
@@ -48,7 +48,7 @@ class MemoryTokens:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSession(Generic[S, C]):
-    """What a management call needs: checked settings and credentials, the way out, and where tokens are kept."""
+    """What an API call needs: validated settings and credentials, the HTTP client, and the token store."""
 
     settings: S
     credentials: C

@@ -1,4 +1,4 @@
-"""JSON that anybody may have sent: strict, and of a depth that everything which later walks it can recurse."""
+"""Parse untrusted JSON strictly and with a limited depth, so that recursive code can process the result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 from typing import NoReturn
 
-MAX_DEPTH = 100  # deeper than anything real
+MAX_DEPTH = 100  # levels; real payloads have far fewer
 
 
 class TooDeepError(ValueError):
@@ -14,20 +14,23 @@ class TooDeepError(ValueError):
 
 
 def loads(body: bytes) -> object:
-    """The value. Raises ValueError for everything else than JSON (RFC 8259): encoding, syntax, NaN, infinite numbers,
-    numbers too long to convert; TooDeepError for nesting deeper than MAX_DEPTH."""
+    """Return the parsed value.
+
+    Raises ValueError for anything that is not JSON (RFC 8259): wrong encoding, wrong syntax, NaN, infinite numbers,
+    numbers too long to convert. Raises TooDeepError for nesting deeper than MAX_DEPTH.
+    """
     try:
         value: object = _decoder.decode(body.decode("utf-8-sig"))
     except RecursionError:
         raise TooDeepError("nested too deeply") from None
-    # Each level takes a bracket, so most need no walk.
+    # Each level needs an opening bracket, so counting brackets spares most values the check.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise TooDeepError("nested too deeply")
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:

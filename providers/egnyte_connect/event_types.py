@@ -1,4 +1,4 @@
-"""The kinds of events of Egnyte Connect, and the wildcards that stand for whole groups of them.
+"""The event types of Egnyte Connect, and the wildcards that cover groups of them.
 
 Source: the EventType enum of Egnyte's "Connect Public API - webhooks" page. The wildcards for workflow, group and user
 are only in beplatform/egnyte-go-sdk.
@@ -24,7 +24,7 @@ def _wildcard(name: str, group: str, label: str) -> EventType:
     return EventType(name, Action.OTHER, group, label, wildcard=True)
 
 
-# Removing a link, a comment or a metadata key is never `deleted`: `resource` names the file, and the file still exists.
+# Removing a link, a comment or a metadata key is not `deleted`: `resource` is the file, which still exists.
 EVENT_TYPES: tuple[EventType, ...] = (
     _wildcard("fs:*", FILES, "Every file and folder event"),
     EventType("fs:add_file", Action.CREATED, FILES, "File added", "file"),
@@ -54,12 +54,12 @@ EVENT_TYPES: tuple[EventType, ...] = (
     _wildcard("meta:*", METADATA, "Every metadata event"),
     EventType("meta:add_metadata_key", Action.UPDATED, METADATA, "Metadata key added", "metadata"),
     EventType("meta:delete_metadata_key", Action.UPDATED, METADATA, "Metadata key deleted", "metadata"),
-    _wildcard("workflow:*", WORKFLOWS, "Every workflow event (not confirmed)"),
+    _wildcard("workflow:*", WORKFLOWS, "Every workflow event (unconfirmed)"),
     EventType("workflow:created", Action.CREATED, WORKFLOWS, "Workflow created", "workflow"),
     EventType("workflow:completed", Action.COMPLETED, WORKFLOWS, "Workflow completed", "workflow"),
     EventType("workflow:approvaltask_approved", Action.APPROVED, WORKFLOWS, "Approval task approved", "workflow"),
     EventType("workflow:approvaltask_rejected", Action.REJECTED, WORKFLOWS, "Approval task rejected", "workflow"),
-    _wildcard("group:*", GROUPS, "Every group event (not confirmed)"),
+    _wildcard("group:*", GROUPS, "Every group event (unconfirmed)"),
     EventType("group:create", Action.CREATED, GROUPS, "Group created", "group"),
     EventType("group:delete", Action.DELETED, GROUPS, "Group deleted", "group"),
     EventType("group:rename", Action.RENAMED, GROUPS, "Group renamed", "group"),
@@ -69,20 +69,20 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType("group:remove_owner", Action.OWNER_REMOVED, GROUPS, "Owner removed from a group", "group"),
     _wildcard("permission:*", PERMISSIONS, "Every permission event"),
     EventType("permission:permission_change", Action.PERMISSION_CHANGED, PERMISSIONS, "Permissions changed", "folder"),
-    _wildcard("user:*", USERS, "Every user event (not confirmed)"),
+    _wildcard("user:*", USERS, "Every user event (unconfirmed)"),
 )
 
 UNCONFIRMED_WILDCARDS = frozenset({"workflow:*", "group:*", "user:*"})
 
 
 def without_covered(names: Iterable[str]) -> list[str]:
-    """Sorted and unique, without the types that a wildcard among them already stands for."""
+    """Return the names sorted and unique, without the types that a wildcard among them covers."""
     unique = set(names)
     return sorted(name for name in unique if name.endswith(":*") or f"{name.partition(':')[0]}:*" not in unique)
 
 
-# What "all events" is in the documented enum, so that it can be sent back as it is: the confirmed wildcards, and
-# the single types of the groups whose wildcard is not confirmed.
+# All events in terms of the documented enum, so that Egnyte accepts it: the confirmed wildcards, and the single types of
+# the groups whose wildcard is unconfirmed.
 ALL_EVENTS: tuple[str, ...] = tuple(
     without_covered(item.name for item in EVENT_TYPES if item.name not in UNCONFIRMED_WILDCARDS)
 )

@@ -1,7 +1,7 @@
-"""Egnyte Connect: what its webhook API can do, and the calls.
+"""The Egnyte Connect plug-in: capabilities and API calls.
 
-Sources: Egnyte's "Connect Public API - webhooks" page; beplatform/egnyte-go-sdk v2/webhooks.go for what the page leaves
-out (paths, the details call's URL, the second auth header field). What neither confirms is a setting.
+Sources: Egnyte's "Connect Public API - webhooks" page; beplatform/egnyte-go-sdk v2/webhooks.go for what the page omits
+(paths, the details call's URL, the second auth header field). Facts that neither confirms are settings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from providers.contract.base import Identity, Provider, Registration, RemoteSubs
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, NotFound
 from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.response_fields import unmasked_secret
 from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
@@ -45,9 +46,9 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         rate_limit=RateLimit(per_second=2, per_day=1000),
         count_limit_by=("clientId", "domain"),
         notes=(
-            "How long a registration lives, and whether an update prolongs it: the granted expiry is always read back.",
-            "Which header carries the secret: every header is compared unless a setting narrows it.",
-            "How many webhooks one application may have in a domain (10 is often named): Egnyte's refusal is shown.",
+            "How long a registration lasts, and whether an update extends it. The granted expiry is always read back.",
+            "Which header carries the secret. Every header is compared, unless a setting names one.",
+            "How many webhooks one application may have in a domain (often 10). If Egnyte refuses one, its message is shown.",
             "The wildcards for workflow, group and user events.",
         ),
     )
@@ -57,50 +58,50 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     config_model = EgnyteConfig
     secret_keys = frozenset({"authHeader", "authHeaderValue", "access_token"})
     manual_steps = (
-        "As an administrator, add a webhook on Egnyte's own pages, or call POST /pubapi/v1/webhooks of the domain.",
-        "Give the callback URL as the URL (`url`), and the wanted types as the events (`eventType`).",
-        "Give the secret, without the header's name, as the auth header (`authHeader`).",
-        "Limit it to the wanted folders, if any (`path`, separated by commas).",
-        "Renew it and switch it on again there: Egnyte ends it in its own time, and pauses it after failures.",
+        "As an administrator, add a webhook on Egnyte's pages, or call POST /pubapi/v1/webhooks of the domain.",
+        "Enter the callback URL as the URL (`url`), and the event types as the events (`eventType`).",
+        "Enter the secret, without the header's name, as the auth header (`authHeader`).",
+        "To limit it to folders, enter their paths separated by commas (`path`).",
+        "Renew and enable it there yourself: Egnyte lets it expire, and disables it after failures.",
         "The subscription becomes active here with the first event that carries the secret.",
     )
 
     def origin(self, settings: EgnyteSettings) -> str:
-        """`https://acme.egnyte.com`, or the host as entered."""
+        """Return `https://acme.egnyte.com`, or the host as entered."""
         host = settings.domain if "." in settings.domain else f"{settings.domain}.{API_HOSTS[0]}"
         return f"https://{host}"
 
     def rate_limit(self, settings: EgnyteSettings) -> RateLimit:
-        """The limits of the access token, as set for this account."""
+        """Return the limits of the access token from the settings."""
         return RateLimit(per_second=settings.calls_per_second, per_day=settings.calls_per_day or None)
 
     def canonical(self, config: EgnyteConfig) -> dict[str, object]:
-        """Sorted, unique, without types that a wildcard covers, without the final slash of a path."""
+        """Return the config sorted, unique, without types that a wildcard covers and without the final slash of paths."""
         return responses.canonical(config.event_types, config.paths)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, session: EgnyteSession) -> Identity:
-        """GET whoami. Warns when the token's scopes are told and the webhook scope is not among them."""
+        """GET whoami. Warn if the response lists the token's scopes and the webhook scope is missing."""
         return responses.read_identity(self._call(session, "GET", "whoami"))
 
     def list_remote(self, session: EgnyteSession) -> tuple[RemoteSubscription, ...]:
-        """GET webhooks: ids, status and expiry only."""
+        """GET webhooks, which returns only ID, status and expiry."""
         return responses.read_summaries(self._call(session, "GET", "webhooks").json())
 
     def register(self, session: EgnyteSession, registration: Registration[EgnyteConfig]) -> RemoteSubscription:
-        """POST webhooks. It begins enabled, whatever is wanted: the API takes no status here."""
-        answer = self._call(session, "POST", "webhooks", _body(session.settings, registration))
+        """POST webhooks. A new webhook is always enabled: the API takes no status here."""
+        response = self._call(session, "POST", "webhooks", _body(session.settings, registration))
         try:
-            return responses.read_summary(answer.json())
+            return responses.read_summary(response.json())
         except InvalidResponse as error:
-            # Egnyte said yes, so there may be a new webhook whose id we could not read.
-            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
+            # Egnyte accepted the call, so there may be a new webhook whose ID we could not read.
+            raise InvalidResponse(error.message, status=response.status, outcome_unknown=True) from None
 
     def read_remote(self, session: EgnyteSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """GET webhooks/{id}/details."""
         details = self._call(session, "GET", _path(remote_id, "details")).json_object()
-        summary = _of(remote_id, responses.read_summary(details))
+        summary = _check_id(remote_id, responses.read_summary(details))
         return RemoteSubscription(
             remote_id=summary.remote_id,
             status=summary.status,
@@ -114,16 +115,18 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     def update(
         self, session: EgnyteSession, remote_id: str, registration: Registration[EgnyteConfig]
     ) -> RemoteSubscription:
-        """PUT webhooks/{id} with everything (it replaces the config), then reads the details: the PUT's own answer
-        is not specified. `renew` is the same; whether the expiry moves is for the caller to see."""
+        """PUT webhooks/{id} with the whole config, then read the details, because the PUT's response is not specified.
+
+        `renew` is the same call; the caller checks whether the expiry moved.
+        """
         body = {**_body(session.settings, registration), "status": _status(registration.enabled)}
         self._call(session, "PUT", _path(remote_id), body)
         return self.read_remote(session, remote_id, registration.secret)
 
     def set_enabled(self, session: EgnyteSession, remote_id: str, enabled: bool) -> RemoteSubscription:
         """POST webhooks/{id}/status."""
-        answer = self._call(session, "POST", _path(remote_id, "status"), {"status": _status(enabled)})
-        return _of(remote_id, responses.read_summary(answer.json()))
+        response = self._call(session, "POST", _path(remote_id, "status"), {"status": _status(enabled)})
+        return _check_id(remote_id, responses.read_summary(response.json()))
 
     def delete(self, session: EgnyteSession, remote_id: str) -> None:
         """DELETE webhooks/{id}."""
@@ -141,7 +144,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         except NotFound as error:
             if path.startswith("webhooks/"):
                 raise
-            # No webhook was named, so it is the API that is not there.
+            # The path names no webhook, so the API itself does not exist there.
             raise InvalidResponse(
                 f"There is no Egnyte API at {self.api_origin(session.settings)}. Check the domain.", status=error.status
             ) from None
@@ -149,24 +152,24 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: EgnyteSettings) -> Verification:
-        """Compares the secret with every header's value, or with the one header that the settings name."""
+        """Compare the secret with the value of every header, or only of the header in the settings."""
         only = settings.auth_header_name if settings.only_header else None
         return webhook.verify(request, secrets, only=only, expected=settings.auth_header_name)
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """An array of events, one event, or `{"events": [...]}`."""
+        """Parse an array of events, one event, or `{"events": [...]}`."""
         return webhook.parse(request)
 
     def new_secret(self) -> str:
-        """A complete header value. With a scheme, because Egnyte may deliver it as Authorization."""
+        """Return a complete header value, with a scheme, because Egnyte may send it as Authorization."""
         return f"Bearer {super().new_secret()}"
 
     def secret_hint(self, settings: EgnyteSettings, secret: str | None) -> SecretHint:
-        """The header as the receiver accepts it."""
+        """Return the header that the receiver accepts."""
         return SecretHint(kind=Proof.HEADER, header=settings.auth_header_name, value=secret)
 
     def sensitive_headers(self, settings: EgnyteSettings) -> frozenset[str]:
-        """The usual ones and the header that the settings name."""
+        """Return the default headers and the one in the settings."""
         return super().sensitive_headers(settings) | {settings.auth_header_name.lower()}
 
 
@@ -197,18 +200,18 @@ def _auth_header(settings: EgnyteSettings, secret: str) -> dict[str, str]:
 
 
 def _secret_matches(settings: EgnyteSettings, details: dict[str, object], secret: str | None) -> bool | None:
-    """Whether what is shown is what we would send; None while nothing comparable is shown."""
+    """Return whether the response shows the header that we would send; None if it shows nothing comparable."""
     if not secret:
         return None
-    shown = responses.shown_in_clear(details.get("authHeader"))
+    shown = unmasked_secret(details.get("authHeader"))
     if settings.auth_header_style == "name_and_value":
         if shown is not None and shown.lower() != settings.auth_header_name.lower():
             return False
-        shown = responses.shown_in_clear(details.get("authHeaderValue"))
+        shown = unmasked_secret(details.get("authHeaderValue"))
     return None if shown is None else same(shown, secret)
 
 
-def _of(remote_id: str, found: RemoteSubscription) -> RemoteSubscription:
-    if found.remote_id != remote_id:
-        raise InvalidResponse(f"The provider was asked about webhook {remote_id} and answered about another one.")
-    return found
+def _check_id(remote_id: str, summary: RemoteSubscription) -> RemoteSubscription:
+    if summary.remote_id != remote_id:
+        raise InvalidResponse(f"The provider was asked about webhook {remote_id} and described another one.")
+    return summary

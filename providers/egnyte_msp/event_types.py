@@ -1,7 +1,6 @@
-"""The kinds of events of Egnyte MSP.
+"""The event types of Egnyte MSP.
 
-Source: the event type enum of Egnyte's "MSP Public API" registration and receiver pages. What PVI stands for is not
-explained there.
+Source: the event type enum of Egnyte's "MSP Public API" registration and receiver pages. They do not explain PVI.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ INVOICES = "Invoices"
 
 LINK_NFR = "RESELLER_LINK_NFR_MANUALLY"
 
-# A trial that ended (expired) is `completed`: nothing was deleted, and nothing failed.
+# An expired trial is `completed`: nothing was deleted, and nothing failed.
 EVENT_TYPES: tuple[EventType, ...] = (
-    EventType(LINK_NFR, Action.CREATED, NFR, "NFR domain linked by hand", "nfr_domain"),
+    EventType(LINK_NFR, Action.CREATED, NFR, "NFR domain linked manually", "nfr_domain"),
     EventType("RESELLER_CREATED_CONNECT_TRIAL", Action.CREATED, TRIALS, "Connect trial created", "trial"),
     EventType("RESELLER_CREATED_PROTECT_TRIAL", Action.CREATED, TRIALS, "Protect trial created", "trial"),
     EventType(
@@ -50,5 +49,5 @@ EVENT_TYPES: tuple[EventType, ...] = (
 
 
 def canonical(names: Iterable[str]) -> dict[str, object]:
-    """The config in which equal meanings are equal: trimmed, sorted, unique."""
+    """Return the config in canonical form: event types trimmed, sorted and unique."""
     return {"event_types": sorted({name.strip() for name in names if name.strip()})}

@@ -1,7 +1,7 @@
-"""Egnyte MSP: what its webhook API can do, and the calls.
+"""The Egnyte MSP plug-in: capabilities and API calls.
 
 Sources: Egnyte's "MSP Public API" registration and receiver pages; beplatform/egnyte-go-sdk v2/msp.go for the paths and
-what it says about the auth header. What neither confirms is a setting.
+the auth header. Facts that neither confirms are settings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from providers.contract.base import Identity, Provider, Registration, RemoteSubs
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, NotFound, PermissionMissing
 from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.response_fields import unmasked_secret
 from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
@@ -47,15 +48,15 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         has_event_id=False,
         rate_limit=RateLimit(per_second=2, per_day=1000),
         count_limit_by=("clientId", "domain"),
-        personal_data="Events hold names and e-mail addresses of resellers, and of those who caused the event.",
+        personal_data="Events contain names and e-mail addresses of resellers and of the persons who caused the event.",
         retention_days=30,
         notes=(
-            "Events hold names and e-mail addresses of persons: keep them no longer than you need them.",
-            "Whether the event types are sent as eventTypes or event_types: a setting; both are read.",
-            "Whether an update switches a webhook on again that Egnyte switched off: tried first, else it is replaced.",
-            "How many webhooks one application may have in an NFR domain: Egnyte's refusal is shown.",
-            "The fields of all events but RESELLER_LINK_NFR_MANUALLY: only the event type is required of them.",
-            "The call limits: those that are usual for Egnyte's other APIs.",
+            "Events contain names and e-mail addresses: keep them no longer than necessary.",
+            "Whether the field is eventTypes or event_types in requests. It is a setting; both are read.",
+            "Whether an update enables a webhook that Egnyte disabled. It is tried first; if it fails, the webhook is replaced.",
+            "How many webhooks one application may have in an NFR domain. If Egnyte refuses one, its message is shown.",
+            "The fields of all events but RESELLER_LINK_NFR_MANUALLY. Only their event type is required.",
+            "The rate limits. The usual limits of Egnyte's other APIs are assumed.",
         ),
     )
     event_types = EVENT_TYPES
@@ -64,29 +65,31 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
     config_model = MspConfig
     secret_keys = frozenset({"auth_header_value", "access_token"})
     manual_steps = (
-        "Have somebody with an MSP token call POST https://<NFR domain>.egnyte.com/pubapi/v1/msp/webhooks.",
-        "Give the callback URL as webhook_url and the wanted types as eventTypes.",
-        "Give the name of the header as auth_header and the secret as auth_header_value.",
+        "Have a person with an MSP token call POST https://<NFR domain>.egnyte.com/pubapi/v1/msp/webhooks.",
+        "Send the callback URL as webhook_url and the event types as eventTypes.",
+        "Send the header's name as auth_header and the secret as auth_header_value.",
     )
 
     def origin(self, settings: MspSettings) -> str:
-        """`https://acme.egnyte.com`, from the name or the host as entered."""
+        """Return `https://acme.egnyte.com`, from the name or the host as entered."""
         host = settings.domain if "." in settings.domain else f"{settings.domain}.{API_HOST}"
         return f"https://{host}"
 
     def rate_limit(self, settings: MspSettings) -> RateLimit:
-        """The limits of the access token, as set for this account."""
+        """Return the limits of the access token from the settings."""
         return RateLimit(per_second=settings.calls_per_second, per_day=settings.calls_per_day or None)
 
     def canonical(self, config: MspConfig) -> dict[str, object]:
-        """Sorted and unique."""
+        """Return the event types sorted and unique."""
         return canonical(config.event_types)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, session: MspSession) -> Identity:
-        """GET whoami, which belongs to Egnyte's other API and may not be open to an MSP token: then the list call
-        tells whether the token is good, though not whose it is."""
+        """GET whoami, which belongs to Egnyte's other API and may be closed to an MSP token.
+
+        In that case the list call checks the token, but does not identify its owner.
+        """
         try:
             return responses.read_identity(self._call(session, "GET", "whoami"))
         except (NotFound, PermissionMissing):
@@ -94,24 +97,24 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
             return Identity(facts={"whoami": "not available to this token", "webhooks": len(webhooks)})
 
     def list_remote(self, session: MspSession) -> tuple[RemoteSubscription, ...]:
-        """GET msp/webhooks: ids and status only."""
+        """GET msp/webhooks, which returns only ID and status."""
         return responses.read_summaries(self._call_collection(session, "GET").json())
 
     def register(self, session: MspSession, registration: Registration[MspConfig]) -> RemoteSubscription:
-        """POST msp/webhooks. It begins enabled, whatever is wanted: the API takes no status."""
-        answer = self._call_collection(session, "POST", _body(session.settings, registration))
+        """POST msp/webhooks. A new webhook is always enabled: the API takes no status."""
+        response = self._call_collection(session, "POST", _body(session.settings, registration))
         try:
-            return responses.read_summary(answer.json())
+            return responses.read_summary(response.json())
         except InvalidResponse as error:
-            # Egnyte said yes, so there may be a new webhook whose id we could not read.
-            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
+            # Egnyte accepted the call, so there may be a new webhook whose ID we could not read.
+            raise InvalidResponse(error.message, status=response.status, outcome_unknown=True) from None
 
     def read_remote(self, session: MspSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
-        """GET msp/webhooks/{id}. The secret stands in the answer in clear: it is compared and goes no further."""
+        """GET msp/webhooks/{id}. The response shows the secret in clear; it is only compared."""
         details = self._call(session, "GET", _path(remote_id)).json_object()
         summary = responses.read_summary(details)
         if summary.remote_id != remote_id:
-            raise InvalidResponse(f"The provider was asked about webhook {remote_id} and answered about another one.")
+            raise InvalidResponse(f"The provider was asked about webhook {remote_id} and described another one.")
         return RemoteSubscription(
             remote_id=summary.remote_id,
             status=summary.status,
@@ -122,8 +125,10 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         )
 
     def update(self, session: MspSession, remote_id: str, registration: Registration[MspConfig]) -> RemoteSubscription:
-        """PUT msp/webhooks/{id} with everything (it replaces the config), then reads what is there now. No field sets
-        the status; whether it is switched on again by this is for the caller to see."""
+        """PUT msp/webhooks/{id} with the whole config, then read the result.
+
+        No field sets the status; the caller checks whether the update enabled the webhook.
+        """
         self._call(session, "PUT", _path(remote_id), _body(session.settings, registration))
         return self.read_remote(session, remote_id, registration.secret)
 
@@ -135,7 +140,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         try:
             return self._call(session, method, WEBHOOKS, body)
         except NotFound as error:
-            # No webhook was named, so it is the API that is not there.
+            # The path names no webhook, so the API itself does not exist there.
             raise InvalidResponse(
                 f"There is no Egnyte MSP API at {self.api_origin(session.settings)}. Check the domain: it must be the"
                 " NFR domain of an approved MSP partner.",
@@ -154,19 +159,19 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: MspSettings) -> Verification:
-        """Compares the secret with every header's value; the settings name the one in which it should come."""
+        """Compare the secret with the value of every header; the settings name the expected one."""
         return webhook.verify(request, secrets, expected=settings.auth_header_name)
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """One event, or an array of them."""
+        """Parse one event, or an array of events."""
         return webhook.parse(request)
 
     def secret_hint(self, settings: MspSettings, secret: str | None) -> SecretHint:
-        """The header as Egnyte is told to send it."""
+        """Return the header that Egnyte is asked to send."""
         return SecretHint(kind=Proof.HEADER, header=settings.auth_header_name, value=secret)
 
     def sensitive_headers(self, settings: MspSettings) -> frozenset[str]:
-        """The usual ones and the header that the settings name."""
+        """Return the default headers and the one in the settings."""
         return super().sensitive_headers(settings) | {settings.auth_header_name.lower()}
 
 
@@ -185,11 +190,11 @@ def _body(settings: MspSettings, registration: Registration[MspConfig]) -> dict[
 
 
 def _secret_matches(settings: MspSettings, details: Mapping[str, object], secret: str | None) -> bool | None:
-    """Whether the header shown is the one that we would send, name and value; None while too little is shown."""
+    """Return whether the response shows the header that we would send; None if it shows too little."""
     if not secret:
         return None
-    name = responses.shown_in_clear(details.get("auth_header"))
+    name = unmasked_secret(details.get("auth_header"))
     if name is not None and name.lower() != settings.auth_header_name.lower():
         return False
-    value = responses.shown_in_clear(details.get("auth_header_value"))
+    value = unmasked_secret(details.get("auth_header_value"))
     return None if value is None else same(value, secret)

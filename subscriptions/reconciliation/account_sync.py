@@ -11,8 +11,8 @@ from providers.accounts import circuit_breaker, session
 from providers.accounts.session import open_session
 from providers.audit.actors import SCHEDULER
 from providers.audit.state_changes import write
+from providers.contract.call_limits import Priority
 from providers.contract.errors import ProviderError, Throttled
-from providers.contract.http import Priority
 from providers.db.claims import new_holder
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, Subscription
@@ -76,7 +76,7 @@ def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observat
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
-    with open_session(account, priority=Priority.LOOK) as session:
+    with open_session(account, priority=Priority.SYNC) as session:
         return observe(account, session, details_of={row.pk for row in rows if details_due(row)})
 
 

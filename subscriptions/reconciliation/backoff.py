@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
+from providers.contract.call_limits import Priority
 from providers.contract.errors import CallsPaused, ProviderError, Throttled
-from providers.contract.http import Priority
 from subscriptions.models import Managed, Subscription
 from subscriptions.planning.plan import renewal_time
 

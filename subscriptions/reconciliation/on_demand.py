@@ -17,8 +17,8 @@ from django.utils import timezone
 
 from providers.accounts.session import open_session
 from providers.conflict import Conflict
+from providers.contract.call_limits import Priority
 from providers.contract.errors import ProviderError
-from providers.contract.http import Priority
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
 from providers.models import ProviderAccount
@@ -174,7 +174,7 @@ def _living() -> QuerySet[Subscription]:
 
 def _plan_quietly(pk: int, deadline: float | None) -> AccountPlan:
     account = ProviderAccount.objects.get(pk=pk)
-    rows, observation = _look(account, Priority.LOOK, deadline)
+    rows, observation = _look(account, Priority.SYNC, deadline)
     return _planned(account, rows, observation)
 
 

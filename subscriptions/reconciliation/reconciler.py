@@ -25,6 +25,7 @@ from providers.accounts.session import open_session
 from providers.audit.actors import SCHEDULER
 from providers.audit.state_changes import write
 from providers.contract.base import Registration, RemoteSubscription
+from providers.contract.call_limits import Priority
 from providers.contract.capabilities import SecretMadeBy
 from providers.contract.errors import (
     CallsPaused,
@@ -37,7 +38,7 @@ from providers.contract.errors import (
     Refused,
     Unsupported,
 )
-from providers.contract.http import Exchange, Priority
+from providers.contract.http import Exchange
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.db.claims import new_holder

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from providers.accounts import circuit_breaker, session
 from providers.accounts.circuit_breaker import BREAK_AFTER, BREAK_FIRST, BREAK_LONGEST, BREAKER, AccountGate
+from providers.contract.call_limits import Priority
 from providers.contract.errors import (
     AuthenticationFailed,
     CallsPaused,
@@ -19,7 +20,6 @@ from providers.contract.errors import (
     Throttled,
 )
 from providers.contract.errors import Unavailable as NoAnswer
-from providers.contract.http import Priority
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
@@ -237,7 +237,7 @@ def test_one_probes_and_a_good_answer_closes_it(account: ProviderAccount) -> Non
     break_off(account)
     pause_is_over(account)
     probe = AccountGate(account)
-    probe.enter(Priority.LOOK)
+    probe.enter(Priority.SYNC)
     with pytest.raises(CallsPaused):
         call(account)
     probe.note(None)

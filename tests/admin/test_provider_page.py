@@ -20,7 +20,7 @@ def test_it_shows_every_answer_of_every_provider() -> None:
     for provider in all_providers().values():
         assert provider.name in page
     for row in rows(all_providers().values()):
-        assert row.question in page
+        assert row.capability in page
 
 
 def test_it_is_for_staff_only() -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from providers.contract import errors, http
 from providers.contract.address_guard import AddressGuard
-from providers.contract.http import MASK, Exchange, Http, NoLimit, Priority
+from providers.contract.call_limits import NoLimit, Priority
+from providers.contract.http import MASK, Exchange, Http
 from providers.contract.responses import ProviderResponse, error_for, retry_after
 from tests.harness.provider_contract import LOOPBACK, Scripted, StubServer
 
@@ -170,7 +171,7 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_an_endless_answer_is_not_read_to_its_end() -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
-        server.say(Scripted(200, b"x" * (http.MAX_ANSWER_BYTES + 1)))
+        server.say(Scripted(200, b"x" * (http.MAX_RESPONSE_BYTES + 1)))
         with pytest.raises(errors.InvalidResponse, match="larger than 2 MiB"):
             client.call("GET", f"{server.url}/")
 
@@ -191,7 +192,7 @@ def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(en
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert peak < 8 * http.MAX_ANSWER_BYTES
+    assert peak < 8 * http.MAX_RESPONSE_BYTES
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br", "no-such-coding"])
@@ -228,7 +229,7 @@ def test_what_no_database_keeps_is_replaced_in_words_and_records() -> None:
 
 
 def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(http, "READ_TIMEOUT_SECONDS", 0.5)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def trickle() -> None:

@@ -258,7 +258,7 @@ settings.SANDBOX_URL = None
 limiter = DatabaseLimiter(ProviderAccount.objects.get(pk={account.pk}), RateLimit(per_second=20, per_day=30))
 for _ in range(20):
     try:
-        limiter.acquire(Priority.LOOK, None)
+        limiter.acquire(Priority.SYNC, None)
     except Throttled:
         break
     print(timezone.now().timestamp())
@@ -278,15 +278,15 @@ def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longe
     account: ProviderAccount, settings: Settings
 ) -> None:
     from providers.accounts.rate_limiter import DatabaseLimiter
+    from providers.contract.call_limits import Priority
     from providers.contract.capabilities import RateLimit
-    from providers.contract.http import Priority
 
     settings.SANDBOX_URL = None
     limiter = DatabaseLimiter(account, RateLimit(per_day=10))
     for _ in range(7):
-        limiter.acquire(Priority.LOOK, None)
+        limiter.acquire(Priority.SYNC, None)
     AccountLimit.objects.update(day=timezone.now().date() - timedelta(days=1))
-    limiter.acquire(Priority.LOOK, None)
+    limiter.acquire(Priority.SYNC, None)
     assert AccountLimit.objects.get().day_calls == 1
     limiter.penalise(600)
     longer = AccountLimit.objects.get().blocked_until

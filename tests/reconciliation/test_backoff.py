@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from providers.contract.call_limits import Priority
 from providers.contract.errors import CallsPaused, PermissionMissing, ProviderError, Refused, Throttled, Unavailable
-from providers.contract.http import Priority
 from subscriptions.models import Managed, Subscription
 from subscriptions.planning.plan import Wait, renewal_time
 from subscriptions.reconciliation.backoff import LAST_STRETCH, WAITING_RETRY, next_due, pause_after, urgency

@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from providers.accounts import session
 from providers.contract import http
+from providers.contract.call_limits import Priority
 from providers.contract.errors import Throttled
-from providers.contract.http import Priority
 from providers.models import AccountLimit, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, State, Subscription
@@ -101,7 +101,7 @@ def test_what_took_effect_without_an_answer_is_adopted_not_registered_twice(
 def test_a_provider_that_does_not_answer_in_time(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(http, "READ_TIMEOUT_SECONDS", 0.3)
     control.post("faults", timeout=60, times=1)
     started = time.monotonic()
     reconcile(subscription)
@@ -290,9 +290,9 @@ def test_the_day_quota_is_kept_for_what_is_more_urgent(account: ProviderAccount,
     settings.SANDBOX_URL = None  # type: ignore[attr-defined]
     limiter = DatabaseLimiter(account, RateLimit(per_day=10))
     for _ in range(7):
-        limiter.acquire(Priority.LOOK, None)
+        limiter.acquire(Priority.SYNC, None)
     with pytest.raises(Throttled, match="more urgent"):
-        limiter.acquire(Priority.LOOK, None)
+        limiter.acquire(Priority.SYNC, None)
     for _ in range(2):
         limiter.acquire(Priority.CHANGE, None)
     with pytest.raises(Throttled):
