@@ -81,8 +81,8 @@ def without_covered(names: Iterable[str]) -> list[str]:
     return sorted(name for name in unique if name.endswith(":*") or f"{name.partition(':')[0]}:*" not in unique)
 
 
-# All events in terms of the documented enum, so that Egnyte accepts it: the confirmed wildcards, and the single types of
-# the groups whose wildcard is unconfirmed.
+# All events in terms of the documented enum, so that Egnyte accepts it: the confirmed wildcards, and the single types
+# of the groups whose wildcard is unconfirmed.
 ALL_EVENTS: tuple[str, ...] = tuple(
     without_covered(item.name for item in EVENT_TYPES if item.name not in UNCONFIRMED_WILDCARDS)
 )

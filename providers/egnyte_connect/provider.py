@@ -48,7 +48,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         notes=(
             "How long a registration lasts, and whether an update extends it. The granted expiry is always read back.",
             "Which header carries the secret. Every header is compared, unless a setting names one.",
-            "How many webhooks one application may have in a domain (often 10). If Egnyte refuses one, its message is shown.",
+            "How many webhooks one application may have in a domain (often 10). Egnyte's refusal is shown.",
             "The wildcards for workflow, group and user events.",
         ),
     )
@@ -76,7 +76,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         return RateLimit(per_second=settings.calls_per_second, per_day=settings.calls_per_day or None)
 
     def canonical(self, config: EgnyteConfig) -> dict[str, object]:
-        """Return the config sorted, unique, without types that a wildcard covers and without the final slash of paths."""
+        """Return the config sorted, unique, without covered types and without the final slash of paths."""
         return responses.canonical(config.event_types, config.paths)
 
     # -- Calls ---------------------------------------------------------------------------------------------------

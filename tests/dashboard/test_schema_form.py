@@ -220,7 +220,7 @@ def test_a_wrong_element_is_not_also_counted_as_missing() -> None:
     assert [item.field for item in caught.value.errors] == ["watches.0.type"]
     with pytest.raises(InvalidInput) as caught:
         validate(Counted, {"watches": []})
-    assert [item.message for item in caught.value.errors] == ["At least 1 needed."]
+    assert [item.message for item in caught.value.errors] == ["At least 1 required."]
 
 
 @pytest.mark.parametrize(

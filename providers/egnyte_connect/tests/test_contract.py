@@ -109,7 +109,7 @@ class TestEgnyteConnect(ProviderContract):
         remote_id = live.register(self.registration()).remote_id
         live.control("options", token_accepted=False)
         for call in (lambda: provider.identify(live.session), *self.calls_about(live, remote_id)):
-            with pytest.raises(AuthenticationFailed, match="enter a new one"):
+            with pytest.raises(AuthenticationFailed, match="Enter a new one"):
                 call()
 
     def test_live_hidden_details(self, live: Live) -> None:
@@ -456,11 +456,11 @@ def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str,
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "words"),
     [
-        (401, {}, AuthenticationFailed, "enter a new one"),
+        (401, {}, AuthenticationFailed, "Enter a new one"),
         (403, {}, PermissionMissing, "Egnyte.webhooks"),
         (403, {}, PermissionMissing, "administrators"),
         (403, {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_INACTIVE"}, PermissionMissing, "why"),
-        (409, {}, LimitReached, "two accounts here may share the limit"),
+        (409, {}, LimitReached, "two accounts here may share it"),
         (400, {}, Refused, "why"),
         (422, {}, Refused, "why"),
         (404, {}, NotFound, "why"),
@@ -628,7 +628,7 @@ def test_event_types_of_the_right_form_are_taken_and_others_refused_at_their_pla
     assert config.event_types == (*known, "fs:something_new")
     told = complaints(EgnyteConfig, {"event_types": ["fs:*", "fs", "", "FS:add", "fs:add file", "a:b:c"]})
     assert set(told) == {f"event_types.{index}" for index in range(1, 6)}
-    assert complaints(EgnyteConfig, {"event_types": []}) == {"event_types": "At least 1 needed."}
+    assert complaints(EgnyteConfig, {"event_types": []}) == {"event_types": "At least 1 required."}
 
 
 def test_paths_are_trimmed_and_unique() -> None:

@@ -106,7 +106,7 @@ class TestEgnyteMsp(ProviderContract):
         remote_id = live.register(self.registration()).remote_id
         live.control("options", token_accepted=False)
         for call in (lambda: provider.identify(live.session), *self.calls_about(live, remote_id)):
-            with pytest.raises(AuthenticationFailed, match="enter a new one"):
+            with pytest.raises(AuthenticationFailed, match="Enter a new one"):
                 call()
 
     @pytest.mark.parametrize("whoami", ["forbidden", "missing"])
@@ -469,10 +469,10 @@ def test_throttling(api: StubServer, desk: Desk, status: int, headers: dict[str,
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "words"),
     [
-        (401, {}, AuthenticationFailed, "enter a new one"),
+        (401, {}, AuthenticationFailed, "Enter a new one"),
         (403, {}, PermissionMissing, "e-mail address is also that of the MSP portal"),
         (403, {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_INACTIVE"}, PermissionMissing, "why"),
-        (409, {}, LimitReached, "two accounts here may share the limit"),
+        (409, {}, LimitReached, "two accounts here may share it"),
         (400, {}, Refused, "why"),
         (422, {}, Refused, "why"),
         (404, {}, NotFound, "why"),
@@ -597,7 +597,7 @@ def test_event_types_of_the_right_form_are_taken_and_others_refused_at_their_pla
     assert config.event_types == (*known, "RESELLER_TIER_2")
     told = complaints(MspConfig, {"event_types": ["USER_ADDED", "user_added", "", "USER ADDED", "USER:*", "_A"]})
     assert set(told) == {f"event_types.{index}" for index in range(1, 6)}
-    assert complaints(MspConfig, {"event_types": []}) == {"event_types": "At least 1 needed."}
+    assert complaints(MspConfig, {"event_types": []}) == {"event_types": "At least 1 required."}
 
 
 def test_equal_configs_are_canonically_equal() -> None:

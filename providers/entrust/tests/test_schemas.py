@@ -67,7 +67,7 @@ def test_any_event_type_name_is_accepted_and_an_invalid_one_is_a_field_error() -
     bad = [{"type": "user.created"}, {"type": ""}, {"type": "a b"}, {"type": "x" * 101}, {}, {"type": "a", "id": "e"}]
     messages = field_errors(EntrustConfig, {"events": bad})
     assert set(messages) == {"events.1.type", "events.2.type", "events.3.type", "events.4.type", "events.5.id"}
-    assert field_errors(EntrustConfig, {"events": []}) == {"events": "At least 1 needed."}
+    assert field_errors(EntrustConfig, {"events": []}) == {"events": "At least 1 required."}
     assert set(field_errors(EntrustConfig, {"events": [{"type": "a"}, "user.created"]})) == {"events.1"}
 
 
