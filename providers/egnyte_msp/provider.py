@@ -53,7 +53,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         notes=(
             "Events contain names and e-mail addresses: keep them no longer than necessary.",
             "Whether the field is eventTypes or event_types in requests. It is a setting; both are read.",
-            "Whether an update enables a webhook that Egnyte disabled. It is tried first; else the webhook is replaced.",
+            "Whether an update enables a webhook that Egnyte disabled. It is tried; else the webhook is replaced.",
             "How many webhooks one application may have in an NFR domain. Egnyte's refusal is shown.",
             "The fields of all events but RESELLER_LINK_NFR_MANUALLY. Only their event type is required.",
             "The rate limits. The usual limits of Egnyte's other APIs are assumed.",

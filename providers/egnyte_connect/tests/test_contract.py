@@ -583,9 +583,9 @@ def test_wrong_settings_are_refused_at_the_field(name: str, value: object) -> No
     assert list(complaints(EgnyteSettings, {"domain": "acme", name: value})) == [name]
 
 
-def test_on_whose_behalf_is_said_once() -> None:
+def test_only_one_act_as_user_is_allowed() -> None:
     both = {"domain": "acme", "act_as_email": "ann@example.test", "act_as_username": "alee"}
-    assert "empty one of the two" in complaints(EgnyteSettings, both)["act_as_username"]
+    assert "clear one of the two" in complaints(EgnyteSettings, both)["act_as_username"]
 
 
 @pytest.mark.parametrize("token", ["", "a b", "Bearer abc", "a\nb", "tökén"])
