@@ -9,9 +9,7 @@ from django.test import Client
 from events.models import WebhookRequest
 from events.processing.normalize import normalize_request
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, fake, hook, keep
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import body_of, store_request
 
 
 def person(name: str, *permissions: str) -> Client:
@@ -57,7 +55,7 @@ def nobody(db: None) -> Client:
 @pytest.fixture
 def received(hook: Subscription) -> WebhookRequest:
     """A request with one event."""
-    request = keep(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx", "by": "emma"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx", "by": "emma"}))
     normalize_request(request.pk)
     request.refresh_from_db()
     return request

@@ -17,7 +17,7 @@ from events.processing.pending_request import PendingRequest
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
 from tests.admin.conftest import VIEWS, person
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 
 def page_of(name: str, row: WebhookRequest) -> str:
@@ -64,7 +64,7 @@ def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, ou
     ids=["empty", "text", "binary", "script", "deep", "bottomless", "wide", "long", "nul"],
 )
 def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) -> None:
-    row = keep(hook, body)
+    row = store_request(hook, body)
     page = read(boss, row)
     assert "<script>alert" not in page
     assert len(page) < 1_500_000
@@ -75,7 +75,7 @@ def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) ->
 
 
 def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
-    row = keep(hook, body_of({"id": 1}))
+    row = store_request(hook, body_of({"id": 1}))
     normalize_request(row.pk)
     assert "Reprocess" in read(boss, row)
     still = boss.post(page_of("reprocess", row), follow=True).content.decode()
@@ -89,7 +89,7 @@ def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Su
 
 
 def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook: Subscription) -> None:
-    row = keep(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "new-secret"),))
+    row = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "new-secret"),))
     assert "Verify again and release" in read(boss, row)
     assert "new-secret" not in read(boss, row)
     still = boss.post(page_of("reprocess", row), follow=True).content.decode()
@@ -116,7 +116,7 @@ def test_a_truncated_request_cannot_be_reprocessed(boss: Client, received: Webho
 def test_a_request_deleted_during_reprocessing_returns_404(
     boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = keep(hook, b"")
+    row = store_request(hook, b"")
     original = pending_request.load_requests
 
     def delete_first(rows: WebhookRequestQuerySet) -> list[PendingRequest]:
@@ -132,9 +132,9 @@ def test_the_body_download_requires_the_permission(nobody: Client, received: Web
 
 
 def test_newer_and_older_requests_are_of_the_same_subscription(viewer: Client, hook: Subscription) -> None:
-    first, second = keep(hook, b"1"), keep(hook, b"2")
+    first, second = store_request(hook, b"1"), store_request(hook, b"2")
     other = Subscription.objects.create(account=hook.account, secrets=[SECRET])
-    keep(other, b"3")
+    store_request(other, b"3")
     context = viewer.get(page_of("change", first)).context
     assert (context["newer"], context["older"]) == (page_of("change", second), None)
     context = viewer.get(page_of("change", second)).context
@@ -162,7 +162,9 @@ def test_the_request_page_shows_how_long_it_is_stored(viewer: Client, received: 
 
 
 def test_unreadable_headers_are_reported(boss: Client, hook: Subscription) -> None:
-    request = keep(hook, b"a=1", headers=(("X-Secret", SECRET), ("Content-Type", "application/x-www-form-urlencoded")))
+    request = store_request(
+        hook, b"a=1", headers=(("X-Secret", SECRET), ("Content-Type", "application/x-www-form-urlencoded"))
+    )
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [request.pk])
     page = boss.get(reverse("admin:events_webhookrequest_change", args=[request.pk])).content.decode()

@@ -19,7 +19,7 @@ from providers.db.ids import new_id
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Problem, State, Subscription
 from subscriptions.problems import checks, detector
-from tests.harness.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, store_request
 
 HOME = "/admin/"
 
@@ -95,8 +95,8 @@ def test_what_is_as_it_should_be_is_no_trouble(boss: Client, alive: None, hook: 
 
 def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: None, hook: Subscription) -> None:
     refuse_credentials()
-    keep(hook, b"{}", headers=())
-    keep(hook, b"no json")
+    store_request(hook, b"{}", headers=())
+    store_request(hook, b"no json")
     normalize_pending()
     detector.detect()
     response = boss.get(HOME)
@@ -170,7 +170,7 @@ def test_next_renewals_come_in_their_order(boss: Client, alive: None, hook: Subs
 
 def arrive(hook: Subscription, moment: datetime, count: int) -> None:
     for _ in range(count):
-        request = keep(hook, b"", received_at=moment)
+        request = store_request(hook, b"", received_at=moment)
         own = new_id().int & ((1 << 62) - 1)
         uid = type(request.uid)(int=first_id_at(moment).int | own)
         WebhookRequest.objects.filter(pk=request.pk).update(uid=uid)
@@ -195,7 +195,7 @@ def test_hours_without_anything(db: None) -> None:
 def test_it_needs_few_queries_however_much_there_is(
     boss: Client, alive: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    keep(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))
+    store_request(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))
     normalize_pending()
     boss.get(HOME)
     assert Event.objects.count() == 30

@@ -13,7 +13,7 @@ from events.models import Event
 from events.processing.normalize import normalize_pending
 from providers.dashboard import list_page
 from subscriptions.models import State, Subscription
-from tests.harness.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, store_request
 
 REQUESTS = "admin:events_webhookrequest_changelist"
 EVENTS = "admin:events_event_changelist"
@@ -30,7 +30,7 @@ def rows_of(client: Client, name: str, query: str = "") -> list[int]:
 def many(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seven requests, newest first, on pages of three."""
     monkeypatch.setattr(list_page, "PAGE", 3)
-    return [keep(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
+    return [store_request(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
 
 
 def test_pages_lead_to_the_oldest_and_back(viewer: Client, many: list[int]) -> None:
@@ -52,7 +52,7 @@ def test_pages_lead_to_the_oldest_and_back(viewer: Client, many: list[int]) -> N
 
 def test_a_new_row_does_not_shift_a_page(viewer: Client, hook: Subscription, many: list[int]) -> None:
     older = viewer.get(reverse(REQUESTS)).context["page"].older
-    keep(hook, body_of({"id": 99, "type": "made"}))
+    store_request(hook, body_of({"id": 99, "type": "made"}))
     assert rows_of(viewer, REQUESTS, older) == many[3:6]
 
 
@@ -79,8 +79,8 @@ def test_a_filter_that_means_nothing_is_said_and_ignored(viewer: Client, many: l
 
 
 def test_requests_by_outcome_and_subscription(viewer: Client, hook: Subscription) -> None:
-    good = keep(hook, body_of({"id": 1, "type": "made"}))
-    bad = keep(hook, b"{}", headers=())
+    good = store_request(hook, body_of({"id": 1, "type": "made"}))
+    bad = store_request(hook, b"{}", headers=())
     other = Subscription.objects.create(account=hook.account, secrets=["other"])
     assert rows_of(viewer, REQUESTS, "?outcome=rejected") == [bad.pk]
     assert rows_of(viewer, REQUESTS, f"?subscription={hook.pk}") == [bad.pk, good.pk]
@@ -90,7 +90,7 @@ def test_requests_by_outcome_and_subscription(viewer: Client, hook: Subscription
 
 def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None:
     now = timezone.now()
-    request = keep(hook, body_of({"id": 1, "type": "made"}), received_at=now)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=now)
     normalize_pending()
     event = Event.objects.get()
     for name, key in ((REQUESTS, request.pk), (EVENTS, event.pk)):
@@ -106,14 +106,14 @@ def test_a_request_that_was_stored_later_than_it_came_is_found_by_its_own_time(
     viewer: Client, hook: Subscription
 ) -> None:
     came = timezone.now() - timedelta(hours=2)
-    request = keep(hook, body_of({"id": 1, "type": "made"}), received_at=came)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=came)
     until = (came + timedelta(minutes=1)).isoformat().replace("+00:00", "")
     since = (came - timedelta(minutes=1)).isoformat().replace("+00:00", "")
     assert rows_of(viewer, REQUESTS, f"?since={since}&until={until}") == [request.pk]
 
 
 def test_events_by_provider_action_and_type(viewer: Client, hook: Subscription) -> None:
-    keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "odd"}))
+    store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "odd"}))
     normalize_pending()
     odd, made = Event.objects.order_by("-pk")
     assert rows_of(viewer, EVENTS, "?provider=fake") == [odd.pk, made.pk]
@@ -150,7 +150,7 @@ def test_deleted_subscriptions_are_shown_only_when_asked_for(
 
 
 def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> None:
-    keep(hook, body_of({"id": 1, "type": "made"}))
+    store_request(hook, body_of({"id": 1, "type": "made"}))
     request = viewer.get(reverse(REQUESTS)).context["page"].rows[0]
     assert {"body", "headers", "sealed_headers"} <= request.get_deferred_fields()
     row = viewer.get(reverse(SUBSCRIPTIONS)).context["page"].rows[0]
@@ -159,7 +159,7 @@ def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> 
 
 def test_events_by_a_pattern_of_types(viewer: Client, hook: Subscription) -> None:
     for number, kind in enumerate(("fs:add_file", "fs:move", "link:create")):
-        keep(hook, body_of({"id": number, "type": kind}))
+        store_request(hook, body_of({"id": number, "type": kind}))
     normalize_pending()
     both = [row.pk for row in Event.objects.filter(type__startswith="fs:").order_by("-pk")]
     assert rows_of(viewer, EVENTS, "?type=fs:*") == both
@@ -170,7 +170,7 @@ def test_events_are_searched_among_the_newest_that_fit(
     viewer: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
-        keep(hook, body_of({"id": number, "type": "made", "path": f"/Shared/Plan {number % 2}", "by": "emma"}))
+        store_request(hook, body_of({"id": number, "type": "made", "path": f"/Shared/Plan {number % 2}", "by": "emma"}))
     normalize_pending()
     keys = list(Event.objects.order_by("-pk").values_list("pk", flat=True))
     assert rows_of(viewer, EVENTS, "?q=plan 1") == [keys[0], keys[2]]

@@ -16,7 +16,7 @@ from providers.audit import log
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Operation, OperationStatus, Subscription
 from tests.admin.conftest import person
-from tests.harness.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, store_request
 
 LISTS = {
     "providers_provideraccount": "No accounts yet.",
@@ -129,10 +129,10 @@ def test_more_rows_need_no_more_queries(
             text_of(boss, list_url("events_webhookrequest"))
         return len(captured.captured_queries)
 
-    keep(hook, body_of({"id": 0, "type": "made"}))
+    store_request(hook, body_of({"id": 0, "type": "made"}))
     few = queries()
     for number in range(1, 10):
-        keep(hook, body_of({"id": number, "type": "made"}))
+        store_request(hook, body_of({"id": number, "type": "made"}))
     assert queries() == few
 
 

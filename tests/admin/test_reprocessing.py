@@ -18,7 +18,7 @@ from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
 from tests.admin.conftest import person
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ LIST = "/admin/events/webhookrequest/"
 @pytest.fixture
 def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
     """Four quarantined requests that can be parsed by now."""
-    rows = [keep(hook, body_of({"id": number})) for number in range(4)]
+    rows = [store_request(hook, body_of({"id": number})) for number in range(4)]
     normalize.normalize_pending()
     fake.fixed = True
     return rows
@@ -47,7 +47,7 @@ def outcomes() -> list[str]:
 
 
 def test_reprocesses_all_requests_of_a_filter(boss: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:
-    other = keep(hook, body_of({"id": 9}), headers=(("X-Secret", "wrong"),))
+    other = store_request(hook, body_of({"id": 9}), headers=(("X-Secret", "wrong"),))
     shown = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # the second page
     assert f'href="{PAGE}?outcome=quarantined"' in shown
     assert "Process all these again" not in boss.get(LIST).content.decode()
@@ -77,8 +77,8 @@ def test_reprocesses_selected_requests(boss: Client, waiting: list[WebhookReques
 def test_reprocesses_a_subscription_with_rejected_and_truncated_requests(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest]
 ) -> None:
-    keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
-    cut = keep(hook, b"x")
+    store_request(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
+    cut = store_request(hook, b"x")
     WebhookRequest.objects.filter(pk=cut.pk).update(outcome=Outcome.TRUNCATED)
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
     shown = boss.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
@@ -100,7 +100,7 @@ def test_each_portion_continues_after_the_previous_one(
     three = partial(reprocess_many, max_requests=3)
     monkeypatch.setattr(reprocess, "reprocess_many", three)
     first = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
-    late = keep(hook, body_of({"id": 77}))  # arrived after the preview, so it is not selected
+    late = store_request(hook, body_of({"id": 77}))  # arrived after the preview, so it is not selected
     answer = boss.post(PAGE, fields_of(first))
     progress = boss.get(answer["Location"]).content.decode()
     assert "3 requests processed again so far." in progress

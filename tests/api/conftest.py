@@ -14,9 +14,6 @@ from config.models import ApiToken
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.harness.fake_provider import fake, hook
-
-__all__ = ["fake", "hook"]  # fixtures
 
 PROBLEM = "application/problem+json"
 UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"

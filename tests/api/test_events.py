@@ -18,7 +18,7 @@ from providers.models import ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.harness.fake_provider import SECRET, body_of, keep
+from tests.harness.fake_provider import SECRET, body_of, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def emit(hook: Subscription) -> Emit:
 
     def emit(*, to: Subscription = hook, came: datetime = NOON, **element: Any) -> str:
         element = {"id": Event.objects.count(), "type": "made", **element}
-        normalize.normalize_request(keep(to, body_of(element), received_at=came).pk)
+        normalize.normalize_request(store_request(to, body_of(element), received_at=came).pk)
         return str(Event.objects.latest("id").uid)
 
     return emit

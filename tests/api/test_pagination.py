@@ -12,7 +12,7 @@ from events.models import WebhookRequest
 from providers.rest import pagination
 from subscriptions.models import Subscription
 from tests.api.conftest import Api
-from tests.harness.fake_provider import keep
+from tests.harness.fake_provider import store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def ids(hook: Subscription) -> list[str]:
     """Seven requests, newest first."""
-    return [str(keep(hook, b"").uid) for _ in range(7)][::-1]
+    return [str(store_request(hook, b"").uid) for _ in range(7)][::-1]
 
 
 def shown(page: dict[str, object]) -> list[str]:
@@ -44,7 +44,7 @@ def test_forward_and_back(api: Api, ids: list[str]) -> None:
 
 def test_what_comes_meanwhile_moves_nothing(api: Api, ids: list[str], hook: Subscription) -> None:
     first = api.get("/requests/?limit=3").json
-    newer = [str(keep(hook, b"").uid) for _ in range(2)][::-1]
+    newer = [str(store_request(hook, b"").uid) for _ in range(2)][::-1]
     second = api.get(first["next"]).json
     assert shown(second) == ids[3:6]
     assert shown(api.get(second["previous"]).json) == ids[:3]
@@ -97,7 +97,7 @@ def test_limits_inside(api: Api, ids: list[str], limit: str) -> None:
 
 def test_the_limit_is_50_by_default(api: Api, hook: Subscription) -> None:
     for _ in range(51):
-        keep(hook, b"")
+        store_request(hook, b"")
     page = api.get("/requests/").json
     assert len(page["results"]) == 50
     assert len(api.get(page["next"]).json["results"]) == 1
@@ -141,7 +141,7 @@ def test_no_counting_and_no_offset(api: Api, ids: list[str]) -> None:
 def test_a_page_of_heavy_rows_ends_earlier(
     api: Api, ids: list[str], hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heavy = [str(keep(hook, b"x" * 60).uid) for _ in range(3)][::-1]
+    heavy = [str(store_request(hook, b"x" * 60).uid) for _ in range(3)][::-1]
     monkeypatch.setattr(pagination, "PAGE_WEIGHT", 100)
     first = api.get("/requests/").json
     second = api.get(first["next"]).json

@@ -22,14 +22,14 @@ from providers.models import HistoryEntry, ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
     body = b'\xff\x00{"a": 1}'
-    request = keep(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "\xe9"), ("X-Other", "2")))
+    request = store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "\xe9"), ("X-Other", "2")))
     answer = api.get(f"/requests/{request.uid}/")
     assert answer.status == 200
     assert answer.json == {
@@ -50,8 +50,8 @@ def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
 
 
 def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    again = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    again = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_pending()
     told = api.get(f"/requests/{request.uid}/").json
     assert told["outcome"] == "processed"
@@ -62,7 +62,7 @@ def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> Non
 
 def test_lists_with_a_few_queries(api: Api, hook: Subscription) -> None:
     for number in range(5):
-        keep(hook, body_of({"id": number, "type": "made"}))
+        store_request(hook, body_of({"id": number, "type": "made"}))
     normalize.normalize_pending()
     api.get("/providers/")  # writes down that the token is used
     with CaptureQueriesContext(connection) as queries:
@@ -77,9 +77,9 @@ def test_filters(api: Api, hook: Subscription) -> None:
     other_account = ProviderAccount.objects.create(provider="fake", name="Other")
     other = Subscription.objects.create(account=other_account, secrets=[SECRET], due_at=None)
     now = timezone.now()
-    old = keep(hook, b"", received_at=now - timedelta(hours=2))
-    rejected = keep(hook, b"{}", headers=(), received_at=now - timedelta(hours=1))
-    elsewhere = keep(other, b"", received_at=now)
+    old = store_request(hook, b"", received_at=now - timedelta(hours=2))
+    rejected = store_request(hook, b"{}", headers=(), received_at=now - timedelta(hours=1))
+    elsewhere = store_request(other, b"", received_at=now)
 
     def found(query: str) -> list[str]:
         return [item["id"] for item in api.get(f"/requests/?{query}").json["results"]]
@@ -106,7 +106,7 @@ def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
 
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, hook: Subscription) -> None:
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for method, path, scope, other in (
         ("GET", "/requests/", "events:read", "POST"),
@@ -128,7 +128,7 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid:
 
 
 def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
     normalize.normalize_pending()
     path = f"/requests/{request.uid}/"
     assert api.get(path).json["outcome"] == "quarantined"
@@ -140,7 +140,7 @@ def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription
 
 
 def test_reprocess_releases_what_fits_a_new_secret(api: Api, hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "Bearer new"),))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "Bearer new"),))
     path = f"/requests/{request.uid}/reprocess/"
     answer = api.post(path)
     assert (answer.status, answer.json["outcome"]) == (200, "rejected")
@@ -151,12 +151,12 @@ def test_reprocess_releases_what_fits_a_new_secret(api: Api, hook: Subscription)
 
 
 def test_reprocess_takes_no_body(api: Api, hook: Subscription) -> None:
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     assert api.post(f"/requests/{request.uid}/reprocess/", {"force": True}).fields() == {"force": "unknown"}
 
 
 def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api, hook: Subscription) -> None:
-    request = keep(hook, b"{}", headers=())
+    request = store_request(hook, b"{}", headers=())
     ProviderAccount.objects.update(settings={"colour": "red"})
     answer = api.post(f"/requests/{request.uid}/reprocess/")
     assert (answer.status, answer.json["outcome"]) == (200, "rejected")
@@ -165,7 +165,7 @@ def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api,
 
 def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     for number in range(3):
-        keep(hook, body_of({"id": number}))
+        store_request(hook, body_of({"id": number}))
     normalize.normalize_pending()
     fake.fixed = True
     answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
@@ -178,7 +178,7 @@ def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fak
 def test_many_are_reprocessed_in_turns(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, max_requests=2))
     path = f"/requests/reprocess/?subscription={hook.uid}"
     first = api.post(path).json
@@ -189,11 +189,11 @@ def test_many_are_reprocessed_in_turns(
 def test_what_was_thrown_away_is_no_reason_to_begin_anew(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long_ago = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    long_ago = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     for request in long_ago:
         request.uid = UUID(int=request.uid.int - (24 * 3600 * 1000 << 80))  # as it was given then
         request.save(update_fields=["uid"])
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, max_requests=4))
     path = f"/requests/reprocess/?subscription={hook.uid}"
     first = api.post(path).json
@@ -211,7 +211,7 @@ def test_what_was_thrown_away_is_no_reason_to_begin_anew(
 def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
     api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     original = getattr(module, step)
 
     def after_the_trim(*args: Any) -> Any:
@@ -226,7 +226,7 @@ def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
 
 
 def test_secret_headers_are_shown_to_few_and_written_down(with_scopes: Issue, hook: Subscription) -> None:
-    request = keep(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong")))
+    request = store_request(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong")))
     assert request.outcome == Outcome.REJECTED
     few = with_scopes("events:read", "secrets:read")
     path = f"/requests/{request.uid}/"
@@ -238,7 +238,7 @@ def test_secret_headers_are_shown_to_few_and_written_down(with_scopes: Issue, ho
 
 
 def test_what_proved_an_accepted_request_is_kept_nowhere(api: Api, hook: Subscription) -> None:
-    request = keep(hook, b"{}")
+    request = store_request(hook, b"{}")
     told: dict[str, Any] = api.post(f"/requests/{request.uid}/headers/").json
     assert told == {"headers": [["X-Secret", "***"]]}
 
@@ -246,7 +246,7 @@ def test_what_proved_an_accepted_request_is_kept_nowhere(api: Api, hook: Subscri
 def test_headers_that_cannot_be_read_leave_the_rest_of_the_page(
     api: Api, hook: Subscription, with_scopes: Issue
 ) -> None:
-    good, bad = (keep(hook, b"{}", headers=(("Authorization", "wrong"),)) for _ in range(2))
+    good, bad = (store_request(hook, b"{}", headers=(("Authorization", "wrong"),)) for _ in range(2))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
     shown = api.get("/requests/").json["results"]

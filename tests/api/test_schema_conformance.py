@@ -26,7 +26,7 @@ from subscriptions.models import Channel, Problem, Subscription
 from subscriptions.problems import detector
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.api.conftest import UNKNOWN_ID
-from tests.harness.fake_provider import SECRET, keep
+from tests.harness.fake_provider import SECRET, store_request
 from tests.harness.fixtures import CONFIG
 
 EXAMPLES = 6  # generated for each operation, beside the systematic ones
@@ -51,7 +51,10 @@ def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.Mo
     manual = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     Subscription.objects.filter(pk=manual.pk).update(secrets=[SECRET])
     manual.refresh_from_db()
-    requests = [keep(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'), keep(manual, b"?", headers=())]
+    requests = [
+        store_request(manual, b'[{"eventId": "1", "eventType": "fs:add_file"}]'),
+        store_request(manual, b"?", headers=()),
+    ]
     normalize.normalize_pending()
     detector.detect()
     channel = Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])

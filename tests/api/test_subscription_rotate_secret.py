@@ -114,7 +114,7 @@ def test_a_wrong_body_is_400(api: Api, path: str) -> None:
 
 
 def test_where_there_is_no_secret_it_is_409(api: Api, hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
+    fake.declare(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
     answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
     assert (answer.status, answer.json["code"]) == (409, "not_supported")
 

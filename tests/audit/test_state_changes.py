@@ -19,10 +19,8 @@ from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.harness.fake_provider import clock_at, fake, hook
+from tests.harness.fake_provider import clock_at
 from tests.harness.fixtures import CONFIG, Control
-
-__all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 

@@ -1,4 +1,4 @@
-"""A web process that can be killed, and a client that writes down what was answered 200."""
+"""A web process that can be killed, and clients that record which requests were accepted."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ CLIENTS = 6
 
 
 @pytest.fixture
-def subscription(transactional_db: None) -> Subscription:
-    """At a real plug-in: another process does not know the fake."""
+def egnyte_subscription(transactional_db: None) -> Subscription:
+    """A subscription at a real provider: other processes do not know the fake one."""
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     return Subscription.objects.create(account=account, due_at=None)
 
 
 class WebProcess:
-    """The product's web server, in a process group of its own."""
+    """The product's web server in a process group of its own."""
 
     def __init__(
         self,
         log: Path,
         *,
-        door: str = "wsgi",
+        entry: str = "wsgi",
         application: str = "config.wsgi:application",
         threads: int = granian.THREADS,
         **settings: str,
@@ -48,11 +48,11 @@ class WebProcess:
         self.log = log
         self._command = granian.command("127.0.0.1", self.port, application=application)
         self._command[self._command.index("--blocking-threads") + 1] = str(threads)
-        self._env = environment(RECEIVER_DOOR=door, **settings)
+        self._env = environment(RECEIVER_DOOR=entry, **settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns once it answers."""
+        """Start the server, and return once it responds."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command, env=self._env, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -63,22 +63,22 @@ class WebProcess:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 
-    def end(self) -> None:
-        """SIGTERM to the server, which then has some seconds to end."""
+    def terminate(self) -> None:
+        """Send SIGTERM, and wait some seconds for the server to end."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(20)
             self._process = None
 
     def kill(self) -> None:
-        """SIGKILL to the server and its children."""
+        """Send SIGKILL to the server and its children."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
             self._process = None
 
     def status(self, path: str) -> int | None:
-        """Of a GET; None when nobody answers."""
+        """Return the status of a GET, or None without a response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", path)
@@ -90,7 +90,7 @@ class WebProcess:
 
 
 class Load:
-    """Clients that send numbered bodies, each another, until they are stopped. Each event comes in so many of them."""
+    """Clients that send different, numbered bodies until they are stopped. Each event is in `copies` bodies."""
 
     def __init__(self, subscription: Subscription, *ports: int, copies: int = 1) -> None:
         self._path = f"/hooks/{subscription.token}"
@@ -101,11 +101,11 @@ class Load:
         self._lock = threading.Lock()
         self._number = 0
         self.accepted: list[bytes] = []
-        self.answers: Counter[int | None] = Counter()
+        self.statuses: Counter[int | None] = Counter()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Sends while the block runs."""
+        """Send requests while the block runs."""
         threads = [threading.Thread(target=self._run, args=(index,)) for index in range(CLIENTS)]
         for thread in threads:
             thread.start()
@@ -118,7 +118,7 @@ class Load:
             self._stop.clear()
 
     def send(self, connection: http.client.HTTPConnection) -> int | None:
-        """One request; what was answered 200 is written down."""
+        """Send one request, and record its body if the response is 200."""
         with self._lock:
             self._number += 1
             number = self._number
@@ -135,7 +135,7 @@ class Load:
             connection.close()
             time.sleep(0.02)
         with self._lock:
-            self.answers[status] += 1
+            self.statuses[status] += 1
             if status == 200:
                 self.accepted.append(body)
         return status
@@ -146,26 +146,26 @@ class Load:
             self.send(connection)
         connection.close()
 
-    def more(self, count: int, seconds: float = 30) -> None:
-        """Waits until that many more were answered 200."""
-        wanted, deadline = len(self.accepted) + count, time.monotonic() + seconds
-        while len(self.accepted) < wanted:
-            assert time.monotonic() < deadline, self.answers
+    def wait_for_more(self, count: int, seconds: float = 30) -> None:
+        """Wait until this many more requests have been accepted."""
+        target, deadline = len(self.accepted) + count, time.monotonic() + seconds
+        while len(self.accepted) < target:
+            assert time.monotonic() < deadline, self.statuses
             time.sleep(0.01)
 
 
-def account_for(load: Load) -> None:
-    """Each that was answered 200 is there, byte for byte, and once."""
+def assert_stored_once(load: Load) -> None:
+    """Assert that each accepted body is stored exactly once, byte for byte."""
     stored = Counter(bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True))
     missing = [body for body in load.accepted if not stored[body]]
-    assert not missing, f"{len(missing)} of {len(load.accepted)} are lost: {missing[:3]}"
+    assert not missing, f"{len(missing)} of {len(load.accepted)} are missing: {missing[:3]}"
     assert not [body for body, count in stored.items() if count > 1]
     assert load.accepted
 
 
-def account_for_events(requests: Iterable[bytes], events: Iterable[tuple[str | None, int]]) -> None:
-    """Each event that came is there once, and was counted as often as it came again."""
-    came = Counter(json.loads(body)[0]["eventId"] for body in requests)
+def assert_events_counted(requests: Iterable[bytes], events: Iterable[tuple[str | None, int]]) -> None:
+    """Assert that each received event is stored once, with the right number of duplicates."""
+    received = Counter(json.loads(body)[0]["eventId"] for body in requests)
     found = list(events)
-    assert len(found) == len(came)
-    assert dict(found) == {name: count - 1 for name, count in came.items()}
+    assert len(found) == len(received)
+    assert dict(found) == {name: count - 1 for name, count in received.items()}

@@ -1,4 +1,4 @@
-"""A provider that does what a test says, and a subscription at it, for tests of what happens to inbound requests."""
+"""A provider whose behaviour a test controls, and a subscription at it, for tests of inbound requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
-    """Bodies are `{"events": [{"id", "type", ...}]}`; an element without `type` is unreadable."""
+    """Reads bodies like `{"events": [{"id", "type", ...}]}`; an element without `type` is unreadable."""
 
     slug = "fake"
     name = "Fake"
@@ -67,10 +67,10 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
 
     def __init__(self) -> None:
         self.before_parse: Callable[[InboundRequest], None] = lambda request: None
-        self.fixed = False  # whether unreadable elements became readable
+        self.fixed = False  # whether elements without `type` are readable
 
-    def can(self, **changes: Any) -> None:
-        """Changes what it declares."""
+    def declare(self, **changes: Any) -> None:
+        """Change the declared capabilities."""
         self.capabilities = dataclasses.replace(self.capabilities, **changes)  # type: ignore[misc]
 
     def origin(self, settings: AccountSettings) -> str:
@@ -86,7 +86,7 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AccountSettings) -> Verification:
         if self.capabilities.proof is Proof.URL:
-            return Verification(VerificationResult.NOT_VERIFIABLE, "Only the address proves it.")
+            return Verification(VerificationResult.NOT_VERIFIABLE, "Only the address identifies the provider.")
         found = find_shared_secrets(request.headers, secrets)
         if not found:
             return Verification(VerificationResult.FAILED, "No header carries the secret.")
@@ -122,31 +122,34 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    """A registered provider that the test controls."""
     plugin = FakeProvider()
-    # Into the registry's own dictionary: a module that is first imported during a test would keep a patched function.
+    # In the registry's own dictionary: a module that is first imported during a test would keep a patched function.
     monkeypatch.setitem(registry.all_providers(), plugin.slug, plugin)
     return plugin
 
 
 @pytest.fixture
 def hook(db: None, fake: FakeProvider) -> Subscription:
-    rejected.growth.reset()  # earlier tests counted requests of other subscriptions with the same number
+    """A subscription at the fake provider."""
+    rejected.growth.reset()  # it counts by primary key, which earlier tests have used
     account = ProviderAccount.objects.create(provider=fake.slug, name="Fake account")
     return Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
 
 
 def body_of(*elements: object) -> bytes:
+    """Return a body of the fake provider with these elements."""
     return json.dumps({"events": elements}).encode()
 
 
-def keep(
+def store_request(
     subscription: Subscription,
     body: bytes,
     *,
     headers: tuple[tuple[str, str], ...] = (("X-Secret", SECRET),),
     received_at: datetime | None = None,
 ) -> WebhookRequest:
-    """Stores a request as the receiver would."""
+    """Store a request as the receiver does."""
     inbound = InboundRequest(
         method="POST",
         url=subscription.callback_url,
@@ -172,8 +175,8 @@ def keep(
     return WebhookRequest.objects.get(uid=row.uid)
 
 
-def together(*calls: Callable[[], T]) -> list[T]:
-    """Runs the calls at the same time, each in a thread with its own database connection."""
+def run_concurrently(*calls: Callable[[], T]) -> list[T]:
+    """Run the functions at the same time, each in a thread with its own database connection."""
 
     def run(call: Callable[[], T]) -> T:
         try:
@@ -187,7 +190,7 @@ def together(*calls: Callable[[], T]) -> list[T]:
 
 @contextmanager
 def clock_at(monkeypatch: pytest.MonkeyPatch, now: datetime) -> Iterator[None]:
-    """Django's clock shows another time."""
+    """Set Django's clock to another time."""
     with monkeypatch.context() as patch:
         patch.setattr(timezone, "now", lambda: now.astimezone(UTC))
         yield

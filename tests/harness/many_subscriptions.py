@@ -42,7 +42,7 @@ class ListingProvider(FakeProvider):
 
     def __init__(self, *, details: bool) -> None:
         super().__init__()
-        self.can(
+        self.declare(
             can_list=True,
             list_has_details=details,
             reveals_url=True,

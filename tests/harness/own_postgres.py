@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for a while: its files in a folder, listening on loopback only."""
+"""A temporary PostgreSQL server with its files in a folder, listening on loopback only."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 import psycopg
 
-START_TIMEOUT = 30.0
+START_SECONDS = 30.0
 SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "synchronous_commit=on")
 
 
 class MissingPostgres(RuntimeError):
-    """PostgreSQL's programs are not installed, or cannot be run as another user than root."""
+    """PostgreSQL is not installed, or cannot be run by a user other than root."""
 
 
 def programs() -> Path:
-    """The folder of the newest installed version's programs. Raises MissingPostgres."""
+    """Return the folder of the newest installed version's programs. Raises MissingPostgres."""
     if os.getuid() == 0 and shutil.which("setpriv") is None:
         raise MissingPostgres("setpriv is not installed (Debian: apt-get install util-linux).")
     found = sorted(
@@ -39,8 +39,10 @@ def programs() -> Path:
 
 
 class OwnPostgres:
-    """A cluster that lives in `folder`. `preload` is a shared library that its processes load first, `core` where they
-    all run."""
+    """A cluster in `folder`.
+
+    `preload` is a shared library that its processes load first; `core` is the CPU core that they run on.
+    """
 
     def __init__(self, folder: Path, *, preload: Path | None = None, core: int | None = None) -> None:
         self.folder = folder
@@ -56,11 +58,11 @@ class OwnPostgres:
         return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> OwnPostgres:
-        """Makes the cluster if it is not there, and starts it. Returns when it answers."""
+        """Create the cluster if it does not exist, start it, and return when it accepts connections."""
         self.folder.mkdir(parents=True, exist_ok=True)
         data = self.folder / "data"
         if not data.exists():
-            self._let_in()
+            self._give_to_postgres_user()
             self._run([str(programs() / "initdb"), f"--pgdata={data}", "--auth=trust", "--username=postgres"])
         options = [part for setting in (*SETTINGS, f"port={self.port}") for part in ("-c", setting)]
         env = {**os.environ, "LD_PRELOAD": str(self._preload)} if self._preload else None
@@ -76,45 +78,45 @@ class OwnPostgres:
         return self
 
     def stop(self) -> None:
-        """A fast shutdown: sessions are ended, nothing that was committed is lost."""
+        """Shut down fast: sessions end, and no committed data is lost."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
 
     def kill(self) -> None:
-        """As when the power is cut, but for what the disk had not kept. Its processes are gone when this returns."""
+        """Kill the server and wait for its processes: a power failure, but the operating system's cache survives."""
         if self._process is None:
             return
         self._process.kill()
         self._process.wait(10)
         self._process = None
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + START_SECONDS
         status = [str(programs() / "pg_ctl"), "-D", str(self.folder / "data"), "status"]
         while subprocess.run([*_as_other_user(), *status], capture_output=True, check=False).returncode == 0:
             if time.monotonic() > deadline:
                 raise RuntimeError("The processes of a killed PostgreSQL do not end.")
             time.sleep(0.1)
-        time.sleep(0.5)  # its children notice, and go; before that no other can start
+        time.sleep(0.5)  # its children notice and exit; no other server can start before
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """As when its disk hangs, or the machine: connections stay, and nothing answers."""
+        """Stop the server's processes, as when its disk hangs: connections stay open without a response."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on where it was."""
+        """Continue the server's processes."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        pid = self._process.pid  # its children are in groups of their own
+        pid = self._process.pid  # its children are in process groups of their own
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for each in (pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, number)
 
-    def _let_in(self) -> None:
+    def _give_to_postgres_user(self) -> None:
         # initdb refuses to run as root.
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres")
@@ -125,7 +127,7 @@ class OwnPostgres:
             raise RuntimeError(done.stderr)
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 psycopg.connect(self.url, connect_timeout=3).close()

@@ -1,4 +1,4 @@
-"""Running code of ours in a process of its own, on the tests' database, so that it can be killed."""
+"""Run code in a process of its own on the test database, so that it can be killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def database_url() -> str:
-    """The DATABASE_URL of the database that this test runs on."""
+    """Return the DATABASE_URL of this test's database."""
     at = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{at['NAME']}"
@@ -25,12 +25,12 @@ def database_url() -> str:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of such a process: this test run's own settings, also those that a fixture changed."""
+    """Return the environment for such a process, with the settings of this test run and the given changes."""
     return {**os.environ, "DATABASE_URL": database_url(), "PUBLIC_URL": settings.PUBLIC_URL, **changes}
 
 
 def run_python(code: str, *, timeout: float = 60, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Runs code with Django set up, and waits for its end."""
+    """Run code with Django set up, and wait for its end."""
     return subprocess.run(
         [sys.executable, "-c", f"import django; django.setup()\n{code}"],
         cwd=ROOT,
@@ -43,7 +43,7 @@ def run_python(code: str, *, timeout: float = 60, **changes: str) -> subprocess.
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens at."""
+    """Return an unused port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Receiving as the web process does it: the writer and what it knows in threads of their own, and a spool."""
+"""Receive webhooks as the web process does: with its threads and a spool, through each entry."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ from events.storage.columns import column_json
 from events.storage.request_row import RequestRow
 from providers.db.ids import new_id
 from subscriptions.models import Subscription
+from tests.harness.fake_provider import SECRET
+
+ENTRIES = ("drf", "wsgi")  # values of RECEIVER_DOOR
+AUTHENTICATION = {"X-Secret": SECRET}
 
 
 @pytest.fixture
 def spool_folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
-    """An empty spool, of this test alone."""
+    """An empty spool for this test alone."""
     spool.close()
     settings.DATA_DIR = tmp_path
     yield tmp_path / "spool"
@@ -37,8 +41,8 @@ def spool_folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def in_threads(transactional_db: None, settings: Settings, spool_folder: Path) -> Iterator[None]:
-    """The receiver's threads run, and have given their connections back before the database is emptied."""
+def receiver_threads(transactional_db: None, settings: Settings, spool_folder: Path) -> Iterator[None]:
+    """Let the receiver's threads run, and end them before the database is emptied."""
     settings.RECEIVE_IN_THREADS = True
     yield
     writer.stop()
@@ -48,15 +52,15 @@ def in_threads(transactional_db: None, settings: Settings, spool_folder: Path) -
         part.reset()
 
 
-class Away:
-    """A database that fails for as long as it is away."""
+class DatabaseOutage:
+    """Makes inserting requests fail while it is active."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.gone = False
+        self.active = False
         original = RequestTable.insert
 
         def insert(table: RequestTable, rows: Sequence[RequestRow]) -> None:
-            if self.gone:
+            if self.active:
                 raise OperationalError("the database is away\nwith details")
             original(table, rows)
 
@@ -64,12 +68,13 @@ class Away:
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch) -> Away:
-    return Away(monkeypatch)
+def database_outage(monkeypatch: pytest.MonkeyPatch) -> DatabaseOutage:
+    """An outage that the test can activate."""
+    return DatabaseOutage(monkeypatch)
 
 
-def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -> RequestRow:
-    """A row as the receiver hands it to the writer."""
+def make_row(subscription: Subscription, body: bytes = b"{}", **changes: object) -> RequestRow:
+    """Return a row as the receiver passes it to the writer."""
     row = RequestRow(
         uid=new_id(),
         account_id=subscription.account_id,
@@ -89,11 +94,11 @@ def row_of(subscription: Subscription, body: bytes = b"{}", **changes: object) -
         processed_at=None,
         repeated_keys="[]",
     )
-    return row._replace(**changes)  # type: ignore[arg-type]  # the names are checked by it
+    return row._replace(**changes)  # type: ignore[arg-type]  # _replace checks the names
 
 
-def as_stored(request: WebhookRequest) -> RequestRow:
-    """The row that the request was, as the writer hands it on."""
+def row_of_request(request: WebhookRequest) -> RequestRow:
+    """Return the row of a stored request, as the writer reports it after the commit."""
     return RequestRow(
         uid=request.uid,
         account_id=request.account_id,
@@ -115,19 +120,16 @@ def as_stored(request: WebhookRequest) -> RequestRow:
     )
 
 
-DOORS = ("drf", "wsgi")
-
-
-class HookDoorClient(Client):
-    """A test client that goes through the door in front of Django."""
+class ReceiverEntryClient(Client):
+    """A test client whose requests pass through the entry in front of Django."""
 
     def request(self, **request: Any) -> Any:
         environ = self._base_environ(**request)  # type: ignore[attr-defined]  # the stubs lack it
         if not environ["PATH_INFO"].startswith(RECEIVER_PREFIX):
             return super().request(**request)
         started: list[Any] = []
-        door = ReceiverEntry(lambda *_: (_ for _ in ()).throw(AssertionError("Django was asked")))
-        body = b"".join(door(environ, lambda *what: started.extend(what)))
+        entry = ReceiverEntry(lambda *_: (_ for _ in ()).throw(AssertionError("Django was called")))
+        body = b"".join(entry(environ, lambda *arguments: started.extend(arguments)))
         status, headers = started
         response = HttpResponse(body, status=int(status.split()[0]))
         del response["Content-Type"]
@@ -136,7 +138,25 @@ class HookDoorClient(Client):
         return response
 
 
-@pytest.fixture(params=DOORS)
-def client(request: pytest.FixtureRequest) -> Client:
-    """Django's test client, through each door in turn."""
-    return HookDoorClient() if request.param == "wsgi" else Client()
+@pytest.fixture(params=ENTRIES)
+def hook_client(request: pytest.FixtureRequest) -> Client:
+    """Django's test client; each test runs once with each entry to the receiver."""
+    return ReceiverEntryClient() if request.param == "wsgi" else Client()
+
+
+def hook_path(subscription: Subscription) -> str:
+    """Return the path of the subscription's callback URL."""
+    return f"/hooks/{subscription.token}"
+
+
+def post_hook(client: Client, subscription: Subscription, body: bytes = b"{}", **extra: Any) -> Any:
+    """Send an authenticated webhook. `headers` are added, and `path` replaces that of the callback URL."""
+    headers = {**AUTHENTICATION, **extra.pop("headers", {})}
+    extra.setdefault("content_type", "application/json")
+    # `generic` sends the bytes unchanged; `post` would encode them in the charset of the Content-Type.
+    return client.generic("POST", extra.pop("path", hook_path(subscription)), body, headers=headers, **extra)
+
+
+def is_empty_200(response: Any) -> bool:
+    """Return whether the response is a 200 without a body."""
+    return (response.status_code, response.content) == (200, b"")

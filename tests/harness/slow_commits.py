@@ -1,7 +1,7 @@
-"""The product's web application on a database whose commits are slow: served by a process of its own.
+"""The product's web application with slow commits, for a web process of its own.
 
-SLOW_COMMIT: seconds that each takes longer. COMMITS: a file that gets a line with the number of rows when one begins.
-GIVES_UP_AFTER: the writer's patience.
+Environment: SLOW_COMMIT, the seconds that each commit takes longer; COMMITS, a file that gets a line with the number of
+rows when a commit starts; GIVES_UP_AFTER, the seconds that the writer waits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ insert_each = RequestTable.insert_each
 
 
 def insert_slowly(self: RequestTable, rows: Sequence[RequestRow]) -> dict[UUID, str]:
-    """Notes it, waits, and inserts them."""
+    """Record the commit, wait, and insert the rows."""
     with Path(os.environ["COMMITS"]).open("a") as commits:
         commits.write(f"{len(rows)}\n")
     time.sleep(float(os.environ["SLOW_COMMIT"]))

@@ -20,9 +20,7 @@ from subscriptions.lifecycle import actions
 from subscriptions.lifecycle.actions import SubscriptionAction as A
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation import action_runner, on_demand
-from tests.harness.fake_provider import FakeProvider, fake, hook
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import FakeProvider
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_provider", "receiver_answers")]
 
@@ -158,7 +156,7 @@ CASES = [
 
 @pytest.mark.parametrize(("provider", "state", "action"), CASES)
 def test_all_doors_agree(hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A) -> None:
-    fake.can(**PROVIDERS[provider])
+    fake.declare(**PROVIDERS[provider])
     other = Subscription.objects.create(account=hook.account, due_at=None)
     expected = actions.refusal(in_state(hook, state), action)
     doors: dict[str, Callable[[Subscription, A], str | None]] = {
@@ -183,7 +181,7 @@ def test_all_doors_agree(hook: Subscription, fake: FakeProvider, provider: str, 
 def test_the_dashboard_announces_refusals_and_actions_without_effect(
     hook: Subscription, fake: FakeProvider, state: State, action: A
 ) -> None:
-    fake.can(**PROVIDERS["expiring"])
+    fake.declare(**PROVIDERS["expiring"])
     row = in_state(hook, state)
     client = Client()
     client.force_login(User.objects.get(username="ann"))
@@ -210,7 +208,7 @@ ALLOWED: Mapping[A, frozenset[State]] = {
 
 @pytest.mark.parametrize("action", A)
 def test_the_states_in_which_an_action_is_allowed(hook: Subscription, fake: FakeProvider, action: A) -> None:
-    fake.can(**PROVIDERS["expiring"])
+    fake.declare(**PROVIDERS["expiring"])
     allowed = {state for state in State if actions.refusal(in_state(hook, state), action) is None}
     assert allowed == ALLOWED[action]
 
@@ -227,7 +225,7 @@ def test_the_states_in_which_an_action_is_allowed(hook: Subscription, fake: Fake
 def test_what_is_never_possible_is_not_supported(
     hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A
 ) -> None:
-    fake.can(**PROVIDERS[provider])
+    fake.declare(**PROVIDERS[provider])
     with pytest.raises(NotSupported):
         actions.check(in_state(hook, state), action)
 
@@ -235,7 +233,7 @@ def test_what_is_never_possible_is_not_supported(
 def test_a_manual_subscription_enters_its_secret_where_the_provider_creates_it(
     hook: Subscription, fake: FakeProvider
 ) -> None:
-    fake.can(**PROVIDERS["creates the secret"])
+    fake.declare(**PROVIDERS["creates the secret"])
     row = in_state(hook, State.MANUAL)
     actions.enter_secret(row, "entered", by="staff:ann")
     assert row.secrets == ["entered", "the-secret"]
@@ -250,7 +248,7 @@ def test_a_refused_action_writes_nothing(hook: Subscription, fake: FakeProvider)
 
 
 def test_enabling_and_deleting_twice_is_allowed_and_changes_nothing(hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(**PROVIDERS["expiring"])
+    fake.declare(**PROVIDERS["expiring"])
     for action in (A.ENABLE, A.DELETE):
         row = in_state(hook, State.ACTIVE)
         actions.apply(row, action, by="staff:ann")

@@ -21,7 +21,7 @@ from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import look
 from subscriptions.reconciliation.reconciler import Boundary, reconcile
 from subscriptions.remote.inventory import AddressNotConfirmed, take_in
-from tests.harness.fake_provider import together
+from tests.harness.fake_provider import run_concurrently
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.processes import run_python
 
@@ -309,7 +309,7 @@ def test_two_workers_and_a_person_at_once_leave_one(
         desired_state.change(Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/New"]})
         return True
 
-    together(work, work, person)
+    run_concurrently(work, work, person)
     for _ in range(2):
         Subscription.objects.update(due_at=timezone.now())
         sweep.sweep_here()

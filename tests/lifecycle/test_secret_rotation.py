@@ -30,11 +30,9 @@ from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.dry_run import foresee
 from subscriptions.reconciliation.reconciler import Boundary, preview, reconcile
 from subscriptions.timeline import SECRET, Timeline
-from tests.harness.fake_provider import FakeProvider, fake, hook, together
+from tests.harness.fake_provider import FakeProvider, run_concurrently
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.provider_contract import contract_of
-
-__all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
@@ -374,7 +372,7 @@ def test_two_rotations_at_once_lose_no_secret(active: Subscription) -> None:
     def ask() -> None:
         secret_rotation.rotate(Subscription.objects.select_related("account").get(pk=active.pk), by="staff:ann")
 
-    together(ask, ask)
+    run_concurrently(ask, ask)
     active.refresh_from_db()
     assert len(active.secrets) == 3
     assert active.secrets[-1] == first
@@ -457,7 +455,7 @@ def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is
 
 
 def test_without_a_secret_there_is_nothing_to_rotate(hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
+    fake.declare(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
     with pytest.raises(NotSupported, match="callback URL alone"):
         actions.check(hook, SubscriptionAction.ROTATE)
 

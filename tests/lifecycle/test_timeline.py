@@ -30,10 +30,7 @@ from subscriptions.models import (
 )
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Entry, Kind, Source, Span, Subject, Timeline
-from tests.harness.fake_provider import fake, hook
 from tests.harness.fixtures import Control
-
-__all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 

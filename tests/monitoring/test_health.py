@@ -14,9 +14,7 @@ from django.utils import timezone
 
 from events.receiver.spool.file import spool
 from subscriptions.models import Heartbeat, Subscription
-from tests.harness.receiving import row_of, spool_folder
-
-__all__ = ["spool_folder"]  # a fixture
+from tests.harness.receiving import make_row
 
 
 def readyz(client: Client) -> tuple[int, dict[str, Any]]:
@@ -76,7 +74,7 @@ def test_the_spool_is_reported_without_a_database(
     def refuse() -> None:
         raise DatabaseError("connection refused")
 
-    row = row_of(Subscription(pk=1, account_id=1))
+    row = make_row(Subscription(pk=1, account_id=1))
     spool.append([row, row])
     monkeypatch.setattr(connection, "cursor", refuse)
     status, body = readyz(client)

@@ -21,10 +21,8 @@ from subscriptions.models import Managed, ProblemKind, State, Subscription
 from subscriptions.problems import registry
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Timeline
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, fake, hook, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
 from tests.harness.fixtures import Control
-
-__all__ = ["fake", "hook"]  # fixtures
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
@@ -59,7 +57,7 @@ def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscripti
 
 
 def send(row: Subscription, moment: datetime) -> WebhookRequest:
-    request = keep(row, body_of({"id": moment.isoformat(), "type": "made"}), received_at=moment)
+    request = store_request(row, body_of({"id": moment.isoformat(), "type": "made"}), received_at=moment)
     normalize.normalize_request(request.pk)
     return request
 
@@ -228,7 +226,7 @@ def test_what_the_look_finds_is_repaired_and_said(
 @pytest.fixture
 def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The fake provider has a harmless test call. What was tested is in the list."""
-    fake.can(can_test=True, test_is_harmless=True)
+    fake.declare(can_test=True, test_is_harmless=True)
     Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
     asked: list[str] = []
     monkeypatch.setattr(silence, "_look", lambda row: "It is there.")
@@ -276,7 +274,7 @@ def test_a_test_and_an_event_are_a_sign_of_life(quiet_one: Subscription, testabl
 def test_no_test_where_it_might_be_taken_for_an_event(
     quiet_one: Subscription, testable: list[str], fake: FakeProvider, at: At
 ) -> None:
-    fake.can(test_is_harmless=False)
+    fake.declare(test_is_harmless=False)
     silent(quiet_one, at)
     assert testable == []
 
@@ -300,7 +298,7 @@ def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) ->
     Subscription.objects.filter(pk=quiet_one.pk).update(
         last_event_at=NOW - 2 * HOUR, quiet_from=None, created_at=NOW - 9 * HOUR
     )
-    together(watch, watch)
+    run_concurrently(watch, watch)
     assert len(testable) == 1
     assert Silence.objects.count() == 1
 
@@ -310,7 +308,7 @@ def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) ->
 
 def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of the past, with ids of their time."""
-    request = keep(row, b"")
+    request = store_request(row, b"")
     for moment in moments:
         uid = first_id_at(moment)
         Event.objects.create(

@@ -21,7 +21,7 @@ from providers.models import HistoryEntry
 from subscriptions.models import Channel, ChannelKind, Message, NotifiedProblem, Problem, ProblemKind, Severity
 from subscriptions.notifications import dispatch, messages, transports
 from subscriptions.problems import checks, detector
-from tests.harness.fake_provider import together
+from tests.harness.fake_provider import run_concurrently
 from tests.problems.test_detector import Facts, facts, shared_facts
 
 __all__ = ["facts", "shared_facts"]  # fixtures
@@ -382,7 +382,7 @@ def test_many_workers_at_once_send_one_message(
         return deliver(row, subject=subject, text=text)
 
     monkeypatch.setattr(dispatch, "deliver", watched)
-    sent = together(*[dispatch.notify_all] * 6)
+    sent = run_concurrently(*[dispatch.notify_all] * 6)
     assert sum(sent) == 1
     assert len(carrier.sent) == 1
     assert in_transaction == [False], "no network call within a transaction"

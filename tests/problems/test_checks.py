@@ -19,9 +19,7 @@ from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Managed, Problem, ProblemKind, Severity, State, Subscription
 from subscriptions.planning.plan import Wait
 from subscriptions.problems import checks, detector, remediation
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fake, hook, keep
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 DAY = timedelta(days=1)
 
@@ -305,7 +303,7 @@ def test_a_token_at_another_address_is_the_subscriptions_problem(row: Subscripti
 
 
 def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscription, fake: FakeProvider) -> None:
-    first, newest = keep(row, b"no json"), keep(row, b"neither")
+    first, newest = store_request(row, b"no json"), store_request(row, b"neither")
     normalize.normalize_pending()
     assert found() == [("quarantine", "warning")]
     told = Problem.objects.get()
@@ -318,14 +316,14 @@ def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscri
 
 
 def test_quarantine_of_a_deleted_subscription_still_waits(row: Subscription) -> None:
-    keep(row, b"no json")
+    store_request(row, b"no json")
     normalize.normalize_pending()
     change(row, deleted_at=timezone.now(), state=State.DELETED)
     assert found() == [("quarantine", "warning")]
 
 
 def test_rejected_requests_of_the_last_day(row: Subscription) -> None:
-    keep(row, b"{}", headers=())
+    store_request(row, b"{}", headers=())
     assert found() == [("rejected_requests", "warning")]
     assert "No header carries the secret." in Problem.objects.get().message
     change(row, deleted_at=timezone.now())
@@ -333,7 +331,7 @@ def test_rejected_requests_of_the_last_day(row: Subscription) -> None:
 
 
 def test_rejected_requests_are_forgotten_after_a_day(row: Subscription) -> None:
-    keep(row, b"{}", headers=())
+    store_request(row, b"{}", headers=())
     assert found() == [("rejected_requests", "warning")]
     with time_machine.travel(timezone.now() + timedelta(hours=25)):
         detector.detect({ProblemKind.REJECTED_REQUESTS})
@@ -342,7 +340,7 @@ def test_rejected_requests_are_forgotten_after_a_day(row: Subscription) -> None:
 
 def test_many_rejected_and_none_accepted_is_an_alarm(row: Subscription) -> None:
     for _ in range(10):
-        keep(row, b"{}", headers=())
+        store_request(row, b"{}", headers=())
     assert found() == [("rejected_requests", "critical")]
     change(row, last_event_at=timezone.now())
     assert found() == [("rejected_requests", "warning")]
@@ -353,9 +351,9 @@ def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypat
 
     monkeypatch.setattr(incoming, "COUNTED", 3)
     other = Subscription.objects.create(account=row.account, secrets=[SECRET], due_at=None)
-    keep(other, b"no json")
+    store_request(other, b"no json")
     for _ in range(5):
-        keep(row, b"no json")
+        store_request(row, b"no json")
     normalize.normalize_pending()
     assert found() == [("quarantine", "warning")] * 2
     assert sorted(Problem.objects.values_list("count", flat=True)) == [1, 3]
@@ -363,7 +361,7 @@ def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypat
 
 
 def test_requests_that_wait_too_long_for_their_events(row: Subscription) -> None:
-    keep(row, body_of({"id": 1, "type": "made"}), received_at=timezone.now() - timedelta(minutes=3))
+    store_request(row, body_of({"id": 1, "type": "made"}), received_at=timezone.now() - timedelta(minutes=3))
     assert found() == [("backlog", "warning")]
     normalize.normalize_pending()
     assert found() == []

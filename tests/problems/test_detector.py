@@ -13,7 +13,7 @@ from providers.models import HistoryEntry
 from subscriptions.models import Heartbeat, Problem, ProblemKind, ProblemState, ProblemTransition, Severity, Transition
 from subscriptions.problems import detector, registry
 from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, Source
-from tests.harness.fake_provider import together
+from tests.harness.fake_provider import run_concurrently
 
 CLONE, SILENT = ProblemKind.CLONE, ProblemKind.SILENT
 
@@ -266,7 +266,7 @@ def test_many_passes_at_once_open_resolve_and_reopen_once(shared_facts: Facts) -
             facts.nothing()
         else:
             facts.say()
-        together(*[detector.detect] * 6)
+        run_concurrently(*[detector.detect] * 6)
         assert turns() == expected
     assert Problem.objects.get().reopened == 1
 

@@ -10,16 +10,16 @@ from django.db import connection, transaction
 from events.models import Event, FeedEnd
 from events.processing import feed_position, normalize
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, fake, hook, keep, together
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import body_of, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def receive(hook: Subscription, *ids: str) -> None:
     """One request with these events, and its events."""
-    assert normalize.normalize_request(keep(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk)
+    assert normalize.normalize_request(
+        store_request(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk
+    )
 
 
 def positions() -> dict[str, int]:
@@ -34,7 +34,7 @@ def test_positions_follow_the_events(hook: Subscription) -> None:
 
 def test_those_of_many_requests_that_are_read_together(hook: Subscription) -> None:
     for number in range(6):
-        keep(hook, body_of({"id": f"{number}a", "type": "made"}, {"id": f"{number}b", "type": "made"}))
+        store_request(hook, body_of({"id": f"{number}a", "type": "made"}, {"id": f"{number}b", "type": "made"}))
     normalize.normalize_pending()
     assert positions() == {
         f"{number}{part}": 2 * number + nth for number in range(6) for nth, part in enumerate("ab", 1)
@@ -92,12 +92,12 @@ def test_many_writers_and_a_reader_that_misses_none(hook: Subscription) -> None:
 
     def write_all() -> list[int]:
         try:
-            together(*[lambda name=name: write(name) for name in "abc"])
+            run_concurrently(*[lambda name=name: write(name) for name in "abc"])
         finally:
             done.set()
         return []
 
-    seen, _ = together(read, write_all)
+    seen, _ = run_concurrently(read, write_all)
     assert seen == list(range(1, 3 * rounds * each + 1))
 
 
@@ -121,6 +121,6 @@ def test_nobody_gets_a_position_before_the_one_who_took_some_has_ended(hook: Sub
             assert feed_position.allocate(1) == 3
             ended.append("second")
 
-    together(first, second)
+    run_concurrently(first, second)
     assert ended == ["first", "second"]
     connection.close()

@@ -46,11 +46,9 @@ from providers.contract.parsing import InboundRequest
 from providers.db.ids import new_id
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Managed, Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, clock_at, fake, hook, keep, together
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, clock_at, run_concurrently, store_request
 from tests.harness.processes import run_python
-from tests.harness.receiving import as_stored, row_of
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.receiving import make_row, row_of_request
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +66,7 @@ def reading_fails(request: InboundRequest) -> None:
 
 def test_stores_the_exact_bytes_and_the_marker_instead_of_the_proof(hook: Subscription) -> None:
     body = b'\xef\xbb\xbf{"a" :1,\r\n"b":"\xff"}\x00'
-    request = fresh(keep(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
+    request = fresh(store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
     assert bytes(request.body) == body
     assert request.headers == [["X-Secret", "***"], ["X-Other", "v\xe9"]]
     assert request.sealed_headers == {}
@@ -78,7 +76,7 @@ def test_stores_the_exact_bytes_and_the_marker_instead_of_the_proof(hook: Subscr
 
 
 def test_a_rejected_request_keeps_sensitive_values_encrypted_only(hook: Subscription) -> None:
-    request = keep(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong-one")))
+    request = store_request(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong-one")))
     with connection.cursor() as cursor:
         cursor.execute("SELECT headers, sealed_headers FROM events_webhookrequest WHERE id = %s", [request.pk])
         headers, sealed = cursor.fetchone()
@@ -90,24 +88,24 @@ def test_a_rejected_request_keeps_sensitive_values_encrypted_only(hook: Subscrip
 
 
 def test_an_accepted_request_keeps_other_sensitive_headers_encrypted(hook: Subscription) -> None:
-    request = fresh(keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "session=1"))))
+    request = fresh(store_request(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "session=1"))))
     assert request.headers == [["X-Secret", "***"], ["Cookie", "***"]]
     assert request.sealed_headers == {"1": "session=1"}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_storing_commits_by_itself_or_refuses(hook: Subscription) -> None:
-    keep(hook, b"{}")
-    seen = together(lambda: WebhookRequest.objects.count())
+    store_request(hook, b"{}")
+    seen = run_concurrently(lambda: WebhookRequest.objects.count())
     assert seen == [1]
     with transaction.atomic(), pytest.raises(RuntimeError):
-        keep(hook, b"{}")
+        store_request(hook, b"{}")
 
 
 def test_rejected_requests_are_capped_by_count(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    kept = keep(hook, body_of({"id": 1, "type": "made"}))
-    uids = [keep(hook, b"{}", headers=()).uid for _ in range(rejected.KEPT + rejected.TRIM_EVERY + 1)]
+    kept = store_request(hook, body_of({"id": 1, "type": "made"}))
+    uids = [store_request(hook, b"{}", headers=()).uid for _ in range(rejected.KEPT + rejected.TRIM_EVERY + 1)]
     left = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
     assert rejected.KEPT <= len(left) <= rejected.KEPT + rejected.TRIM_EVERY
     assert list(left) == uids[-len(left) :]  # the newest
@@ -120,7 +118,7 @@ def test_rejected_requests_are_capped_by_bytes(hook: Subscription, monkeypatch: 
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     big = b"x" * (3 * 1024 * 1024)
     for _ in range(5):
-        keep(hook, big, headers=())
+        store_request(hook, big, headers=())
     assert WebhookRequest.objects.count() == 3  # a fourth would make 12 MB
 
 
@@ -132,7 +130,7 @@ def test_rejected_requests_are_capped_by_the_size_of_their_headers_too(
     monkeypatch.setattr(rejected, "TRIM_EVERY_BYTES", 100 * 1024)
     large = ("x" * 30_000,) * 2
     for _ in range(30):
-        keep(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
+        store_request(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
     assert WebhookRequest.objects.count() <= 1024 * 1024 // 60_000
 
 
@@ -151,7 +149,7 @@ def test_trimming_looks_once_in_a_while_only(hook: Subscription, monkeypatch: py
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", looks.append)
     for _ in range(1 + 2 * rejected.TRIM_EVERY):
-        keep(hook, b"{}", headers=())
+        store_request(hook, b"{}", headers=())
     assert len(looks) == 3
 
 
@@ -161,13 +159,13 @@ def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatc
 
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", fail)
-    assert keep(hook, b"{}", headers=()).outcome == Outcome.REJECTED
+    assert store_request(hook, b"{}", headers=()).outcome == Outcome.REJECTED
 
 
 def test_rejected_requests_are_forgotten_after_a_month(hook: Subscription) -> None:
     def came(days: int, **how: Any) -> WebhookRequest:
         at = timezone.now() - timedelta(days=days)
-        request = keep(hook, b"{}", received_at=at, **how)
+        request = store_request(hook, b"{}", received_at=at, **how)
         request.uid = UUID(int=first_id_at(at).int + request.pk)  # as it was given then
         request.save(update_fields=["uid"])
         return request
@@ -181,7 +179,7 @@ def test_rejected_requests_are_forgotten_after_a_month(hook: Subscription) -> No
 @pytest.mark.django_db(transaction=True)
 def test_what_is_released_while_old_ones_are_deleted_stays(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "KEPT", 1)
-    old = [keep(hook, b"{}", headers=()) for _ in range(4)]
+    old = [store_request(hook, b"{}", headers=()) for _ in range(4)]
     released, wanted = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
 
     def release() -> None:
@@ -194,7 +192,7 @@ def test_what_is_released_while_old_ones_are_deleted_stays(hook: Subscription, m
         released.wait(10)
         return rejected.delete_old(hook.pk)
 
-    assert together(trim, release)[0] == 2
+    assert run_concurrently(trim, release)[0] == 2
     assert set(WebhookRequest.objects.values_list("pk", flat=True)) == {old[1].pk, old[3].pk}
 
 
@@ -211,7 +209,7 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
         "by": "ann",
         "at": "2026-01-02T03:04:05Z",
     }
-    request = keep(hook, body_of(element, {"id": "e2", "type": "unheard:of"}))
+    request = store_request(hook, body_of(element, {"id": "e2", "type": "unheard:of"}))
     assert normalize.normalize_request(request.pk) is True
     first, second = Event.objects.order_by("id")
     assert list(first.data) == list(element)  # key order
@@ -229,14 +227,14 @@ def test_makes_events_of_a_batch_in_its_order(hook: Subscription) -> None:
 
 
 def test_an_empty_request_is_a_ping(hook: Subscription) -> None:
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PING
 
 
 def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) -> None:
     for _ in range(3):
-        normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     first, _, last = WebhookRequest.objects.order_by("id").values_list("received_at", flat=True)
     assert (event.duplicates, event.received_at, event.last_duplicate_at) == (2, first, last)
@@ -245,8 +243,8 @@ def test_a_repeated_event_is_counted_and_not_stored_again(hook: Subscription) ->
 
 
 def test_a_half_repeated_batch_is_completed(hook: Subscription) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("dedup_key", "duplicates")) == [("1", 1), ("2", 0)]
@@ -260,7 +258,7 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
         for subscription in (hook, other):
             body = body_of(*({"id": number, "type": "made"} for number in ids))
             # The third came before the others, and is read after them.
-            keep(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
+            store_request(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
     assert normalize.normalize_pending() == 10
     for subscription in (hook, other):
         rows = subscription.events.order_by("id").values_list("dedup_key", "duplicates", "last_duplicate_at")
@@ -283,8 +281,8 @@ def test_repeats_in_one_batch_are_counted_as_one_by_one(hook: Subscription) -> N
 
 def test_a_request_that_is_handed_on_twice_at_once_counts_once(hook: Subscription) -> None:
     """As when a database hangs: its row was stored, and went to the spool as well."""
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
-    again = as_stored(keep(hook, body_of({"id": 1, "type": "made"})))
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
+    again = row_of_request(store_request(hook, body_of({"id": 1, "type": "made"})))
     assert normalize.normalize_rows([again, again]) == 1
     assert Event.objects.get().duplicates == 1
 
@@ -292,7 +290,7 @@ def test_a_request_that_is_handed_on_twice_at_once_counts_once(hook: Subscriptio
 def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -> None:
     now = timezone.now()
     for minutes in (0, 2, 1):
-        keep(hook, body_of({"id": 1, "type": "made"}), received_at=now + timedelta(minutes=minutes))
+        store_request(hook, body_of({"id": 1, "type": "made"}), received_at=now + timedelta(minutes=minutes))
         normalize.normalize_pending()
     event = Event.objects.get()
     assert (event.duplicates, event.last_duplicate_at) == (2, now + timedelta(minutes=2))
@@ -301,7 +299,7 @@ def test_an_earlier_repeat_does_not_set_the_last_time_back(hook: Subscription) -
 def test_repeats_take_no_more_queries_than_one(hook: Subscription) -> None:
     def repeated(ids: range) -> int:
         for number in ids:
-            keep(hook, body_of({"id": number, "type": "made"}))
+            store_request(hook, body_of({"id": number, "type": "made"}))
         with CaptureQueriesContext(connection) as queries:
             assert normalize.normalize_pending() == len(ids)
         return len(queries)
@@ -315,13 +313,13 @@ def test_repeats_take_no_more_queries_than_one(hook: Subscription) -> None:
 def test_a_key_that_looks_like_something_else_is_counted_as_it_is(hook: Subscription) -> None:
     keys = ["7", "007", "7.0", "null", "true", "%s", "{given}", '"', "\\", "\u00e9\U0001f600", " "]
     for _ in range(2):
-        keep(hook, body_of(*({"id": key, "type": "made"} for key in keys)))
+        store_request(hook, body_of(*({"id": key, "type": "made"} for key in keys)))
         normalize.normalize_pending()
     assert dict(Event.objects.values_list("dedup_key", "duplicates")) == dict.fromkeys(keys, 1)
 
 
 def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert Event.objects.get().duplicates == 0
     assert fresh(request).outcome == Outcome.PROCESSED
@@ -330,7 +328,7 @@ def test_the_same_event_twice_in_one_request_is_no_duplicate(hook: Subscription)
 def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> None:
     other = Subscription.objects.create(account=hook.account, secrets=[SECRET], due_at=None)
     for subscription in (hook, other):
-        normalize.normalize_request(keep(subscription, body_of({"id": 1, "type": "made"})).pk)
+        normalize.normalize_request(store_request(subscription, body_of({"id": 1, "type": "made"})).pk)
     assert Event.objects.count() == 2
 
 
@@ -345,7 +343,7 @@ def test_overlapping_subscriptions_each_get_their_event(hook: Subscription) -> N
     ],
 )
 def test_what_cannot_be_read_is_quarantined_with_the_reason(hook: Subscription, body: bytes, reason: str) -> None:
-    request = keep(hook, body)
+    request = store_request(hook, body)
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert reason in fresh(request).reason
@@ -360,7 +358,7 @@ def test_a_bug_in_a_plug_in_costs_no_request(
             raise KeyError("a bug\x00\ud800")
 
     fake.before_parse = fail
-    bad, good = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
+    bad, good = store_request(hook, body_of({"id": 1, "type": "made"})), store_request(hook, b"")
     assert normalize.normalize_pending() == 2
     assert fresh(bad).outcome == Outcome.QUARANTINED
     assert "KeyError" in fresh(bad).reason
@@ -369,7 +367,7 @@ def test_a_bug_in_a_plug_in_costs_no_request(
 
 
 def test_a_vanished_plug_in_is_a_reason_like_any_other(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     type(hook.account).objects.update(provider="gone")
     normalize.normalize_pending()
     assert fresh(request).outcome == Outcome.QUARANTINED
@@ -377,13 +375,13 @@ def test_a_vanished_plug_in_is_a_reason_like_any_other(hook: Subscription) -> No
 
 
 def test_a_time_without_zone_is_a_bug_of_the_plug_in(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
     normalize.normalize_request(request.pk)
     assert "occurred_at has no time zone" in fresh(request).reason
 
 
 def test_unreadable_elements_wait_and_the_others_appear(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert list(Event.objects.order_by("id").values_list("dedup_key", flat=True)) == ["1", "3"]
     assert fresh(request).outcome == Outcome.QUARANTINED
@@ -402,7 +400,7 @@ def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subsc
         b' "path": "/\\ud83d\\ude00\\ud83d", "n": 123456789012345678901234567890},'
         b' {"id": "a\\u0000\\ud801", "type": "made"}]}'
     )
-    request = keep(hook, body)
+    request = store_request(hook, body)
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED, fresh(request).reason
     first, second = Event.objects.order_by("id")
@@ -414,7 +412,7 @@ def test_what_text_columns_refuse_is_replaced_there_and_kept_in_data(hook: Subsc
 
 def test_long_texts_are_cut_and_long_keys_are_not(hook: Subscription) -> None:
     long = "x" * 5000
-    request = keep(
+    request = store_request(
         hook, body_of({"id": long + "1", "type": long, "path": long, "by": long}, {"id": long + "2", "type": "t"})
     )
     normalize.normalize_request(request.pk)
@@ -431,7 +429,7 @@ def test_columns() -> None:
 
 
 def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> None:
-    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
+    bad, good = (store_request(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
     assert normalize.normalize_pending() == 2
@@ -444,7 +442,7 @@ def test_headers_that_cannot_be_read_concern_one_request(hook: Subscription) -> 
 def test_what_cannot_be_read_of_a_rejected_one_is_a_reason_and_concerns_no_other(
     hook: Subscription, column: str, text: str
 ) -> None:
-    rows = [keep(hook, b"", headers=(("Authorization", "later"), ("A", str(number)))) for number in range(3)]
+    rows = [store_request(hook, b"", headers=(("Authorization", "later"), ("A", str(number)))) for number in range(3)]
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later"])
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE events_webhookrequest SET {column} = %s WHERE id = %s", [text, rows[1].pk])
@@ -465,7 +463,7 @@ def test_refused_rows_are_quarantined_and_stop_nobody(
         original(events)
 
     monkeypatch.setattr(event_insert, "insert", refuse)
-    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
+    bad, good = (store_request(hook, body_of({"id": kind, "type": kind})) for kind in ("poison", "made"))
     assert normalize.normalize_pending() == 2
     assert (fresh(bad).outcome, fresh(good).outcome) == (Outcome.QUARANTINED, Outcome.PROCESSED)
     assert "value too long" in fresh(bad).reason
@@ -477,7 +475,7 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = normalize._write
-    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
+    bad, good = (store_request(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with monkeypatch.context() as patch:
 
         def locked(request: Any, reading: ParsedRequest) -> bool:
@@ -495,7 +493,7 @@ def test_a_lock_leaves_the_request_for_later_and_the_others_go_on(
 
 @pytest.mark.django_db(transaction=True)
 def test_the_events_of_a_request_appear_all_or_none(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = keep(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
+    request = store_request(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
     with monkeypatch.context() as patch:
         patch.setattr(normalize, "_record_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
         assert normalize.normalize_pending() == 0
@@ -507,7 +505,7 @@ def test_the_events_of_a_request_appear_all_or_none(hook: Subscription, monkeypa
 
 def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
     for number in range(7):
-        keep(hook, body_of({"id": number, "type": "made"}))
+        store_request(hook, body_of({"id": number, "type": "made"}))
     assert normalize.normalize_pending(batch=3) == 7
     assert Event.objects.count() == 7
 
@@ -515,10 +513,14 @@ def test_pending_goes_through_more_than_a_batch(hook: Subscription) -> None:
 def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
     hook: Subscription, django_assert_max_num_queries: Any
 ) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(40)]
-    again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 99, "type": "made"}))
-    only_again = keep(hook, body_of({"id": 3, "type": "made"}, {"id": 3, "type": "made"}))
-    ping, broken, half = keep(hook, b""), keep(hook, b"{"), keep(hook, body_of({"id": 7}, {"id": 77, "type": "made"}))
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(40)]
+    again = store_request(hook, body_of({"id": 3, "type": "made"}, {"id": 99, "type": "made"}))
+    only_again = store_request(hook, body_of({"id": 3, "type": "made"}, {"id": 3, "type": "made"}))
+    ping, broken, half = (
+        store_request(hook, b""),
+        store_request(hook, b"{"),
+        store_request(hook, body_of({"id": 7}, {"id": 77, "type": "made"})),
+    )
     with django_assert_max_num_queries(45):
         assert normalize.normalize_pending() == 45
     assert {fresh(request).outcome for request in requests} == {"processed"}
@@ -533,7 +535,7 @@ def test_many_are_settled_in_one_transaction_as_they_would_be_alone(
 
 @pytest.mark.django_db(transaction=True)
 def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     sizes = [(request.pk, request.size) for request in requests]
     if connection.vendor == "sqlite":
         # Nobody else can be settling one: there is one writer at a time.
@@ -555,7 +557,7 @@ def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) 
         finally:
             may_end.set()
 
-    assert together(this, other) == [2, 0]
+    assert run_concurrently(this, other) == [2, 0]
     assert [fresh(request).outcome for request in requests] == ["processed", "received", "processed"]
     assert normalize.normalize_pending() == 1
 
@@ -563,7 +565,7 @@ def test_what_another_process_is_settling_holds_up_no_other(hook: Subscription) 
 def test_what_another_process_settled_meanwhile_is_left_alone(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     original = parse_request.parse
 
     def read(request: PendingRequest) -> ParsedRequest:
@@ -583,14 +585,14 @@ def test_a_large_batch_is_read_in_portions() -> None:
 
 
 def test_the_worker_leaves_the_youngest_to_the_web_process(hook: Subscription) -> None:
-    old = keep(hook, b"", received_at=timezone.now() - poller.MIN_AGE - timedelta(seconds=1))
-    young = keep(hook, b"")
+    old = store_request(hook, b"", received_at=timezone.now() - poller.MIN_AGE - timedelta(seconds=1))
+    young = store_request(hook, b"")
     assert tasks.normalize_pending() == 1
     assert (fresh(old).outcome, fresh(young).outcome) == (Outcome.PING, Outcome.RECEIVED)
 
 
 def test_a_clock_set_back_keeps_no_request_waiting(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     with clock_at(monkeypatch, timezone.now() - timedelta(hours=1)):
         assert tasks.normalize_pending() == 1
     assert fresh(request).outcome == Outcome.PING
@@ -603,8 +605,8 @@ def test_a_clock_set_back_keeps_no_request_waiting(hook: Subscription, monkeypat
 def test_two_processors_make_the_events_of_one_request_once(hook: Subscription, fake: FakeProvider) -> None:
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
-    assert sorted(together(*[lambda: normalize.normalize_request(request.pk)] * 2)) == [False, True]
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    assert sorted(run_concurrently(*[lambda: normalize.normalize_request(request.pk)] * 2)) == [False, True]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [0, 0]
     assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -614,8 +616,11 @@ def test_the_same_events_in_two_requests_at_once(hook: Subscription, fake: FakeP
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     elements = [{"id": number, "type": "made"} for number in range(60)]
-    requests = [keep(hook, body_of(*elements)), keep(hook, body_of(*reversed(elements)))]
-    assert together(*[lambda pk=request.pk: normalize.normalize_request(pk) for request in requests]) == [True, True]
+    requests = [store_request(hook, body_of(*elements)), store_request(hook, body_of(*reversed(elements)))]
+    assert run_concurrently(*[lambda pk=request.pk: normalize.normalize_request(pk) for request in requests]) == [
+        True,
+        True,
+    ]
     assert list(Event.objects.values_list("duplicates", flat=True)) == [1] * 60
     assert sorted(fresh(request).outcome for request in requests) == ["duplicate", "processed"]
 
@@ -638,7 +643,7 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
     body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {}}]'
-    request = keep(subscription, body, headers=(("X", subscription.secrets[0]),))
+    request = store_request(subscription, body, headers=(("X", subscription.secrets[0]),))
     killed = run_python(KILLED_IN_THE_MIDDLE, REQUEST=str(request.pk))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
@@ -650,8 +655,8 @@ def test_a_kill_before_the_commit_leaves_the_request_to_be_normalised(transactio
 
 
 def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: Subscription) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    rows = [as_stored(request) for request in requests]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    rows = [row_of_request(request) for request in requests]
     settled, gone, left = requests
     assert normalize.normalize_request(settled.pk)
     gone.delete()
@@ -663,8 +668,8 @@ def test_stored_rows_become_events_as_if_they_were_read_from_the_database(hook: 
 
 
 def test_a_stored_row_that_fails_harms_no_other(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
-    rows = [as_stored(good), as_stored(bad)._replace(headers="no JSON")]
+    good, bad = store_request(hook, body_of({"id": 1, "type": "made"})), store_request(hook, b"")
+    rows = [row_of_request(good), row_of_request(bad)._replace(headers="no JSON")]
     assert normalize.normalize_rows(rows) == 2
     assert (fresh(good).outcome, fresh(bad).outcome) == (Outcome.PROCESSED, Outcome.QUARANTINED)
 
@@ -709,7 +714,7 @@ def running(
 def test_the_thread_normalises_at_once(hook: Subscription, running: tuple[InlineNormalizer, threading.Event]) -> None:
     inline_normalizer, _ = running
     for number in range(5):
-        inline_normalizer.enqueue_rows([as_stored(keep(hook, body_of({"id": number, "type": "made"})))])
+        inline_normalizer.enqueue_rows([row_of_request(store_request(hook, body_of({"id": number, "type": "made"})))])
     until(lambda: Event.objects.count() == 5)
 
 
@@ -720,8 +725,8 @@ def test_the_thread_gives_its_connection_back_when_idle(
     inline_normalizer, given_back = running
     for number in range(2):
         given_back.clear()
-        request = keep(hook, body_of({"id": number, "type": "made"}))
-        inline_normalizer.enqueue_rows([as_stored(request)])
+        request = store_request(hook, body_of({"id": number, "type": "made"}))
+        inline_normalizer.enqueue_rows([row_of_request(request)])
         assert given_back.wait(10)
         assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -737,12 +742,12 @@ def test_the_thread_survives_a_failure(
         failed.set()
         raise RuntimeError("a bug")
 
-    lost, later = keep(hook, b""), keep(hook, b"")
+    lost, later = store_request(hook, b""), store_request(hook, b"")
     with monkeypatch.context() as patch:
         patch.setattr(normalize, "normalize_rows", fail)
-        inline_normalizer.enqueue_rows([as_stored(lost)])
+        inline_normalizer.enqueue_rows([row_of_request(lost)])
         assert failed.wait(10)
-    inline_normalizer.enqueue_rows([as_stored(later)])
+    inline_normalizer.enqueue_rows([row_of_request(later)])
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
     assert normalize.normalize_pending() == 1
@@ -751,7 +756,7 @@ def test_the_thread_survives_a_failure(
 
 def test_the_thread_is_not_started_where_it_is_not_wanted(hook: Subscription) -> None:
     inline_normalizer = InlineNormalizer()
-    inline_normalizer.enqueue_rows([as_stored(keep(hook, b""))])
+    inline_normalizer.enqueue_rows([row_of_request(store_request(hook, b""))])
     assert inline_normalizer._thread is None
 
 
@@ -768,11 +773,11 @@ def test_what_does_not_fit_into_memory_is_left_to_the_worker(
     hook: Subscription, stopped: InlineNormalizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_BYTES", 100)
-    rows = [row_of(hook, b"x" * size) for size in (500, 1)]
+    rows = [make_row(hook, b"x" * size) for size in (500, 1)]
     stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:1], [])  # a large one alone may wait
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_ROWS", 3)
-    rows = [row_of(hook) for _ in range(4)]
+    rows = [make_row(hook) for _ in range(4)]
     stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:3], [])
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_JOBS", 1)
@@ -786,7 +791,7 @@ def test_a_batch_is_bounded_by_rows_and_bytes(
 ) -> None:
     monkeypatch.setattr(normalize, "BATCH_SIZE", 2)
     monkeypatch.setattr(normalize, "BATCH_BYTES", 50)
-    rows = [row_of(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
+    rows = [make_row(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
     stopped.enqueue_rows(rows)
     assert [stopped._next_batch()[0] for _ in range(3)] == [rows[:2], rows[2:4], rows[4:]]
     assert stopped._bytes == 0
@@ -798,12 +803,12 @@ def test_a_batch_is_bounded_by_rows_and_bytes(
 def test_last_event_moves_on_and_never_back(hook: Subscription) -> None:
     now = timezone.now()
     for age in (10, 5, 20):
-        keep(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
+        store_request(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)
     assert hook.accepted_at == now - timedelta(seconds=10)  # of the first that was normalised
-    keep(hook, b"")
+    store_request(hook, b"")
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
@@ -818,7 +823,7 @@ def test_last_event_of_several_subscriptions(hook: Subscription) -> None:
     for number, subscription in enumerate([hook, *others]):
         for age in (8, 4):
             came = now - timedelta(seconds=age + number)
-            keep(subscription, body_of({"id": age, "type": "made"}), received_at=came)
+            store_request(subscription, body_of({"id": age, "type": "made"}), received_at=came)
     normalize.normalize_pending()
     found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
@@ -855,7 +860,10 @@ def test_the_normaliser_lets_others_compute_between_a_few_requests(
         return original(request)
 
     monkeypatch.setattr(parse_request, "parse", read)
-    rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * YIELD_EVERY)]
+    rows = [
+        row_of_request(store_request(hook, body_of({"id": number, "type": "made"})))
+        for number in range(2 * YIELD_EVERY)
+    ]
     assert normalize.normalize_rows(rows, progress=InlineNormalizer()._step) == 2 * YIELD_EVERY
     stretch = ["read"] * YIELD_EVERY
     assert order == [*stretch[1:], "others", *stretch, "others", "read"]
@@ -865,7 +873,7 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
     hook.accepted_at = timezone.now()
     hook.save()
     for number in range(5):
-        keep(hook, body_of({"id": number, "type": "made"}))
+        store_request(hook, body_of({"id": number, "type": "made"}))
     with django_assert_max_num_queries(200) as captured:
         normalize.normalize_pending()
     written = [query for query in captured.captured_queries if 'UPDATE "subscriptions_subscription"' in query["sql"]]
@@ -875,11 +883,11 @@ def test_last_event_is_written_once_a_batch(hook: Subscription, django_assert_ma
 @pytest.mark.parametrize("managed", [Managed.MANUAL, Managed.API])
 def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, managed: str) -> None:
     Subscription.objects.update(managed=managed)
-    keep(hook, b"{}", headers=())  # rejected
+    store_request(hook, b"{}", headers=())  # rejected
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert (hook.accepted_at, hook.due_at) == (None, None)
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at
@@ -890,9 +898,9 @@ def test_the_first_accepted_request_makes_a_manual_one_due(hook: Subscription, m
 
 
 def test_reprocessing_completes_after_a_fix_and_is_idempotent(hook: Subscription, fake: FakeProvider) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
     fake.before_parse = reading_fails
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     fake.before_parse = lambda request: None
@@ -902,15 +910,15 @@ def test_reprocessing_completes_after_a_fix_and_is_idempotent(hook: Subscription
 
 
 def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert reprocess.reprocess_request(request).outcome == Outcome.DUPLICATE
     assert Event.objects.get().duplicates == 1
 
 
 def test_reprocessing_after_a_worse_change_keeps_the_events(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
 
     def unreadable(request: InboundRequest) -> None:
@@ -923,7 +931,7 @@ def test_reprocessing_after_a_worse_change_keeps_the_events(hook: Subscription, 
 
 def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscription) -> None:
     body = body_of({"id": 1, "type": "made"})
-    request = keep(hook, body, headers=(("Authorization", "another-secret"),))
+    request = store_request(hook, body, headers=(("Authorization", "another-secret"),))
     assert reprocess.reprocess_request(request).outcome == Outcome.REJECTED
     assert Event.objects.count() == 0
     hook.secrets = ["another-secret", SECRET]
@@ -937,8 +945,8 @@ def test_a_rejected_request_is_released_when_its_secret_is_accepted(hook: Subscr
 
 
 def test_a_lost_encryption_key_is_a_reason_and_no_crash(hook: Subscription, settings: Settings) -> None:
-    rejected_one = keep(hook, b"", headers=(("Authorization", "sealed"),))
-    waiting = keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
+    rejected_one = store_request(hook, b"", headers=(("Authorization", "sealed"),))
+    waiting = store_request(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
     settings.ENCRYPTION_KEYS = ("b3RoZXItb25seS1vdGhlci1vbmx5LW90aGVyLW9ubHk=",)
     assert normalize.normalize_pending() == 1
     reprocessed = reprocess.reprocess_request(rejected_one)
@@ -948,22 +956,22 @@ def test_a_lost_encryption_key_is_a_reason_and_no_crash(hook: Subscription, sett
 
 @pytest.mark.django_db(transaction=True)
 def test_reprocessing_twice_at_once(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
     normalize.normalize_request(request.pk)
     fake.fixed = True
-    together(*[lambda: reprocess.reprocess_request(request)] * 2)
+    run_concurrently(*[lambda: reprocess.reprocess_request(request)] * 2)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("duplicates", flat=True)) == [0, 0]
 
 
 def test_a_url_only_request_is_accepted_without_proof(hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(proof=Proof.URL)
-    request = keep(hook, b"", headers=())
+    fake.declare(proof=Proof.URL)
+    request = store_request(hook, b"", headers=())
     assert (request.outcome, request.verification) == (Outcome.RECEIVED, "not_verifiable")
 
 
 def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subscription) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
     event = Event.objects.get()
     event.pk, event.position, event.uid = None, 99, new_id()
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -976,9 +984,9 @@ def test_the_database_itself_refuses_a_second_event_with_the_same_key(hook: Subs
 def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
     hook: Subscription, fake: FakeProvider
 ) -> None:
-    good = keep(hook, body_of({"id": 1, "type": "made"}))
-    waiting = [keep(hook, body_of({"id": number})) for number in range(2, 5)]
-    refused = keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
+    good = store_request(hook, body_of({"id": 1, "type": "made"}))
+    waiting = [store_request(hook, body_of({"id": number})) for number in range(2, 5)]
+    refused = store_request(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
     normalize.normalize_pending()
     fake.fixed = True
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
@@ -999,7 +1007,7 @@ def test_a_filter_of_requests_is_read_again_and_nothing_is_counted_twice(
 def test_what_is_thrown_away_meanwhile_does_not_end_the_reading(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [keep(hook, b"") for _ in range(3)]
+    rows = [store_request(hook, b"") for _ in range(3)]
     original = reprocess.reprocess_request
 
     def reprocess_or_delete(request: WebhookRequest) -> WebhookRequest:
@@ -1012,7 +1020,7 @@ def test_what_is_thrown_away_meanwhile_does_not_end_the_reading(
 
 
 def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1}))
+    request = store_request(hook, body_of({"id": 1}))
     normalize.normalize_pending()
     fake.fixed = True
     said = io.StringIO()

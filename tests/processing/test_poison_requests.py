@@ -27,11 +27,9 @@ from providers.contract.parsing import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
 from subscriptions.problems.detector import detect
-from tests.harness.fake_provider import FakeProvider, body_of, fake, hook, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, run_concurrently, store_request
 from tests.harness.processes import run_python
-from tests.harness.receiving import as_stored
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.receiving import row_of_request
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +37,7 @@ LATE = poison_requests.COUNTED_AFTER + timedelta(seconds=1)
 
 
 def late(hook: Subscription, number: int) -> WebhookRequest:
-    return keep(hook, body_of({"id": number, "type": "made"}), received_at=timezone.now() - LATE)
+    return store_request(hook, body_of({"id": number, "type": "made"}), received_at=timezone.now() - LATE)
 
 
 def fresh(request: WebhookRequest) -> WebhookRequest:
@@ -76,7 +74,7 @@ def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(
     def came(name: str) -> WebhookRequest:
         body = f'[{{"eventId": "{name}", "eventType": "fs:add_file", "data": {{}}}}]'.encode()
         at = timezone.now() - LATE
-        return keep(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=at)
+        return store_request(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=at)
 
     before, deadly, behind = came("before"), came("deadly"), came("behind")
     assert run_python(READS).returncode == 139
@@ -134,7 +132,7 @@ def poller(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poller: Poller, hook: Subscription) -> None:
-    hanging = keep(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
+    hanging = store_request(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
     beside = late(hook, 1)
     for tries in (1, 2, 3):
         with pytest.raises(TimeoutError):
@@ -206,7 +204,7 @@ def test_a_process_in_which_many_readings_hang_ends(
     monkeypatch.setattr(poller_module, "MAX_ABANDONED_THREADS", 2)
     for number in range(2):
         assert ended == []
-        keep(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)
+        store_request(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)
         with pytest.raises(TimeoutError):
             tasks.normalize_pending()
     assert ended == [1]
@@ -219,11 +217,11 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
     monkeypatch.setattr(normalizer_module, "HANGS_AFTER_SECONDS", 0.3)
     monkeypatch.setattr(normalizer_module, "IDLE_SECONDS", 0.1)
     inline_normalizer = InlineNormalizer()
-    inline_normalizer.enqueue_rows([as_stored(keep(hook, body_of({"id": "hangs", "type": "made"})))])
+    inline_normalizer.enqueue_rows([row_of_request(store_request(hook, body_of({"id": "hangs", "type": "made"})))])
     time.sleep(0.5)
-    later = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(2)]
+    later = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(2)]
     for request in later:
-        inline_normalizer.enqueue_rows([as_stored(request)])
+        inline_normalizer.enqueue_rows([row_of_request(request)])
     deadline = time.monotonic() + 10
     while Event.objects.count() < 2:
         assert time.monotonic() < deadline
@@ -232,7 +230,7 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
 
 
 def test_what_is_read_in_time_is_not_counted(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     assert normalize.normalize_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
 
@@ -288,7 +286,7 @@ def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
 @pytest.mark.django_db(transaction=True)
 def test_a_try_belongs_to_one_worker_of_several(hook: Subscription) -> None:
     keys = [late(hook, number).pk for number in range(20)]
-    mine = together(*[lambda: poison_requests.start_attempts(keys)] * 4)
+    mine = run_concurrently(*[lambda: poison_requests.start_attempts(keys)] * 4)
     assert sorted(key for part in mine for key in part) == keys
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
 

@@ -20,10 +20,9 @@ from subscriptions.models import Subscription
 from tests.admin.conftest import boss
 from tests.admin.test_silence import TYPED, page_of
 from tests.api.conftest import Api, active, api, path
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fake, hook
-from tests.harness.receiving import client, in_threads, spool_folder
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of
 
-__all__ = ["active", "api", "boss", "client", "fake", "hook", "in_threads", "path", "spool_folder"]  # fixtures
+__all__ = ["active", "api", "boss", "path"]  # fixtures
 
 pytestmark = pytest.mark.django_db
 
@@ -34,10 +33,10 @@ def allow(subscription: Subscription, *allowed: str) -> None:
     desired_state.accept_from(subscription, by="staff:ann", allowed_networks=allowed)
 
 
-def post(client: Client, subscription: Subscription, secret: str = SECRET, **extra: Any) -> int:
+def post(hook_client: Client, subscription: Subscription, secret: str = SECRET, **extra: Any) -> int:
     headers = {"X-Secret": secret, **extra.pop("headers", {})}
     path = f"/hooks/{subscription.token}"
-    status: int = client.generic("POST", path, BODY, headers=headers, **extra).status_code
+    status: int = hook_client.generic("POST", path, BODY, headers=headers, **extra).status_code
     return status
 
 
@@ -93,11 +92,11 @@ def test_they_are_stored_once_and_in_one_notation() -> None:
 # -- At the doors ------------------------------------------------------------------------------------------------------
 
 
-def test_a_call_from_elsewhere_is_401_kept_and_released_later(client: Client, hook: Subscription) -> None:
+def test_a_call_from_elsewhere_is_401_kept_and_released_later(hook_client: Client, hook: Subscription) -> None:
     allow(hook, "192.0.2.0/24", "fd00::/8")
-    assert post(client, hook, REMOTE_ADDR="192.0.2.7") == 200
-    assert post(client, hook, REMOTE_ADDR="fd00::7") == 200
-    assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 401
+    assert post(hook_client, hook, REMOTE_ADDR="192.0.2.7") == 200
+    assert post(hook_client, hook, REMOTE_ADDR="fd00::7") == 200
+    assert post(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 401
     request = WebhookRequest.objects.latest("pk")
     assert (request.outcome, request.verification, request.remote_addr) == ("rejected", "verified", "203.0.113.7")
     assert "203.0.113.7, which is in none" in request.reason
@@ -112,9 +111,9 @@ def test_a_call_from_elsewhere_is_401_kept_and_released_later(client: Client, ho
     assert Event.objects.count() == 1
 
 
-def test_a_wrong_secret_from_elsewhere_says_both(client: Client, hook: Subscription) -> None:
+def test_a_wrong_secret_from_elsewhere_says_both(hook_client: Client, hook: Subscription) -> None:
     allow(hook, "192.0.2.0/24")
-    assert post(client, hook, "wrong", REMOTE_ADDR="203.0.113.7") == 401
+    assert post(hook_client, hook, "wrong", REMOTE_ADDR="203.0.113.7") == 401
     request = WebhookRequest.objects.get()
     assert request.verification == "failed"
     assert "203.0.113.7" in request.reason
@@ -128,17 +127,17 @@ def test_a_wrong_secret_from_elsewhere_says_both(client: Client, hook: Subscript
 
 
 def test_where_nothing_can_be_proved_the_address_still_counts(
-    client: Client, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake.can(proof=Proof.URL)
+    fake.declare(proof=Proof.URL)
     allow(hook, "192.0.2.0/24")
-    assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 401
+    assert post(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 401
     assert WebhookRequest.objects.get().verification == "not_verifiable"
 
 
-def test_a_head_from_elsewhere_tells_only_that_the_address_exists(client: Client, hook: Subscription) -> None:
+def test_a_head_from_elsewhere_tells_only_that_the_address_exists(hook_client: Client, hook: Subscription) -> None:
     allow(hook, "192.0.2.0/24")
-    assert client.head(f"/hooks/{hook.token}", REMOTE_ADDR="203.0.113.7").status_code == 200
+    assert hook_client.head(f"/hooks/{hook.token}", REMOTE_ADDR="203.0.113.7").status_code == 200
     assert not WebhookRequest.objects.exists()
 
 
@@ -153,24 +152,24 @@ def test_a_head_from_elsewhere_tells_only_that_the_address_exists(client: Client
     ],
 )
 def test_behind_a_proxy_the_client_counts_if_the_proxy_is_trusted(
-    client: Client, hook: Subscription, settings: Settings, proxies: tuple[str, ...], forwarded: str, status: int
+    hook_client: Client, hook: Subscription, settings: Settings, proxies: tuple[str, ...], forwarded: str, status: int
 ) -> None:
     settings.TRUSTED_PROXIES = tuple(ip_network(item) for item in proxies)
     allow(hook, "192.0.2.0/24")
-    assert post(client, hook, headers={"X-Forwarded-For": forwarded}) == status
+    assert post(hook_client, hook, headers={"X-Forwarded-For": forwarded}) == status
 
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_refused_by_a_list_that_was_just_changed(
-    client: Client, hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, receiver_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(hook, "192.0.2.0/24")
-    assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 401
+    assert post(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 401
     # The thread would read on its own only much later.
     monkeypatch.setattr("events.receiver.subscription_cache.REFRESH_SECONDS", 60.0)
     assert receivable_subscriptions.refresh()
     allow(hook, "203.0.113.0/24")
-    assert post(client, hook, REMOTE_ADDR="203.0.113.7") == 200
+    assert post(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 200
 
 
 # -- In the API --------------------------------------------------------------------------------------------------------

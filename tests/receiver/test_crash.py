@@ -34,12 +34,10 @@ from events.processing import normalize
 from events.receiver.spool.file import Spool
 from events.receiver.spool.status import spool_status
 from subscriptions.models import Subscription
-from tests.harness.crashing import Load, WebProcess, account_for, account_for_events, subscription
+from tests.harness.crashing import Load, WebProcess, assert_events_counted, assert_stored_once
 from tests.harness.own_postgres import MissingPostgres, OwnPostgres, programs
 from tests.harness.processes import ROOT, environment, run_python
-from tests.harness.receiving import row_of, spool_folder
-
-__all__ = ["spool_folder", "subscription"]  # fixtures
+from tests.harness.receiving import make_row
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
 IS_SQLITE = connection.vendor == "sqlite"
@@ -48,7 +46,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.crash, pytest
 
 
 @pytest.fixture
-def web(subscription: Subscription, spool_folder: Path) -> Iterator[WebProcess]:
+def web(egnyte_subscription: Subscription, spool_folder: Path) -> Iterator[WebProcess]:
     running = WebProcess(spool_folder.parent / "web.log", DATA_DIR=str(spool_folder.parent))
     try:
         yield running
@@ -64,59 +62,59 @@ def until_drained(seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_the_web_process_is_killed(web: WebProcess, subscription: Subscription) -> None:
-    load = Load(subscription, web.port)
+def test_the_web_process_is_killed(web: WebProcess, egnyte_subscription: Subscription) -> None:
+    load = Load(egnyte_subscription, web.port)
     for _ in range(ROUNDS):
         web.start()
         with load.running():
-            load.more(random.randint(20, 200))
+            load.wait_for_more(random.randint(20, 200))
             web.kill()
     tasks.drain_spool()
-    account_for(load)
-    assert set(load.answers) <= {200, None}
+    assert_stored_once(load)
+    assert set(load.statuses) <= {200, None}
 
 
 @pytest.mark.skipif(not IS_SQLITE, reason="SQLite has one lock for all writers")
 def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
-    web: WebProcess, subscription: Subscription
+    web: WebProcess, egnyte_subscription: Subscription
 ) -> None:
-    load = Load(subscription, web.port)
+    load = Load(egnyte_subscription, web.port)
     for _ in range(ROUNDS):
         web.start()
         with load.running():
-            load.more(20)
+            load.wait_for_more(20)
             holder = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, timeout=30)
             holder.execute("BEGIN IMMEDIATE")
-            load.more(100)
+            load.wait_for_more(100)
             web.kill()
             holder.close()
     assert spool_status().requests
     web.start()
     with load.running():
-        load.more(20)
+        load.wait_for_more(20)
         until_drained()
-    account_for(load)
-    assert set(load.answers) <= {200, None}
+    assert_stored_once(load)
+    assert set(load.statuses) <= {200, None}
 
 
-def test_two_web_processes(web: WebProcess, subscription: Subscription, spool_folder: Path) -> None:
+def test_two_web_processes(web: WebProcess, egnyte_subscription: Subscription, spool_folder: Path) -> None:
     """The rule on PostgreSQL; on SQLite it must be right all the same."""
     second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
     web.start()
     second.start()
     try:
-        load = Load(subscription, web.port, second.port, copies=2)
+        load = Load(egnyte_subscription, web.port, second.port, copies=2)
         with load.running():
-            load.more(150 * ROUNDS)
+            load.wait_for_more(150 * ROUNDS)
         until_drained()
     finally:
         second.kill()
         web.kill()
-    account_for(load)
-    assert set(load.answers) == {200}
+    assert_stored_once(load)
+    assert set(load.statuses) == {200}
     normalize.normalize_pending()  # as the worker does
     bodies = [bytes(body) for body in WebhookRequest.objects.values_list("body", flat=True)]
-    account_for_events(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
+    assert_events_counted(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
 
 
 DRAINS = """
@@ -125,8 +123,8 @@ print(tasks.drain_spool(), flush=True)
 """
 
 
-def test_the_drainer_is_killed(subscription: Subscription, spool_folder: Path) -> None:
-    rows = [row_of(subscription, os.urandom(3000)) for _ in range(3000)]
+def test_the_drainer_is_killed(egnyte_subscription: Subscription, spool_folder: Path) -> None:
+    rows = [make_row(egnyte_subscription, os.urandom(3000)) for _ in range(3000)]
     own = Spool()
     for start in range(0, len(rows), 50):
         own.append(rows[start : start + 50])
@@ -198,8 +196,8 @@ class Installation:
             events = found.execute("SELECT provider_event_id, duplicates FROM events_event").fetchall()
         assert len(bodies) == len(set(bodies))
         assert set(bodies) >= set(self.load.accepted)
-        account_for_events(bodies, events)
-        assert set(self.load.answers) == {200}  # all the while
+        assert_events_counted(bodies, events)
+        assert set(self.load.statuses) == {200}  # all the while
 
 
 @pytest.fixture
@@ -224,11 +222,11 @@ def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Inst
     load = installation.load
     with load.running():
         for _ in range(ROUNDS):
-            load.more(50)
+            load.wait_for_more(50)
             postgres.kill()
-            load.more(50)
+            load.wait_for_more(50)
             postgres.start()
-        load.more(50)
+        load.wait_for_more(50)
     installation.account_for_all()
 
 
@@ -241,19 +239,19 @@ def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installa
         assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > granian.THREADS
     with load.running():
         for _ in range(ROUNDS):
-            load.more(50)
+            load.wait_for_more(50)
             postgres.freeze()
             pages = [threading.Thread(target=web.status, args=("/readyz",)) for _ in range(2 * granian.THREADS)]
             for page in pages:
                 page.start()
             try:
-                load.more(300, seconds=10)
+                load.wait_for_more(300, seconds=10)
                 assert web.status("/livez") == 200
             finally:
                 postgres.thaw()
                 for page in pages:
                     page.join()
-        load.more(50)
+        load.wait_for_more(50)
     installation.account_for_all()
 
 
@@ -273,20 +271,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(not IS_SQLITE, reason="the database has to be on that disk")
-def test_the_disk_is_full_or_read_only(subscription: Subscription, small_disk: Path, settings: Settings) -> None:
+def test_the_disk_is_full_or_read_only(egnyte_subscription: Subscription, small_disk: Path, settings: Settings) -> None:
     settings.DATA_DIR = small_disk
     database = small_disk / "hookkeeper.sqlite3"
     with connection.cursor() as cursor:
         cursor.execute("VACUUM INTO %s", [str(database)])
     web = WebProcess(small_disk.parent / "web.log", DATA_DIR=str(small_disk), DATABASE_URL=f"sqlite:///{database}")
-    load = Load(subscription, web.port)
+    load = Load(egnyte_subscription, web.port)
     web.start()
     try:
         with load.running():
-            load.more(50)
+            load.wait_for_more(50)
             _fill(small_disk / "filler")
-            load.more(300)
-        assert set(load.answers) == {200}
+            load.wait_for_more(300)
+        assert set(load.statuses) == {200}
         (small_disk / "filler").unlink()
         until_drained()
         web.kill()  # with files open for writing it could not be mounted anew
@@ -294,16 +292,16 @@ def test_the_disk_is_full_or_read_only(subscription: Subscription, small_disk: P
         web.start()
         with load.running():
             deadline = time.monotonic() + 20
-            while not load.answers[503]:
-                assert time.monotonic() < deadline, load.answers
+            while not load.statuses[503]:
+                assert time.monotonic() < deadline, load.statuses
                 time.sleep(0.05)
         web.kill()
         remount(small_disk, "rw")
         web.start()
         with load.running():
-            load.more(50)
+            load.wait_for_more(50)
         until_drained()
-        assert set(load.answers) <= {200, 503}
+        assert set(load.statuses) <= {200, 503}
     finally:
         web.kill()
     copy = sqlite3.connect(database)

@@ -26,9 +26,7 @@ from providers.entrust.simulator import sign
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 from tests.harness.crashing import WebProcess
-from tests.harness.receiving import DOORS, spool_folder
-
-__all__ = ["spool_folder"]  # a fixture
+from tests.harness.receiving import ENTRIES
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "250"))  # at each door
 PATIENCE = 3.0  # seconds: some announce more than they send
@@ -69,10 +67,10 @@ def subscriptions(transactional_db: None) -> list[Subscription]:
     return found
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(params=ENTRIES)
 def web(request: pytest.FixtureRequest, spool_folder: Path, transactional_db: None) -> Iterator[WebProcess]:
     running = WebProcess(
-        spool_folder.parent / "web.log", door=request.param, DATA_DIR=str(spool_folder.parent), MAX_BODY_BYTES="200000"
+        spool_folder.parent / "web.log", entry=request.param, DATA_DIR=str(spool_folder.parent), MAX_BODY_BYTES="200000"
     )
     running.start()
     yield running

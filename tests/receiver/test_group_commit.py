@@ -31,10 +31,8 @@ from events.storage.request_row import RequestRow
 from providers.audit import state_changes
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import State, Subscription
-from tests.harness.fake_provider import body_of, fake, hook, keep, together
-from tests.harness.receiving import Away, away, row_of, spool_folder
-
-__all__ = ["away", "fake", "hook", "spool_folder"]  # fixtures
+from tests.harness.fake_provider import body_of, run_concurrently, store_request
+from tests.harness.receiving import DatabaseOutage, make_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,8 +71,8 @@ def test_the_columns_are_all_that_a_request_has() -> None:
 
 
 def test_a_row_comes_back_as_it_was_written(hook: Subscription, own: Writer) -> None:
-    plain = row_of(hook, b"\x00\xff" * 1000)
-    full = row_of(hook, b"", processed_at=datetime(2026, 1, 2, tzinfo=UTC), outcome="rejected", query="\u2028é")
+    plain = make_row(hook, b"\x00\xff" * 1000)
+    full = make_row(hook, b"", processed_at=datetime(2026, 1, 2, tzinfo=UTC), outcome="rejected", query="\u2028é")
     own.store(plain)
     own.store(full)
     first, second = WebhookRequest.objects.order_by("id")
@@ -104,7 +102,7 @@ def test_what_comes_together_is_committed_together(
         inserted.append(len(rows))
 
     monkeypatch.setattr(RequestTable, "insert", insert)
-    rows = [row_of(hook) for _ in range(20)]
+    rows = [make_row(hook) for _ in range(20)]
 
     def store(row: RequestRow) -> None:
         assert row is rows[0] or begun.wait(10)
@@ -114,7 +112,7 @@ def test_what_comes_together_is_committed_together(
         until(lambda: len(own._waiting) == 19)
         held.set()
 
-    together(let_go, *[lambda row=row: store(row) for row in rows])
+    run_concurrently(let_go, *[lambda row=row: store(row) for row in rows])
     assert inserted == [1, 19]
     assert stored() == {row.uid for row in rows}
     until(lambda: sum(map(len, batches)) == 20)
@@ -128,16 +126,16 @@ def test_rows_that_come_one_after_the_other_do_not_wait_and_many_at_once_a_littl
     monkeypatch.setattr(group_commit, "uses_sqlite", lambda: True)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(3):
-        own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+        own._waiting = [pending_write.PendingWrite(make_row(hook, b"alone"))]
         assert len(own._next_batch(own._commit_threads[0])) == 1
     assert pauses == []
-    own._waiting = [pending_write.PendingWrite(row_of(hook, b"several")) for _ in range(3)]
+    own._waiting = [pending_write.PendingWrite(make_row(hook, b"several")) for _ in range(3)]
     assert len(own._next_batch(own._commit_threads[0])) == 3
-    own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+    own._waiting = [pending_write.PendingWrite(make_row(hook, b"alone"))]
     assert len(own._next_batch(own._commit_threads[0])) == 1
     assert len(pauses) == 1
     assert 50 < pauses[0] <= 60
-    own._waiting = [pending_write.PendingWrite(row_of(hook, b"alone"))]
+    own._waiting = [pending_write.PendingWrite(make_row(hook, b"alone"))]
     own._next_batch(own._commit_threads[0])
     assert len(pauses) == 1
 
@@ -150,7 +148,7 @@ def test_a_database_server_commits_as_soon_as_it_can(
     monkeypatch.setattr(group_commit, "uses_sqlite", lambda: False)
     monkeypatch.setattr(time, "sleep", pauses.append)
     for _ in range(2):
-        own._waiting = [pending_write.PendingWrite(row_of(hook, b"several")) for _ in range(3)]
+        own._waiting = [pending_write.PendingWrite(make_row(hook, b"several")) for _ in range(3)]
         assert len(own._next_batch(own._commit_threads[0])) == 3
     assert pauses == []
 
@@ -184,7 +182,9 @@ def test_commits_overlap_where_they_take_long(
     server = Server(monkeypatch)
     own = Writer()
     own._shortest_duration = last_took
-    calls = [threading.Thread(target=own.store, args=(row_of(hook, body),)) for body in (b"first", b"second", b"third")]
+    calls = [
+        threading.Thread(target=own.store, args=(make_row(hook, body),)) for body in (b"first", b"second", b"third")
+    ]
     calls[0].start()
     server.wait_for(1)
     calls[1].start()
@@ -215,7 +215,7 @@ def test_commits_overlap_only_where_the_disk_is_slow_each_time(
     own = Writer()
     hands: list[int] = []
     for took in [10.0] * group_commit.RECENT_COMMITS + [0.001] + [10.0] * group_commit.RECENT_COMMITS:  # noqa: B007  # busy_for reads it
-        own.store(row_of(hook))
+        own.store(make_row(hook))
         hands.append(len(own._active_threads()))
     own.stop()
     slow = group_commit.RECENT_COMMITS - 1
@@ -223,7 +223,7 @@ def test_commits_overlap_only_where_the_disk_is_slow_each_time(
 
 
 def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> None:
-    row = row_of(hook)
+    row = make_row(hook)
     own.store(row)
     own.store(row)
     assert WebhookRequest.objects.count() == 1
@@ -232,18 +232,18 @@ def test_the_same_row_twice_is_there_once(hook: Subscription, own: Writer) -> No
 def test_a_poisoned_row_is_found_and_its_neighbours_are_stored(
     hook: Subscription, own: Writer, batches: list[list[UUID]]
 ) -> None:
-    good = [row_of(hook) for _ in range(9)]
-    bad = row_of(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
+    good = [make_row(hook) for _ in range(9)]
+    bad = make_row(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
     answers: dict[UUID, str] = {}
 
-    def keep(row: RequestRow) -> None:
+    def store(row: RequestRow) -> None:
         try:
             own.store(row)
             answers[row.uid] = "stored"
         except NotStored as error:
             answers[row.uid] = type(error).__name__
 
-    together(*[lambda row=row: keep(row) for row in [*good[:4], bad, *good[4:]]])
+    run_concurrently(*[lambda row=row: store(row) for row in [*good[:4], bad, *good[4:]]])
     assert answers == {**{row.uid: "stored" for row in good}, bad.uid: RefusedByDatabase.__name__}
     assert stored() == {row.uid for row in good}
     until(lambda: sum(map(len, batches)) == 9)
@@ -254,7 +254,7 @@ def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, m
     monkeypatch.setattr(group_commit, "BATCH_ROWS", 3)
     monkeypatch.setattr(group_commit, "BATCH_BYTES", 100)
     for size in (1, 1, 1, 1, 99, 99, 500):
-        own._enqueue(pending_write.PendingWrite(row_of(hook, b"x" * size)))
+        own._enqueue(pending_write.PendingWrite(make_row(hook, b"x" * size)))
     assert own._waiting_bytes == 702
     taken = [[len(job.row.body) for job in own._next_batch(own._commit_threads[0])] for _ in range(4)]
     assert taken == [[1, 1, 1], [1, 99], [99], [500]]
@@ -264,15 +264,15 @@ def test_a_batch_is_bounded_by_rows_and_bytes(hook: Subscription, own: Writer, m
 def test_more_than_may_wait_is_turned_away(hook: Subscription, own: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "_start_threads", lambda: None)
     monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 100)
-    own._enqueue(pending_write.PendingWrite(row_of(hook, b"x" * 1000)))  # one always may
+    own._enqueue(pending_write.PendingWrite(make_row(hook, b"x" * 1000)))  # one always may
     with pytest.raises(Busy):
-        own.store(row_of(hook, b"x"))
+        own.store(make_row(hook, b"x"))
     own._next_batch(own._commit_threads[0])
     monkeypatch.setattr(group_commit, "MAX_WAITING_ROWS", 2)
     for _ in range(2):
-        own._enqueue(pending_write.PendingWrite(row_of(hook)))
+        own._enqueue(pending_write.PendingWrite(make_row(hook)))
     with pytest.raises(Busy):
-        own.store(row_of(hook))
+        own.store(make_row(hook))
 
 
 def waiting() -> list[UUID]:
@@ -306,13 +306,13 @@ def test_a_database_that_hangs_holds_nobody_for_long(
     monkeypatch.setattr(pending_write, "WAIT_SECONDS", 0.2)
     monkeypatch.setattr(group_commit, "HANGING_SECONDS", 0.3)
     let_go = hanging(monkeypatch)
-    rows = [row_of(hook) for _ in range(10)]
+    rows = [make_row(hook) for _ in range(10)]
     started = time.monotonic()
     for row in rows:
         own.store(row)
     assert time.monotonic() - started < 1.5  # two waited, the others saw that it hangs
     let_go.set()
-    last = row_of(hook)
+    last = make_row(hook)
     until(lambda: not own._is_hanging())
     own.store(last)
     assert stored() == {rows[0].uid, last.uid}
@@ -320,13 +320,17 @@ def test_a_database_that_hangs_holds_nobody_for_long(
 
 
 def test_a_database_that_is_away_is_no_reason_to_refuse(
-    hook: Subscription, own: Writer, away: Away, spool_folder: Path, caplog: pytest.LogCaptureFixture
+    hook: Subscription,
+    own: Writer,
+    database_outage: DatabaseOutage,
+    spool_folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    rows = [row_of(hook) for _ in range(3)]
+    rows = [make_row(hook) for _ in range(3)]
     own.store(rows[0])
-    away.gone = True
+    database_outage.active = True
     own.store(rows[1])
-    away.gone = False
+    database_outage.active = False
     own.store(rows[2])  # behind what waits
     assert stored() == {rows[0].uid}
     assert caplog.text.count("they go to the spool: the database is away") == 1
@@ -336,19 +340,19 @@ def test_a_database_that_is_away_is_no_reason_to_refuse(
     assert not own.in_outage
     assert list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True)) == [row.uid for row in rows]
     assert followed == [rows[1].uid, rows[2].uid]
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     assert (WebhookRequest.objects.count(), drainer.drain()) == (4, 0)
 
 
 def test_without_a_spool_it_is_refused_and_tried_again(
-    hook: Subscription, own: Writer, away: Away, spool_folder: Path
+    hook: Subscription, own: Writer, database_outage: DatabaseOutage, spool_folder: Path
 ) -> None:
     spool_folder.write_text("a file where the folder should be")
-    away.gone = True
+    database_outage.active = True
     with pytest.raises(NotStored, match="The spool cannot be written"):
-        own.store(row_of(hook))
-    away.gone = False
-    own.store(row_of(hook))
+        own.store(make_row(hook))
+    database_outage.active = False
+    own.store(make_row(hook))
     assert WebhookRequest.objects.count() == 1
 
 
@@ -367,7 +371,7 @@ class Left:
 
 
 def test_nobody_has_to_wait_for_a_row_that_was_left(hook: Subscription, own: Writer) -> None:
-    row, left = row_of(hook), Left()
+    row, left = make_row(hook), Left()
     there: list[int] = []
 
     def then(error: NotStored | None) -> None:
@@ -385,10 +389,10 @@ def test_nobody_has_to_wait_for_a_row_that_was_left(hook: Subscription, own: Wri
 
 
 def test_those_who_left_rows_hear_which_was_refused(hook: Subscription, own: Writer) -> None:
-    bad = row_of(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
+    bad = make_row(hook, size=-1 if connection.vendor == "postgresql" else 2**70)
     refused, kept_one = Left(), Left()
     own.store(bad, refused)
-    own.store(row_of(hook), kept_one)
+    own.store(make_row(hook), kept_one)
     assert isinstance(refused.wait(), RefusedByDatabase)
     assert kept_one.wait() is None
 
@@ -398,8 +402,8 @@ def test_what_follows_a_row_harms_no_other(
 ) -> None:
     monkeypatch.setattr(own, "_start_threads", lambda: None)
     after = Left()
-    own.store(row_of(hook), lambda error: 1 / 0)  # type: ignore[arg-type]
-    own.store(row_of(hook), after)
+    own.store(make_row(hook), lambda error: 1 / 0)  # type: ignore[arg-type]
+    own.store(make_row(hook), after)
     monkeypatch.undo()
     own._start_threads()
     assert after.wait() is None
@@ -411,12 +415,12 @@ def test_when_much_waits_threads_wait_with_it(hook: Subscription, own: Writer, m
     monkeypatch.setattr(own, "_start_threads", lambda: None)
     left = [Left(), Left()]
     for one in left:
-        assert own.store(row_of(hook), one) is False
+        assert own.store(make_row(hook), one) is False
     monkeypatch.undo()
     unheard = Left()
     waited: list[bool] = []
     monkeypatch.setattr(group_commit, "BATCH_ROWS", 2)
-    thread = threading.Thread(target=lambda: waited.append(own.store(row_of(hook), unheard)))
+    thread = threading.Thread(target=lambda: waited.append(own.store(make_row(hook), unheard)))
     thread.start()
     thread.join(30)
     assert waited == [True]
@@ -433,7 +437,7 @@ def test_rows_that_were_left_are_given_up_when_the_database_hangs(
     let_go = hanging(monkeypatch)
     if not spool_works:
         spool_folder.write_text("a file where the folder should be")
-    rows, left = [row_of(hook) for _ in range(3)], [Left() for _ in range(3)]
+    rows, left = [make_row(hook) for _ in range(3)], [Left() for _ in range(3)]
     for row, one in zip(rows, left, strict=True):
         assert own.store(row, one) is False
     heard = [one.wait() for one in left]
@@ -444,19 +448,19 @@ def test_rows_that_were_left_are_given_up_when_the_database_hangs(
     else:
         assert [str(error).startswith("The spool cannot be written") for error in heard] == [True] * 3
     until(lambda: not own._is_hanging() and not own._waiting)
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     assert all(len(one.heard) == 1 for one in left)
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that drops connections")
 def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -> None:
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     assert WebhookRequest.objects.count() == 2
 
 
@@ -464,7 +468,7 @@ def test_a_dropped_connection_is_opened_again(hook: Subscription, own: Writer) -
 def test_the_server_keeps_the_statement(hook: Subscription) -> None:
     table = RequestTable()
     try:
-        table.insert([row_of(hook)])
+        table.insert([make_row(hook)])
         assert table._connection is not None
         with table._connection.cursor() as cursor:
             cursor.execute("SELECT statement FROM pg_prepared_statements")
@@ -493,7 +497,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
     monkeypatch.setattr(RequestTable, "prepares", True)
     monkeypatch.setattr(request_table, "open_own_connection", open_noted)
     monkeypatch.setattr(Target, "insert", refuse_prepared)
-    table, rows = RequestTable(), [row_of(hook) for _ in range(3)]
+    table, rows = RequestTable(), [make_row(hook) for _ in range(3)]
     assert not table.can_insert(rows[0])
     assert table.can_insert(rows[0])
     table.close()
@@ -506,7 +510,7 @@ def test_behind_a_pooler_that_mixes_statements_up_none_is_prepared(
 
 
 def event_noted(hook: Subscription) -> None:
-    keep(hook, body_of({"id": "1", "type": "made"}))
+    store_request(hook, body_of({"id": "1", "type": "made"}))
     normalize.normalize_pending()
 
 
@@ -528,7 +532,7 @@ def test_who_changes_a_subscription_holds_up_none_of_its_requests(
     def store_when_locked(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
         result = execute(sql, *arguments)
         if "UPDATE" in sql and "subscriptions_subscription" in sql:
-            own.store(row_of(hook))
+            own.store(make_row(hook))
             locks.append(sql)
         return result
 
@@ -545,17 +549,17 @@ def test_a_bug_of_ours_leaves_nobody_waiting(
     with monkeypatch.context() as patch:
         patch.setattr(RequestTable, "insert", lambda self, rows: 1 / 0)
         with pytest.raises(NotStored, match="ZeroDivisionError"):
-            own.store(row_of(hook))
+            own.store(make_row(hook))
     assert any(record.exc_info for record in caplog.records)
-    own.store(row_of(hook))
+    own.store(make_row(hook))
 
 
 def test_what_follows_may_fail_without_harm(hook: Subscription, settings: Settings) -> None:
     settings.RECEIVE_IN_THREADS = True
     own = Writer(on_rows_stored=lambda rows: 1 / 0)  # type: ignore[arg-type]
     try:
-        own.store(row_of(hook))
-        own.store(row_of(hook))
+        own.store(make_row(hook))
+        own.store(make_row(hook))
     finally:
         own.stop()
     assert WebhookRequest.objects.count() == 2
@@ -598,16 +602,16 @@ def test_where_the_server_would_answer_before_the_disk_it_is_told_not_to(
 
 
 def test_a_forked_process_has_a_thread_of_its_own(hook: Subscription, own: Writer) -> None:
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     connection.close()
     child = os.fork()
     if child == 0:
         try:
             own.reset()
-            own.store(row_of(hook))
+            own.store(make_row(hook))
             own.stop()
         finally:
             os._exit(0 if own._commit_threads[0].thread else 1)
     assert os.waitpid(child, 0)[1] == 0
-    own.store(row_of(hook))
+    own.store(make_row(hook))
     assert WebhookRequest.objects.count() == 3

@@ -43,11 +43,9 @@ from providers.contract.parsing import InboundRequest, Verification, Verificatio
 from providers.contract.registry import get_provider
 from providers.models import ProviderAccount
 from subscriptions.models import State, Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fake, hook
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of
 from tests.harness.processes import ROOT, environment, free_port
-from tests.harness.receiving import DOORS, client, in_threads, spool_folder
-
-__all__ = ["client", "fake", "hook", "in_threads", "spool_folder"]  # fixtures
+from tests.harness.receiving import ENTRIES
 
 pytestmark = pytest.mark.django_db
 
@@ -59,11 +57,11 @@ def path_of(subscription: Subscription) -> str:
     return f"/hooks/{subscription.token}"
 
 
-def post(client: Client, subscription: Subscription, body: bytes = b"{}", **extra: Any) -> Any:
+def post(hook_client: Client, subscription: Subscription, body: bytes = b"{}", **extra: Any) -> Any:
     headers = {**PROOF, **extra.pop("headers", {})}
     extra.setdefault("content_type", JSON)
     # `generic` sends the bytes as they are; `post` would encode them in the charset of the Content-Type.
-    return client.generic("POST", extra.pop("path", path_of(subscription)), body, headers=headers, **extra)
+    return hook_client.generic("POST", extra.pop("path", path_of(subscription)), body, headers=headers, **extra)
 
 
 def is_empty_200(response: Any) -> bool:
@@ -74,10 +72,10 @@ def is_empty_200(response: Any) -> bool:
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_keeps_a_request_with_and_without_final_slash(client: Client, hook: Subscription, ending: str) -> None:
+def test_keeps_a_request_with_and_without_final_slash(hook_client: Client, hook: Subscription, ending: str) -> None:
     body = b'{"events" : [ ]}\r\n\x00\xff'
     response = post(
-        client, hook, body, path=f"{path_of(hook)}{ending}?a=1&b=%2F+x&a=2", headers={"X-Egnyte-Thing": "v"}
+        hook_client, hook, body, path=f"{path_of(hook)}{ending}?a=1&b=%2F+x&a=2", headers={"X-Egnyte-Thing": "v"}
     )
     assert is_empty_200(response)
     request = WebhookRequest.objects.get()
@@ -91,31 +89,31 @@ def test_keeps_a_request_with_and_without_final_slash(client: Client, hook: Subs
     assert (headers["Content-Type"], headers["Content-Length"]) == (JSON, str(len(body)))
 
 
-def test_a_get_with_a_query_is_kept(client: Client, hook: Subscription) -> None:
-    assert is_empty_200(client.get(path_of(hook) + "?path=a%20b", headers=PROOF))
+def test_a_get_with_a_query_is_kept(hook_client: Client, hook: Subscription) -> None:
+    assert is_empty_200(hook_client.get(path_of(hook) + "?path=a%20b", headers=PROOF))
     request = WebhookRequest.objects.get()
     assert (request.method, request.query, bytes(request.body), request.size) == ("GET", "path=a%20b", b"", 0)
 
 
-def test_an_empty_body_and_broken_json_are_kept(client: Client, hook: Subscription) -> None:
-    assert is_empty_200(post(client, hook, b""))
-    assert is_empty_200(post(client, hook, b'{"events": ['))
+def test_an_empty_body_and_broken_json_are_kept(hook_client: Client, hook: Subscription) -> None:
+    assert is_empty_200(post(hook_client, hook, b""))
+    assert is_empty_200(post(hook_client, hook, b'{"events": ['))
     normalize.normalize_pending()
     outcomes = WebhookRequest.objects.order_by("id").values_list("outcome", flat=True)
     assert list(outcomes) == [Outcome.PING, Outcome.QUARANTINED]
 
 
-def test_unknown_types_and_repeated_ids_are_accepted(client: Client, hook: Subscription) -> None:
+def test_unknown_types_and_repeated_ids_are_accepted(hook_client: Client, hook: Subscription) -> None:
     for _ in range(2):
-        assert is_empty_200(post(client, hook, body_of({"id": 1, "type": "never heard of"})))
+        assert is_empty_200(post(hook_client, hook, body_of({"id": 1, "type": "never heard of"})))
     normalize.normalize_pending()
     event = Event.objects.get()
     assert (event.type, event.action, event.duplicates) == ("never heard of", "other", 1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Secret": "wrong"}, {"Authorization": "wrong"}])
-def test_a_wrong_secret_is_refused_and_kept(client: Client, hook: Subscription, headers: dict[str, str]) -> None:
-    response = client.post(path_of(hook), data=b"{}", content_type=JSON, headers=headers)
+def test_a_wrong_secret_is_refused_and_kept(hook_client: Client, hook: Subscription, headers: dict[str, str]) -> None:
+    response = hook_client.post(path_of(hook), data=b"{}", content_type=JSON, headers=headers)
     assert (response.status_code, response.content) == (401, b"")
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.verification, bytes(request.body)) == (Outcome.REJECTED, "failed", b"{}")
@@ -135,77 +133,85 @@ def test_a_wrong_secret_is_refused_and_kept(client: Client, hook: Subscription, 
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-def test_an_unknown_token_is_404(client: Client, hook: Subscription, path: str, method: str) -> None:
-    response = client.generic(method, path)
+def test_an_unknown_token_is_404(hook_client: Client, hook: Subscription, path: str, method: str) -> None:
+    response = hook_client.generic(method, path)
     assert (response.status_code, response.content) == (404, b"")
     assert WebhookRequest.objects.count() == 0
 
 
-def test_a_deleted_subscription_is_404_and_disabled_or_deleting_ones_accept(client: Client, hook: Subscription) -> None:
+def test_a_deleted_subscription_is_404_and_disabled_or_deleting_ones_accept(
+    hook_client: Client, hook: Subscription
+) -> None:
     for state in (State.DISABLED, State.DELETING):
         Subscription.objects.update(enabled=False, present=state != State.DELETING, state=state)
-        assert is_empty_200(post(client, hook))
+        assert is_empty_200(post(hook_client, hook))
     Subscription.objects.update(state=State.DELETED, deleted_at=hook.created_at)
-    assert post(client, hook).status_code == 404
-    assert client.head(path_of(hook)).status_code == 404
+    assert post(hook_client, hook).status_code == 404
+    assert hook_client.head(path_of(hook)).status_code == 404
     assert WebhookRequest.objects.count() == 2
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post", "Get", "head"])
-def test_other_methods_are_405(client: Client, hook: Subscription, method: str) -> None:
-    response = client.generic(method, path_of(hook), headers=PROOF)
+def test_other_methods_are_405(hook_client: Client, hook: Subscription, method: str) -> None:
+    response = hook_client.generic(method, path_of(hook), headers=PROOF)
     assert (response.status_code, response.content) == (405, b"")
     assert response["Allow"] == "GET, HEAD, POST"
 
 
-def test_a_method_that_the_provider_does_not_use_is_405(client: Client, hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(methods=("POST",))
-    response = client.get(path_of(hook), headers=PROOF)
+def test_a_method_that_the_provider_does_not_use_is_405(
+    hook_client: Client, hook: Subscription, fake: FakeProvider
+) -> None:
+    fake.declare(methods=("POST",))
+    response = hook_client.get(path_of(hook), headers=PROOF)
     assert (response.status_code, response["Allow"]) == (405, "HEAD, POST")
-    assert client.get("/hooks/unknown").status_code == 404
-    assert is_empty_200(post(client, hook))
+    assert hook_client.get("/hooks/unknown").status_code == 404
+    assert is_empty_200(post(hook_client, hook))
 
 
-def test_head_is_200_and_not_stored(client: Client, hook: Subscription) -> None:
-    assert is_empty_200(client.head(path_of(hook)))
-    assert is_empty_200(client.head(path_of(hook) + "/"))
+def test_head_is_200_and_not_stored(hook_client: Client, hook: Subscription) -> None:
+    assert is_empty_200(hook_client.head(path_of(hook)))
+    assert is_empty_200(hook_client.head(path_of(hook) + "/"))
     assert WebhookRequest.objects.count() == 0
 
 
-def test_no_secret_known_yet_is_503(client: Client, hook: Subscription, fake: FakeProvider) -> None:
+def test_no_secret_known_yet_is_503(hook_client: Client, hook: Subscription, fake: FakeProvider) -> None:
     Subscription.objects.filter(pk=hook.pk).update(secrets=[])
-    response = post(client, hook)
+    response = post(hook_client, hook)
     assert (response.status_code, response["Retry-After"], response.content) == (503, "10", b"")
-    assert is_empty_200(client.head(path_of(hook)))
-    fake.can(proof=Proof.URL)  # needs none
-    assert is_empty_200(post(client, hook))
+    assert is_empty_200(hook_client.head(path_of(hook)))
+    fake.declare(proof=Proof.URL)  # needs none
+    assert is_empty_200(post(hook_client, hook))
     assert WebhookRequest.objects.get().verification == "not_verifiable"
 
 
 @pytest.mark.parametrize("where", ["receivable_subscriptions.find", "writer.store"])
 def test_a_database_error_is_503(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, where: str, caplog: pytest.LogCaptureFixture
+    hook_client: Client,
+    hook: Subscription,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object) -> None:
         raise OperationalError("the database is away\nwith details")
 
     with monkeypatch.context() as patch:
         patch.setattr(f"events.receiver.handler.{where}", fail)
-        response = post(client, hook)
+        response = post(hook_client, hook)
     assert (response.status_code, response["Retry-After"], response.content) == (503, "10", b"")
     assert "could not be stored: the database is away" in caplog.text
-    assert is_empty_200(post(client, hook))
+    assert is_empty_200(post(hook_client, hook))
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_takes_nothing_is_200_from_the_spool(
-    client: Client, hook: Subscription, spool_folder: Path
+    hook_client: Client, hook: Subscription, spool_folder: Path
 ) -> None:
     with connection.schema_editor() as editor:
         editor.alter_db_table(WebhookRequest, "events_webhookrequest", "events_webhookrequest_away")
     try:
-        assert is_empty_200(post(client, hook, b"1"))
-        assert post(client, hook, b"2", headers={"X-Secret": "wrong"}).status_code == 401
+        assert is_empty_200(post(hook_client, hook, b"1"))
+        assert post(hook_client, hook, b"2", headers={"X-Secret": "wrong"}).status_code == 401
         assert drainer.drain() == 0
         assert spool_status().requests == 2
     finally:
@@ -217,18 +223,18 @@ def test_a_database_that_takes_nothing_is_200_from_the_spool(
 
 
 def test_a_bug_of_ours_is_503_and_logged(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> Verification:
         raise ZeroDivisionError
 
     monkeypatch.setattr(FakeProvider, "verify", fail)
-    assert post(client, hook).status_code == 503
+    assert post(hook_client, hook).status_code == 503
     assert any(record.exc_info for record in caplog.records)
 
 
 def test_the_plug_in_sees_the_registered_url_and_the_raw_request(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[InboundRequest] = []
     original = FakeProvider.verify
@@ -239,7 +245,7 @@ def test_the_plug_in_sees_the_registered_url_and_the_raw_request(
 
     Subscription.objects.update(callback_url="https://former.example/hooks/T%C3%B6ken")
     monkeypatch.setattr(FakeProvider, "verify", note)
-    post(client, hook, b"\x00", path=f"{path_of(hook)}/?q=%2f")
+    post(hook_client, hook, b"\x00", path=f"{path_of(hook)}/?q=%2f")
     (request,) = seen
     assert (request.url, request.query, request.body) == ("https://former.example/hooks/T%C3%B6ken", "q=%2f", b"\x00")
     assert ("X-Secret", SECRET) in request.headers
@@ -249,22 +255,22 @@ def test_the_plug_in_sees_the_registered_url_and_the_raw_request(
 
 
 def test_the_limit_itself_is_accepted_and_one_more_byte_is_413(
-    client: Client, hook: Subscription, settings: Settings
+    hook_client: Client, hook: Subscription, settings: Settings
 ) -> None:
     settings.MAX_BODY_BYTES = 1000
-    assert is_empty_200(post(client, hook, b"x" * 1000))
-    response = post(client, hook, b"x" * 1001)
+    assert is_empty_200(post(hook_client, hook, b"x" * 1000))
+    response = post(hook_client, hook, b"x" * 1001)
     assert (response.status_code, response.content) == (413, b"")
     assert WebhookRequest.objects.count() == 1
 
 
 def test_of_a_file_headers_and_a_prefix_are_kept(
-    client: Client, hook: Subscription, fake: FakeProvider, settings: Settings
+    hook_client: Client, hook: Subscription, fake: FakeProvider, settings: Settings
 ) -> None:
-    fake.can(sends_files=True)
+    fake.declare(sends_files=True)
     settings.MAX_BODY_BYTES = 200_000
     body = os.urandom(300_000)
-    assert is_empty_200(post(client, hook, body))
+    assert is_empty_200(post(hook_client, hook, body))
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.size, bytes(request.body)) == (Outcome.TRUNCATED, 300_000, body[:65536])
     assert request.reason == "The body is too large. Its first 65536 bytes are stored."
@@ -276,11 +282,11 @@ def test_of_a_file_headers_and_a_prefix_are_kept(
 
 
 def test_a_file_with_a_wrong_secret_is_rejected_and_can_be_released(
-    client: Client, hook: Subscription, fake: FakeProvider, settings: Settings
+    hook_client: Client, hook: Subscription, fake: FakeProvider, settings: Settings
 ) -> None:
-    fake.can(sends_files=True)
+    fake.declare(sends_files=True)
     settings.MAX_BODY_BYTES = 10
-    assert post(client, hook, b"x" * 11, headers={"X-Secret": "newer"}).status_code == 401
+    assert post(hook_client, hook, b"x" * 11, headers={"X-Secret": "newer"}).status_code == 401
     Subscription.objects.filter(pk=hook.pk).update(secrets=["newer", SECRET])
     request = reprocess.reprocess_request(WebhookRequest.objects.get())
     assert (request.outcome, request.verification) == (Outcome.TRUNCATED, "verified")
@@ -356,12 +362,12 @@ def test_a_body_that_did_not_come_whole_is_broken(environ: dict[str, Any]) -> No
         read_body({**environ, "wsgi.input": io.BytesIO(b"abcdef")}, limit=10, can_truncate=False)
 
 
-def test_a_connection_that_breaks_is_broken_and_400(client: Client, hook: Subscription) -> None:
+def test_a_connection_that_breaks_is_broken_and_400(hook_client: Client, hook: Subscription) -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1, /) -> bytes:
             raise ConnectionResetError
 
-    response = post(client, hook, b"abc", **{"wsgi.input": Broken()})
+    response = post(hook_client, hook, b"abc", **{"wsgi.input": Broken()})
     assert (response.status_code, response.content) == (400, b"")
     assert WebhookRequest.objects.count() == 0
 
@@ -390,9 +396,9 @@ RAW_DEFLATE = zlib.compress(EVENT, wbits=-15)
     ],
 )
 def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
-    client: Client, hook: Subscription, coding: str, body: bytes
+    hook_client: Client, hook: Subscription, coding: str, body: bytes
 ) -> None:
-    assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
+    assert is_empty_200(post(hook_client, hook, body, headers={"Content-Encoding": coding}))
     normalize.normalize_pending()
     request = WebhookRequest.objects.get()
     assert (bytes(request.body), request.size, request.outcome) == (body, len(body), Outcome.PROCESSED)
@@ -421,10 +427,10 @@ def test_a_packed_body_is_kept_as_it_came_and_read_unpacked(
     ],
 )
 def test_what_cannot_be_unpacked_within_bounds_waits_in_quarantine(
-    client: Client, hook: Subscription, settings: Settings, coding: str, body: bytes, reason: str
+    hook_client: Client, hook: Subscription, settings: Settings, coding: str, body: bytes, reason: str
 ) -> None:
     settings.MAX_BODY_BYTES = 1000
-    assert is_empty_200(post(client, hook, body, headers={"Content-Encoding": coding}))
+    assert is_empty_200(post(hook_client, hook, body, headers={"Content-Encoding": coding}))
     normalize.normalize_pending()
     request = WebhookRequest.objects.get()
     assert (request.outcome, request.reason, bytes(request.body)) == (Outcome.QUARANTINED, reason, body)
@@ -440,7 +446,7 @@ def test_a_packed_body_in_very_many_parts_takes_no_long_time() -> None:
 
 
 def test_a_signature_may_cover_the_body_before_it_was_packed(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = FakeProvider.verify
 
@@ -450,63 +456,68 @@ def test_a_signature_may_cover_the_body_before_it_was_packed(
         return original(self, request, *rest)
 
     monkeypatch.setattr(FakeProvider, "verify", over_the_body)
-    assert is_empty_200(post(client, hook, gzip.compress(EVENT, mtime=0), headers={"Content-Encoding": "gzip"}))
-    assert post(client, hook, gzip.compress(b"other", mtime=0), headers={"Content-Encoding": "gzip"}).status_code == 401
+    assert is_empty_200(post(hook_client, hook, gzip.compress(EVENT, mtime=0), headers={"Content-Encoding": "gzip"}))
+    assert (
+        post(hook_client, hook, gzip.compress(b"other", mtime=0), headers={"Content-Encoding": "gzip"}).status_code
+        == 401
+    )
 
 
 # -- Nothing of the framework gets in the way ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("accept", ["application/xml", "text/html", "nonsense", ""])
-def test_any_accept_header_is_fine(client: Client, hook: Subscription, accept: str) -> None:
-    assert is_empty_200(post(client, hook, headers={"Accept": accept}))
+def test_any_accept_header_is_fine(hook_client: Client, hook: Subscription, accept: str) -> None:
+    assert is_empty_200(post(hook_client, hook, headers={"Accept": accept}))
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/xml", "multipart/form-data", "text/plain; charset=nonsense", "", "\xff"]
 )
-def test_any_content_type_is_fine(client: Client, hook: Subscription, content_type: str) -> None:
-    assert is_empty_200(post(client, hook, b"--x\r\nnot multipart", content_type=content_type))
+def test_any_content_type_is_fine(hook_client: Client, hook: Subscription, content_type: str) -> None:
+    assert is_empty_200(post(hook_client, hook, b"--x\r\nnot multipart", content_type=content_type))
     assert bytes(WebhookRequest.objects.get().body) == b"--x\r\nnot multipart"
 
 
-def test_the_query_word_format_means_nothing(client: Client, hook: Subscription) -> None:
-    assert is_empty_200(post(client, hook, path=path_of(hook) + "?format=xml"))
+def test_the_query_word_format_means_nothing(hook_client: Client, hook: Subscription) -> None:
+    assert is_empty_200(post(hook_client, hook, path=path_of(hook) + "?format=xml"))
     assert WebhookRequest.objects.get().query == "format=xml"
 
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("host", ["evil.example", "under_score.example", "a b", ""])
-def test_any_host_is_fine(client: Client, hook: Subscription, settings: Settings, host: str, debug: bool) -> None:
+def test_any_host_is_fine(hook_client: Client, hook: Subscription, settings: Settings, host: str, debug: bool) -> None:
     settings.DEBUG = debug
     settings.ALLOWED_HOSTS = ["only.example"]
-    assert client.get("/admin/login/", headers={"Host": "evil.example"}).status_code == 400
-    assert is_empty_200(post(client, hook, headers={"Host": host}))
-    assert post(client, hook, path="/hooks/unknown", headers={"Host": host}).status_code == 404
+    assert hook_client.get("/admin/login/", headers={"Host": "evil.example"}).status_code == 400
+    assert is_empty_200(post(hook_client, hook, headers={"Host": host}))
+    assert post(hook_client, hook, path="/hooks/unknown", headers={"Host": host}).status_code == 404
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_no_redirect_to_https(client: Client, hook: Subscription, settings: Settings, ending: str) -> None:
+def test_no_redirect_to_https(hook_client: Client, hook: Subscription, settings: Settings, ending: str) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    assert client.get("/admin/login/").status_code == 301
-    assert is_empty_200(post(client, hook, path=path_of(hook) + ending))
+    assert hook_client.get("/admin/login/").status_code == 301
+    assert is_empty_200(post(hook_client, hook, path=path_of(hook) + ending))
 
 
-def test_the_upload_limits_of_django_do_not_count(client: Client, hook: Subscription, settings: Settings) -> None:
+def test_the_upload_limits_of_django_do_not_count(hook_client: Client, hook: Subscription, settings: Settings) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 1
     assert (
-        client.post("/admin/login/", data="a=" + "x" * 99, content_type="application/x-www-form-urlencoded").status_code
+        hook_client.post(
+            "/admin/login/", data="a=" + "x" * 99, content_type="application/x-www-form-urlencoded"
+        ).status_code
         == 400
     )
     form = b"a=1&b=2&c=" + b"x" * 5000
-    assert is_empty_200(post(client, hook, form, content_type="application/x-www-form-urlencoded"))
+    assert is_empty_200(post(hook_client, hook, form, content_type="application/x-www-form-urlencoded"))
     assert bytes(WebhookRequest.objects.get().body) == form
 
 
-def test_neither_csrf_nor_a_session(client: Client, hook: Subscription) -> None:
-    client.handler.enforce_csrf_checks = True
-    response = post(client, hook, headers={"Cookie": "sessionid=whatever", "Origin": "https://evil.example"})
+def test_neither_csrf_nor_a_session(hook_client: Client, hook: Subscription) -> None:
+    hook_client.handler.enforce_csrf_checks = True
+    response = post(hook_client, hook, headers={"Cookie": "sessionid=whatever", "Origin": "https://evil.example"})
     assert is_empty_200(response)
     assert not response.cookies
     assert set(response.headers) == {"Content-Length"}
@@ -550,21 +561,21 @@ def test_the_environment_of_the_process_is_no_header(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_forwarded_addresses_count_from_trusted_proxies_only(
-    client: Client, hook: Subscription, settings: Settings, proxies: tuple[str, ...], forwarded: str, address: str
+    hook_client: Client, hook: Subscription, settings: Settings, proxies: tuple[str, ...], forwarded: str, address: str
 ) -> None:
     settings.TRUSTED_PROXIES = tuple(ip_network(item) for item in proxies)
-    assert is_empty_200(post(client, hook, headers={"X-Forwarded-For": forwarded}))
+    assert is_empty_200(post(hook_client, hook, headers={"X-Forwarded-For": forwarded}))
     assert WebhookRequest.objects.get().remote_addr == address
 
 
 def test_an_accepted_request_is_handed_to_the_normaliser(
-    client: Client, hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed: list[UUID] = []
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(inline_normalizer, "_put", lambda rows, *chores: handed.extend(row.uid for row in rows))
-    post(client, hook)
-    post(client, hook, headers={"X-Secret": "wrong"})
+    post(hook_client, hook)
+    post(hook_client, hook, headers={"X-Secret": "wrong"})
     assert handed == [WebhookRequest.objects.get(outcome=Outcome.RECEIVED).uid]
 
 
@@ -613,7 +624,7 @@ class Web:
             return connection.recv(4096)
 
 
-@pytest.fixture(params=[(door, 8) for door in DOORS])
+@pytest.fixture(params=[(door, 8) for door in ENTRIES])
 def web(request: pytest.FixtureRequest, transactional_db: None, tmp_path: Path) -> Iterator[Web]:
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
@@ -748,7 +759,7 @@ def test_events_are_there_at_once(web: Web) -> None:
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has one lock for all writers")
 @pytest.mark.django_db(transaction=True)
 def test_a_locked_database_is_not_waited_for_long(
-    client: Client, hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, receiver_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sqlite3
 
@@ -757,7 +768,7 @@ def test_a_locked_database_is_not_waited_for_long(
     holder.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
     try:
-        answer = post(client, hook)
+        answer = post(hook_client, hook)
     finally:
         holder.rollback()
         holder.close()
@@ -765,7 +776,7 @@ def test_a_locked_database_is_not_waited_for_long(
     assert time.monotonic() - started < 5
     assert spool_status().requests == 1
     assert drainer.drain() == 1
-    assert is_empty_200(post(client, hook))
+    assert is_empty_200(post(hook_client, hook))
     assert WebhookRequest.objects.count() == 2
 
 
@@ -778,21 +789,21 @@ def test_not_even_the_bare_path_is_redirected() -> None:
 
 
 def test_not_every_thread_may_wait_for_a_body(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert bodies.MAX_CONCURRENT_BODIES < granian.THREADS
     taken = bodies.BoundedSemaphore(1)
     monkeypatch.setattr(bodies, "body_slots", taken)
     with taken:
-        response = post(client, hook)
+        response = post(hook_client, hook)
         assert (response.status_code, response["Retry-After"]) == (503, "10")
-        assert is_empty_200(client.get(path_of(hook), headers=PROOF))  # nothing has to be waited for
-        assert post(client, hook, path="/hooks/unknown").status_code == 404
+        assert is_empty_200(hook_client.get(path_of(hook), headers=PROOF))  # nothing has to be waited for
+        assert post(hook_client, hook, path="/hooks/unknown").status_code == 404
     for _ in range(3):
-        assert is_empty_200(post(client, hook))
+        assert is_empty_200(post(hook_client, hook))
     with pytest.raises(BrokenBody):
         read_body({"CONTENT_LENGTH": "9", "wsgi.input": io.BytesIO(b"short")}, limit=9, can_truncate=False)
-    assert is_empty_200(post(client, hook))  # who failed gave its turn back
+    assert is_empty_200(post(hook_client, hook))  # who failed gave its turn back
 
 
 @pytest.mark.django_db(transaction=True)

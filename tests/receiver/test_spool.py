@@ -38,11 +38,8 @@ from events.receiver.spool_drain import Drainer
 from events.storage.request_row import RequestRow
 from subscriptions.models import Problem, ProblemKind, Subscription
 from subscriptions.problems import detector
-from tests.harness.fake_provider import fake, hook
 from tests.harness.processes import ROOT, environment
-from tests.harness.receiving import row_of, spool_folder
-
-__all__ = ["fake", "hook", "spool_folder"]  # fixtures
+from tests.harness.receiving import make_row
 
 pytestmark = pytest.mark.django_db
 
@@ -81,9 +78,9 @@ def the_file(folder: Path) -> Path:
 
 def test_rows_come_out_as_they_went_in(hook: Subscription, spool_folder: Path) -> None:
     rows = [
-        row_of(hook, os.urandom(70_000), query="\u2028\xe9", processed_at=datetime(2026, 1, 2, tzinfo=UTC)),
-        row_of(hook, b""),
-        row_of(hook, b"\0" * 100),
+        make_row(hook, os.urandom(70_000), query="\u2028\xe9", processed_at=datetime(2026, 1, 2, tzinfo=UTC)),
+        make_row(hook, b""),
+        make_row(hook, b"\0" * 100),
     ]
     own = Spool()
     own.append(rows[:2])
@@ -106,9 +103,9 @@ def test_its_space_is_reserved_and_nobody_else_can_read_it(hook: Subscription, s
 
 def test_a_drained_file_is_used_again_and_its_old_records_are_none(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
-    own.append([row_of(hook, b"x" * 5000) for _ in range(10)])
+    own.append([make_row(hook, b"x" * 5000) for _ in range(10)])
     drain(own)
-    fresh = row_of(hook)
+    fresh = make_row(hook)
     own.append([fresh])
     assert status.spool_status().requests == 1
     own.close()
@@ -120,7 +117,7 @@ def test_what_a_drain_did_not_reach_stays_in_order(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "BATCH_ROWS", 3)
-    rows = [row_of(hook) for _ in range(10)]
+    rows = [make_row(hook) for _ in range(10)]
     own = Spool()
     own.append(rows)
     taken = Taken(fails_after=7)
@@ -128,14 +125,14 @@ def test_what_a_drain_did_not_reach_stays_in_order(
         own.drain(taken)
     assert taken.rows == rows[:6]
     assert status.spool_status().requests == 4
-    late = row_of(hook)
+    late = make_row(hook)
     own.append([late])
     assert drain(own) == [*rows[6:], late]
 
 
 def test_what_comes_during_a_drain_is_drained_before_it_ends(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
-    first, second = row_of(hook), row_of(hook)
+    first, second = make_row(hook), make_row(hook)
     own.append([first])
     taken: list[RequestRow] = []
     ended: list[int] = []
@@ -156,7 +153,7 @@ def test_a_file_is_rotated_and_the_closed_one_is_an_orphan(
     monkeypatch.setattr(spool_file, "MAX_FILE_BYTES", 10_000)
     monkeypatch.setattr(spool_file, "RESERVED_BYTES", 5_000)
     own = Spool()
-    rows = [row_of(hook, b"x" * 3000) for _ in range(7)]
+    rows = [make_row(hook, b"x" * 3000) for _ in range(7)]
     for row in rows:
         own.append([row])
     assert len(list(spool_folder.glob("*.spool"))) == 4
@@ -166,13 +163,13 @@ def test_a_file_is_rotated_and_the_closed_one_is_an_orphan(
 
 def test_the_file_of_a_living_process_is_left_alone(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     assert orphans() == []
     assert not own.is_empty
 
 
 def test_a_torn_end_is_no_record_and_no_damage(hook: Subscription, spool_folder: Path) -> None:
-    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own = Spool()
     own.append(rows)
     end = own._end
@@ -185,7 +182,7 @@ def test_a_torn_end_is_no_record_and_no_damage(hook: Subscription, spool_folder:
 
 
 def test_a_file_that_was_cut_short_gives_what_it_has(hook: Subscription, spool_folder: Path) -> None:
-    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own = Spool()
     own.append(rows)
     end = own._end
@@ -197,7 +194,7 @@ def test_a_file_that_was_cut_short_gives_what_it_has(hook: Subscription, spool_f
 def test_damage_in_the_middle_costs_the_damaged_record_only(
     hook: Subscription, spool_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own = Spool()
     own.append(rows[:1])
     middle = own._end
@@ -213,7 +210,7 @@ def test_damage_in_the_middle_costs_the_damaged_record_only(
 
 
 def test_damage_in_a_living_file_is_found_too(hook: Subscription, spool_folder: Path) -> None:
-    rows = [row_of(hook, b"x" * 1000) for _ in range(3)]
+    rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own = Spool()
     own.append(rows)
     with the_file(spool_folder).open("r+b") as file:
@@ -224,9 +221,9 @@ def test_damage_in_a_living_file_is_found_too(hook: Subscription, spool_folder: 
 
 
 def test_a_body_cannot_pass_for_a_record(hook: Subscription, spool_folder: Path) -> None:
-    forged = records.encode(row_of(hook, b"forged"), os.urandom(8))
+    forged = records.encode(make_row(hook, b"forged"), os.urandom(8))
     own = Spool()
-    own.append([row_of(hook, forged * 3)])
+    own.append([make_row(hook, forged * 3)])
     end = own._end
     own.close()
     with the_file(spool_folder).open("r+b") as file:
@@ -245,7 +242,7 @@ def test_a_file_without_a_head_holds_nothing(spool_folder: Path, content: bytes)
 
 def test_a_file_whose_head_is_damaged_is_kept(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     own.close()
     content = bytearray(the_file(spool_folder).read_bytes())
     content[9] ^= 1
@@ -259,7 +256,7 @@ def test_a_file_whose_head_is_damaged_is_kept(hook: Subscription, spool_folder: 
 def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
-    rows = [row_of(hook) for _ in range(3)]
+    rows = [make_row(hook) for _ in range(3)]
     original = records.decode
 
     def decode(payload: bytes) -> RequestRow:
@@ -271,7 +268,7 @@ def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
     other, own = Spool(), Spool()
     other.append(rows)
     other.close()
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     with monkeypatch.context() as patch:
         patch.setattr(records, "decode", decode)
         assert status.spool_status().requests == 4
@@ -288,7 +285,7 @@ def test_a_record_of_another_version_is_kept_and_holds_up_no_other(
 def test_a_file_that_cannot_be_opened_or_put_aside_holds_up_no_other(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = [row_of(hook) for _ in range(3)]
+    rows = [make_row(hook) for _ in range(3)]
     paths: list[str] = []
     for row in rows:
         own = Spool()
@@ -329,7 +326,7 @@ def test_a_file_that_is_being_made_is_left_alone_for_a_while(spool_folder: Path)
 
 
 def test_a_record_that_the_database_refuses_is_put_aside(hook: Subscription, spool_folder: Path) -> None:
-    rows = [row_of(hook) for _ in range(3)]
+    rows = [make_row(hook) for _ in range(3)]
     own = Spool()
     own.append(rows)
     own.drain(Taken(refuses=rows[1:2]))
@@ -344,10 +341,10 @@ def test_a_record_that_the_database_refuses_is_put_aside(hook: Subscription, spo
 def test_full_is_full(hook: Subscription, spool_folder: Path, settings: Settings) -> None:
     settings.SPOOL_MAX_BYTES = 20_000_000
     own = Spool()
-    own.append([row_of(hook, b"x" * 15_000_000)])
+    own.append([make_row(hook, b"x" * 15_000_000)])
     with pytest.raises(SpoolError, match="SPOOL_MAX_BYTES"):
-        own.append([row_of(hook, b"x" * 6_000_000)])
-    small = row_of(hook)
+        own.append([make_row(hook, b"x" * 6_000_000)])
+    small = make_row(hook)
     own.append([small])
     assert drain(own)[1:] == [small]
 
@@ -362,11 +359,11 @@ def test_what_was_reserved_can_be_used_when_the_disk_is_full(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", no_space)
-    rows = [row_of(hook, b"x" * 1_000_000) for _ in range(15)]
+    rows = [make_row(hook, b"x" * 1_000_000) for _ in range(15)]
     for row in rows:
         own.append([row])
     with pytest.raises(SpoolError, match="No space left"):
-        own.append([row_of(hook, b"x" * 2_000_000)])
+        own.append([make_row(hook, b"x" * 2_000_000)])
     assert orphans() == rows
 
 
@@ -378,7 +375,7 @@ def test_a_file_system_that_cannot_reserve_is_no_hindrance(
         raise OSError(number, "Operation not supported")
 
     monkeypatch.setattr("os.posix_fallocate", cannot)
-    row = row_of(hook, b"x" * 1000)
+    row = make_row(hook, b"x" * 1000)
     own = Spool()
     own.append([row])
     own.close()
@@ -389,7 +386,7 @@ def test_a_file_that_is_drained_meanwhile_is_no_hindrance(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Spool()
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     listed = folder.list_files
     for name in ("z.spool", "z.new"):
         (spool_folder / name).write_bytes(b"")
@@ -403,7 +400,7 @@ def test_a_file_that_is_drained_meanwhile_is_no_hindrance(
         monkeypatch.setattr(module, "list_files", files)
     assert orphans() == []
     (spool_folder / "z.spool").write_bytes(b"")
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     assert len(drain(own)) == 2
 
 
@@ -411,7 +408,7 @@ def test_after_a_failed_write_another_file_is_begun(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Spool()
-    first, lost, last = (row_of(hook) for _ in range(3))
+    first, lost, last = (make_row(hook) for _ in range(3))
     own.append([first])
 
     def fail(_: int) -> None:
@@ -437,12 +434,12 @@ def test_the_status_counts_only_what_is_new(
         return original(file, size, offset)
 
     own = Spool()
-    own.append([row_of(hook) for _ in range(300)])
+    own.append([make_row(hook) for _ in range(300)])
     assert status.spool_status().requests == 300
     monkeypatch.setattr(os, "pread", pread)
     assert status.spool_status().requests == 300
     assert len(reads) < 5
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     assert status.spool_status().requests == 301
     assert len(reads) < 10
 
@@ -459,7 +456,7 @@ def test_what_the_status_remembers_changes_nothing(
         with contextlib.suppress(OperationalError):
             match chance.randrange(5):
                 case 0 | 1 | 2:
-                    own.append([row_of(hook, b"x" * chance.randrange(2000)) for _ in range(chance.randrange(1, 9))])
+                    own.append([make_row(hook, b"x" * chance.randrange(2000)) for _ in range(chance.randrange(1, 9))])
                 case 3:
                     own.drain(Taken(fails_after=chance.randrange(9)))
                 case 4:
@@ -476,7 +473,7 @@ def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_fol
     assert status.spool_status() == status.SpoolStatus(0, 0, None, 0, 0, None)
     own = Spool()
     early = datetime(2026, 1, 1, tzinfo=UTC)
-    own.append([row_of(hook, received_at=early), row_of(hook)])
+    own.append([make_row(hook, received_at=early), make_row(hook)])
     found = status.spool_status()
     assert (found.requests, found.oldest, found.error) == (2, early, None)
     assert found.size == own._end - HEADER_BYTES
@@ -487,13 +484,13 @@ def test_the_status_tells_how_many_wait_since_when(hook: Subscription, spool_fol
 WRITES_UNTIL_KILLED = """
 import sys
 from events.receiver.spool.file import spool
-from tests.harness.receiving import row_of
+from tests.harness.receiving import make_row
 from subscriptions import problems
 from subscriptions.models import Problem, Subscription
 from subscriptions.models import ProblemKind
 hook = Subscription.objects.get()
 while True:
-    row = row_of(hook, b"x" * 2000)
+    row = make_row(hook, b"x" * 2000)
     spool.append([row])
     print(row.uid, flush=True)
 """
@@ -539,7 +536,7 @@ def test_a_drain_that_dies_half_way_leaves_nothing_twice(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "BATCH_ROWS", 2)
-    rows = [row_of(hook) for _ in range(5)]
+    rows = [make_row(hook) for _ in range(5)]
     own = Spool()
     own.append(rows)
     own.close()
@@ -562,7 +559,7 @@ def test_a_drain_that_dies_half_way_leaves_nothing_twice(
 def test_a_poisoned_record_does_not_hold_up_the_drain(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row_of(hook) for _ in range(5)]
+    rows = [make_row(hook) for _ in range(5)]
     original = RequestTable.insert
 
     def insert(self: RequestTable, given: Sequence[RequestRow]) -> None:
@@ -602,7 +599,7 @@ def stored() -> list[UUID]:
 def test_a_record_at_which_the_database_always_fails_is_put_aside_after_some_tries(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, *, alone: bool
 ) -> None:
-    rows = [row_of(hook) for _ in range(1 if alone else 5)]
+    rows = [make_row(hook) for _ in range(1 if alone else 5)]
     bad, others = rows[0 if alone else 2], [row.uid for row in rows if row is not rows[0 if alone else 2]]
     failing_at(monkeypatch, bad, error=OperationalError("out of memory\nwith details"))
     own = Spool()
@@ -625,7 +622,7 @@ def test_a_record_at_which_the_database_always_fails_is_put_aside_after_some_tri
 def test_nothing_is_put_aside_while_the_database_is_away_or_full(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [row_of(hook) for _ in range(3)]
+    rows = [make_row(hook) for _ in range(3)]
     own = Spool()
     own.append(rows)
     own.close()
@@ -647,7 +644,7 @@ def test_nothing_is_put_aside_while_the_database_is_away_or_full(
 @pytest.mark.django_db(transaction=True)
 def test_whether_the_database_takes_a_row_leaves_nothing_behind(hook: Subscription) -> None:
     table = RequestTable()
-    row = row_of(hook)
+    row = make_row(hook)
     try:
         assert table.can_insert(row)
         assert stored() == []
@@ -660,12 +657,12 @@ def test_whether_the_database_takes_a_row_leaves_nothing_behind(hook: Subscripti
 
 def test_a_forked_process_takes_another_file(hook: Subscription, spool_folder: Path) -> None:
     own = Spool()
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     child = os.fork()
     if child == 0:
         try:
             own.reset()
-            own.append([row_of(hook)])
+            own.append([make_row(hook)])
         finally:
             os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
@@ -702,14 +699,14 @@ def test_each_machine_tells_of_its_spool_where_problems_are_looked_for(hook: Sub
     reporting = Drainer(writer, own, lambda rows: None)
     reporting.report()
     assert list(receiver_spool(timezone.now())) == []
-    own.append([row_of(hook)])
+    own.append([make_row(hook)])
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
     waits = "1 request waits for the database. The oldest was received at 2026-01-02 03:04:05 UTC."
     assert cause.message == f"On {socket.gethostname()}: {waits}"
     assert cause.kind == ProblemKind.SPOOL
     drain(own)
-    put_aside = row_of(hook)
+    put_aside = make_row(hook)
     recovery.store_refused([put_aside], {put_aside.uid: "DataError"})
     reporting.report()
     (cause,) = receiver_spool(timezone.now())
@@ -727,7 +724,7 @@ def the_other(own: Spool) -> Path:
 def test_a_machine_that_never_returns_is_a_problem_that_a_person_can_end(
     hook: Subscription, spool_folder: Path
 ) -> None:
-    Spool().append([row_of(hook)])
+    Spool().append([make_row(hook)])
     reporting = Drainer(writer, Spool(), lambda rows: None)
     with time_machine.travel(timezone.now(), tick=False) as clock:
         reporting.report()

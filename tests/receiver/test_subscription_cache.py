@@ -23,10 +23,7 @@ from events.receiver.subscription_cache import (
 )
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, fake, hook
-from tests.harness.receiving import client, in_threads, spool_folder
-
-__all__ = ["client", "fake", "hook", "in_threads", "spool_folder"]  # fixtures
+from tests.harness.fake_provider import SECRET, FakeProvider
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,27 +69,29 @@ def test_neither_secrets_nor_tokens_are_written_out(own: SubscriptionCache, hook
     assert hook.token not in text
 
 
-def test_a_call_costs_no_query(client: Client, hook: Subscription, in_threads: None) -> None:
+def test_a_call_costs_no_query(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     for _ in range(2):
         with CaptureQueriesContext(connection) as queries:
-            answer = client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": SECRET})
+            answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": SECRET})
         assert (answer.status_code, len(queries)) == (200, 0)
     assert WebhookRequest.objects.count() == 2
 
 
-def test_a_subscription_that_is_gone_is_404_at_once(client: Client, hook: Subscription, in_threads: None) -> None:
+def test_a_subscription_that_is_gone_is_404_at_once(
+    hook_client: Client, hook: Subscription, receiver_threads: None
+) -> None:
     path = f"/hooks/{hook.token}"
-    assert client.post(path, b"{}", content_type="text/plain", headers={"X-S": SECRET}).status_code == 200
+    assert hook_client.post(path, b"{}", content_type="text/plain", headers={"X-S": SECRET}).status_code == 200
     Subscription.objects.update(deleted_at=timezone.now())
-    assert client.post(path, b"{}", content_type="text/plain", headers={"X-S": "wrong"}).status_code == 404
+    assert hook_client.post(path, b"{}", content_type="text/plain", headers={"X-S": "wrong"}).status_code == 404
     assert WebhookRequest.objects.count() == 1
 
 
 def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
-    hook: Subscription, in_threads: None, monkeypatch: pytest.MonkeyPatch
+    hook: Subscription, receiver_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("thread_priority.lower_wakeup_priority", "thread_priority.shorten_switch_interval", "drainer.start"):
         monkeypatch.setattr(f"events.receiver.handler.{name}", lambda: None)
@@ -129,21 +128,21 @@ def test_a_deleted_one_is_forgotten(own: SubscriptionCache, hook: Subscription) 
     assert own.find(hook.token) is None
 
 
-def test_a_fresh_secret_is_never_refused(client: Client, hook: Subscription, in_threads: None) -> None:
+def test_a_fresh_secret_is_never_refused(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
     for number in range(5):
         secret = f"secret-{number}"
         Subscription.objects.update(secrets=[secret])
-        answer = client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": secret})
+        answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": secret})
         assert answer.status_code == 200
 
 
 def test_a_secret_that_is_known_a_moment_later_is_not_missed(
-    client: Client, hook: Subscription, in_threads: None
+    hook_client: Client, hook: Subscription, receiver_threads: None
 ) -> None:
     Subscription.objects.update(secrets=[])
-    assert client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain").status_code == 503
+    assert hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain").status_code == 503
     Subscription.objects.update(secrets=["now"])
-    answer = client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": "now"})
+    answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": "now"})
     assert answer.status_code == 200
 
 

@@ -17,9 +17,7 @@ from events.retention import purge
 from events.retention.purge import kept_until, purge_due
 from providers.models import ProviderAccount
 from subscriptions.models import Operation, Subscription
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, fake, hook, keep, together
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +49,7 @@ def came(
     """A request of that day, read then."""
     moment = NOW - timedelta(days=days_ago)
     with clock_at(monkeypatch, moment):
-        request = keep(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
+        request = store_request(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
         if read:
             normalize.normalize_request(request.pk)
     request.refresh_from_db()
@@ -140,7 +138,7 @@ def test_rejected_pings_and_duplicates_go_as_well(
     came(monkeypatch, hook, days_ago=39, body=same)
     came(monkeypatch, hook, days_ago=38, body=same)
     with clock_at(monkeypatch, NOW - timedelta(days=37)):
-        keep(hook, same, headers=())
+        store_request(hook, same, headers=())
     assert set(WebhookRequest.objects.values_list("outcome", flat=True)) == {
         Outcome.PING,
         Outcome.PROCESSED,
@@ -331,7 +329,7 @@ def test_two_at_once_throw_away_everything_once(
     for number in range(60):
         came(monkeypatch, hook, days_ago=50 - number / 100)
     came(monkeypatch, hook, days_ago=1)
-    counts = together(purge_due, purge_due)
+    counts = run_concurrently(purge_due, purge_due)
     assert sum(counts) == 120
     # Even without the claim, as after a pause in which it ended.
     for number in range(60):
@@ -339,7 +337,7 @@ def test_two_at_once_throw_away_everything_once(
     for name in ("claim", "keep_claim"):
         monkeypatch.setattr(Purge, name, lambda *_: True)
     due_again()
-    assert sum(together(purge_due, purge_due)) == 120
+    assert sum(run_concurrently(purge_due, purge_due)) == 120
     row = Purge.objects.get()
     assert (row.purged_requests, row.purged_events) == (120, 120)
     assert kept() == ([1.0], 1)
@@ -350,7 +348,7 @@ def test_an_old_one_comes_late_out_of_the_spool(
 ) -> None:
     came(monkeypatch, hook, days_ago=20)
     late: datetime = NOW - timedelta(days=31)
-    request = keep(hook, body_of({"id": "late", "type": "made"}), received_at=late)
+    request = store_request(hook, body_of({"id": "late", "type": "made"}), received_at=late)
     normalize.normalize_request(request.pk)
     assert purge_due() == 0  # its events came just now, and everybody shall get them
     assert Event.objects.count() == 2

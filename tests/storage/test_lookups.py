@@ -10,14 +10,12 @@ import pytest
 from events.models import WebhookRequest
 from providers.db.ids import new_id
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import fake, hook, keep
-
-__all__ = ["fake", "hook"]
+from tests.harness.fake_provider import store_request
 
 
 @pytest.mark.parametrize("kind", [set, frozenset, list, tuple])
 def test_numbers_and_ids(hook: Subscription, kind: type[Collection[Any]]) -> None:
-    rows = [keep(hook, b"") for _ in range(4)]
+    rows = [store_request(hook, b"") for _ in range(4)]
     for column in ("pk", "uid"):
         wanted = kind([getattr(row, column) for row in rows[1:3]])  # type: ignore[call-arg]
         found = WebhookRequest.objects.filter(**{f"{column}__among": wanted})
@@ -35,6 +33,6 @@ def test_none(column: str, keys: list[Any]) -> None:
 
 
 def test_more_than_the_database_takes_as_parameters(hook: Subscription) -> None:
-    row = keep(hook, b"")
+    row = store_request(hook, b"")
     keys = frozenset(range(row.pk, row.pk + 300_000))
     assert WebhookRequest.objects.filter(pk__among=keys).update(reason="seen") == 1

@@ -19,10 +19,7 @@ from events.storage import time_range
 from events.storage.request_row import RequestRow
 from events.storage.time_range import first_id_at, requests_since, requests_until
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import fake, hook
-from tests.harness.receiving import row_of, spool_folder
-
-__all__ = ["fake", "hook", "spool_folder"]  # fixtures
+from tests.harness.receiving import make_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +28,7 @@ HOUR = timedelta(hours=1)
 
 def came(hook: Subscription, moment: datetime, **changes: object) -> RequestRow:
     uid = type(first_id_at(moment))(int=first_id_at(moment).int + 1)
-    return row_of(hook)._replace(received_at=moment, uid=uid, **changes)  # type: ignore[arg-type]  # checked by it
+    return make_row(hook)._replace(received_at=moment, uid=uid, **changes)  # type: ignore[arg-type]  # checked by it
 
 
 def store(rows: Sequence[RequestRow]) -> None:

@@ -12,9 +12,7 @@ from django.core.signals import request_started
 from config.web.bypass_middleware import ReceiverWSGIHandler
 from events.models import WebhookRequest
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import SECRET, fake, hook
-
-__all__ = ["fake", "hook"]  # fixtures
+from tests.harness.fake_provider import SECRET
 
 
 @pytest.fixture

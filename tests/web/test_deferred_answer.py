@@ -20,11 +20,8 @@ from events.models import WebhookRequest
 from events.receiver.group_commit import writer
 from events.receiver.handler import DEFERRED_RESPONSE_KEY
 from subscriptions.models import Subscription
-from tests.harness.crashing import WebProcess, subscription
-from tests.harness.fake_provider import fake, hook
-from tests.harness.receiving import DOORS, client, in_threads, spool_folder
-
-__all__ = ["client", "fake", "hook", "in_threads", "spool_folder", "subscription"]  # fixtures
+from tests.harness.crashing import WebProcess
+from tests.harness.receiving import ENTRIES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -102,45 +99,45 @@ class Noted:
             time.sleep(0.01)
 
 
-def send(client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
+def send(hook_client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
     """Return the status that the application returns; it is not sent if the answer was deferred."""
     content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED_RESPONSE_KEY: noted}
-    status: int = client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
+    status: int = hook_client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
     return status
 
 
-@pytest.mark.usefixtures("in_threads")
+@pytest.mark.usefixtures("receiver_threads")
 @pytest.mark.parametrize(("secret", "status"), [("", 200), ("wrong", 401)])
 def test_the_answer_is_sent_once_the_request_is_stored(
-    client: Client, hook: Subscription, secret: str, status: int
+    hook_client: Client, hook: Subscription, secret: str, status: int
 ) -> None:
     noted = Noted()
-    assert send(client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
+    assert send(hook_client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
     assert noted.left
     noted.wait()
     assert noted.given == [(status, [])]
     assert WebhookRequest.objects.count() == 1
 
 
-@pytest.mark.usefixtures("in_threads")
+@pytest.mark.usefixtures("receiver_threads")
 def test_a_request_that_cannot_be_stored_is_answered_503(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("events.receiver.request_table.RequestTable.insert", lambda table, rows: 1 / 0)
     noted = Noted()
-    assert send(client, hook, noted, Authorization=hook.secrets[0]) == 503
+    assert send(hook_client, hook, noted, Authorization=hook.secrets[0]) == 503
     noted.wait()
     assert noted.given == [(503, [("Retry-After", "10")])]
     assert "A webhook request could not be stored: ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.usefixtures("in_threads")
+@pytest.mark.usefixtures("receiver_threads")
 def test_an_answer_that_needs_no_commit_is_not_deferred(
-    client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_is_hanging", lambda: True)  # so it goes to the spool at once
     noted = Noted()
-    assert send(client, hook, noted, Authorization=hook.secrets[0]) == 200
+    assert send(hook_client, hook, noted, Authorization=hook.secrets[0]) == 200
     assert not noted.left
     assert noted.given == []
 
@@ -179,12 +176,12 @@ class Slow:
 
 @contextmanager
 def slow(
-    tmp_path: Path, subscription: Subscription, door: str, seconds: float, patience: float = 10.0
+    tmp_path: Path, egnyte_subscription: Subscription, door: str, seconds: float, patience: float = 10.0
 ) -> Iterator[Slow]:
     commits = tmp_path / "commits"
     web = WebProcess(
         tmp_path / "web.log",
-        door=door,
+        entry=door,
         application="tests.harness.slow_commits:application",
         threads=1,
         DATA_DIR=str(tmp_path),
@@ -194,14 +191,16 @@ def slow(
     )
     web.start()
     try:
-        yield Slow(web, commits, subscription)
+        yield Slow(web, commits, egnyte_subscription)
     finally:
         web.kill()
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_one_thread_serves_many_requests_in_one_commit(tmp_path: Path, subscription: Subscription, door: str) -> None:
-    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(12) as pool:
+@pytest.mark.parametrize("door", ENTRIES)
+def test_one_thread_serves_many_requests_in_one_commit(
+    tmp_path: Path, egnyte_subscription: Subscription, door: str
+) -> None:
+    with slow(tmp_path, egnyte_subscription, door, 1.0) as server, ThreadPoolExecutor(12) as pool:
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(12)]))
     assert statuses == [200] * 12
     assert sum(server.commits) == 12
@@ -209,19 +208,21 @@ def test_one_thread_serves_many_requests_in_one_commit(tmp_path: Path, subscript
     assert WebhookRequest.objects.count() == 12
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_server_that_is_terminated_still_answers(tmp_path: Path, subscription: Subscription, door: str) -> None:
-    with slow(tmp_path, subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
+@pytest.mark.parametrize("door", ENTRIES)
+def test_a_server_that_is_terminated_still_answers(
+    tmp_path: Path, egnyte_subscription: Subscription, door: str
+) -> None:
+    with slow(tmp_path, egnyte_subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(server.post, b"{}")
         server.wait_for_a_commit()
-        server.web.end()
+        server.web.terminate()
         assert asked.result(10) == 200
     assert WebhookRequest.objects.count() == 1
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_hanging_commit_is_not_waited_for(tmp_path: Path, subscription: Subscription, door: str) -> None:
-    with slow(tmp_path, subscription, door, 60.0, patience=0.3) as server, ThreadPoolExecutor(8) as pool:
+@pytest.mark.parametrize("door", ENTRIES)
+def test_a_hanging_commit_is_not_waited_for(tmp_path: Path, egnyte_subscription: Subscription, door: str) -> None:
+    with slow(tmp_path, egnyte_subscription, door, 60.0, patience=0.3) as server, ThreadPoolExecutor(8) as pool:
         started = time.monotonic()
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(8)]))
         assert statuses == [200] * 8, server.web.log.read_text()
