@@ -78,12 +78,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # uv installs in seconds where pip takes half a minute. It reads the system's certificates, so that it also works behind
-# a company's own certificate authority. pip takes over where uv is missing or fails; output is shown only if both fail.
+# a company's own certificate authority. Packages are compiled at once, as pip does: each process starts two seconds sooner.
+# pip takes over where uv is missing or fails; output is shown only if both fail.
 define install
 	echo "Installing $(1) ..."; \
 	uv="$$(command -v uv || echo $(BIN)/uv)"; log=$(VENV)/install.log; \
 	[ -x "$$uv" ] || $(BIN)/python -m pip install --quiet uv >$$log 2>&1 || true; \
-	{ UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 "$$uv" pip install --quiet --python $(BIN)/python -r $(1) \
+	{ UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 "$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python -r $(1) \
 		|| $(BIN)/python -m pip install --quiet -r $(1); } >>$$log 2>&1 || { cat $$log >&2; exit 1; }; \
 	cp $(1) $(VENV)/$(1)
 endef
