@@ -16,5 +16,5 @@ class SubscriptionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers the sources of problems."""
+        """Register the problem checks."""
         import_module("subscriptions.problems.checks")

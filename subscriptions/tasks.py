@@ -25,7 +25,7 @@ def beat_heartbeat() -> None:
 @shared_task(name="subscriptions.tasks.detect_problems")
 def detect_problems() -> None:
     """Keeps the problems true. With many workers, whoever comes first."""
-    detector.detect_in_turn()
+    detector.detect_if_due()
 
 
 @shared_task(name="subscriptions.tasks.notify_people")

@@ -125,7 +125,7 @@ def _said(row: Problem) -> str:
 
 def _looked_for_problems() -> bool:
     """Whether a pass was made lately. At the very beginning there has been none."""
-    at = Heartbeat.objects.filter(name=detector.BEAT).values_list("at", flat=True).first()
+    at = Heartbeat.objects.filter(name=detector.HEARTBEAT).values_list("at", flat=True).first()
     return at is None or timezone.now() - at < PASS_LIMIT
 
 

@@ -21,7 +21,7 @@ TAKE_OVER_AFTER = timedelta(seconds=45)  # without a pass of the workers, which 
 
 def run_if_overdue() -> bool:
     """Detect problems and notify people, if no process has done so for TAKE_OVER_AFTER. Return whether it did."""
-    if not detector.detect_in_turn(TAKE_OVER_AFTER):
+    if not detector.detect_if_due(TAKE_OVER_AFTER):
         return False
     dispatch.notify_all()
     return True

@@ -24,7 +24,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     """Problems. The pass writes them; people acknowledge and resolve them."""
 
     writable = True
-    history_kind = detector.PROBLEM
+    history_kind = detector.HISTORY_KIND
     list_template = "problems/list.html"
     detail_template = "problems/detail.html"
     list_title = "Problems"
@@ -61,7 +61,7 @@ class ProblemAdmin(PageAdmin[Problem]):
             "link": remediation.link_of(row),
             "subject_link": remediation.subject_link(row),
             "turns": list(row.transitions.order_by("-pk")[:TURNS_SHOWN]),
-            "grace": formatting.duration(detector.GRACE.total_seconds()),
+            "grace": formatting.duration(detector.REOPEN_GRACE.total_seconds()),
         }
 
     def get_urls(self) -> list[URLPattern]:

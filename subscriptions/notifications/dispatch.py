@@ -34,7 +34,7 @@ from subscriptions.models import (
 from subscriptions.notifications import messages
 from subscriptions.notifications.messages import News, Notice
 from subscriptions.notifications.transports import DeliveryFailed, deliver
-from subscriptions.problems.checks import QUIET_TRIES
+from subscriptions.problems.checks.rows import MIN_FAILURES
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _readable_channels() -> Iterator[Channel]:
             channel = Channel.objects.filter(pk=pk).first()
         except Undecryptable as error:
             rows = Channel.objects.filter(pk=pk).exclude(last_error=str(error))
-            if rows.update(last_error=str(error), failures=QUIET_TRIES):
+            if rows.update(last_error=str(error), failures=MIN_FAILURES):
                 logger.error("Channel %s cannot be used: %s", pk, error)
             continue
         if channel is not None:

@@ -1,13 +1,13 @@
-"""Causes of problems, and the sources that find them. A source only reads facts that are written on rows.
+"""Causes of problems, and the registry of the checks that find them.
 
-Each app registers its own sources when it is ready, so that imports keep pointing down:
+Each app registers its own checks when it is ready, so that imports keep pointing down:
 
     @source(ProblemKind.QUARANTINE)
     def quarantined(now: datetime) -> Iterator[Cause]: ...
 
-A source yields what holds at this moment, all of it; what it no longer yields is resolved. It costs a fixed number of
-queries over rows that are in trouble, however many are healthy. Its words hold no times that run (`3 min ago`), or the
-row would be written at every pass.
+A check only reads stored facts. It yields every cause that holds at this moment; the problem of a cause that it no
+longer yields is resolved. It needs a fixed number of queries over the rows in trouble, however many others are healthy.
+Its texts contain no relative times (`3 min ago`), which would rewrite the row at every pass.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from providers.models import ProviderAccount
 from subscriptions.models import ProblemKind, Severity, SubjectType, Subscription
 
-Key = tuple[str, str, str, str]  # kind, subject's type and id, cause: what makes a problem one
+Key = tuple[str, str, str, str]  # kind, subject type, subject ID, name of the cause: identifies a problem
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a cause is about."""
+    """What a problem is about."""
 
     type: SubjectType
     id: str = ""
@@ -38,22 +38,25 @@ INSTALLATION = Subject(SubjectType.INSTALLATION, name="This installation")
 
 
 def about_account(account: ProviderAccount) -> Subject:
-    """That account."""
+    """Return an account as a subject."""
     return Subject(SubjectType.ACCOUNT, str(account.uid), account.name, account.pk)
 
 
 def about_subscription(row: Subscription) -> Subject:
-    """That subscription."""
+    """Return a subscription as a subject."""
     return Subject(SubjectType.SUBSCRIPTION, str(row.uid), str(row), row.account_id, row.pk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One thing that is wrong now. `name` tells several of one kind with one subject apart; `count` is how often, as
-    its source counts (tries, requests); `since` when it began, where that is known.
+    """One thing that is wrong now.
 
-    `evidence` is for what happens in single events, such as requests: it changes with each, so that one which a person
-    has resolved stays so until the next."""
+    `name` distinguishes several causes of one kind with one subject. `count` is the number of occurrences as the check
+    counts them (attempts, requests), `since` the time at which it began, where that is known.
+
+    `evidence` is set for causes that consist of single occurrences, such as requests. It changes with each, so that a
+    problem that a person has resolved stays resolved until the next occurrence.
+    """
 
     kind: ProblemKind
     subject: Subject
@@ -64,36 +67,36 @@ class Cause:
     since: datetime | None = None
     sample: Any = None
     evidence: str = ""
-    action: str = ""  # instead of what the kind advises
+    action: str = ""  # replaces the advice for the kind
 
     @property
     def key(self) -> Key:
-        """What makes it one problem."""
+        """Return what identifies the problem."""
         return (self.kind.value, self.subject.type.value, self.subject.id, self.name)
 
 
 class NotKnownYet(Exception):
-    """A source cannot tell yet: its problems stay as they are."""
+    """Raised by a check that cannot tell yet; its problems stay as they are."""
 
 
-Find = Callable[[datetime], Iterable[Cause]]
+Check = Callable[[datetime], Iterable[Cause]]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Finds all causes of some kinds."""
+    """A check, and the kinds of problem that it finds."""
 
-    find: Find
+    find: Check
     kinds: frozenset[ProblemKind]
 
 
 _sources: dict[str, Source] = {}
 
 
-def source(*kinds: ProblemKind) -> Callable[[Find], Find]:
-    """Registers a function as the source of these kinds. Several sources may share a kind."""
+def source(*kinds: ProblemKind) -> Callable[[Check], Check]:
+    """Register a function as a check for these kinds. Several checks may share a kind."""
 
-    def register(find: Find) -> Find:
+    def register(find: Check) -> Check:
         _sources[f"{find.__module__}.{find.__qualname__}"] = Source(find, frozenset(kinds))
         return find
 
@@ -101,5 +104,5 @@ def source(*kinds: ProblemKind) -> Callable[[Find], Find]:
 
 
 def all_sources() -> tuple[Source, ...]:
-    """Every source that was registered."""
+    """Return every registered check with its kinds."""
     return tuple(_sources.values())

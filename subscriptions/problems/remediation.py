@@ -1,4 +1,4 @@
-"""What a person does about each kind of problem: the one next action in words, and the page where it is done."""
+"""What to do about each kind of problem: the next action as text, and the dashboard page to do it on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from subscriptions.models import Problem, ProblemKind
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The next action: in words, as a button, and where that leads."""
+    """The next action: its text, the label of its button, and the page that the button opens."""
 
     action: str
     button: str
@@ -20,31 +20,31 @@ class Advice:
 
 
 def action_of(problem: Problem) -> str:
-    """The one next action in words."""
+    """Return the next action as a sentence."""
     return problem.action or ADVICE[ProblemKind(problem.kind)].action
 
 
 def button_of(problem: Problem) -> str:
-    """What its button says."""
+    """Return the label of the button."""
     return ADVICE[ProblemKind(problem.kind)].button
 
 
 def link_of(problem: Problem) -> str:
-    """Where its button leads: a path of the dashboard."""
+    """Return the dashboard path that the button opens."""
     return ADVICE[ProblemKind(problem.kind)].link(problem)
 
 
 def subject_link(problem: Problem) -> str:
-    """The page of what it is about."""
+    """Return the dashboard path of the subject."""
     if problem.subscription_id:
         return reverse("admin:subscriptions_subscription_change", args=[problem.subscription_id])
     if problem.account_id:
         return reverse("admin:providers_provideraccount_change", args=[problem.account_id])
-    return _installation(problem)
+    return _installation_page(problem)
 
 
-def _do(action: str) -> Callable[[Problem], str]:
-    """The page that says what an action on the subscription will do, and does it."""
+def _action_page(action: str) -> Callable[[Problem], str]:
+    """Return a function for the path of the page that previews and runs an action on the subscription."""
 
     def link(problem: Problem) -> str:
         page = reverse("admin:subscriptions_subscription_actions")
@@ -53,15 +53,15 @@ def _do(action: str) -> Callable[[Problem], str]:
     return link
 
 
-def _plan(problem: Problem) -> str:
+def _plan_page(problem: Problem) -> str:
     return f"{subject_link(problem)}?plan=now#plan"
 
 
-def _edit_account(problem: Problem) -> str:
+def _account_form(problem: Problem) -> str:
     return reverse("admin:providers_provideraccount_edit", args=[problem.account_id])
 
 
-def _requests(outcome: str) -> Callable[[Problem], str]:
+def _requests_page(outcome: str) -> Callable[[Problem], str]:
     def link(problem: Problem) -> str:
         page = reverse("admin:events_webhookrequest_changelist")
         return f"{page}?subscription={problem.subscription_id}&outcome={outcome}"
@@ -69,125 +69,125 @@ def _requests(outcome: str) -> Callable[[Problem], str]:
     return link
 
 
-def _backlog(problem: Problem) -> str:
+def _backlog_page(problem: Problem) -> str:
     return reverse("admin:events_webhookrequest_changelist") + "?outcome=received"
 
 
-def _channel(problem: Problem) -> str:
+def _channels_page(problem: Problem) -> str:
     return reverse("admin:subscriptions_channel_changelist")
 
 
-def _copies(problem: Problem) -> str:
+def _address_page(problem: Problem) -> str:
     if problem.subscription_id:
         return subject_link(problem)
     return reverse("admin:subscriptions_subscription_address")
 
 
-def _installation(problem: Problem) -> str:
+def _installation_page(problem: Problem) -> str:
     return reverse("admin:index") + "#installation"
 
 
 ADVICE: dict[ProblemKind, Advice] = {
     ProblemKind.EXPIRING: Advice(
-        "Renew it now, and read what the provider answers.",
+        "Renew the subscription now and read the provider's response.",
         "Renew now",
-        _do("renew"),
+        _action_page("renew"),
     ),
     ProblemKind.EXPIRED: Advice(
-        "Reconcile it: it is registered again, or the provider's answer says what stands in the way.",
+        "Reconcile the subscription. It is registered again, or the provider's response says what prevents it.",
         "Reconcile",
-        _do("reconcile"),
+        _action_page("reconcile"),
     ),
     ProblemKind.SUSPENDED: Advice(
-        "See that PUBLIC_URL can be reached from outside and answers within a second, then reconcile.",
+        "Make sure that PUBLIC_URL is reachable from the internet and responds within a second. Then reconcile.",
         "Reconcile",
-        _do("reconcile"),
+        _action_page("reconcile"),
     ),
     ProblemKind.MISSING: Advice(
-        "Reconcile it: it is registered again, or the provider's answer says what stands in the way.",
+        "Reconcile the subscription. It is registered again, or the provider's response says what prevents it.",
         "Reconcile",
-        _do("reconcile"),
+        _action_page("reconcile"),
     ),
     ProblemKind.DRIFTED: Advice(
-        "Compare the fields, then reconcile to put ours back, or change the subscription to what is there.",
+        "Compare the fields. Then reconcile to revert them, or change the subscription to the provider's values.",
         "Compare",
-        _plan,
+        _plan_page,
     ),
     ProblemKind.FAILING: Advice(
-        "Do what the provider says, at its own pages or by changing the subscription; then reconcile.",
-        "Look at it",
+        "Follow the provider's message: correct the cause there, or change the subscription. Then reconcile.",
+        "View details",
         subject_link,
     ),
     ProblemKind.SILENT: Advice(
-        "Test the subscription: either nothing happens at the provider, or its webhooks do not arrive.",
+        "Test the subscription. The test shows whether webhooks arrive, or whether nothing happens at the provider.",
         "Test",
-        _do("test"),
+        _action_page("test"),
     ),
     ProblemKind.ROTATION: Advice(
-        "Test the subscription or wait for an event: the first request that is proved by the new secret ends the old "
-        "one. To end the old one without that, rotate again and revoke.",
+        "Test the subscription or wait for an event: the first request signed with the new secret ends the old one. "
+        "To end the old one now, rotate again and revoke it.",
         "Test",
-        _do("test"),
+        _action_page("test"),
     ),
     ProblemKind.CREDENTIALS: Advice(
-        "Get new credentials at the provider and enter them; what failed is then tried again at once.",
+        "Get new credentials from the provider and enter them. Failed work is then retried at once.",
         "Enter credentials",
-        _edit_account,
+        _account_form,
     ),
     ProblemKind.PERMISSION: Advice(
-        "Grant the permission at the provider, then check the account.",
-        "Look at the account",
+        "Grant the permission at the provider. Then check the account.",
+        "View account",
         subject_link,
     ),
     ProblemKind.THROTTLED: Advice(
-        "Wait; renewals go first. If it comes often, ask the provider for a higher limit.",
-        "Look at the account",
+        "No action is needed; renewals take precedence. If it happens often, ask the provider for a higher limit.",
+        "View account",
         subject_link,
     ),
     ProblemKind.UNREACHABLE: Advice(
-        "See whether the provider reports an outage, and whether this machine reaches it.",
-        "Look at the account",
+        "Check whether the provider reports an outage, and whether this machine can reach it.",
+        "View account",
         subject_link,
     ),
     ProblemKind.CLONE: Advice(
-        "If this installation has moved, confirm its address. If it is a copy, leave it so, or set PUBLIC_URL right.",
-        "Look at the address",
-        _copies,
+        "If this installation has moved, confirm its address. If it is a copy, change nothing, or correct PUBLIC_URL.",
+        "View address",
+        _address_page,
     ),
     ProblemKind.QUARANTINE: Advice(
-        "Read why they cannot be read. After an update that can read them, reprocess them; nothing is lost.",
-        "Read why",
-        _requests("quarantined"),
+        "Read why these requests cannot be parsed. They are stored: reprocess them after an update.",
+        "View requests",
+        _requests_page("quarantined"),
     ),
     ProblemKind.REJECTED_REQUESTS: Advice(
-        "If they are the provider's, its secret differs from ours, or its address is not allowed: reconcile, or "
-        "allow it, then reprocess them. Else ignore them.",
-        "Look at them",
-        _requests("rejected"),
+        "If the provider sent them, its secret differs from ours, or its address is not in the allowed networks: "
+        "reconcile, or allow the address, then reprocess them. Otherwise ignore them.",
+        "View requests",
+        _requests_page("rejected"),
     ),
     ProblemKind.BACKLOG: Advice(
-        "See that the worker runs and what its log says; the requests are kept and are read as soon as it can.",
-        "See the requests",
-        _backlog,
+        "Make sure that the worker runs, and read its log. The requests are stored and are processed once it can.",
+        "View requests",
+        _backlog_page,
     ),
     ProblemKind.SPOOL: Advice(
-        "Requests that wait go into the database by themselves; free its disk, or see to what the message names.",
-        "See the installation",
-        _installation,
+        "Free disk space for the database, or correct what the message names. Waiting requests are then stored.",
+        "View installation",
+        _installation_page,
     ),
     ProblemKind.WORKER_DOWN: Advice(
-        "Start the worker, or the message broker if the worker runs; read its log.",
-        "See the installation",
-        _installation,
+        "Start the worker or, if it runs, the message broker. Read the worker's log.",
+        "View installation",
+        _installation_page,
     ),
     ProblemKind.SCHEDULER_DOWN: Advice(
         "Start a worker: the scheduler runs in it, and without it nothing is renewed.",
-        "See the installation",
-        _installation,
+        "View installation",
+        _installation_page,
     ),
     ProblemKind.NOTIFYING: Advice(
-        "Press the channel's test button: it says exactly what goes wrong.",
-        "See the channels",
-        _channel,
+        "Test the channel; the result says what fails.",
+        "View channels",
+        _channels_page,
     ),
 }

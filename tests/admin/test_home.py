@@ -130,7 +130,7 @@ def test_more_than_is_shown_is_said(boss: Client, alive: None, hook: Subscriptio
 def test_a_silent_worker_is_the_worst(
     boss: Client, alive: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
     detector.detect()
     assert verdict(boss) == "1 problem needs a person: Scheduler down."
@@ -145,9 +145,9 @@ def test_a_silent_worker_is_the_worst(
 
 
 def test_it_does_not_say_that_all_is_well_when_nobody_looks(boss: Client, alive: None, hook: Subscription) -> None:
-    detector.detect_in_turn()
+    detector.detect_if_due()
     assert "Nobody looks" not in verdict(boss)
-    Heartbeat.objects.filter(name=detector.BEAT).update(at=timezone.now() - timedelta(minutes=5))
+    Heartbeat.objects.filter(name=detector.HEARTBEAT).update(at=timezone.now() - timedelta(minutes=5))
     assert verdict(boss) == "Nobody looks for problems: is a worker running?"
 
 

@@ -73,7 +73,7 @@ def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
     assert (drifted.state, drifted.resolved_by) == ("resolved", "staff:ann")
     assert "It is over, says ann." in page_of(boss, drifted)
     response = boss.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
-    assert "resolved already" in response.content.decode()
+    assert "already been resolved" in response.content.decode()
     assert list(HistoryEntry.objects.order_by("pk").values_list("action", flat=True)) == ["acknowledged", "resolved"]
     entry = HistoryEntry.objects.latest("pk")
     page = boss.get(f"/admin/providers/historyentry/{entry.pk}/change/").content.decode()

@@ -48,7 +48,7 @@ class Control:
 @pytest.fixture(autouse=True)
 def just_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """That no worker shows life is a problem only some time after a start; a run of all tests takes longer."""
-    monkeypatch.setattr(checks, "_started", time.monotonic())
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic())
 
 
 @pytest.fixture

@@ -468,9 +468,9 @@ def test_after_a_week_unseen_it_is_a_problem_and_both_are_still_accepted(active:
     secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     now = timezone.now()
-    assert list(checks.rotations(now)) == []
+    assert list(checks.subscriptions.rotations(now)) == []
     later = now + secret_rotation.UNSEEN_AFTER + timedelta(seconds=1)
-    (cause,) = checks.rotations(later)
+    (cause,) = checks.subscriptions.rotations(later)
     assert cause.kind == ProblemKind.ROTATION
     assert "Both are accepted" in cause.message
     assert send(active, old) == 200

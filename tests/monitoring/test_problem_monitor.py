@@ -21,11 +21,11 @@ def test_the_web_process_reports_a_dead_worker(
     db: None, monkeypatch: pytest.MonkeyPatch, mailoutbox: list[object]
 ) -> None:
     Channel.objects.create(name="Ops", kind="email", recipients=["ops@example.com"])
-    for name in ("worker", "scheduler", detector.BEAT):
+    for name in ("worker", "scheduler", detector.HEARTBEAT):
         Heartbeat.beat(name)
     assert not problem_monitor.run_if_overdue(), "a worker has just made a pass"
     Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=5))
-    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     assert problem_monitor.run_if_overdue()
     assert set(Problem.objects.values_list("kind", flat=True)) == {
         ProblemKind.SCHEDULER_DOWN,

@@ -287,14 +287,14 @@ def test_a_failure_is_shown_and_tried_again_with_growing_pauses(
     assert channel.last_error == "hooks.example.com answered 500."
     assert set(Message.objects.values_list("status", flat=True)) == {"failed"}
     assert detector.detect(set(ProblemKind)).opened == 0, "only the source of the tests is there"
-    assert [cause.message for cause in checks.channels(timezone.now())] == [
-        "The channel Ops reaches nobody: hooks.example.com answered 500."
+    assert [cause.message for cause in checks.installation.channels(timezone.now())] == [
+        "The channel Ops cannot deliver messages: hooks.example.com answered 500."
     ]
     carrier.error = None
     assert dispatch.notify_all() == 1
     channel.refresh_from_db()
     assert (channel.failures, channel.last_error, channel.retry_at) == (0, "", None)
-    assert list(checks.channels(timezone.now())) == []
+    assert list(checks.installation.channels(timezone.now())) == []
 
 
 def test_a_later_retry_that_the_receiver_asks_for_is_kept(

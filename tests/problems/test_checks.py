@@ -90,7 +90,7 @@ def test_a_lease_that_runs_out_is_quiet_then_a_warning_then_an_alarm(
     trouble = error("unavailable") if failures else None
     lease(row, left=left, failures=failures, renewal_tries=failures, last_error=trouble)
     expected = [("expiring", severity)] if severity else []
-    if failures >= checks.QUIET_TRIES:
+    if failures >= checks.rows.MIN_FAILURES:
         expected.append(("unreachable", "warning"))
     assert found() == expected
 
@@ -116,8 +116,8 @@ def test_a_lease_that_nobody_renews_needs_a_person_in_time(row: Subscription) ->
     lease(row, left=0.35, auto_renew=False)
     assert found() == [("expiring", "warning")]
     told = Problem.objects.get()
-    assert "not renewed by itself" in told.message
-    assert remediation.action_of(told) == "Renew it now, or let it be renewed by itself."
+    assert "Auto-renew is off" in told.message
+    assert remediation.action_of(told) == "Renew it now, or enable auto-renew."
     assert remediation.link_of(told).endswith(f"?action=renew&pk={row.pk}")
 
 
@@ -134,7 +134,7 @@ def test_an_ended_lease_is_critical_even_when_nobody_looks_any_more(row: Subscri
     assert found() == [("expired", "critical")]
     told = Problem.objects.get()
     assert told.first_at == row.expires_at
-    assert told.message.endswith("no events come."), "what its state said before is over"
+    assert told.message.endswith("No events arrive."), "what its state said before is over"
 
 
 def test_a_lease_that_ended_this_moment_is_left_to_the_sweep(row: Subscription) -> None:
@@ -372,7 +372,7 @@ def test_requests_that_wait_too_long_for_their_events(row: Subscription) -> None
 
 @pytest.fixture
 def up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
 
 
 def silence(name: str, since: datetime | None) -> None:
@@ -399,11 +399,11 @@ def test_just_after_a_start_it_stays_as_it_was(
     row: Subscription, up_for_long: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silence("worker", timezone.now() - timedelta(minutes=5))
-    monkeypatch.setattr(checks, "_started", time.monotonic())
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic())
     assert found() == []
-    monkeypatch.setattr(checks, "_started", time.monotonic() - 3600)
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     assert found() == [("worker_down", "warning")]
-    monkeypatch.setattr(checks, "_started", time.monotonic())  # another process starts
+    monkeypatch.setattr(checks.installation, "_started", time.monotonic())  # another process starts
     assert found() == [("worker_down", "warning")]
 
 

@@ -105,7 +105,7 @@ def test_it_returns_on_the_same_row_and_is_counted(facts: Facts) -> None:
 
 
 def test_the_story_of_one_that_flaps_stays_short(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "TURNS_KEPT", 6)
+    monkeypatch.setattr(detector, "MAX_TRANSITIONS", 6)
     monkeypatch.setattr(detector, "TRIM_EVERY", 5)
     for _ in range(6):
         facts.say()
@@ -205,7 +205,7 @@ def test_resolved_by_a_person_it_returns_after_a_grace_when_it_still_holds(facts
         detector.resolve(row, by="staff:ann")
         detector.resolve(row, by="staff:bob")  # says nothing new
         assert (row.state, row.resolved_by) == ("resolved", "staff:ann")
-        clock.shift(detector.GRACE - timedelta(seconds=1))
+        clock.shift(detector.REOPEN_GRACE - timedelta(seconds=1))
         detector.detect()
         assert Problem.objects.get().state == "resolved"
         clock.shift(2)
@@ -311,12 +311,12 @@ def test_processes_take_turns(db: None, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(detector, "detect", lambda: done.append(1))
     with time_machine.travel(timezone.now(), tick=False) as clock:
         for _ in range(3):
-            detector.detect_in_turn()
+            detector.detect_if_due()
         assert len(done) == 1
-        clock.shift(detector.EVERY)
-        detector.detect_in_turn()
+        clock.shift(detector.PASS_INTERVAL)
+        detector.detect_if_due()
         assert len(done) == 2
         clock.shift(-3600)  # the clock is set back
-        detector.detect_in_turn()
+        detector.detect_if_due()
         assert len(done) == 3
     assert Heartbeat.objects.get(name="problems")
