@@ -22,7 +22,7 @@ from providers.filters import (
 )
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, OperationStatus, ProblemKind, ProblemState, Severity, State, Subscription
-from subscriptions.planning.plan import StepAction
+from subscriptions.planning.steps import StepAction
 
 ANY = "any"
 MAX_CHOICES = 500  # rows offered in a select

@@ -45,7 +45,7 @@ TONES: dict[str, tuple[str, str]] = {
     "resolved": (GOOD, "check_circle"),
     "opened": (WARN, "report"),
     "reopened": (WARN, "replay"),
-    "graver": (BAD, "trending_up"),
+    "more_severe": (BAD, "trending_up"),
     "info": (QUIET, "info"),
     "warning": (WARN, "warning"),
     "critical": (BAD, "error"),

@@ -11,7 +11,7 @@ from providers.conflict import Conflict
 from subscriptions.lifecycle import actions
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import Plan
+from subscriptions.planning.steps import Plan
 from subscriptions.reconciliation.action_runner import Outcome, attempt
 from subscriptions.reconciliation.dry_run import foresee
 

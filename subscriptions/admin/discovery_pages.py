@@ -17,7 +17,7 @@ from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import ProviderAccount
 from subscriptions.lifecycle.desired_state import AccountLeaving
 from subscriptions.lifecycle.public_url import address_confirmed
-from subscriptions.planning.plan import Plan
+from subscriptions.planning.steps import Plan
 from subscriptions.reconciliation.action_runner import outcome
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.remote import inventory, orphans

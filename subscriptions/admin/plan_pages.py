@@ -18,8 +18,8 @@ from providers.dashboard.base import PageAdmin, actor_of
 from providers.filters import row_number
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import StepAction
 from subscriptions.planning.step_selection import Choice
+from subscriptions.planning.steps import StepAction
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.action_runner import outcome
 from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult

@@ -14,7 +14,7 @@ from django.urls import URLPattern
 from providers.dashboard.base import PageAdmin
 from providers.filters import read_typed_time, row_number
 from subscriptions.models import Managed, Operation, Subscription
-from subscriptions.planning.plan import StepAction
+from subscriptions.planning.steps import StepAction
 
 PAGE = 50
 RENEWING = (StepAction.RENEW, StepAction.REPLACE, StepAction.REGISTER)

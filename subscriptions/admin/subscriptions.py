@@ -38,9 +38,9 @@ from subscriptions.filters import SUBSCRIPTION_FILTERS
 from subscriptions.lifecycle import actions, desired_state, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Problem, ProblemKind, State, Subscription
-from subscriptions.planning.plan import DriftPolicy
-from subscriptions.planning.step_selection import version
-from subscriptions.reconciliation import reconciler
+from subscriptions.planning.states import DriftPolicy
+from subscriptions.planning.step_selection import plan_version
+from subscriptions.reconciliation import live_plan
 from subscriptions.reconciliation.action_runner import Outcome, attempt
 from subscriptions.reconciliation.dry_run import foresee
 
@@ -126,10 +126,10 @@ class SubscriptionAdmin(PlanPages, RenewalPages, AddressPages):
         if request.GET.get("plan") != "now":
             return {"plan": foresee(row, timezone.now()), "plan_at": row.observed_at}
         try:
-            plan = reconciler.preview(row, deadline=time.monotonic() + SECONDS)
+            plan = live_plan.preview(row, deadline=time.monotonic() + SECONDS)
         except ProviderError as error:
             return {"plan": None, "plan_error": error.message}
-        return {"plan": plan, "plan_version": version(plan), "plan_at": timezone.now(), "plan_is_live": True}
+        return {"plan": plan, "plan_version": plan_version(plan), "plan_at": timezone.now(), "plan_is_live": True}
 
     # -- Writing ---------------------------------------------------------------------------------------------------
 

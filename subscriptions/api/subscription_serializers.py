@@ -34,8 +34,9 @@ from subscriptions.models import (
     State,
     Subscription,
 )
-from subscriptions.planning.plan import DriftPolicy, Plan, StepAction
-from subscriptions.planning.step_selection import Choice, version
+from subscriptions.planning.states import DriftPolicy
+from subscriptions.planning.step_selection import Choice, plan_version
+from subscriptions.planning.steps import Plan, StepAction
 
 DRIFT_HELP = (
     "What is done when somebody changes the config at the provider. A changed callback URL or secret is never accepted."
@@ -191,7 +192,7 @@ class NewSubscriptionSerializer(StrictSerializer):
     enabled = StrictBooleanField(default=True)
     auto_renew = StrictBooleanField(default=True)
     drift_policy = serializers.ChoiceField(
-        choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value, help_text=DRIFT_HELP
+        choices=DRIFT_POLICIES, default=DriftPolicy.REVERT.value, help_text=DRIFT_HELP
     )
     managed = serializers.ChoiceField(choices=Managed.choices, default=Managed.API.value)
     quiet_after = QuietAfterField()
@@ -281,7 +282,7 @@ class PlanSerializer(serializers.Serializer[Any]):
 
     def get_version(self, plan: Plan) -> str:
         """The same for the same steps and changes."""
-        return version(plan)
+        return plan_version(plan)
 
 
 class ChosenStepSerializer(StrictSerializer):

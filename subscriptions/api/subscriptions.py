@@ -36,7 +36,8 @@ from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.action_runner import Outcome, attempt
-from subscriptions.reconciliation.reconciler import preview, reconcile_soon
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider

@@ -24,7 +24,7 @@ from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle import ip_allowlist
 from subscriptions.lifecycle import quiet_hours as quiet
 from subscriptions.models import Managed, State, Subscription, callback_url_for
-from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.states import DriftPolicy
 
 ACCOUNT, SUBSCRIPTION = ProviderAccount.subject, Subscription.subject
 WANTED_FIELDS = ("name", "config", "enabled", "auto_renew", "drift_policy")
@@ -142,7 +142,7 @@ def subscribe(
     enabled: bool = True,
     auto_renew: bool = True,
     managed: str = Managed.API,
-    drift_policy: str = DriftPolicy.PUT_BACK,
+    drift_policy: str = DriftPolicy.REVERT,
 ) -> Subscription:
     """A new subscription, due at once; no call is made. Raises InvalidInput, and ProviderAccount.DoesNotExist when the
     account was deleted meanwhile, or AccountLeaving when it is about to be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from providers.db.fields import JSONTextField
-from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.states import DriftPolicy
 
 
 class Managed(models.TextChoices):
@@ -16,7 +16,7 @@ class Managed(models.TextChoices):
 
 
 DRIFT_POLICIES = [
-    (DriftPolicy.PUT_BACK.value, "Revert"),
+    (DriftPolicy.REVERT.value, "Revert"),
     (DriftPolicy.ACCEPT.value, "Accept as the new configuration"),
     (DriftPolicy.REPORT.value, "Only report"),
 ]
@@ -35,7 +35,7 @@ class DesiredColumns(models.Model):
     enabled = models.BooleanField(default=True)
     present = models.BooleanField(default=True, editable=False)  # false: to be deleted at the provider
     auto_renew = models.BooleanField(default=True)
-    drift_policy = models.CharField(max_length=10, choices=DRIFT_POLICIES, default=DriftPolicy.PUT_BACK.value)
+    drift_policy = models.CharField(max_length=10, choices=DRIFT_POLICIES, default=DriftPolicy.REVERT.value)
     managed = models.CharField(max_length=10, choices=Managed.choices, default=Managed.API)
     # Set when a person gave up deleting the subscription at the provider, which may still have it.
     forgotten_at = models.DateTimeField(null=True, blank=True, editable=False)

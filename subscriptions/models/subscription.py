@@ -18,7 +18,7 @@ from subscriptions.models.callback_url import callback_url_for, new_token
 from subscriptions.models.desired_state import DesiredColumns, ReceiverRuleColumns, RequestColumns
 from subscriptions.models.observed_state import LearnedColumns, ObservedColumns, SharedColumns
 from subscriptions.models.status import ScheduleColumns, StatusColumns, TrafficColumns
-from subscriptions.planning.plan import spread_of
+from subscriptions.planning.renewal_times import spread_of
 
 
 @dataclass(frozen=True, slots=True)

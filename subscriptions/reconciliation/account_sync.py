@@ -16,20 +16,22 @@ from providers.contract.errors import ProviderError, Throttled
 from providers.db.claims import new_holder
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import Managed, Subscription
+from subscriptions.reconciliation.columns import OBSERVATION_TIMES
+from subscriptions.reconciliation.live_plan import are_details_due, is_in_sync
 from subscriptions.reconciliation.observe import Observation, observe
-from subscriptions.reconciliation.reconciler import TIMES, details_due, nothing_to_do, reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 
 logger = logging.getLogger(__name__)
 
-LOOK_CLAIM_SECONDS = 120
+SYNC_CLAIM_SECONDS = 120
 
 
-def look(account: ProviderAccount) -> bool:
+def sync_account(account: ProviderAccount) -> bool:
     """Checks the account if that is open, lists what it has at the provider, and reconciles each of its subscriptions
     with that. False when somebody else is looking, its calls rest, or there is nothing to look at. Failures are written
     down."""
     holder = new_holder()
-    if not account.claim(holder, LOOK_CLAIM_SECONDS):
+    if not account.claim(holder, SYNC_CLAIM_SECONDS):
         return False
     now = timezone.now()
     pause = circuit_breaker.pause_of(account)
@@ -47,7 +49,7 @@ def look(account: ProviderAccount) -> bool:
             return False
         observation = _observe(account, rows)
         _note_well(account)
-        busy = [row for row in rows if not nothing_to_do(row, observation)]
+        busy = [row for row in rows if not is_in_sync(row, observation)]
         _note_looked_at(rows, busy, observation)
         for row in busy:
             reconcile(row, observation=observation)
@@ -70,14 +72,14 @@ def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observat
     """One write for all that are as they were."""
     quiet = {row.pk for row in rows} - {row.pk for row in busy}
     detailed = {pk for pk in quiet if any(remote.config is not None for remote in observation.ours.get(pk, ()))}
-    for ids, names in ((quiet - detailed, ("observed_at", "last_reconciled_at")), (detailed, TIMES)):
+    for ids, names in ((quiet - detailed, ("observed_at", "last_reconciled_at")), (detailed, OBSERVATION_TIMES)):
         if ids:
             Subscription.objects.filter(pk__in=ids).update(**dict.fromkeys(names, observation.at))
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
     with open_session(account, priority=Priority.SYNC) as session:
-        return observe(account, session, details_of={row.pk for row in rows if details_due(row)})
+        return observe(account, session, details_of={row.pk for row in rows if are_details_due(row)})
 
 
 def _put_off(account: ProviderAccount, error: ProviderError) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from providers.contract.call_limits import Priority
 from providers.contract.errors import CallsPaused, ProviderError, Throttled
 from subscriptions.models import Managed, Subscription
-from subscriptions.planning.plan import renewal_time
+from subscriptions.planning.renewal_times import renewal_time
 
 RETRY_FIRST, RETRY_LONGEST = 2.0, 300.0  # seconds, after a temporary error
 REFUSED_FIRST, REFUSED_LONGEST = 60.0, 3600.0  # seconds, after a refusal

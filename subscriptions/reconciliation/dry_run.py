@@ -8,8 +8,9 @@ from datetime import datetime
 from providers.contract.base import RemoteSubscription
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import Plan, plan
-from subscriptions.reconciliation.reconciler import observed_half, wanted_half
+from subscriptions.planning.plan import plan
+from subscriptions.planning.steps import Plan
+from subscriptions.reconciliation.planning_input import desired_state_of, observed_state_of
 
 
 def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
@@ -31,11 +32,11 @@ def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
 
 def foresee(row: Subscription, now: datetime, action: SubscriptionAction = SubscriptionAction.RECONCILE) -> Plan:
     """The plan as it would be after the action."""
-    wanted, seen = wanted_half(row), observed_half(row, last_seen(row))
+    wanted, seen = desired_state_of(row), observed_state_of(row, last_seen(row))
     match action:
         case SubscriptionAction.ENABLE:
             wanted = replace(wanted, enabled=True)
-            seen = replace(seen, enable_not_before=None, gave_up=False, switched_off=0)
+            seen = replace(seen, enable_not_before=None, gave_up=False, suspended_count=0)
         case SubscriptionAction.DISABLE:
             wanted = replace(wanted, enabled=False)
         case SubscriptionAction.RENEW:

@@ -35,7 +35,7 @@ class Observation:
         return self.ours.get(subscription.pk, ())
 
 
-def token_in(url: str | None) -> str | None:
+def token_of_url(url: str | None) -> str | None:
     """The token in a callback URL of ours, at whatever host; None when it is none of ours."""
     if not url:
         return None
@@ -97,7 +97,7 @@ def _listed(account: ProviderAccount, session: ProviderSession[Any, Any]) -> tup
     return listed
 
 
-def remember(subscription: Subscription, remote_id: str) -> None:
+def record_owner(subscription: Subscription, remote_id: str) -> None:
     """Writes down that this remote id is ours."""
     KnownRemote.objects.update_or_create(
         account_id=subscription.account_id,
@@ -124,7 +124,7 @@ def _identify(
             return None
         # The secret was not at hand for comparison; a later look at the details does that.
         remote = replace(details, secret_matches=None)
-    token = token_in(remote.url)
+    token = token_of_url(remote.url)
     owner = Subscription.objects.filter(token=token).first() if token else None
     if owner is None and row is not None:
         owner = row.subscription  # once ours; where it points to decides
@@ -141,7 +141,7 @@ def _compared(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscrip
 
 def _points_to(owner: Subscription, url: str | None) -> bool:
     # A provider that does not show the URL leaves us with what we know; one that is being taken over has its old URL.
-    return url is None or token_in(url) == owner.token or url in owner.former_callback_urls
+    return url is None or token_of_url(url) == owner.token or url in owner.former_callback_urls
 
 
 def _write_down(account: ProviderAccount, remote: RemoteSubscription, owner: Subscription | None) -> None:

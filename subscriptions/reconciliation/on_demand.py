@@ -25,10 +25,11 @@ from providers.models import ProviderAccount
 from subscriptions.lifecycle import actions
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Subscription
-from subscriptions.planning.plan import Plan
-from subscriptions.planning.step_selection import Choice, version
+from subscriptions.planning.step_selection import Choice, plan_version
+from subscriptions.planning.steps import Plan
+from subscriptions.reconciliation.live_plan import plan_from_observation, preview
 from subscriptions.reconciliation.observe import Observation, observe
-from subscriptions.reconciliation.reconciler import plan_seen, preview, reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Busy(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class SubscriptionPlan:
     """A subscription and what is to be done about it."""
 
     row: Subscription
@@ -50,7 +51,7 @@ class Planned:
     @property
     def version(self) -> str:
         """Names what the plan would do."""
-        return version(self.plan)
+        return plan_version(self.plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class AccountPlan:
     account: ProviderAccount
     looked_at: datetime
     count: int = 0  # subscriptions that were looked at
-    plans: Sequence[Planned] = ()
+    plans: Sequence[SubscriptionPlan] = ()
     trouble: str | None = None
 
 
@@ -80,7 +81,7 @@ class AccountResult:
 
 def plan_subscription(subscription: Subscription, *, deadline: float | None = None) -> AccountPlan:
     """The plan for one, its details read anew. Raises ProviderError."""
-    planned = Planned(subscription, preview(subscription, deadline=deadline))
+    planned = SubscriptionPlan(subscription, preview(subscription, deadline=deadline))
     plans = _with_something((planned,))
     return AccountPlan(account=subscription.account, looked_at=timezone.now(), count=1, plans=plans)
 
@@ -205,11 +206,11 @@ def _look(
 
 
 def _planned(account: ProviderAccount, rows: Sequence[Subscription], observation: Observation) -> AccountPlan:
-    plans = [Planned(row, plan_seen(row, observation)) for row in rows]
+    plans = [SubscriptionPlan(row, plan_from_observation(row, observation)) for row in rows]
     return AccountPlan(account=account, looked_at=observation.at, count=len(rows), plans=_with_something(plans))
 
 
-def _with_something(plans: Sequence[Planned]) -> Sequence[Planned]:
+def _with_something(plans: Sequence[SubscriptionPlan]) -> Sequence[SubscriptionPlan]:
     return [item for item in plans if item.plan != Plan()]
 
 

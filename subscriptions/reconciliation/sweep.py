@@ -21,7 +21,7 @@ from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle.account_deletion import go_on, leaving
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.reconciler import reconcile
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def due_subscriptions() -> QuerySet[Subscription]:
     mean nothing any more."""
     now = timezone.now()
     stepped_back = before_clock_step("last_reconciled_at", now)
-    lifted = Q(held_since__isnull=False, account__calls_paused_until=None)
+    lifted = Q(paused_since__isnull=False, account__calls_paused_until=None)
     return Subscription.objects.filter(
         Q(due_at__lte=now) | stepped_back | lifted, unclaimed(now), deleted_at=None
     ).order_by("due_at")
@@ -64,15 +64,15 @@ def sweep() -> int:
     return sum(_hand_out(account_id) for account_id in _accounts_with_work())
 
 
-def sweep_here() -> int:
+def sweep_inline() -> int:
     """The same in this thread, one account after the other. Returns how many had something due."""
     accounts = _accounts_with_work()
     for account_id in accounts:
-        work_on(account_id)
+        process_account(account_id)
     return len(accounts)
 
 
-def work_on(account_id: int) -> None:
+def process_account(account_id: int) -> None:
     """Does all that is due for one account: first its subscriptions, then the look at the whole. One that is to go has
     them removed first, and goes when they are gone."""
     if leaving().filter(pk=account_id).exists():
@@ -114,7 +114,7 @@ def _look(account_id: int) -> None:
         )
         logger.error("Account %s cannot be looked at: %s", account_id, error)
     else:
-        look(account)
+        sync_account(account)
 
 
 def _accounts_with_work() -> list[int]:
@@ -145,7 +145,7 @@ def _hand_out(account_id: int) -> bool:
 
 def _in_thread(account_id: int) -> None:
     try:
-        _guarded(partial(work_on, account_id), f"The sweep of account {account_id}")
+        _guarded(partial(process_account, account_id), f"The sweep of account {account_id}")
     finally:
         with _lock:
             _in_hand.discard(account_id)

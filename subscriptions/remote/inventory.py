@@ -23,9 +23,9 @@ from providers.models import ProviderAccount
 from subscriptions.lifecycle.desired_state import lock_for_adding, note
 from subscriptions.lifecycle.public_url import address_confirmed
 from subscriptions.models import KnownRemote, Managed, RemoteNote, Subscription, callback_url_for
-from subscriptions.planning.plan import Plan
-from subscriptions.reconciliation.observe import Observation, observe, token_in
-from subscriptions.reconciliation.reconciler import plan_for
+from subscriptions.planning.steps import Plan
+from subscriptions.reconciliation.live_plan import plan_for
+from subscriptions.reconciliation.observe import Observation, observe, token_of_url
 
 
 class Kind(StrEnum):
@@ -172,7 +172,7 @@ def _take_in(
 
 
 def _kind(account: ProviderAccount, remote: RemoteSubscription) -> Kind:
-    token = token_in(remote.url)
+    token = token_of_url(remote.url)
     if token is None:
         return Kind.FOREIGN
     elsewhere = Subscription.objects.filter(token=token, deleted_at=None).exclude(account=account).exists()

@@ -24,7 +24,7 @@ from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.processes import run_python
@@ -74,8 +74,8 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     assert len(control.calls()) == 1
-    look(fresh(account))
-    sweep.sweep_here()
+    sync_account(fresh(account))
+    sweep.sweep_inline()
     assert len(control.calls()) == 1, "neither the look nor the sweep calls"
     account = fresh(account)
     assert account.status == AccountStatus.FAILING
@@ -98,7 +98,7 @@ def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
     session.check(account)
     assert account.status == AccountStatus.OK
     assert account.calls_paused_until is None
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
     assert not Subscription.objects.exclude(paused_since=None).exists()
 
@@ -107,7 +107,7 @@ def test_new_credentials_end_the_pause(refused: list[Subscription], account: Pro
     account.refresh_from_db()
     desired_state.change_account(account, by="staff:ann", credentials=account.credentials)
     assert fresh(account).calls_paused_until is None
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
 
@@ -138,7 +138,7 @@ def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
     for number in range(2, 8):
         pause_is_over(account)
         ProviderAccount.objects.update(look_due_at=timezone.now())
-        sweep.sweep_here()
+        sweep.sweep_inline()
         for row in refused:
             reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
         assert len(control.calls()) == number
@@ -154,8 +154,8 @@ def test_the_rare_try_finds_that_they_are_good_again(
 ) -> None:
     pause_is_over(account)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    sweep.sweep_here()
-    sweep.sweep_here()
+    sweep.sweep_inline()
+    sweep.sweep_inline()
     assert fresh(account).status == AccountStatus.OK
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
@@ -175,16 +175,16 @@ def test_several_refusals_at_once_begin_one_pause(account: ProviderAccount) -> N
 def test_without_the_right_to_list_the_whole_account_rests_and_heals(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
-    sweep.sweep_here()
+    sweep.sweep_inline()
     control.post("faults", status=403, times=1)
     ProviderAccount.objects.update(look_due_at=timezone.now(), status=AccountStatus.OK)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     paused = fresh(account)
     assert (paused.status, paused.calls_paused_for) == (AccountStatus.FAILING, "permission_missing")
     assert "does not permit" in paused.status_reason
     pause_is_over(account)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert fresh(account).status == AccountStatus.OK
     assert fresh(account).calls_paused_until is None
 
@@ -334,8 +334,8 @@ def test_a_provider_without_answers_is_left_alone_and_all_heals(account: Provide
     control.post("faults", times=0)
     pause_is_over(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
-    sweep.sweep_here()
-    sweep.sweep_here()
+    sweep.sweep_inline()
+    sweep.sweep_inline()
     waiting = Subscription.objects.filter(paused_since=None).exclude(state=State.ACTIVE)
     assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with a pause of their own"
     assert Subscription.objects.filter(state=State.ACTIVE).count() >= 4
@@ -406,7 +406,7 @@ def test_a_deletion_waits_while_the_calls_rest_and_says_so(
     assert "calls rest until" in subscription.state_reason
     assert subscription.remote_id == remote_id
     circuit_breaker.lift(broken)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
     assert control.remotes() == []

@@ -138,7 +138,7 @@ def test_its_subscriptions_are_removed_first_if_that_is_wanted(
     assert "Keep the account" in page.content.decode()
     assert "asked for" in boss.get(page_of("delete", subscription.account)).content.decode()
     for _ in range(2):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert control.remotes() == []
     assert not ProviderAccount.objects.exists()
 

@@ -56,7 +56,7 @@ def test_shows_each_step_field_by_field(
     boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool
 ) -> None:
     page = boss.get(f"{PLAN}?look=now{'' if whole else f'&account={account.pk}'}").content.decode()
-    assert "It differs from what is wanted." in page
+    assert "It differs from the desired state." in page
     assert "/Shared/Finance" in page
     assert "/Shared/New" in page
     assert "2 steps for 1 subscription looked at" in page
@@ -91,7 +91,7 @@ def test_a_plan_that_has_changed_meanwhile_is_shown_anew_and_nothing_is_done(
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     answer = boss.post(APPLY, {**sent, "back": "subscription"}, follow=True)
     page = answer.content.decode()
-    assert "The plan has changed meanwhile" in page
+    assert "The plan has changed" in page
     assert "/Shared/Newer" in page
     assert control.remotes()[0]["status"] == "disabled"
     assert drifted.operations.count() == 1
@@ -134,7 +134,7 @@ def test_nothing_chosen_and_nonsense(boss: Client, drifted: Subscription) -> Non
 
 def test_who_may_only_look_sees_no_buttons(viewer: Client, nobody: Client, drifted: Subscription) -> None:
     page = viewer.get(PLAN, {"look": "now"}).content.decode()
-    assert "It differs from what is wanted." in page
+    assert "It differs from the desired state." in page
     assert 'name="step"' not in page
     assert "Apply" not in page
     assert viewer.post(APPLY, {"all": "1"}).status_code == 403

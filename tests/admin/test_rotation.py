@@ -38,7 +38,7 @@ def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, act
     (old,) = active.secrets
     assert 'id="rotation"' not in boss.get(page_of(active)).content.decode()
     asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(active.pk)}).content.decode()
-    assert "A new secret was asked for." in asked
+    assert "A new secret was requested." in asked
     assert 'name="revoke"' in asked
     page = done(boss, active, "rotate-secret")
     assert 'id="rotation"' in page

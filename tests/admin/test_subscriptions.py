@@ -14,9 +14,11 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Operation, State, Subscription
-from subscriptions.planning.plan import StepAction
+from subscriptions.planning.steps import StepAction
+from subscriptions.reconciliation.columns import set_values
 from subscriptions.reconciliation.dry_run import foresee
-from subscriptions.reconciliation.reconciler import note_error, reconcile_soon
+from subscriptions.reconciliation.reconciler import reconcile_soon
+from subscriptions.reconciliation.status import error_columns
 from tests.admin.conftest import person
 from tests.harness.fixtures import CONFIG, Control
 
@@ -128,7 +130,7 @@ def test_the_providers_refusal_stands_at_its_field(
 
 
 def test_a_refusal_without_a_field_is_said(boss: Client, subscription: Subscription) -> None:
-    note_error(subscription, Refused("No room for another one."), subscription.created_at)
+    set_values(subscription, error_columns(subscription, Refused("No room for another one."), subscription.created_at))
     subscription.save()
     assert boss.get(page_of("edit", subscription)).status_code == 200
     assert "No room" not in boss.get(page_of("edit", subscription)).content.decode()
@@ -151,7 +153,7 @@ def test_changing_the_config_changes_it_at_the_provider(boss: Client, active: Su
 
 def test_by_hand_shows_the_steps(boss: Client, account: ProviderAccount, control: Control) -> None:
     page = boss.post(f"{ADD}?account={account.pk}", {**TYPED, "managed": "manual"}, follow=True).content.decode()
-    assert "Register it by hand" in page
+    assert "Register it manually" in page
     assert not control.remotes()
 
 

@@ -23,9 +23,9 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
     assert (answer.status, answer.json["id"]) == (202, str(active.account.uid))
     assert answer.json["removal_asked_at"]
     assert not Subscription.objects.get().present
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert control.remotes() == []
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert api.get(account_path).status == 404
     kept = ProviderAccount.with_deleted.get(pk=active.account_id)
     assert (kept.credentials, kept.removal_asked_at) == ({}, None)
@@ -35,7 +35,7 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
         ("subscription", "deleted"),
         ("account", "deleted"),
     ]
-    assert sweep.sweep_here() == 0
+    assert sweep.sweep_inline() == 0
 
 
 def test_while_the_provider_refuses_it_waits_and_goes_on_later(
@@ -44,12 +44,12 @@ def test_while_the_provider_refuses_it_waits_and_goes_on_later(
     api.delete(account_path + TOGETHER)
     control.post("faults", status=500, times=50)
     for _ in range(2):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert api.get(account_path).status == 200
     control.post("faults", times=0)
     Subscription.objects.update(due_at=active.created_at)
     for _ in range(2):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert api.get(account_path).status == 404
 
 
@@ -62,7 +62,7 @@ def test_it_can_be_taken_back_while_it_waits(
     assert (answer.status, answer.json["removal_asked_at"]) == (200, None)
     Subscription.objects.update(due_at=active.created_at)
     for _ in range(3):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert api.get(account_path).status == 200
     assert api.get(f"/subscriptions/{active.uid}/").json["state"] == "deleted", "that was under way already"
     assert HistoryEntry.objects.filter(action="deletion taken back", actor="api:ci").exists()
@@ -85,7 +85,7 @@ def test_a_crash_anywhere_is_made_good_by_the_worker(
     assert Subscription.objects.filter(present=True).count() == 2
     desired_state.request_deletion(second, by="staff:ann")  # or it died after the first
     for _ in range(2):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert control.remotes() == []
     assert not ProviderAccount.objects.exists()
     assert set(Subscription.objects.values_list("state", flat=True)) == {State.DELETED}

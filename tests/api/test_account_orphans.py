@@ -153,7 +153,7 @@ def test_the_clock_never_touches_an_orphan(
     api: Api, account_path: str, active: Subscription, orphan: str, control: Control
 ) -> None:
     kinds(api, account_path)
-    account_sync.look(active.account)
+    account_sync.sync_account(active.account)
     assert len(control.remotes()) == 2
 
 

@@ -11,8 +11,8 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.api import subscriptions as views
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import Plan
-from subscriptions.planning.step_selection import version
+from subscriptions.planning.step_selection import plan_version
+from subscriptions.planning.steps import Plan
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.harness.fake_provider import FakeProvider
 from tests.harness.fixtures import CONFIG, Control
@@ -162,7 +162,7 @@ def test_stored_settings_that_no_longer_fit_are_a_conflict(api: Api, active: Sub
 def test_plan_is_empty_when_nothing_is_to_do(api: Api, path: str) -> None:
     answer = api.get(f"{path}plan/")
     assert answer.status == 200
-    assert answer.json == {"steps": [], "waiting": None, "accepts": [], "version": version(Plan())}
+    assert answer.json == {"steps": [], "waiting": None, "accepts": [], "version": plan_version(Plan())}
 
 
 def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Control) -> None:

@@ -66,7 +66,7 @@ def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, pa
     assert new != old
     assert control.remotes()[0]["authHeader"] == new
     assert [send(path, old), send(path, new)] == [200, 200]
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert api.get(path).json["secret_rotation"] is None
     assert [send(path, old), send(path, new)] == [401, 200]
     assert api.get(f"{path}plan/").json["steps"] == []
@@ -84,7 +84,7 @@ def test_it_is_written_down_by_whom_and_never_the_value(api: Api, path: str) -> 
     (operation, _) = api.get(f"{path}operations/").json["results"]
     assert (operation["action"], operation["reason"], operation["actor"]) == (
         "update",
-        "A new secret was asked for.",
+        "A new secret was requested.",
         "api:ci",
     )
 

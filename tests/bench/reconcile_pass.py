@@ -37,7 +37,7 @@ def main() -> None:
 def measure(accounts: int, each: int) -> None:
     """Prints the table."""
     from subscriptions.problems.detector import detect
-    from subscriptions.reconciliation.sweep import sweep_here
+    from subscriptions.reconciliation.sweep import sweep_inline
     from tests.harness.many_subscriptions import ListingProvider, all_looked_at, cost_of
 
     provider = ListingProvider(details=True)
@@ -45,9 +45,9 @@ def measure(accounts: int, each: int) -> None:
         provider.fill(accounts, each)
         sys.stdout.write(f"{accounts * each} subscriptions of {accounts} accounts, nothing to do.\n\n{HEAD}\n")
         for what, work in (
-            ("a sweep, nothing due", sweep_here),
-            ("a full pass: every account looked at", sweep_here),
-            ("a second full pass", sweep_here),
+            ("a sweep, nothing due", sweep_inline),
+            ("a full pass: every account looked at", sweep_inline),
+            ("a second full pass", sweep_inline),
             ("a pass over the problems", detect),
         ):
             if "full" in what:

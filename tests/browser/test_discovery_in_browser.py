@@ -65,6 +65,6 @@ def test_takes_one_over_removes_an_orphan_and_lets_the_account_go(quiet: Page, s
     page.get_by_role("button", name="Remove the subscriptions, then the account").click()
     expect(page.get_by_role("button", name="Keep the account")).to_be_visible()
     for _ in range(2):
-        sweep.sweep_here()
+        sweep.sweep_inline()
     assert not ProviderAccount.objects.exists()
     assert [remote["url"] for remote in control.remotes()] == ["https://other.example/in"]

@@ -40,7 +40,7 @@ from providers.sandbox.tenant import Fault
 from providers.sandbox.webhook_sender import WebhookSender
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import OperationStatus, State, Subscription
-from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import sweep
 from tests.harness.provider_contract import contract_of
 
@@ -253,12 +253,12 @@ class World:
 
     def sweep(self) -> None:
         """A worker does what is due."""
-        sweep.sweep_here()
+        sweep.sweep_inline()
 
     def sweep_and_die(self, reaper: Reaper) -> None:
         """A worker does what is due until it is killed."""
         with connection.execute_wrapper(reaper), mock.patch.object(self, "reaper", reaper), suppress(Death):
-            sweep.sweep_here()
+            sweep.sweep_inline()
         connection.needs_rollback = False  # a single statement has no savepoint of its own that would reset it
 
     def pass_time(self, seconds: float) -> None:

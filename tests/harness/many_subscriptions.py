@@ -28,7 +28,9 @@ from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.models import KnownRemote, Subscription, callback_url_for
 from subscriptions.reconciliation.backoff import next_due
-from subscriptions.reconciliation.reconciler import record_observed, settle
+from subscriptions.reconciliation.columns import set_values
+from subscriptions.reconciliation.observed_state import observed_columns
+from subscriptions.reconciliation.status import status_columns
 from tests.harness.fake_provider import FakeProvider
 
 GRANTED = timedelta(days=30)
@@ -121,8 +123,8 @@ class ListingProvider(FakeProvider):
             url=row.callback_url,
             config={},
         )
-        record_observed(row, [remote], now)
-        settle(row, now)
+        set_values(row, observed_columns(row, [remote], now))
+        set_values(row, status_columns(row, now))
         row.due_at = next_due(row, now)
         return row, remote
 

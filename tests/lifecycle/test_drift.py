@@ -12,10 +12,11 @@ from providers.contract.schemas import validate as checked
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import reconciler as reconcile_module
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -107,14 +108,14 @@ def test_reported_it_is_shown_and_nothing_is_written(account: ProviderAccount, c
     row = drifted(account, control, DriftPolicy.REPORT)
     before = writes(control)
     settled(row)
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     row.refresh_from_db()
     assert row.state == State.DRIFTED
     assert "differs in paths" in row.state_reason
     assert "only reported" in row.state_reason
     assert [(change["field"], change["before"]) for change in row.drift] == [("paths", ["/Shared/Elsewhere"])]
     assert (writes(control), row.operations.count()) == (before, 1)
-    desired_state.change(row, by="staff:ann", drift_policy=DriftPolicy.PUT_BACK.value)
+    desired_state.change(row, by="staff:ann", drift_policy=DriftPolicy.REVERT.value)
     settled(row)
     assert row.state == State.ACTIVE
     assert control.remotes()[0]["path"] == "/Shared/Finance"

@@ -16,10 +16,11 @@ from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import AccountLimit, ProviderAccount
 from subscriptions.lifecycle import desired_state, secrets
 from subscriptions.models import Operation, State, Subscription
-from subscriptions.planning.plan import StepAction, Wait
+from subscriptions.planning.steps import StepAction, Wait
 from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import Boundary, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.apply import Boundary
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.remote.inventory import AddressNotConfirmed, take_in
 from tests.harness.fake_provider import run_concurrently
 from tests.harness.fixtures import CONFIG, Control
@@ -139,7 +140,7 @@ def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
         if boundary is Boundary.PLANNED and step.action is StepAction.REGISTER:
             desired_state.request_deletion(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", remove)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
@@ -156,9 +157,9 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
         if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
             desired_state.request_deletion(stale, by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", remove)
     reconcile(subscription)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
     assert control.remotes() == []
@@ -198,7 +199,7 @@ def test_a_copy_elsewhere_changes_nothing_at_the_provider(
     for _ in range(2):
         ProviderAccount.objects.update(look_due_at=timezone.now())
         Subscription.objects.update(due_at=timezone.now())
-        sweep.sweep_here()
+        sweep.sweep_inline()
     active.refresh_from_db()
     gone.refresh_from_db()
     assert (active.waiting_for, gone.waiting_for) == (Wait.ADDRESS, Wait.ADDRESS)
@@ -231,11 +232,11 @@ def test_a_copy_costs_no_more_looks_than_the_original(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://copy.example.test"
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     active.refresh_from_db()
     reconciled = active.operations.count()
     calls = len(control.calls())
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     assert len(control.calls()) - calls <= 2  # the list, and the details of the one
     assert active.operations.count() == reconciled
 
@@ -312,6 +313,6 @@ def test_two_workers_and_a_person_at_once_leave_one(
     run_concurrently(work, work, person)
     for _ in range(2):
         Subscription.objects.update(due_at=timezone.now())
-        sweep.sweep_here()
+        sweep.sweep_inline()
     (remote,) = control.remotes()
     assert remote["path"] == "/New"

@@ -27,10 +27,10 @@ from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state
 from subscriptions.lifecycle.secrets import reveal, send_test_webhook
 from subscriptions.models import State, Subscription
-from subscriptions.reconciliation import reconciler as reconciling
-from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation import apply, sweep
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.remote.inventory import discover, take_in
 from tests.harness.fixtures import Control
 from tests.harness.processes import run_python
@@ -118,7 +118,7 @@ def test_one_access_token_serves_all_until_its_end(active: Subscription, control
         return len([call for call in control.calls("POST") if call["path"].endswith("/authenticate")])
 
     settled(active)
-    look(active.account)
+    sync_account(active.account)
     assert logins() == 1
     control.post("clock", advance_seconds=2000)  # theirs has ended, and so has the lease
     settled(active)
@@ -161,7 +161,7 @@ def test_storing_the_token_fails_and_the_next_run_leaves_exactly_one(
         raise OperationalError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reconciling._Run, "_note_success", fail)
+        patch.setattr(apply, "record_success", fail)
         with pytest.raises(OperationalError):
             reconcile(subscription)
     subscription.refresh_from_db()

@@ -24,11 +24,14 @@ from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import actions, desired_state, secret_rotation
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import FormerSecret, Managed, ProblemKind, State, Subscription
-from subscriptions.planning.plan import DriftPolicy, Step, StepAction
+from subscriptions.planning.states import DriftPolicy
+from subscriptions.planning.steps import Step, StepAction
 from subscriptions.problems import checks
 from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation.apply import Boundary
 from subscriptions.reconciliation.dry_run import foresee
-from subscriptions.reconciliation.reconciler import Boundary, preview, reconcile
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import SECRET, Timeline
 from tests.harness.fake_provider import FakeProvider, run_concurrently
 from tests.harness.fixtures import CONFIG, Control
@@ -116,7 +119,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     settled(active)
     assert their_secret(control) == new
     assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
-    assert active.operations.latest("id").reason == "A new secret was asked for."
+    assert active.operations.latest("id").reason == "A new secret was requested."
     assert active.state == State.ACTIVE
     assert "Both are accepted until a request proves itself by the new one" in active.state_reason
     assert active.rotation is not None
@@ -130,7 +133,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     active.refresh_from_db()
     assert active.rotation is not None
     assert active.rotation.seen
-    sweep.sweep_here()
+    sweep.sweep_inline()
     active.refresh_from_db()
     assert (active.secrets, active.rotation) == ([new], None)
     assert [send(active, old), send(active, new)] == [401, 200]
@@ -261,7 +264,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary
             done.append(True)
             raise Killed
 
-    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
 
 
 def steps_of(slug: str) -> tuple[StepAction, ...]:
@@ -309,7 +312,7 @@ def during(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary,
             done.append(True)
             happens()
 
-    monkeypatch.setattr("subscriptions.reconciliation.reconciler.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
 
 
 @pytest.mark.parametrize("where", list(Boundary))
@@ -325,12 +328,12 @@ def test_a_rotation_that_is_asked_for_during_another_is_done_next(
     active.refresh_from_db()
     third = active.secrets[0]
     assert active.secrets == [third, second, first]
-    sweep.sweep_here()
+    sweep.sweep_inline()
     active.refresh_from_db()
     assert their_secret(control) == third
     assert not secret_rotation.seen(active.pk, second), "it is not the newest"
     assert secret_rotation.seen(active.pk, third)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     active.refresh_from_db()
     assert active.secrets == [third]
     assert sorted(FormerSecret.objects.values_list("value", flat=True)) == sorted([first, second])
@@ -345,7 +348,7 @@ def test_one_that_is_seen_during_a_run_is_not_forgotten(
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     during(monkeypatch, StepAction.UPDATE, Boundary.WRITTEN, lambda: secret_rotation.seen(active.pk, new))
     reconcile(active)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     active.refresh_from_db()
     assert active.secrets == [new]
 
@@ -432,7 +435,7 @@ def test_by_hand_the_page_says_what_to_enter_and_the_first_request_with_it_ends_
     assert "Enter the new secret at the provider. Both are accepted" in row.state_reason
     assert send(row, old) == 200
     assert send(row, row.secrets[0]) == 200
-    sweep.sweep_here()
+    sweep.sweep_inline()
     row.refresh_from_db()
     assert len(row.secrets) == 1
     assert "secret" not in row.state_reason
@@ -449,7 +452,7 @@ def test_where_the_provider_makes_it_and_it_is_registered_by_hand_the_new_one_is
     assert row.secrets == ["made-by-the-provider", old]
     assert row.rotation is not None
     assert send(row, "made-by-the-provider") == 200
-    sweep.sweep_here()
+    sweep.sweep_inline()
     row.refresh_from_db()
     assert row.secrets == ["made-by-the-provider"]
 

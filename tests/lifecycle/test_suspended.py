@@ -11,10 +11,11 @@ from providers.models import ProviderAccount
 from subscriptions.lifecycle import actions, desired_state, receiver_probe
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
-from subscriptions.planning.plan import Wait
-from subscriptions.reconciliation.account_sync import look
+from subscriptions.planning.steps import Wait
+from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.dry_run import foresee
-from subscriptions.reconciliation.reconciler import MOST_SWITCH_OFFS, reconcile
+from subscriptions.reconciliation.observed_state import MAX_SUSPENSIONS
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -45,7 +46,7 @@ def active(subscription: Subscription) -> Subscription:
 
 @pytest.fixture
 def given_up(active: Subscription, control: Control) -> Subscription:
-    for _ in range(MOST_SWITCH_OFFS + 1):
+    for _ in range(MAX_SUSPENSIONS + 1):
         switch_off(active, control)
         if active.gave_up_at:
             break
@@ -67,18 +68,18 @@ def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothin
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
     done = list(active.operations.order_by("id").values_list("action", flat=True))
     assert done == ["register", "enable", "enable", "replace", "delete"]
-    assert "counted from nothing" in active.operations.get(action="replace").reason
+    assert "count from zero" in active.operations.get(action="replace").reason
 
 
 def test_after_too_many_times_it_is_left_off_and_says_so(given_up: Subscription, control: Control) -> None:
-    assert len(given_up.suspensions) == MOST_SWITCH_OFFS + 1
+    assert len(given_up.suspensions) == MAX_SUSPENSIONS + 1
     assert given_up.state == State.SUSPENDED
     assert given_up.waiting_for == Wait.GAVE_UP
-    assert "until a person switches it on" in given_up.state_reason
+    assert "until a person enables or reconciles it" in given_up.state_reason
     calls = len(control.calls("POST"))
     pause_is_over(given_up)
     settled(given_up)
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     assert len(control.calls("POST")) == calls
     assert control.remotes()[0]["status"] == "disabled"
 
@@ -115,7 +116,7 @@ def test_switched_on_at_the_provider_it_is_followed_again(given_up: Subscription
 
 def test_only_what_happened_lately_counts(active: Subscription, control: Control) -> None:
     long_ago = (timezone.now() - timedelta(days=2)).isoformat()
-    Subscription.objects.filter(pk=active.pk).update(suspensions=[long_ago] * MOST_SWITCH_OFFS)
+    Subscription.objects.filter(pk=active.pk).update(suspensions=[long_ago] * MAX_SUSPENSIONS)
     active.refresh_from_db()
     switch_off(active, control)
     assert active.gave_up_at is None

@@ -11,22 +11,12 @@ from hypothesis import strategies as st
 
 from providers.contract.base import RemoteSubscription
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from subscriptions.planning.plan import (
-    NEVER_ACCEPTED,
-    DriftPolicy,
-    Observed,
-    Plan,
-    Step,
-    StepAction,
-    Wait,
-    Wanted,
-    choose,
-    config_changes,
-    config_to_keep,
-    drifted,
-    plan,
-    renewal_time,
-)
+from subscriptions.planning.config_diff import NEVER_ACCEPTED, config_changes, config_to_preserve, drifted_changes
+from subscriptions.planning.plan import plan
+from subscriptions.planning.remote_choice import choose_remote
+from subscriptions.planning.renewal_times import renewal_time
+from subscriptions.planning.states import DesiredState, DriftPolicy, ObservedState
+from subscriptions.planning.steps import Plan, Step, StepAction, Wait
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "https://hooks.example.test/hooks/t0ken"
@@ -46,7 +36,7 @@ CAPABILITIES = Capabilities(
     methods=("POST",),
     has_event_id=True,
 )
-WANTED = Wanted(
+WANTED = DesiredState(
     present=True, enabled=True, auto_renew=True, by_api=True, callback_url=URL, config={"paths": ["/a"], "types": ["x"]}
 )
 
@@ -64,8 +54,8 @@ def remote(remote_id: str = "r1", **changes: object) -> RemoteSubscription:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def seen(*remotes: RemoteSubscription, **changes: object) -> Observed:
-    base = Observed(remotes=remotes, current_id="r1", granted=timedelta(seconds=90))
+def seen(*remotes: RemoteSubscription, **changes: object) -> ObservedState:
+    base = ObservedState(remotes=remotes, current_id="r1", granted=timedelta(seconds=90))
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -157,10 +147,10 @@ def test_waits_as_well_when_its_lease_ends_during_the_pause() -> None:
     assert (result.steps, result.wait) == ((), Wait.PAUSE)
 
 
-@pytest.mark.parametrize(("switched_off", "resets"), [(3, True), (1, False)])
-def test_where_switching_on_does_not_last_it_is_registered_anew(switched_off: int, resets: bool) -> None:
+@pytest.mark.parametrize(("suspended_count", "resets"), [(3, True), (1, False)])
+def test_where_switching_on_does_not_last_it_is_registered_anew(suspended_count: int, resets: bool) -> None:
     capabilities = replace(CAPABILITIES, enabling_resets_failures=resets)
-    result = plan(WANTED, seen(remote(enabled=False), switched_off=switched_off), capabilities, NOW)
+    result = plan(WANTED, seen(remote(enabled=False), suspended_count=suspended_count), capabilities, NOW)
     assert actions(result) == ["replace", "delete"]
     assert ("enabled", True) in {(change.field, change.after) for change in result.steps[0].changes}
 
@@ -175,7 +165,7 @@ DRIFTED = remote(config={"paths": ["/b"], "types": ["x"]})
 
 @pytest.mark.parametrize(
     ("policy", "steps", "accepts"),
-    [(DriftPolicy.PUT_BACK, ["update"], []), (DriftPolicy.ACCEPT, [], ["paths"]), (DriftPolicy.REPORT, [], [])],
+    [(DriftPolicy.REVERT, ["update"], []), (DriftPolicy.ACCEPT, [], ["paths"]), (DriftPolicy.REPORT, [], [])],
 )
 def test_each_drift_policy(policy: DriftPolicy, steps: list[str], accepts: list[str]) -> None:
     wanted = replace(WANTED, drift_policy=policy)
@@ -323,7 +313,7 @@ remotes_ = st.builds(
     st.sampled_from([None, True, False]),
 )
 observed_ = st.builds(
-    Observed,
+    ObservedState,
     remotes=st.lists(remotes_, max_size=3, unique_by=lambda item: item.remote_id).map(tuple),
     current_id=st.sampled_from([None, "r1", "r2", "gone"]),
     granted=st.one_of(st.none(), st.integers(1, 300).map(lambda seconds: timedelta(seconds=seconds))),
@@ -333,7 +323,7 @@ observed_ = st.builds(
     secret_for=st.sampled_from([None, "r1", "r2"]),
     we_disabled=st.booleans(),
     enable_not_before=st.sampled_from([None, NOW - timedelta(seconds=9), NOW + timedelta(seconds=9)]),
-    switched_off=st.integers(0, 4),
+    suspended_count=st.integers(0, 4),
     gave_up=st.booleans(),
     agreed_config=st.sampled_from([None, dict(WANTED.config), {"paths": ["/b"], "types": ["x"]}]),
     pending=st.booleans(),
@@ -370,10 +360,12 @@ capabilities_ = st.builds(
 )
 
 
-def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tuple[Wanted, Observed]:
+def applied(
+    step: Step, wanted: DesiredState, observed: ObservedState, number: int
+) -> tuple[DesiredState, ObservedState]:
     """What a provider that does all it is told makes of a step."""
     named = {item.remote_id: item for item in observed.remotes}
-    sent = {**wanted.config, **config_to_keep(wanted, observed, named.get(step.remote_id or ""))}
+    sent = {**wanted.config, **config_to_preserve(wanted, observed, named.get(step.remote_id or ""))}
     fresh = remote(f"new{number}", expires_at=NOW + timedelta(seconds=90), config=sent)
     match step.action:
         case StepAction.ADOPT:
@@ -408,7 +400,9 @@ def applied(step: Step, wanted: Wanted, observed: Observed, number: int) -> tupl
     return wanted, replace(observed, remotes=tuple(named.values()))
 
 
-def settled(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> tuple[Wanted, Observed, int]:
+def settled(
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
+) -> tuple[DesiredState, ObservedState, int]:
     """What comes of planning and applying the first step, again and again, and how many steps that took."""
     for number in range(14):
         result = plan(wanted, observed, capabilities, NOW)
@@ -426,7 +420,7 @@ def settled(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> t
 @settings(deadline=None, max_examples=400)
 @given(wanted_, observed_, capabilities_)
 def test_applying_the_first_step_and_planning_again_always_ends(
-    wanted: Wanted, observed: Observed, capabilities: Capabilities
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     wanted, observed, _ = settled(wanted, observed, capabilities)
     last = plan(wanted, observed, capabilities, NOW)
@@ -438,7 +432,7 @@ def test_applying_the_first_step_and_planning_again_always_ends(
     elif not wanted.enabled:
         assert working == []
     elif last.wait in (Wait.GAVE_UP, Wait.PAUSE):
-        usable = choose(wanted, observed, capabilities, NOW)
+        usable = choose_remote(wanted, observed, capabilities, NOW)
         assert usable is None or not usable.enabled
     elif wanted.auto_renew:
         assert len(working) == 1
@@ -449,7 +443,7 @@ def test_applying_the_first_step_and_planning_again_always_ends(
 @settings(deadline=None, max_examples=400)
 @given(wanted_, observed_, capabilities_)
 def test_what_has_settled_differs_only_in_what_the_drift_policy_leaves(
-    wanted: Wanted, observed: Observed, capabilities: Capabilities
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     before = wanted
     wanted, observed, _ = settled(wanted, observed, capabilities)
@@ -458,7 +452,7 @@ def test_what_has_settled_differs_only_in_what_the_drift_policy_leaves(
     (kept,) = observed.remotes
     left = config_changes(wanted, kept)
     if wanted.drift_policy is DriftPolicy.REPORT:
-        assert left == drifted(wanted, observed, kept)
+        assert left == drifted_changes(wanted, observed, kept)
     else:
         assert left == ()
     if wanted.drift_policy is not DriftPolicy.ACCEPT:
@@ -468,7 +462,7 @@ def test_what_has_settled_differs_only_in_what_the_drift_policy_leaves(
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_only_a_drifted_config_is_accepted_and_only_by_that_policy(
-    wanted: Wanted, observed: Observed, capabilities: Capabilities
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     accepts = plan(wanted, observed, capabilities, NOW).accepts
     assert not accepts or wanted.drift_policy is DriftPolicy.ACCEPT
@@ -479,19 +473,21 @@ def test_only_a_drifted_config_is_accepted_and_only_by_that_policy(
 
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
-def test_what_is_only_reported_is_never_written(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+def test_what_is_only_reported_is_never_written(
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
+) -> None:
     wanted = replace(wanted, drift_policy=DriftPolicy.REPORT)
     named = {item.remote_id: item for item in observed.remotes}
     for step in plan(wanted, observed, capabilities, NOW).steps:
         old = named.get(step.remote_id or "")
-        reported = drifted(wanted, observed, old) if old and step.action is not StepAction.DELETE else ()
+        reported = drifted_changes(wanted, observed, old) if old and step.action is not StepAction.DELETE else ()
         assert not [change for change in step.changes if change in reported]
 
 
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_what_was_given_up_stays_off_until_a_person_comes(
-    wanted: Wanted, observed: Observed, capabilities: Capabilities
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     off = tuple(replace(item, enabled=False) for item in observed.remotes)
     observed = replace(observed, gave_up=True, we_disabled=False, remotes=off)
@@ -503,7 +499,9 @@ def test_what_was_given_up_stays_off_until_a_person_comes(
 
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
-def test_no_step_names_what_is_not_ours(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+def test_no_step_names_what_is_not_ours(
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
+) -> None:
     ours = {item.remote_id for item in observed.remotes}
     for step in plan(wanted, observed, capabilities, NOW).steps:
         assert step.remote_id is None or step.remote_id in ours
@@ -513,18 +511,20 @@ def test_no_step_names_what_is_not_ours(wanted: Wanted, observed: Observed, capa
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
 def test_never_registers_beside_a_usable_one_except_to_replace_it(
-    wanted: Wanted, observed: Observed, capabilities: Capabilities
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     steps = plan(wanted, observed, capabilities, NOW).steps
     registers = [step for step in steps if step.action is StepAction.REGISTER]
     assert len(registers) <= 1
-    if registers and choose(wanted, observed, capabilities, NOW) is not None:
+    if registers and choose_remote(wanted, observed, capabilities, NOW) is not None:
         deleted_before = {step.remote_id for step in steps[: steps.index(registers[0])]}
         assert observed.replace_refused
-        assert choose(wanted, observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
+        assert choose_remote(wanted, observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
 
 
 @settings(deadline=None)
 @given(wanted_, observed_, capabilities_)
-def test_planning_twice_gives_the_same(wanted: Wanted, observed: Observed, capabilities: Capabilities) -> None:
+def test_planning_twice_gives_the_same(
+    wanted: DesiredState, observed: ObservedState, capabilities: Capabilities
+) -> None:
     assert plan(wanted, observed, capabilities, NOW) == plan(wanted, observed, capabilities, NOW)

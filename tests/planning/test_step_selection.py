@@ -11,9 +11,17 @@ from providers.contract.errors import LimitReached
 from providers.egnyte_connect.provider import EgnyteConnect
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.planning.plan import Change, Plan, Step, StepAction
-from subscriptions.planning.step_selection import Choice, Incomplete, PlanChanged, goes_with, key, version
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.planning.step_selection import (
+    Choice,
+    IncompleteChoice,
+    PlanChanged,
+    plan_version,
+    required_with,
+    step_key,
+)
+from subscriptions.planning.steps import Change, Plan, Step, StepAction
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
 
 ADOPT = Step(StepAction.ADOPT, "", "a")
@@ -39,25 +47,25 @@ REGISTER = Step(StepAction.REGISTER, "")
 )
 def test_what_belongs_together(steps: tuple[Step, ...], step: Step, needs: tuple[Step, ...]) -> None:
     plan = Plan(steps)
-    assert goes_with(plan, step) == needs
-    alone, whole = Choice([key(step)]), Choice([key(step), *map(key, needs)])
+    assert required_with(plan, step) == needs
+    alone, whole = Choice([step_key(step)]), Choice([step_key(step), *map(step_key, needs)])
     whole.check(plan)
     if needs:
-        assert alone.next(plan) is None
-        with pytest.raises(Incomplete, match=needs[0].action):
+        assert alone.next_step(plan) is None
+        with pytest.raises(IncompleteChoice, match=needs[0].action):
             alone.check(plan)
     else:
         alone.check(plan)
-        assert alone.next(plan) == step
+        assert alone.next_step(plan) == step
 
 
 def test_a_version_is_that_of_what_is_done_and_not_of_the_words() -> None:
     other_words = Step(StepAction.UPDATE, "In other words.", "a", UPDATE.changes)
     other_value = Step(StepAction.UPDATE, "", "a", (Change("paths", ["/A"], ["/C"]),))
-    assert version(Plan((UPDATE,))) == version(Plan((other_words,)))
-    assert version(Plan((UPDATE,))) != version(Plan((other_value,)))
+    assert plan_version(Plan((UPDATE,))) == plan_version(Plan((other_words,)))
+    assert plan_version(Plan((UPDATE,))) != plan_version(Plan((other_value,)))
     with pytest.raises(PlanChanged):
-        Choice([key(UPDATE)], version(Plan((other_value,)))).check(Plan((UPDATE,)))
+        Choice([step_key(UPDATE)], plan_version(Plan((other_value,)))).check(Plan((UPDATE,)))
 
 
 # -- At the provider -------------------------------------------------------------------------------------------------
@@ -78,7 +86,7 @@ def drifted(subscription: Subscription, control: Control, receiver_answers: None
 def test_only_the_chosen_step_is_done_and_the_rest_is_left_to_the_next_look(
     drifted: Subscription, control: Control
 ) -> None:
-    choice = Choice([(StepAction.ENABLE, drifted.remote_id)], version(preview(drifted)))
+    choice = Choice([(StepAction.ENABLE, drifted.remote_id)], plan_version(preview(drifted)))
     assert reconcile(drifted, actor="staff:bob", details=True, choice=choice)
     assert list(drifted.operations.order_by("id").values_list("action", "actor")) == [
         ("register", "staff:ann"),
@@ -98,7 +106,9 @@ def test_only_the_chosen_step_is_done_and_the_rest_is_left_to_the_next_look(
 @pytest.mark.django_db
 def test_all_chosen_steps_are_done_in_their_order(drifted: Subscription) -> None:
     plan = preview(drifted)
-    reconcile(drifted, details=True, choice=Choice([key(step) for step in reversed(plan.steps)], version(plan)))
+    reconcile(
+        drifted, details=True, choice=Choice([step_key(step) for step in reversed(plan.steps)], plan_version(plan))
+    )
     drifted.refresh_from_db()
     assert drifted.state == State.ACTIVE
     assert drifted.applied_generation == drifted.generation
@@ -110,7 +120,7 @@ def test_nothing_is_done_when_the_plan_has_changed(drifted: Subscription, contro
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     before = drifted.operations.count()
     with pytest.raises(PlanChanged):
-        reconcile(drifted, details=True, choice=Choice([key(seen.steps[0])], version(seen)))
+        reconcile(drifted, details=True, choice=Choice([step_key(seen.steps[0])], plan_version(seen)))
     control.post(f"remote/{drifted.remote_id}", status="enabled")
     with pytest.raises(PlanChanged, match="enable"):
         reconcile(drifted, details=True, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))
@@ -134,7 +144,7 @@ def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the
     )
     plan = preview(drifted)
     assert [step.action for step in plan.steps] == ["replace", "delete"]
-    reconcile(drifted, details=True, choice=Choice([key(step) for step in plan.steps]))
+    reconcile(drifted, details=True, choice=Choice([step_key(step) for step in plan.steps]))
     assert len(control.remotes()) == 1
     assert "delete" not in drifted.operations.values_list("action", flat=True)
 

@@ -17,7 +17,7 @@ from events.models import WebhookRequest
 from events.processing import normalize
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
 from subscriptions.models import Heartbeat, Managed, Problem, ProblemKind, Severity, State, Subscription
-from subscriptions.planning.plan import Wait
+from subscriptions.planning.steps import Wait
 from subscriptions.problems import checks, detector, remediation
 from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 

@@ -17,7 +17,7 @@ from config.models import ApiToken
 from events.processing import normalize
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.reconciliation.sweep import sweep_here
+from subscriptions.reconciliation.sweep import sweep_inline
 from tests.harness.fixtures import Control
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +58,7 @@ class Service:
 def work() -> None:
     """What the worker does, with the next look at the provider brought forward."""
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    sweep_here()
+    sweep_inline()
     normalize.normalize_pending()
 
 

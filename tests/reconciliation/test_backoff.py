@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from providers.contract.call_limits import Priority
 from providers.contract.errors import CallsPaused, PermissionMissing, ProviderError, Refused, Throttled, Unavailable
 from subscriptions.models import Managed, Subscription
-from subscriptions.planning.plan import Wait, renewal_time
+from subscriptions.planning.renewal_times import renewal_time
+from subscriptions.planning.steps import Wait
 from subscriptions.reconciliation.backoff import LAST_STRETCH, WAITING_RETRY, next_due, pause_after, urgency
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -47,7 +47,7 @@ def test_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Con
     before = control.remotes()
     code, said = run("--plan", *options_of(drifted)[which])
     assert code == 3
-    assert f"update {drifted.remote_id}: It differs from what is wanted." in said
+    assert f"update {drifted.remote_id}: It differs from the desired state." in said
     assert 'paths: ["/Shared/Finance"] -> ["/Shared/New"]' in said
     assert "enabled: false -> true" in said
     assert "2 steps to be done for 1 subscription." in said

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from subscriptions.models import Operation, Problem, State, Subscription
 from subscriptions.problems.detector import detect
-from subscriptions.reconciliation.sweep import sweep_here
+from subscriptions.reconciliation.sweep import sweep_inline
 from tests.harness.many_subscriptions import Cost, ListingProvider, all_looked_at, cost_of
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def full_pass(accounts: int, each: int, *, details: bool) -> Cost:
         for _ in range(2):
             all_looked_at()
             began = timezone.now()
-            cost = cost_of(provider, sweep_here)
+            cost = cost_of(provider, sweep_inline)
         assert not Operation.objects.exists()
         assert Subscription.objects.filter(deleted_at=None, observed_at__gte=began).count() == accounts * each
         Subscription.objects.update(deleted_at=timezone.now())
@@ -57,7 +57,7 @@ def test_many_accounts_cost_as_much_each_as_one() -> None:
 
 def test_a_sweep_with_nothing_due_asks_three_things() -> None:
     with provider_with(2, FEW, details=True) as provider:
-        cost = cost_of(provider, sweep_here)
+        cost = cost_of(provider, sweep_inline)
         assert (cost.queries, cost.writes, cost.calls) == (3, 0, 0)
 
 

@@ -21,7 +21,7 @@ from providers.models import AccountLimit, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, State, Subscription
 from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.reconciler import reconcile, reconcile_soon
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.processes import run_python
@@ -123,7 +123,7 @@ def test_the_first_attempt_of_a_person_ends_in_time(subscription: Subscription, 
 
 def test_throttled_by_the_provider_keeps_everybody_away_for_that_long(active: Subscription, control: Control) -> None:
     control.post("faults", status=429, retry_after=120, times=1)
-    look(active.account)
+    sync_account(active.account)
     calls = len(control.calls())
     desired_state.change(active, by="staff:ann", enabled=False)
     reconcile(active)
@@ -139,13 +139,13 @@ def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(
     account = active.account
     good = dict(account.credentials)
     desired_state.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
-    look(account)
+    sync_account(account)
     account.refresh_from_db()
     assert account.status == "failing"
     assert "access token" in account.status_reason
     assert "stolen" not in account.status_reason
     desired_state.change_account(account, by="staff:ann", credentials=good)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     account.refresh_from_db()
     assert account.status == "ok"
 
@@ -231,12 +231,12 @@ def test_killed_around_each_call_and_the_next_run_settles_it(
 
 
 def test_a_clock_that_was_set_back_stalls_nothing(active: Subscription, control: Control) -> None:
-    look(active.account)
+    sync_account(active.account)
     control.post(f"remote/{active.remote_id}", status="disabled")
     active.claim("a worker that died just before the clock was set back")
     AccountLimit.objects.update(next_slot_at=timezone.now() + timedelta(seconds=1))
     with time_machine.travel(timezone.now() - timedelta(hours=3), tick=True):
-        assert sweep.sweep_here() == 1
+        assert sweep.sweep_inline() == 1
         active.refresh_from_db()
         assert active.remote_status == "enabled"
         assert control.remotes()[0]["status"] == "enabled"
@@ -244,7 +244,7 @@ def test_a_clock_that_was_set_back_stalls_nothing(active: Subscription, control:
 
 def test_a_clock_that_jumps_ahead_replaces_nothing_that_still_works(active: Subscription, control: Control) -> None:
     with time_machine.travel(timezone.now() + timedelta(hours=3), tick=True):
-        sweep.sweep_here()
+        sweep.sweep_inline()
         active.refresh_from_db()
         remotes = control.remotes()
     assert [remote["webhookId"] for remote in remotes] == [active.remote_id]
@@ -259,12 +259,12 @@ def test_every_message_lost_and_the_sweep_does_the_work(
 ) -> None:
     monkeypatch.setattr(Celery, "send_task", _lost)
     monkeypatch.setattr(Task, "apply_async", _lost)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
     control.post(f"remote/{subscription.remote_id}", deleted=True)
     ProviderAccount.objects.update(look_due_at=timezone.now())
-    sweep.sweep_here()
+    sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
     assert len(control.remotes()) == 1
@@ -275,7 +275,7 @@ def test_one_broken_row_does_not_keep_the_others_from_their_turn(
 ) -> None:
     broken = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     Subscription.objects.filter(pk=broken.pk).update(config={"event_types": "no list"})
-    sweep.sweep_here()
+    sweep.sweep_inline()
     broken.refresh_from_db()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE

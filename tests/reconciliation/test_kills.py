@@ -20,9 +20,10 @@ from providers.contract.capabilities import Renewal, SecretMadeBy
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import FRESH_AFTER, DriftPolicy
-from subscriptions.reconciliation import reconciler as reconcile_module
-from subscriptions.reconciliation.reconciler import PAUSE_FIRST
+from subscriptions.planning.kept_remote import REPLACE_AFTER_SUSPENSIONS
+from subscriptions.planning.states import DriftPolicy
+from subscriptions.reconciliation import apply
+from subscriptions.reconciliation.observed_state import FIRST_PAUSE_SECONDS
 from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, Death, Reaper, World, a_world
 
 pytestmark = pytest.mark.django_db
@@ -88,11 +89,11 @@ def switched_off_there(world: World) -> Subscription:
 
 def switched_off_again_and_again(world: World) -> Subscription:
     row = world.begin()
-    Subscription.objects.update(suspended_count=FRESH_AFTER - 1)
+    Subscription.objects.update(suspended_count=REPLACE_AFTER_SUSPENSIONS - 1)
     world.behind_our_back(row.remote_id or "", status="disabled")
     look_now()
     world.sweep()  # it is seen, and a pause begins
-    world.pass_time(PAUSE_FIRST * 2**FRESH_AFTER)
+    world.pass_time(FIRST_PAUSE_SECONDS * 2**REPLACE_AFTER_SUSPENSIONS)
     return row
 
 
@@ -245,7 +246,7 @@ def test_what_a_look_began_is_gone_on_with_although_the_next_look_finds_nothing_
     with a_world(slug) as world:
         row = changed_there(world)
         look_now()
-        with mock.patch.object(reconcile_module, "_finish", side_effect=Death), suppress(Death):
+        with mock.patch.object(apply, "record_answer", side_effect=Death), suppress(Death):
             world.sweep()
         Subscription.objects.update(claimed_until=timezone.now())  # nothing that comes after a death is done
         world.pass_time(CLAIMS_END)

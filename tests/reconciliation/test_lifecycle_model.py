@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -31,8 +32,7 @@ from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
 from subscriptions.models import State, Subscription
-from subscriptions.reconciliation import reconciler as reconcile_module
-from subscriptions.reconciliation import sweep
+from subscriptions.reconciliation import apply, reconciler, sweep
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = pytest.mark.django_db
@@ -175,12 +175,12 @@ class Lifecycle(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.sweep_now()
 
-    @rule(at=st.sampled_from(["_finish", "remember", "record_observed"]))
-    def worker_dies(self, at: str) -> None:
+    @rule(at=st.sampled_from([(apply, "record_answer"), (apply, "record_owner"), (reconciler, "observed_columns")]))
+    def worker_dies(self, at: tuple[ModuleType, str]) -> None:
         def die(*_: object, **__: object) -> None:
             raise WorkerDiedError
 
-        with mock.patch.object(reconcile_module, at, die), suppress(WorkerDiedError):
+        with mock.patch.object(*at, die), suppress(WorkerDiedError):
             self.sweep_now()
         # What the database looks like when the process is gone: `release` never ran.
         Subscription.objects.update(claimed_by="dead", claimed_at=timezone.now(), claimed_until=timezone.now())
@@ -238,7 +238,7 @@ class Lifecycle(RuleBasedStateMachine):
         ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
         Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
         Subscription.objects.update(suspended_count=0, suspensions=[], gave_up_at=None)
-        sweep.sweep_here()
+        sweep.sweep_inline()
 
 
 @pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from providers.contract.capabilities import Renewal
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
-from subscriptions.planning.plan import DriftPolicy
+from subscriptions.planning.states import DriftPolicy
 from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, Reaper, World, a_world
 
 pytestmark = pytest.mark.django_db

@@ -20,8 +20,10 @@ from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation import sweep
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import note_error, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.columns import set_values
+from subscriptions.reconciliation.reconciler import reconcile
+from subscriptions.reconciliation.status import error_columns
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -76,7 +78,7 @@ def test_what_a_person_changes_during_a_run_is_done_next(
     row = Subscription.objects.select_related("account").get(pk=active.pk)
     during_update(monkeypatch, lambda: desired_state.change(row, by="staff:bob", enabled=False))
     reconcile(active)
-    sweep.sweep_here()
+    sweep.sweep_inline()
     active.refresh_from_db()
     assert active.state == State.DISABLED
     assert control.remotes()[0]["status"] == "disabled"
@@ -97,8 +99,8 @@ def test_a_bug_in_a_plugin_is_written_down_and_not_tried_again_at_once(
         raise KeyError("no such thing")
 
     monkeypatch.setattr(EgnyteConnect, "register", broken)
-    sweep.sweep_here()
-    sweep.sweep_here()
+    sweep.sweep_inline()
+    sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == "internal_error"
@@ -118,23 +120,23 @@ def test_a_secret_that_no_key_opens_stops_only_its_own_row(
     settings.ENCRYPTION_KEYS = keys
     control.post(f"remote/{active.remote_id}", status="disabled")
     Subscription.objects.update(due_at=timezone.now())
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert Subscription.objects.values_list("state", flat=True).get(pk=lost.pk) == State.FAILING
     assert "ENCRYPTION_KEYS" in Subscription.objects.values_list("state_reason", flat=True).get(pk=lost.pk)
     assert control.remotes()[0]["status"] == "enabled"
-    assert sweep.sweep_here() == 0, "it is put off"
+    assert sweep.sweep_inline() == 0, "it is put off"
 
 
 def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, control: Control) -> None:
     first = active.remote_id
     control.post(f"remote/{first}", config={"url": "https://elsewhere.example.test/in"})
-    look(active.account)
+    sync_account(active.account)
     active.refresh_from_db()
     assert active.remote_id != first
     control.post(f"remote/{first}", config={"url": active.callback_url})
     for _ in range(2):
         ProviderAccount.objects.update(look_due_at=timezone.now())
-        sweep.sweep_here()
+        sweep.sweep_inline()
     ours = [remote for remote in control.remotes() if remote["url"] == active.callback_url]
     assert len(ours) == 1
     assert ours[0]["status"] == "enabled"
@@ -143,7 +145,7 @@ def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, con
 def test_being_throttled_never_puts_off_past_the_renewal(active: Subscription) -> None:
     now = timezone.now()
     active.expires_at, active.granted = now + timedelta(hours=9), timedelta(hours=9)
-    note_error(active, Throttled("The day quota.", retry_after=22 * 3600), now)
+    set_values(active, error_columns(active, Throttled("The day quota.", retry_after=22 * 3600), now))
     assert active.due_at is not None
     assert active.due_at - now < timedelta(hours=6.5)
 
@@ -151,7 +153,7 @@ def test_being_throttled_never_puts_off_past_the_renewal(active: Subscription) -
 def test_throttling_without_a_time_backs_off(active: Subscription) -> None:
     now = timezone.now()
     active.expires_at, active.failures = None, 20
-    note_error(active, Throttled("Too many."), now)
+    set_values(active, error_columns(active, Throttled("Too many."), now))
     assert active.due_at is not None
     assert active.due_at - now > timedelta(minutes=4)
 
@@ -166,7 +168,7 @@ def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: 
         last_error={"code": "refused", "message": "No.", "field": None}, due_at=timezone.now() + timedelta(hours=1)
     )
     for _ in range(3):
-        look(ProviderAccount.objects.get())
+        sync_account(ProviderAccount.objects.get())
     assert active.operations.count() == count
 
 
@@ -181,7 +183,7 @@ def test_one_account_with_much_to_do_does_not_hide_the_others(
     for _ in range(3):
         desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     Subscription.objects.exclude(pk=late.pk).update(due_at=timezone.now() - timedelta(hours=1))
-    sweep.sweep_here()
+    sweep.sweep_inline()
     late.refresh_from_db()
     assert late.state == State.ACTIVE
 
@@ -202,7 +204,7 @@ def test_foreign_ones_stay_foreign_whatever_their_url_looks_like(active: Subscri
         headers=login,
         timeout=5,
     ).json()
-    look(active.account)
+    sync_account(active.account)
     desired_state.request_deletion(active, by="staff:ann")
-    sweep.sweep_here()
+    sweep.sweep_inline()
     assert [remote["webhookId"] for remote in control.remotes()] == [made["webhookId"]]

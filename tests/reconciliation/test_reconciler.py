@@ -13,9 +13,10 @@ from providers.accounts.session import open_session
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import KnownRemote, State, Subscription
-from subscriptions.reconciliation.account_sync import look
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.observe import observe
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -233,8 +234,8 @@ def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription,
         timeout=5,
     ).raise_for_status()
     foreign = next(remote for remote in control.remotes() if remote["webhookId"] != active.remote_id)
-    look(active.account)
-    look(ProviderAccount.objects.get())
+    sync_account(active.account)
+    sync_account(ProviderAccount.objects.get())
     asked = [call for call in control.calls("GET") if f"{foreign['webhookId']}/details" in call["path"]]
     assert len(asked) == 1
     assert KnownRemote.objects.get(remote_id=foreign["webhookId"]).subscription is None
@@ -245,7 +246,7 @@ def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription,
 
 def test_a_look_at_the_account_checks_it_and_repairs_all(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
-    assert look(active.account)
+    assert sync_account(active.account)
     account = ProviderAccount.objects.get()
     assert account.status == "ok"
     assert account.identity["domain"]
@@ -289,10 +290,10 @@ def test_a_look_that_finds_nothing_new_is_one_write_for_all(
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
     for row in rows:
         settled(row)
-    look(account)  # checks the account, and takes the details in
+    sync_account(account)  # checks the account, and takes the details in
     calls = len(control.calls())
     with django_assert_max_num_queries(40):  # most of them hand out slots of the rate limit, one a call
-        assert look(ProviderAccount.objects.get())
+        assert sync_account(ProviderAccount.objects.get())
     assert len(control.calls()) - calls == 6
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
     for row in rows:

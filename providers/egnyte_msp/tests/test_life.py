@@ -9,8 +9,9 @@ from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import State, Subscription
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -227,7 +228,7 @@ def test_a_full_provider_is_failing_in_their_words_and_heals(account: ProviderAc
 
 def test_a_look_at_the_account_checks_it_and_repairs(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
-    assert look(active.account)
+    assert sync_account(active.account)
     account = ProviderAccount.objects.get()
     assert (account.status, account.identity["domain"]) == ("ok", "leeit")
     active.refresh_from_db()

@@ -16,8 +16,9 @@ from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import actions, desired_state, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.remote import inventory
 from tests.harness.fixtures import Control
 from tests.harness.provider_contract import StubServer
@@ -95,7 +96,7 @@ def test_a_registered_subscription_is_active_without_expiry(active: Subscription
 def test_an_active_subscription_makes_no_changing_call(active: Subscription, control: Control) -> None:
     for _ in range(3):
         reconciled(active)
-        look(ProviderAccount.objects.get())
+        sync_account(ProviderAccount.objects.get())
     changing = [call for call in control.calls() if call["method"] != "GET"]
     assert [call["method"] for call in changing] == ["POST"]
 
@@ -134,7 +135,7 @@ def test_drift_is_reverted_in_place(
     before = control.remotes()[0]
     control.post(f"remote/{active.remote_id}", config=change)
     assert [item.field for item in preview(active).steps[0].changes] == [field]
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     active.refresh_from_db()
     assert active.state == State.ACTIVE, active.state_reason
     assert operations(active)[-1] == ("update", "succeeded")
@@ -243,7 +244,7 @@ def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscript
     remote_id = register_foreign(
         active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"]
     )
-    look(ProviderAccount.objects.get())
+    sync_account(ProviderAccount.objects.get())
     desired_state.request_deletion(active, by="staff:ann")
     reconciled(active)
     assert [str(remote["id"]) for remote in control.remotes()] == [remote_id]
@@ -256,7 +257,7 @@ def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscript
 
 
 def test_a_check_shows_the_owner_of_the_key(active: Subscription) -> None:
-    look(active.account)
+    sync_account(active.account)
     account = ProviderAccount.objects.get()
     assert account.status == "ok"
     assert "acme.files.com" in str(account.identity["label"])

@@ -15,8 +15,9 @@ from providers.sandbox.tenant import LoginName
 from subscriptions.lifecycle import desired_state
 from subscriptions.lifecycle.demo import ensure_demo
 from subscriptions.models import Managed, State, Subscription
-from subscriptions.reconciliation.account_sync import look
-from subscriptions.reconciliation.reconciler import preview, reconcile
+from subscriptions.reconciliation.account_sync import sync_account
+from subscriptions.reconciliation.live_plan import preview
+from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -308,7 +309,7 @@ def test_a_socket_subscription_says_that_its_events_do_not_come_here(
     subscription = settled(desired_state.subscribe(account, config=socket, by="staff:ann"))
     assert subscription.state == State.ACTIVE
     assert "not over HTTP" in subscription.state_reason
-    assert "it is renewed before" in subscription.state_reason
+    assert "It is renewed before" in subscription.state_reason
     assert control.post("emit") == {"deliveries": []}
 
 
@@ -363,5 +364,5 @@ def test_the_demo_is_subscribed_to_every_type(control: Control) -> None:
     sent = [delivery["event_types"] for delivery in control.state()["deliveries"]]
     assert {name for types in sent for name in types} == names
     ensure_demo()
-    assert look(demo)
+    assert sync_account(demo)
     assert demo.subscriptions.count() == 9

@@ -16,7 +16,7 @@ from providers.contract.errors import ProviderError
 from providers.models import ProviderAccount
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.models import Subscription
-from subscriptions.planning.plan import Step
+from subscriptions.planning.steps import Step
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult
 

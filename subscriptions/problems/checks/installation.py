@@ -12,7 +12,7 @@ from django.conf import settings
 from providers.dashboard.formatting import sentences
 from providers.times import readable_time
 from subscriptions.models import Channel, Heartbeat, ProblemKind, Severity
-from subscriptions.planning.plan import Wait
+from subscriptions.planning.steps import Wait
 from subscriptions.problems.checks.rows import MIN_FAILURES, undeleted_subscriptions
 from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, source
 

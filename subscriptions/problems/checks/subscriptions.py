@@ -9,7 +9,8 @@ from providers.dashboard.formatting import sentences
 from providers.times import readable_time
 from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import ProblemKind, Severity, State, Subscription
-from subscriptions.planning.plan import DriftPolicy, Wait
+from subscriptions.planning.states import DriftPolicy
+from subscriptions.planning.steps import Wait
 from subscriptions.problems.checks.rows import undeleted_subscriptions
 from subscriptions.problems.registry import Cause, about_subscription, source
 
