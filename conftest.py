@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.harness.fixtures",
+    "tests.harness.fake_check",
     "tests.harness.fake_provider",
     "tests.harness.receiving",
     "tests.harness.crashing",

@@ -103,7 +103,7 @@ class ChannelAdmin(PageAdmin[Channel]):
     """Channels."""
 
     writable = True
-    history_kind = dispatch.CHANNEL
+    history_kind = dispatch.HISTORY_KIND
     list_template = "channels/list.html"
     detail_template = "channels/detail.html"
     list_title = "Notifications"
@@ -167,7 +167,7 @@ class ChannelAdmin(PageAdmin[Channel]):
         row = self.row_or_404(request, str(pk))
         if not self.has_change_permission(request, row):
             raise PermissionDenied
-        ok, detail = dispatch.try_out(row, by=actor_of(request))
+        ok, detail = dispatch.send_test(row, by=actor_of(request))
         return self.back_to(request, row, ok=ok, text=f"{'It works.' if ok else 'It does not work.'} {detail}")
 
     def delete_view(
@@ -197,7 +197,7 @@ class ChannelAdmin(PageAdmin[Channel]):
 
 
 def _history_of(row: Channel) -> list[HistoryEntry]:
-    entries = HistoryEntry.objects.filter(subject_type=dispatch.CHANNEL, subject_id=str(row.uid))
+    entries = HistoryEntry.objects.filter(subject_type=dispatch.HISTORY_KIND, subject_id=str(row.uid))
     return list(entries[:HISTORY_SHOWN])
 
 

@@ -136,7 +136,7 @@ class ChannelViewSet(ApiViewSet):
     def test(self, request: Request, **path: object) -> Response:
         """Sends a test message now, and says exactly how that went."""
         self.no_body()
-        ok, detail = dispatch.try_out(self.find(_rows()), by=self.by)
+        ok, detail = dispatch.send_test(self.find(_rows()), by=self.by)
         return Response(TestResultSerializer({"ok": ok, "detail": detail}).data)
 
 

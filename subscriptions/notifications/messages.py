@@ -1,4 +1,4 @@
-"""What a message to people says: grouped, the gravest first, each with its next action and where that is done."""
+"""The texts of notifications: problems grouped by what happened, the most severe first, each with its next action."""
 
 from __future__ import annotations
 
@@ -15,74 +15,77 @@ from providers.times import readable_time
 from subscriptions.models import NARROW_TO_BROAD, Problem, ProblemState, Severity, SubjectType
 from subscriptions.problems import remediation
 
-SHOWN = 20  # of each group; more are only counted
-MOST_WORDS = 400  # of a problem's message
+MAX_SHOWN = 20  # problems listed per group; the others are only counted
+MAX_MESSAGE_LENGTH = 400  # characters of a problem's message
 
 
-class News(Enum):
-    """What there is to tell of a problem, in the order of a message."""
+class NoticeKind(Enum):
+    """What happened to a problem, in the order in which a message lists it. The values are texts."""
 
     NEW = "new"
-    BACK = "came back"
-    GRAVER = "became graver"
-    STILL = "still open"
-    OVER = "over"
-    PASSED = "came and went"
+    REOPENED = "reopened"
+    MORE_SEVERE = "more severe"
+    REMINDER = "still open"
+    RESOLVED = "resolved"
+    PASSED = "opened and resolved"  # since the last message
+
+
+URGENT_KINDS = (NoticeKind.NEW, NoticeKind.REOPENED, NoticeKind.MORE_SEVERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to tell."""
+    """One problem in a message, and why it is there."""
 
-    news: News
+    kind: NoticeKind
     problem: Problem
 
     @property
     def severity(self) -> Severity:
-        """How much it matters."""
+        """Return the severity of the problem."""
         return Severity(self.problem.severity)
 
 
-TEST_SUBJECT = "A test message"
+TEST_SUBJECT = "Hookkeeper: test message"
 
 
 def test_text() -> str:
-    """What the test button sends."""
-    return f"This is a test from Hookkeeper at {settings.PUBLIC_URL}. Problems will be told here."
+    """Return the text of a test message."""
+    return f"This is a test message from Hookkeeper at {settings.PUBLIC_URL}. Problems will be reported here."
 
 
-def subject_of(notices: Sequence[Notice]) -> str:
-    """One line: `1 critical: Expired: Finance` or `3 new problems, 2 over`."""
-    fresh = [item for item in notices if item.news in (News.NEW, News.BACK, News.GRAVER)]
+def subject_line(notices: Sequence[Notice]) -> str:
+    """Return the subject, such as `Critical: Expired: Finance` or `Problems: 3 new, 2 resolved (1 critical)`."""
+    fresh = [item for item in notices if item.kind in URGENT_KINDS]
     critical = [item for item in fresh if item.severity is Severity.CRITICAL]
     if len(critical) == 1 == len(fresh):
         return f"Critical: {critical[0].problem}"[:200]
     if len(notices) == 1:
-        return f"{_capital(notices[0].news.value)}: {notices[0].problem}"[:200]
-    parts = [f"{count} {news.value}" for news in News if (count := sum(item.news is news for item in notices))]
-    alarm = f" ({len(critical)} critical)" if critical else ""
-    return f"Problems: {', '.join(parts)}{alarm}"
+        return f"{_capital(notices[0].kind.value)}: {notices[0].problem}"[:200]
+    parts = [f"{count} {kind.value}" for kind in NoticeKind if (count := sum(item.kind is kind for item in notices))]
+    suffix = f" ({len(critical)} critical)" if critical else ""
+    return f"Problems: {', '.join(parts)}{suffix}"
 
 
-def text_of(notices: Sequence[Notice]) -> str:
-    """The whole message, as plain text."""
-    groups = [_group(news, [item for item in notices if item.news is news]) for news in News]
-    where = f"{settings.PUBLIC_URL}{reverse('admin:subscriptions_problem_changelist')}"
-    return "\n\n".join([*filter(None, groups), f"All problems: {where}"])
+def body_text(notices: Sequence[Notice]) -> str:
+    """Return the whole message as plain text."""
+    groups = [_group(kind, [item for item in notices if item.kind is kind]) for kind in NoticeKind]
+    link = f"{settings.PUBLIC_URL}{reverse('admin:subscriptions_problem_changelist')}"
+    return "\n\n".join([*filter(None, groups), f"All problems: {link}"])
 
 
-def _group(news: News, notices: Sequence[Notice]) -> str:
+def _group(kind: NoticeKind, notices: Sequence[Notice]) -> str:
     if not notices:
         return ""
-    ordered = sorted(notices, key=_weight)
-    lines = [_line(item) for item in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        lines.append(f"... and {len(ordered) - SHOWN} more")
-    return "\n".join([f"{_capital(news.value)}:", *lines])
+    ordered = sorted(notices, key=_sort_key)
+    lines = [_line(item) for item in ordered[:MAX_SHOWN]]
+    if len(ordered) > MAX_SHOWN:
+        lines.append(f"... and {len(ordered) - MAX_SHOWN} more")
+    return "\n".join([f"{_capital(kind.value)}:", *lines])
 
 
-def _weight(notice: Notice) -> tuple[int, int, int]:
-    """The gravest first; of those what may be the cause of others."""
+def _sort_key(notice: Notice) -> tuple[int, int, int]:
+    """Sort the most severe first, and among these the broadest, which may cause the others."""
     breadth = NARROW_TO_BROAD.index(SubjectType(notice.problem.subject_type))
     return (-notice.severity.rank, -breadth, notice.problem.pk)
 
@@ -93,9 +96,9 @@ def _line(notice: Notice) -> str:
         lasted = (row.resolved_at - row.opened_at).total_seconds() if row.resolved_at else 0
         by = "" if row.resolved_by in (SCHEDULER, "") else f", resolved by {row.resolved_by.partition(':')[2]}"
         return f"- {row}{_account(row)}: after {formatting.duration(lasted)}{by}"
-    since = f" since {readable_time(row.opened_at)}" if notice.news is News.STILL else ""
+    since = f" since {readable_time(row.opened_at)}" if notice.kind is NoticeKind.REMINDER else ""
     head = f"- {notice.severity.label}: {row}{_account(row)}{since}"
-    message = row.message if len(row.message) <= MOST_WORDS else f"{row.message[:MOST_WORDS]}..."
+    message = row.message if len(row.message) <= MAX_MESSAGE_LENGTH else f"{row.message[:MAX_MESSAGE_LENGTH]}..."
     link = f"{settings.PUBLIC_URL}{reverse('admin:subscriptions_problem_change', args=[row.pk])}"
     return "\n".join([head, f"  {message}", f"  Next: {remediation.action_of(row)}", f"  {link}"])
 

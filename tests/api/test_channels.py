@@ -89,7 +89,7 @@ def test_deletes_one(api: Api, path: str) -> None:
 
 def test_the_test_says_how_it_went(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"/channels/{api.post('/channels/', EMAIL).json['id']}/test/"
-    assert api.post(path).json == {"ok": True, "detail": "The mail server took it for ops@example.com."}
+    assert api.post(path).json == {"ok": True, "detail": "Accepted by the mail server for ops@example.com."}
     assert [message.to for message in mail.outbox] == [["ops@example.com"]]
 
     def fail(*_: object, **__: object) -> str:
