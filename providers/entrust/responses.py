@@ -15,6 +15,8 @@ from providers.contract.base import RemoteSubscription
 from providers.contract.errors import (
     InvalidResponse,
 )
+from providers.contract.event_fields import parse_iso_time
+from providers.contract.response_fields import invalid_field, read_list, read_object, read_remote_id, read_text
 from providers.contract.responses import ProviderResponse
 from providers.entrust.schemas import MAX_EXPIRY_DAYS
 
@@ -68,23 +70,22 @@ class Webhook:
 
 def read_webhook(value: object) -> Webhook:
     """Parse a webhook. Raises InvalidResponse."""
-    if not isinstance(value, dict):
-        raise InvalidResponse("The provider returned a webhook that is not a JSON object.")
-    expired = _boolean(value, "expired", absent=False)
-    expires_at = _expiry(value.get("expiryDate"))
+    item = read_object(value)
+    expired = _boolean(item, "expired", absent=False)
+    expires_at = _expiry(item.get("expiryDate"))
     if expired:
         # Entrust's clock decides, even if the date, which has no time zone, disagrees.
         now = datetime.now(UTC)
         expires_at = min(expires_at or now, now)
     return Webhook(
-        id=_id(value.get("id")),
-        callback_url=_text(value, "callbackUrl"),
-        enabled=_boolean(value, "enabled", absent=None),
+        id=read_remote_id(item, "id"),
+        callback_url=read_text(item, "callbackUrl"),
+        enabled=_boolean(item, "enabled", absent=None),
         expired=expired,
         expires_at=expires_at,
-        events=_events(value.get("events")),
-        name=_text(value, "name"),
-        token=_text(value, "token"),
+        events=_events(item.get("events")),
+        name=read_text(item, "name"),
+        token=read_text(item, "token"),
     )
 
 
@@ -93,9 +94,7 @@ def read_webhooks(value: object) -> tuple[Webhook, ...]:
 
     One malformed entry fails the whole list, because a webhook that is skipped would be registered twice.
     """
-    if not isinstance(value, list):
-        raise InvalidResponse("The provider's list of webhooks is not a JSON array.")
-    return tuple(read_webhook(item) for item in value)
+    return tuple(read_webhook(item) for item in read_list(value))
 
 
 def canonical_events(events: Iterable[tuple[str, str | None]]) -> list[dict[str, object]]:
@@ -117,18 +116,11 @@ def _events(value: object) -> tuple[tuple[str, str | None], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _bad_field("events", "is not a list of objects")
+        raise invalid_field("events", "is not a list of objects")
     pairs = [(item.get("type"), item.get("filter")) for item in value]
     if not all(isinstance(name, str) and (text is None or isinstance(text, str)) for name, text in pairs):
-        raise _bad_field("events", "has a type or a filter that is not a string")
+        raise invalid_field("events", "has a type or a filter that is not a string")
     return tuple(pairs)
-
-
-def _id(value: object) -> str:
-    # The ID becomes part of a URL path, in which `.` and `..` would be resolved.
-    if not isinstance(value, str) or not value.strip(" .") or not value.isprintable() or len(value) > 200:
-        raise _bad_field("id", "is not a usable ID")
-    return value
 
 
 def _boolean(item: Mapping[str, object], key: str, *, absent: bool | None) -> bool:
@@ -136,39 +128,17 @@ def _boolean(item: Mapping[str, object], key: str, *, absent: bool | None) -> bo
     if value is None and absent is not None:
         return absent
     if not isinstance(value, bool):
-        raise _bad_field(key, "is not a boolean")
+        raise invalid_field(key, "is not a boolean")
     return value
-
-
-def _text(item: Mapping[str, object], key: str) -> str | None:
-    value = item.get(key)
-    if value is not None and not isinstance(value, str):
-        raise _bad_field(key, "is not a string")
-    return value or None
 
 
 def _expiry(value: object) -> datetime | None:
     if value is None:
         return None
-    moment = read_time(value)
+    moment = parse_iso_time(value)
     if moment is None:
-        raise _bad_field("expiryDate", "is not a time")
+        raise invalid_field("expiryDate", "is not a time")
     return moment
-
-
-def _bad_field(key: str, problem: str) -> InvalidResponse:
-    return InvalidResponse(f"In the provider's response, `{key}` {problem}.")
-
-
-def read_time(value: object) -> datetime | None:
-    """Parse an ISO 8601 time; without an offset (as in `expiryDate`) it is UTC. Return None for anything else."""
-    if not isinstance(value, str) or not 8 <= len(value) <= 40:
-        return None
-    try:
-        moment = datetime.fromisoformat(value.strip())
-        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 # -- Access tokens -------------------------------------------------------------------------------------------------
@@ -189,4 +159,4 @@ def read_access_token(response: ProviderResponse) -> AccessToken:
     # The token is sent in a header.
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise InvalidResponse("The provider's response to the login has no usable authToken.", status=response.status)
-    return AccessToken(token, read_time(item.get("expirationTime")))
+    return AccessToken(token, parse_iso_time(item.get("expirationTime")))

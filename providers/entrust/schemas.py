@@ -11,16 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from providers.contract.schemas import AccountSettings, Credentials, SubscriptionConfig
+from providers.contract.schemas import HOST_LABEL, VISIBLE_ASCII, AccountSettings, Credentials, SubscriptionConfig
 
 MAX_EXPIRY_DAYS = 1000
 MAX_EVENTS = 200
 MAX_FILTER = 4000
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
+_HOSTNAME = re.compile(rf"{HOST_LABEL.pattern}(?:\.{HOST_LABEL.pattern})+")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def _hostname(value: str) -> str:
@@ -31,7 +29,7 @@ def _hostname(value: str) -> str:
 
 
 def _secret(value: str) -> str:
-    if not _VISIBLE_ASCII.fullmatch(value):
+    if not VISIBLE_ASCII.fullmatch(value):
         raise ValueError("must be the value from the downloaded file, without spaces or line breaks")
     return value
 

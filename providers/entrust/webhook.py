@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
 from providers.contract.capabilities import Action
+from providers.contract.event_fields import (
+    MAX_ACTOR,
+    MAX_EVENT_ID,
+    MAX_RESOURCE,
+    MAX_RESOURCE_TYPE,
+    MAX_TYPE,
+    clean_text,
+    first_text,
+    parse_iso_time,
+    read_id,
+)
 from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
 from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
 from providers.digests import json_digest
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
-from providers.entrust.responses import read_time
 
 REQUIRED_COMPONENTS = ("@method", "@target-uri", "content-digest")
 UNTYPED = "untyped"  # our type for a payload without an event type, such as that of the test call
 
 MAX_FORMER_URLS = 3
-MAX_KEY = 255
-MAX_TYPE = 100
-MAX_ACTOR = 255
-MAX_RESOURCE = 2000
-MAX_RESOURCE_TYPE = 50
 
 _BY_NAME = {item.name: item for item in EVENT_TYPES}
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what a text column cannot hold
 
 KeyForm = Literal["auto", "text", "base64"]
 
@@ -118,56 +121,37 @@ def parse(request: InboundRequest) -> Parsed:
 
 def _event(element: Mapping[str, object], value: object, received_at: datetime) -> ParsedEvent:
     name = _type(element.get("type"))
-    known = _BY_NAME.get(name)
+    declared = _BY_NAME.get(name)
     inner = element.get("data")
     data: Mapping[str, object] = inner if isinstance(inner, dict) else {}
-    event_id = _identifier(element.get("id"))
+    event_id = read_id(element.get("id"))
     return ParsedEvent(
         type=name,
-        action=known.action if known else Action.OTHER,
+        action=declared.action if declared else Action.OTHER,
         data=value,
         dedup_key=_dedup_key(event_id, value, received_at),
-        provider_event_id=_text(event_id, limit=MAX_KEY),
-        resource_type=known.resource_type if known else _resource_type(data.get("entityType")),
-        resource=_first(data, ("entityName", "entityId", "resourceName"), limit=MAX_RESOURCE),
-        actor=_first(data, ("subjectName", "subject"), limit=MAX_ACTOR),
-        occurred_at=read_time(element.get("eventTime")),
+        provider_event_id=clean_text(event_id, limit=MAX_EVENT_ID),
+        resource_type=declared.resource_type if declared else _resource_type(data.get("entityType")),
+        resource=first_text(data, ("entityName", "entityId", "resourceName"), limit=MAX_RESOURCE),
+        actor=first_text(data, ("subjectName", "subject"), limit=MAX_ACTOR),
+        occurred_at=parse_iso_time(element.get("eventTime")),
     )
 
 
 def _type(value: object) -> str:
-    name = _text(value, limit=MAX_TYPE + 1)
+    name = clean_text(value, limit=MAX_TYPE + 1)
     return name if name is not None and len(name) <= MAX_TYPE else UNTYPED
-
-
-def _identifier(value: object) -> str | None:
-    """Return an ID as it was sent; a number is converted to text."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value.strip() else None
 
 
 def _dedup_key(event_id: str | None, value: object, received_at: datetime) -> str:
     if event_id is None:
         # Only a test payload may have no ID. It may be the same each time, and each test must give an event.
         return "content:" + json_digest([value, received_at.isoformat()])
-    if len(event_id) <= MAX_KEY and event_id.isprintable() and ":" not in event_id:
+    if len(event_id) <= MAX_EVENT_ID and event_id.isprintable() and ":" not in event_id:
         return event_id
     return "id:" + json_digest(event_id)
 
 
 def _resource_type(value: object) -> str | None:
-    name = _text(value, limit=MAX_RESOURCE_TYPE)
+    name = clean_text(value, limit=MAX_RESOURCE_TYPE)
     return RESOURCE_TYPES.get(name.upper(), name.lower()) if name else None
-
-
-def _first(data: Mapping[str, object], keys: Sequence[str], *, limit: int) -> str | None:
-    texts = (_text(_identifier(data.get(key)), limit=limit) for key in keys)
-    return next((text for text in texts if text), None)
-
-
-def _text(value: object, *, limit: int) -> str | None:
-    """A non-empty text that can be stored and shown; None for anything else."""
-    if not isinstance(value, str):
-        return None
-    return _UNSTORABLE.sub("\ufffd", value.strip()[:limit]) or None

@@ -117,16 +117,16 @@ def parse(request: InboundRequest) -> Parsed:
 
 
 def _event(request: InboundRequest, name: str, fields: Fields, is_file: bool) -> ParsedEvent:
-    known = _BY_NAME.get(name)
+    declared = _BY_NAME.get(name)
     path = _field(fields, "path", MAX_RESOURCE) or (
         clean_text(file_name(request), limit=MAX_RESOURCE) if is_file else None
     )
     return ParsedEvent(
         type=name,
-        action=known.action if known else _OPERATIONS.get(_operation(name), Action.OTHER),
+        action=declared.action if declared else _OPERATIONS.get(_operation(name), Action.OTHER),
         data=dict(fields),
         dedup_key=_dedup_key(request, name, fields, is_file),
-        resource_type=(known.resource_type if known else None) or _resource_type(name, fields, is_file),
+        resource_type=(declared.resource_type if declared else None) or _resource_type(name, fields, is_file),
         # For a move or a copy: the destination. Only ExaVault's formats have a leading slash.
         resource=(_field(fields, "destination", MAX_RESOURCE) or path or "").lstrip("/") or None,
         actor=_field(fields, "username", MAX_ACTOR),
