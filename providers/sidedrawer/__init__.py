@@ -1,4 +1,4 @@
-"""SideDrawer: events about drawers, folders, files, inboxes, collaboration networks, plans and licenses."""
+"""SideDrawer: events of drawers, folders, files, inboxes, collaboration networks, plans and licenses."""
 
 from providers.sidedrawer.provider import SideDrawer
 

@@ -1,8 +1,7 @@
-"""The kinds of events of SideDrawer: what a resource is about, and what happened to it.
+"""The event types of SideDrawer: `<kind>.<modification>`.
 
-SideDrawer documents neither the body of its notifications nor names for events. A type here is `<kind>.<modification>`:
-the ten kinds that the thirteen resources are about, each with the three modifications of the API reference (`any` is
-only for subscribing).
+SideDrawer documents neither the body of its notifications nor names for events. The types combine the ten kinds of the
+thirteen resources with the three modifications of the API reference (`any` is only for subscribing).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _PEOPLE = (Action.MEMBER_ADDED, Action.PERMISSION_CHANGED, Action.MEMBER_REMOVED
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What an event is about."""
+    """The kind of resource that an event is about."""
 
     label: str
     resource_type: str

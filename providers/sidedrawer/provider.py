@@ -1,7 +1,7 @@
-"""SideDrawer: what its webhooks can do, and the calls.
+"""The SideDrawer plug-in: capabilities and management calls.
 
 Sources: SideDrawer's API reference, page "Webhooks", for the fields of a subscription; its other pages and its
-JavaScript SDK for hosts, house style and lists. Paths and verbs are published nowhere: they are account settings.
+JavaScript SDK for hosts, conventions and lists. Paths and HTTP methods are not published, so they are account settings.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from providers.contract.base import Provider, Registration, RemoteSubscription
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, NotFound, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
+from providers.contract.response_fields import invalid_field
 from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
-from providers.sidedrawer import responses, webhook
-from providers.sidedrawer.auth import with_token
+from providers.sidedrawer import errors, responses, webhook
+from providers.sidedrawer.auth import call_with_token
 from providers.sidedrawer.event_types import EVENT_TYPES
 from providers.sidedrawer.resources import resource_of
 from providers.sidedrawer.schemas import SOCKET, SideDrawerConfig, SideDrawerCredentials, SideDrawerSettings
@@ -27,7 +28,7 @@ SideDrawerRegistration = Registration[SideDrawerConfig]
 
 API_HOSTS = {"production": "https://api.sidedrawer.com", "sandbox": "https://api-sbx.sidedrawersbx.com"}
 MAX_PAGES = 100
-CLIENT = ("client_id", "client_secret")
+CLIENT_FIELDS = ("client_id", "client_secret")
 
 
 class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerConfig]):
@@ -51,14 +52,14 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         methods=("POST",),
         has_event_id=False,
         notes=(
-            "The paths and the verb that manage webhooks: editable in the account's settings.",
-            "Where SideDrawer gives no API for it, register by hand: choose `manual` for the subscription.",
-            "Connection SOCKET: registered and kept alive here, but its events do not come over HTTP and never arrive.",
-            "Which of any, create, update and delete some resources take: SideDrawer's refusal is shown.",
-            "How long a webhook may live, and whether an update prolongs it: the granted expiry is always read back.",
-            "How the hash is written: hex, base64 and base64url are accepted, and the form that matched is shown.",
-            "The body of an event: its type is derived from the fields that are there; an encrypted one is kept whole.",
-            "Whether a webhook has a status: without one it is taken to be on until it expires.",
+            "The paths and the HTTP method that manage webhooks: they are account settings.",
+            "Whether your tenant has an API for webhooks: without one, register by hand (`manual`).",
+            "Connection SOCKET: Hookkeeper registers and renews it, but its events do not arrive over HTTP.",
+            "Which of any, create, update and delete some resources accept: SideDrawer's error is shown.",
+            "The maximum lifetime, and whether an update extends it: the granted expiry is always read back.",
+            "The encoding of the hash: hex, base64 and base64url are accepted, and the one that matched is shown.",
+            "The body of an event: its type is derived from the available fields; an encrypted body is kept whole.",
+            "Whether a webhook has a status: without one it is assumed to be enabled until it expires.",
         ),
     )
     event_types = EVENT_TYPES
@@ -67,98 +68,100 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     config_model = SideDrawerConfig
     secret_keys = frozenset({"integrityKey", "clientSecret", "access_token", "accessToken", "refresh_token"})
     manual_steps = (
-        "Register a webhook at SideDrawer in the way they told you: with an API tool, a script, or their support.",
-        "As `notificationUrl`, give the callback URL that is shown here; as `connectionType`, HTTP.",
-        "As `integrityKey`, give the secret that is shown here: without it no hash is sent and events are refused.",
-        "As `resource`, `modificationType`, `maxRetries` and so on, give what the config here says.",
-        "As `expirationDateTime`, give a time as far ahead as SideDrawer takes.",
-        "Renew it there before it ends: nothing is renewed from here.",
-        "The subscription becomes active here when the first event arrives with a good hash.",
+        "Register a webhook at SideDrawer as their support tells you: with an API tool, a script, or through them.",
+        "Set `notificationUrl` to the callback URL shown here, and `connectionType` to HTTP.",
+        "Set `integrityKey` to the secret shown here: without it no hash is sent and events are refused.",
+        "Set `resource`, `modificationType`, `maxRetries` and the other fields to the values of the config here.",
+        "Set `expirationDateTime` as far in the future as SideDrawer accepts.",
+        "Renew the webhook at SideDrawer before it expires: Hookkeeper does not renew it.",
+        "The subscription becomes active with the first event that has a valid hash.",
     )
 
     def origin(self, settings: SideDrawerSettings) -> str:
-        """The API host of the environment."""
+        """Return the API host of the environment."""
         return API_HOSTS[settings.environment]
 
     def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-        """Entering one way of logging in drops the other, because only one of them can be meant."""
-        pasted, client = bool(given.get("access_token")), any(given.get(name) for name in CLIENT)
-        dropped = {"access_token"} if client and not pasted else set(CLIENT) if pasted and not client else set()
+        """Merge credentials; entering a token drops a stored client ID and secret, and the other way round."""
+        token, client = bool(given.get("access_token")), any(given.get(name) for name in CLIENT_FIELDS)
+        dropped = {"access_token"} if client and not token else set(CLIENT_FIELDS) if token and not client else set()
         return {**{name: value for name, value in stored.items() if name not in dropped}, **given}
 
     def canonical(self, config: SideDrawerConfig) -> dict[str, object]:
-        """What a webhook shows of it: all but the lifetime, which only says what expiry to ask for."""
+        """Return the config without the lifetime, which only determines the requested expiry."""
         return config.model_dump(mode="json", exclude={"lifetime_days"})
 
     def warnings(self, config: SideDrawerConfig) -> tuple[str, ...]:
-        """Connection SOCKET, and the resources whose ticks are not clear in SideDrawer's table."""
-        found: list[str] = []
+        """Warn about the connection SOCKET, and about resources with unclear modifications in SideDrawer's table."""
+        warnings: list[str] = []
         if config.connection_type == SOCKET:
-            found.append("Its events come over a socket connection, not over HTTP: none will arrive here.")
+            warnings.append("Its events are sent over a socket connection, not over HTTP, and will not arrive here.")
         resource = resource_of(config.resource)
         if resource and resource.doubt:
-            found.append(f"{resource.doubt}: {config.modification_type} may be refused, or bring no events.")
-        return tuple(found)
+            warnings.append(f"{resource.doubt}: {config.modification_type} may be refused or give no events.")
+        return tuple(warnings)
 
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def list_remote(self, session: SideDrawerSession) -> tuple[RemoteSubscription, ...]:
-        """GET all webhooks, page by page."""
-        start = url = self._collection(session)
-        found: dict[str, RemoteSubscription] = {}
+        """Return all webhooks, page by page: GET the collection."""
+        start = url = self._collection_url(session)
+        webhooks: dict[str, RemoteSubscription] = {}
         seen: set[str] = set()
         while url not in seen and len(seen) < MAX_PAGES:
             seen.add(url)
             page = responses.read_page(self._call_collection(session, "GET", url).json())
             for item in page.items:
                 remote = responses.read_webhook(item, session.settings)
-                found.setdefault(remote.remote_id, remote)
+                webhooks.setdefault(remote.remote_id, remote)
             if page.next is None:
-                return tuple(found.values())
-            url = _next_address(start, page.next)
+                return tuple(webhooks.values())
+            url = _next_url(start, page.next)
         raise InvalidResponse(f"SideDrawer's list of webhooks does not end after {len(seen)} pages.")
 
     def register(self, session: SideDrawerSession, registration: SideDrawerRegistration) -> RemoteSubscription:
-        """POST the whole webhook. What is granted is what the answer shows, never what was asked for."""
+        """Create a webhook: POST to the collection. The granted values are read from the response."""
         body = _body(session.settings, registration)
-        answer = self._call_collection(session, "POST", self._collection(session), body)
+        response = self._call_collection(session, "POST", self._collection_url(session), body)
         try:
-            return responses.read_webhook(answer.json(), session.settings, secret=registration.secret)
+            return responses.read_webhook(response.json(), session.settings, secret=registration.secret)
         except InvalidResponse as error:
-            # SideDrawer said yes, so there may be a new webhook whose id we could not read; the list tells.
-            raise InvalidResponse(error.message, status=answer.status, outcome_unknown=True) from None
+            # The status was a success, so there may be a new webhook whose ID could not be read.
+            raise InvalidResponse(error.message, status=response.status, outcome_unknown=True) from None
 
     def read_remote(self, session: SideDrawerSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
-        """GET one webhook; where that call is not there, the list's entry."""
+        """Return one webhook: GET the item or, if that call does not exist, the entry of the list."""
         try:
-            answer = self._call(session, "GET", self._item(session, remote_id))
+            response = self._call(session, "GET", self._item_url(session, remote_id))
         except (NotFound, Unsupported):
-            listed = self._listed(session, remote_id)
+            listed = self._find_in_list(session, remote_id)
             if listed is None:
-                raise _gone(remote_id) from None
+                raise _not_found(remote_id) from None
             return listed
-        return responses.read_webhook(answer.json(), session.settings, secret=secret, asked_for=remote_id)
+        return responses.read_webhook(response.json(), session.settings, secret=secret, expected_id=remote_id)
 
     def update(
         self, session: SideDrawerSession, remote_id: str, registration: SideDrawerRegistration
     ) -> RemoteSubscription:
-        """PUT the whole webhook with a new expiry, then read it: what the PUT itself answers is not published.
-        `renew` is the same; whether the expiry moves is for the caller to see. Raises Unsupported where there is no
-        such call."""
+        """Replace the whole webhook with a new expiry and read it back: PUT the item.
+
+        The response to the PUT is not published. `renew` is the same call; the caller compares the expiry. Raises
+        Unsupported if the call does not exist.
+        """
         body = _body(session.settings, registration)
         self._call_item(session, session.settings.update_verb, remote_id, body)
         return self.read_remote(session, remote_id, registration.secret)
 
     def delete(self, session: SideDrawerSession, remote_id: str) -> None:
-        """DELETE one webhook."""
+        """Delete a webhook: DELETE the item."""
         self._call_item(session, "DELETE", remote_id)
 
     def _call(self, session: SideDrawerSession, method: str, url: str, body: object = None) -> ProviderResponse:
         def send(token: str) -> ProviderResponse:
             headers = {"Authorization": f"Bearer {token}"}
-            return session.http.call(method, url, headers=headers, json_body=body, read_error=responses.read_error)
+            return session.http.call(method, url, headers=headers, json_body=body, read_error=errors.read_error)
 
-        return with_token(session, send)
+        return call_with_token(session, send)
 
     def _call_collection(
         self, session: SideDrawerSession, method: str, url: str, body: object = None
@@ -166,10 +169,10 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         try:
             return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
-            # No webhook was named, so it is the path that is not there. The account stays as unchecked as it was.
+            # The call named no webhook, so the path does not exist. This says nothing about the credentials.
             raise InvalidResponse(
-                f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}: that path is not confirmed, and"
-                " it is not there. Ask SideDrawer for the right ones and change the account's settings collection_path"
+                f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}: this path is not confirmed and"
+                " does not exist. Ask SideDrawer for the right paths and change the account's settings collection_path"
                 " and item_path (and environment, if it is the wrong one), or register by hand (`manual`).",
                 status=error.status,
             ) from None
@@ -177,29 +180,30 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     def _call_item(
         self, session: SideDrawerSession, method: str, remote_id: str, body: object = None
     ) -> ProviderResponse:
-        url = self._item(session, remote_id)
+        """Make a call about one webhook; the list tells whether a 404 means the webhook or the path."""
+        url = self._item_url(session, remote_id)
         try:
             return self._call(session, method, url, body)
         except (NotFound, Unsupported) as error:
-            if self._listed(session, remote_id) is None:
-                raise _gone(remote_id) from None
+            if self._find_in_list(session, remote_id) is None:
+                raise _not_found(remote_id) from None
             raise Unsupported(
-                f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}, although its list has this"
-                " webhook: path or verb are not confirmed. If SideDrawer names others, change the account's settings"
+                f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}, although its list contains this"
+                " webhook: path and method are not confirmed. If SideDrawer names others, change the account's settings"
                 " item_path and update_verb.",
                 status=error.status,
             ) from None
 
-    def _listed(self, session: SideDrawerSession, remote_id: str) -> RemoteSubscription | None:
+    def _find_in_list(self, session: SideDrawerSession, remote_id: str) -> RemoteSubscription | None:
         return next((item for item in self.list_remote(session) if item.remote_id == remote_id), None)
 
-    def _collection(self, session: SideDrawerSession) -> str:
-        return self._address(session.settings, session.settings.collection_path)
+    def _collection_url(self, session: SideDrawerSession) -> str:
+        return self._url(session.settings, session.settings.collection_path)
 
-    def _item(self, session: SideDrawerSession, remote_id: str) -> str:
-        return self._address(session.settings, session.settings.item_path, id=remote_id)
+    def _item_url(self, session: SideDrawerSession, remote_id: str) -> str:
+        return self._url(session.settings, session.settings.item_path, id=remote_id)
 
-    def _address(self, settings: SideDrawerSettings, template: str, **ids: str) -> str:
+    def _url(self, settings: SideDrawerSettings, template: str, **ids: str) -> str:
         for name, value in {"tenantId": settings.tenant_id, **ids}.items():
             template = template.replace(f"{{{name}}}", quote(value, safe=""))
         return self.api_origin(settings) + template
@@ -207,28 +211,30 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: SideDrawerSettings) -> Verification:
-        """The HMAC-SHA256 of the body in the header that the settings name."""
+        """Verify the HMAC-SHA256 of the body in the header that the settings name."""
         return webhook.verify(
             request, secrets, header=settings.integrity_header, compact_too=settings.accept_compact_json
         )
 
     def sensitive_headers(self, settings: SideDrawerSettings) -> frozenset[str]:
-        """The usual ones and the header with the hash, with which a request could be repeated."""
+        """Return the usual headers and the one with the hash, which would allow replaying a request."""
         return super().sensitive_headers(settings) | {settings.integrity_header.lower()}
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """An event, or a list of them, in whatever shape."""
+        """Parse an event or a list of events."""
         return webhook.parse(request)
 
 
 def _body(settings: SideDrawerSettings, registration: SideDrawerRegistration) -> dict[str, object]:
     config = registration.config
-    word = config.modification_type
+    modification = config.modification_type
     expires_at = datetime.now(UTC) + timedelta(days=config.lifetime_days)
     body: dict[str, object | None] = {
-        "modificationType": word.capitalize() if settings.modification_type_case == "capitalised" else word,
+        "modificationType": (
+            modification.capitalize() if settings.modification_type_case == "capitalised" else modification
+        ),
         "connectionType": config.connection_type,
-        # Only HTTP needs it, but its token is also what proves that a webhook is ours.
+        # Only HTTP requires the URL, but its token also shows that a webhook is ours.
         "notificationUrl": registration.callback_url,
         "resource": config.resource,
         "expirationDateTime": expires_at.isoformat(timespec="seconds"),
@@ -240,20 +246,23 @@ def _body(settings: SideDrawerSettings, registration: SideDrawerRegistration) ->
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _next_address(start: str, following: str) -> str:
-    """Where the next page is: an address (of which only path and query count, so that the token stays with our host),
-    a query, or a cursor for `startingAfter` (so named in SideDrawer's JavaScript SDK)."""
+def _next_url(start: str, following: str) -> str:
+    """Return the URL of the next page, given as a URL, a query, or a cursor.
+
+    Only path and query of a URL are used, so that the token is sent to our host only. A cursor is sent as
+    `startingAfter` (the name in SideDrawer's JavaScript SDK).
+    """
     if following.startswith("?"):
         return start + following
     if following.startswith(("http://", "https://", "/")):
         try:
             parts = urlsplit(following)
         except ValueError:
-            raise InvalidResponse("In SideDrawer's answer `nextPage` is no address.") from None
+            raise invalid_field("nextPage", "is not a URL") from None
         base = urlsplit(start)
         return base._replace(path=parts.path or base.path, query=parts.query).geturl()
     return f"{start}?{urlencode({'startingAfter': following})}"
 
 
-def _gone(remote_id: str) -> NotFound:
-    return NotFound(f"SideDrawer has no webhook {remote_id} (any more).", status=404)
+def _not_found(remote_id: str) -> NotFound:
+    return NotFound(f"SideDrawer has no webhook {remote_id}.", status=404)

@@ -1,7 +1,7 @@
-"""The resources that a SideDrawer webhook can be about, and what a resource path is about.
+"""The resources that a SideDrawer webhook can watch, and the kind of a resource path.
 
-Source: the table "Resources" of SideDrawer's API reference, page "Webhooks". Its ticks (any, create, update, delete)
-are not clear in every row; those rows carry a doubt.
+Source: the table "Resources" of SideDrawer's API reference, page "Webhooks". Its modifications (any, create, update,
+delete) are not clear in every row; those rows have a `doubt`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _DRAWER = "tenant/{tenantId}/sidedrawer/{sidedrawerId}"
-_ONE_MISSING = "SideDrawer's table offers three of any, create, update and delete here and does not say clearly which"
-_PLAN_OR_ITEM = "SideDrawer's table offers all four for an item here, but only two for the plan itself"
+_ONE_MISSING = "SideDrawer's table allows three of any, create, update and delete here, but not clearly which"
+_PLAN_OR_ITEM = "SideDrawer's table allows all four modifications for an item, but only two for the plan itself"
 _PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One row of the table. `kind` is what its events are mostly about; `doubt` says what is unclear about it."""
+    """One row of the table. `kind` is the main kind of its events; `doubt` says what is unclear about it."""
 
     template: str
     kind: str
@@ -26,7 +26,7 @@ class Resource:
     doubt: str = ""
 
     def pattern(self) -> str:
-        """A regular expression for the template with ids filled in."""
+        """Return a regular expression that matches the template with IDs filled in."""
         literals = _PLACEHOLDER.split(self.template)
         return "([^/]+)".join(re.escape(part) for part in literals)
 
@@ -50,7 +50,7 @@ RESOURCES: tuple[Resource, ...] = (
 )
 
 _PATTERNS = tuple((re.compile(resource.pattern()), resource) for resource in RESOURCES)
-_LITERALS: Mapping[str, str] = {
+_KIND_OF_LITERAL: Mapping[str, str] = {
     "sidedrawer": "sidedrawer",
     "record": "record",
     "files": "file",
@@ -64,24 +64,24 @@ _MAX_PARTS = 20
 
 
 def resource_of(path: str) -> Resource | None:
-    """The row whose template this path fills in; None when there is none."""
+    """Return the resource whose template matches a path, or None."""
     return next((resource for pattern, resource in _PATTERNS if pattern.fullmatch(path)), None)
 
 
 def kind_of(path: str) -> str | None:
-    """What a path is about, also when it goes one id further than the templates do; None for an unknown path.
+    """Return the kind of a path, which may have one ID more than its template; None for an unknown path.
 
-    Words and ids take turns in these paths, and the last known word tells the kind.
+    Literals and IDs alternate in these paths, and the last known literal determines the kind.
     """
-    words = [word.lower() for word in path.strip("/").split("/")[:_MAX_PARTS:2]]
-    if words[0] not in ("tenant", "subscription"):
+    literals = [literal.lower() for literal in path.strip("/").split("/")[:_MAX_PARTS:2]]
+    if literals[0] not in ("tenant", "subscription"):
         return None
     kind: str | None = None
-    for word in words[1:]:
-        if word == "network":
+    for literal in literals[1:]:
+        if literal == "network":
             kind = _NETWORKS.get(kind, "network")
-        elif word in _LITERALS:
-            kind = _LITERALS[word]
+        elif literal in _KIND_OF_LITERAL:
+            kind = _KIND_OF_LITERAL[literal]
         else:
             break
     return kind

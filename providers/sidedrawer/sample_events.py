@@ -1,7 +1,7 @@
-"""What happens at a simulated SideDrawer tenant: people who share folders, files, plans and licenses in drawers.
+"""Generate sample events of a simulated SideDrawer tenant.
 
-The real body of a notification is not published. The things in it carry the fields of SideDrawer's JavaScript SDK; the
-envelope around them is made up of the words that a webhook subscription uses.
+The real body of a notification is not published. Its entities have the fields of SideDrawer's JavaScript SDK; the
+envelope uses the field names of a webhook subscription.
 """
 
 from __future__ import annotations
@@ -35,20 +35,22 @@ PLAN_STATUSES = ("draft", "requested", "in_progress", "completed")
 Data = dict[str, object]
 
 
-class World:
-    """One tenant and its people. Not thread-safe: the simulator's lock guards it."""
+class SampleTenant:
+    """One tenant and its entities. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, tenant_id: str, brand: str, chance: random.Random) -> None:
+    def __init__(self, tenant_id: str, brand: str, rng: random.Random) -> None:
         self.tenant_id = tenant_id
         self.brand = brand
-        self._chance = chance
-        self._things: dict[str, deque[Data]] = {}  # by the path of their collection
+        self._random = rng
+        self._entities: dict[str, deque[Data]] = {}  # by the path of their collection
         self._serial = 2026
 
-    def event(self, kind: str, modification: str, place: str, *, is_collection: bool) -> Event:
-        """Something that happens to a thing in the collection at `place`, or to the one thing at `place`.
-        Any modification is accepted."""
-        tellers: Mapping[str, Callable[[], Data]] = {
+    def event(self, kind: str, modification: str, path: str, *, is_collection: bool) -> Event:
+        """Return a new event of an entity in the collection at `path`, or of the single entity at `path`.
+
+        Any modification is accepted.
+        """
+        builders: Mapping[str, Callable[[], Data]] = {
             "sidedrawer": self._drawer,
             "record": self._record,
             "file": self._file,
@@ -57,45 +59,44 @@ class World:
             "plan-item": self._item,
             "license": self._license,
         }
-        collection, thing_id = (place, None) if is_collection else _cut(place)
-        thing = self._thing(collection, thing_id, modification, tellers.get(kind, self._collaborator))
-        path = f"{collection}/{thing['id']}"
+        collection, entity_id = (path, None) if is_collection else _split(path)
+        entity = self._entity(collection, entity_id, modification, builders.get(kind, self._collaborator))
+        entity_path = f"{collection}/{entity['id']}"
         body: Data = {
-            "resource": path,
+            "resource": entity_path,
             "modificationType": modification,
-            # With milliseconds, as JavaScript writes it
-            "modificationDateTime": _now(),
-            "openId": self._open_id(self._chance.choice(NAMES)),
+            "modificationDateTime": _now(),  # with milliseconds, as JavaScript writes it
+            "openId": self._open_id(self._random.choice(NAMES)),
             "brandCode": self.brand,
-            "data": thing,
+            "data": entity,
         }
         return Event(
-            id=f"{thing['id']}-{modification}-{uuid.uuid4().hex[:8]}",
+            id=f"{entity['id']}-{modification}-{uuid.uuid4().hex[:8]}",
             type=f"{kind}.{modification}",
             body=body,
-            paths=_places(path),
+            paths=_with_parents(entity_path),
         )
 
     def new_id(self) -> str:
-        """An id in the style of the ones that SideDrawer uses: 24 hexadecimal digits."""
-        return f"{int(time.time()):08x}{self._chance.getrandbits(64):016x}"
+        """Return an ID in SideDrawer's format: 24 hexadecimal digits."""
+        return f"{int(time.time()):08x}{self._random.getrandbits(64):016x}"
 
-    # -- Things --------------------------------------------------------------------------------------------------
+    # -- Entities ------------------------------------------------------------------------------------------------
 
-    def _thing(self, collection: str, thing_id: str | None, modification: str, tell: Callable[[], Data]) -> Data:
-        """A new thing, or one that is known there with something about it changed; a deleted one is forgotten."""
-        known = self._things.setdefault(collection, deque(maxlen=30))
-        old = next((item for item in known if item["id"] == thing_id), None) if thing_id else None
-        if old is None and known and not thing_id and modification != "create":
-            old = self._chance.choice(known)
+    def _entity(self, collection: str, entity_id: str | None, modification: str, build: Callable[[], Data]) -> Data:
+        """Return a new entity, or a remembered one with a new status; a deleted one is forgotten."""
+        known = self._entities.setdefault(collection, deque(maxlen=30))
+        old = next((item for item in known if item["id"] == entity_id), None) if entity_id else None
+        if old is None and known and not entity_id and modification != "create":
+            old = self._random.choice(known)
         if old is not None:
             known.remove(old)
-        told = tell()
-        thing = {"id": thing_id or self.new_id(), **told} if old is None else {**old, "status": told["status"]}
-        thing["updatedAt"] = _now()
+        fields = build()
+        entity = {"id": entity_id or self.new_id(), **fields} if old is None else {**old, "status": fields["status"]}
+        entity["updatedAt"] = _now()
         if modification != "delete":
-            known.append(thing)
-        return thing
+            known.append(entity)
+        return entity
 
     def _next(self) -> int:
         self._serial += 1
@@ -105,79 +106,79 @@ class World:
         return f"auth0|{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}.{self.tenant_id}').hex[:24]}"
 
     def _person(self) -> Data:
-        name = self._chance.choice(NAMES)
+        name = self._random.choice(NAMES)
         first, last = name.split()
         email = f"{first}.{last}@{self.brand}.example".lower()
         return {"openId": self._open_id(name), "firstName": first, "lastName": last, "email": email}
 
     def _drawer(self) -> Data:
-        name = f"{self._chance.choice(DRAWERS)} {self._next()}"
-        kind = self._chance.choice(("individual", "entity"))
+        name = f"{self._random.choice(DRAWERS)} {self._next()}"
+        kind = self._random.choice(("individual", "entity"))
         return {"name": name, "type": kind, "brandCode": self.brand, "active": True, "status": "active"}
 
     def _record(self) -> Data:
-        record_type, subtype = self._chance.choice(FOLDER_TYPES)
+        record_type, subtype = self._random.choice(FOLDER_TYPES)
         return {
-            "name": f"{self._chance.choice(FOLDERS)} {self._next()}",
+            "name": f"{self._random.choice(FOLDERS)} {self._next()}",
             "uniqueReference": f"REF-{self._next()}",
             "recordTypeName": record_type,
             "recordSubtypeName": subtype,
-            "status": self._chance.choice(("active", "in_review", "locked")),
+            "status": self._random.choice(("active", "in_review", "locked")),
         }
 
     def _file(self) -> Data:
-        stem, _, ending = self._chance.choice(FILES).rpartition(".")
+        stem, _, ending = self._random.choice(FILES).rpartition(".")
         name = f"{stem} {self._next()}.{ending}"
         return {
             "fileName": name,
             "uploadTitle": stem,
             "fileType": "image" if ending == "jpg" else "document",
-            "fileSize": self._chance.randrange(20_000, 9_000_000),
-            "uploader": self._open_id(self._chance.choice(NAMES)),
-            "correlationId": str(uuid.UUID(int=self._chance.getrandbits(128))),
-            "sealed": self._chance.random() < 0.1,
-            "status": self._chance.choice(("uploaded", "scanned", "quarantined")),
+            "fileSize": self._random.randrange(20_000, 9_000_000),
+            "uploader": self._open_id(self._random.choice(NAMES)),
+            "correlationId": str(uuid.UUID(int=self._random.getrandbits(128))),
+            "sealed": self._random.random() < 0.1,
+            "status": self._random.choice(("uploaded", "scanned", "quarantined")),
         }
 
     def _inbox(self) -> Data:
         return {
-            "name": f"Mail for {self._chance.choice(DRAWERS)} {self._next()}",
+            "name": f"Mail for {self._random.choice(DRAWERS)} {self._next()}",
             "sender": self._person(),
-            "status": self._chance.choice(("unread", "read", "filed")),
+            "status": self._random.choice(("unread", "read", "filed")),
         }
 
     def _plan(self) -> Data:
-        name = f"{self._chance.choice(PLANS)} {self._next()}"
-        return {"name": name, "requestedBy": self._person(), "status": self._chance.choice(PLAN_STATUSES)}
+        name = f"{self._random.choice(PLANS)} {self._next()}"
+        return {"name": name, "requestedBy": self._person(), "status": self._random.choice(PLAN_STATUSES)}
 
     def _item(self) -> Data:
-        kind = self._chance.choice(("file", "form", "signature", "task"))
-        name = f"{self._chance.choice(ITEMS)} ({self._next()})"
-        return {"name": name, "type": kind, "status": self._chance.choice(PLAN_STATUSES)}
+        kind = self._random.choice(("file", "form", "signature", "task"))
+        name = f"{self._random.choice(ITEMS)} ({self._next()})"
+        return {"name": name, "type": kind, "status": self._random.choice(PLAN_STATUSES)}
 
     def _license(self) -> Data:
         return {
             "licenseKey": f"LIC-{self._next()}",
             "assignedTo": self._person(),
-            "status": self._chance.choice(("available", "assigned", "suspended")),
+            "status": self._random.choice(("available", "assigned", "suspended")),
         }
 
     def _collaborator(self) -> Data:
         return {
             "contributor": self._person(),
-            "contributorType": self._chance.choice(("account", "team")),
-            "role": self._chance.choice(ROLES),
-            "status": self._chance.choice(("invited", "accepted")),
+            "contributorType": self._random.choice(("account", "team")),
+            "role": self._random.choice(ROLES),
+            "status": self._random.choice(("invited", "accepted")),
         }
 
 
-def _cut(place: str) -> tuple[str, str]:
-    collection, _, thing_id = place.rpartition("/")
-    return collection, thing_id
+def _split(path: str) -> tuple[str, str]:
+    collection, _, entity_id = path.rpartition("/")
+    return collection, entity_id
 
 
-def _places(path: str) -> tuple[str, ...]:
-    """The path and everything above it, so that a webhook about any of them can be found."""
+def _with_parents(path: str) -> tuple[str, ...]:
+    """Return the path and its parents, to match webhooks about any of them."""
     parts = path.split("/")
     return tuple("/".join(parts[:length]) for length in range(len(parts), 1, -1))
 

@@ -1,125 +1,63 @@
-"""SideDrawer's server, as far as webhooks go: developer login, registration, leases, signed deliveries with retries.
+"""Simulate SideDrawer's webhook API: developer login, registration, leases, and signed deliveries with retries.
 
-Paths, envelopes and bodies of the real one are not published. What is here is what the plug-in assumes, and an option
-for each other possibility.
+The real paths, envelopes and bodies are not published. The defaults are what the plug-in assumes, and options select
+the other possibilities.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import cached_property
-from ipaddress import ip_address
 from typing import ClassVar, Literal
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Field
 
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
-from providers.sandbox.tenant import Event, Hook, LoginName, Options, SandboxLogin, Tenant
+from providers.sandbox.tenant import Event, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
-from providers.sidedrawer.sample_events import World
-from providers.times import iso_time
+from providers.sidedrawer.sample_events import SampleTenant
+from providers.sidedrawer.simulated_messages import encode_hash, encrypt, notification
+from providers.sidedrawer.simulated_requests import (
+    API_NAMES,
+    FIELDS,
+    ApiError,
+    error_response,
+    parse_config,
+    parse_object,
+)
+from providers.sidedrawer.simulated_tenants import TENANTS
+from providers.sidedrawer.simulated_webhook import (
+    MODIFICATIONS,
+    RESOURCES,
+    SINGLE_ENTITY,
+    Webhook,
+    WebhookConfig,
+    format_time,
+)
 
-WEBHOOKS = "/api/v1/webhooks"
-DEVELOPERS = "/api/v1/developers"
-MODIFICATIONS = ("create", "update", "delete")
-DRAWER = "tenant/{tenantId}/sidedrawer/{sidedrawerId}"
-# Their resources, and the kinds of things that a webhook about each hears of
-RESOURCES: Mapping[str, tuple[str, ...]] = {
-    "tenant/{tenantId}/sidedrawer": ("sidedrawer",),
-    f"{DRAWER}/record": ("record",),
-    f"{DRAWER}/record/{{recordId}}": ("record",),
-    f"{DRAWER}/record/{{recordId}}/network": ("record-network",),
-    f"{DRAWER}/record/{{recordId}}/files": ("file",),
-    f"{DRAWER}/inbox": ("inbox",),
-    f"{DRAWER}/network": ("sidedrawer-network",),
-    f"{DRAWER}/plan-request": ("plan-request", "plan-item"),
-    f"{DRAWER}/plan-request/{{planRequestId}}": ("plan-request", "plan-item"),
-    f"{DRAWER}/plan-request/{{planRequestId}}/item": ("plan-item",),
-    f"{DRAWER}/plan-request/{{planRequestId}}/item/{{planItemId}}": ("plan-item",),
-    "tenant/{tenantId}/network/{openId}": ("network",),
-    "subscription/{subscriptionid}/license": ("license",),
-}
-ONE_THING = ("{recordId}", "{planRequestId}", "{planItemId}")  # templates that end so are about one thing
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What one tenant has from the start; none of it ever changes."""
-
-    tenant_id: str
-    brand: str
-    token: str
-    client_id: str
-    client_secret: str
-    drawer: str
-    record: str
-    open_id: str
-    subscription: str
-
-
-TENANTS: Mapping[LoginName, Facts] = {
-    LoginName.SPARE: Facts(
-        tenant_id="66f0a1b2c3d4e5f601230001",
-        brand="acme",
-        token="sandbox-sidedrawer-spare-token",  # noqa: S106 - of a simulation
-        client_id="sandbox-sidedrawer-spare-client",
-        client_secret="sandbox-sidedrawer-spare-secret",  # noqa: S106 - of a simulation
-        drawer="66f0a1b2c3d4e5f6012300d1",
-        record="66f0a1b2c3d4e5f6012300e1",
-        open_id="auth0|66f0a1b2c3d4e5f6012300f1",
-        subscription="66f0a1b2c3d4e5f6012300a1",
-    ),
-    LoginName.DEMO: Facts(
-        tenant_id="66f0a1b2c3d4e5f601230002",
-        brand="globex",
-        token="sandbox-sidedrawer-demo-token",  # noqa: S106 - of a simulation
-        client_id="sandbox-sidedrawer-demo-client",
-        client_secret="sandbox-sidedrawer-demo-secret",  # noqa: S106 - of a simulation
-        drawer="66f0a1b2c3d4e5f6012300d2",
-        record="66f0a1b2c3d4e5f6012300e2",
-        open_id="auth0|66f0a1b2c3d4e5f6012300f2",
-        subscription="66f0a1b2c3d4e5f6012300a2",
-    ),
-}
-# Our words for their fields, for the sandbox's control calls
-OUR_WORDS: Mapping[str, str] = {
-    "callback_url": "notificationUrl",
-    "resource": "resource",
-    "modification_type": "modificationType",
-    "connection_type": "connectionType",
-    "brand_code": "brandCode",
-    "notification_messages": "notificationMessages",
-    "max_retries": "maxRetries",
-}
-FIELDS = (
-    "modificationType", "connectionType", "notificationUrl", "resource", "expirationDateTime", "brandCode",
-    "notificationMessages", "integrityKey", "maxRetries",
-)  # fmt: skip
+WEBHOOKS_PATH = "/api/v1/webhooks"
+DEVELOPERS_PATH = "/api/v1/developers"
 STATUSES: Mapping[str, bool] = {"active": True, "enabled": True, "inactive": False, "disabled": False}
 
 
 class SideDrawerOptions(Options):
-    """What can be asked of this simulator."""
+    """The options of this simulator."""
 
-    token_seconds: float = Field(default=300.0, gt=0, le=30 * 86400)  # life of a token from the developer login
+    token_seconds: float = Field(default=300.0, gt=0, le=30 * 86400)  # lifetime of a token from the developer login
     max_webhooks: int = Field(default=100, ge=0)
-    paths_missing: bool = False  # the real paths are others: 404 on all of them
-    item_path_missing: bool = False  # 404 on the path of one webhook
-    allow_update: bool = True  # otherwise PUT is 405
-    update_extends: bool = True  # a PUT begins a new lease
-    update_enables: bool = True  # a PUT switches on what was switched off
+    paths_missing: bool = False  # the real paths are different: 404 for all of them
+    item_path_missing: bool = False  # 404 for the path of one webhook
+    allow_update: bool = True  # false: 405 for PUT
+    update_extends: bool = True  # a PUT starts a new lease
+    update_enables: bool = True  # a PUT enables a disabled webhook
     modification_case: Literal["any", "lower", "capitalised"] = "any"
     id_field: Literal["id", "_id", "subscriptionId", "webhookId", "uuid"] = "id"
     show_status: bool = True
@@ -133,47 +71,6 @@ class SideDrawerOptions(Options):
     encrypt_bodies: bool = False  # with the integrity key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookConfig:
-    """What a client configured, checked."""
-
-    modification_type: str  # as it was sent
-    resource: str
-    template: str
-    expires_at: float
-    connection_type: str = "HTTP"
-    notification_url: str | None = None
-    brand_code: str | None = None
-    notification_messages: str | None = None
-    integrity_key: str | None = field(default=None, repr=False)
-    max_retries: int = 0
-
-    def raw(self) -> dict[str, object]:
-        """The same in their words."""
-        return {
-            "modificationType": self.modification_type,
-            "connectionType": self.connection_type,
-            "notificationUrl": self.notification_url,
-            "resource": self.resource,
-            "expirationDateTime": _iso(self.expires_at),
-            "brandCode": self.brand_code,
-            "notificationMessages": self.notification_messages,
-            "integrityKey": self.integrity_key,
-            "maxRetries": self.max_retries,
-        }
-
-
-@dataclass(slots=True, kw_only=True)
-class Webhook(Hook):
-    """A registered webhook subscription."""
-
-    config: WebhookConfig
-
-    def is_live(self, now: float) -> bool:
-        """Whether events are sent to it over HTTP: those of a SOCKET subscription go over a socket."""
-        return Hook.is_live(self, now) and self.config.connection_type == "HTTP"
-
-
 @dataclass(slots=True)
 class IssuedToken:
     """A token from the developer login."""
@@ -182,34 +79,20 @@ class IssuedToken:
     expires_at: float
 
 
-class RefusalError(Exception):
-    """A call that their server refuses; `fields` are complaints by field."""
-
-    def __init__(self, status: int, message: str, fields: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.fields = dict(fields or {})
-
-    def reply(self) -> Response:
-        """In the envelope of their framework: one text, or a list of complaints."""
-        said = [f"{name} {problem}" for name, problem in self.fields.items()]
-        return _error(self.status, said or str(self))
-
-
 SideDrawerTenant = Tenant[Webhook, SideDrawerOptions]
 
 
 class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
-    """Two SideDrawer tenants; the token tells them apart. The spare login has a token, the demo one logs in."""
+    """Two SideDrawer tenants; the token identifies the tenant. The spare login has a token, the demo login logs in."""
 
     slug = "sidedrawer"
-    paths: ClassVar[tuple[str, ...]] = (WEBHOOKS, DEVELOPERS)
+    paths: ClassVar[tuple[str, ...]] = (WEBHOOKS_PATH, DEVELOPERS_PATH)
     event_types: ClassVar[tuple[str, ...]] = tuple(
         f"{kind}.{modification}"
         for kind in dict.fromkeys(kind for kinds in RESOURCES.values() for kind in kinds)
         for modification in MODIFICATIONS
     )
-    # One webhook is about one resource: the first of `demo_configs`.
+    # A webhook is about one resource: this is the first of `demo_configs`.
     demo_config: ClassVar[dict[str, object]] = {
         "resource": f"tenant/{TENANTS[LoginName.DEMO].tenant_id}/sidedrawer",
         "modification_type": "any",
@@ -217,7 +100,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
     options_model = SideDrawerOptions
 
     def demo_configs(self) -> dict[str, dict[str, object]]:
-        """One webhook for each resource that is needed to hear of everything."""
+        """Return the configs that together receive every event type."""
         facts = TENANTS[LoginName.DEMO]
         drawer = f"tenant/{facts.tenant_id}/sidedrawer/{facts.drawer}"
         resources = {
@@ -236,7 +119,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         }
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
-        """One tenant each, with credentials that never change."""
+        """Return one login per tenant, with fixed credentials."""
         spare, demo = TENANTS[LoginName.SPARE], TENANTS[LoginName.DEMO]
         return (
             SandboxLogin(
@@ -256,13 +139,13 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         return {}
 
     @cached_property
-    def _worlds(self) -> dict[LoginName, World]:
-        return {login: World(facts.tenant_id, facts.brand, self.random) for login, facts in TENANTS.items()}
+    def _sample_tenants(self) -> dict[LoginName, SampleTenant]:
+        return {login: SampleTenant(facts.tenant_id, facts.brand, self.random) for login, facts in TENANTS.items()}
 
     def login_of(self, call: Call) -> LoginName | None:
-        """By the access token; for the developer login by tenant, client and secret."""
+        """Identify the login by the access token, or by the credentials of a developer login."""
         if self.obtains_token(call):
-            return _client_of(call)
+            return _login_of_client(call)
         token = call.bearer_token() or ""
         issued = self._tokens.get(token)
         if issued is not None:
@@ -270,15 +153,15 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         return next((login for login, facts in TENANTS.items() if facts.token == token), None)
 
     def obtains_token(self, call: Call) -> bool:
-        """The developer login only."""
-        return call.path.startswith(f"{DEVELOPERS}/")
+        """Return whether this is the developer login."""
+        return call.path.startswith(f"{DEVELOPERS_PATH}/")
 
     def error_response(self, status: int) -> Response:
-        """Their error envelope."""
-        return _error(status, "Unauthorized" if status == 401 else f"The call failed with {status}.")
+        """Return an error in SideDrawer's format."""
+        return error_response(status, "Unauthorized" if status == 401 else f"The call failed with {status}.")
 
     def age_own_state(self, tenant: SideDrawerTenant, seconds: float) -> None:
-        """Tokens get older."""
+        """Move the expiry of tokens forward."""
         for issued in self._tokens.values():
             if issued.login == tenant.login:
                 issued.expires_at -= seconds
@@ -286,28 +169,31 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
     # -- The API -------------------------------------------------------------------------------------------------
 
     def handle(self, tenant: SideDrawerTenant, call: Call) -> Response:
-        """Logging in, registration and everything around it."""
+        """Route and handle a call."""
         if self.obtains_token(call):
             return self._log_in(tenant)
         try:
             routes = self._routes(tenant, call)
             if call.method not in routes:
-                raise RefusalError(405, f"Cannot {call.method} {call.path}")
+                raise ApiError(405, f"Cannot {call.method} {call.path}")
             return routes[call.method]()
-        except RefusalError as refusal:
-            return refusal.reply()
+        except ApiError as error:
+            return error.response()
 
     def _routes(self, tenant: SideDrawerTenant, call: Call) -> dict[str, Callable[[], Response]]:
         options = tenant.options
-        parts = [unquote(part) for part in call.path.removeprefix(WEBHOOKS).split("/") if part]
+        parts = [unquote(part) for part in call.path.removeprefix(WEBHOOKS_PATH).split("/") if part]
         if options.paths_missing or len(parts) > 1 or (parts and options.item_path_missing):
-            raise RefusalError(404, f"Cannot {call.method} {call.path}")
+            raise ApiError(404, f"Cannot {call.method} {call.path}")
         if not parts:
             return {"GET": lambda: self._list(tenant, call), "POST": lambda: self._register(tenant, call)}
         hook = tenant.hooks.get(parts[0])
         if hook is None:
-            raise RefusalError(404, "Webhook subscription not found")
-        routes = {"GET": lambda: Response(200, self._shown(tenant, hook)), "DELETE": lambda: self._delete(tenant, hook)}
+            raise ApiError(404, "Webhook subscription not found")
+        routes = {
+            "GET": lambda: Response(200, self._described(tenant, hook)),
+            "DELETE": lambda: self._delete(tenant, hook),
+        }
         return {**routes, "PUT": lambda: self._update(tenant, hook, call)} if options.allow_update else routes
 
     def _log_in(self, tenant: SideDrawerTenant) -> Response:
@@ -322,7 +208,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         options = tenant.options
         hooks = list(tenant.hooks.values())
         if options.list_envelope == "array":
-            return Response(200, [self._shown(tenant, hook) for hook in hooks])
+            return Response(200, [self._described(tenant, hook) for hook in hooks])
         after = parse_qs(call.query).get("startingAfter", [""])[0]
         ids = [hook.remote_id for hook in hooks]
         start = ids.index(after) + 1 if after in ids else 0
@@ -331,7 +217,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         return Response(
             200,
             {
-                "data": [self._shown(tenant, hook) for hook in page],
+                "data": [self._described(tenant, hook) for hook in page],
                 "hasMore": more,
                 "nextPage": self._next_page(options, page[-1].remote_id) if more else None,
                 "previousPage": None,
@@ -341,133 +227,78 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
 
     def _next_page(self, options: SideDrawerOptions, last: str) -> str:
         query = f"?startingAfter={quote(last)}"
-        ways = {"url": f"https://api.sidedrawer.example{WEBHOOKS}{query}", "path": f"{WEBHOOKS}{query}", "query": query}
-        return ways.get(options.next_page, last)
+        forms = {
+            "url": f"https://api.sidedrawer.example{WEBHOOKS_PATH}{query}",
+            "path": f"{WEBHOOKS_PATH}{query}",
+            "query": query,
+        }
+        return forms.get(options.next_page, last)
 
     def _register(self, tenant: SideDrawerTenant, call: Call) -> Response:
-        config = self._read_config(tenant, _object(call.body))
+        config = self._parse_config(tenant, parse_object(call.body))
         if len(tenant.hooks) >= tenant.options.max_webhooks:
-            raise RefusalError(409, f"At most {tenant.options.max_webhooks} webhook subscriptions are allowed")
-        remote_id = self._worlds[tenant.login].new_id()
+            raise ApiError(409, f"At most {tenant.options.max_webhooks} webhook subscriptions are allowed")
+        remote_id = self._sample_tenants[tenant.login].new_id()
         hook = Webhook(remote_id=remote_id, url="", config=config)
         self._configure(tenant, hook, config, extend=True)
         tenant.hooks[remote_id] = hook
-        return Response(201, self._shown(tenant, hook))
+        return Response(201, self._described(tenant, hook))
 
     def _update(self, tenant: SideDrawerTenant, hook: Webhook, call: Call) -> Response:
-        config = self._read_config(tenant, _object(call.body))
+        config = self._parse_config(tenant, parse_object(call.body))
         self._configure(tenant, hook, config, extend=tenant.options.update_extends)
         if tenant.options.update_enables and not hook.enabled:
             hook.enabled, hook.failures = True, 0
-        return Response(200, self._shown(tenant, hook))
+        return Response(200, self._described(tenant, hook))
 
     def _delete(self, tenant: SideDrawerTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
         return Response(204)
 
     def _configure(self, tenant: SideDrawerTenant, hook: Webhook, config: WebhookConfig, *, extend: bool) -> None:
-        """Takes a config over. Nobody gets a longer life than the sandbox grants."""
+        """Set a config. A new lease is limited to `lease_seconds`."""
         if extend or hook.expires_at is None:
             hook.expires_at = min(config.expires_at, time.time() + tenant.options.lease_seconds)
         hook.config, hook.url = config, config.notification_url or ""
 
-    def _shown(self, tenant: SideDrawerTenant, hook: Webhook) -> dict[str, object]:
+    def _described(self, tenant: SideDrawerTenant, hook: Webhook) -> dict[str, object]:
         hidden = {"integrityKey"} if tenant.options.hide_integrity_key else set()
         hidden |= set() if tenant.options.show_status else {"status"}
         return {key: value for key, value in self.details(tenant, hook).items() if key not in hidden}
 
-    # -- Checking what clients send ------------------------------------------------------------------------------
-
-    def _read_config(self, tenant: SideDrawerTenant, body: Mapping[str, object]) -> WebhookConfig:
-        """Checks a webhook as a whole. Raises RefusalError with a complaint for each field that is wrong."""
-        template, expires_at = _template_of(body.get("resource")), _time(body.get("expirationDateTime"))
-        wrong = {**self._complaints(tenant, body), **self._connection_complaints(body)}
-        if wrong or template is None or expires_at is None:
-            raise RefusalError(400, "Bad Request", wrong)
-        resource = str(body["resource"])
-        if resource.startswith("tenant/") and resource.split("/")[1] != TENANTS[tenant.login].tenant_id:
-            raise RefusalError(403, "You do not belong to this tenant")
-        return WebhookConfig(
-            modification_type=str(body["modificationType"]),
-            resource=resource,
-            template=template,
-            expires_at=expires_at,
-            connection_type=str(body.get("connectionType") or "HTTP"),
-            notification_url=_text(body.get("notificationUrl")),
-            brand_code=_text(body.get("brandCode")),
-            notification_messages=_text(body.get("notificationMessages")),
-            integrity_key=_text(body.get("integrityKey")),
-            max_retries=int(str(body.get("maxRetries") or 0)),
+    def _parse_config(self, tenant: SideDrawerTenant, body: Mapping[str, object]) -> WebhookConfig:
+        return parse_config(
+            body,
+            tenant_id=TENANTS[tenant.login].tenant_id,
+            modification_case=tenant.options.modification_case,
+            rewrites=self.sender.rewrites,
         )
 
-    def _complaints(self, tenant: SideDrawerTenant, body: Mapping[str, object]) -> dict[str, str]:
-        wrong = {name: "should not exist" for name in body if name not in FIELDS}
-        if not _case_fits(body.get("modificationType"), tenant.options.modification_case):
-            wrong["modificationType"] = "must be one of the following values: create, delete, update, any"
-        if _template_of(body.get("resource")) is None:
-            wrong["resource"] = "is not a known resource path"
-        retries = body.get("maxRetries") or 0
-        if type(retries) is not int or not 0 <= retries <= 100:
-            wrong["maxRetries"] = "must be a number between 0 and 100"
-        expires_at = _time(body.get("expirationDateTime"))
-        if expires_at is None or expires_at <= time.time():
-            wrong["expirationDateTime"] = "must be a valid ISO 8601 date string in the future"
-        for name in ("brandCode", "notificationMessages", "integrityKey"):
-            if not isinstance(body.get(name), str | None):
-                wrong[name] = "must be a string"
-        return wrong
-
-    def _connection_complaints(self, body: Mapping[str, object]) -> dict[str, str]:
-        connection, url = body.get("connectionType") or "HTTP", body.get("notificationUrl")
-        wrong: dict[str, str] = {}
-        if connection not in ("HTTP", "SOCKET"):
-            wrong["connectionType"] = "must be one of the following values: HTTP, SOCKET"
-        if connection == "HTTP" and not url:
-            wrong["notificationUrl"] = "should not be empty"
-        elif url and not self._is_usable(url):
-            wrong["notificationUrl"] = "must be an HTTPS URL address"
-        if connection == "SOCKET" and not body.get("notificationMessages"):
-            wrong["notificationMessages"] = "should not be empty"
-        return wrong
-
-    def _is_usable(self, url: object) -> bool:
-        """The real one wants HTTPS. A sandbox also talks to the machine that it runs on, or is told to go there."""
-        if not isinstance(url, str):
-            return False
-        try:
-            parts = urlsplit(url)
-            usable = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            return False
-        if parts.scheme == "https":
-            return usable
-        return usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.sender.rewrites(url))
-
-    # -- What the base asks --------------------------------------------------------------------------------------
+    # -- Hooks of the base class ---------------------------------------------------------------------------------
 
     def details(self, tenant: SideDrawerTenant, hook: Webhook) -> dict[str, object]:
-        """The whole webhook in their words, with the expiry that was granted."""
+        """Return the whole webhook with the API's field names and the granted expiry."""
         return {
             tenant.options.id_field: hook.remote_id,
-            **hook.config.raw(),
-            "expirationDateTime": _iso(hook.expires_at or 0.0),
+            **hook.config.describe(),
+            "expirationDateTime": format_time(hook.expires_at or 0.0),
             "status": "active" if hook.enabled else "inactive",
         }
 
     def change(
         self, tenant: SideDrawerTenant, hook: Webhook, *, status: str | None, config: Mapping[str, object] | None
     ) -> None:
-        """Merges the given fields into the config; null clears one. An expiry that is given counts as it is."""
+        """Merge the given fields into the config; null clears a field. A given expiry is set unchanged."""
         if status is not None and status not in STATUSES:
             raise InvalidControlInput(f"status: must be one of {', '.join(STATUSES)}")
-        changes = {OUR_WORDS.get(key, key): value for key, value in (config or {}).items()}
+        changes = {API_NAMES.get(key, key): value for key, value in (config or {}).items()}
         unknown = set(changes) - set(FIELDS)
         if unknown:
             raise InvalidControlInput(f"config.{min(unknown)}: there is no such field")
         try:
-            changed = self._read_config(tenant, {**hook.config.raw(), **changes})
-        except RefusalError as refusal:
-            name, problem = next(iter(refusal.fields.items()), ("resource", str(refusal)))
+            changed = self._parse_config(tenant, {**hook.config.describe(), **changes})
+        except ApiError as error:
+            name, problem = next(iter(error.fields.items()), ("resource", str(error)))
             raise InvalidControlInput(f"config.{name}: {problem}") from None
         self._configure(tenant, hook, changed, extend=False)
         if "expirationDateTime" in changes:
@@ -477,57 +308,59 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
             hook.failures = 0
 
     def retry_delays(self, tenant: SideDrawerTenant, hook: Webhook) -> Sequence[float]:
-        """As often as the webhook's `maxRetries` says; the schedule's last pause is repeated."""
+        """Return `maxRetries` delays; the last one of the schedule is repeated."""
         schedule = tenant.options.retry_delays
-        tries = range(hook.config.max_retries if schedule else 0)
-        return [schedule[min(number, len(schedule) - 1)] for number in tries]
+        retries = range(hook.config.max_retries if schedule else 0)
+        return [schedule[min(number, len(schedule) - 1)] for number in retries]
 
     def matches_type(self, hook: Webhook, event_type: str) -> bool:
-        """By the kinds that its resource is about, and by its modification type."""
+        """Match by the kinds of the resource and by the modification type."""
         kind, _, modification = event_type.partition(".")
-        word = hook.config.modification_type.lower()
-        return kind in RESOURCES[hook.config.template] and word in ("any", modification)
+        selected = hook.config.modification_type.lower()
+        return kind in RESOURCES[hook.config.template] and selected in ("any", modification)
 
     def matches(self, hook: Webhook, event: Event) -> bool:
-        """By type and by place: at its resource or below."""
+        """Match by type and by path: the resource itself or below it."""
         return self.matches_type(hook, event.type) and hook.config.resource in event.paths
 
     def make_event(self, tenant: SideDrawerTenant, event_type: str, hook: Webhook) -> Event:
-        """Something that happens at the webhook's resource."""
+        """Return a sample event of the webhook's resource."""
         kind, _, modification = event_type.partition(".")
-        kinds, place, template = RESOURCES[hook.config.template], hook.config.resource, hook.config.template
+        kinds, path, template = RESOURCES[hook.config.template], hook.config.resource, hook.config.template
         kind = kind if kind in kinds or event_type not in self.event_types else kinds[0]
         if kind == "plan-item" and kinds[0] == "plan-request":
-            plan = place if template.endswith("}") else f"{place}/{self._plan_id(tenant, place)}"
-            place, template = f"{plan}/item", "item"
-        world = self._worlds[tenant.login]
-        event = world.event(kind, modification or event_type, place, is_collection=not template.endswith(ONE_THING))
+            plan = path if template.endswith("}") else f"{path}/{self._plan_id(tenant, path)}"
+            path, template = f"{plan}/item", "item"
+        sample = self._sample_tenants[tenant.login]
+        event = sample.event(kind, modification or event_type, path, is_collection=not template.endswith(SINGLE_ENTITY))
         return event if event.type == event_type else replace(event, type=event_type)
 
-    def _plan_id(self, tenant: SideDrawerTenant, place: str) -> str:
-        """The plan that items are told about; always the same one of a drawer."""
-        return hashlib.sha256(f"{tenant.login}:{place}".encode()).hexdigest()[:24]
+    def _plan_id(self, tenant: SideDrawerTenant, path: str) -> str:
+        """Return the ID of the plan whose items are reported; it is the same for all events of a drawer."""
+        return hashlib.sha256(f"{tenant.login}:{path}".encode()).hexdigest()[:24]
 
     def build_webhook_call(
         self, tenant: SideDrawerTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
-        """POST with one event as JSON and the hash of the body in a header, if there is an integrity key."""
+        """Build a POST with one event as JSON and, if there is an integrity key, the hash of the body in a header."""
         options, key = tenant.options, hook.config.integrity_key
-        body = json.dumps(_styled(events[0], options.body_style), separators=(",", ":"), ensure_ascii=False).encode()
+        body = json.dumps(
+            notification(events[0], options.body_style), separators=(",", ":"), ensure_ascii=False
+        ).encode()
         if options.encrypt_bodies and key:
-            body = _encrypted(body, key)
+            body = encrypt(body, key)
         headers = {"User-Agent": "SideDrawer-Webhooks/1.0", "Content-Type": "application/json", "Accept": "*/*"}
         if key:
-            used = secrets.token_hex(16) if bad_signature else key
-            digest = hmac.new(used.encode(), body, hashlib.sha256).digest()
-            headers[options.hash_header] = _written(digest, options.hash_encoding)
+            signing_key = secrets.token_hex(16) if bad_signature else key
+            digest = hmac.new(signing_key.encode(), body, hashlib.sha256).digest()
+            headers[options.hash_header] = encode_hash(digest, options.hash_encoding)
         return WebhookCall("POST", hook.url, headers, body)
 
 
 simulator = SideDrawerSimulator
 
 
-def _client_of(call: Call) -> LoginName | None:
+def _login_of_client(call: Call) -> LoginName | None:
     try:
         body = json.loads(call.body)
     except (ValueError, RecursionError):
@@ -535,87 +368,7 @@ def _client_of(call: Call) -> LoginName | None:
     secret = body.get("clientSecret") if isinstance(body, dict) else None
     for login, facts in TENANTS.items():
         tenant, client = quote(facts.tenant_id, safe=""), quote(facts.client_id, safe="")
-        path = f"{DEVELOPERS}/tenant/tenant-id/{tenant}/applications/client-id/{client}/developer-login"
+        path = f"{DEVELOPERS_PATH}/tenant/tenant-id/{tenant}/applications/client-id/{client}/developer-login"
         if call.method == "POST" and call.path == path and secret == facts.client_secret:
             return login
     return None
-
-
-def _error(status: int, message: object) -> Response:
-    return Response(status, {"statusCode": status, "message": message})
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusalError(400, "Unexpected token in JSON") from None
-    if not isinstance(value, dict):
-        raise RefusalError(400, "The body must be an object")
-    return value
-
-
-def _template_of(resource: object) -> str | None:
-    if not isinstance(resource, str):
-        return None
-    patterns = {template: re.sub(r"\\\{\w+\\\}", "[^/{}]+", re.escape(template)) for template in RESOURCES}
-    return next((template for template, pattern in patterns.items() if re.fullmatch(pattern, resource)), None)
-
-
-def _case_fits(word: object, case: str) -> bool:
-    if not isinstance(word, str) or word.lower() not in (*MODIFICATIONS, "any"):
-        return False
-    lower = word.lower()
-    return case == "any" or word == (lower if case == "lower" else lower.capitalize())
-
-
-def _time(value: object) -> float | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment.timestamp() if moment and moment.tzinfo else None
-
-
-def _iso(moment: float) -> str:
-    return iso_time(datetime.fromtimestamp(moment, tz=UTC))
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _styled(event: Event, style: str) -> object:
-    """The envelopes that their notifications may come in."""
-    body = dict(event.body)
-    if style == "list":
-        return [body]
-    if style == "event":
-        resource, modification = body.pop("resource"), body.pop("modificationType")
-        return {"event": {"resource": resource, "action": f"{modification}d".upper(), **body}}
-    return body
-
-
-def _encrypted(body: bytes, key: str) -> bytes:
-    nonce = secrets.token_bytes(12)
-    return base64.b64encode(nonce + AESGCM(hashlib.sha256(key.encode()).digest()).encrypt(nonce, body, None))
-
-
-def _written(digest: bytes, encoding: str) -> str:
-    prefix, _, form = encoding.rpartition("=")
-    ways = {
-        "hex": digest.hex(),
-        "HEX": digest.hex().upper(),
-        "base64": base64.b64encode(digest).decode(),
-        "base64url": base64.urlsafe_b64encode(digest).decode().rstrip("="),
-    }
-    return f"{prefix}={ways[form]}" if prefix else ways[form]

@@ -1,5 +1,7 @@
-"""The life of SideDrawer subscriptions, reconciled against the sandbox: leases that we ask for, no status call, and
-paths that nobody has confirmed."""
+"""The life cycle of SideDrawer subscriptions: reconciled against the sandbox over HTTP.
+
+We request the leases, there is no status call, and the paths are unconfirmed.
+"""
 
 from __future__ import annotations
 
@@ -55,20 +57,20 @@ def subscription(account: ProviderAccount, config: dict[str, object]) -> Subscri
 
 @pytest.fixture
 def active(subscription: Subscription) -> Subscription:
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE, subscription.state_reason
     return subscription
 
 
-def settled(subscription: Subscription) -> Subscription:
-    """The row after a reconciliation."""
+def reconciled(subscription: Subscription) -> Subscription:
+    """Reconcile the subscription and return the refreshed row."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
     return subscription
 
 
 def actions(subscription: Subscription) -> list[str]:
-    """What was done, oldest first."""
+    """Return the actions of the operations, oldest first."""
     return list(subscription.operations.order_by("id").values_list("action", flat=True))
 
 
@@ -77,39 +79,39 @@ def seconds_left(subscription: Subscription) -> float:
     return (subscription.expires_at - timezone.now()).total_seconds()
 
 
-def test_registers_with_the_granted_lease(active: Subscription, control: Control) -> None:
+def test_a_registered_subscription_has_the_granted_lease(active: Subscription, control: Control) -> None:
     (remote,) = control.remotes()
     assert active.remote_id == remote["id"]
     assert remote["notificationUrl"] == active.callback_url
     assert remote["integrityKey"] == active.secrets[0]
-    assert 80 <= seconds_left(active) <= 91  # thirty days were asked for
+    assert 80 <= seconds_left(active) <= 91  # thirty days were requested
     assert active.renew_at is not None
     assert active.renew_at < (active.expires_at or active.renew_at)
 
 
-def test_the_operation_shows_the_registration_and_no_secret(active: Subscription) -> None:
+def test_the_operation_shows_the_registration_without_secrets(active: Subscription) -> None:
     operation = active.operations.get()
     assert operation.request["method"] == "POST"
-    assert operation.request["url"].endswith("/api/v1/webhooks")  # not the login that may have come before
+    assert operation.request["url"].endswith("/api/v1/webhooks")  # not the login that may precede it
     assert operation.request["body"]["integrityKey"] == "***"
     assert operation.response["body"]["integrityKey"] == "***"
     assert operation.response["body"]["id"] == active.remote_id
     assert active.secrets[0] not in f"{operation.request} {operation.response}"
 
 
-def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Control) -> None:
+def test_an_active_subscription_makes_no_changing_call(active: Subscription, control: Control) -> None:
     def changing() -> int:
         return sum(call["method"] != "GET" and "developer-login" not in call["path"] for call in control.calls())
 
     before = changing()
-    settled(active)
-    settled(active)
+    reconciled(active)
+    reconciled(active)
     assert changing() == before
 
 
-def test_renews_in_place_in_time(active: Subscription, control: Control) -> None:
+def test_a_lease_is_renewed_in_place(active: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=60)
-    settled(active)
+    reconciled(active)
     assert actions(active) == ["register", "renew"]
     assert active.renews_in_place is True
     assert seconds_left(active) > 80
@@ -118,45 +120,45 @@ def test_renews_in_place_in_time(active: Subscription, control: Control) -> None
     assert operation.request["method"] == "PUT"
 
 
-def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> None:
+def test_an_expired_lease_is_replaced(active: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=200)
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE, active.state_reason
     assert actions(active) == ["register", "replace", "delete"]
     assert [remote["id"] for remote in control.remotes()] == [active.remote_id]
 
 
 @pytest.mark.parametrize("options", [{"update_extends": False}, {"allow_update": False}], ids=str)
-def test_a_renewal_that_does_not_work_leads_to_a_replacement(
+def test_a_renewal_without_effect_leads_to_a_replacement(
     active: Subscription, control: Control, options: dict[str, object]
 ) -> None:
     control.post("options", **options)
     control.post("clock", advance_seconds=60)
-    settled(active)
+    reconciled(active)
     assert actions(active) == ["register", "renew", "replace", "delete"]
     assert active.state == State.ACTIVE, active.state_reason
     assert active.last_error is None
     assert active.renews_in_place is False
     assert [remote["id"] for remote in control.remotes()] == [active.remote_id]
     control.post("clock", advance_seconds=60)
-    settled(active)
-    assert actions(active)[4:] == ["replace", "delete"]  # the second time nothing is tried in vain
+    reconciled(active)
+    assert actions(active)[4:] == ["replace", "delete"]  # the renewal is not attempted again
 
 
-def test_without_an_update_call_the_refusal_is_on_record(active: Subscription, control: Control) -> None:
+def test_a_refused_renewal_is_recorded(active: Subscription, control: Control) -> None:
     control.post("options", allow_update=False)
     desired_state.request_renewal(active, by="staff:ann")
-    settled(active)
+    reconciled(active)
     renewal = active.operations.get(action="renew")
     assert renewal.status == "failed"
     assert "update_verb" in (renewal.error or "")
     assert active.state == State.ACTIVE
 
 
-def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
+def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert active.remote_id != old
     assert len(control.remotes()) == 1
@@ -171,12 +173,12 @@ def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, 
     ],
     ids=str,
 )
-def test_switched_off_by_the_provider_it_comes_back(
+def test_a_webhook_disabled_by_the_provider_is_enabled_again(
     active: Subscription, control: Control, options: dict[str, object], done: list[str]
 ) -> None:
     control.post("options", **options)
     control.post(f"remote/{active.remote_id}", status="inactive")
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE, active.state_reason
     assert actions(active)[1:] == done
     assert [remote["enabled"] for remote in control.remotes()] == [True]
@@ -192,20 +194,20 @@ def test_switched_off_by_the_provider_it_comes_back(
     ],
 )
 @pytest.mark.parametrize("allow_update", [True, False])
-def test_drift_is_put_back(
+def test_drift_is_reverted(
     active: Subscription, control: Control, changes: dict[str, object], field: str, allow_update: bool
 ) -> None:
     before = control.remotes()[0]
     control.post("options", allow_update=allow_update)
     control.post(f"remote/{active.remote_id}", config=changes)
     assert [change.field for change in preview(active).steps[0].changes] == [field]
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE, active.state_reason
     (remote,) = control.remotes()
     assert {name: remote[name] for name in changes} == {name: before[name] for name in changes}
 
 
-def test_the_case_in_which_the_provider_shows_words_is_no_drift(active: Subscription, control: Control) -> None:
+def test_the_case_of_returned_values_is_not_drift(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"modificationType": "Any"})
     assert preview(active).steps == ()
 
@@ -213,120 +215,120 @@ def test_the_case_in_which_the_provider_shows_words_is_no_drift(active: Subscrip
 def test_a_shortened_expiry_is_renewed(active: Subscription, control: Control) -> None:
     soon = (timezone.now() + timedelta(seconds=20)).isoformat()
     control.post(f"remote/{active.remote_id}", config={"expirationDateTime": soon})
-    settled(active)
+    reconciled(active)
     assert actions(active) == ["register", "renew"]
     assert seconds_left(active) > 80
 
 
-def test_off_is_deleted_and_on_registers_again(active: Subscription, control: Control) -> None:
+def test_disabling_deletes_and_enabling_registers_again(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
-    assert settled(active).state == State.DISABLED
+    assert reconciled(active).state == State.DISABLED
     assert control.remotes() == []
     desired_state.change(active, by="staff:ann", enabled=True)
-    assert settled(active).state == State.ACTIVE
+    assert reconciled(active).state == State.ACTIVE
     desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
-    assert settled(active).state == State.DELETED
+    assert reconciled(active).state == State.DELETED
     assert control.remotes() == []
 
 
-def test_a_registration_without_an_answer_is_adopted_not_repeated(subscription: Subscription, control: Control) -> None:
+def test_the_webhook_of_an_interrupted_registration_is_adopted(subscription: Subscription, control: Control) -> None:
     control.post("faults", drop=True, times=1)
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.operations.get().status == "unknown"
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE, subscription.state_reason
     assert actions(subscription) == ["register", "adopt"]
     assert len(control.remotes()) == 1
 
 
-# -- Paths that are not confirmed ------------------------------------------------------------------------------------
+# -- Unconfirmed paths -----------------------------------------------------------------------------------------------
 
 
-def test_missing_paths_leave_the_account_unchecked_and_say_which_settings_to_change(
+def test_missing_paths_leave_the_account_unchecked_and_name_the_settings(
     account: ProviderAccount, control: Control
 ) -> None:
     control.post("options", paths_missing=True)
     session.check(account)
     assert account.status == AccountStatus.UNCHECKED
-    for words in ("/api/v1/webhooks", "not confirmed", "collection_path", "item_path", "manual"):
-        assert words in account.status_reason
+    for text in ("/api/v1/webhooks", "not confirmed", "collection_path", "item_path", "manual"):
+        assert text in account.status_reason
     control.post("options", paths_missing=False)
     session.check(account)
     assert (account.status, account.status_reason) == (AccountStatus.OK, "")
 
 
-def test_missing_paths_are_said_at_the_subscription_and_nothing_is_lost(
-    subscription: Subscription, control: Control
-) -> None:
+def test_missing_paths_are_shown_at_the_subscription(subscription: Subscription, control: Control) -> None:
     control.post("options", paths_missing=True)
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.FAILING
     assert "collection_path" in subscription.state_reason
     assert subscription.account.status == AccountStatus.UNCHECKED
     control.post("options", paths_missing=False)
-    assert settled(subscription).state == State.ACTIVE
+    assert reconciled(subscription).state == State.ACTIVE
     assert subscription.last_error is None
     assert len(control.remotes()) == 1
 
 
-def test_a_missing_item_path_costs_no_second_registration(active: Subscription, control: Control) -> None:
+def test_a_missing_item_path_causes_no_second_registration(active: Subscription, control: Control) -> None:
     control.post("options", item_path_missing=True)
     for _ in range(3):
-        settled(active)
+        reconciled(active)
     assert actions(active) == ["register"]
     assert active.state == State.ACTIVE
     desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
-    settled(active)
+    reconciled(active)
     assert active.state == State.DELETING
     assert "item_path" in active.state_reason
     control.post("options", item_path_missing=False)
-    assert settled(active).state == State.DELETED
+    assert reconciled(active).state == State.DELETED
 
 
-def test_a_changed_path_setting_is_tried_at_once(subscription: Subscription, control: Control) -> None:
+def test_a_changed_path_setting_is_applied_immediately(subscription: Subscription, control: Control) -> None:
     right = subscription.account.settings
     desired_state.change_account(subscription.account, by="staff:ann", settings={**right, **OTHER_PATHS})
     subscription.refresh_from_db()
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.FAILING
     account = ProviderAccount.objects.get()
     desired_state.change_account(account, by="staff:ann", settings=right)
     subscription = Subscription.objects.get()
     assert subscription.due_at is not None
     assert subscription.due_at <= timezone.now()
-    assert settled(subscription).state == State.ACTIVE
+    assert reconciled(subscription).state == State.ACTIVE
 
 
-# -- What is special ---------------------------------------------------------------------------------------------------
+# -- Special cases -----------------------------------------------------------------------------------------------------
 
 
-def test_a_socket_subscription_says_that_its_events_do_not_come_here(
+def test_a_socket_subscription_has_a_warning(
     account: ProviderAccount, config: dict[str, object], control: Control
 ) -> None:
     socket = {**config, "connection_type": "SOCKET", "notification_messages": "folder-changed"}
-    subscription = settled(desired_state.subscribe(account, config=socket, by="staff:ann"))
+    subscription = reconciled(desired_state.subscribe(account, config=socket, by="staff:ann"))
     assert subscription.state == State.ACTIVE
     assert "not over HTTP" in subscription.state_reason
     assert "It is renewed before" in subscription.state_reason
     assert control.post("emit") == {"deliveries": []}
 
 
-def test_an_uncertain_resource_says_so(account: ProviderAccount, config: dict[str, object]) -> None:
+def test_an_unclear_resource_has_a_warning(account: ProviderAccount, config: dict[str, object]) -> None:
     uncertain = {**config, "resource": "subscription/s1/license", "modification_type": "create"}
-    subscription = settled(desired_state.subscribe(account, config=uncertain, by="staff:ann"))
+    subscription = reconciled(desired_state.subscribe(account, config=uncertain, by="staff:ann"))
     assert "create may be refused" in subscription.state_reason
 
 
-def test_by_hand_no_call_is_made(account: ProviderAccount, config: dict[str, object], control: Control) -> None:
+def test_a_manual_subscription_makes_no_call(
+    account: ProviderAccount, config: dict[str, object], control: Control
+) -> None:
     subscription = desired_state.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
-    assert settled(subscription).state == State.MANUAL
+    assert reconciled(subscription).state == State.MANUAL
     assert subscription.secrets
     assert control.calls() == []
 
 
-def test_an_account_can_change_from_one_way_of_logging_in_to_the_other(sandbox: Sandbox, control: Control) -> None:
+def test_an_account_can_change_the_kind_of_credentials(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
     account = desired_state.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials={"access_token": "old"}, by="staff:ann"
@@ -351,13 +353,13 @@ def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -
     assert [call["status"] for call in control.calls()] == [201, 200, 401, 201, 200, 200]
 
 
-def test_the_demo_is_subscribed_to_every_type(control: Control) -> None:
+def test_the_demo_is_subscribed_to_every_event_type(control: Control) -> None:
     ensure_demo()
     demo = ProviderAccount.objects.get(provider=SLUG)
     for row in demo.subscriptions.all():
-        assert settled(row).state == State.ACTIVE, row.state_reason
+        assert reconciled(row).state == State.ACTIVE, row.state_reason
     names = {item.name for item in demo.plugin.event_types}
-    # Nobody listens at the callback URLs here.
+    # No receiver runs at the callback URLs in this test.
     control.post("options", login=LoginName.DEMO, retry_delays=[], failures_until_disabled=1000)
     for name in names:
         control.post("emit", event_type=name, login=LoginName.DEMO)
