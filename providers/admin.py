@@ -1,4 +1,4 @@
-"""The history: who did what, for reading."""
+"""Admin pages of the history: who did what. Read-only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from providers.filters import Choices, Filter, FilterSet
 from providers.models import HistoryEntry
 
 ACTOR_CHOICES: Choices = [
-    ("staff:", "People"),
-    ("api:", "Programs, through the API"),
+    ("staff:", "Users"),
+    ("api:", "API tokens"),
     ("command:", "Commands"),
     ("demo", "Demo"),
 ]
@@ -54,23 +54,23 @@ HISTORY_FILTERS = FilterSet(
 
 @admin.register(HistoryEntry)
 class HistoryAdmin(PageAdmin[HistoryEntry]):
-    """The history."""
+    """The history: a list, and a page for each entry."""
 
     list_template = "history/list.html"
     detail_template = "history/detail.html"
     list_title = "History"
-    list_intro = "Who changed or looked at what, in this dashboard and through the API alike."
+    list_intro = "Changes made and secrets revealed, in this dashboard and through the API."
     search_hint = "Search by name or action"
     filters = HISTORY_FILTERS.for_dashboard
 
     def detail_context(self, request: HttpRequest, row: HistoryEntry) -> dict[str, Any]:
-        """Where the page is of what was changed, if it still has one and this person may see it."""
+        """Return the URL of the changed object, if it has a page that this user may see."""
         for model in filter(self.admin_site.is_registered, apps.get_models()):
             page = self.admin_site.get_model_admin(model)
             if isinstance(page, PageAdmin) and page.history_kind == row.subject_type:
                 return {"subject_url": page.url_by_uid(request, row.subject_id)}
         return {"subject_url": None}
 
-    def search(self, rows: QuerySet[HistoryEntry], words: str) -> QuerySet[HistoryEntry]:
-        """By the name of what was changed, or what was done."""
-        return rows.filter(subject_name__icontains=words) | rows.filter(action__icontains=words)
+    def search(self, rows: QuerySet[HistoryEntry], text: str) -> QuerySet[HistoryEntry]:
+        """Search by the name of the object, or by the action."""
+        return rows.filter(subject_name__icontains=text) | rows.filter(action__icontains=text)

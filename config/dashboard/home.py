@@ -1,4 +1,7 @@
-"""The home page: is all well, what needs a person, what comes next. Every query is bounded and served by an index."""
+"""The home page: overall status, open problems, next renewals, latest activity.
+
+Every query is bounded and served by an index.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,13 @@ HOURS = 48
 SHOWN = 6
 EVENTS_SHOWN = 8
 TROUBLED = (State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING)
-PASS_LIMIT = timedelta(minutes=2)  # since the last look for problems
+DETECTION_LIMIT = timedelta(minutes=2)  # a longer time since the last problem detection is an error
 ORDER = (State.ACTIVE, State.PENDING, *TROUBLED, State.DISABLED, State.MANUAL, State.DELETING)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The one line that says how things stand."""
+    """The overall status in one line."""
 
     tone: str
     icon: str
@@ -51,22 +54,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """One thing that needs a person: its page, and where its next action is done. `said` is for within a sentence."""
+    """An open problem: its page, and the page of its next action. `phrase` names it within a sentence."""
 
     state: str
     label: str
-    what: str
-    said: str
-    account: str  # of a subscription
+    title: str
+    phrase: str
+    account: str  # of a problem of a subscription
     detail: str
     since: Any
     link: str
-    next: str
+    next_url: str
     button: str
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Unfold's DASHBOARD_CALLBACK: what the home page shows to this person."""
+    """Add what the home page shows to this user. Unfold calls it as DASHBOARD_CALLBACK."""
     sees = {
         "problems": request.user.has_perm("subscriptions.view_problem"),
         "subscriptions": request.user.has_perm("subscriptions.view_subscription"),
@@ -98,7 +101,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _concerns() -> list[Concern]:
-    """What needs a person, the gravest first."""
+    """Return the problems that need attention, most severe first."""
     rows = Problem.objects.needing_attention().most_severe_first()
     return [_concern(row) for row in rows.select_related("account").defer("sample", "account__credentials")[:SHOWN]]
 
@@ -108,7 +111,7 @@ def _concern(row: Problem) -> Concern:
         row.severity,
         row.get_severity_display(),
         str(row),
-        _said(row),
+        _phrase(row),
         row.account.name if row.subscription_id and row.account else "",
         row.message,
         row.opened_at,
@@ -118,15 +121,15 @@ def _concern(row: Problem) -> Concern:
     )
 
 
-def _said(row: Problem) -> str:
+def _phrase(row: Problem) -> str:
     kind = row.get_kind_display()
     return kind if row.subject_type == SubjectType.INSTALLATION else f"{row.subject_name} ({kind.lower()})"
 
 
-def _looked_for_problems() -> bool:
-    """Whether a pass was made lately. At the very beginning there has been none."""
+def _is_detecting_problems() -> bool:
+    """Return whether problems were detected recently. A new installation, without any detection yet, counts as well."""
     at = Heartbeat.objects.filter(name=detector.HEARTBEAT).values_list("at", flat=True).first()
-    return at is None or timezone.now() - at < PASS_LIMIT
+    return at is None or timezone.now() - at < DETECTION_LIMIT
 
 
 def _states() -> list[dict[str, Any]]:
@@ -141,29 +144,32 @@ def _states() -> list[dict[str, Any]]:
 
 
 def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> Verdict:
-    if not _looked_for_problems():
-        return Verdict("bad", "error", "Nobody looks for problems: is a worker running?", "#installation")
+    if not _is_detecting_problems():
+        return Verdict("bad", "error", "Monitoring has stopped. Is a worker running?", "#installation")
     if concerns:
-        worst = concerns[0]
-        several = len(concerns) > 1
-        count = (
-            f"{Problem.objects.needing_attention().count_label()} problem{'s need' if several else ' needs'} a person"
-        )
-        tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
-        return Verdict(tone, icon, f"{count}{'. The gravest: ' if several else ': '}{worst.said}.", worst.link)
-    in_hand = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).count_label()
-    if in_hand != "0":
-        text = f"{in_hand} problem{'s hold' if in_hand != '1' else ' holds'}, and somebody is on it."
+        return _open_problems_verdict(concerns)
+    acknowledged = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).count_label()
+    if acknowledged != "0":
+        text = f"No open problems. {acknowledged} acknowledged."
         link = reverse("admin:subscriptions_problem_changelist") + f"?state={ProblemState.ACKNOWLEDGED.value}"
         return Verdict("quiet", "front_hand", text, link)
     total = sum(item["count"] for item in states)
     active = sum(item["count"] for item in states if item["state"] == State.ACTIVE)
     if not total:
-        return Verdict("quiet", "info", "Ready. Nothing is subscribed yet.", "")
+        return Verdict("quiet", "info", "Ready. There are no subscriptions yet.", "")
     if active == total:
-        text = "The subscription is" if total == 1 else f"All {total} subscriptions are"
-        return Verdict("good", "check_circle", f"{text} alive.", "")
-    return Verdict("good", "check_circle", f"All is well: {active} of {total} subscriptions are active.", "")
+        text = "The subscription is active." if total == 1 else f"All {total} subscriptions are active."
+        return Verdict("good", "check_circle", text, "")
+    return Verdict("good", "check_circle", f"No open problems. {active} of {total} subscriptions are active.", "")
+
+
+def _open_problems_verdict(concerns: Sequence[Concern]) -> Verdict:
+    worst = concerns[0]
+    tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
+    if len(concerns) == 1:
+        return Verdict(tone, icon, f"1 open problem: {worst.phrase}.", worst.link)
+    count = Problem.objects.needing_attention().count_label()
+    return Verdict(tone, icon, f"{count} open problems. Most severe: {worst.phrase}.", worst.link)
 
 
 def _renewals() -> list[Subscription]:
@@ -183,28 +189,28 @@ def _latest_operations() -> list[Operation]:
 
 
 def _first_steps(request: HttpRequest) -> list[dict[str, Any]] | None:
-    """What to do first; None once events have come in, and for who cannot see how far it is."""
+    """Return the first steps; None once events were received, or if this user may not see accounts."""
     if Event.objects.exists() or not request.user.has_perm("providers.view_provideraccount"):
         return None
     account, subscription = ProviderAccount.objects.exists(), Subscription.objects.filter(deleted_at=None).exists()
     return [
         {
             "title": "Add an account",
-            "text": "One login at one of the providers. It is checked at once.",
+            "text": "One login at one of the providers. It is checked immediately.",
             "done": account,
             "link": reverse("admin:providers_provideraccount_add"),
             "may": request.user.has_perm("providers.add_provideraccount"),
         },
         {
             "title": "Subscribe",
-            "text": "Choose what you want to hear of. Hookkeeper registers the webhook and keeps it alive.",
+            "text": "Choose the event types. Hookkeeper registers the webhook, renews it and repairs it.",
             "done": subscription,
             "link": reverse("admin:subscriptions_subscription_add"),
             "may": account and request.user.has_perm("subscriptions.add_subscription"),
         },
         {
-            "title": "See the first event arrive",
-            "text": "Do something at the provider, such as adding a file.",
+            "title": "Receive the first event",
+            "text": "Trigger one at the provider, for example by uploading a file.",
             "done": False,
             "link": "",
             "may": False,
@@ -213,7 +219,7 @@ def _first_steps(request: HttpRequest) -> list[dict[str, Any]] | None:
 
 
 def _chart() -> dict[str, Any]:
-    """Requests per hour, for Chart.js."""
+    """Return the requests per hour, for Chart.js."""
     hours = received_per_hour(timezone.now(), HOURS)
     total = sum(hour.count for hour in hours[-24:])
     before = sum(hour.count for hour in hours[:-24])

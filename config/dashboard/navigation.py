@@ -1,4 +1,4 @@
-"""The admin's navigation. An entry is there for those who may see what it leads to."""
+"""The navigation of the admin. Each entry is shown to users who may view its page."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
 
 
 def open_problems(request: HttpRequest) -> str:
-    """How many problems need a person, for the navigation; empty when none does."""
-    # Imported late: the settings name this module, and models need settings.
+    """Return the number of problems that need attention, for the navigation; empty if there are none."""
+    # Imported here because the settings import this module, and models need the settings.
     from subscriptions.models import Problem
 
     if not request.user.has_perm("subscriptions.view_problem"):
@@ -47,7 +47,7 @@ NAVIGATION: list[dict[str, Any]] = [
         ],
     },
     {
-        "title": "What came in",
+        "title": "Inbound",
         "separator": True,
         "items": [
             _item("Events", "bolt", "event", "events"),
@@ -55,7 +55,7 @@ NAVIGATION: list[dict[str, Any]] = [
         ],
     },
     {
-        "title": "What was done",
+        "title": "Activity",
         "separator": True,
         "items": [
             _item("Operations", "sync_alt", "operation", "subscriptions"),

@@ -1,4 +1,4 @@
-"""The page that compares what the providers can do, made from the plug-ins' declarations."""
+"""The page that compares the capabilities of all providers, generated from the plug-ins."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from providers.contract.registry import all_providers
 
 
 def provider_page(request: HttpRequest) -> HttpResponse:
-    """For everybody who may log in: it holds nothing of this installation."""
+    """Show the capability table. Every staff user may see it: it contains no data of this installation."""
     providers = list(all_providers().values())
     names = [provider.name for provider in providers]
     context = {
         **admin.site.each_context(request),
         "title": "Providers",
         "page_title": "Providers",
-        "intro": "What each of them lets us do, what is not confirmed about it, and how to register there by hand.",
+        "intro": "Capabilities, unconfirmed facts, and manual registration, for each provider.",
         "providers": providers,
         "rows": [
             {"capability": row.capability, "values": list(zip(names, row.values, strict=True))}

@@ -74,7 +74,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
             "upto": query.get("upto", ""),
             "counts": [(f"{COUNT_PREFIX}{outcome}", count) for outcome, count in outcomes.items()],
         }
-        return self.render(request, "requests/reprocessing.html", "Reprocessing", context, parent=True)
+        return self.render(request, "requests/reprocess_progress.html", "Reprocessing", context, parent=True)
 
     def _reprocess_portion(self, request: HttpRequest, selection: Selection) -> HttpResponse:
         upto = key_of(request.POST, "upto")

@@ -1,4 +1,4 @@
-"""What all our admin pages share: lists that count nothing, pages of our own, and the model permissions."""
+"""The base class of the admin pages: lists and detail pages with our own templates, and permissions."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ View = Callable[..., HttpResponse]
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Who acts, as history and operations name it."""
+    """Return the user as the actor that history and operations record."""
     return f"staff:{request.user.get_username()}"
 
 
 class PageAdmin(ModelAdmin[M]):
-    """A model whose list and detail pages are our own templates. Nothing can be added, changed or deleted unless a
-    subclass is `writable`: what providers and the clock wrote is for reading."""
+    """A model whose list and detail pages use our own templates.
+
+    Rows are read-only unless the subclass sets `writable`; then the model permissions apply.
+    """
 
     list_template: str
     detail_template: str
@@ -40,37 +42,37 @@ class PageAdmin(ModelAdmin[M]):
     list_intro: str = ""
     writable: bool = False
     filters: Sequence[Filter] = ()
-    search_hint: str = ""  # none: no search
-    history_kind: str = ""  # how the history calls such a thing
+    search_hint: str = ""  # placeholder of the search field; empty: no search
+    history_kind: str = ""  # the subject type in the history
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Where people write: the model permission."""
+        """Require `writable` and the model permission."""
         return self.writable and super().has_add_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Where people write: the model permission."""
+        """Require `writable` and the model permission."""
         return self.writable and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Where people write: the model permission."""
+        """Require `writable` and the model permission."""
         return self.writable and super().has_delete_permission(request, obj)
 
     # -- Lists -----------------------------------------------------------------------------------------------------
 
     def rows(self, request: HttpRequest) -> QuerySet[M]:
-        """What the list shows, with what its columns need."""
+        """Return the rows of the list, with everything that its columns need."""
         return self.get_queryset(request)
 
-    def search(self, rows: QuerySet[M], words: str) -> QuerySet[M]:
-        """Narrows the list to what matches the words."""
+    def search(self, rows: QuerySet[M], text: str) -> QuerySet[M]:
+        """Return the rows that match the search text."""
         return rows
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What the list's template needs beside the page."""
+        """Return what the list template needs besides the page of rows."""
         return {}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list."""
+        """Show one page of the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         page = page_of(
@@ -87,11 +89,11 @@ class PageAdmin(ModelAdmin[M]):
     # -- Pages -----------------------------------------------------------------------------------------------------
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[M]:
-        """Where the detail page takes its row from."""
+        """Return the rows that have a detail page."""
         return self.get_queryset(request)
 
     def detail_context(self, request: HttpRequest, row: M) -> dict[str, Any]:
-        """What the detail page's template needs beside the row."""
+        """Return what the detail template needs besides the row."""
         return {}
 
     def change_view(
@@ -101,7 +103,7 @@ class PageAdmin(ModelAdmin[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The detail page. It only reads; what changes things has addresses of its own."""
+        """Show the detail page. It is read-only; changes have URLs of their own."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         row = self.row_or_404(request, object_id)
@@ -112,11 +114,11 @@ class PageAdmin(ModelAdmin[M]):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's own log is not kept for these; ours is on the detail page."""
+        """Redirect to the detail page: Django's own log is not used for these models."""
         return HttpResponseRedirect(self.page_url(self.row_or_404(request, object_id)))
 
     def row_or_404(self, request: HttpRequest, object_id: str) -> M:
-        """The row, if this person may see it."""
+        """Return the row. Raises Http404, or PermissionDenied if the user may not view it."""
         row = self.detail_rows(request).filter(pk=object_id).first() if _is_key(object_id) else None
         if row is None:
             raise Http404(f"There is no {self.opts.verbose_name} {object_id}.")
@@ -134,7 +136,7 @@ class PageAdmin(ModelAdmin[M]):
         parent: bool = False,
         status: int = 200,
     ) -> TemplateResponse:
-        """A page within the admin. With `parent`, the list stands before its title."""
+        """Render a page within the admin. With `parent`, its breadcrumb links to the list."""
         request.current_app = self.admin_site.name  # as Django's own views do
         whole = {
             **self.admin_site.each_context(request),
@@ -149,29 +151,29 @@ class PageAdmin(ModelAdmin[M]):
         return TemplateResponse(request, template, whole, status=status)
 
     def permissions(self, request: HttpRequest) -> dict[str, bool]:
-        """What this person may do with these rows."""
+        """Return whether the user may add, change and delete rows."""
         return {
             "add": self.has_add_permission(request),
             "change": self.has_change_permission(request),
             "delete": self.has_delete_permission(request),
         }
 
-    # -- Addresses -------------------------------------------------------------------------------------------------
+    # -- URLs ------------------------------------------------------------------------------------------------------
 
     def name_of(self, page: str) -> str:
-        """The URL name of a page of this model."""
+        """Return the URL name of a page of this model."""
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
 
     def list_url(self) -> str:
-        """Where the list is."""
+        """Return the URL of the list."""
         return reverse(f"{self.admin_site.name}:{self.name_of('changelist')}")
 
     def page_url(self, row: Model, page: str = "change") -> str:
-        """Where a page of a row is."""
+        """Return the URL of a page of a row."""
         return reverse(f"{self.admin_site.name}:{self.name_of(page)}", args=[row.pk])
 
     def url_by_uid(self, request: HttpRequest, uid: str) -> str | None:
-        """Where the page is of the row with that id, if this person may see it."""
+        """Return the URL of the row with this UUID; None if there is none that the user may view."""
         try:
             row = self.get_queryset(request).filter(uid=UUID(uid)).first()
         except ValueError:
@@ -179,11 +181,11 @@ class PageAdmin(ModelAdmin[M]):
         return self.page_url(row) if row is not None and self.has_view_permission(request, row) else None
 
     def own_url(self, route: str, view: View, name: str) -> URLPattern:
-        """An address of our own below the model's."""
+        """Return an additional URL below the model's."""
         return path(route, self.admin_site.admin_view(view), name=self.name_of(name))
 
     def back_to(self, request: HttpRequest, row: Model, *, ok: bool, text: str) -> HttpResponse:
-        """Returns to the row's page with a message."""
+        """Redirect to the row's page with a flash message."""
         messages.add_message(request, messages.SUCCESS if ok else messages.ERROR, text)
         return HttpResponseRedirect(self.page_url(row))
 

@@ -1,4 +1,4 @@
-"""Times, states and sentences in words, for people."""
+"""Times, durations, sizes and states as text for people. Machine-readable times are formatted elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
-# What a word of state means to the person who looks: a tone (colour) and an icon, so that colour never stands alone.
+# Tone (colour) and icon of each state. The icon makes states distinguishable without colour.
 GOOD, BUSY, WARN, BAD, QUIET = "good", "busy", "warn", "bad", "quiet"
 TONES: dict[str, tuple[str, str]] = {
     # subscriptions
@@ -57,28 +57,28 @@ TONES: dict[str, tuple[str, str]] = {
 }
 
 
-def tone_of(value: str) -> tuple[str, str]:
-    """Tone and icon of a word of state."""
+def tone_and_icon(value: str) -> tuple[str, str]:
+    """Return the tone and the icon of a state; unknown states are neutral."""
     return TONES.get(value, (QUIET, "circle"))
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units at most: `42 s`, `95 s`, `3 min`, `2 h 5 min`."""
+    """Return a length of time in at most two units: `42 s`, `95 s`, `3 min`, `2 h 5 min`."""
     left = max(int(seconds), 0)
     if left < 120:
         return f"{left} s"
-    words: list[str] = []
+    parts: list[str] = []
     for unit, size in UNITS:
-        if left >= size and len(words) < 2:
-            words.append(f"{left // size} {unit}")
+        if left >= size and len(parts) < 2:
+            parts.append(f"{left // size} {unit}")
             left %= size
-        elif words:
+        elif parts:
             break
-    return " ".join(words)
+    return " ".join(parts)
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """`in 42 s`, `3 min ago`, `now`."""
+    """Return a time relative to now: `in 42 s`, `3 min ago`, `now`."""
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
@@ -86,17 +86,17 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def until(moment: datetime, now: datetime) -> str:
-    """`in 42 s`, or `due now` once it has passed."""
+    """Return a future time as `in 42 s`, or `due now` once it has passed."""
     return relative(moment, now) if moment > now else "due now"
 
 
 def sentences(*parts: str) -> str:
-    """These texts one after the other, each ended by a full stop: what a provider says often has none."""
+    """Join texts into sentences. Each gets a full stop if it lacks one, as messages of providers often do."""
     return " ".join(part if part[-1] in ".!?" else f"{part}." for part in map(str.strip, parts) if part)
 
 
 def size(count: int) -> str:
-    """A number of bytes."""
+    """Return a number of bytes as `120 bytes`, `1.2 KiB` or `3.4 MiB`."""
     if count < 1024:
         return f"{count} bytes"
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"

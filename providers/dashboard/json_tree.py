@@ -1,4 +1,4 @@
-"""JSON as a tree that opens and closes without any script."""
+"""JSON as a tree of `<details>` elements, which fold without any script."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Iterable, Iterator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-MOST_NODES = 2000  # a page with more is of no use to anybody; the raw text has everything
-MOST_DEPTH = 60
+MAX_NODES = 2000  # a larger tree is unusable on a page; the raw text has everything
+MAX_DEPTH = 60
 OPEN_DEPTH = 3
-LONGEST_TEXT = 2000
+MAX_TEXT_LENGTH = 2000
 
 
 class TooLarge(ValueError):
-    """The value has more nodes than a page should have."""
+    """The value has too many nodes, or is nested too deeply, for a page."""
 
 
 def tree(value: object) -> SafeString:
-    """The value as nested lists. Raises TooLarge."""
-    return _node("", value, 0, iter(range(MOST_NODES)))
+    """Return the value as nested lists. Raises TooLarge."""
+    return _node("", value, 0, iter(range(MAX_NODES)))
 
 
 def pretty(value: object) -> str:
-    """The value as indented JSON text."""
+    """Return the value as indented JSON text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _node(key: str, value: object, depth: int, budget: Iterator[int]) -> SafeString:
-    """Its key, if it has one, and the value."""
-    if next(budget, None) is None or depth > MOST_DEPTH:
+    """Return a value with its key, which only the root lacks. Each node takes one item from `budget`."""
+    if next(budget, None) is None or depth > MAX_DEPTH:
         raise TooLarge
     name = format_html('<span class="hk-json-key">{}</span>', key) if depth else SafeString("")
     if isinstance(value, dict):
@@ -67,6 +67,6 @@ def _branch(
 
 def _leaf(value: object) -> SafeString:
     if isinstance(value, str):
-        shown = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + " …"
+        shown = value if len(value) <= MAX_TEXT_LENGTH else value[:MAX_TEXT_LENGTH] + " …"
         return format_html('<span class="hk-json-text">{}</span>', shown)
     return format_html('<span class="hk-json-word">{}</span>', json.dumps(value))

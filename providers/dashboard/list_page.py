@@ -1,4 +1,7 @@
-"""Lists of any length: newest first, filtered, paged by key. Nothing is counted, so millions of rows cost no more."""
+"""Lists of any length: newest first, filtered, with keyset pagination.
+
+Rows are never counted, so a page of millions of rows costs as much as one of a hundred.
+"""
 
 from __future__ import annotations
 

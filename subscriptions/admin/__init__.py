@@ -1,4 +1,4 @@
-"""The admin of accounts, subscriptions and operations."""
+"""Admin pages of accounts, subscriptions, operations, problems and notification channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding and changing an account."""
+"""The form of an account."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
 
 
 class AccountForm(SchemaForm):
-    """A name, and the provider's settings and credentials. A credential that is left empty stays as it is."""
+    """Name, retention, settings and credentials. An empty credential field keeps the stored value."""
 
-    name = forms.CharField(max_length=200, label="Name", help_text="How this account is called here.")
+    name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
 
     retention_days = forms.IntegerField(
         min_value=1,
         max_value=MOST_RETENTION_DAYS,
         required=False,
-        label="Keep for (days)",
-        help_text="Requests and events that are older are thrown away. Empty: they are kept for ever.",
+        label="Retention (days)",
+        help_text="Older requests and events are deleted. Empty: they are kept indefinitely.",
     )
 
     def __init__(self, *args: Any, plugin: AnyProvider, account: ProviderAccount | None = None, **kwargs: Any) -> None:
@@ -34,34 +34,34 @@ class AccountForm(SchemaForm):
         self.plugin = plugin
         self.account = account
         self.initial.setdefault("name", account.name if account else "")
-        suggested = plugin.capabilities.retention_days
-        self.initial.setdefault("retention_days", account.retention_days if account else suggested)
+        default_days = plugin.capabilities.retention_days
+        self.initial.setdefault("retention_days", account.retention_days if account else default_days)
         self.add_schema(SETTINGS, plugin.settings_model, values=account.settings if account else None)
         stored = account.credentials if account else {}
         self.add_schema(CREDENTIALS, plugin.credentials_model, values=stored, secret=True)
         for key in self.stored:
-            if not self.looks[key].required:
-                self.fields[FORGET + key] = forms.BooleanField(required=False, label="Remove what is stored")
+            if not self.specs[key].required:
+                self.fields[FORGET + key] = forms.BooleanField(required=False, label="Delete the stored value")
 
     def clean(self) -> dict[str, Any]:
-        """Asks the provider's schemas."""
+        """Validate with the provider's schemas."""
         for prefix, model, values in (
             (SETTINGS, self.plugin.settings_model, self.values(SETTINGS)),
-            (CREDENTIALS, self.plugin.credentials_model, {**self._kept(), **self.new_credentials()}),
+            (CREDENTIALS, self.plugin.credentials_model, {**self._stored_credentials(), **self.new_credentials()}),
         ):
             try:
                 validate(model, values)
             except InvalidInput as error:
-                self.note(prefix, error)
+                self.add_schema_errors(prefix, error)
         return self.cleaned_data
 
     def new_credentials(self) -> dict[str, Any]:
-        """What was typed; None for what is to be forgotten."""
-        forgotten = [key.removeprefix(CREDENTIALS) for key in self.stored if self.cleaned_data.get(FORGET + key)]
-        return {**dict.fromkeys(forgotten), **self.values(CREDENTIALS)}
+        """Return the entered credentials; None for those to delete."""
+        deleted = [key.removeprefix(CREDENTIALS) for key in self.stored if self.cleaned_data.get(FORGET + key)]
+        return {**dict.fromkeys(deleted), **self.values(CREDENTIALS)}
 
     def save(self, *, by: str) -> ProviderAccount:
-        """Writes the account, with its history. Makes no call."""
+        """Save the account, with a history entry. Makes no API call."""
         values: dict[str, Any] = {
             **{name: self.cleaned_data[name] for name in ("name", "retention_days")},
             "settings": self.values(SETTINGS),
@@ -72,5 +72,5 @@ class AccountForm(SchemaForm):
         desired_state.change_account(self.account, by=by, **values)
         return self.account
 
-    def _kept(self) -> dict[str, Any]:
+    def _stored_credentials(self) -> dict[str, Any]:
         return dict(self.account.credentials) if self.account else {}

@@ -1,4 +1,4 @@
-"""Accounts: their pages, adding, changing, checking and removing them."""
+"""Admin pages of accounts: list, detail page, form, check and deletion."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from providers.contract import registry
 from providers.contract.base import AnyProvider
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import actor_of
-from providers.dashboard.schema_form import entries, usual_ones
+from providers.dashboard.schema_values import foldable, stored_values
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
-from subscriptions.admin.discovery_pages import DiscoveryPages
-from subscriptions.admin.on_page import problems_on_page
-from subscriptions.admin.timelines import latest, timeline_page
+from subscriptions.admin.related_problems import related_problems
+from subscriptions.admin.remote_pages import RemoteSubscriptionPages
+from subscriptions.admin.timeline_pages import latest_entries, timeline_page
 from subscriptions.filters import ACCOUNT_FILTERS
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.lifecycle.account_deletion import NotLeaving
@@ -34,7 +34,7 @@ CHECK_SECONDS = 10.0
 
 
 def plugin_of(account: ProviderAccount) -> AnyProvider | None:
-    """The provider's code; None when its folder is gone."""
+    """Return the account's plug-in; None if it is not installed."""
     try:
         return account.plugin
     except UnknownProvider:
@@ -42,50 +42,50 @@ def plugin_of(account: ProviderAccount) -> AnyProvider | None:
 
 
 @admin.register(ProviderAccount)
-class AccountAdmin(DiscoveryPages):
-    """Accounts. Whatever is changed goes through `subscriptions.lifecycle.desired_state`."""
+class AccountAdmin(RemoteSubscriptionPages):
+    """Accounts. Every change goes through `subscriptions.lifecycle.desired_state`."""
 
     writable = True
     list_template = "accounts/list.html"
     detail_template = "accounts/detail.html"
     list_title = "Accounts"
     history_kind = desired_state.ACCOUNT
-    list_intro = "One login at one provider each. Credentials are encrypted, and never shown again."
+    list_intro = "Each account is one login at one provider. Credentials are encrypted and never shown again."
     search_hint = "Search by name"
     filters = ACCOUNT_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[ProviderAccount]:
-        """With the number of subscriptions; never the credentials."""
-        living = Count("subscriptions", filter=Q(subscriptions__deleted_at=None))
-        return self.get_queryset(request).defer("credentials").annotate(subscription_count=living)
+        """Add the number of subscriptions; never load the credentials."""
+        count = Count("subscriptions", filter=Q(subscriptions__deleted_at=None))
+        return self.get_queryset(request).defer("credentials").annotate(subscription_count=count)
 
-    def search(self, rows: QuerySet[ProviderAccount], words: str) -> QuerySet[ProviderAccount]:
-        """By name or id."""
-        found = Q(name__icontains=words)
-        with suppress(ValueError):  # not everything that is searched for is an id
-            found |= Q(uid=UUID(words))
-        return rows.filter(found)
+    def search(self, rows: QuerySet[ProviderAccount], text: str) -> QuerySet[ProviderAccount]:
+        """Search by name or ID."""
+        matches = Q(name__icontains=text)
+        with suppress(ValueError):  # the text is no UUID
+            matches |= Q(uid=UUID(text))
+        return rows.filter(matches)
 
     def detail_context(self, request: HttpRequest, row: ProviderAccount) -> dict[str, Any]:
-        """Its subscriptions, problems and timeline."""
+        """Return the settings, subscriptions, problems and timeline of an account."""
         plugin = plugin_of(row)
-        settings = entries(plugin.settings_model if plugin else None, row.settings)
-        usual = usual_ones(settings)
+        settings = stored_values(plugin.settings_model if plugin else None, row.settings)
+        defaults = foldable(settings)
         return {
             "plugin": plugin,
-            "settings": [entry for entry in settings if entry not in usual],
-            "usual_settings": usual,
+            "settings": [entry for entry in settings if entry not in defaults],
+            "default_settings": defaults,
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
             "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
             "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "oldest_kept": row.webhook_requests.order_by("pk").values_list("received_at", flat=True).first(),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
-            "problems": problems_on_page(
+            "problems": related_problems(
                 request,
                 Problem.objects.of_account(row.pk),
-                texts=(row.status_reason, row.calls_paused_reason if row.calls_paused_until else ""),
+                shown_texts=(row.status_reason, row.calls_paused_reason if row.calls_paused_until else ""),
             ),
-            "timeline": latest(row) if request.user.has_perm("subscriptions.view_subscription") else None,
+            "timeline": latest_entries(row) if request.user.has_perm("subscriptions.view_subscription") else None,
             "may_subscribe": plugin is not None
             and row.removal_asked_at is None
             and request.user.has_perm("subscriptions.add_subscription"),
@@ -94,7 +94,7 @@ class AccountAdmin(DiscoveryPages):
     # -- Writing ---------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        """The usual ones and our own."""
+        """Add the URLs of the form, the check, keeping, and the timeline."""
         return [
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/check/", self.check_view, "check"),
@@ -104,7 +104,7 @@ class AccountAdmin(DiscoveryPages):
         ]
 
     def timeline_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Everything that happened to it and its subscriptions."""
+        """Show the full timeline of an account and its subscriptions."""
         if not request.user.has_perm("subscriptions.view_subscription"):
             raise PermissionDenied
         return timeline_page(self, request, self.row_or_404(request, str(pk)))
@@ -112,52 +112,52 @@ class AccountAdmin(DiscoveryPages):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """First the provider, then its form."""
+        """Show the choice of the provider, then its form."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         plugin = registry.all_providers().get(request.GET.get("provider", ""))
         if plugin is None:
             context = {"providers": list(registry.all_providers().values())}
-            return self.render(request, "accounts/choose.html", "Add an account", context, parent=True)
+            return self.render(request, "accounts/choose_provider.html", "Add an account", context, parent=True)
         form = AccountForm(request.POST or None, plugin=plugin)
         if request.method == "POST" and form.is_valid():
             account = form.save(by=actor_of(request))
-            return self._checked(request, account, "Added.")
+            return self._check(request, account, "Account added.")
         return self._form_page(request, form, f"Add an account at {plugin.name}")
 
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Changing it."""
+        """Edit an account."""
         row = self.row_or_404(request, str(pk))
         plugin = plugin_of(row)
         if not self.has_change_permission(request, row) or plugin is None:
             raise PermissionDenied
         form = AccountForm(request.POST or None, plugin=plugin, account=row)
         if request.method == "POST" and form.is_valid():
-            return self._checked(request, form.save(by=actor_of(request)), "Saved.")
-        return self._form_page(request, form, f"Change “{row}”", row=row)
+            return self._check(request, form.save(by=actor_of(request)), "Saved.")
+        return self._form_page(request, form, f"Edit “{row}”", row=row)
 
     def check_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Asks the provider who we are."""
+        """Check the credentials with the provider."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
         if not self.has_change_permission(request, row) or plugin_of(row) is None:
             raise PermissionDenied
-        return self._checked(request, row, "Checked.")
+        return self._check(request, row, "Checked.")
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Asks once, then removes it; one with live subscriptions together with them, if that is wanted."""
+        """Ask for confirmation, then delete the account, on request together with its subscriptions."""
         row = self.row_or_404(request, object_id)
         if not self.has_delete_permission(request, row):
             raise PermissionDenied
         may_remove = request.user.has_perm("subscriptions.delete_subscription")
         if request.method == "POST":
-            together = "remove_subscriptions" in request.POST
-            if together and not may_remove:
+            with_subscriptions = "remove_subscriptions" in request.POST
+            if with_subscriptions and not may_remove:
                 raise PermissionDenied
-            return self._delete(request, row, together=together)
+            return self._delete(request, row, with_subscriptions=with_subscriptions)
         living = list(account_deletion.living_of(row).select_related("account").defer("secrets")[: SHOWN + 1])
         context = {
             "row": row,
@@ -169,7 +169,7 @@ class AccountAdmin(DiscoveryPages):
         return self.render(request, "accounts/delete.html", f"Delete “{row}”?", context, parent=True)
 
     def keep_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Takes back that it is deleted together with its subscriptions."""
+        """Stop the deletion of an account and its subscriptions."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
@@ -179,17 +179,27 @@ class AccountAdmin(DiscoveryPages):
             account_deletion.stay(row, by=actor_of(request))
         except NotLeaving as error:
             return self.back_to(request, row, ok=False, text=str(error))
-        return self.back_to(request, row, ok=True, text="The account is kept. What was being removed goes.")
+        return self.back_to(
+            request,
+            row,
+            ok=True,
+            text="The account is kept. Subscriptions whose deletion has started are still deleted.",
+        )
 
-    def _delete(self, request: HttpRequest, row: ProviderAccount, *, together: bool) -> HttpResponse:
-        gone = False
-        if together and account_deletion.living_of(row).exists():
+    def _delete(self, request: HttpRequest, row: ProviderAccount, *, with_subscriptions: bool) -> HttpResponse:
+        deleted = False
+        if with_subscriptions and account_deletion.living_of(row).exists():
             account_deletion.leave(row, by=actor_of(request))
-            gone = account_deletion.go_on(row.pk)
-            if not gone:
-                return self.back_to(request, row, ok=True, text="Its subscriptions are being removed; then it goes.")
+            deleted = account_deletion.go_on(row.pk)
+            if not deleted:
+                return self.back_to(
+                    request,
+                    row,
+                    ok=True,
+                    text="The subscriptions are being deleted. The account is deleted afterwards.",
+                )
         try:
-            if not gone:
+            if not deleted:
                 desired_state.delete_account(row, by=actor_of(request))
         except desired_state.AccountInUse as error:
             return self.back_to(request, row, ok=False, text=str(error))
@@ -210,8 +220,8 @@ class AccountAdmin(DiscoveryPages):
         }
         return self.render(request, "accounts/form.html", title, context, parent=True)
 
-    def _checked(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
-        """Asks the provider and says what it said."""
+    def _check(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
+        """Check the account with the provider and show the result."""
         session.check(account, deadline=time.monotonic() + CHECK_SECONDS, by=actor_of(request))
         name = account.plugin.name
         if account.status == AccountStatus.OK and account.status_reason:
@@ -219,7 +229,9 @@ class AccountAdmin(DiscoveryPages):
         elif account.status == AccountStatus.OK:
             messages.success(request, f"{done} {name} accepts the credentials.")
         elif account.status == AccountStatus.FAILING:
-            messages.error(request, f"{done} But {name} refused; what to do stands below.")
+            messages.error(request, f"{done} But {name} rejected the credentials. See below.")
         else:
-            messages.warning(request, f"{done} {name} could not be asked: {account.status_reason}")
+            messages.warning(
+                request, f"{done} The credentials could not be checked with {name}: {account.status_reason}"
+            )
         return HttpResponseRedirect(self.page_url(account))

@@ -1,4 +1,4 @@
-"""Channels: who is told of problems, how often, whether it works; and the button that tries it."""
+"""Admin pages of notification channels: list, detail page, form and test."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ MINUTE = timedelta(minutes=1)
 
 
 class ChannelForm(forms.Form):
-    """Where, what and how often. A webhook's address that is left empty stays as it is."""
+    """Recipients, minimum severity and intervals. An empty webhook URL keeps the stored one."""
 
-    name = forms.CharField(max_length=200, label="Name", help_text="How this channel is called here.")
+    name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
     recipients = forms.CharField(
-        label="Recipients", help_text="E-mail addresses, with commas in between.", max_length=2000
+        label="Recipients", help_text="E-mail addresses, separated by commas.", max_length=2000
     )
     url = forms.CharField(
         required=False,
         max_length=2000,
-        label="Address of the webhook",
-        help_text="It gets JSON with a text, as Slack, Mattermost, Rocket.Chat and Google Chat take it. Whoever knows "
-        "the address may post there, so it is encrypted and never shown again.",
+        label="Webhook URL",
+        help_text="Receives JSON with a text, compatible with Slack, Mattermost, Rocket.Chat and Google Chat. Anybody "
+        "who knows the URL can post there, so it is encrypted and never shown again.",
     )
-    min_severity = forms.ChoiceField(choices=Severity.choices, label="From which severity on")
+    min_severity = forms.ChoiceField(choices=Severity.choices, label="Minimum severity")
     every = forms.IntegerField(
         min_value=1,
         max_value=24 * 60,
-        label="At most one message in so many minutes",
-        help_text="Everything new comes together in it. The first critical problem does not wait.",
+        label="Minimum interval (minutes)",
+        help_text="New problems are batched. The first critical problem is sent immediately.",
     )
     remind_every = forms.IntegerField(
         min_value=0,
         max_value=24 * 30,
-        label="Remind of what is still open after so many hours",
-        help_text="0: never. What is acknowledged reminds nobody.",
+        label="Reminder interval (hours)",
+        help_text="0: no reminders. Acknowledged problems send no reminders.",
     )
-    recoveries = forms.BooleanField(required=False, label="Also tell what is over")
-    enabled = forms.BooleanField(required=False, label="Switched on")
+    recoveries = forms.BooleanField(required=False, label="Notify when resolved")
+    enabled = forms.BooleanField(required=False, label="Enabled")
 
     def __init__(self, *args: Any, kind: str, channel: Channel | None = None, **kwargs: Any) -> None:
         row = channel or Channel(kind=kind)
@@ -72,7 +72,7 @@ class ChannelForm(forms.Form):
         del self.fields["url" if kind == ChannelKind.EMAIL else "recipients"]
 
     def save(self, *, by: str) -> Channel | None:
-        """Writes it; None when it does not fit, and then the fields say why."""
+        """Save the channel. Return None, with errors at the fields, if it is invalid."""
         try:
             if self.channel is None:
                 return channels.add(by=by, kind=self.kind, **self._values())
@@ -92,7 +92,7 @@ class ChannelForm(forms.Form):
             "remind_every": hours * HOUR if hours else None,
         }
         if "recipients" in values:
-            values["recipients"] = [word.strip() for word in values["recipients"].split(",") if word.strip()]
+            values["recipients"] = [part.strip() for part in values["recipients"].split(",") if part.strip()]
         if not values.get("url") and self.channel is not None:
             values.pop("url", None)
         return values
@@ -100,17 +100,17 @@ class ChannelForm(forms.Form):
 
 @admin.register(Channel)
 class ChannelAdmin(PageAdmin[Channel]):
-    """Channels."""
+    """Notification channels."""
 
     writable = True
     history_kind = dispatch.HISTORY_KIND
     list_template = "channels/list.html"
     detail_template = "channels/detail.html"
     list_title = "Notifications"
-    list_intro = "Who is told of problems. One message for everything that is new; what stays is told again."
+    list_intro = "Channels that report problems. New problems are batched; open ones are sent again as reminders."
 
     def get_urls(self) -> list[URLPattern]:
-        """The usual ones and our own."""
+        """Add the URLs of the form and the test."""
         return [
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/test/", self.test_view, "test"),
@@ -118,39 +118,39 @@ class ChannelAdmin(PageAdmin[Channel]):
         ]
 
     def rows(self, request: HttpRequest) -> QuerySet[Channel]:
-        """Without the addresses, which are encrypted."""
+        """Leave out the webhook URLs, which are encrypted."""
         return self.get_queryset(request).defer("url")
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Channel]:
-        """The same: a page that cannot decrypt must still open."""
+        """Leave out the webhook URLs: the page must open even if they cannot be decrypted."""
         return self.rows(request)
 
     def detail_context(self, request: HttpRequest, row: Channel) -> dict[str, Any]:
-        """Its latest messages and its history."""
+        """Return the latest messages and the history of a channel."""
         return {
             "channel_messages": list(row.messages.order_by("-pk")[:MESSAGES_SHOWN]),
             "history": _history_of(row),
-            "no_mail_server": row.kind == ChannelKind.EMAIL and _writes_to_the_log(),
+            "no_mail_server": row.kind == ChannelKind.EMAIL and _has_no_mail_server(),
         }
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """First how, then the form."""
+        """Show the choice of the kind, then the form."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         kind = request.GET.get("kind", "")
         if kind not in ChannelKind.values:
-            return self.render(request, "channels/choose.html", "Add a channel", {}, parent=True)
+            return self.render(request, "channels/choose_kind.html", "Add a channel", {}, parent=True)
         form = ChannelForm(request.POST or None, kind=kind)
         if request.method == "POST" and form.is_valid():
             channel = form.save(by=actor_of(request))
             if channel is not None:
-                return self.back_to(request, channel, ok=True, text="Added. Try it with the test button.")
+                return self.back_to(request, channel, ok=True, text="Channel added. Send a test to check it.")
         return self._form_page(request, form, f"Add a channel: {ChannelKind(kind).label}")
 
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Changing it."""
+        """Edit a channel."""
         self.row_or_404(request, str(pk))
         row = Channel.objects.defer("url").get(pk=pk)
         if not self.has_change_permission(request, row):
@@ -158,22 +158,22 @@ class ChannelAdmin(PageAdmin[Channel]):
         form = ChannelForm(request.POST or None, kind=row.kind, channel=row)
         if request.method == "POST" and form.is_valid() and form.save(by=actor_of(request)) is not None:
             return self.back_to(request, row, ok=True, text="Saved.")
-        return self._form_page(request, form, f"Change {row}", row=row)
+        return self._form_page(request, form, f"Edit “{row}”", row=row)
 
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Sends a test message and says exactly how that went."""
+        """Send a test message and show the result."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         ok, detail = dispatch.send_test(row, by=actor_of(request))
-        return self.back_to(request, row, ok=ok, text=f"{'It works.' if ok else 'It does not work.'} {detail}")
+        return self.back_to(request, row, ok=ok, text=f"{'Test succeeded.' if ok else 'Test failed.'} {detail}")
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Asks once, then removes it."""
+        """Ask for confirmation, then delete the channel."""
         row = self.row_or_404(request, object_id)
         if not self.has_delete_permission(request, row):
             raise PermissionDenied
@@ -182,7 +182,7 @@ class ChannelAdmin(PageAdmin[Channel]):
             messages.success(request, f"The channel {row} was deleted.")
             return HttpResponseRedirect(self.list_url())
         context = {"row": row, "row_url": self.page_url(row)}
-        return self.render(request, "channels/delete.html", f"Delete {row}", context, parent=True)
+        return self.render(request, "channels/delete.html", f"Delete “{row}”?", context, parent=True)
 
     def _form_page(
         self, request: HttpRequest, form: ChannelForm, title: str, row: Channel | None = None
@@ -191,7 +191,7 @@ class ChannelAdmin(PageAdmin[Channel]):
             "form": form,
             "row": row,
             "cancel_url": self.page_url(row) if row else self.list_url(),
-            "no_mail_server": form.kind == ChannelKind.EMAIL and _writes_to_the_log(),
+            "no_mail_server": form.kind == ChannelKind.EMAIL and _has_no_mail_server(),
         }
         return self.render(request, "channels/form.html", title, context, parent=True)
 
@@ -201,5 +201,6 @@ def _history_of(row: Channel) -> list[HistoryEntry]:
     return list(entries[:HISTORY_SHOWN])
 
 
-def _writes_to_the_log() -> bool:
+def _has_no_mail_server() -> bool:
+    """Return whether e-mails only go to the log, because EMAIL_URL is not set."""
     return "console" in settings.EMAIL_BACKEND

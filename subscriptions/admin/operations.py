@@ -1,4 +1,4 @@
-"""Operations: every step that was done at a provider, for reading."""
+"""Admin pages of operations: each change made at a provider. Read-only."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from subscriptions.models import Operation
 
 @admin.register(Operation)
 class OperationAdmin(PageAdmin[Operation]):
-    """Operations."""
+    """Operations: a list, and a page for each."""
 
     list_template = "operations/list.html"
     detail_template = "operations/detail.html"
     list_title = "Operations"
-    list_intro = "Every call that changed something at a provider: who asked, what was sent, what came back."
+    list_intro = "Changes made at providers, with the actor, the request and the response."
     filters = OPERATION_FILTERS.for_dashboard
 
     def rows(self, request: HttpRequest) -> QuerySet[Operation]:
-        """Without what was sent and received, which only the page of one shows."""
+        """Leave out the request and the response, which only the detail page shows."""
         rows = self.get_queryset(request).select_related("subscription__account")
         return rows.only(
             *("action", "status", "actor", "reason", "error", "started_at", "finished_at"),
@@ -30,5 +30,5 @@ class OperationAdmin(PageAdmin[Operation]):
         )
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Operation]:
-        """Everything of one."""
+        """Join the subscription and its account."""
         return self.get_queryset(request).select_related("subscription__account")

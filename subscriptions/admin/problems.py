@@ -1,4 +1,4 @@
-"""Problems: the list of what needs a person, and the page of one with its next action and its story."""
+"""Admin pages of problems: the list, and the detail page with the next action and the activity."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from subscriptions.filters import ANY, PROBLEM_FILTERS
 from subscriptions.models import ACTIVE, Problem, ProblemState
 from subscriptions.problems import detector, remediation
 
-TURNS_SHOWN = 25
+TRANSITIONS_SHOWN = 25
 
 
 @admin.register(Problem)
 class ProblemAdmin(PageAdmin[Problem]):
-    """Problems. The pass writes them; people acknowledge and resolve them."""
+    """Problems. They are detected automatically; users acknowledge and resolve them."""
 
     writable = True
     history_kind = detector.HISTORY_KIND
     list_template = "problems/list.html"
     detail_template = "problems/detail.html"
     list_title = "Problems"
-    list_intro = "What needs a person, and what to do. A problem is resolved by itself when its cause is gone."
-    search_hint = "Search by name or words"
+    list_intro = "What needs attention, and what to do. A problem is resolved automatically once its cause is gone."
+    search_hint = "Search by name or message"
     filters = PROBLEM_FILTERS.for_dashboard
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Only causes make them."""
+        """Deny adding: problems are detected."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Problem | None = None) -> bool:
-        """They are kept."""
+        """Deny deletion: problems are kept."""
         return False
 
     def rows(self, request: HttpRequest) -> QuerySet[Problem]:
-        """Those that hold, unless others are asked for."""
+        """Leave out resolved problems, unless the state filter asks for them."""
         rows = self.detail_rows(request).defer("sample")
         return rows if request.GET.get("state") in {*ProblemState.values, ANY} else rows.filter(state__in=ACTIVE)
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Problem]:
-        """With the account's name."""
+        """Join the account, without its credentials and settings."""
         return Problem.objects.select_related("account").defer("account__credentials", "account__settings")
 
-    def search(self, rows: QuerySet[Problem], words: str) -> QuerySet[Problem]:
-        """By what it is about, or what it says."""
-        return rows.filter(Q(subject_name__icontains=words) | Q(message__icontains=words))
+    def search(self, rows: QuerySet[Problem], text: str) -> QuerySet[Problem]:
+        """Search by the name of the subject, or the message."""
+        return rows.filter(Q(subject_name__icontains=text) | Q(message__icontains=text))
 
     def detail_context(self, request: HttpRequest, row: Problem) -> dict[str, Any]:
-        """What to do, and its story."""
+        """Return the next action and the activity of a problem."""
         return {
             "action": remediation.action_of(row),
             "button": remediation.button_of(row),
             "link": remediation.link_of(row),
             "subject_link": remediation.subject_link(row),
-            "turns": list(row.transitions.order_by("-pk")[:TURNS_SHOWN]),
+            "transitions": list(row.transitions.order_by("-pk")[:TRANSITIONS_SHOWN]),
             "grace": formatting.duration(detector.REOPEN_GRACE.total_seconds()),
         }
 
     def get_urls(self) -> list[URLPattern]:
-        """The usual ones and our own."""
+        """Add the URLs of acknowledging and resolving."""
         return [
             self.own_url("<int:pk>/acknowledge/", self.acknowledge_view, "acknowledge"),
             self.own_url("<int:pk>/resolve/", self.resolve_view, "resolve"),
@@ -73,7 +73,7 @@ class ProblemAdmin(PageAdmin[Problem]):
         ]
 
     def acknowledge_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Somebody is on it."""
+        """Acknowledge a problem."""
         row = self._row_to_change(request, pk)
         if isinstance(row, HttpResponse):
             return row
@@ -81,15 +81,15 @@ class ProblemAdmin(PageAdmin[Problem]):
             detector.acknowledge(row, by=actor_of(request))
         except detector.NotActive as error:
             return self.back_to(request, row, ok=False, text=str(error))
-        return self.back_to(request, row, ok=True, text="Acknowledged: it reminds nobody any more.")
+        return self.back_to(request, row, ok=True, text="Acknowledged. Reminders are muted.")
 
     def resolve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Somebody says that it is over."""
+        """Resolve a problem."""
         row = self._row_to_change(request, pk)
         if isinstance(row, HttpResponse):
             return row
         detector.resolve(row, by=actor_of(request))
-        return self.back_to(request, row, ok=True, text="Resolved. It comes back if its cause still holds.")
+        return self.back_to(request, row, ok=True, text="Resolved. The problem reopens if its cause persists.")
 
     def _row_to_change(self, request: HttpRequest, pk: int) -> Problem | HttpResponse:
         if request.method != "POST":

@@ -1,4 +1,4 @@
-"""When each lease is renewed, and what happened last time."""
+"""The page that lists when each lease is renewed, and how its last renewal ended."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from providers.filters import read_typed_time, row_number
 from subscriptions.models import Managed, Operation, Subscription
 from subscriptions.planning.steps import StepAction
 
-PAGE = 50
+PAGE_SIZE = 50
 RENEWING = (StepAction.RENEW, StepAction.REPLACE, StepAction.REGISTER)
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A subscription with a lease, and the last step that began one or tried to."""
+    """A subscription with a lease, and the last operation that began a lease or tried to."""
 
     row: Subscription
     last: Operation | None
 
     @property
     def granted(self) -> timedelta | None:
-        """How long the provider granted it last."""
+        """The length of the lease that the provider granted last."""
         return self.row.granted
 
 
 def with_lease() -> QuerySet[Subscription]:
-    """Subscriptions that are to be renewed some time, the next one first."""
+    """Return the subscriptions with a lease, next renewal first."""
     rows = Subscription.objects.filter(
         deleted_at=None, present=True, managed=Managed.API, renew_at__isnull=False
     ).order_by("renew_at", "pk")
@@ -42,8 +42,8 @@ def with_lease() -> QuerySet[Subscription]:
 
 
 def last_renewals(rows: Sequence[Subscription]) -> dict[int, Operation]:
-    """The last step of each that began a lease, or tried to. One index look-up each, however many operations there
-    are."""
+    """Return, by subscription, the last operation that began a lease or tried to. Takes one index lookup per row,
+    whatever the number of operations."""
     newest = Operation.objects.filter(subscription=OuterRef("pk"), action__in=RENEWING).order_by("-pk").values("pk")[:1]
     found = Subscription.objects.filter(pk__in=[row.pk for row in rows]).annotate(newest=Subquery(newest))
     keys = [key for key in found.values_list("newest", flat=True) if key is not None]
@@ -55,11 +55,11 @@ class RenewalPages(PageAdmin[Subscription]):
     """The page `renewals/`."""
 
     def get_urls(self) -> list[URLPattern]:
-        """The usual ones and our own."""
+        """Add the URL of the page."""
         return [self.own_url("renewals/", self.renewals_view, "renewals"), *super().get_urls()]
 
     def renewals_view(self, request: HttpRequest) -> HttpResponse:
-        """One page, by key: nothing is counted."""
+        """Show one page of renewals, with keyset pagination."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         after = _after(request.GET)
@@ -67,22 +67,22 @@ class RenewalPages(PageAdmin[Subscription]):
         if after is not None:
             at, pk = after
             rows = rows.filter(Q(renew_at__gt=at) | Q(renew_at=at, pk__gt=pk))
-        found = list(rows[: PAGE + 1])
-        shown = found[:PAGE]
+        page = list(rows[: PAGE_SIZE + 1])
+        shown = page[:PAGE_SIZE]
         last = last_renewals(shown)
         context = {
             "renewals": [Renewal(row, last.get(row.pk)) for row in shown],
             "first": after is None,
-            "later": _query(shown[-1]) if len(found) > PAGE else None,
+            "later": _query(shown[-1]) if len(page) > PAGE_SIZE else None,
             "sees_operations": request.user.has_perm("subscriptions.view_operation"),
         }
         return self.render(request, "subscriptions/renewals.html", "Renewals", context, parent=True)
 
 
-def _after(asked: QueryDict) -> tuple[datetime, int] | None:
-    """The row that the last page ended at; the first page for what is not understood."""
+def _after(params: QueryDict) -> tuple[datetime, int] | None:
+    """Return the key at which the previous page ended; None, for the first page, if it is missing or invalid."""
     try:
-        at, _, pk = str(asked.get("after", "")).partition("_")
+        at, _, pk = str(params.get("after", "")).partition("_")
         return read_typed_time(at), row_number(pk)
     except ValidationError:
         return None

@@ -1,4 +1,4 @@
-"""Adding and changing a subscription."""
+"""The form of a subscription."""
 
 from __future__ import annotations
 
@@ -21,52 +21,50 @@ CONFIG = "config."
 
 
 class SubscriptionForm(SchemaForm):
-    """A name, the switches, and the provider's config."""
+    """Name, switches, silence alert, allowed networks, and the provider's config."""
 
-    name = forms.CharField(
-        max_length=200, required=False, label="Name", help_text="How this subscription is called here."
-    )
+    name = forms.CharField(max_length=200, required=False, label="Name", help_text="Display name.")
     enabled = forms.BooleanField(
         required=False,
-        label="Switched on",
-        help_text="Off: the provider is told to send nothing; events that still come are kept.",
+        label="Enabled",
+        help_text="Off: the provider is asked to send no events. Events that still arrive are stored.",
     )
     auto_renew = forms.BooleanField(
-        required=False, label="Renew automatically", help_text="Off: it ends when its lease ends."
+        required=False, label="Auto-renew", help_text="Off: the subscription ends when its lease ends."
     )
     drift_policy = forms.ChoiceField(
         choices=DRIFT_POLICIES,
         required=False,
-        label="When somebody changes it at the provider",
-        help_text="Applies to the config. A changed callback URL or secret is never accepted.",
+        label="On drift",
+        help_text="When the config is changed at the provider. A changed callback URL or secret is always reverted.",
     )
     managed = forms.ChoiceField(
         choices=Managed.choices,
-        label="How it is registered",
-        help_text="By hand: Hookkeeper shows the URL and the secret, and changes nothing at the provider.",
+        label="Registration",
+        help_text="Manual: Hookkeeper shows the URL and the secret, and changes nothing at the provider.",
     )
 
     quiet_minutes = forms.IntegerField(
         min_value=quiet_hours.SHORTEST // 60,
         max_value=quiet_hours.LONGEST // 60,
         required=False,
-        label="An event is expected every (minutes)",
-        help_text="After so long without one Hookkeeper looks for the reason and tells. Empty: it is not watched.",
+        label="Alert after (minutes without an event)",
+        help_text="After this time without an event, Hookkeeper looks for the cause and opens a problem. Empty: off.",
     )
-    quiet_start = forms.TimeField(required=False, label="Every day from")
-    quiet_until = forms.TimeField(required=False, label="until", help_text="The next day, if it is earlier.")
-    quiet_weekends = forms.BooleanField(required=False, label="Saturdays and Sundays")
+    quiet_start = forms.TimeField(required=False, label="From")
+    quiet_until = forms.TimeField(required=False, label="Until", help_text="The next day, if earlier than the start.")
+    quiet_weekends = forms.BooleanField(required=False, label="Saturdays and Sundays are quiet")
     quiet_zone = forms.CharField(
-        max_length=60, required=False, label="Time zone", help_text="Of these times, such as Europe/Berlin."
+        max_length=60, required=False, label="Time zone", help_text="For example Europe/Berlin."
     )
 
     allowed_networks = forms.CharField(
         max_length=ip_allowlist.MOST * (ip_allowlist.LONGEST + 2),
         required=False,
         widget=forms.Textarea,
-        label="Only take calls from",
-        help_text="Networks such as 192.0.2.0/24 or fd00::/8, one per line. Calls from elsewhere are answered 401 and "
-        "kept as rejected; they can be released later. Empty: from everywhere.",
+        label="Allowed networks",
+        help_text="Networks such as 192.0.2.0/24 or fd00::/8, one per line. Requests from other addresses are answered "
+        "with 401 and stored as rejected; they can be released later. Empty: any address.",
     )
 
     def __init__(
@@ -82,72 +80,72 @@ class SubscriptionForm(SchemaForm):
         if subscription is None:
             number = account.subscriptions.filter(deleted_at=None).count() + 1
             self.initial["name"] = f"{account.name} {number}"
-        self._show_expected(row)
+        self._init_silence_alert(row)
         if subscription is not None:
             del self.fields["managed"]
         plugin = account.plugin
         values = subscription.config if subscription else None
         self.add_schema(CONFIG, plugin.config_model, values=values, event_types=plugin.event_types)
 
-    def _show_expected(self, row: Subscription) -> None:
+    def _init_silence_alert(self, row: Subscription) -> None:
         hours = row.quiet_hours or {}
-        shown = {
+        initial = {
             "quiet_minutes": None if row.quiet_after is None else math.ceil(row.quiet_after / 60),
             "quiet_start": hours.get("from"),
             "quiet_until": hours.get("until"),
             "quiet_weekends": hours.get("weekends", False),
             "quiet_zone": hours.get("time_zone", "UTC"),
         }
-        for name, value in shown.items():
+        for name, value in initial.items():
             self.initial.setdefault(name, value)
 
     @property
-    def keeping(self) -> str:
-        """How it is kept, in a few words, for where that is folded away."""
-        words = []
+    def renewal_summary(self) -> str:
+        """Registration, renewal and drift policy in a few words, for the folded section."""
+        parts = []
         if "managed" in self.fields and self["managed"].value() == Managed.MANUAL:
-            words.append("registered by hand")
+            parts.append("registered manually")
         if self.account.plugin.capabilities.renewal is not Renewal.NONE:
-            words.append("renewed by itself" if self["auto_renew"].value() else "not renewed")
+            parts.append("renewed automatically" if self["auto_renew"].value() else "not renewed")
         policy = dict(DRIFT_POLICIES).get(self["drift_policy"].value())
         if policy:
-            words.append(f"a change at the provider: {policy.lower()}")
-        return " · ".join(words)
+            parts.append(f"on drift: {policy.lower()}")
+        return " · ".join(parts)
 
     @property
     def silence_errors(self) -> bool:
-        """Whether something is wrong with what is said about silence."""
+        """Whether a field of the silence alert has an error."""
         return any(name.startswith("quiet_") for name in self.errors)
 
     def clean_allowed_networks(self) -> list[str]:
-        """As they are stored."""
+        """Return the networks in the form in which they are stored."""
         try:
             return ip_allowlist.read_all(self.cleaned_data["allowed_networks"].replace(",", " ").split())
         except ip_allowlist.NotUnderstood as error:
             raise forms.ValidationError(str(error)) from None
 
     def clean(self) -> dict[str, Any]:
-        """Asks the provider's schema, and whether the quiet hours make sense."""
-        self.expected = self._expected()
+        """Validate the config with the provider's schema, and the quiet hours."""
+        self.silence_alert = self._silence_alert()
         try:
             validate(self.account.plugin.config_model, self.values(CONFIG))
         except InvalidInput as error:
-            self.note(CONFIG, error)
+            self.add_schema_errors(CONFIG, error)
         return self.cleaned_data
 
     def save(self, *, by: str) -> Subscription:
-        """Writes what is wanted, with its history. Makes no call."""
+        """Save the desired state, with history entries. Makes no API call."""
         data = self.cleaned_data
         values: dict[str, Any] = {name: data[name] for name in ("name", "enabled", "auto_renew")}
         values["drift_policy"] = data["drift_policy"] or self.initial["drift_policy"]
         config = self.values(CONFIG)
         with transaction.atomic():
-            row = self._saved(config, values, by=by)
-            desired_state.expect(row, by=by, **self.expected)
+            row = self._save_row(config, values, by=by)
+            desired_state.expect(row, by=by, **self.silence_alert)
             desired_state.accept_from(row, by=by, allowed_networks=data["allowed_networks"])
         return row
 
-    def _expected(self) -> dict[str, Any]:
+    def _silence_alert(self) -> dict[str, Any]:
         data = self.cleaned_data
         start, until = data.get("quiet_start"), data.get("quiet_until")
         minutes = data.get("quiet_minutes")
@@ -165,21 +163,21 @@ class SubscriptionForm(SchemaForm):
                 self.add_error("quiet_zone" if "time_zone" in str(error) else "quiet_start", str(error))
         return {"quiet_after": minutes and minutes * 60, "quiet_hours": hours}
 
-    def _saved(self, config: dict[str, Any], values: dict[str, Any], *, by: str) -> Subscription:
+    def _save_row(self, config: dict[str, Any], values: dict[str, Any], *, by: str) -> Subscription:
         data = self.cleaned_data
         if self.subscription is None:
             return desired_state.subscribe(self.account, config=config, by=by, managed=data["managed"], **values)
         desired_state.change(self.subscription, by=by, config=config, **values)
         return self.subscription
 
-    def note_refusal(self) -> bool:
-        """Shows what the provider refused at the field that it is about. True when there is such a field."""
+    def show_provider_error(self) -> bool:
+        """Add the provider's last error to the field that it is about. Return whether there is such a field."""
         error = (self.subscription.last_error if self.subscription else None) or {}
         if not error.get("field"):
             return False
         path = str(error["field"]).removeprefix(CONFIG)
-        key, message = self.place(CONFIG, path, error.get("message", ""))
+        key, message = self.locate(CONFIG, path, error.get("message", ""))
         if key is None:
             return False
-        self.refusals[key] = message
+        self.provider_errors[key] = message
         return True

@@ -1,4 +1,4 @@
-"""People with different permissions, and a subscription with everything that a page shows."""
+"""Users with different permissions, and a request with an event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.fake_provider import body_of, store_request
 
 
 def person(name: str, *permissions: str) -> Client:
-    """A logged-in member of staff with these permissions, as in `subscriptions.view_subscription`."""
+    """Log in a staff user with these permissions, such as `subscriptions.view_subscription`."""
     user = User.objects.create_user(name, is_staff=True)
     for permission in permissions:
         app, codename = permission.split(".")
@@ -25,7 +25,7 @@ def person(name: str, *permissions: str) -> Client:
 
 @pytest.fixture
 def boss(db: None) -> Client:
-    """May do everything."""
+    """Log in a superuser."""
     user = User.objects.create_superuser("ann")
     client = Client()
     client.force_login(user)
@@ -42,19 +42,19 @@ VIEWS = (
 
 @pytest.fixture
 def viewer(db: None) -> Client:
-    """May look at everything, and change nothing."""
+    """Log in a user with all view permissions and no others."""
     return person("vic", *VIEWS)
 
 
 @pytest.fixture
 def nobody(db: None) -> Client:
-    """Staff without any permission."""
+    """Log in a staff user without permissions."""
     return person("nob")
 
 
 @pytest.fixture
 def received(hook: Subscription) -> WebhookRequest:
-    """A request with one event."""
+    """Return a processed request with one event."""
     request = store_request(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx", "by": "emma"}))
     normalize_request(request.pk)
     request.refresh_from_db()

@@ -150,15 +150,15 @@ def test_the_event_page_shows_normalized_and_original_data(viewer: Client, recei
 
 def test_the_request_page_shows_how_long_it_is_stored(viewer: Client, received: WebhookRequest) -> None:
     page = reverse("admin:events_webhookrequest_change", args=[received.pk])
-    assert "for ever" in viewer.get(page).content.decode()
+    assert "kept indefinitely" in viewer.get(page).content.decode()
     ProviderAccount.objects.update(retention_days=7)
     assert "in 6 d 23 h" in viewer.get(page).content.decode()
     WebhookRequest.objects.update(outcome=Outcome.QUARANTINED)
     quarantined = viewer.get(page).content.decode()
     assert "in 13 d 23 h" in quarantined
-    assert "unless it is released" in quarantined
+    assert "if released" in quarantined
     WebhookRequest.objects.update(outcome=Outcome.RECEIVED)
-    assert "at least until its events are read" in viewer.get(page).content.decode()
+    assert "at least until it is processed" in viewer.get(page).content.decode()
 
 
 def test_unreadable_headers_are_reported(boss: Client, hook: Subscription) -> None:
@@ -168,4 +168,4 @@ def test_unreadable_headers_are_reported(boss: Client, hook: Subscription) -> No
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [request.pk])
     page = boss.get(reverse("admin:events_webhookrequest_change", args=[request.pk])).content.decode()
-    assert "What is stored of them cannot be read." in page
+    assert "The stored headers cannot be decrypted." in page

@@ -1,4 +1,4 @@
-"""Whatever a provider's schema declares: its forms can be shown, and one sent back untouched changes nothing."""
+"""The forms of every provider can be shown, and submitting one without edits changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIMULATORS = {kind.slug: kind for kind in find_simulators()}
 
 
 class Fields(HTMLParser):
-    """What a browser would send of the page's only form that has a name field."""
+    """Collects what a browser sends from the fields of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_every_provider_has_a_simulator() -> None:
     assert set(SIMULATORS) == set(all_providers())
 
 
-def test_an_untouched_subscription_stays_as_it_is(boss: Client, subscription: Subscription) -> None:
+def test_saving_a_subscription_without_edits_changes_nothing(boss: Client, subscription: Subscription) -> None:
     url = reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])
     response = boss.post(url, untouched(boss, url))
     assert response.status_code == 302, response.context["form"].errors
@@ -90,7 +90,7 @@ def test_an_untouched_subscription_stays_as_it_is(boss: Client, subscription: Su
     assert (changed.name, changed.enabled, changed.auto_renew) == ("Everything", True, True)
 
 
-def test_an_untouched_account_stays_as_it_is(boss: Client, subscription: Subscription) -> None:
+def test_saving_an_account_without_edits_changes_nothing(boss: Client, subscription: Subscription) -> None:
     account = subscription.account
     plugin = account.plugin
     before = plugin.settings_model.model_validate(account.settings)

@@ -1,4 +1,4 @@
-"""The home page: what it says when all is well, when it is not, and at the very beginning."""
+"""The home page: the verdict with and without problems, and the first steps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def verdict(client: Client) -> str:
 
 def test_first_steps(boss: Client, alive: None) -> None:
     page = boss.get(HOME).content.decode()
-    assert "Ready. Nothing is subscribed yet." in page
+    assert "Ready. There are no subscriptions yet." in page
     assert 'href="/admin/providers/provideraccount/add/"' in page
     ProviderAccount.objects.create(provider="egnyte-connect", name="Acme")
     page = boss.get(HOME).content.decode()
@@ -61,15 +61,15 @@ def test_first_steps_end_with_the_first_event(boss: Client, alive: None, receive
     assert boss.get(HOME).context["first_steps"] is None
 
 
-def test_all_is_well(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_without_problems(boss: Client, alive: None, hook: Subscription) -> None:
     Subscription.objects.update(state=State.ACTIVE)
-    assert verdict(boss) == "The subscription is alive."
+    assert verdict(boss) == "The subscription is active."
     Subscription.objects.create(account=hook.account, state=State.DISABLED)
-    assert verdict(boss) == "All is well: 1 of 2 subscriptions are active."
+    assert verdict(boss) == "No open problems. 1 of 2 subscriptions are active."
 
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING])
-def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subscription, state: State) -> None:
+def test_a_problem_is_named_and_linked(boss: Client, alive: None, hook: Subscription, state: State) -> None:
     ended = timezone.now() - timedelta(hours=1)
     Subscription.objects.update(
         state=state, state_reason="The provider says no.", name="Finance", remote_id="r-1", expires_at=ended
@@ -77,9 +77,7 @@ def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subs
     detector.detect()
     problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
     response = boss.get(HOME)
-    assert (
-        response.context["verdict"].text == f"1 problem needs a person: Finance ({problem.get_kind_display().lower()})."
-    )
+    assert response.context["verdict"].text == f"1 open problem: Finance ({problem.get_kind_display().lower()})."
     assert response.context["verdict"].link == f"/admin/subscriptions/problem/{problem.pk}/change/"
     page = response.content.decode()
     assert problem.message in page
@@ -87,13 +85,13 @@ def test_trouble_is_named_with_a_way_there(boss: Client, alive: None, hook: Subs
 
 
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
-def test_what_is_as_it_should_be_is_no_trouble(boss: Client, alive: None, hook: Subscription, state: State) -> None:
+def test_intended_states_are_no_problems(boss: Client, alive: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
     detector.detect()
     assert boss.get(HOME).context["concerns"] == []
 
 
-def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: None, hook: Subscription) -> None:
+def test_failing_accounts_and_unprocessed_requests_are_listed(boss: Client, alive: None, hook: Subscription) -> None:
     refuse_credentials()
     store_request(hook, b"{}", headers=())
     store_request(hook, b"no json")
@@ -108,50 +106,50 @@ def test_failing_accounts_and_waiting_requests_are_named(boss: Client, alive: No
     assert f'href="/admin/providers/provideraccount/{hook.account_id}/edit/"' in page
 
 
-def test_what_is_acknowledged_or_only_good_to_know_needs_nobody(boss: Client, alive: None, hook: Subscription) -> None:
+def test_acknowledged_and_info_problems_need_no_attention(boss: Client, alive: None, hook: Subscription) -> None:
     refuse_credentials()
     detector.detect()
     detector.acknowledge(Problem.objects.get(), by="staff:ann")
     assert boss.get(HOME).context["concerns"] == []
-    assert verdict(boss) == "1 problem holds, and somebody is on it."
+    assert verdict(boss) == "No open problems. 1 acknowledged."
     Problem.objects.update(state="open", severity="info")
     assert boss.get(HOME).context["concerns"] == []
 
 
-def test_more_than_is_shown_is_said(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_counts_all_problems(boss: Client, alive: None, hook: Subscription) -> None:
     for number in range(12):
         Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
     detector.detect()
     response = boss.get(HOME)
-    assert response.context["verdict"].text.startswith("12 problems need a person.")
+    assert response.context["verdict"].text.startswith("12 open problems.")
     assert 'class="hk-count">12<' in response.content.decode(), "in the navigation"
 
 
-def test_a_silent_worker_is_the_worst(
+def test_a_stopped_scheduler_is_the_most_severe_problem(
     boss: Client, alive: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
     detector.detect()
-    assert verdict(boss) == "1 problem needs a person: Scheduler down."
+    assert verdict(boss) == "1 open problem: Scheduler down."
     refuse_credentials()
     Subscription.objects.update(state=State.MISSING)
     detector.detect()
-    assert [item.what for item in boss.get(HOME).context["concerns"]] == [
+    assert [item.title for item in boss.get(HOME).context["concerns"]] == [
         "Scheduler down",
         "Credentials: Fake account",
         f"Missing: {hook.uid}",
     ], "what may be the cause of the others comes first"
 
 
-def test_it_does_not_say_that_all_is_well_when_nobody_looks(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_says_that_monitoring_has_stopped(boss: Client, alive: None, hook: Subscription) -> None:
     detector.detect_if_due()
-    assert "Nobody looks" not in verdict(boss)
+    assert "Monitoring has stopped" not in verdict(boss)
     Heartbeat.objects.filter(name=detector.HEARTBEAT).update(at=timezone.now() - timedelta(minutes=5))
-    assert verdict(boss) == "Nobody looks for problems: is a worker running?"
+    assert verdict(boss) == "Monitoring has stopped. Is a worker running?"
 
 
-def test_nobody_sees_more_than_they_may(nobody: Client, alive: None, received: WebhookRequest) -> None:
+def test_users_without_permissions_see_no_data(nobody: Client, alive: None, received: WebhookRequest) -> None:
     Subscription.objects.update(name="Finance", state=State.FAILING)
     detector.detect()
     page = nobody.get(HOME).content.decode()
@@ -160,7 +158,7 @@ def test_nobody_sees_more_than_they_may(nobody: Client, alive: None, received: W
     assert "<canvas" not in page
 
 
-def test_next_renewals_come_in_their_order(boss: Client, alive: None, hook: Subscription) -> None:
+def test_renewals_are_ordered_by_time(boss: Client, alive: None, hook: Subscription) -> None:
     now = timezone.now()
     later = Subscription.objects.create(account=hook.account, renew_at=now + timedelta(hours=2), expires_at=now)
     Subscription.objects.filter(pk=hook.pk).update(renew_at=now + timedelta(hours=1), expires_at=now)
@@ -188,11 +186,11 @@ def test_requests_per_hour(hook: Subscription) -> None:
     assert received_per_hour(now, 48)[-1].count == 3
 
 
-def test_hours_without_anything(db: None) -> None:
+def test_hours_without_requests_count_zero(db: None) -> None:
     assert [hour.count for hour in received_per_hour(timezone.now(), 48)] == [0] * 48
 
 
-def test_it_needs_few_queries_however_much_there_is(
+def test_the_number_of_queries_is_bounded(
     boss: Client, alive: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     store_request(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))

@@ -1,4 +1,4 @@
-"""Filters, search and paging, the same for all lists."""
+"""Filters, search and pagination, which all lists share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def many(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return [store_request(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
 
 
-def test_pages_lead_to_the_oldest_and_back(viewer: Client, many: list[int]) -> None:
+def test_pages_lead_to_the_oldest_row_and_back(viewer: Client, many: list[int]) -> None:
     seen: list[int] = []
     query: str | None = ""
     while query is not None:
@@ -64,7 +64,7 @@ def test_a_filter_is_kept_from_page_to_page(viewer: Client, many: list[int]) -> 
 @pytest.mark.parametrize(
     "query", ["?before=x", "?after=-1", "?before=99999999999999999999999", "?after=", "?p=7", "?o=1"]
 )
-def test_a_broken_place_is_the_first_page(viewer: Client, many: list[int], query: str) -> None:
+def test_an_invalid_page_key_shows_the_first_page(viewer: Client, many: list[int], query: str) -> None:
     assert rows_of(viewer, REQUESTS, query) == many[:3]
 
 
@@ -72,7 +72,7 @@ def test_a_broken_place_is_the_first_page(viewer: Client, many: list[int], query
     "query",
     ["?outcome=bogus", "?account=x", "?subscription=1e9", "?since=yesterday", "?until=%00x", "?within=9y"],
 )
-def test_a_filter_that_means_nothing_is_said_and_ignored(viewer: Client, many: list[int], query: str) -> None:
+def test_an_invalid_filter_is_reported_and_ignored(viewer: Client, many: list[int], query: str) -> None:
     response = viewer.get(reverse(REQUESTS) + query)
     assert [row.pk for row in response.context["page"].rows] == many[:3]
     assert "was ignored" in response.content.decode()
@@ -102,9 +102,7 @@ def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None
         assert rows_of(viewer, name, "?within=15m") == [key]
 
 
-def test_a_request_that_was_stored_later_than_it_came_is_found_by_its_own_time(
-    viewer: Client, hook: Subscription
-) -> None:
+def test_a_request_stored_late_is_found_by_its_receipt_time(viewer: Client, hook: Subscription) -> None:
     came = timezone.now() - timedelta(hours=2)
     request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=came)
     until = (came + timedelta(minutes=1)).isoformat().replace("+00:00", "")
@@ -134,13 +132,13 @@ def test_subscriptions_by_state_and_search(viewer: Client, two: tuple[Subscripti
     plain, legal = two
     assert rows_of(viewer, SUBSCRIPTIONS) == [legal.pk, plain.pk]
     assert rows_of(viewer, SUBSCRIPTIONS, "?state=failing") == [legal.pk]
-    for words in ("lega", "wh-77", legal.callback_url, legal.token, str(legal.uid)):
-        assert rows_of(viewer, SUBSCRIPTIONS, f"?q={words}") == [legal.pk], words
+    for text in ("lega", "wh-77", legal.callback_url, legal.token, str(legal.uid)):
+        assert rows_of(viewer, SUBSCRIPTIONS, f"?q={text}") == [legal.pk], text
     assert rows_of(viewer, SUBSCRIPTIONS, "?q=nothing%00") == []
     assert rows_of(viewer, SUBSCRIPTIONS, "?provider=fake&account=" + str(plain.account_id)) == [legal.pk, plain.pk]
 
 
-def test_deleted_subscriptions_are_shown_only_when_asked_for(
+def test_deleted_subscriptions_are_only_listed_with_the_state_filter(
     viewer: Client, two: tuple[Subscription, Subscription]
 ) -> None:
     plain, legal = two
@@ -149,7 +147,7 @@ def test_deleted_subscriptions_are_shown_only_when_asked_for(
     assert rows_of(viewer, SUBSCRIPTIONS, "?state=deleted") == [legal.pk]
 
 
-def test_no_list_reads_bodies_or_secrets(viewer: Client, hook: Subscription) -> None:
+def test_lists_never_load_bodies_or_secrets(viewer: Client, hook: Subscription) -> None:
     store_request(hook, body_of({"id": 1, "type": "made"}))
     request = viewer.get(reverse(REQUESTS)).context["page"].rows[0]
     assert {"body", "headers", "sealed_headers"} <= request.get_deferred_fields()
@@ -163,10 +161,10 @@ def test_events_by_a_pattern_of_types(viewer: Client, hook: Subscription) -> Non
     normalize_pending()
     both = [row.pk for row in Event.objects.filter(type__startswith="fs:").order_by("-pk")]
     assert rows_of(viewer, EVENTS, "?type=fs:*") == both
-    assert len(rows_of(viewer, EVENTS, "?type=*****")) == 3  # said and ignored
+    assert len(rows_of(viewer, EVENTS, "?type=*****")) == 3  # reported and ignored
 
 
-def test_events_are_searched_among_the_newest_that_fit(
+def test_the_search_covers_the_newest_matching_events(
     viewer: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
@@ -179,4 +177,4 @@ def test_events_are_searched_among_the_newest_that_fit(
     assert rows_of(viewer, EVENTS, "?q=nobody") == []
     monkeypatch.setattr("events.admin.events.MAX_SEARCHED", 2)
     assert rows_of(viewer, EVENTS, "?q=emma") == keys[:2]
-    assert "newest 2 events" in viewer.get(reverse(EVENTS) + "?q=emma").content.decode()
+    assert "Searched the newest 2 matching events" in viewer.get(reverse(EVENTS) + "?q=emma").content.decode()

@@ -1,4 +1,4 @@
-"""Every page: there for those who may see it, without buttons for those who may only look, quick, empty at first."""
+"""What holds for every page: permissions, no buttons for viewers, few queries, empty states, escaping."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.harness.fake_provider import body_of, store_request
 
 LISTS = {
     "providers_provideraccount": "No accounts yet.",
-    "providers_historyentry": "Nobody has changed anything yet.",
-    "subscriptions_subscription": "First, an account.",
-    "subscriptions_operation": "Nothing was done at a provider yet.",
-    "events_webhookrequest": "Nothing has come in yet.",
-    "events_event": "No event has come in yet.",
+    "providers_historyentry": "No changes yet.",
+    "subscriptions_subscription": "Add an account first.",
+    "subscriptions_operation": "No operations yet.",
+    "events_webhookrequest": "No requests received yet.",
+    "events_event": "No events received yet.",
     "config_apitoken": "No tokens yet.",
 }
 ADDABLE = ("providers_provideraccount", "subscriptions_subscription", "config_apitoken")
-MOST_QUERIES = 25
+MAX_QUERIES = 25
 
 
 def text_of(client: Client, url: str) -> str:
@@ -71,9 +71,9 @@ def rows(received: WebhookRequest) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(("name", "words"), LISTS.items())
-def test_an_empty_list_says_so(viewer: Client, name: str, words: str) -> None:
-    assert words in text_of(viewer, list_url(name))
+@pytest.mark.parametrize(("name", "text"), LISTS.items())
+def test_an_empty_list_has_an_empty_state(viewer: Client, name: str, text: str) -> None:
+    assert text in text_of(viewer, list_url(name))
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -86,7 +86,7 @@ def test_lists_and_details_need_the_permission(nobody: Client, viewer: Client, r
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_who_may_only_look_has_no_buttons(viewer: Client, rows: dict[str, int], name: str) -> None:
+def test_viewers_see_no_buttons(viewer: Client, rows: dict[str, int], name: str) -> None:
     for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
         page = text_of(viewer, url)
         own = page[page.index('<div class="hk"') :]  # below Unfold's frame, which has a form to log out
@@ -96,7 +96,7 @@ def test_who_may_only_look_has_no_buttons(viewer: Client, rows: dict[str, int], 
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_nobody_adds_or_deletes_what_the_product_writes(boss: Client, rows: dict[str, int], name: str) -> None:
+def test_rows_written_by_the_product_cannot_be_added_or_deleted(boss: Client, rows: dict[str, int], name: str) -> None:
     detail = reverse(f"admin:{name}_change", args=[rows[name]])
     assert boss.post(detail, {"name": "x"}).status_code == 405
     if name not in ADDABLE:
@@ -105,7 +105,7 @@ def test_nobody_adds_or_deletes_what_the_product_writes(boss: Client, rows: dict
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_is_not_there_is_not_found(boss: Client, name: str) -> None:
+def test_a_missing_row_is_not_found(boss: Client, name: str) -> None:
     for key in ("999999", "x", "9" * 30):
         assert boss.get(reverse(f"admin:{name}_change", args=[key])).status_code in (302, 404)
 
@@ -115,7 +115,7 @@ def test_a_page_needs_few_queries(
     boss: Client, rows: dict[str, int], name: str, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
-        with django_assert_max_num_queries(MOST_QUERIES) as captured:
+        with django_assert_max_num_queries(MAX_QUERIES) as captured:
             text_of(boss, url)
         counting = [query for query in captured.captured_queries if "COUNT(*)" in query["sql"].upper()]
         assert not counting
@@ -125,7 +125,7 @@ def test_more_rows_need_no_more_queries(
     boss: Client, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     def queries() -> int:
-        with django_assert_max_num_queries(MOST_QUERIES) as captured:
+        with django_assert_max_num_queries(MAX_QUERIES) as captured:
             text_of(boss, list_url("events_webhookrequest"))
         return len(captured.captured_queries)
 
@@ -136,7 +136,7 @@ def test_more_rows_need_no_more_queries(
     assert queries() == few
 
 
-def test_what_came_from_outside_is_escaped(boss: Client, rows: dict[str, int]) -> None:
+def test_foreign_text_is_escaped(boss: Client, rows: dict[str, int]) -> None:
     operation = text_of(boss, reverse("admin:subscriptions_operation_change", args=[rows["subscriptions_operation"]]))
     entry = text_of(boss, reverse("admin:providers_historyentry_change", args=[rows["providers_historyentry"]]))
     assert "&lt;b&gt;such&lt;/b&gt;" in operation
@@ -144,25 +144,25 @@ def test_what_came_from_outside_is_escaped(boss: Client, rows: dict[str, int]) -
     assert "&lt;i&gt;Finance&lt;/i&gt;" in entry
 
 
-def test_history_names_people_and_programs(viewer: Client, rows: dict[str, int]) -> None:
+def test_history_names_users_and_api_tokens(viewer: Client, rows: dict[str, int]) -> None:
     page = text_of(viewer, list_url("providers_historyentry"))
     assert "importer (API)" in page
     assert text_of(viewer, list_url("providers_historyentry") + "?by=staff:").count("importer (API)") == 0
 
 
-def test_history_of_one_thing(viewer: Client, rows: dict[str, int]) -> None:
+def test_history_of_one_object(viewer: Client, rows: dict[str, int]) -> None:
     uid = Subscription.objects.get().uid
     assert "importer (API)" in text_of(viewer, list_url("providers_historyentry") + f"?subject={uid}")
-    assert "Nothing fits." in text_of(viewer, list_url("providers_historyentry") + "?subject=other")
+    assert "No results match these filters." in text_of(viewer, list_url("providers_historyentry") + "?subject=other")
 
 
-def test_unfold_styles_people_and_groups(boss: Client) -> None:
+def test_unfold_styles_users_and_groups(boss: Client) -> None:
     for name in ("auth_user", "auth_group"):
         assert "unfold" in text_of(boss, list_url(name))
         assert "unfold" in text_of(boss, reverse(f"admin:{name}_add"))
 
 
-def test_the_sidebar_shows_what_one_may_see(viewer: Client, nobody: Client) -> None:
+def test_the_navigation_shows_what_the_user_may_view(viewer: Client, nobody: Client) -> None:
     links = [list_url(name) for name in LISTS]
     seen, unseen = text_of(viewer, reverse("admin:index")), text_of(nobody, reverse("admin:index"))
     assert all(f'href="{link}"' in seen for link in links)
@@ -171,24 +171,24 @@ def test_the_sidebar_shows_what_one_may_see(viewer: Client, nobody: Client) -> N
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_nothing_is_fetched_from_elsewhere(boss: Client, rows: dict[str, int], name: str) -> None:
+def test_pages_load_nothing_from_other_hosts(boss: Client, rows: dict[str, int], name: str) -> None:
     page = text_of(boss, list_url(name))
     for mark in ('src="http', 'href="https', "url(http"):
         assert mark not in page
 
 
-def test_an_account_without_its_provider_can_still_be_seen(boss: Client) -> None:
+def test_an_account_of_an_uninstalled_provider_can_be_viewed(boss: Client) -> None:
     account = ProviderAccount.objects.create(provider="gone", name="Old")
     subscription = Subscription(account=account, callback_url="http://127.0.0.1/hooks/x", secrets=["s"])
     super(Subscription, subscription).save()
-    assert "no provider “gone” any more" in text_of(
+    assert "The provider “gone” is not installed any more" in text_of(
         boss, reverse("admin:providers_provideraccount_change", args=[account.pk])
     )
     assert "Old" in text_of(boss, reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
     assert boss.get(reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])).status_code == 403
 
 
-def test_the_history_leads_to_what_was_changed(boss: Client, viewer: Client, rows: dict[str, int]) -> None:
+def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, rows: dict[str, int]) -> None:
     subscription = Subscription.objects.get()
     link = f'href="{reverse("admin:subscriptions_subscription_change", args=[subscription.pk])}"'
     entry = HistoryEntry.objects.create(
@@ -211,7 +211,7 @@ def test_the_history_leads_to_what_was_changed(boss: Client, viewer: Client, row
         *("providers_provideraccount_add", "subscriptions_subscription_add"),
     ],
 )
-def test_a_form_of_another_site_changes_nothing(boss: Client, rows: dict[str, int], name: str) -> None:
+def test_cross_site_forms_are_rejected(boss: Client, rows: dict[str, int], name: str) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(User.objects.get(username="ann"))
     key = rows.get(name.rpartition("_")[0])
@@ -221,7 +221,7 @@ def test_a_form_of_another_site_changes_nothing(boss: Client, rows: dict[str, in
     assert not ApiToken.objects.exclude(revoked_at=None).exists()
 
 
-def test_no_page_holds_a_secret(boss: Client, rows: dict[str, int]) -> None:
+def test_no_page_contains_a_secret(boss: Client, rows: dict[str, int]) -> None:
     subscription = Subscription.objects.select_related("account").get()
     secrets = [*subscription.secrets, *map(str, subscription.account.credentials.values())]
     assert all(secrets)
@@ -233,19 +233,19 @@ def test_no_page_holds_a_secret(boss: Client, rows: dict[str, int]) -> None:
         assert not any(secret in page for secret in secrets), url
 
 
-def test_error_pages_say_what_to_do_and_need_nothing_else(boss: Client, nobody: Client) -> None:
+def test_error_pages_say_what_to_do(boss: Client, nobody: Client) -> None:
     refused = nobody.get(list_url("events_event"))
     assert refused.status_code == 403
-    assert "can give it to you" in refused.content.decode()
+    assert "can grant it" in refused.content.decode()
     gone = boss.get("/admin/nothing/")
     assert gone.status_code == 404
-    assert "There is nothing here" in gone.content.decode()
+    assert "Page not found" in gone.content.decode()
     strict = Client(enforce_csrf_checks=True)
-    assert "load the page again" in strict.post(reverse("admin:login")).content.decode()
-    assert "written to the log" in render_to_string("500.html")
+    assert "reload the page" in strict.post(reverse("admin:login")).content.decode()
+    assert "was logged" in render_to_string("500.html")
 
 
-def test_who_sees_nothing_is_told_where_to_get_permissions(nobody: Client, viewer: Client) -> None:
-    assert "give you permissions" in text_of(nobody, reverse("admin:index"))
+def test_a_user_without_permissions_is_told_who_can_grant_them(nobody: Client, viewer: Client) -> None:
+    assert "has no permissions yet" in text_of(nobody, reverse("admin:index"))
     assert "First steps" not in text_of(nobody, reverse("admin:index"))
-    assert "give you permissions" not in text_of(viewer, reverse("admin:index"))
+    assert "has no permissions yet" not in text_of(viewer, reverse("admin:index"))

@@ -1,4 +1,4 @@
-"""Plan and apply in the dashboard: one subscription, an account, everything."""
+"""Pending changes in the dashboard: of one subscription, of an account, and of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from providers.models import ProviderAccount
-from subscriptions.admin import plan_pages
+from subscriptions.admin import pending_changes
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
@@ -24,7 +24,7 @@ PLAN, APPLY = "/admin/subscriptions/subscription/plan/", "/admin/subscriptions/s
 
 @pytest.fixture
 def drifted(subscription: Subscription, control: Control) -> Subscription:
-    """Changed here and switched off there: two steps are to be done."""
+    """A subscription changed here and disabled at the provider: its plan has two steps."""
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
@@ -37,17 +37,17 @@ def page_of(row: Subscription) -> str:
 
 
 def fields_of(page: str) -> dict[str, list[str]]:
-    """What the form on the page would send, with everything ticked."""
+    """Return what the form on the page sends with all steps selected."""
     found: dict[str, list[str]] = {"step": [], "version": []}
     for name, value in re.findall(r'name="(step|version)" value="([^"]+)"', page):
         found[name].append(unescape(value))
     return found
 
 
-def test_nothing_is_asked_before_a_person_wants_it(boss: Client, drifted: Subscription, control: Control) -> None:
+def test_no_call_is_made_before_a_refresh(boss: Client, drifted: Subscription, control: Control) -> None:
     before = len(control.calls())
     page = boss.get(PLAN).content.decode()
-    assert "Nothing was asked yet" in page
+    assert "No plan yet." in page
     assert len(control.calls()) == before
 
 
@@ -59,33 +59,31 @@ def test_shows_each_step_field_by_field(
     assert "It differs from the desired state." in page
     assert "/Shared/Finance" in page
     assert "/Shared/New" in page
-    assert "2 steps for 1 subscription looked at" in page
+    assert "2 steps; 1 subscription checked" in page
 
 
-def test_applies_only_what_was_ticked(
+def test_applies_only_the_selected_steps(
     boss: Client, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     sent = fields_of(boss.get(PLAN, {"look": "now"}).content.decode())
     assert [step.split(":")[1] for step in sent["step"]] == ["update", "enable"]
     answer = boss.post(APPLY, {**sent, "step": sent["step"][1:], "account": account.pk}, follow=True)
-    assert "done for 1 subscription" in answer.content.decode()
+    assert "Applied the selected steps of 1 subscription." in answer.content.decode()
     (remote,) = control.remotes()
     assert (remote["status"], remote["path"]) == ("enabled", "/Shared/Finance")
     assert drifted.operations.latest("id").actor == "staff:ann"
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_applies_everything(boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool) -> None:
+def test_applies_all_steps(boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool) -> None:
     answer = boss.post(APPLY, {"all": "1", **({} if whole else {"account": account.pk})}, follow=True)
-    assert "Done for 1 subscription." in answer.content.decode()
+    assert "Applied the changes of 1 subscription." in answer.content.decode()
     drifted.refresh_from_db()
     assert drifted.state == State.ACTIVE
-    assert "Nothing was to be done." in boss.post(APPLY, {"all": "1"}, follow=True).content.decode()
+    assert "No changes needed." in boss.post(APPLY, {"all": "1"}, follow=True).content.decode()
 
 
-def test_a_plan_that_has_changed_meanwhile_is_shown_anew_and_nothing_is_done(
-    boss: Client, drifted: Subscription, control: Control
-) -> None:
+def test_a_changed_plan_is_shown_again_and_not_applied(boss: Client, drifted: Subscription, control: Control) -> None:
     sent = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
     assert len(sent["step"]) == 2
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
@@ -100,44 +98,44 @@ def test_a_plan_that_has_changed_meanwhile_is_shown_anew_and_nothing_is_done(
     assert drifted.state == State.ACTIVE
 
 
-def test_says_what_it_could_not_look_at(boss: Client, drifted: Subscription, control: Control) -> None:
+def test_lists_accounts_that_were_not_reached(boss: Client, drifted: Subscription, control: Control) -> None:
     control.post("faults", status=500, times=1)
     page = boss.get(PLAN, {"look": "now"}).content.decode()
-    assert "Not looked at" in page
-    assert "Look at it alone" in page
-    assert "Nothing is to be done" not in page
+    assert "Not reached:" in page
+    assert "Refresh only this account" in page
+    assert "No changes needed" not in page
 
 
-def test_a_page_holds_so_many_and_says_how_many_it_does_not(
+def test_a_page_is_limited_and_says_how_many_are_left_out(
     boss: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_pages, "MOST_SHOWN", 1)
+    monkeypatch.setattr(pending_changes, "MAX_SHOWN", 1)
     desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
     page = boss.get(PLAN, {"look": "now"}).content.decode()
-    assert "1 more subscription with something to be done is not shown" in page
+    assert "1 more subscription with pending changes is not shown" in page
 
 
-def test_when_nothing_is_to_be_done(boss: Client, drifted: Subscription, account: ProviderAccount) -> None:
+def test_no_pending_changes(boss: Client, drifted: Subscription, account: ProviderAccount) -> None:
     boss.post(APPLY, {"all": "1"})
     page = boss.get(f"{PLAN}?look=now&account={account.pk}").content.decode()
-    assert "Nothing is to be done." in page
-    assert "1 subscription looked at" in page
+    assert "No changes needed." in page
+    assert "1 subscription checked" in page
 
 
-def test_nothing_chosen_and_nonsense(boss: Client, drifted: Subscription) -> None:
-    assert "No step was chosen" in boss.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
+def test_no_selection_and_invalid_input(boss: Client, drifted: Subscription) -> None:
+    assert "No step was selected" in boss.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
     for sent in ({"step": "x"}, {"step": "1:explode:2"}, {"account": "x"}, {"account": "999"}):
         assert boss.post(APPLY, sent).status_code == 404
     assert boss.get(APPLY).status_code == 405
     assert boss.get(PLAN, {"account": "x"}).status_code == 404
 
 
-def test_who_may_only_look_sees_no_buttons(viewer: Client, nobody: Client, drifted: Subscription) -> None:
+def test_viewers_see_plans_without_buttons(viewer: Client, nobody: Client, drifted: Subscription) -> None:
     page = viewer.get(PLAN, {"look": "now"}).content.decode()
     assert "It differs from the desired state." in page
     assert 'name="step"' not in page
-    assert "Apply" not in page
+    assert "Apply selected" not in page
     assert viewer.post(APPLY, {"all": "1"}).status_code == 403
     assert nobody.get(PLAN).status_code == 403
     changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
-    assert "Apply the chosen steps" in changer.get(PLAN, {"look": "now"}).content.decode()
+    assert "Apply selected steps" in changer.get(PLAN, {"look": "now"}).content.decode()

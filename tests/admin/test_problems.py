@@ -1,4 +1,4 @@
-"""Problems and channels on the screens."""
+"""Pages of problems and of notification channels."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def page_of(client: Client, row: Problem) -> str:
     return response.content.decode()
 
 
-def test_an_empty_list_says_that_nothing_needs_a_person(viewer: Client) -> None:
-    assert "Nothing needs a person." in viewer.get(LIST).content.decode()
+def test_an_empty_list_says_that_there_are_no_open_problems(viewer: Client) -> None:
+    assert "No open problems." in viewer.get(LIST).content.decode()
 
 
-def test_the_list_shows_what_holds_and_the_rest_when_asked_for(viewer: Client, drifted: Problem) -> None:
+def test_the_list_shows_unresolved_problems_unless_filtered(viewer: Client, drifted: Problem) -> None:
     assert "It differs in paths." in viewer.get(LIST).content.decode()
     detector.resolve(drifted, by="staff:ann")
     assert "It differs in paths." not in viewer.get(LIST).content.decode()
@@ -53,7 +53,7 @@ def test_the_list_shows_what_holds_and_the_rest_when_asked_for(viewer: Client, d
     assert "was ignored" in viewer.get(f"{LIST}?state=sideways").content.decode()
 
 
-def test_the_page_of_one_says_what_to_do_and_leads_there(viewer: Client, drifted: Problem, hook: Subscription) -> None:
+def test_the_page_of_a_problem_links_to_its_next_action(viewer: Client, drifted: Problem, hook: Subscription) -> None:
     page = page_of(viewer, drifted)
     assert "Compare the fields" in page
     assert f'href="/admin/subscriptions/subscription/{hook.pk}/change/?plan=now#plan"' in page
@@ -62,7 +62,7 @@ def test_the_page_of_one_says_what_to_do_and_leads_there(viewer: Client, drifted
     assert "Acknowledge</button>" not in page, "a viewer changes nothing"
 
 
-def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
+def test_users_acknowledge_and_resolve_a_problem(boss: Client, drifted: Problem) -> None:
     assert "Acknowledge</button>" in page_of(boss, drifted)
     boss.post(f"{LIST}{drifted.pk}/acknowledge/")
     drifted.refresh_from_db()
@@ -71,7 +71,7 @@ def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
     boss.post(f"{LIST}{drifted.pk}/resolve/")
     drifted.refresh_from_db()
     assert (drifted.state, drifted.resolved_by) == ("resolved", "staff:ann")
-    assert "It is over, says ann." in page_of(boss, drifted)
+    assert "Resolved by ann." in " ".join(page_of(boss, drifted).split())
     response = boss.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
     assert "already been resolved" in response.content.decode()
     assert list(HistoryEntry.objects.order_by("pk").values_list("action", flat=True)) == ["acknowledged", "resolved"]
@@ -81,18 +81,22 @@ def test_people_acknowledge_and_resolve(boss: Client, drifted: Problem) -> None:
 
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
-def test_only_those_who_may_and_only_by_post(boss: Client, viewer: Client, drifted: Problem, action: str) -> None:
+def test_changing_a_problem_needs_the_permission_and_a_post(
+    boss: Client, viewer: Client, drifted: Problem, action: str
+) -> None:
     assert viewer.post(f"{LIST}{drifted.pk}/{action}/").status_code == 403
     assert boss.get(f"{LIST}{drifted.pk}/{action}/").status_code == 405
     assert boss.post(f"{LIST}999999/{action}/").status_code == 404
 
 
-def test_nobody_adds_or_deletes_one(boss: Client, drifted: Problem) -> None:
+def test_problems_cannot_be_added_or_deleted(boss: Client, drifted: Problem) -> None:
     assert boss.get(f"{LIST}add/").status_code == 403
     assert boss.post(f"{LIST}{drifted.pk}/delete/").status_code == 403
 
 
-def test_it_stands_on_the_pages_of_what_it_is_about(viewer: Client, drifted: Problem, hook: Subscription) -> None:
+def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
+    viewer: Client, drifted: Problem, hook: Subscription
+) -> None:
     for name, key in (
         ("subscriptions_subscription_change", hook.pk),
         ("providers_provideraccount_change", hook.account_id),
@@ -105,28 +109,28 @@ def test_it_stands_on_the_pages_of_what_it_is_about(viewer: Client, drifted: Pro
     assert f'href="{LIST}{drifted.pk}/change/"' not in page
 
 
-def test_a_subscriptions_page_says_what_to_do_and_repeats_nothing(
+def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_message(
     boss: Client, viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
     address = reverse("admin:subscriptions_subscription_change", args=[hook.pk])
     page = boss.get(address).content.decode()
-    shown = page[page.index('id="problems"') : page.index("Where events come in")]
+    shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
     assert "It differs in paths." not in shown, "the state's note says it"
     assert "Compare the fields" in shown
     assert "?plan=now#plan" in shown
-    assert "?plan=now#plan" not in viewer.get(address).content.decode().partition("Where events come in")[0]
+    assert "?plan=now#plan" not in viewer.get(address).content.decode().partition("<h2>Endpoint</h2>")[0]
     Subscription.objects.filter(pk=hook.pk).update(
         state=State.ACTIVE, silent_since=timezone.now(), silence_reason="Our receiver answers."
     )
     assert boss.get(address).content.decode().count("Our receiver answers.") == 1
     detector.detect()
     page = boss.get(address).content.decode()
-    shown = page[page.index('id="problems"') : page.index("Where events come in")]
+    shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
     assert "Our receiver answers." in shown
     assert 'id="silent"' not in page, "a silence is shown once"
 
 
-def test_an_accounts_own_problems_come_before_its_subscriptions(
+def test_problems_of_an_account_come_before_those_of_its_subscriptions(
     viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
     type(hook.account).objects.filter(pk=hook.account_id).update(status="failing", status_reason="Get a new token")
@@ -140,7 +144,7 @@ def test_an_accounts_own_problems_come_before_its_subscriptions(
     assert "Get a new token" not in shown, "the account's note says it"
 
 
-def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Client, drifted: Problem) -> None:
+def test_the_navigation_counts_problems_that_need_attention(viewer: Client, nobody: Client, drifted: Problem) -> None:
     from config.dashboard.navigation import open_problems
 
     request = viewer.get(LIST).wsgi_request
@@ -157,11 +161,11 @@ def test_the_navigation_counts_what_needs_a_person(viewer: Client, nobody: Clien
 FORM = {"name": "Ops", "min_severity": "warning", "every": "15", "remind_every": "12", "enabled": "on"}
 
 
-def test_an_empty_list_of_channels_says_why_to_have_one(boss: Client) -> None:
-    assert "Nobody is told of problems." in boss.get(CHANNELS).content.decode()
+def test_an_empty_list_of_channels_has_an_empty_state(boss: Client) -> None:
+    assert "No notification channels." in boss.get(CHANNELS).content.decode()
 
 
-def test_adding_one_for_e_mail(boss: Client) -> None:
+def test_adding_an_email_channel(boss: Client) -> None:
     assert "?kind=webhook" in boss.get(f"{CHANNELS}add/").content.decode()
     page = boss.get(f"{CHANNELS}add/?kind=email").content.decode()
     assert 'name="recipients"' in page
@@ -175,7 +179,7 @@ def test_adding_one_for_e_mail(boss: Client) -> None:
     assert HistoryEntry.objects.get().subject_type == "channel"
 
 
-def test_what_does_not_fit_stands_at_its_field(boss: Client) -> None:
+def test_invalid_channel_settings_are_reported_at_their_fields(boss: Client) -> None:
     page = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "nobody"}).content.decode()
     assert "nobody is no e-mail address." in page
     page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "url": "chat"}).content.decode()
@@ -190,7 +194,7 @@ def chat(db: None) -> Channel:
     return Channel.objects.create(name="Chat", kind="webhook", url=SECRET_URL)
 
 
-def test_the_address_of_a_webhook_stays_and_is_never_shown(boss: Client, chat: Channel) -> None:
+def test_the_url_of_a_webhook_channel_is_kept_and_never_shown(boss: Client, chat: Channel) -> None:
     edit = f"{CHANNELS}{chat.pk}/edit/"
     pages = [boss.get(path).content.decode() for path in (CHANNELS, f"{CHANNELS}{chat.pk}/change/", edit)]
     assert "top-secret" not in "".join(pages)
@@ -202,47 +206,45 @@ def test_the_address_of_a_webhook_stays_and_is_never_shown(boss: Client, chat: C
     assert "top-secret" not in str(list(HistoryEntry.objects.values_list("changes", flat=True)))
 
 
-def test_the_test_button_says_exactly_what_went_wrong(
-    boss: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_test_button_reports_the_result(boss: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> str:
         raise transports.DeliveryFailed("hooks.example.com answered 404: no_service.")
 
     monkeypatch.setattr(dispatch, "deliver", fail)
     page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
-    assert "It does not work. hooks.example.com answered 404: no_service." in page
+    assert "Test failed. hooks.example.com answered 404: no_service." in page
     monkeypatch.setattr(dispatch, "deliver", lambda *_, **__: "hooks.example.com answered 200.")
     page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
-    assert "It works. hooks.example.com answered 200." in page
+    assert "Test succeeded. hooks.example.com answered 200." in page
     assert Message.objects.count() == 2
 
 
-def test_failures_and_messages_stand_on_the_page(boss: Client, chat: Channel) -> None:
+def test_the_page_shows_failures_and_messages(boss: Client, chat: Channel) -> None:
     Channel.objects.update(failures=3, last_error="It answered 500.", retry_at=timezone.now() + timedelta(minutes=4))
     Message.objects.create(channel=chat, subject="Critical: A", text="The text.", status="failed", error="500.")
     page = boss.get(f"{CHANNELS}{chat.pk}/change/").content.decode()
     assert "It answered 500." in page
-    assert "Tried 3 times" in page
+    assert "Failed 3 times" in page
     assert "The text." in page
     assert "It answered 500." in boss.get(CHANNELS).content.decode()
 
 
-def test_without_a_mail_server_the_page_says_so(boss: Client, settings: Settings) -> None:
+def test_a_missing_mail_server_is_reported(boss: Client, settings: Settings) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
     Channel.objects.create(name="Ops", kind="email", recipients=["a@example.com"])
     assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}{Channel.objects.get().pk}/change/").content.decode()
     assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}add/?kind=email").content.decode()
 
 
-def test_deleting_one_asks_first(boss: Client, chat: Channel) -> None:
+def test_deleting_a_channel_asks_for_confirmation(boss: Client, chat: Channel) -> None:
     path = f"{CHANNELS}{chat.pk}/delete/"
-    assert "tells nobody anything any more" in boss.get(path).content.decode()
+    assert "sends no more notifications" in boss.get(path).content.decode()
     assert Channel.objects.exists()
     boss.post(path)
     assert not Channel.objects.exists()
 
 
-def test_a_viewer_changes_no_channel(viewer: Client, chat: Channel) -> None:
+def test_viewers_cannot_change_channels(viewer: Client, chat: Channel) -> None:
     assert viewer.get(f"{CHANNELS}{chat.pk}/change/").status_code == 200
     assert viewer.get(f"{CHANNELS}{chat.pk}/edit/").status_code == 403
     assert viewer.post(f"{CHANNELS}{chat.pk}/test/").status_code == 403
@@ -250,7 +252,7 @@ def test_a_viewer_changes_no_channel(viewer: Client, chat: Channel) -> None:
     assert viewer.get(f"{CHANNELS}add/").status_code == 403
 
 
-def test_it_works_from_the_problem_to_the_mail(boss: Client, drifted: Problem) -> None:
+def test_a_problem_is_sent_by_email(boss: Client, drifted: Problem) -> None:
     Problem.objects.update(severity=Severity.CRITICAL)
     boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com"})
     dispatch.notify_all()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 PATH = "/admin/providers/table/"
 
 
-def test_it_shows_every_answer_of_every_provider() -> None:
+def test_the_table_shows_every_provider_and_question() -> None:
     client = Client()
     client.force_login(User.objects.create_user("ann", is_staff=True))
     page = client.get(PATH).content.decode()
@@ -23,5 +23,5 @@ def test_it_shows_every_answer_of_every_provider() -> None:
         assert row.capability in page
 
 
-def test_it_is_for_staff_only() -> None:
+def test_the_table_is_for_staff_only() -> None:
     assert Client().get(PATH).status_code == 302

@@ -1,4 +1,4 @@
-"""What an account has at its provider, in the dashboard: importing, removing an orphan, ignoring."""
+"""Remote subscriptions in the dashboard: the list, importing, deleting an orphan, ignoring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions.admin import discovery_pages
+from subscriptions.admin import remote_pages
 from subscriptions.models import RemoteNote, State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
@@ -27,38 +27,36 @@ def page_of(name: str, account: ProviderAccount) -> str:
     return reverse(f"admin:providers_provideraccount_{name}", args=[account.pk])
 
 
-def test_lists_whose_each_is(
+def test_lists_remote_subscriptions_by_kind(
     boss: Client, account: ProviderAccount, active: Subscription, orphan: str, foreign: str
 ) -> None:
     page = boss.get(page_of("discover", account)).content.decode()
-    for text in ("Orphans", "Foreign", "Managed here", orphan, foreign, "https://elsewhere.example/in", "Finance"):
+    for text in ("Orphans", "Foreign", "Managed", orphan, foreign, "https://elsewhere.example/in", "Finance"):
         assert text in page
     assert page.count(">Import<") == 2
-    assert page.count(">Remove<") == 1
+    assert page.count(">Delete<") == 1
     assert page.index(orphan) < page.index(foreign) < page.index(str(active.remote_id))
 
 
-def test_says_what_could_not_be_looked_at_and_when_nothing_is_there(
-    boss: Client, account: ProviderAccount, control: Control
-) -> None:
-    assert "The provider has nothing." in boss.get(page_of("discover", account)).content.decode()
+def test_reports_a_failed_call_and_an_empty_list(boss: Client, account: ProviderAccount, control: Control) -> None:
+    assert "No remote subscriptions." in boss.get(page_of("discover", account)).content.decode()
     control.post("faults", status=500, times=1)
-    assert "could not be looked at" in boss.get(page_of("discover", account)).content.decode()
+    assert "could not be fetched" in boss.get(page_of("discover", account)).content.decode()
 
 
-def test_importing_says_first_what_it_means(
+def test_the_import_page_shows_the_effect(
     boss: Client, account: ProviderAccount, foreign: str, control: Control
 ) -> None:
     page = boss.get(page_of("import", account), {"remote_id": foreign}).content.decode()
     assert "Nothing changes at Egnyte Connect" in page
-    assert "Whoever it calls now gets no more events." in page
+    assert "The URL that it calls now receives no more events." in page
     assert "https://elsewhere.example/in" in page
     assert "/hooks/…" in page
     assert control.calls("PUT") == []
     assert not Subscription.objects.exists()
 
 
-def test_imports_without_changing_anything_there(
+def test_a_read_only_import_changes_nothing_at_the_provider(
     boss: Client, account: ProviderAccount, foreign: str, control: Control
 ) -> None:
     answer = boss.post(page_of("import", account), {"remote_id": foreign, "name": "Old one"}, follow=True)
@@ -68,7 +66,7 @@ def test_imports_without_changing_anything_there(
     assert control.remotes()[0]["url"] == "https://elsewhere.example/in"
 
 
-def test_takes_one_over(boss: Client, account: ProviderAccount, foreign: str, control: Control) -> None:
+def test_an_import_can_adopt(boss: Client, account: ProviderAccount, foreign: str, control: Control) -> None:
     boss.post(page_of("import", account), {"remote_id": foreign, "take_over": "1"})
     row = Subscription.objects.get()
     assert row.state == State.ACTIVE
@@ -76,17 +74,19 @@ def test_takes_one_over(boss: Client, account: ProviderAccount, foreign: str, co
     assert HistoryEntry.objects.get(action="imported").actor == "staff:ann"
 
 
-def test_removes_an_orphan_after_asking(boss: Client, account: ProviderAccount, orphan: str, control: Control) -> None:
+def test_an_orphan_is_deleted_after_confirmation(
+    boss: Client, account: ProviderAccount, orphan: str, control: Control
+) -> None:
     page = boss.get(page_of("remove_orphan", account), {"remote_id": orphan}).content.decode()
-    assert "It is deleted at Egnyte Connect, for good." in page
+    assert "deleted permanently at Egnyte Connect" in page
     assert len(control.remotes()) == 1
     answer = boss.post(page_of("remove_orphan", account), {"remote_id": orphan}, follow=True)
-    assert "was removed at Egnyte Connect" in answer.content.decode()
+    assert "was deleted at Egnyte Connect" in answer.content.decode()
     assert control.remotes() == []
     assert HistoryEntry.objects.latest("pk").action == "orphan removed"
 
 
-def test_what_is_foreign_or_managed_is_never_removed(
+def test_foreign_and_managed_ones_are_never_deleted(
     boss: Client, account: ProviderAccount, active: Subscription, foreign: str, control: Control
 ) -> None:
     for remote_id in (foreign, str(active.remote_id), "nothing"):
@@ -97,7 +97,7 @@ def test_what_is_foreign_or_managed_is_never_removed(
     assert control.calls("DELETE") == []
 
 
-def test_ignores_one_and_shows_it_again(boss: Client, account: ProviderAccount, foreign: str) -> None:
+def test_one_can_be_ignored_and_shown_again(boss: Client, account: ProviderAccount, foreign: str) -> None:
     boss.get(page_of("discover", account))
     page = boss.post(page_of("ignore", account), {"remote_id": foreign}, follow=True).content.decode()
     assert "Ignored" in page
@@ -108,21 +108,21 @@ def test_ignores_one_and_shows_it_again(boss: Client, account: ProviderAccount, 
     assert not RemoteNote.objects.exclude(ignored_at=None).exists()
 
 
-def test_many_are_cut_off_and_counted(
+def test_a_long_list_is_cut_and_says_how_many_are_left_out(
     boss: Client, account: ProviderAccount, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovery_pages, "SHOWN", 1)
+    monkeypatch.setattr(remote_pages, "SHOWN", 1)
     for number in range(3):
         make(f"https://elsewhere.example/{number}")
     assert "2 more are not shown" in boss.get(page_of("discover", account)).content.decode()
 
 
-def test_each_right_opens_only_its_own(
+def test_each_permission_allows_only_its_own_pages(
     viewer: Client, nobody: Client, account: ProviderAccount, orphan: str, control: Control
 ) -> None:
     page = viewer.get(page_of("discover", account)).content.decode()
     assert orphan in page
-    for button in (">Import<", ">Remove<", ">Ignore<"):
+    for button in (">Import<", ">Delete<", ">Ignore<"):
         assert button not in page
     assert nobody.get(page_of("discover", account)).status_code == 403
     for name in ("import", "remove_orphan", "ignore"):
@@ -131,6 +131,6 @@ def test_each_right_opens_only_its_own(
     adder = person("ada", *views, "subscriptions.add_subscription")
     page = adder.get(page_of("discover", account)).content.decode()
     assert ">Import<" in page
-    assert ">Remove<" not in page
+    assert ">Delete<" not in page
     assert adder.get(page_of("ignore", account)).status_code == 405
     assert len(control.remotes()) == 1

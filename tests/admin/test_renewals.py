@@ -1,4 +1,4 @@
-"""The overview of renewals: when each lease is renewed and what happened last time."""
+"""The renewals page: when each lease is renewed, and how its last renewal ended."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def leased(account: ProviderAccount, count: int) -> list[Subscription]:
     return list(Subscription.objects.order_by("renew_at", "pk"))
 
 
-def test_tells_when_how_long_and_what_happened_last(boss: Client, subscription: Subscription, control: Control) -> None:
+def test_shows_the_lease_and_the_last_renewal(boss: Client, subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
     row = Subscription.objects.get()
     page = boss.get(PAGE).content.decode()
@@ -48,13 +48,13 @@ def test_tells_when_how_long_and_what_happened_last(boss: Client, subscription: 
     Subscription.objects.update(failures=2, due_at=timezone.now() + timedelta(seconds=30))
     page = boss.get(PAGE).content.decode()
     assert "The provider was away." in page
-    assert "failed 2 times in a row" in page
+    assert "2 consecutive failures" in page
 
 
-def test_the_next_renewal_comes_first_and_pages_miss_nothing(
+def test_pages_are_ordered_by_renewal_and_miss_nothing(
     boss: Client, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewal_pages, "PAGE", 2)
+    monkeypatch.setattr(renewal_pages, "PAGE_SIZE", 2)
     expected, seen, url = leased(account, 5), [], PAGE
     while True:
         context = boss.get(url).context
@@ -65,7 +65,7 @@ def test_the_next_renewal_comes_first_and_pages_miss_nothing(
     assert seen == [row.pk for row in expected]
 
 
-def test_costs_as_many_queries_with_many(boss: Client, account: ProviderAccount) -> None:
+def test_the_number_of_queries_does_not_grow(boss: Client, account: ProviderAccount) -> None:
     leased(account, 3)
     with CaptureQueriesContext(connection) as few:
         boss.get(PAGE)
@@ -76,21 +76,21 @@ def test_costs_as_many_queries_with_many(boss: Client, account: ProviderAccount)
     assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in many)
 
 
-def test_says_which_are_not_renewed_by_themselves(boss: Client, account: ProviderAccount) -> None:
+def test_disabled_and_manually_renewed_ones_are_marked(boss: Client, account: ProviderAccount) -> None:
     rows = leased(account, 2)
     Subscription.objects.filter(pk=rows[0].pk).update(auto_renew=False)
     Subscription.objects.filter(pk=rows[1].pk).update(enabled=False)
     page = boss.get(PAGE).content.decode()
-    assert "not by itself" in page
-    assert "switched off here" in page
+    assert ">manual<" in page
+    assert ">disabled<" in page
 
 
-def test_empty_and_nonsense(boss: Client, nobody: Client) -> None:
-    assert "No lease is running." in boss.get(PAGE).content.decode()
+def test_an_empty_list_and_invalid_keys(boss: Client, nobody: Client) -> None:
+    assert "No subscriptions with a lease." in boss.get(PAGE).content.decode()
     for after in ("x", "2026-01-01T00:00:00_x", "_7", "2999-01-01T00:00:00_7"):
         assert boss.get(PAGE, {"after": after}).status_code == 200
     assert nobody.get(PAGE).status_code == 403
 
 
-def test_home_leads_there(boss: Client, subscription: Subscription) -> None:
+def test_the_home_page_links_there(boss: Client, subscription: Subscription) -> None:
     assert PAGE in boss.get("/admin/").content.decode()

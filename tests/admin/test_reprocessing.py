@@ -50,7 +50,7 @@ def test_reprocesses_all_requests_of_a_filter(boss: Client, hook: Subscription, 
     other = store_request(hook, body_of({"id": 9}), headers=(("X-Secret", "wrong"),))
     shown = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # the second page
     assert f'href="{PAGE}?outcome=quarantined"' in shown
-    assert "Process all these again" not in boss.get(LIST).content.decode()
+    assert "Reprocess matching requests" not in boss.get(LIST).content.decode()
     page = boss.get(PAGE, {"outcome": "quarantined"}).content.decode()
     assert "4 requests" in page
     assert "Its events are added if it can be parsed now" in page
@@ -67,7 +67,7 @@ def test_reprocesses_all_requests_of_a_filter(boss: Client, hook: Subscription, 
 def test_reprocesses_selected_requests(boss: Client, waiting: list[WebhookRequest]) -> None:
     assert f'name="pk" value="{waiting[0].pk}"' in boss.get(LIST).content.decode()
     page = boss.get(PAGE, {"pk": [row.pk for row in waiting[1:3]]}).content.decode()
-    assert "The chosen requests" in page
+    assert "The selected requests" in page
     assert "2 requests" in page
     boss.post(PAGE, {"pk": [row.pk for row in waiting[1:3]]})
     assert outcomes() == ["quarantined", "processed", "processed", "quarantined"]
@@ -103,7 +103,7 @@ def test_each_portion_continues_after_the_previous_one(
     late = store_request(hook, body_of({"id": 77}))  # arrived after the preview, so it is not selected
     answer = boss.post(PAGE, fields_of(first))
     progress = boss.get(answer["Location"]).content.decode()
-    assert "3 requests processed again so far." in progress
+    assert "3 requests reprocessed so far." in progress
     assert "data-goes-on" in progress
     assert outcomes() == ["processed"] * 3 + ["quarantined", "received"]
     # A link from elsewhere, or the same URL opened later, continues only on request.
@@ -123,7 +123,7 @@ def test_large_selections_are_counted_up_to_a_limit(
     boss: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reprocess_selection, "MAX_COUNTED", 3)
-    assert "more than 3 requests; of the newest 3" in boss.get(PAGE, {"subscription": hook.pk}).content.decode()
+    assert "more than 3 requests; the newest 3" in boss.get(PAGE, {"subscription": hook.pk}).content.decode()
 
 
 def test_a_relative_time_span_is_fixed_when_the_preview_is_shown(boss: Client, waiting: list[WebhookRequest]) -> None:
@@ -149,7 +149,7 @@ def test_without_a_filter_nothing_is_reprocessed(boss: Client, waiting: list[Web
 
 def test_a_selection_without_matches(boss: Client, hook: Subscription) -> None:
     page = boss.get(PAGE, {"outcome": "truncated"}).content.decode()
-    assert "Nothing fits." in page
+    assert "No requests match the filter." in page
     done = boss.post(PAGE, {"outcome": "truncated"}, follow=True).content.decode()
     assert "There was nothing to reprocess." in done
     assert not HistoryEntry.objects.filter(action="reprocessed").exists()

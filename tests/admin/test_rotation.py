@@ -1,4 +1,4 @@
-"""Rotating a secret and forgetting a subscription, on their pages."""
+"""Rotating a secret and forgetting a subscription, in the dashboard."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def done(client: Client, row: Subscription, action: str, **more: str) -> str:
     return answer.content.decode()
 
 
-def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, active: Subscription) -> None:
+def test_a_rotation_is_confirmed_and_its_progress_shown(boss: Client, active: Subscription) -> None:
     (old,) = active.secrets
     assert 'id="rotation"' not in boss.get(page_of(active)).content.decode()
     asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(active.pk)}).content.decode()
@@ -42,9 +42,9 @@ def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, act
     assert 'name="revoke"' in asked
     page = done(boss, active, "rotate-secret")
     assert 'id="rotation"' in page
-    for told in ("not yet seen in a request", "the old one is accepted until then", "Both are accepted until"):
-        assert told in page
-    assert "not yet at the provider" not in page
+    for text in ("not used in a request yet", "the old secret is accepted until then", "Both are accepted until"):
+        assert text in page
+    assert "not set at the provider yet" not in page
     assert active.secrets[1:] == [old]
     assert not [secret for secret in active.secrets if secret in page]
     assert HistoryEntry.objects.get(action="secret rotation asked for").actor == "staff:ann"
@@ -55,37 +55,37 @@ def test_it_is_asked_first_then_done_and_its_progress_is_shown(boss: Client, act
     assert "Old secret no longer accepted" in page or "old secret no longer accepted" in page
 
 
-def test_while_the_provider_refuses_it_the_page_says_so(boss: Client, active: Subscription, control: Control) -> None:
+def test_the_page_shows_that_the_provider_has_not_accepted_the_new_secret(
+    boss: Client, active: Subscription, control: Control
+) -> None:
     control.post("faults", status=400, times=100)
     page = done(boss, active, "rotate-secret")
-    assert "not yet at the provider" in page
+    assert "not set at the provider yet" in page
 
 
-def test_revoked_only_the_new_one_counts(boss: Client, active: Subscription) -> None:
+def test_revoking_keeps_only_the_new_secret(boss: Client, active: Subscription) -> None:
     (old,) = active.secrets
     done(boss, active, "rotate-secret", revoke="1")
     assert len(active.secrets) == 1
     assert active.secrets != [old]
 
 
-def test_by_hand_the_page_says_what_to_enter(boss: Client, account: ProviderAccount) -> None:
+def test_a_manual_subscription_shows_the_secret_to_enter(boss: Client, account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(row.pk)}).content.decode()
-    assert "you enter it there" in asked
+    assert "enter it at the provider" in asked
     page = done(boss, row, "rotate-secret")
     assert "Enter the new secret at the provider" in page
 
 
-def test_too_many_at_once_are_refused_in_words(boss: Client, active: Subscription) -> None:
+def test_too_many_rotations_are_rejected_with_a_reason(boss: Client, active: Subscription) -> None:
     for _ in range(secret_rotation.MOST_ACCEPTED - 1):
         done(boss, active, "rotate-secret")
     assert "Wait for one, or revoke the old ones." in done(boss, active, "rotate-secret")
     assert len(active.secrets) == secret_rotation.MOST_ACCEPTED
 
 
-def test_forgetting_is_offered_only_while_it_is_being_deleted(
-    boss: Client, active: Subscription, control: Control
-) -> None:
+def test_forgetting_is_offered_only_while_deleting(boss: Client, active: Subscription, control: Control) -> None:
     assert "action=forget" not in boss.get(page_of(active)).content.decode()
     assert (
         "that is being deleted can be forgotten"
@@ -98,7 +98,7 @@ def test_forgetting_is_offered_only_while_it_is_being_deleted(
     assert "action=forget" in boss.get(page_of(active)).content.decode()
     asked = boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
     assert str(active.remote_id) in asked
-    assert "This cannot be taken back." in asked
+    assert "This cannot be undone." in asked
     done(boss, active, "forget")
     assert active.state == State.DELETED
     assert str(active.remote_id) in boss.get(page_of(active)).content.decode()

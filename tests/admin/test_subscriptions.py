@@ -1,4 +1,4 @@
-"""Subscriptions: forms, refusals at their fields, actions one and many at a time, the plan, and the secret."""
+"""Pages of subscriptions: forms, provider errors at their fields, actions, the plan, and the secret."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def active(subscription: Subscription) -> Subscription:
 
 
 def run(client: Client, action: str, *rows: Subscription) -> str:
-    """The whole way: the confirmation page, then its button."""
+    """Open the confirmation page and press its button."""
     keys = [str(row.pk) for row in rows]
     asked = client.get(ACTIONS, {"action": action, "pk": keys})
     assert asked.status_code == 200
@@ -61,7 +61,7 @@ def run(client: Client, action: str, *rows: Subscription) -> str:
 # -- Forms
 
 
-def test_first_the_account_is_chosen(boss: Client, account: ProviderAccount) -> None:
+def test_adding_starts_with_the_choice_of_the_account(boss: Client, account: ProviderAccount) -> None:
     assert f"?account={account.pk}" in boss.get(ADD).content.decode()
     for query in ("?account=999", "?account=x"):
         assert f"?account={account.pk}" in boss.get(ADD + query).content.decode()
@@ -74,13 +74,13 @@ def test_event_types_are_grouped_checkboxes(boss: Client, account: ProviderAccou
     assert "Every file and folder event" in page
 
 
-def test_a_new_subscription_is_proposed_a_name(boss: Client, account: ProviderAccount) -> None:
+def test_a_new_subscription_has_a_default_name(boss: Client, account: ProviderAccount) -> None:
     assert f'value="{account.name} 1"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
     desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     assert f'value="{account.name} 2"' in boss.get(f"{ADD}?account={account.pk}").content.decode()
 
 
-def test_subscribing_registers_at_once(boss: Client, account: ProviderAccount, control: Control) -> None:
+def test_subscribing_registers_immediately(boss: Client, account: ProviderAccount, control: Control) -> None:
     page = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True).content.decode()
     row = Subscription.objects.get()
     assert row.state == State.ACTIVE
@@ -90,11 +90,11 @@ def test_subscribing_registers_at_once(boss: Client, account: ProviderAccount, c
     }
     assert len(control.remotes()) == 1
     assert "Saved." in page
-    assert page.count(row.state_reason) == page.count(row.state_reason, page.index('id="state"')), "not said twice"
+    assert page.count(row.state_reason) == page.count(row.state_reason, page.index('id="state"')), "not shown twice"
     assert Operation.objects.get().actor == "staff:ann"
 
 
-def test_our_own_refusal_names_the_entry_and_saves_nothing(boss: Client, account: ProviderAccount) -> None:
+def test_a_schema_error_names_the_entry_and_saves_nothing(boss: Client, account: ProviderAccount) -> None:
     typed = {
         **TYPED,
         "config.paths.lines": "/Shared/Legal\n/Shared/A,B",
@@ -109,7 +109,7 @@ def test_our_own_refusal_names_the_entry_and_saves_nothing(boss: Client, account
     assert not Subscription.objects.exists()
 
 
-def test_the_providers_refusal_stands_at_its_field(
+def test_a_provider_error_is_shown_at_its_field(
     boss: Client, account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -121,22 +121,22 @@ def test_the_providers_refusal_stands_at_its_field(
     assert row.state == State.FAILING
     assert response.redirect_chain[-1][0] == page_of("edit", row)
     field = next(item for item in response.context["config"].fields if item.name == "config.paths")
-    assert field.refusal == "Entry 2 (/Shared/Board): There is no such folder."
-    assert "The provider refused this" in response.content.decode()
+    assert field.provider_error == "Entry 2 (/Shared/Board): There is no such folder."
+    assert "The provider rejected this" in response.content.decode()
     monkeypatch.undo()
     boss.post(page_of("edit", row), {**TYPED, "config.paths.lines": "/Shared/Legal"})
     row.refresh_from_db()
     assert row.state == State.ACTIVE
 
 
-def test_a_refusal_without_a_field_is_said(boss: Client, subscription: Subscription) -> None:
+def test_a_provider_error_without_a_field_is_not_shown_in_the_form(boss: Client, subscription: Subscription) -> None:
     set_values(subscription, error_columns(subscription, Refused("No room for another one."), subscription.created_at))
     subscription.save()
     assert boss.get(page_of("edit", subscription)).status_code == 200
     assert "No room" not in boss.get(page_of("edit", subscription)).content.decode()
 
 
-def test_the_form_shows_what_is_wanted_now(boss: Client, subscription: Subscription) -> None:
+def test_the_form_shows_the_current_configuration(boss: Client, subscription: Subscription) -> None:
     page = boss.get(page_of("edit", subscription)).content.decode()
     assert '<input type="checkbox" name="config.event_types" value="fs:*" checked>' in page
     assert "/Shared/Finance</textarea>" in page
@@ -151,16 +151,16 @@ def test_changing_the_config_changes_it_at_the_provider(boss: Client, active: Su
     assert {"field": "config.paths", "from": ["/Shared/Finance"], "to": ["/Shared/Sales"]} in entry.changes
 
 
-def test_by_hand_shows_the_steps(boss: Client, account: ProviderAccount, control: Control) -> None:
+def test_a_manual_subscription_shows_the_steps(boss: Client, account: ProviderAccount, control: Control) -> None:
     page = boss.post(f"{ADD}?account={account.pk}", {**TYPED, "managed": "manual"}, follow=True).content.decode()
-    assert "Register it manually" in page
+    assert "Register manually" in page
     assert not control.remotes()
 
 
 # -- Actions
 
 
-def test_switching_off_and_on(boss: Client, active: Subscription, control: Control) -> None:
+def test_disabling_and_enabling(boss: Client, active: Subscription, control: Control) -> None:
     run(boss, "disable", active)
     assert active.state == State.DISABLED
     assert control.remotes()[0]["enabled"] is False
@@ -183,18 +183,18 @@ def test_deleting_removes_it_at_the_provider(boss: Client, active: Subscription,
     assert not control.remotes()
 
 
-def test_reconciling_repairs_at_once(boss: Client, active: Subscription, control: Control) -> None:
+def test_reconciling_repairs_immediately(boss: Client, active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", deleted=True)
     run(boss, "reconcile", active)
     assert active.state == State.ACTIVE
     assert len(control.remotes()) == 1
 
 
-def test_testing_says_how_it_went(boss: Client, active: Subscription) -> None:
+def test_testing_reports_the_result(boss: Client, active: Subscription) -> None:
     assert "No test webhook was sent" in run(boss, "test", active)
 
 
-def test_many_at_a_time(boss: Client, active: Subscription, control: Control) -> None:
+def test_a_bulk_action_reports_the_count(boss: Client, active: Subscription, control: Control) -> None:
     second = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann", name="Second")
     reconcile_soon(second, actor="staff:ann")
     page = run(boss, "disable", active, second)
@@ -202,7 +202,7 @@ def test_many_at_a_time(boss: Client, active: Subscription, control: Control) ->
     assert [remote["enabled"] for remote in control.remotes()] == [False, False]
 
 
-def test_the_confirmation_says_what_will_happen_and_changes_nothing(
+def test_the_confirmation_page_shows_the_effect_and_changes_nothing(
     boss: Client, active: Subscription, control: Control
 ) -> None:
     calls = len(control.calls())
@@ -228,7 +228,7 @@ def test_the_confirmation_says_what_will_happen_and_changes_nothing(
         (SubscriptionAction.TEST, []),
     ],
 )
-def test_what_is_foreseen_is_what_happens(
+def test_the_dry_run_equals_the_result(
     boss: Client, active: Subscription, action: SubscriptionAction, steps: list[StepAction]
 ) -> None:
     assert [step.action for step in foresee(active, active.created_at, action).steps] == steps
@@ -239,7 +239,7 @@ def test_what_is_foreseen_is_what_happens(
 
 
 @pytest.mark.parametrize("action", list(SubscriptionAction))
-def test_who_may_only_look_does_nothing(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
+def test_viewers_cannot_run_actions(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
     for call in (viewer.get, viewer.post):
         assert call(ACTIONS, {"action": action, "pk": str(active.pk)}).status_code == 403
     assert viewer.post(page_of("edit", active), TYPED).status_code == 403
@@ -264,11 +264,11 @@ def test_deleting_needs_its_own_permission(db: None, active: Subscription) -> No
         ({}, 403),
     ],
 )
-def test_a_broken_action_is_refused(boss: Client, query: dict[str, str], status: int) -> None:
+def test_an_invalid_action_is_rejected(boss: Client, query: dict[str, str], status: int) -> None:
     assert boss.get(ACTIONS, query).status_code == status
 
 
-def test_a_deleted_one_offers_nothing(boss: Client, subscription: Subscription) -> None:
+def test_a_deleted_subscription_has_no_actions(boss: Client, subscription: Subscription) -> None:
     desired_state.request_deletion(subscription, by="staff:ann")
     page = boss.get(page_of("change", subscription)).content.decode()
     assert "actions/?action=" not in page
@@ -279,7 +279,7 @@ def test_a_deleted_one_offers_nothing(boss: Client, subscription: Subscription) 
 # -- The page
 
 
-def test_the_secret_is_shown_on_demand_and_that_is_written_down(boss: Client, subscription: Subscription) -> None:
+def test_revealing_the_secret_is_logged(boss: Client, subscription: Subscription) -> None:
     secret = subscription.secrets[0]
     assert secret not in boss.get(page_of("change", subscription)).content.decode()
     response = boss.post(page_of("secret", subscription))
@@ -305,13 +305,13 @@ def test_the_plan_is_a_difference_field_by_field(boss: Client, active: Subscript
     assert '<span class="hk-to">/Shared/Sales</span>' in text
 
 
-def test_a_plan_that_cannot_be_made_is_said(boss: Client, active: Subscription, control: Control) -> None:
+def test_a_failed_refresh_of_the_plan_is_reported(boss: Client, active: Subscription, control: Control) -> None:
     control.post("faults", status=401, times=5)
     page = boss.get(page_of("change", active) + "?plan=now").content.decode()
-    assert "The provider could not be looked at" in page
+    assert "state could not be fetched" in page
 
 
-def test_the_page_makes_no_call_by_itself(boss: Client, active: Subscription, control: Control) -> None:
+def test_the_page_makes_no_call(boss: Client, active: Subscription, control: Control) -> None:
     calls = len(control.calls())
     assert boss.get(page_of("change", active)).status_code == 200
     assert len(control.calls()) == calls
@@ -327,7 +327,7 @@ def test_operations_are_shown_without_secrets(boss: Client, active: Subscription
     assert active.account.credentials["access_token"] not in page
 
 
-def test_recent_events_are_shown_to_those_who_may_see_events(viewer: Client, received: WebhookRequest) -> None:
+def test_recent_events_need_the_permission(viewer: Client, received: WebhookRequest) -> None:
     url = page_of("change", received.subscription)
     assert "/Shared/Plan.docx" in viewer.get(url).content.decode()
     other = person("olga", "subscriptions.view_subscription")
@@ -343,17 +343,17 @@ def test_states_are_named_not_only_coloured(boss: Client, subscription: Subscrip
         assert f"Because of {state}." in text
 
 
-def test_the_list_counts_down(boss: Client, active: Subscription) -> None:
+def test_the_list_shows_times_that_count_down(boss: Client, active: Subscription) -> None:
     page = boss.get("/admin/subscriptions/subscription/").content.decode()
     assert 'data-relative="until"' in page
     assert 'name="action" value="disable"' in page
 
 
-def test_bulk_buttons_are_hidden_from_those_who_may_only_look(viewer: Client, active: Subscription) -> None:
+def test_viewers_see_no_bulk_buttons(viewer: Client, active: Subscription) -> None:
     assert 'name="action"' not in viewer.get("/admin/subscriptions/subscription/").content.decode()
 
 
-def test_managed_by_hand_is_not_told_to_the_provider(boss: Client, account: ProviderAccount, control: Control) -> None:
+def test_deleting_a_manual_subscription_makes_no_call(boss: Client, account: ProviderAccount, control: Control) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     calls = len(control.calls())
     run(boss, "delete", row)
@@ -361,16 +361,16 @@ def test_managed_by_hand_is_not_told_to_the_provider(boss: Client, account: Prov
     assert len(control.calls()) == calls
 
 
-def test_the_delete_page_is_the_action(boss: Client, subscription: Subscription) -> None:
+def test_the_delete_page_redirects_to_the_action(boss: Client, subscription: Subscription) -> None:
     response: Any = boss.get(page_of("delete", subscription))
     assert response.url.endswith(f"actions/?action=delete&pk={subscription.pk}")
 
 
-# -- No room at the provider
+# -- A reached limit at the provider
 
 
 @pytest.mark.django_db
-def test_where_there_is_no_room_the_accounts_that_share_the_limit_are_named(
+def test_accounts_that_share_a_reached_limit_are_named(
     boss: Client, subscription: Subscription, control: Control
 ) -> None:
     ours = {"clientId": "app", "domain": "acme", "username": "ann"}

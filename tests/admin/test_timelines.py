@@ -18,7 +18,7 @@ def timeline_of(row: Subscription | ProviderAccount) -> str:
     return reverse(f"admin:{model}_timeline", args=[row.pk])
 
 
-def test_the_latest_are_on_the_page_and_all_on_their_own(viewer: Client, subscription: Subscription) -> None:
+def test_the_latest_entries_are_on_the_page_and_all_on_the_timeline(viewer: Client, subscription: Subscription) -> None:
     operation = Operation.objects.create(
         subscription=subscription, action="register", actor="clock", status="failed", reason="New.", error="Too many."
     )
@@ -52,18 +52,18 @@ def test_filter_and_pages(viewer: Client, subscription: Subscription) -> None:
     newest = first.context["part"].entries[0].key
     assert len(viewer.get(f"{address}?after={newest}").context["part"].entries) == 50
     oldest = second.context["part"].entries[-1].key
-    assert "Nothing more." in viewer.get(f"{address}?before={oldest}").content.decode()
-    assert "Nothing of this kind." in viewer.get(f"{address}?kind=operation").content.decode()
+    assert "No more entries." in viewer.get(f"{address}?before={oldest}").content.decode()
+    assert "No entries of this kind." in viewer.get(f"{address}?kind=operation").content.decode()
     for query in ("?kind=bogus", "?before=bogus", "?after=", "?kind=%00"):
         assert len(viewer.get(address + query).context["part"].entries) == 50
 
 
-def test_who_may_not_see_the_row_may_not_see_its_timeline(nobody: Client, subscription: Subscription) -> None:
+def test_the_timeline_needs_the_permission_of_its_subject(nobody: Client, subscription: Subscription) -> None:
     for row in (subscription, subscription.account):
         assert nobody.get(timeline_of(row)).status_code == 403
     assert nobody.get(timeline_of(subscription).replace(f"/{subscription.pk}/", "/999/")).status_code == 404
 
 
-def test_an_empty_one(viewer: Client, subscription: Subscription) -> None:
+def test_an_empty_timeline(viewer: Client, subscription: Subscription) -> None:
     bare = ProviderAccount.objects.create(provider="egnyte-connect", name="Bare")
-    assert "Nothing has happened yet." in viewer.get(timeline_of(bare)).content.decode()
+    assert "No activity yet." in viewer.get(timeline_of(bare)).content.decode()

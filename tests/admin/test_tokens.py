@@ -1,4 +1,4 @@
-"""API tokens: made, shown once, revoked."""
+"""API tokens: creating, showing once, revoking."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ def test_a_token_needs_a_name_and_known_scopes(boss: Client) -> None:
     assert not ApiToken.objects.exists()
 
 
-def test_a_revoked_token_opens_nothing(boss: Client) -> None:
+def test_a_revoked_token_is_not_accepted(boss: Client) -> None:
     token, text = ApiToken.issue("importer", ["events:read"])
     revoke = reverse("admin:config_apitoken_revoke", args=[token.pk])
     assert boss.get(revoke).status_code == 405
-    assert "opens nothing any more" in boss.post(revoke, follow=True).content.decode()
+    assert "is not accepted any more" in boss.post(revoke, follow=True).content.decode()
     assert ApiToken.find(text) is None
     assert HistoryEntry.objects.get().action == "revoked"
-    assert "Revoke for good" not in boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+    assert (
+        "Revoke permanently" not in boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+    )
 
 
-def test_permissions(viewer: Client) -> None:
+def test_tokens_need_permissions(viewer: Client) -> None:
     token, text = ApiToken.issue("importer")
     assert viewer.get(ADD).status_code == 403
     assert viewer.post(reverse("admin:config_apitoken_revoke", args=[token.pk])).status_code == 403

@@ -1,7 +1,7 @@
-"""Takes the README's pictures: `python -m tests.browser.screenshots`.
+"""Take the screenshots of the README: `python -m tests.browser.screenshots`.
 
-Starts the product in a folder of its own, gives it two days of requests and a few subscriptions, and looks at it in
-Chromium."""
+Starts the product in a temporary folder, with two days of requests and some subscriptions, and opens it in Chromium.
+"""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ROOT / "docs" / "screenshots"
-PASSWORD = "only-for-pictures"
+SCREENSHOTS = ROOT / "docs" / "screenshots"
+PASSWORD = "only-for-screenshots"
 SIZE: ViewportSize = {"width": 1360, "height": 900}
 THEMES = ("light", "dark")
-LIVELY_SECONDS = 45  # until leases were renewed and events came in
-NOTICED_SECONDS = 20  # until the forged requests are a problem
+ACTIVITY_SECONDS = 45  # until leases were renewed and events received
+DETECTION_SECONDS = 20  # until the forged requests are detected as a problem
 START_SECONDS = 60
 HISTORY_HOURS = 47
-SHOWN, SWITCHED_OFF = "Finance documents", "Shared links"
+SHOWN, DISABLED = "Finance documents", "Shared links"
 
 
 def main() -> None:
-    """Everything, from an empty folder to the pictures."""
+    """Set up an installation, run it, and take the screenshots."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(surroundings(folder))
+        os.environ.update(environment(folder))
         subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=os.environ, check=True)
         prepare()
         with running():
-            time.sleep(LIVELY_SECONDS)
+            time.sleep(ACTIVITY_SECONDS)
             for _ in range(3):
                 control("emit", {"count": 1, "bad_signature": True, "remote_id": remote_id_of(SHOWN)})
-            time.sleep(NOTICED_SECONDS)
-            take_pictures(f"http://127.0.0.1:{os.environ['PORT']}")
+            time.sleep(DETECTION_SECONDS)
+            take_all(f"http://127.0.0.1:{os.environ['PORT']}")
 
 
-def surroundings(folder: str) -> dict[str, str]:
-    """The settings of an installation that nobody else sees."""
+def environment(folder: str) -> dict[str, str]:
+    """Return the environment of a temporary installation."""
     return {
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
         "ENV_FILE": os.devnull,
         "DATA_DIR": folder,
-        "SECRET_KEY": "only-for-pictures",
+        "SECRET_KEY": "only-for-screenshots",
         "ENCRYPTION_KEYS": "cGljdHVyZXMtcGljdHVyZXMtcGljdHVyZXMtcGljdHU=",
         "PORT": str(free_port()),
         "SANDBOX_PORT": str(free_port()),
@@ -68,14 +68,14 @@ def surroundings(folder: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a free TCP port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def prepare() -> None:
-    """The demo account, a second team's subscriptions, and two days of requests."""
+    """Create the demo accounts, two more subscriptions, and two days of requests."""
     import django
 
     django.setup()
@@ -87,14 +87,14 @@ def prepare() -> None:
     demo = Subscription.objects.select_related("account").get(account__provider="egnyte-connect")
     for name, config in (
         (SHOWN, {"event_types": ["fs:*", "comment:*"], "paths": ["/Shared/Finance"]}),
-        (SWITCHED_OFF, {"event_types": ["link:*"], "paths": []}),
+        (DISABLED, {"event_types": ["link:*"], "paths": []}),
     ):
         desired_state.subscribe(demo.account, config=config, by="staff:ann", name=name)
     fill_past(demo.pk)
 
 
 def fill_past(subscription_id: int) -> None:
-    """Requests as a working week has them: few at night, many in the afternoon."""
+    """Create requests with a daily rhythm: few at night, many in the afternoon."""
     from django.utils import timezone
 
     from events.models import Outcome, VerificationState, WebhookRequest
@@ -126,13 +126,13 @@ def fill_past(subscription_id: int) -> None:
 
 
 def busy(hour: datetime, chance: random.Random) -> int:
-    """How many requests come in an hour of the day."""
+    """Return the number of requests in an hour."""
     return round(18 + 60 * math.exp(-(((hour.hour - 14) / 4) ** 2)) + chance.uniform(0, 14))
 
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """The whole product, until the pictures are taken."""
+    """Run the product in a subprocess."""
     product = subprocess.Popen(
         [sys.executable, "manage.py", "up"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -145,7 +145,7 @@ def running() -> Iterator[None]:
 
 
 def wait_for(url: str) -> None:
-    """Until it answers. Raises TimeoutError."""
+    """Wait until the URL answers. Raises TimeoutError."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(urllib.error.URLError):
@@ -155,26 +155,26 @@ def wait_for(url: str) -> None:
     raise TimeoutError(f"{url} does not answer.")
 
 
-def take_pictures(site: str) -> None:
-    """Home, a subscription, what needs a person, and a plan, in both themes."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
+def take_all(site: str) -> None:
+    """Take the home page, a subscription, a problem and the pending changes, in both themes."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
         pages = {theme: logged_in(browser, site, theme) for theme in THEMES}
         for theme, page in pages.items():
-            take(page, site, theme)
+            take_stable_pages(page, site, theme)
         control(f"remote/{remote_id_of(SHOWN)}", {"deleted": True})
-        control(f"remote/{remote_id_of(SWITCHED_OFF)}", {"status": "disabled"})
-        for theme, page in pages.items():  # at once: the worker puts both right within seconds
+        control(f"remote/{remote_id_of(DISABLED)}", {"status": "disabled"})
+        for theme, page in pages.items():  # without delay: the worker repairs both within seconds
             page.goto(f"{site}/admin/subscriptions/subscription/plan/?look=now")
-            page.screenshot(path=PICTURES / f"plan-{theme}.png")
+            page.screenshot(path=SCREENSHOTS / f"plan-{theme}.png")
         browser.close()
 
 
 def logged_in(browser: Browser, site: str, theme: str) -> Page:
-    """The home page in one theme."""
+    """Log in, with one colour theme, and return the home page."""
     page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
     page.goto(f"{site}/admin/")
     page.get_by_label("Username").fill("admin")
@@ -184,31 +184,31 @@ def logged_in(browser: Browser, site: str, theme: str) -> Page:
     return page
 
 
-def take(page: Page, site: str, theme: str) -> None:
-    """The pictures of what stays as it is."""
-    page.screenshot(path=PICTURES / f"home-{theme}.png")
+def take_stable_pages(page: Page, site: str, theme: str) -> None:
+    """Take the pages that do not change meanwhile."""
+    page.screenshot(path=SCREENSHOTS / f"home-{theme}.png")
     page.goto(f"{site}/admin/subscriptions/subscription/")
     page.get_by_role("link", name=SHOWN).click()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=PICTURES / f"subscription-{theme}.png")
+    page.screenshot(path=SCREENSHOTS / f"subscription-{theme}.png")
     page.goto(f"{site}/admin/subscriptions/problem/")
     page.get_by_role("link", name=re.compile("Rejected requests")).click()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=PICTURES / f"problem-{theme}.png")
+    page.screenshot(path=SCREENSHOTS / f"problem-{theme}.png")
 
 
 def remote_id_of(name: str) -> str:
-    """What the provider calls a subscription."""
+    """Return the remote ID of a subscription."""
     from subscriptions.models import Subscription
 
     return str(Subscription.objects.values_list("remote_id", flat=True).get(name=name))
 
 
-def control(what: str, told: dict[str, object]) -> None:
-    """Tells the sandbox what happens at Egnyte Connect."""
+def control(action: str, data: dict[str, object]) -> None:
+    """Call the sandbox control API of Egnyte Connect."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{os.environ['SANDBOX_PORT']}/_sandbox/egnyte-connect/{what}",
-        data=json.dumps(told).encode(),
+        f"http://127.0.0.1:{os.environ['SANDBOX_PORT']}/_sandbox/egnyte-connect/{action}",
+        data=json.dumps(data).encode(),
         headers={"Content-Type": "application/json"},
     )
     urllib.request.urlopen(request, timeout=10).close()

@@ -1,4 +1,4 @@
-"""A person with only a browser takes a new sandbox account from nothing to its first event, and away again."""
+"""In a browser: from an empty installation to the first event, and back to an empty one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def quiet(page: Page, site: str) -> Iterator[Page]:
-    """A page on which no script may fail, and which asks nobody but us."""
+    """A page that fails the test on script errors and on requests to other hosts."""
     asked: list[str] = []
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: pytest.fail(f"A script failed: {error}"))
@@ -59,7 +59,7 @@ def add_account(page: Page) -> None:
 
 
 def refuse_the_path(*_: object, **__: object) -> None:
-    """As a provider does that looks whether there is such a folder."""
+    """Raise what a provider answers that checks whether a folder exists."""
     raise Refused("There is no such folder.", field="paths.0")
 
 
@@ -72,7 +72,7 @@ def test_from_nothing_to_the_first_event_and_away_again(
     control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
     control.post("options", calls_per_second=None)
 
-    # Subscribe: our schema refuses a path, the provider the registration, then the path; at last all are content.
+    # Subscribe: the schema rejects a path, the provider rejects the registration, then the path; then all succeeds.
     page.get_by_role("link", name="Subscribe").click()
     page.locator("#id_name").fill("Finance")
     page.get_by_label("Every file and folder event").check()
@@ -82,9 +82,9 @@ def test_from_nothing_to_the_first_event_and_away_again(
     page.get_by_label("Paths").fill("/Shared/Finance")
     control.post("faults", status=400, times=1)
     page.get_by_role("button", name="Subscribe").click()
-    expect(page.get_by_text("did not take it")).to_be_visible()
+    expect(page.get_by_text("rejected the change")).to_be_visible()
     assert Subscription.objects.get().last_error
-    page.get_by_role("link", name="Change").click()
+    page.get_by_role("link", name="Edit", exact=True).click()
     with monkeypatch.context() as refusing:
         refusing.setattr(type(Subscription.objects.get().account.plugin), "register", refuse_the_path)
         page.get_by_role("button", name="Save").click()
@@ -99,8 +99,8 @@ def test_from_nothing_to_the_first_event_and_away_again(
     page.reload()
     expect(page.get_by_text("fs:add_file")).to_be_visible()
     page.get_by_role("link", name=re.compile("ago$|^now$")).first.click()
-    expect(page.get_by_role("heading", name="As it was sent")).to_be_visible()
-    page.get_by_role("link", name="this request").click()
+    expect(page.get_by_role("heading", name="Original payload")).to_be_visible()
+    page.get_by_role("link", name="View the source request").click()
     expect(page.get_by_text("Its events were read and stored.")).to_be_visible()
 
     # The secret, on demand.
@@ -108,9 +108,9 @@ def test_from_nothing_to_the_first_event_and_away_again(
     page.get_by_role("button", name="Reveal").click()
     expect(page.locator("#secret")).to_contain_text(Subscription.objects.get().secrets[0])
 
-    # Off, and away.
+    # Disable, then delete.
     page.get_by_role("link", name="Disable").click()
-    expect(page.get_by_text("What will happen at Egnyte Connect")).to_be_visible()
+    expect(page.get_by_text("Changes at Egnyte Connect")).to_be_visible()
     page.get_by_role("button", name="Disable").click()
     expect(page.locator(".hk-title [data-state=disabled]")).to_be_visible()
     assert control.remotes()[0]["enabled"] is False
@@ -121,7 +121,7 @@ def test_from_nothing_to_the_first_event_and_away_again(
     page.goto(f"{site}/admin/providers/provideraccount/")
     page.get_by_role("link", name="Acme").click()
     page.locator(".hk-head").get_by_role("link", name="Delete").click()
-    page.get_by_role("button", name="Delete the account").click()
+    page.get_by_role("button", name="Delete account").click()
     expect(page.get_by_text("The account Acme was deleted.")).to_be_visible()
     expect(page.get_by_text("No accounts yet.")).to_be_visible()
 
@@ -142,8 +142,8 @@ def test_choosing_many_at_a_time(quiet: Page, site: str) -> None:
     page.goto(f"{site}/admin/subscriptions/subscription/")
     bar = page.locator("[data-bulk]")
     expect(bar).to_be_hidden()
-    page.get_by_label("Choose all on this page").check()
-    expect(bar).to_contain_text("2 chosen")
+    page.get_by_label("Select all on this page").check()
+    expect(bar).to_contain_text("2 selected")
     page.get_by_role("button", name="Disable").click()
     page.get_by_role("button", name="Disable").click()
     expect(page.get_by_text("done for 2 of 2 subscriptions")).to_be_visible()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers.dashboard import formatting
-from providers.templatetags.hookkeeper import actor, breakable, listed, marked, spoken
+from providers.templatetags.formats import actor_name, breakable, config_value, field_label, inline_code
 
 
 @pytest.mark.parametrize(
@@ -35,26 +35,28 @@ def test_what_a_provider_says_without_a_full_stop_does_not_run_into_the_next_sen
     ],
 )
 def test_values(value: object, words: str) -> None:
-    assert listed(value) == words
+    assert config_value(value) == words
 
 
 def test_names_of_fields_and_actors() -> None:
-    assert [spoken(name) for name in ("config.event_types", "clientId", "base_url")] == [
+    assert [field_label(name) for name in ("config.event_types", "clientId", "base_url")] == [
         "Event types",
         "Client ID",
         "Base URL",
     ]
-    assert [actor(name) for name in ("staff:ann", "api:importer", "command:confirm", "clock", "demo")] == [
+    assert [actor_name(name) for name in ("staff:ann", "api:importer", "command:confirm", "clock", "demo")] == [
         "ann",
         "importer (API)",
         "confirm (command)",
-        "Hookkeeper itself",
+        "System",
         "demo",
     ]
 
 
 def test_what_a_plug_in_marks_as_code_is_shown_as_code_and_nothing_else() -> None:
-    assert marked("Give `a<b` as <i>it</i>.") == ('Give <code class="hk-mono">a&lt;b</code> as &lt;i&gt;it&lt;/i&gt;.')
+    assert inline_code("Give `a<b` as <i>it</i>.") == (
+        'Give <code class="hk-mono">a&lt;b</code> as &lt;i&gt;it&lt;/i&gt;.'
+    )
 
 
 def test_long_words_break_behind_their_separators() -> None:

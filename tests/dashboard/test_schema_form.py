@@ -1,4 +1,4 @@
-"""Forms from schemas, with the kinds of field that providers may declare."""
+"""Forms made from schemas, with every kind of field that a provider may declare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pydantic import BaseModel, Field
 from providers.contract.capabilities import Action, EventType
 from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
-from providers.dashboard.schema_form import Entry, Kind, SchemaForm, entries, sentence, usual_ones
+from providers.dashboard.schema_fields import FieldKind
+from providers.dashboard.schema_form import SchemaForm, sentence
+from providers.dashboard.schema_values import StoredValue, foldable, stored_values
 from providers.sidedrawer.resources import RESOURCES
 from providers.sidedrawer.schemas import SideDrawerConfig
 
@@ -58,26 +60,26 @@ def form_of(text: str | None = None, values: dict[str, object] | None = None) ->
     return form
 
 
-def test_each_type_has_its_kind() -> None:
-    kinds = {field.name.removeprefix("c."): field.look.kind for field in form_of().shown("c.").fields}
+def test_each_type_has_its_control() -> None:
+    kinds = {field.name.removeprefix("c."): field.spec.kind for field in form_of().shown("c.").fields}
     assert kinds == {
-        "text": Kind.TEXT,
-        "maybe": Kind.TEXT,
-        "count": Kind.NUMBER,
-        "on": Kind.SWITCH,
-        "perhaps": Kind.CHOICE,
-        "method": Kind.CHOICE,
-        "encoding": Kind.CHOICE,
-        "colour": Kind.CHOICE,
-        "lines": Kind.LINES,
-        "triggers": Kind.CHECKBOXES,
-        "event_types": Kind.CHECKBOXES,
-        "watches": Kind.ROWS,
-        "extra": Kind.JSON,
+        "text": FieldKind.TEXT,
+        "maybe": FieldKind.TEXT,
+        "count": FieldKind.NUMBER,
+        "on": FieldKind.SWITCH,
+        "perhaps": FieldKind.CHOICE,
+        "method": FieldKind.CHOICE,
+        "encoding": FieldKind.CHOICE,
+        "colour": FieldKind.CHOICE,
+        "lines": FieldKind.LINES,
+        "triggers": FieldKind.CHECKBOXES,
+        "event_types": FieldKind.CHECKBOXES,
+        "watches": FieldKind.ROWS,
+        "extra": FieldKind.JSON,
     }
 
 
-def test_what_was_typed_becomes_values_of_the_schema() -> None:
+def test_typed_values_become_schema_values() -> None:
     form = form_of(
         "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.encoding=&c.colour=red&c.lines.lines=x%0D%0A%0Ay"
         "&c.triggers=create&c.event_types=a:one&c.event_types.lines=b:two"
@@ -102,7 +104,7 @@ def test_what_was_typed_becomes_values_of_the_schema() -> None:
     )
 
 
-def test_stored_values_come_back_unchanged() -> None:
+def test_stored_values_are_shown_unchanged() -> None:
     values = {"text": "hi", "on": False, "perhaps": True, "lines": ["x"], "event_types": ["a:one", "b:two"]}
     values |= {"watches": [{"type": "odd", "filter": None}], "colour": "blue", "extra": {"k": "v"}, "count": 0}
     fields = {field.name: field for field in form_of(values=values).shown("c.").fields}
@@ -122,7 +124,7 @@ def test_an_untouched_form_gives_the_defaults() -> None:
     assert validate(Everything, form.values("c.")) == Everything(text="hi")
 
 
-def test_an_emptied_field_means_nothing_where_nothing_is_allowed() -> None:
+def test_an_emptied_field_is_sent_as_empty_where_the_schema_allows_it() -> None:
     class Proposing(BaseModel):
         days: int | None = 30
         words: tuple[str, ...] = ("a",)
@@ -134,19 +136,19 @@ def test_an_emptied_field_means_nothing_where_nothing_is_allowed() -> None:
     assert validate(Proposing, form.values("c.")) == Proposing(days=None, words=(), header="Authorization")
 
 
-def test_complaints_stand_at_their_fields() -> None:
+def test_schema_errors_are_shown_at_their_fields() -> None:
     form = form_of("c.count=many&c.triggers=bogus&c.watches.type=&c.watches.filter=z&c.extra=%7B")
     assert not form.is_valid()
     with pytest.raises(InvalidInput) as error:
         validate(Everything, form.values("c."))
-    form.note("c.", error.value)
+    form.add_schema_errors("c.", error.value)
     assert set(form.errors) == {"c.text", "c.count", "c.triggers", "c.watches", "c.extra"}
     assert form.errors["c.watches"] == ["Entry 1, type: This field is required."]
 
 
-def test_a_complaint_about_nothing_we_show_is_one_about_the_whole() -> None:
-    assert form_of().place("c.", "other.3", "No.") == (None, "other.3: No.")
-    assert form_of().place("c.", "", "No.") == (None, "No.")
+def test_an_error_without_a_shown_field_belongs_to_the_whole_form() -> None:
+    assert form_of().locate("c.", "other.3", "No.") == (None, "other.3: No.")
+    assert form_of().locate("c.", "", "No.") == (None, "No.")
 
 
 def test_secrets_are_never_shown() -> None:
@@ -160,7 +162,7 @@ def test_secrets_are_never_shown() -> None:
 
 def field_page(form: SchemaForm, name: str) -> str:
     field = next(field for field in form.shown("c.").fields if field.name == name)
-    return render_to_string("forms/field.html", {"field": field})
+    return render_to_string("forms/schema_field.html", {"field": field})
 
 
 def test_a_field_with_templates_can_be_filled_in_from_them() -> None:
@@ -175,7 +177,7 @@ def test_a_field_with_templates_can_be_filled_in_from_them() -> None:
     )
     assert list(blocks) == [resource.template for resource in RESOURCES]
     for resource in RESOURCES:
-        mark = " (not certain)" if resource.doubt else ""
+        mark = " (unconfirmed)" if resource.doubt else ""
         assert f'<option value="{resource.template}">{resource.label}{mark}</option>' in helper
         names = re.findall(r'data-fill-part="(\w+)"', blocks[resource.template])
         assert names == re.findall(r"\{(\w+)\}", resource.template)
@@ -186,7 +188,7 @@ def test_a_field_with_templates_can_be_filled_in_from_them() -> None:
         assert resource.doubt in entry
 
 
-def test_only_the_real_input_of_such_a_field_is_sent() -> None:
+def test_only_the_input_of_a_field_with_templates_is_sent() -> None:
     form = SchemaForm()
     form.add_schema("c.", SideDrawerConfig, values={"resource": "tenant/t1/sidedrawer"})
     page = field_page(form, "c.resource")
@@ -195,7 +197,7 @@ def test_only_the_real_input_of_such_a_field_is_sent() -> None:
     assert re.search(r"<div [^>]*data-script-only hidden>", page)  # without script there is the list instead
 
 
-def test_templates_are_no_matter_of_one_provider_and_are_escaped() -> None:
+def test_any_provider_can_declare_templates_and_they_are_escaped() -> None:
     class Filled(BaseModel):
         path: str = Field(json_schema_extra={"templates": [{"template": "a/{x}/{x}/<{y}>", "label": "A & B"}]})
         plain: str = ""
@@ -214,7 +216,7 @@ class Counted(BaseModel):
     watches: list[Watch] = Field(min_length=1)
 
 
-def test_a_wrong_element_is_not_also_counted_as_missing() -> None:
+def test_an_invalid_element_is_not_also_reported_as_missing() -> None:
     with pytest.raises(InvalidInput) as caught:
         validate(Counted, {"watches": [{"type": 3}]})
     assert [item.field for item in caught.value.errors] == ["watches.0.type"]
@@ -227,7 +229,7 @@ def test_a_wrong_element_is_not_also_counted_as_missing() -> None:
     ("message", "shown"),
     [("must be a number", "Must be a number."), ("Never.", "Never."), ("such as [1]", "Such as [1]."), ("", "")],
 )
-def test_a_complaint_is_a_sentence_on_the_page(message: str, shown: str) -> None:
+def test_an_error_is_a_sentence_on_the_page(message: str, shown: str) -> None:
     assert sentence(message) == shown
 
 
@@ -236,29 +238,29 @@ class Rare(BaseModel):
     seldom: dict[str, str] = Field(default_factory=dict, title="Seldom", json_schema_extra={"aside": True})
 
 
-def test_what_is_seldom_touched_stands_aside_until_it_is() -> None:
+def test_advanced_fields_are_folded_until_one_is_changed() -> None:
     form = SchemaForm()
     form.add_schema("c.", Rare)
     often, seldom = form.shown("c.").fields
-    assert (often.aside, seldom.aside) == (False, True)
-    assert not form.shown("c.").aside_open
+    assert (often.advanced, seldom.advanced) == (False, True)
+    assert not form.shown("c.").advanced_open
     form = SchemaForm()
     form.add_schema("c.", Rare, values={"seldom": {"a": "b"}})
-    assert form.shown("c.").aside_open
+    assert form.shown("c.").advanced_open
 
 
 def test_stored_values_have_the_labels_of_the_schema() -> None:
-    found = entries(Everything, {"count": 3, "text": "x", "gone": 1})
+    found = stored_values(Everything, {"count": 3, "text": "x", "gone": 1})
     assert found == [
-        Entry("text", "Text", "x", usual=False),
-        Entry("count", "Count", 3, usual=True),
-        Entry("gone", "Gone", 1, usual=False),
+        StoredValue("text", "Text", "x", is_default=False),
+        StoredValue("count", "Count", 3, is_default=True),
+        StoredValue("gone", "Gone", 1, is_default=False),
     ]
-    assert entries(None, {"auth_header": 1}) == [Entry("auth_header", "Auth header", 1, usual=False)]
+    assert stored_values(None, {"auth_header": 1}) == [StoredValue("auth_header", "Auth header", 1, is_default=False)]
 
 
-def test_a_few_usual_values_are_not_folded_away() -> None:
-    few = entries(Everything, {"count": 3, "on": True})
-    many = entries(Everything, {"count": 3, "on": True, "lines": [], "text": "x"})
-    assert usual_ones(few) == []
-    assert [entry.name for entry in usual_ones(many)] == ["count", "on", "lines"]
+def test_a_few_default_values_are_not_folded_away() -> None:
+    few = stored_values(Everything, {"count": 3, "on": True})
+    many = stored_values(Everything, {"count": 3, "on": True, "lines": [], "text": "x"})
+    assert foldable(few) == []
+    assert [entry.name for entry in foldable(many)] == ["count", "on", "lines"]

@@ -1,4 +1,4 @@
-// Small comforts. Every page works without them.
+// Progressive enhancement: every page works without this script.
 (function () {
   "use strict";
 
@@ -17,11 +17,11 @@
     return words.join(" ");
   }
 
-  // The server's clock counts: a browser's may be wrong.
-  let ahead = 0;
+  // Times are relative to the server's clock, because the browser's may be wrong.
+  let serverOffset = 0;
 
   function tick() {
-    const now = Date.now() + ahead;
+    const now = Date.now() + serverOffset;
     for (const item of document.querySelectorAll("time[data-relative]")) {
       const seconds = (Date.parse(item.dateTime) - now) / 1000;
       const due = item.dataset.relative === "until" && seconds < 0;
@@ -57,7 +57,7 @@
     row.querySelector("input, select").focus();
   }
 
-  // A template such as `tenant/{tenantId}` and inputs for its placeholders write into the input that is sent.
+  // A template such as `tenant/{tenantId}`, with inputs for its placeholders, fills in the input that is sent.
   const PLACEHOLDER = /\{(\w+)\}/g;
 
   function fillTarget(fill) { return document.getElementById(fill.dataset.fill); }
@@ -89,7 +89,7 @@
     fillTarget(fill).value = template.replace(PLACEHOLDER, function (all, name) { return values[name] || all; });
   }
 
-  // The template and its values that give this text; null when there is none.
+  // Returns the values with which the template gives this text; null if it cannot.
   function readTemplate(template, text) {
     const names = [];
     const pattern = template.split(PLACEHOLDER).map(function (piece, index) {
@@ -152,7 +152,7 @@
   });
 
   document.addEventListener("submit", function (event) {
-    // Calls at a provider take seconds; a second click would only make them twice.
+    // API calls take seconds, and a second click would repeat them.
     if (event.target.matches("form[method=post]")) {
       for (const button of event.target.querySelectorAll("button[data-once]")) {
         setTimeout(function () { button.disabled = true; }, 0);
@@ -160,7 +160,7 @@
     }
   });
 
-  // A link to what is folded away opens it.
+  // Unfolds the target of a link.
   function openTarget() {
     const target = location.hash && document.getElementById(location.hash.slice(1));
     if (!target) return;
@@ -172,12 +172,12 @@
 
   document.addEventListener("DOMContentLoaded", function () {
     const root = document.querySelector("[data-now]");
-    if (root) ahead = Date.parse(root.dataset.now) - Date.now();
+    if (root) serverOffset = Date.parse(root.dataset.now) - Date.now();
     for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
     for (const fill of document.querySelectorAll("[data-fill]")) recogniseTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
     openTarget();
-    // What is done in portions: long enough between two to read what became of them, or to stop.
+    // Work in portions continues after a pause that is long enough to read the results or to stop.
     for (const form of document.querySelectorAll("form[data-goes-on]")) setTimeout(() => form.requestSubmit(), 1000);
     tick();
     setInterval(tick, 1000);
