@@ -1,4 +1,4 @@
-"""People, groups, and the tokens of other services."""
+"""Admin pages of users, groups and API tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User], ModelAdmin[User]):
-    """People who may log in."""
+    """Users who may log in."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -41,48 +41,48 @@ class UserAdmin(DjangoUserAdmin[User], ModelAdmin[User]):
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin[Group]):
-    """Groups of people with the same permissions."""
+    """Groups of users with the same permissions."""
 
 
 class TokenForm(forms.Form):
-    """What a new token is called, and what it may do."""
+    """Name and scopes of a new token."""
 
-    name = forms.CharField(max_length=100, label="Name", help_text="Which service will use it; the history names it.")
+    name = forms.CharField(max_length=100, label="Name", help_text="The service that uses the token.")
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
         label="Scopes",
-        help_text="What it may do. To change something includes to see it.",
+        help_text="Write access includes read access.",
         error_messages={"required": "Choose at least one."},
     )
 
 
 @admin.register(ApiToken)
 class TokenAdmin(PageAdmin[ApiToken]):
-    """API tokens: shown once when made, then only by their first characters."""
+    """API tokens. The token is shown once, when it is created; afterwards only its prefix."""
 
     writable = True
     list_template = "tokens/list.html"
     detail_template = "tokens/detail.html"
     list_title = "API tokens"
     history_kind = TOKEN
-    list_intro = "What other services show to use the REST API. A token's text is shown once, when it is made."
+    list_intro = "Tokens authenticate other services at the REST API. A token is shown only once, when it is created."
 
     def get_urls(self) -> list[URLPattern]:
-        """The usual ones and our own."""
+        """Add the revoke URL."""
         return [self.own_url("<int:pk>/revoke/", self.revoke_view, "revoke"), *super().get_urls()]
 
     def detail_context(self, request: HttpRequest, row: ApiToken) -> dict[str, Any]:
-        """Its scopes in words."""
+        """Return all scopes, each with whether the token has it."""
         return {"scopes": [(scope.value, scope.label, scope.value in row.scopes) for scope in Scope]}
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
-        """Revoked ones stay, so that the history's names mean something."""
+        """Deny deletion: revoked tokens are kept so that the history can name them."""
         return False
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The form; then, once, the token."""
+        """Show the form; after it was submitted, show the token once."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = TokenForm(request.POST or None)
@@ -102,7 +102,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
             raise PermissionDenied
         row.revoke()
         log.note(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
-        return self.back_to(request, row, ok=True, text=f"The token {row} was revoked; it opens nothing any more.")
+        return self.back_to(request, row, ok=True, text=f"The token {row} was revoked. It is not accepted any more.")
 
     def _issue(self, request: HttpRequest, form: TokenForm) -> HttpResponse:
         scopes = form.cleaned_data["scopes"]
@@ -115,7 +115,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
             name=token.name,
             after={"scopes": scopes},
         )
-        messages.success(request, f"The token {token} was made.")
+        messages.success(request, f"The token {token} was created.")
         context = {"row": token, "text": text, **self.detail_context(request, token)}
         response = self.render(request, "tokens/detail.html", str(token), context, parent=True)
         add_never_cache_headers(response)
