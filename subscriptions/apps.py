@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class SubscriptionsConfig(AppConfig):
-    """Its label is `subscriptions`."""
+    """The app configuration; the label is `subscriptions`."""
 
     name = "subscriptions"
     label = "subscriptions"

@@ -1,4 +1,4 @@
-"""The periodic look at a whole account: one list call for all its subscriptions, then reconcile those that need it."""
+"""The periodic sync of an account: one list call for all its subscriptions, then reconcile those that need it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ SYNC_CLAIM_SECONDS = 120
 
 
 def sync_account(account: ProviderAccount) -> bool:
-    """Checks the account if that is open, lists what it has at the provider, and reconciles each of its subscriptions
-    with that. False when somebody else is looking, its calls rest, or there is nothing to look at. Failures are written
-    down."""
+    """List what an account has at its provider, and reconcile each subscription that is not in sync.
+
+    An account that was not checked yet is checked first. Returns False when another worker syncs it, its circuit is
+    open, or it has nothing to sync. Failures are recorded on the account, not raised."""
     holder = new_holder()
     if not account.claim(holder, SYNC_CLAIM_SECONDS):
         return False
@@ -41,40 +42,28 @@ def sync_account(account: ProviderAccount) -> bool:
         return False
     ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=now + account.look_interval, looked_at=now)
     try:
-        ours = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
-        rows = list(ours.select_related("account").defer("secrets"))
-        if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
-            session.check(account, insist=False)
-        if not rows or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
-            return False
-        observation = _observe(account, rows)
-        _note_well(account)
-        busy = [row for row in rows if not is_in_sync(row, observation)]
-        _note_looked_at(rows, busy, observation)
-        for row in busy:
-            reconcile(row, observation=observation)
+        return _sync_claimed(account)
     except ProviderError as error:
-        _put_off(account, error)
+        _postpone(account, error)
+        return True
     finally:
         account.release(holder)
+
+
+def _sync_claimed(account: ProviderAccount) -> bool:
+    registered = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
+    rows = list(registered.select_related("account").defer("secrets"))
+    if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
+        session.check(account, insist=False)
+    if not rows or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
+        return False
+    observation = _observe(account, rows)
+    _clear_failing(account)
+    out_of_sync = [row for row in rows if not is_in_sync(row, observation)]
+    _record_observation_times(rows, out_of_sync, observation)
+    for row in out_of_sync:
+        reconcile(row, observation=observation)
     return True
-
-
-def _note_well(account: ProviderAccount) -> None:
-    """What could be listed is not failing, whatever a check was refused. What the check warns of stays."""
-    if account.status != AccountStatus.FAILING:  # or it became so meanwhile: then the next look tells
-        return
-    failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
-    write(failing, by=SCHEDULER, status=AccountStatus.OK, status_reason="")
-
-
-def _note_looked_at(rows: list[Subscription], busy: list[Subscription], observation: Observation) -> None:
-    """One write for all that are as they were."""
-    quiet = {row.pk for row in rows} - {row.pk for row in busy}
-    detailed = {pk for pk in quiet if any(remote.config is not None for remote in observation.ours.get(pk, ()))}
-    for ids, names in ((quiet - detailed, ("observed_at", "last_reconciled_at")), (detailed, OBSERVATION_TIMES)):
-        if ids:
-            Subscription.objects.filter(pk__in=ids).update(**dict.fromkeys(names, observation.at))
 
 
 def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
@@ -82,11 +71,30 @@ def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
         return observe(account, session, details_of={row.pk for row in rows if are_details_due(row)})
 
 
-def _put_off(account: ProviderAccount, error: ProviderError) -> None:
-    """Looks again later. What makes the account's calls rest has been written down with that pause."""
+def _clear_failing(account: ProviderAccount) -> None:
+    """End the state `failing`, because the list call worked. A warning of the last check stays."""
+    if account.status != AccountStatus.FAILING:  # if it became so just now, the next sync ends it
+        return
+    failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
+    write(failing, by=SCHEDULER, status=AccountStatus.OK, status_reason="")
+
+
+def _record_observation_times(
+    rows: list[Subscription], out_of_sync: list[Subscription], observation: Observation
+) -> None:
+    """Record when the rows that are in sync were observed, with one write for all."""
+    in_sync = {row.pk for row in rows} - {row.pk for row in out_of_sync}
+    detailed = {pk for pk in in_sync if any(remote.config is not None for remote in observation.ours.get(pk, ()))}
+    for keys, names in ((in_sync - detailed, ("observed_at", "last_reconciled_at")), (detailed, OBSERVATION_TIMES)):
+        if keys:
+            Subscription.objects.filter(pk__in=keys).update(**dict.fromkeys(names, observation.at))
+
+
+def _postpone(account: ProviderAccount, error: ProviderError) -> None:
+    """Sync again later. An error that opened the account's circuit has already been recorded with it."""
     wait = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
     if isinstance(error, Throttled):
-        logger.info("Account %s is not looked at for %s: %s", account.uid, wait, error)
+        logger.info("Account %s is not synced for %s: %s", account.uid, wait, error)
     rows = ProviderAccount.objects.filter(pk=account.pk)
     rows.update(look_due_at=timezone.now() + wait)
     if error.permanent and circuit_breaker.pause_of(account) is None:

@@ -1,4 +1,8 @@
-"""Asking the provider: which remote subscriptions there are, and which of them are ours."""
+"""Ask the provider which registrations an account has, and which of them are ours.
+
+Registrations without our token are never modified. The owner of a remote ID is looked up once and cached in
+`KnownRemote`.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +28,19 @@ _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What an account has at its provider: ours by subscription (primary key), and everything else."""
+    """What an account has at its provider: our registrations by subscription (primary key), and all others."""
 
     at: datetime  # just before the provider was asked
     ours: Mapping[int, tuple[RemoteSubscription, ...]] = field(default_factory=dict)
     others: tuple[RemoteSubscription, ...] = ()
 
     def of(self, subscription: Subscription) -> tuple[RemoteSubscription, ...]:
-        """All that carry this subscription's token."""
+        """Return all registrations that carry this subscription's token."""
         return self.ours.get(subscription.pk, ())
 
 
 def token_of_url(url: str | None) -> str | None:
-    """The token in a callback URL of ours, at whatever host; None when it is none of ours."""
+    """Return the token in a callback URL of ours, at whatever host; None for any other URL."""
     if not url:
         return None
     match = _CALLBACK_PATH.search(urlsplit(url).path)
@@ -49,8 +53,10 @@ def observe(
     *,
     details_of: Collection[int] = (),
 ) -> Observation:
-    """Lists what the account has and tells whose it is. Ids whose owner is known are not asked for again, except for
-    the details of the subscriptions in `details_of` (primary keys). Raises ProviderError."""
+    """List what the account has at its provider and find the owners.
+
+    A remote ID whose owner is cached is not read again, except for the details of the subscriptions in `details_of`
+    (primary keys). Raises ProviderError."""
     capabilities, now = account.plugin.capabilities, timezone.now()
     known = {
         row.remote_id: row
@@ -59,8 +65,8 @@ def observe(
         .defer("subscription__secrets")
     }
     if capabilities.can_list:
-        listed = _listed(account, session)
-        _forget(account, known, {remote.remote_id for remote in listed})
+        listed = _list(account, session)
+        _delete_unlisted(account, known, {remote.remote_id for remote in listed})
     else:
         listed = _read_known(account, session, known)
     ours: dict[int, list[RemoteSubscription]] = {}
@@ -74,36 +80,36 @@ def observe(
             others.append(seen)
             continue
         if seen.config is None and owner.pk in details_of and not capabilities.list_has_details:
-            fresh = _read(account, session, seen, owner)
-            if fresh is None:
+            details = _read_details(account, session, seen, owner)
+            if details is None:
                 continue
-            seen = fresh
-        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere: it is not ours to touch while it is so
-            _write_down(account, seen, owner)
+            seen = details
+        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere, so it is not ours while that is so
+            _save_owner(account, seen, owner)
             others.append(seen)
             continue
-        ours.setdefault(owner.pk, []).append(_compared(seen, owner))
+        ours.setdefault(owner.pk, []).append(_with_compared_secret(seen, owner))
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 
-def _listed(account: ProviderAccount, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
-    try:
-        listed: tuple[RemoteSubscription, ...] = account.plugin.list_remote(session)
-    except PermissionMissing as error:
-        error.whole_account = True  # whoever may not list can keep nothing alive
-        raise
-    if account.calls_paused_for == circuit_breaker.PERMISSION:
-        circuit_breaker.lift(account, circuit_breaker.PERMISSION)
-    return listed
-
-
 def record_owner(subscription: Subscription, remote_id: str) -> None:
-    """Writes down that this remote id is ours."""
+    """Cache that this remote ID belongs to this subscription."""
     KnownRemote.objects.update_or_create(
         account_id=subscription.account_id,
         remote_id=remote_id,
         defaults={"subscription": subscription, "url": subscription.callback_url},
     )
+
+
+def _list(account: ProviderAccount, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
+    try:
+        listed: tuple[RemoteSubscription, ...] = account.plugin.list_remote(session)
+    except PermissionMissing as error:
+        error.whole_account = True  # without the list nothing of the account can be kept alive
+        raise
+    if account.calls_paused_for == circuit_breaker.PERMISSION:
+        circuit_breaker.lift(account, circuit_breaker.PERMISSION)
+    return listed
 
 
 def _identify(
@@ -112,9 +118,9 @@ def _identify(
     remote: RemoteSubscription,
     known: dict[str, KnownRemote],
 ) -> tuple[Subscription | None, RemoteSubscription] | None:
-    """Whose it is, and what is known of it; None when it is gone by now."""
+    """Return the owner of a registration, and what is known of it; None when it no longer exists."""
     row = known.get(remote.remote_id)
-    # One that shows another URL than it did may have changed hands; where the list shows none, its details tell later.
+    # If the URL changed, the owner may have changed too. Where the list shows no URL, a read of the details tells.
     if row is not None and remote.url in (None, row.url):
         return row.subscription, remote if remote.url else replace(remote, url=row.url or None)
     if remote.url is None and account.plugin.capabilities.reveals_url:
@@ -122,35 +128,35 @@ def _identify(
             details = account.plugin.read_remote(session, remote.remote_id)
         except NotFound:
             return None
-        # The secret was not at hand for comparison; a later look at the details does that.
+        # It was read without the secret to compare with; the next read of the details compares it.
         remote = replace(details, secret_matches=None)
     token = token_of_url(remote.url)
     owner = Subscription.objects.filter(token=token).first() if token else None
     if owner is None and row is not None:
-        owner = row.subscription  # once ours; where it points to decides
-    _write_down(account, remote, owner)
+        owner = row.subscription  # formerly ours; where it points to decides
+    _save_owner(account, remote, owner)
     return owner, remote
 
 
-def _compared(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscription:
-    """With `secret_matches` told from what a list showed."""
+def _with_compared_secret(remote: RemoteSubscription, owner: Subscription) -> RemoteSubscription:
+    """Return the registration with `secret_matches` set from the secret that a list showed."""
     if remote.secret_matches is not None or remote.shown_secret is None or not owner.secrets:
         return remote
     return replace(remote, shown_secret=None, secret_matches=same(remote.shown_secret, owner.secrets[0]))
 
 
 def _points_to(owner: Subscription, url: str | None) -> bool:
-    # A provider that does not show the URL leaves us with what we know; one that is being taken over has its old URL.
+    # A provider may not show the URL, and one that is being adopted still has its old URL.
     return url is None or token_of_url(url) == owner.token or url in owner.former_callback_urls
 
 
-def _write_down(account: ProviderAccount, remote: RemoteSubscription, owner: Subscription | None) -> None:
+def _save_owner(account: ProviderAccount, remote: RemoteSubscription, owner: Subscription | None) -> None:
     KnownRemote.objects.update_or_create(
         account=account, remote_id=remote.remote_id, defaults={"subscription": owner, "url": remote.url or ""}
     )
 
 
-def _read(
+def _read_details(
     account: ProviderAccount, session: ProviderSession[Any, Any], remote: RemoteSubscription, owner: Subscription
 ) -> RemoteSubscription | None:
     try:
@@ -163,18 +169,18 @@ def _read(
 def _read_known(
     account: ProviderAccount, session: ProviderSession[Any, Any], known: dict[str, KnownRemote]
 ) -> tuple[RemoteSubscription, ...]:
-    """Without a list call, each known one is asked for by its id."""
-    found: list[RemoteSubscription] = []
+    """Read each known registration by its ID, where the provider has no list call."""
+    remotes: list[RemoteSubscription] = []
     for remote_id, row in known.items():
         try:
             secret = next(iter(row.subscription.secrets), None) if row.subscription else None
-            found.append(account.plugin.read_remote(session, remote_id, secret=secret))
+            remotes.append(account.plugin.read_remote(session, remote_id, secret=secret))
         except NotFound:
-            _forget(account, {remote_id: row}, set())
-    return tuple(found)
+            _delete_unlisted(account, {remote_id: row}, set())
+    return tuple(remotes)
 
 
-def _forget(account: ProviderAccount, known: Mapping[str, KnownRemote], listed: Collection[str]) -> None:
+def _delete_unlisted(account: ProviderAccount, known: Mapping[str, KnownRemote], listed: Collection[str]) -> None:
     gone = [remote_id for remote_id in known if remote_id not in listed]
     if gone:
         KnownRemote.objects.filter(account=account, remote_id__in=gone).delete()
