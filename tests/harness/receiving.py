@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError
@@ -160,3 +163,34 @@ def post_hook(client: Client, subscription: Subscription, body: bytes = b"{}", *
 def is_empty_200(response: Any) -> bool:
     """Return whether the response is a 200 without a body."""
     return (response.status_code, response.content) == (200, b"")
+
+
+def stored_ids() -> set[UUID]:
+    """Return the IDs of the requests in the database."""
+    return set(WebhookRequest.objects.values_list("uid", flat=True))
+
+
+def stored_ids_in_order() -> list[UUID]:
+    """Return the IDs of the requests in the database, in the order in which they were stored."""
+    return list(WebhookRequest.objects.order_by("id").values_list("uid", flat=True))
+
+
+def hang_inserts(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Make inserts of requests hang until the returned event is set."""
+    end_hanging = threading.Event()
+    original = RequestTable.insert
+
+    def hang(self: RequestTable, rows: Sequence[RequestRow]) -> None:
+        end_hanging.wait(10)
+        original(self, rows)
+
+    monkeypatch.setattr(RequestTable, "insert", hang)
+    return end_hanging
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until the condition is true; fail after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
+        time.sleep(0.01)
