@@ -253,7 +253,7 @@ def test_only_accepted_requests_are_passed_to_the_normalizer(
 
 
 def test_receiver_docs_explain_every_outcome() -> None:
-    page = (ROOT / "docs" / "receiver.md").read_text()
-    shown = page.partition("## What the request list shows")[2].partition("\n## ")[0]
-    explained = re.findall(r"^\| `(\w+)` \| [^|]{10,} \|", shown, re.MULTILINE)
+    page = (ROOT / "docs" / "reference" / "receiver-responses.md").read_text()
+    section = page.partition("## Outcomes of a stored request")[2].partition("\n## ")[0]
+    explained = re.findall(r"^- \*\*`(\w+)`\*\*: .{10,}", section, re.MULTILINE)
     assert sorted(explained) == sorted(Outcome.values)
