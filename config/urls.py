@@ -18,10 +18,10 @@ from events.receiver.handler import HookView
 from providers.api import ProviderViewSet
 from providers.rest.problems import NotFoundView
 from subscriptions.api.accounts import AccountViewSet
-from subscriptions.api.address import AddressViewSet
+from subscriptions.api.all_accounts import EverythingViewSet
 from subscriptions.api.channels import ChannelViewSet
-from subscriptions.api.everything import EverythingViewSet
 from subscriptions.api.problems import ProblemViewSet
+from subscriptions.api.public_url import AddressViewSet
 from subscriptions.api.subscriptions import SubscriptionViewSet
 
 Actions = dict[str, Any]
@@ -47,7 +47,7 @@ v1 = [
     path("accounts/<uuid:id>/keep/", AccountViewSet.as_view({"post": "keep"})),
     path("address/", AddressViewSet.as_view({"get": "address"})),
     path("address/confirm/", AddressViewSet.as_view({"post": "confirm"})),
-    path("accounts/<uuid:id>/import/", AccountViewSet.as_view({"post": "take_in"})),
+    path("accounts/<uuid:id>/import/", AccountViewSet.as_view({"post": "import_remote"})),
     path("accounts/<uuid:id>/plan/", AccountViewSet.as_view({"get": "plan"})),
     path("accounts/<uuid:id>/reconcile/", AccountViewSet.as_view({"post": "reconcile"})),
     path("plan/", EverythingViewSet.as_view({"get": "plan"})),

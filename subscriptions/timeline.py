@@ -1,9 +1,9 @@
-"""The whole story of an account or a subscription: what was done at the provider, how the state changed, what people
-and programs did, and whatever else has registered a source. Newest first, for ever.
+"""The timeline of an account or a subscription: operations, state changes, actions, problems, newest first.
 
-Nothing is copied for it: each source keeps its own rows, and they are merged when somebody reads. That is cheap because
-every row's id is a UUIDv7: ids of all tables follow time, so one id is the place in all of them, and each source reads
-one page from an index. Looks that find nothing new leave no row anywhere, so they never appear."""
+Nothing is copied for it: each source has its own rows, and they are merged when the timeline is read. That is cheap
+because every row's ID is a UUIDv7: the IDs of all tables follow time, so one ID is a position in all of them, and each
+source reads one page from an index. A sync that finds nothing new writes no row, so it does not appear.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ M = TypeVar("M", bound=Model)
 Subject = Subscription | ProviderAccount
 
 OPERATION, STATE, ACTION, SECRET, PROBLEM = "operation", "state", "action", "secret", "problem"
-WITHOUT_WORDS = (Transition.ACKNOWLEDGED, Transition.RESOLVED)  # what it was about stands where it was opened
+WITHOUT_REASON = (Transition.ACKNOWLEDGED, Transition.RESOLVED)  # the message is on the entry that opened the problem
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The subscription that an entry on an account's timeline is about."""
+class SubscriptionName:
+    """The subscription of an entry on an account's timeline."""
 
     pk: int
     uid: UUID
@@ -36,10 +36,11 @@ class Named:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that happened. `key` is the UUIDv7 of its row, and its place.
+    """One entry of a timeline. `key` is the UUIDv7 of its row, and its position.
 
-    `what` is a word or two, `why` the reason in a sentence. `status` is the word of state that it came to, if any.
-    `times` and `last_at` tell of one that stands for several."""
+    `what` is a short title, `why` the reason in a sentence, `status` the resulting state, if any. `times` and `last_at`
+    are set for an entry that stands for several.
+    """
 
     key: UUID
     at: datetime
@@ -54,18 +55,20 @@ class Entry:
     times: int = 1
     last_at: datetime | None = None
     subscription: UUID | None = None
-    about: Named | None = None  # filled in by the timeline
+    about: SubscriptionName | None = None  # filled in by the timeline
 
     @property
     def icon(self) -> str:
-        """That of its kind."""
+        """The icon of its kind."""
         return kinds()[self.kind].icon
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which part of a timeline is read: below or above a place, the nearest `count`. `kinds` are those of the source
-    that are asked for."""
+    """The part of a timeline to read: the `count` entries nearest to a position, below or above it.
+
+    `kinds` are the requested kinds of the source.
+    """
 
     count: int
     below: UUID | None = None
@@ -73,7 +76,7 @@ class Span:
     kinds: frozenset[str] = frozenset()
 
     def cut(self, rows: QuerySet[M]) -> QuerySet[M]:
-        """These rows within the span; they have a `uid`, and an index that ends with it."""
+        """Return the rows within the span. They need a `uid` and an index that ends with it."""
         if self.below is not None:
             rows = rows.filter(uid__lt=self.below)
         if self.above is not None:
@@ -83,15 +86,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of entry for people: what it is called, and its icon (a Material symbol)."""
+    """The label and the icon (a Material symbol) of a kind of entry."""
 
-    words: str
+    label: str
     icon: str
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where entries come from. `kinds` names what it yields; `read` gives its entries within a span."""
+    """A source of entries: the kinds that it yields, and a function that returns its entries within a span."""
 
     kinds: Mapping[str, Kind]
     read: Callable[[Subject, Span], Iterable[Entry]]
@@ -101,42 +104,42 @@ _sources: list[Source] = []
 
 
 def register(source: Source) -> None:
-    """Adds a source. An app does this when it is ready; apps above this one may add theirs."""
+    """Register a source. Apps above this one may register theirs when they are ready."""
     _sources.append(source)
 
 
 def kinds() -> dict[str, Kind]:
-    """Every kind of entry."""
+    """Return every kind of entry by name."""
     return {name: kind for source in _sources for name, kind in source.kinds.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One account's or subscription's, narrowed to some kinds; none: all."""
+    """The timeline of one account or subscription, with the kinds in `only`, or with all if it is empty."""
 
     subject: Subject
     only: frozenset[str] = field(default_factory=frozenset)
 
     def part(self, count: int, *, below: UUID | None = None, above: UUID | None = None) -> list[Entry]:
-        """The `count` entries next to a place, newest first; without one, the newest."""
-        found: list[Entry] = []
+        """Return the `count` entries next to a position, newest first; the newest ones without a position."""
+        entries: list[Entry] = []
         for source in _sources:
             asked = frozenset(source.kinds) & self.only if self.only else frozenset(source.kinds)
             if asked:
-                found += source.read(self.subject, Span(count, below, above, asked))
-        found.sort(key=lambda entry: entry.key, reverse=True)
-        nearest = found[-count:] if above is not None else found[:count]
-        return _named(nearest)
+                entries += source.read(self.subject, Span(count, below, above, asked))
+        entries.sort(key=lambda entry: entry.key, reverse=True)
+        nearest = entries[-count:] if above is not None else entries[:count]
+        return _with_names(nearest)
 
     def keyed(self, count: int, *, key: int | None, back: bool) -> list[tuple[int, Entry]]:
-        """For pages by key: the entries next to the one with that key, in the order in which they are met."""
+        """Return the entries next to a key, nearest first, for pagination by key."""
         place = None if key is None else UUID(int=key)
         entries = self.part(count, above=place)[::-1] if back else self.part(count, below=place)
         return [(entry.key.int, entry) for entry in entries]
 
 
 def subject_filter(subject: Subject) -> Q:
-    """For rows with `account` and `subject_id`: all of an account, or those about one subscription."""
+    """Return a filter for rows with `account` and `subject_id`: all of an account, or those of one subscription."""
     if isinstance(subject, ProviderAccount):
         return Q(account=subject.pk)
     return Q(subject_id=str(subject.uid))
@@ -182,12 +185,12 @@ def _history(subject: Subject, span: Span) -> Iterable[Entry]:
     if len(span.kinds) == 1:
         rows = rows.filter(secret) if SECRET in span.kinds else rows.exclude(secret)
     for row in span.cut(rows):
-        is_about_it = row.subject_type in (Subscription.subject, ProviderAccount.subject)
+        is_own = row.subject_type in (Subscription.subject, ProviderAccount.subject)
         yield Entry(
             key=row.uid,
             at=row.at,
             kind=SECRET if SECRET in row.action else ACTION,
-            what=row.action if is_about_it else f"{row.subject_type} {row.action}",
+            what=row.action if is_own else f"{row.subject_type} {row.action}",
             actor=row.actor,
             changes=row.changes,
             subscription=_subscription_of(row),
@@ -203,7 +206,7 @@ def _problems(subject: Subject, span: Span) -> Iterable[Entry]:
             at=row.at,
             kind=PROBLEM,
             what=f"{row.problem.get_kind_display()}: {row.get_transition_display().lower()}",
-            why="" if row.transition in WITHOUT_WORDS else row.message,
+            why="" if row.transition in WITHOUT_REASON else row.message,
             actor=row.actor,
             problem=row.problem,
             subscription=about.uid if about else None,
@@ -214,15 +217,15 @@ def _subscription_of(row: StateChange | HistoryEntry) -> UUID | None:
     return UUID(row.subject_id) if row.subject_type == Subscription.subject else None
 
 
-def _named(entries: Sequence[Entry]) -> list[Entry]:
-    """With the subscriptions that they are about, by one query."""
+def _with_names(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries with their subscriptions, which are read by one query."""
     uids = {entry.subscription for entry in entries if entry.subscription}
-    found: Iterable[Any] = Subscription.objects.filter(uid__in=uids).values_list("pk", "uid", "name") if uids else ()
-    named = {uid: Named(pk, uid, name or str(uid)) for pk, uid, name in found}
+    rows: Iterable[Any] = Subscription.objects.filter(uid__in=uids).values_list("pk", "uid", "name") if uids else ()
+    named = {uid: SubscriptionName(pk, uid, name or str(uid)) for pk, uid, name in rows}
     return [replace(entry, about=named.get(entry.subscription) if entry.subscription else None) for entry in entries]
 
 
-register(Source({OPERATION: Kind("Operations at the provider", "sync_alt")}, _operations))
-register(Source({STATE: Kind("Changes of state", "flag")}, _states))
-register(Source({ACTION: Kind("What people and programs did", "person"), SECRET: Kind("Secrets", "key")}, _history))
+register(Source({OPERATION: Kind("Operations", "sync_alt")}, _operations))
+register(Source({STATE: Kind("State changes", "flag")}, _states))
+register(Source({ACTION: Kind("Actions", "person"), SECRET: Kind("Secrets", "key")}, _history))
 register(Source({PROBLEM: Kind("Problems", "report")}, _problems))

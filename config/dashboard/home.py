@@ -20,7 +20,7 @@ from config.monitoring import health
 from events.models import Event
 from events.monitoring.request_counts import Hour, received_per_hour
 from providers.models import ProviderAccount
-from subscriptions.lifecycle.public_url import address_confirmed
+from subscriptions.lifecycle.public_url import is_confirmed
 from subscriptions.models import (
     Heartbeat,
     Managed,
@@ -85,7 +85,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context.update(
         title="Home",
         sees=sees,
-        moved=sees["subscriptions"] and not address_confirmed(),
+        moved=sees["subscriptions"] and not is_confirmed(),
         verdict=_verdict(concerns, states),
         states=states,
         concerns=concerns,

@@ -97,8 +97,8 @@ def hours_of(row: Subscription) -> QuietHours | None:
     if row.quiet_hours is None:
         return None
     try:
-        return quiet_hours.read(row.quiet_hours)
-    except quiet_hours.NotUnderstood as error:
+        return quiet_hours.parse_quiet_hours(row.quiet_hours)
+    except quiet_hours.InvalidQuietHours as error:
         logger.warning("The quiet hours of subscription %s are left out: %s", row.uid, error)
         return None
 
@@ -135,7 +135,7 @@ def _look(row: Subscription) -> str:
 
 
 def _receiver(row: Subscription) -> str:
-    return receiver_probe.trouble_at(row.callback_url) or "Our receiver answers at its callback URL."
+    return receiver_probe.find_receiver_error(row.callback_url) or "Our receiver answers at its callback URL."
 
 
 def _test(row: Subscription) -> tuple[bool, str]:
@@ -213,7 +213,7 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
     for before, after in pairwise(moments):
         day = after.astimezone(hours.zone if hours else UTC).date()
         if after - before > longest[day]:  # what counts is never more
-            longest[day] = max(longest[day], quiet_hours.counted(before, after, hours))
+            longest[day] = max(longest[day], quiet_hours.counted_time(before, after, hours))
     if len(longest) < LEAST_DAYS:
         return None
     ranked = sorted(longest.values())
@@ -223,7 +223,7 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
 
 def _rounded(seconds: float) -> int:
     step = 300 if seconds < 2 * 3600 else 1800 if seconds < 86400 else 6 * 3600
-    return min(max(math.ceil(seconds / step) * step, 900), quiet_hours.LONGEST)
+    return min(max(math.ceil(seconds / step) * step, 900), quiet_hours.MAX_QUIET_SECONDS)
 
 
 SAMPLE = """

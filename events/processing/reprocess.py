@@ -16,7 +16,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
 from subscriptions.lifecycle import secret_rotation
-from subscriptions.lifecycle.ip_allowlist import stored, why_elsewhere
+from subscriptions.lifecycle.ip_allowlist import load_networks, rejection_reason
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _verify_again(request: WebhookRequest, *, also_former: bool) -> InboundCall 
             remote_addr=request.remote_addr,
             size=request.size,
             truncated=request.size > len(inbound.body),
-            network_refusal=why_elsewhere(request.remote_addr, stored(subscription.allowed_networks)),
+            network_refusal=rejection_reason(request.remote_addr, load_networks(subscription.allowed_networks)),
         )
     except (Undecryptable, InvalidInput, UnknownProvider) as error:
         _update_rejected(request, reason=f"The request could not be verified again: {error}")

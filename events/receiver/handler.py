@@ -40,7 +40,7 @@ from events.storage.body import Body, BodyTooLarge, BrokenBody, TooManyBodies, r
 from events.storage.request_row import InboundCall, to_row
 from providers.contract.capabilities import Proof
 from providers.contract.parsing import InboundRequest
-from subscriptions.lifecycle.ip_allowlist import why_elsewhere
+from subscriptions.lifecycle.ip_allowlist import rejection_reason
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def _verify(
         remote_addr=address,
         size=body.size,
         truncated=body.truncated,
-        network_refusal=why_elsewhere(address, subscription.allowed_networks),
+        network_refusal=rejection_reason(address, subscription.allowed_networks),
     )
 
 

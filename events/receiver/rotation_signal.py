@@ -44,7 +44,7 @@ class RotationSignals:
 
 def _report(subscription_id: int, secret: str) -> None:
     try:
-        secret_rotation.seen(subscription_id, secret)
+        secret_rotation.record_seen(subscription_id, secret)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("The use of a new secret could not be recorded: %s", str(error).partition("\n")[0])
 

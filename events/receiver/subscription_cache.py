@@ -242,7 +242,7 @@ def _build_subscription(row: Row) -> ReceivableSubscription | None:
             secrets=tuple(json.loads(decrypt(secrets))),
             callback_url=callback_url,
             former_urls=tuple(json.loads(former_urls)),
-            allowed_networks=ip_allowlist.stored(json.loads(allowed)),
+            allowed_networks=ip_allowlist.load_networks(json.loads(allowed)),
             sensitive_headers=plugin.sensitive_headers(checked_settings),
             is_rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )

@@ -11,7 +11,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import MOST_RETENTION_DAYS, ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts
 
 SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
 
@@ -68,8 +68,8 @@ class AccountForm(SchemaForm):
             "credentials": self.new_credentials(),
         }
         if self.account is None:
-            return desired_state.add_account(provider=self.plugin.slug, by=by, **values)
-        desired_state.change_account(self.account, by=by, **values)
+            return accounts.add_account(provider=self.plugin.slug, by=by, **values)
+        accounts.change_account(self.account, by=by, **values)
         return self.account
 
     def _stored_credentials(self) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from subscriptions.admin.related_problems import related_problems
 from subscriptions.admin.remote_pages import RemoteSubscriptionPages
 from subscriptions.admin.timeline_pages import latest_entries, timeline_page
 from subscriptions.filters import ACCOUNT_FILTERS
-from subscriptions.lifecycle import account_deletion, desired_state
-from subscriptions.lifecycle.account_deletion import NotLeaving
+from subscriptions.lifecycle import account_deletion, accounts, activity_log
+from subscriptions.lifecycle.account_deletion import NotBeingDeleted
 from subscriptions.models import Problem
 
 SHOWN = 25
@@ -49,7 +49,7 @@ class AccountAdmin(RemoteSubscriptionPages):
     list_template = "accounts/list.html"
     detail_template = "accounts/detail.html"
     list_title = "Accounts"
-    history_kind = desired_state.ACCOUNT
+    history_kind = activity_log.ACCOUNT
     list_intro = "Each account is one login at one provider. Credentials are encrypted and never shown again."
     search_hint = "Search by name"
     filters = ACCOUNT_FILTERS.for_dashboard
@@ -158,7 +158,9 @@ class AccountAdmin(RemoteSubscriptionPages):
             if with_subscriptions and not may_remove:
                 raise PermissionDenied
             return self._delete(request, row, with_subscriptions=with_subscriptions)
-        living = list(account_deletion.living_of(row).select_related("account").defer("secrets")[: SHOWN + 1])
+        living = list(
+            account_deletion.remaining_subscriptions(row).select_related("account").defer("secrets")[: SHOWN + 1]
+        )
         context = {
             "row": row,
             "living": living[:SHOWN],
@@ -176,8 +178,8 @@ class AccountAdmin(RemoteSubscriptionPages):
         if not self.has_delete_permission(request, row):
             raise PermissionDenied
         try:
-            account_deletion.stay(row, by=actor_of(request))
-        except NotLeaving as error:
+            account_deletion.cancel_deletion(row, by=actor_of(request))
+        except NotBeingDeleted as error:
             return self.back_to(request, row, ok=False, text=str(error))
         return self.back_to(
             request,
@@ -188,9 +190,9 @@ class AccountAdmin(RemoteSubscriptionPages):
 
     def _delete(self, request: HttpRequest, row: ProviderAccount, *, with_subscriptions: bool) -> HttpResponse:
         deleted = False
-        if with_subscriptions and account_deletion.living_of(row).exists():
-            account_deletion.leave(row, by=actor_of(request))
-            deleted = account_deletion.go_on(row.pk)
+        if with_subscriptions and account_deletion.remaining_subscriptions(row).exists():
+            account_deletion.request_deletion(row, by=actor_of(request))
+            deleted = account_deletion.continue_deletion(row.pk)
             if not deleted:
                 return self.back_to(
                     request,
@@ -200,8 +202,8 @@ class AccountAdmin(RemoteSubscriptionPages):
                 )
         try:
             if not deleted:
-                desired_state.delete_account(row, by=actor_of(request))
-        except desired_state.AccountInUse as error:
+                accounts.delete_account(row, by=actor_of(request))
+        except accounts.AccountInUse as error:
             return self.back_to(request, row, ok=False, text=str(error))
         messages.success(request, f"The account {row} was deleted.")
         return HttpResponseRedirect(self.list_url())

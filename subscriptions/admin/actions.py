@@ -13,7 +13,7 @@ from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
 from subscriptions.planning.steps import Plan
 from subscriptions.reconciliation.action_runner import Outcome, attempt
-from subscriptions.reconciliation.dry_run import foresee
+from subscriptions.reconciliation.dry_run import predict_plan
 
 SECONDS_FOR_ONE = 10.0
 SECONDS_FOR_ALL = 20.0  # the worker does what does not fit
@@ -95,7 +95,7 @@ def prospects(rows: Sequence[Subscription], action: SubscriptionAction, now: dat
     for row in rows:
         refused = actions.refusal(row, action)
         skipped = str(refused) if refused else actions.no_effect(row, action)
-        predicted.append(Prospect(row, skipped, Plan() if skipped else foresee(row, now, action)))
+        predicted.append(Prospect(row, skipped, Plan() if skipped else predict_plan(row, now, action)))
     return predicted
 
 

@@ -52,7 +52,7 @@ class PendingChangesPages(PageAdmin[Subscription]):
             "account": account,
             "looked": refreshed,
             "plans": [plan for plan in plans if plan.plans],
-            "unread": [plan for plan in plans if plan.trouble],
+            "unread": [plan for plan in plans if plan.error],
             "looked_at": timezone.now(),
             "count": sum(plan.count for plan in plans),
             "steps": sum(len(item.plan.steps) for plan in plans for item in plan.plans),
@@ -98,7 +98,7 @@ class PendingChangesPages(PageAdmin[Subscription]):
                 skipped += 1
                 continue
             try:
-                on_demand.apply_chosen(row, choices[row.pk], by=actor_of(request), seconds=min(left, SYNC_SECONDS))
+                on_demand.apply_steps(row, choices[row.pk], by=actor_of(request), seconds=min(left, SYNC_SECONDS))
             except Conflict as error:
                 messages.error(request, f"{row}: {error}")
                 continue
@@ -118,7 +118,7 @@ def _fetch_plans(account: ProviderAccount | None) -> list[AccountPlan]:
     try:
         return [on_demand.plan_account(account, deadline=time.monotonic() + SYNC_SECONDS)]
     except ProviderError as error:
-        return [AccountPlan(account=account, looked_at=timezone.now(), trouble=error.message)]
+        return [AccountPlan(account=account, synced_at=timezone.now(), error=error.message)]
 
 
 def _shown(plans: list[AccountPlan]) -> tuple[list[AccountPlan], int]:
@@ -130,7 +130,7 @@ def _shown(plans: list[AccountPlan]) -> tuple[list[AccountPlan], int]:
         hidden += len(plan.plans) - len(visible)
         shown.append(
             AccountPlan(
-                account=plan.account, looked_at=plan.looked_at, count=plan.count, plans=visible, trouble=plan.trouble
+                account=plan.account, synced_at=plan.synced_at, count=plan.count, plans=visible, error=plan.error
             )
         )
     return shown, hidden
@@ -143,13 +143,13 @@ def _apply_all(account: ProviderAccount | None, *, by: str) -> list[AccountResul
     try:
         return [on_demand.apply_account(account, by=by, deadline=end)]
     except ProviderError as error:
-        return [AccountResult(account=account, looked_at=timezone.now(), trouble=error.message)]
+        return [AccountResult(account=account, synced_at=timezone.now(), error=error.message)]
 
 
 def _report_all(request: HttpRequest, results: Sequence[AccountResult]) -> None:
     for result in results:
-        if result.trouble:
-            messages.error(request, f"{result.account}: {result.trouble}")
+        if result.error:
+            messages.error(request, f"{result.account}: {result.error}")
         for row in result.done:
             if row.last_error:
                 messages.error(request, f"{row}: {outcome(row).text}")
@@ -159,7 +159,7 @@ def _report_all(request: HttpRequest, results: Sequence[AccountResult]) -> None:
         messages.success(request, f"Applied the changes of {_subscriptions(applied)}.")
     if left:
         messages.warning(request, f"Not reached in time: {_subscriptions(left)}. The worker applies the changes.")
-    if not applied and not left and not any(result.trouble or result.done for result in results):
+    if not applied and not left and not any(result.error or result.done for result in results):
         messages.success(request, "No changes needed.")
 
 

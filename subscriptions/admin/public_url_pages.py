@@ -10,7 +10,7 @@ from django.urls import URLPattern
 
 from providers.dashboard.base import PageAdmin, actor_of
 from subscriptions.lifecycle import public_url
-from subscriptions.lifecycle.public_url import OtherAddress
+from subscriptions.lifecycle.public_url import NotThisInstallation
 from subscriptions.models import Subscription
 
 
@@ -39,7 +39,7 @@ class PublicUrlPages(PageAdmin[Subscription]):
             return here
         try:
             moved = public_url.confirm(request.POST.get("public_url", ""), by=actor_of(request))
-        except OtherAddress as error:
+        except NotThisInstallation as error:
             messages.error(request, f"Nothing was changed. {error}")
             return here
         messages.success(

@@ -15,17 +15,18 @@ from providers.contract.errors import InvalidInput, ProviderError
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.models import ProviderAccount
-from subscriptions.lifecycle.desired_state import AccountLeaving
-from subscriptions.lifecycle.public_url import address_confirmed
+from subscriptions.lifecycle.accounts import AccountBeingDeleted
+from subscriptions.lifecycle.public_url import is_confirmed
 from subscriptions.planning.steps import Plan
 from subscriptions.reconciliation.action_runner import outcome
 from subscriptions.reconciliation.reconciler import reconcile_soon
-from subscriptions.remote import inventory, orphans
-from subscriptions.remote.inventory import AlreadyManaged, BeingRemoved, Found, Kind
-from subscriptions.remote.orphans import NotOrphaned
+from subscriptions.remote import adoption, inventory, orphans
+from subscriptions.remote.adoption import AlreadyManaged, BeingDeleted
+from subscriptions.remote.inventory import InventoryItem, Kind
+from subscriptions.remote.orphans import NotAnOrphan
 
 SHOWN = 100  # of each kind
-REFUSALS = (AlreadyManaged, BeingRemoved, NotOrphaned, AccountLeaving, ProviderError)
+REFUSALS = (AlreadyManaged, BeingDeleted, NotAnOrphan, AccountBeingDeleted, ProviderError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Group:
 
     title: str
     explanation: str
-    items: Sequence[Found]
+    items: Sequence[InventoryItem]
     hidden: int
     folded: bool = False
 
@@ -55,9 +56,9 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
     def discover_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show all remote subscriptions of the account."""
         row = self._row(request, pk, "view")
-        context: dict[str, Any] = {"row": row, "confirmed": address_confirmed(), **_permissions(request)}
+        context: dict[str, Any] = {"row": row, "confirmed": is_confirmed(), **_permissions(request)}
         try:
-            found = inventory.discover(row)
+            found = inventory.list_remotes(row)
         except ProviderError as error:
             context["trouble"] = error.message
         else:
@@ -73,7 +74,7 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
         if request.method == "POST":
             return self._import(request, row, remote_id)
         try:
-            item = inventory.find(row, remote_id)
+            item = inventory.find_remote(row, remote_id)
         except ProviderError as error:
             return self._back(request, row, error.message)
         if item.kind is Kind.MANAGED:
@@ -88,13 +89,13 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
         remote_id = _remote_id(request)
         if request.method == "POST":
             try:
-                orphans.remove(row, remote_id, by=actor_of(request))
+                orphans.delete_orphan(row, remote_id, by=actor_of(request))
             except REFUSALS as error:
                 return self._back(request, row, str(error.args[0]))
             messages.success(request, f"{remote_id} was deleted at {row.plugin.name}.")
             return HttpResponseRedirect(self._url(row))
         try:
-            item = inventory.find(row, remote_id)
+            item = inventory.find_remote(row, remote_id)
         except ProviderError as error:
             return self._back(request, row, error.message)
         if item.kind is not Kind.ORPHANED:
@@ -120,7 +121,7 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
     def _import(self, request: HttpRequest, row: ProviderAccount, remote_id: str) -> HttpResponse:
         name, take_over = request.POST.get("name", "").replace("\0", "").strip()[:200], "take_over" in request.POST
         try:
-            imported = inventory.take_in(row, remote_id, by=actor_of(request), name=name, take_over=take_over)
+            imported = adoption.import_remote(row, remote_id, by=actor_of(request), name=name, take_over=take_over)
         except REFUSALS as error:
             return self._back(request, row, str(error.args[0]))
         except InvalidInput as error:
@@ -164,8 +165,8 @@ def _permissions(request: HttpRequest) -> dict[str, bool]:
     }
 
 
-def _groups(found: Sequence[Found]) -> list[Group]:
-    def group(title: str, explanation: str, items: list[Found], *, folded: bool = False) -> Group:
+def _groups(found: Sequence[InventoryItem]) -> list[Group]:
+    def group(title: str, explanation: str, items: list[InventoryItem], *, folded: bool = False) -> Group:
         items.sort(key=lambda item: item.remote.remote_id)
         return Group(title, explanation, items[:SHOWN], max(len(items) - SHOWN, 0), folded)
 
@@ -188,11 +189,11 @@ def _groups(found: Sequence[Found]) -> list[Group]:
     return [item for item in groups if item.items]
 
 
-def _adoption_plan(account: ProviderAccount, item: Found) -> tuple[Plan | None, Sequence[str]]:
+def _adoption_plan(account: ProviderAccount, item: InventoryItem) -> tuple[Plan | None, Sequence[str]]:
     """Return what adopting would change at the provider, or the reasons why it is not possible."""
     if item.remote.config is None:
         return None, ["Its config could not be fetched."]
     try:
-        return inventory.would_take_over(account, item.remote), []
+        return adoption.plan_adoption(account, item.remote), []
     except InvalidInput as error:
         return None, [f"{found.field}: {found.message}" if found.field else found.message for found in error.errors]

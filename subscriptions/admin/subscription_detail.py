@@ -22,7 +22,7 @@ from subscriptions.models import Managed, Problem, ProblemKind, Subscription
 from subscriptions.planning.states import DriftPolicy
 from subscriptions.planning.step_selection import plan_version
 from subscriptions.reconciliation import live_plan
-from subscriptions.reconciliation.dry_run import foresee
+from subscriptions.reconciliation.dry_run import predict_plan
 
 EVENTS_SHOWN = 10
 SYNC_SECONDS = 10.0
@@ -68,7 +68,7 @@ def _plan_context(request: HttpRequest, row: Subscription) -> dict[str, Any]:
     if plugin_of(row.account) is None or row.deleted_at or row.managed == Managed.MANUAL:
         return {"plan": None}
     if request.GET.get("plan") != "now":
-        return {"plan": foresee(row, timezone.now()), "plan_at": row.observed_at}
+        return {"plan": predict_plan(row, timezone.now()), "plan_at": row.observed_at}
     try:
         plan = live_plan.preview(row, deadline=time.monotonic() + SYNC_SECONDS)
     except ProviderError as error:

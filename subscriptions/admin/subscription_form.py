@@ -45,8 +45,8 @@ class SubscriptionForm(SchemaForm):
     )
 
     quiet_minutes = forms.IntegerField(
-        min_value=quiet_hours.SHORTEST // 60,
-        max_value=quiet_hours.LONGEST // 60,
+        min_value=quiet_hours.MIN_QUIET_SECONDS // 60,
+        max_value=quiet_hours.MAX_QUIET_SECONDS // 60,
         required=False,
         label="Alert after (minutes without an event)",
         help_text="After this time without an event, Hookkeeper looks for the cause and opens a problem. Empty: off.",
@@ -59,7 +59,7 @@ class SubscriptionForm(SchemaForm):
     )
 
     allowed_networks = forms.CharField(
-        max_length=ip_allowlist.MOST * (ip_allowlist.LONGEST + 2),
+        max_length=ip_allowlist.MAX_NETWORKS * (ip_allowlist.MAX_NETWORK_LENGTH + 2),
         required=False,
         widget=forms.Textarea,
         label="Allowed networks",
@@ -120,8 +120,8 @@ class SubscriptionForm(SchemaForm):
     def clean_allowed_networks(self) -> list[str]:
         """Return the networks in the form in which they are stored."""
         try:
-            return ip_allowlist.read_all(self.cleaned_data["allowed_networks"].replace(",", " ").split())
-        except ip_allowlist.NotUnderstood as error:
+            return ip_allowlist.normalize_networks(self.cleaned_data["allowed_networks"].replace(",", " ").split())
+        except ip_allowlist.InvalidNetwork as error:
             raise forms.ValidationError(str(error)) from None
 
     def clean(self) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class SubscriptionForm(SchemaForm):
         config = self.values(CONFIG)
         with transaction.atomic():
             row = self._save_row(config, values, by=by)
-            desired_state.expect(row, by=by, **self.silence_alert)
-            desired_state.accept_from(row, by=by, allowed_networks=data["allowed_networks"])
+            desired_state.set_silence_rules(row, by=by, **self.silence_alert)
+            desired_state.set_allowed_networks(row, by=by, allowed_networks=data["allowed_networks"])
         return row
 
     def _silence_alert(self) -> dict[str, Any]:
@@ -158,8 +158,8 @@ class SubscriptionForm(SchemaForm):
                 "weekends": bool(data.get("quiet_weekends")),
             }
             try:
-                quiet_hours.read(hours)
-            except quiet_hours.NotUnderstood as error:
+                quiet_hours.parse_quiet_hours(hours)
+            except quiet_hours.InvalidQuietHours as error:
                 self.add_error("quiet_zone" if "time_zone" in str(error) else "quiet_start", str(error))
         return {"quiet_after": minutes and minutes * 60, "quiet_hours": hours}
 

@@ -25,7 +25,7 @@ from subscriptions.admin.subscription_detail import detail_context
 from subscriptions.admin.subscription_form import CONFIG, SubscriptionForm
 from subscriptions.admin.timeline_pages import timeline_page
 from subscriptions.filters import SUBSCRIPTION_FILTERS
-from subscriptions.lifecycle import actions, desired_state
+from subscriptions.lifecycle import actions, activity_log
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.action_runner import attempt
@@ -41,7 +41,7 @@ class SubscriptionAdmin(ActionPages, SecretPages, PendingChangesPages, RenewalPa
     list_template = "subscriptions/list.html"
     detail_template = "subscriptions/detail.html"
     list_title = "Subscriptions"
-    history_kind = desired_state.SUBSCRIPTION
+    history_kind = activity_log.SUBSCRIPTION
     list_intro = "Webhook subscriptions managed at your providers."
     search_hint = "Search by name, remote ID or callback URL"
     filters = SUBSCRIPTION_FILTERS.for_dashboard

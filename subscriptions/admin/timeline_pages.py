@@ -40,7 +40,7 @@ def timeline_page(admin: PageAdmin[Any], request: HttpRequest, row: Subject) -> 
         "row": row,
         "row_url": admin.page_url(row),
         "is_account": row.subject == "account",
-        "kinds": [(name, item.words) for name, item in kinds.items()],
+        "kinds": [(name, item.label) for name, item in kinds.items()],
         "kind": kind if only else "",
         "part": part,
     }

@@ -1,4 +1,4 @@
-"""Accounts in JSON: as they are shown, and as they may be added and changed."""
+"""Serializers of accounts and of the remote subscriptions that they have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from providers.rest.fields import (
 from providers.rest.serializers import StrictSerializer
 from subscriptions.remote.inventory import Kind
 
-RETENTION_HELP = "For so many days requests and events are kept; null: for ever."
+RETENTION_HELP = "Days for which requests and events are kept; null: forever."
 
 
 class RetentionField(StrictIntegerField):
@@ -40,64 +40,71 @@ class AccountSerializer(serializers.Serializer[ProviderAccount]):
     settings = ObjectField(part="settings", read_only=True)
     status = serializers.ChoiceField(choices=AccountStatus.choices, read_only=True)
     status_reason = serializers.CharField(read_only=True)
-    identity = serializers.DictField(read_only=True, help_text="Whose credentials these are, as the provider told.")
+    identity = serializers.DictField(
+        read_only=True, help_text="The owner of the credentials, as reported by the provider."
+    )
     checked_at = TimeField(allow_null=True)
     removal_asked_at = TimeField(
-        allow_null=True, help_text="Since when it is being deleted together with its subscriptions."
+        allow_null=True,
+        help_text="When its deletion together with its subscriptions was requested; null: it is not being deleted.",
     )
     calls_paused_until = TimeField(allow_null=True)
-    calls_paused_for = serializers.CharField(read_only=True, help_text="The code of the error; empty: no pause.")
+    calls_paused_for = serializers.CharField(
+        read_only=True, help_text="The code of the error that paused the calls; empty: they are not paused."
+    )
     calls_paused_reason = serializers.CharField(read_only=True)
     retention_days = serializers.IntegerField(read_only=True, allow_null=True, help_text=RETENTION_HELP)
     kept_since = TimeField(
-        source="purge.kept_since", default=None, allow_null=True, help_text="When the oldest that is kept came in."
+        source="purge.kept_since", default=None, allow_null=True, help_text="When the oldest stored request arrived."
     )
     purged_at = TimeField(
-        source="purge.purged_at", default=None, allow_null=True, help_text="When something was last thrown away."
+        source="purge.purged_at", default=None, allow_null=True, help_text="When data was last purged."
     )
     created_at = TimeField()
 
 
 class NewAccountSerializer(StrictSerializer):
-    """An account to add."""
+    """The account to create."""
 
     provider = ProviderField()
     name = StrictCharField(max_length=200)
     settings = ObjectField(part="settings", default=dict)
-    credentials = ObjectField(part="credentials", default=dict, help_text="Never shown again.")
-    retention_days = RetentionField(help_text=f"{RETENTION_HELP} Without it, what the provider's plug-in suggests.")
+    credentials = ObjectField(part="credentials", default=dict, help_text="Write-only.")
+    retention_days = RetentionField(
+        help_text=f"{RETENTION_HELP} By default the value that the provider's plug-in suggests."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Against the provider's own schema."""
+        """Validate against the provider's schema."""
         _check(attrs["provider"], attrs["settings"], attrs["credentials"])
         suggested = get_provider(attrs["provider"]).capabilities.retention_days
         return {"retention_days": suggested, **attrs}
 
 
 class AccountChangesSerializer(StrictSerializer):
-    """What is to change in an account. `provider` may be repeated, but not changed."""
+    """The changes of an account. `provider` may be sent, but not changed."""
 
     immutable: ClassVar[tuple[str, ...]] = ("provider",)
 
     name = StrictCharField(max_length=200, required=False)
     settings = ObjectField(part="settings", required=False, help_text="Replaces the settings as a whole.")
     credentials = ObjectField(
-        part="credentials", required=False, help_text="Merged key by key with those that are stored; null empties one."
+        part="credentials", required=False, help_text="Merged by key with the stored ones; null removes a value."
     )
     retention_days = RetentionField(help_text=RETENTION_HELP)
 
     def current(self) -> Mapping[str, object]:
-        """What cannot be changed."""
+        """Return the fields that cannot be changed."""
         return {"provider": self.account.provider}
 
     @property
     def account(self) -> ProviderAccount:
-        """The account that is changed."""
+        """The account to change."""
         account: ProviderAccount = self.context["account"]
         return account
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Against the provider's own schema."""
+        """Validate against the provider's schema."""
         if "settings" in attrs or "credentials" in attrs:
             credentials = {**self.account.credentials, **attrs.get("credentials", {})}
             _check(self.account.provider, attrs.get("settings", self.account.settings), credentials)
@@ -105,26 +112,26 @@ class AccountChangesSerializer(StrictSerializer):
 
 
 class RemoteSubscriptionSerializer(serializers.Serializer[Any]):
-    """What the provider says it has, and whose it is."""
+    """A remote subscription at the provider, and its owner."""
 
     remote_id = serializers.CharField(source="remote.remote_id")
     kind = serializers.ChoiceField(choices=[item.value for item in Kind])
     subscription = serializers.UUIDField(source="subscription.uid", allow_null=True)
     url = serializers.CharField(source="remote.url", allow_null=True)
-    status = serializers.CharField(source="remote.status", help_text="The provider's own word.")
+    status = serializers.CharField(source="remote.status", help_text="The provider's own status.")
     expires_at = TimeField(allow_null=True)
-    config = serializers.DictField(allow_null=True, help_text="Null where it was not read.")
-    ignored = serializers.BooleanField(help_text="Somebody does not need to be shown it again.")
+    config = serializers.DictField(allow_null=True, help_text="Null if it was not read.")
+    ignored = serializers.BooleanField(help_text="A person has hidden it.")
 
 
 class ImportSerializer(StrictSerializer):
-    """Which remote subscription to take in, and how."""
+    """The remote subscription to import, and whether to adopt it."""
 
     remote_id = StrictCharField(max_length=200)
     name = StrictCharField(max_length=200, default="", allow_blank=True)
     take_over = StrictBooleanField(
         default=False,
-        help_text="True: its URL and secret are changed at the provider to ours. False: it is only shown.",
+        help_text="True: adopt it and replace its URL and secret at the provider. False: only watch it.",
     )
 
 

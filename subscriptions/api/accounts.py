@@ -1,4 +1,4 @@
-"""/accounts/ and what can be done with one."""
+"""The endpoints below /accounts/: accounts, and what they have at their provider."""
 
 from __future__ import annotations
 
@@ -35,54 +35,54 @@ from subscriptions.api.subscription_serializers import SubscriptionSerializer
 from subscriptions.api.subscriptions import answer as subscription_answer
 from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
 from subscriptions.filters import ACCOUNT_FILTERS
-from subscriptions.lifecycle import account_deletion, desired_state
+from subscriptions.lifecycle import account_deletion, accounts
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.reconciler import reconcile_soon
-from subscriptions.remote import inventory, orphans
+from subscriptions.remote import adoption, inventory, orphans
 from subscriptions.timeline import Timeline
 
 SECONDS = 10.0  # that a request may spend at the provider
-LONGEST_REMOTE_ID = 200
-REMOVE_SUBSCRIPTIONS = OpenApiParameter(
-    "remove_subscriptions", bool, description="Removes its subscriptions first, at the provider too."
+MAX_REMOTE_ID_LENGTH = 200
+DELETE_SUBSCRIPTIONS = OpenApiParameter(
+    "remove_subscriptions", bool, description="Delete its subscriptions first, at the provider too."
 )
 
 
 @extend_schema(tags=["accounts"])
 class AccountViewSet(ApiViewSet):
-    """One login at one provider each."""
+    """The accounts. Each is one login at one provider."""
 
     scope: ClassVar[str | None] = "accounts"
-    # Importing makes a subscription, so seeing accounts is not enough for it, and changing them not needed.
+    # An import creates a subscription: it needs to read accounts, but not to change them.
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "take_in": ("accounts:read", "subscriptions:write"),
+        "import_remote": ("accounts:read", "subscriptions:write"),
         "remove_orphan": ("accounts:read", "subscriptions:write"),
         "ignore": ("accounts:read", "subscriptions:write"),
         "stop_ignoring": ("accounts:read", "subscriptions:write"),
         "plan": ("subscriptions:read",),
         "reconcile": ("subscriptions:write",),
-        "timeline": ("accounts:read", "subscriptions:read"),  # it tells of the subscriptions as well
+        "timeline": ("accounts:read", "subscriptions:read"),  # it includes the entries of the subscriptions
     }
     filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": ACCOUNT_FILTERS, "timeline": TIMELINE_FILTERS}
     live: ClassVar[frozenset[str]] = frozenset(
-        {"remote_subscriptions", "remove_orphan", "take_in", "plan", "reconcile"}
+        {"remote_subscriptions", "remove_orphan", "import_remote", "plan", "reconcile"}
     )
 
     @extend_schema(operation_id="accounts_list", responses=AccountSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first."""
+        """List accounts, newest first."""
         return self.page(ProviderAccount.objects.select_related("purge").defer("credentials"), AccountSerializer)
 
     @extend_schema(operation_id="accounts_create", request=NewAccountSerializer, responses={201: AccountSerializer})
     def create(self, request: Request) -> Response:
-        """Adds one. No call is made to the provider; `check` does that."""
-        account = desired_state.add_account(**self.body(NewAccountSerializer), by=self.by)
+        """Create an account. No call is made to the provider; use `check` for that."""
+        account = accounts.add_account(**self.body(NewAccountSerializer), by=self.by)
         return answer(account, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="accounts_read", responses=AccountSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One account, without its credentials."""
+        """Read one account, without its credentials."""
         return answer(self.find(ProviderAccount.objects.all()))
 
     @extend_schema(
@@ -92,47 +92,48 @@ class AccountViewSet(ApiViewSet):
         responses=AccountSerializer,
     )
     def partial_update(self, request: Request, **path: object) -> Response:
-        """Replaces `settings` whole and merges `credentials` by key. What failed because of them is tried again."""
+        """Change an account: `settings` are replaced as a whole, `credentials` are merged by key. Failed subscriptions
+        are retried."""
         with transaction.atomic():
             account = self._locked()
             changes = self.body(AccountChangesSerializer, context={"account": account})
             check_if_match(request, account_etag(account))
             if changes:
-                desired_state.change_account(account, by=self.by, **changes)
+                accounts.change_account(account, by=self.by, **changes)
         return answer(account)
 
     @extend_schema(
         operation_id="accounts_delete",
-        parameters=[IF_MATCH, REMOVE_SUBSCRIPTIONS],
+        parameters=[IF_MATCH, DELETE_SUBSCRIPTIONS],
         responses={204: None, 202: AccountSerializer},
     )
     def destroy(self, request: Request, **path: object) -> Response:
-        """Removes one that has no subscriptions. With `remove_subscriptions=true` those are removed first, at the
-        provider too: 202, and the account goes by itself when they are gone; `keep` takes that back."""
-        together = read_flag_parameter(request, REMOVE_SUBSCRIPTIONS.name)
+        """Delete an account without subscriptions. With `remove_subscriptions=true` these are deleted first, at the
+        provider too: the answer is 202, and the account is deleted after them. `keep` cancels that."""
+        with_subscriptions = read_flag_parameter(request, DELETE_SUBSCRIPTIONS.name)
         with transaction.atomic():
             account = self._locked()
             check_if_match(request, account_etag(account))
-            if not (together and account_deletion.living_of(account).exists()):
-                desired_state.delete_account(account, by=self.by)
+            if not (with_subscriptions and account_deletion.remaining_subscriptions(account).exists()):
+                accounts.delete_account(account, by=self.by)
                 return Response(status=status.HTTP_204_NO_CONTENT)
-            account_deletion.leave(account, by=self.by)
-        if account_deletion.go_on(account.pk):
+            account_deletion.request_deletion(account, by=self.by)
+        if account_deletion.continue_deletion(account.pk):
             return Response(status=status.HTTP_204_NO_CONTENT)
         return answer(account, status.HTTP_202_ACCEPTED)
 
     @extend_schema(operation_id="accounts_keep", request=None, responses=AccountSerializer)
     def keep(self, request: Request, **path: object) -> Response:
-        """Takes back that it is deleted together with its subscriptions. Those that are being removed already go all
-        the same."""
+        """Cancel the deletion of an account with its subscriptions. Subscriptions that are already being deleted are
+        deleted all the same."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
-        account_deletion.stay(account, by=self.by)
+        account_deletion.cancel_deletion(account, by=self.by)
         return answer(account)
 
     @extend_schema(operation_id="accounts_check", request=None, responses=AccountSerializer)
     def check(self, request: Request, **path: object) -> Response:
-        """Asks the provider who we are. 200 also when it failed: `status` and `status_reason` tell."""
+        """Check the credentials at the provider. 200 even if that fails: see `status` and `status_reason`."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         session.check(account, deadline=time.monotonic() + SECONDS, by=self.by)
@@ -140,27 +141,27 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_remote_subscriptions", responses=RemoteSubscriptionSerializer(many=True))
     def remote_subscriptions(self, request: Request, **path: object) -> Response:
-        """What the account has at the provider now, whoever made it. A live call."""
+        """List everything that the account has at the provider now, whoever registered it. Calls the provider."""
         account = self.find(ProviderAccount.objects.all())
-        self.page([], RemoteSubscriptionSerializer)  # refuses a wrong query string before the provider is asked
-        found = inventory.discover(account, seconds=SECONDS)
-        return self.page(sorted(found, key=lambda item: item.remote.remote_id), RemoteSubscriptionSerializer)
+        self.page([], RemoteSubscriptionSerializer)  # refuses an invalid query string before the provider is called
+        items = inventory.list_remotes(account, seconds=SECONDS)
+        return self.page(sorted(items, key=lambda item: item.remote.remote_id), RemoteSubscriptionSerializer)
 
     @extend_schema(operation_id="accounts_remove_orphan", responses={204: None})
     def remove_orphan(self, request: Request, **path: object) -> Response:
-        """Deletes an orphan at the provider: one with our URL or token that no subscription stands for. 409 for any
-        other; whether it still is one is asked for right before. Both is written to the history."""
+        """Delete an orphan at the provider: a remote subscription with our URL or token, but no subscription here. 409
+        for any other. It is checked right before, and the attempt and its result are logged."""
         account = self.find(ProviderAccount.objects.all())
         try:
-            orphans.remove(account, self._remote_id(), by=self.by, seconds=SECONDS)
+            orphans.delete_orphan(account, self._remote_id(), by=self.by, seconds=SECONDS)
         except NotFound:
             raise Http404 from None
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="accounts_ignore", request=None, responses={204: None})
     def ignore(self, request: Request, **path: object) -> Response:
-        """Remembers that nobody needs to be shown this one again. Nothing changes at the provider, and no call is made:
-        404 for one that was never seen there."""
+        """Hide a remote subscription. Nothing changes at the provider, and no call is made: 404 for a remote ID that
+        was never listed."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         try:
@@ -171,30 +172,30 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_stop_ignoring", responses={204: None})
     def stop_ignoring(self, request: Request, **path: object) -> Response:
-        """Takes that back."""
+        """Show a hidden remote subscription again."""
         orphans.stop_ignoring(self.find(ProviderAccount.objects.all()), self._remote_id(), by=self.by)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="accounts_import", request=ImportSerializer, responses={201: SubscriptionSerializer})
-    def take_in(self, request: Request, **path: object) -> Response:
-        """Makes a subscription of a remote one that is not ours yet."""
+    def import_remote(self, request: Request, **path: object) -> Response:
+        """Create a subscription for a remote subscription that is not managed yet."""
         account = self.find(ProviderAccount.objects.all())
-        asked = self.body(ImportSerializer)
-        subscription = _take_in(account, asked, self.by)
+        body = self.body(ImportSerializer)
+        subscription = _import(account, body, self.by)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return subscription_answer(subscription, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="accounts_plan", responses=AccountPlanSerializer)
     def plan(self, request: Request, **path: object) -> Response:
-        """What a reconciliation of all its subscriptions would do now. A live look, by one list call, that changes
-        nothing; details that a list does not carry are those that were read last."""
+        """Return what a reconciliation of all its subscriptions would do now. Reads the provider with one list call and
+        changes nothing; details that the list does not carry are those of the last read."""
         account = self.find(ProviderAccount.objects.all())
         return Response(AccountPlanSerializer(on_demand.plan_account(account, deadline=_deadline())).data)
 
     @extend_schema(operation_id="accounts_reconcile", request=None, responses=AccountResultSerializer)
     def reconcile(self, request: Request, **path: object) -> Response:
-        """Looks at the account once and does everything that is to be done for its subscriptions. What the time does
-        not suffice for (`left`) the worker does."""
+        """Sync the account once and apply the plans of its subscriptions. The worker reconciles what there is no time
+        for (`left`)."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         result = on_demand.apply_account(account, by=self.by, deadline=_deadline())
@@ -202,26 +203,26 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_timeline", responses=EntrySerializer(many=True))
     def timeline(self, request: Request, **path: object) -> Response:
-        """Everything that happened to the account and its subscriptions, newest first."""
+        """List everything that happened to the account and its subscriptions, newest first."""
         account: ProviderAccount = self.find(ProviderAccount.objects.defer("credentials"))
         return self.page(Timeline(account), EntrySerializer)
 
     def _remote_id(self) -> str:
-        """The one that the path names; what no provider can have is not there."""
+        """Return the remote ID of the path. Raises Http404 for one that no provider can have."""
         remote_id = str(self.kwargs["remote_id"])
-        if len(remote_id) > LONGEST_REMOTE_ID or "\0" in remote_id:
+        if len(remote_id) > MAX_REMOTE_ID_LENGTH or "\0" in remote_id:
             raise Http404
         return remote_id
 
     def _locked(self) -> ProviderAccount:
-        """The row, locked until the change is written: nobody changes it between the look at its version and then."""
+        """Return the row, locked until the transaction ends, so that its version cannot change after it is checked."""
         rows: QuerySet[ProviderAccount] = ProviderAccount.objects.select_for_update()
         account: ProviderAccount = self.find(rows)
         return account
 
 
 def answer(account: ProviderAccount, code: int = status.HTTP_200_OK) -> Response:
-    """One account, with its version."""
+    """Return one account with its ETag."""
     return Response(AccountSerializer(account).data, status=code, headers={"ETag": account_etag(account)})
 
 
@@ -229,12 +230,12 @@ def _deadline() -> float:
     return time.monotonic() + SECONDS
 
 
-def _take_in(account: ProviderAccount, asked: Mapping[str, object], by: str) -> Subscription:
-    remote_id = str(asked["remote_id"])
+def _import(account: ProviderAccount, body: Mapping[str, object], by: str) -> Subscription:
+    remote_id = str(body["remote_id"])
     try:
         with sent_input("config"):
-            return inventory.take_in(
-                account, remote_id, by=by, name=str(asked["name"]), take_over=bool(asked["take_over"])
+            return adoption.import_remote(
+                account, remote_id, by=by, name=str(body["name"]), take_over=bool(body["take_over"])
             )
     except NotFound as error:
         raise ValidationError({"remote_id": [ErrorDetail(error.message, code="not_found")]}) from None

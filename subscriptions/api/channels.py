@@ -19,7 +19,7 @@ from providers.contract.errors import InvalidInput
 from providers.rest.fields import StrictBooleanField, StrictCharField, TimeField
 from providers.rest.serializers import StrictSerializer
 from providers.rest.views import ApiViewSet
-from subscriptions.api.subscription_serializers import TestResultSerializer
+from subscriptions.api.operation_serializers import TestResultSerializer
 from subscriptions.models import Channel, ChannelKind, Severity
 from subscriptions.notifications import channels, dispatch
 

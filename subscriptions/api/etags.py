@@ -1,5 +1,7 @@
-"""Versions of what is wanted. What is observed changes by itself, so it is no part of them, and none is ever a reason
-to answer 304."""
+"""ETags of the desired state.
+
+The observed state changes by itself, so it is not part of them, and they are never used to answer 304.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +20,24 @@ IF_MATCH = OpenApiParameter(
     "If-Match",
     str,
     OpenApiParameter.HEADER,
-    description="The ETag that was read: changed only if it still is that version of what is wanted.",
+    description="The ETag that was read. The request is refused if the desired state has changed since.",
 )
 
 
 def account_etag(account: ProviderAccount) -> str:
-    """Changes with name, retention, settings and credentials. Keyed, so that it tells nothing about the credentials."""
+    """Return the ETag of name, retention, settings and credentials. It is keyed, so that it reveals no credentials."""
     return _etag("account", [account.name, account.retention_days, account.settings, account.credentials])
 
 
 def subscription_etag(subscription: Subscription) -> str:
-    """Changes with everything that can be wanted differently."""
+    """Return the ETag of everything that can be changed in a subscription."""
     row = subscription
     values = [row.name, row.config, row.enabled, row.auto_renew, row.drift_policy, row.present]
     return _etag("subscription", [*values, row.quiet_after, row.quiet_hours, row.allowed_networks])
 
 
 def check_if_match(request: Request, etag: str) -> None:
-    """Raises PreconditionFailed when the request insists on another version."""
+    """Raise PreconditionFailed if the request's If-Match names another version."""
     header = request.headers.get("If-Match")
     if header is None:
         return

@@ -17,17 +17,13 @@ from providers.filters import FilterSet
 from providers.rest.errors import stored_input
 from providers.rest.views import ApiViewSet
 from subscriptions.api.etags import IF_MATCH, check_if_match, subscription_etag
+from subscriptions.api.operation_serializers import OperationSerializer, TestResultSerializer
+from subscriptions.api.plan_serializers import PlanSerializer, ReconcileSerializer
+from subscriptions.api.secret_serializers import EnterSecretSerializer, RotateSecretSerializer, SecretSerializer
 from subscriptions.api.subscription_serializers import (
-    EnterSecretSerializer,
     NewSubscriptionSerializer,
-    OperationSerializer,
-    PlanSerializer,
-    ReconcileSerializer,
-    RotateSecretSerializer,
-    SecretSerializer,
     SubscriptionChangesSerializer,
     SubscriptionSerializer,
-    TestResultSerializer,
 )
 from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
 from subscriptions.filters import SUBSCRIPTION_FILTERS
@@ -66,8 +62,8 @@ class SubscriptionViewSet(ApiViewSet):
         desired, quiet, networks = _split(self.body(NewSubscriptionSerializer))
         with transaction.atomic():
             subscription = desired_state.subscribe(**desired, by=self.by)
-            desired_state.expect(subscription, by=self.by, **quiet)
-            desired_state.accept_from(subscription, by=self.by, allowed_networks=networks)
+            desired_state.set_silence_rules(subscription, by=self.by, **quiet)
+            desired_state.set_allowed_networks(subscription, by=self.by, allowed_networks=networks)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
         return answer(subscription, status.HTTP_201_CREATED)
 
@@ -92,8 +88,8 @@ class SubscriptionViewSet(ApiViewSet):
             desired, quiet, networks = _split(changes)
             if desired:
                 desired_state.change(subscription, by=self.by, **desired)
-            desired_state.expect(subscription, by=self.by, **quiet)
-            desired_state.accept_from(subscription, by=self.by, allowed_networks=networks)
+            desired_state.set_silence_rules(subscription, by=self.by, **quiet)
+            desired_state.set_allowed_networks(subscription, by=self.by, allowed_networks=networks)
         attempt(subscription, SubscriptionAction.EDIT, by=self.by, seconds=SECONDS)
         return answer(subscription)
 
@@ -140,7 +136,7 @@ class SubscriptionViewSet(ApiViewSet):
         if choice is None:
             attempt(subscription, SubscriptionAction.RECONCILE, by=self.by, seconds=SECONDS)
         else:
-            on_demand.apply_chosen(subscription, choice, by=self.by, seconds=SECONDS)
+            on_demand.apply_steps(subscription, choice, by=self.by, seconds=SECONDS)
         return answer(subscription)
 
     @extend_schema(operation_id="subscriptions_plan", responses=PlanSerializer)

@@ -1,4 +1,4 @@
-"""The timeline in JSON."""
+"""The serializer and the filters of timelines."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from subscriptions import timeline
 
 
 class RecordedChangeSerializer(serializers.Serializer[Any]):
-    """One field that was changed; secrets stand as `***`."""
+    """One field that was changed. Secrets are shown as `***`."""
 
     field = serializers.CharField()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """With `from` and `to`."""
-        # `from` is a word of Python's, so it cannot be an attribute.
+        """Return the fields, including `from` and `to`."""
+        # `from` is a keyword of Python, so it cannot be an attribute.
         return {**super().get_fields(), "from": AnyJSONField(), "to": AnyJSONField()}
 
 
 class EntrySerializer(serializers.Serializer[timeline.Entry]):
-    """One thing that happened."""
+    """One entry of a timeline."""
 
     id = serializers.UUIDField(source="key")
     at = TimeField()
@@ -37,9 +37,11 @@ class EntrySerializer(serializers.Serializer[timeline.Entry]):
     status = serializers.CharField(allow_null=True, help_text="The operation's result, or the new state.")
     changes = RecordedChangeSerializer(many=True)
     operation = serializers.UUIDField(source="operation.uid", allow_null=True, default=None)
-    subscription = serializers.UUIDField(allow_null=True, help_text="Null for what is about the account itself.")
-    times = serializers.IntegerField(help_text="How often: the same change again within an hour is counted here.")
-    last_at = TimeField(allow_null=True, help_text="When it happened last, where it did more than once.")
+    subscription = serializers.UUIDField(allow_null=True, help_text="Null for entries about the account itself.")
+    times = serializers.IntegerField(
+        help_text="How often it happened: a change that repeats within an hour is counted here."
+    )
+    last_at = TimeField(allow_null=True, help_text="When it last happened, if more than once.")
 
 
 def _read_kind(text: str) -> str:
@@ -60,6 +62,6 @@ TIMELINE_FILTERS = FilterSet(
         narrow=lambda rows, kinds: replace(rows, only=frozenset(kinds)),
         read=_read_kind,
         schema=_kind_schema,
-        help_text="Only these kinds of entry.",
+        help_text="Only entries of these kinds.",
     )
 )

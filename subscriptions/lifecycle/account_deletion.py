@@ -1,7 +1,8 @@
-"""Deleting an account together with its live subscriptions: those go first, at the provider too, then the account goes.
+"""Deleting an account together with its subscriptions: first these, at the provider too, then the account.
 
-That somebody wants it is a fact on the account's row; whatever is left to be done is told from that and from the
-subscriptions. So it goes on after a crash at any line, and ends when the wish is taken back."""
+The request is stored on the account's row, and what is left to do is derived from that row and the subscriptions. So
+the deletion resumes after a crash at any line, and ends if it is cancelled.
+"""
 
 from __future__ import annotations
 
@@ -11,64 +12,71 @@ from django.utils import timezone
 
 from providers.conflict import Conflict
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
+from subscriptions.lifecycle.activity_log import log_account
 from subscriptions.models import Subscription
 
-BATCH = 100  # subscriptions in one go: background transactions stay short, and others get their turn
+BATCH_SIZE = 100  # subscriptions per run, so that background transactions stay short
 
 
-class NotLeaving(Conflict):
-    """Nobody has asked for the account to be deleted."""
+class NotBeingDeleted(Conflict):
+    """The account is not being deleted."""
 
 
-def leaving() -> QuerySet[ProviderAccount]:
-    """Accounts that are to go, without their credentials, which nobody needs for that."""
+def accounts_being_deleted() -> QuerySet[ProviderAccount]:
+    """Return the accounts whose deletion was requested, oldest request first and without their credentials."""
     return ProviderAccount.objects.exclude(removal_asked_at=None).defer("credentials").order_by("removal_asked_at")
 
 
 @transaction.atomic
-def leave(account: ProviderAccount, *, by: str) -> None:
-    """Wants an account gone together with its subscriptions. Asking twice changes nothing."""
+def request_deletion(account: ProviderAccount, *, by: str) -> None:
+    """Ask for the deletion of an account with its subscriptions. Asking twice changes nothing."""
     asked = ProviderAccount.objects.filter(pk=account.pk, removal_asked_at=None).update(
         removal_asked_at=timezone.now(), removal_asked_by=by
     )
     if asked:
-        count = living_of(account).count()
-        desired_state.note_account(account, "deletion with subscriptions asked for", by, after={"subscriptions": count})
+        count = remaining_subscriptions(account).count()
+        log_account(account, "deletion with subscriptions requested", by, after={"subscriptions": count})
     account.refresh_from_db(fields=["removal_asked_at", "removal_asked_by"])
 
 
 @transaction.atomic
-def stay(account: ProviderAccount, *, by: str) -> None:
-    """Takes that back. Subscriptions that are being removed already go all the same. Raises NotLeaving when it was not
-    asked for, or is done."""
-    kept = ProviderAccount.objects.filter(pk=account.pk).exclude(removal_asked_at=None)
-    if not kept.update(removal_asked_at=None, removal_asked_by=""):
-        raise NotLeaving("The account is not being deleted.")
-    desired_state.note_account(account, "deletion taken back", by)
+def cancel_deletion(account: ProviderAccount, *, by: str) -> None:
+    """Cancel the deletion of an account. Subscriptions that are already being deleted are deleted all the same.
+
+    Raises NotBeingDeleted if no deletion was requested, or if it is finished.
+    """
+    being_deleted = ProviderAccount.objects.filter(pk=account.pk).exclude(removal_asked_at=None)
+    if not being_deleted.update(removal_asked_at=None, removal_asked_by=""):
+        raise NotBeingDeleted("The account is not being deleted.")
+    log_account(account, "deletion cancelled", by)
     account.refresh_from_db(fields=["removal_asked_at", "removal_asked_by"])
 
 
-def go_on(pk: int) -> bool:
-    """The next piece of work for an account that is to go: wants its subscriptions gone, and takes it away when the
-    last one is. Safe to run twice at once. Whether the account is gone."""
-    account = leaving().filter(pk=pk).first()
+def continue_deletion(pk: int) -> bool:
+    """Do the next part of an account's deletion, and return whether the account is deleted now.
+
+    Requests the deletion of its subscriptions, and deletes the account once the last one is deleted. Safe to run twice
+    at the same time.
+    """
+    account = accounts_being_deleted().filter(pk=pk).first()
     if account is None:
         return False
-    for row in living_of(account).filter(present=True).select_related("account").defer("account__credentials")[:BATCH]:
-        if not _remove(row, account.removal_asked_by):
+    present = remaining_subscriptions(account).filter(present=True).select_related("account")
+    for row in present.defer("account__credentials")[:BATCH_SIZE]:
+        if not _delete_subscription(row, account.removal_asked_by):
             return False
-    return not living_of(account).exists() and _finish(account)
+    return not remaining_subscriptions(account).exists() and _delete_account(account)
 
 
-def living_of(account: ProviderAccount) -> QuerySet[Subscription]:
-    """Its subscriptions that are not gone yet."""
+def remaining_subscriptions(account: ProviderAccount) -> QuerySet[Subscription]:
+    """Return the subscriptions of an account that are not deleted yet."""
     return Subscription.objects.filter(account=account, deleted_at=None)
 
 
 @transaction.atomic
-def _remove(row: Subscription, by: str) -> bool:
-    if not _still_leaving(row.account_id):
+def _delete_subscription(row: Subscription, by: str) -> bool:
+    if not _lock_while_being_deleted(row.account_id):
         return False
     row.refresh_from_db(fields=["present"])
     if row.present:
@@ -77,14 +85,14 @@ def _remove(row: Subscription, by: str) -> bool:
 
 
 @transaction.atomic
-def _finish(account: ProviderAccount) -> bool:
-    if not _still_leaving(account.pk):
+def _delete_account(account: ProviderAccount) -> bool:
+    if not _lock_while_being_deleted(account.pk):
         return False
-    desired_state.delete_account(account, by=account.removal_asked_by)
+    accounts.delete_account(account, by=account.removal_asked_by)
     return True
 
 
-def _still_leaving(pk: int) -> bool:
-    """Locks the account's row: nobody takes it back, and no other worker takes it away, until this is written."""
+def _lock_while_being_deleted(pk: int) -> bool:
+    """Lock the account's row, so that nobody cancels or finishes the deletion meanwhile. False if it was cancelled."""
     locked = ProviderAccount.objects.select_for_update().filter(pk=pk).values_list("removal_asked_at", flat=True)
     return locked.first() is not None

@@ -1,6 +1,7 @@
-"""The sandbox accounts that `make run` shows: one for each simulated provider, subscribed to everything.
+"""The sandbox accounts that `make run` creates: one for each simulated provider, subscribed to everything.
 
-Where one subscription cannot be about everything there are several."""
+Where one subscription cannot cover everything, there are several.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +13,29 @@ from providers.sandbox.base import AnySimulator
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import LoginName, SandboxLogin
 from providers.sandbox.webhook_sender import WebhookSender
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state, public_url
 
-DEMO = "demo"
+DEMO_ACTOR = "demo"
 
 
 def ensure_demo() -> None:
-    """Adds the demo account and its subscriptions of each provider that has none; what staff made of them since stays.
+    """Create the demo account and its subscriptions for each provider that has none. Changes by staff are kept.
 
-    The sandbox is on this machine, so its accounts simply follow it, and PUBLIC_URL, to other ports.
+    The sandbox is on this machine, so its accounts follow it, and PUBLIC_URL, to other ports.
     """
     for kind in find_simulators():
         simulator = kind(settings.SANDBOX_URL or "", sender=WebhookSender({}))
         login = simulator.tenants[LoginName.DEMO].account
-        account = _account_of(simulator, login)
+        account = _find_account(simulator, login)
         if account is None:
-            _add(simulator, login)
+            _add_account(simulator, login)
         elif account.deleted_at is None:
-            _follow(account, login)
+            _update_addresses(account, login)
         simulator.close()
 
 
-def _account_of(simulator: AnySimulator, session: SandboxLogin) -> ProviderAccount | None:
-    """The account of that login, also when staff deleted it: then it is not added again."""
-
+def _find_account(simulator: AnySimulator, session: SandboxLogin) -> ProviderAccount | None:
+    """Return the account of a sandbox login, including one that staff deleted, which is not created again."""
     for account in ProviderAccount.with_deleted.filter(provider=simulator.slug).order_by("pk"):
         address = {"base_url": account.settings.get("base_url")}
         if address["base_url"] and {**account.settings, **session.settings, **address} == account.settings:
@@ -43,22 +43,22 @@ def _account_of(simulator: AnySimulator, session: SandboxLogin) -> ProviderAccou
     return None
 
 
-def _add(simulator: AnySimulator, session: SandboxLogin) -> None:
+def _add_account(simulator: AnySimulator, session: SandboxLogin) -> None:
     name = f"{get_provider(simulator.slug).name} (sandbox)"
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider=simulator.slug,
         name=name,
         settings=session.settings,
         credentials=session.credentials,
-        by=DEMO,
+        by=DEMO_ACTOR,
         retention_days=get_provider(simulator.slug).capabilities.retention_days,
     )
     for title, config in simulator.demo_configs().items():
-        desired_state.subscribe(account, config=config, by=DEMO, name=title)
+        desired_state.subscribe(account, config=config, by=DEMO_ACTOR, name=title)
 
 
-def _follow(account: ProviderAccount, session: SandboxLogin) -> None:
+def _update_addresses(account: ProviderAccount, session: SandboxLogin) -> None:
     base_url = session.settings["base_url"]
     if account.settings.get("base_url") != base_url:
-        desired_state.change_account(account, by=DEMO, settings={**account.settings, "base_url": base_url})
-    desired_state.confirm_public_url(by=DEMO, account=account)
+        accounts.change_account(account, by=DEMO_ACTOR, settings={**account.settings, "base_url": base_url})
+    public_url.move_callback_urls(by=DEMO_ACTOR, account=account)

@@ -1,4 +1,4 @@
-"""Where calls for a subscription may come from: networks, as people write them. None at all: from everywhere."""
+"""The networks from which calls to a subscription are accepted. An empty list accepts calls from everywhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import ipaddress
 from collections.abc import Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-MOST = 100  # networks of a subscription
-LONGEST = 60  # characters of one
+MAX_NETWORKS = 100  # of a subscription
+MAX_NETWORK_LENGTH = 60  # characters
 
 
-class NotUnderstood(ValueError):
-    """What was written is no network; the message says what is wrong."""
+class InvalidNetwork(ValueError):
+    """The text is not a network. The message says what is wrong."""
 
 
-def read(text: str) -> Network:
-    """The network: 192.0.2.0/24, fd00::/8, or a single address. Raises NotUnderstood."""
+def parse_network(text: str) -> Network:
+    """Parse a network such as 192.0.2.0/24 or fd00::/8, or a single address. Raises InvalidNetwork."""
     try:
         return ipaddress.ip_network(text.strip())
     except ValueError:
@@ -23,34 +23,39 @@ def read(text: str) -> Network:
     try:
         whole = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
-        raise NotUnderstood(f"“{text[:LONGEST]}” is no network such as 192.0.2.0/24 or fd00::/8.") from None
-    raise NotUnderstood(f"“{text[:LONGEST]}” has bits set behind its prefix; the network there is {whole}.")
+        raise InvalidNetwork(
+            f"“{text[:MAX_NETWORK_LENGTH]}” is not a network such as 192.0.2.0/24 or fd00::/8."
+        ) from None
+    raise InvalidNetwork(f"“{text[:MAX_NETWORK_LENGTH]}” has host bits set; the network is {whole}.")
 
 
-def read_all(texts: Sequence[str]) -> list[str]:
-    """As they are stored: in the usual notation, each once. Raises NotUnderstood for the first that is none."""
-    if len(texts) > MOST:
-        raise NotUnderstood(f"At most {MOST} networks.")
-    return list(dict.fromkeys(str(read(text)) for text in texts))
+def normalize_networks(texts: Sequence[str]) -> list[str]:
+    """Return the networks as they are stored: in canonical notation and without duplicates.
+
+    Raises InvalidNetwork for the first text that is not a network.
+    """
+    if len(texts) > MAX_NETWORKS:
+        raise InvalidNetwork(f"At most {MAX_NETWORKS} networks are allowed.")
+    return list(dict.fromkeys(str(parse_network(text)) for text in texts))
 
 
-def stored(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Those that were stored, ready to be asked."""
+def load_networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """Return stored networks as objects."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
-def why_elsewhere(address: str, allowed: Sequence[Network]) -> str:
-    """Why a call from that address is refused; empty when it is not."""
-    if not allowed or _is_in(address, allowed):
+def rejection_reason(address: str, allowed: Sequence[Network]) -> str:
+    """Return why a call from an address is rejected, or an empty string if it is accepted."""
+    if not allowed or _is_allowed(address, allowed):
         return ""
-    return f"It came from {address or 'an unknown address'}, which is in none of this subscription's allowed networks."
+    return f"The call came from {address or 'an unknown address'}, which is not in the allowed networks."
 
 
-def _is_in(address: str, allowed: Sequence[Network]) -> bool:
+def _is_allowed(address: str, allowed: Sequence[Network]) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        caller = ipaddress.ip_address(address)
     except ValueError:
         return False
-    # A server that listens on :: sees IPv4 in this form.
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return any((mapped or found) in network or found in network for network in allowed)
+    # A server that listens on :: sees IPv4 addresses in their mapped form.
+    mapped = caller.ipv4_mapped if isinstance(caller, ipaddress.IPv6Address) else None
+    return any((mapped or caller) in network or caller in network for network in allowed)

@@ -1,7 +1,8 @@
-"""Whether this installation is where its subscriptions were registered for, and confirming that it has moved.
+"""Whether this installation is at the address its subscriptions were registered with, and confirming a new address.
 
-A copy of the database that runs elsewhere has the same tokens at another PUBLIC_URL: it must not take the original's
-subscriptions away. So nothing is changed at a provider until a person says that this is the new address."""
+A copy of the database that runs elsewhere has the same tokens at another PUBLIC_URL, and must not redirect the
+subscriptions of the original. So nothing is changed at a provider until a person confirms the new address.
+"""
 
 from __future__ import annotations
 
@@ -16,64 +17,85 @@ from django.db.models.functions import Left
 
 from providers.audit import log
 from providers.conflict import Conflict
-from subscriptions.lifecycle import desired_state
-from subscriptions.models import Subscription
+from providers.models import ProviderAccount
+from subscriptions.lifecycle.activity_log import log_subscription
+from subscriptions.models import Subscription, callback_url_for
 
-INSTALLATION = "installation"
+INSTALLATION_SUBJECT = "installation"
 
 
-class OtherAddress(Conflict):
-    """The address that was to be confirmed is not this installation's."""
+class NotThisInstallation(Conflict):
+    """The address to confirm is not the PUBLIC_URL of this installation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
+class FormerAddress:
     """An address that subscriptions were registered with, and how many."""
 
     address: str
     count: int
 
 
-def elsewhere() -> QuerySet[Subscription]:
-    """Living subscriptions whose callback URL is at another address than PUBLIC_URL."""
+def subscriptions_at_other_addresses() -> QuerySet[Subscription]:
+    """Return the subscriptions, except deleted ones, whose callback URL is not below PUBLIC_URL."""
     here = f"{settings.PUBLIC_URL}/hooks/"
-    start = Left("callback_url", len(here))  # LIKE would ignore case on SQLite
+    start = Left("callback_url", len(here))  # LIKE ignores case on SQLite
     return Subscription.objects.alias(start=start).filter(deleted_at=None).exclude(start=here)
 
 
-def address_confirmed() -> bool:
-    """Whether PUBLIC_URL is the address of every living subscription."""
-    return not elsewhere().exists()
+def is_confirmed() -> bool:
+    """Return whether PUBLIC_URL is the address of every subscription."""
+    return not subscriptions_at_other_addresses().exists()
 
 
-def former_addresses() -> list[Former]:
-    """The other addresses, the most used first; none when all is confirmed."""
-    urls = elsewhere().values_list("callback_url", flat=True)
+def former_addresses() -> list[FormerAddress]:
+    """Return the other addresses, the most used first; an empty list if PUBLIC_URL is confirmed."""
+    urls = subscriptions_at_other_addresses().values_list("callback_url", flat=True)
     counts = Counter(_origin(url) for url in urls.iterator(chunk_size=2000))
-    return [Former(address, count) for address, count in counts.most_common()]
+    return [FormerAddress(address, count) for address, count in counts.most_common()]
 
 
 def confirm(address: str, *, by: str) -> int:
-    """A person or a program says that this address, which must be PUBLIC_URL, is the new one of this installation.
-    Every callback URL moves there, and is changed at the providers. Returns how many moved. Raises OtherAddress."""
+    """Confirm that an address, which must be PUBLIC_URL, is the new one of this installation.
+
+    Every callback URL moves there, and the plan changes it at the providers. Return how many moved. Raises
+    NotThisInstallation.
+    """
     if address.rstrip("/") != settings.PUBLIC_URL:
-        raise OtherAddress(f"PUBLIC_URL is {settings.PUBLIC_URL}, not {address}.")
+        raise NotThisInstallation(f"PUBLIC_URL is {settings.PUBLIC_URL}, not {address}.")
     former = [item.address for item in former_addresses()]
-    moved = desired_state.confirm_public_url(by=by)
+    moved = move_callback_urls(by=by)
     if moved:
         with transaction.atomic():
             log.note(
                 by,
                 "address confirmed",
-                INSTALLATION,
-                subject_id=INSTALLATION,
+                INSTALLATION_SUBJECT,
+                subject_id=INSTALLATION_SUBJECT,
                 before={"public_url": ", ".join(former)},
                 after={"public_url": settings.PUBLIC_URL, "subscriptions": moved},
             )
     return moved
 
 
+def move_callback_urls(*, by: str, account: ProviderAccount | None = None) -> int:
+    """Move the callback URLs of all subscriptions, or of one account's, to PUBLIC_URL. Return how many moved."""
+    rows = Subscription.objects.filter(deleted_at=None).select_related("account")
+    if account is not None:
+        rows = rows.filter(account=account)
+    return sum(_move_callback_url(row, by) for row in rows.iterator(chunk_size=500) if not row.address_confirmed)
+
+
+@transaction.atomic
+def _move_callback_url(row: Subscription, by: str) -> int:
+    before = {"callback_url": row.callback_url}
+    former = list(dict.fromkeys([*row.former_callback_urls, row.callback_url]))
+    row.change_desired_state(by=by, callback_url=callback_url_for(row.token), former_callback_urls=former)
+    log_subscription(row, log.CHANGED, by, before=before, after={"callback_url": row.callback_url})
+    return 1
+
+
 def _origin(url: str) -> str:
-    """The PUBLIC_URL that a callback URL was made with."""
+    """Return the PUBLIC_URL that a callback URL was built with."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/hooks/')[0]}"

@@ -1,4 +1,4 @@
-"""What an action would do at the provider, told from what was observed last. No call is made."""
+"""A prediction of what an action would do at the provider, from the last sync. No call is made."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from subscriptions.planning.steps import Plan
 from subscriptions.reconciliation.planning_input import desired_state_of, observed_state_of
 
 
-def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
-    """What the provider had when it was looked at last."""
+def last_observed(row: Subscription) -> tuple[RemoteSubscription, ...]:
+    """Return the remote subscription as it was at the last sync, or an empty tuple if there was none."""
     if not row.remote_id or row.missing_since or row.remote_enabled is None:
         return ()
     return (
@@ -30,24 +30,24 @@ def last_seen(row: Subscription) -> tuple[RemoteSubscription, ...]:
     )
 
 
-def foresee(row: Subscription, now: datetime, action: SubscriptionAction = SubscriptionAction.RECONCILE) -> Plan:
-    """The plan as it would be after the action."""
-    wanted, seen = desired_state_of(row), observed_state_of(row, last_seen(row))
+def predict_plan(row: Subscription, now: datetime, action: SubscriptionAction = SubscriptionAction.RECONCILE) -> Plan:
+    """Return the plan as it would be after the action."""
+    desired, observed = desired_state_of(row), observed_state_of(row, last_observed(row))
     match action:
         case SubscriptionAction.ENABLE:
-            wanted = replace(wanted, enabled=True)
-            seen = replace(seen, enable_not_before=None, gave_up=False, suspended_count=0)
+            desired = replace(desired, enabled=True)
+            observed = replace(observed, enable_not_before=None, gave_up=False, suspended_count=0)
         case SubscriptionAction.DISABLE:
-            wanted = replace(wanted, enabled=False)
+            desired = replace(desired, enabled=False)
         case SubscriptionAction.RENEW:
-            wanted = replace(wanted, renew_now=True)
+            desired = replace(desired, renew_now=True)
         case SubscriptionAction.DELETE:
-            wanted = replace(wanted, present=False)
+            desired = replace(desired, present=False)
         case SubscriptionAction.ROTATE:
-            differing = tuple(replace(remote, secret_matches=False) for remote in seen.remotes)
-            seen = replace(seen, remotes=differing, secret_set=False)
+            differing = tuple(replace(remote, secret_matches=False) for remote in observed.remotes)
+            observed = replace(observed, remotes=differing, secret_set=False)
         case SubscriptionAction.TEST | SubscriptionAction.FORGET:
             return Plan()
         case _:
             pass
-    return plan(wanted, seen, row.account.plugin.capabilities, now)
+    return plan(desired, observed, row.account.plugin.capabilities, now)

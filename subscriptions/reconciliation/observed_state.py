@@ -83,7 +83,7 @@ def secret_columns(row: Subscription, now: datetime) -> ColumnValues:
 
 def restart_columns() -> ColumnValues:
     """Return the columns that forget earlier suspensions by the provider."""
-    return copy.deepcopy(dict(desired_state.START_AGAIN))
+    return copy.deepcopy(dict(desired_state.SUSPENSION_RESET))
 
 
 def _missing_columns(row: Subscription, now: datetime) -> ColumnValues:

@@ -1,7 +1,8 @@
-"""Plan and apply when somebody asks: for one subscription, an account, or everything.
+"""Planning and reconciling on demand: for one subscription, an account, or all accounts.
 
-An account costs one list call, whatever it holds: what the list does not carry is taken as it was read last, and only
-read where it never was."""
+An account costs one list call, whatever its number of subscriptions. Details that the list does not carry are those of
+the last read; they are only read here if they never were.
+"""
 
 from __future__ import annotations
 
@@ -33,95 +34,105 @@ from subscriptions.reconciliation.reconciler import reconcile
 
 T = TypeVar("T")
 
-NO_TIME = "There was no time left to look at it."
-BUSY_PAUSE = 0.1  # seconds between two tries to get a turn
+NO_TIME_LEFT = "There was no time left to sync the account."
+CLAIM_RETRY_SECONDS = 0.1  # between two attempts to claim the subscription
 
 
 class Busy(Conflict):
-    """Somebody else is working on it; nothing was done."""
+    """Another worker holds the claim on the subscription, so nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionPlan:
-    """A subscription and what is to be done about it."""
+    """A subscription and its plan."""
 
     row: Subscription
     plan: Plan
 
     @property
     def version(self) -> str:
-        """Names what the plan would do."""
+        """An identifier that changes with what the plan would do."""
         return plan_version(self.plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPlan:
-    """What is to be done for one account: the subscriptions with steps, or with something that waits. `trouble` says
-    why the account could not be looked at; then nothing is known."""
+    """The plans of one account's subscriptions that have steps, or something that waits.
+
+    `error` says why the account could not be synced; then there are no plans.
+    """
 
     account: ProviderAccount
-    looked_at: datetime
-    count: int = 0  # subscriptions that were looked at
+    synced_at: datetime
+    count: int = 0  # subscriptions that were synced
     plans: Sequence[SubscriptionPlan] = ()
-    trouble: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountResult:
-    """What was done for one account: `done` are the subscriptions that were attended to, as they stand after it; `left`
-    how many the time did not suffice for, which the worker does."""
+    """The result of reconciling one account.
+
+    `done` are the reconciled subscriptions as they stand now, `left` the number of those that the worker reconciles
+    because there was no time. `error` says why the account could not be synced.
+    """
 
     account: ProviderAccount
-    looked_at: datetime
+    synced_at: datetime
     count: int = 0
     done: Sequence[Subscription] = ()
     left: int = 0
-    trouble: str | None = None
+    error: str | None = None
 
 
 def plan_subscription(subscription: Subscription, *, deadline: float | None = None) -> AccountPlan:
-    """The plan for one, its details read anew. Raises ProviderError."""
+    """Plan one subscription after reading its details. Raises ProviderError."""
     planned = SubscriptionPlan(subscription, preview(subscription, deadline=deadline))
-    plans = _with_something((planned,))
-    return AccountPlan(account=subscription.account, looked_at=timezone.now(), count=1, plans=plans)
+    plans = _without_empty((planned,))
+    return AccountPlan(account=subscription.account, synced_at=timezone.now(), count=1, plans=plans)
 
 
 def plan_account(account: ProviderAccount, *, deadline: float | None = None) -> AccountPlan:
-    """The plans for all of an account's subscriptions. Raises ProviderError."""
-    rows, observation = _look(account, Priority.CHANGE, deadline)
-    return _planned(account, rows, observation)
+    """Plan all subscriptions of an account. Raises ProviderError."""
+    rows, observation = _sync(account, Priority.CHANGE, deadline)
+    return _account_plan(account, rows, observation)
 
 
 def plan_everything(*, deadline: float | None = None) -> Iterator[AccountPlan]:
-    """The plans of every account that has subscriptions, one after the other; `trouble` says which could not be looked
-    at, and why."""
-    for account in _accounts():
+    """Yield the plans of every account that has subscriptions. `error` is set for accounts that could not be synced."""
+    for account in _accounts_with_subscriptions():
         if deadline is not None and time.monotonic() >= deadline:
-            yield AccountPlan(account=account, looked_at=timezone.now(), trouble=NO_TIME)
+            yield AccountPlan(account=account, synced_at=timezone.now(), error=NO_TIME_LEFT)
         else:
-            planned = _tried(partial(_plan_quietly, account.pk, deadline))
+            planned = _result_or_error(partial(_plan_in_background, account.pk, deadline))
             if isinstance(planned, str):
-                planned = AccountPlan(account=account, looked_at=timezone.now(), trouble=planned)
+                planned = AccountPlan(account=account, synced_at=timezone.now(), error=planned)
             yield planned
 
 
-def apply_chosen(subscription: Subscription, choice: Choice, *, by: str, seconds: float = 10.0) -> None:
-    """Does only the chosen steps, waiting for its turn if somebody else is at it. Raises PlanChanged, Incomplete, and
-    Busy when the turn did not come: nothing was done then. What a provider refused is written down on the row."""
+def apply_steps(subscription: Subscription, choice: Choice, *, by: str, seconds: float = 10.0) -> None:
+    """Apply only the chosen steps, waiting up to `seconds` for the claim. Provider errors are stored on the row.
+
+    Raises PlanChanged and Incomplete, Busy if the claim was not released in time, and Conflict if the subscription is
+    deleted. Nothing was done then.
+    """
     actions.check(subscription, SubscriptionAction.RECONCILE)
     deadline = time.monotonic() + seconds
     while not reconcile(subscription, actor=by, deadline=deadline, details=True, choice=choice):
-        if time.monotonic() + BUSY_PAUSE >= deadline:
-            raise Busy("Somebody else is working on it just now. Nothing was done; try again.")
-        time.sleep(BUSY_PAUSE)
+        if time.monotonic() + CLAIM_RETRY_SECONDS >= deadline:
+            raise Busy("The subscription is being reconciled by someone else. Nothing was done; try again.")
+        time.sleep(CLAIM_RETRY_SECONDS)
     subscription.refresh_from_db()
 
 
 def apply_account(account: ProviderAccount, *, by: str, deadline: float | None = None) -> AccountResult:
-    """Looks at an account once and does everything that is to be done; what the time does not suffice for is made due,
-    so that the worker does it. Raises ProviderError when the account cannot be looked at."""
-    rows, observation = _look(account, Priority.CHANGE, deadline)
-    plans = _planned(account, rows, observation).plans
+    """Sync an account once and apply the plans of its subscriptions.
+
+    Subscriptions that there is no time for are made due, so that the worker reconciles them. Raises ProviderError if
+    the account cannot be synced.
+    """
+    rows, observation = _sync(account, Priority.CHANGE, deadline)
+    plans = _account_plan(account, rows, observation).plans
     todo = [item.row for item in plans if item.plan.steps or item.plan.accepts]
     done: list[Subscription] = []
     left: list[int] = []
@@ -133,19 +144,19 @@ def apply_account(account: ProviderAccount, *, by: str, deadline: float | None =
         else:
             left.append(row.pk)
     _make_due(left)
-    return AccountResult(account=account, looked_at=observation.at, count=len(rows), done=done, left=len(left))
+    return AccountResult(account=account, synced_at=observation.at, count=len(rows), done=done, left=len(left))
 
 
 def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[AccountResult]:
-    """The same for every account that has subscriptions. One that there is no time for is made due for a look."""
-    for account in _accounts():
+    """Reconcile every account that has subscriptions. Accounts that there is no time for are made due for a sync."""
+    for account in _accounts_with_subscriptions():
         if deadline is not None and time.monotonic() >= deadline:
             ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=timezone.now())
-            yield AccountResult(account=account, looked_at=timezone.now(), trouble=f"{NO_TIME} The worker does.")
+            yield AccountResult(account=account, synced_at=timezone.now(), error=f"{NO_TIME_LEFT} The worker syncs it.")
         else:
-            result = _tried(partial(_apply_whole, account.pk, by, deadline))
+            result = _result_or_error(partial(_apply_to_account, account.pk, by, deadline))
             if isinstance(result, str):
-                result = AccountResult(account=account, looked_at=timezone.now(), trouble=result)
+                result = AccountResult(account=account, synced_at=timezone.now(), error=result)
             yield result
 
 
@@ -156,61 +167,61 @@ def apply_subscription(subscription: Subscription, *, by: str, deadline: float |
     subscription.refresh_from_db()
     return AccountResult(
         account=subscription.account,
-        looked_at=timezone.now(),
+        synced_at=timezone.now(),
         count=1,
         done=(subscription,) if worked else (),
         left=0 if worked else 1,
     )
 
 
-def _accounts() -> QuerySet[ProviderAccount]:
-    """Those with subscriptions, without their credentials: one that no key opens must not hide the others."""
-    subscribed = _living().filter(account=OuterRef("pk"))
+def _accounts_with_subscriptions() -> QuerySet[ProviderAccount]:
+    """Return the accounts with subscriptions. Credentials are deferred: one that is undecryptable hides no other."""
+    subscribed = _managed_by_api().filter(account=OuterRef("pk"))
     return ProviderAccount.objects.filter(Exists(subscribed)).defer("credentials").order_by("pk")
 
 
-def _living() -> QuerySet[Subscription]:
+def _managed_by_api() -> QuerySet[Subscription]:
     return Subscription.objects.filter(deleted_at=None, managed=Managed.API)
 
 
-def _plan_quietly(pk: int, deadline: float | None) -> AccountPlan:
+def _plan_in_background(pk: int, deadline: float | None) -> AccountPlan:
     account = ProviderAccount.objects.get(pk=pk)
-    rows, observation = _look(account, Priority.SYNC, deadline)
-    return _planned(account, rows, observation)
+    rows, observation = _sync(account, Priority.SYNC, deadline)
+    return _account_plan(account, rows, observation)
 
 
-def _apply_whole(pk: int, by: str, deadline: float | None) -> AccountResult:
+def _apply_to_account(pk: int, by: str, deadline: float | None) -> AccountResult:
     return apply_account(ProviderAccount.objects.get(pk=pk), by=by, deadline=deadline)
 
 
-def _tried(call: Callable[[], T]) -> T | str:
-    """What the call returns, or why this one account is left out."""
+def _result_or_error(call: Callable[[], T]) -> T | str:
+    """Return the result of the call, or why this account is skipped."""
     try:
         return call()
     except ProviderAccount.DoesNotExist:
-        return "The account was deleted meanwhile."
+        return "The account has been deleted."
     except (ProviderError, Undecryptable, UnknownProvider) as error:
         return str(error.args[0])
 
 
-def _look(
+def _sync(
     account: ProviderAccount, priority: Priority, deadline: float | None
 ) -> tuple[list[Subscription], Observation]:
-    rows = list(_living().filter(account=account).defer("secrets"))
+    rows = list(_managed_by_api().filter(account=account).defer("secrets"))
     if not rows:
         return [], Observation(timezone.now())
     for row in rows:
-        row.account = account  # joined, its credentials would be decrypted once a row
+        row.account = account  # a join would decrypt its credentials once per row
     with open_session(account, priority=priority, deadline=deadline) as session:
         return rows, observe(account, session, details_of={row.pk for row in rows if row.details_at is None})
 
 
-def _planned(account: ProviderAccount, rows: Sequence[Subscription], observation: Observation) -> AccountPlan:
+def _account_plan(account: ProviderAccount, rows: Sequence[Subscription], observation: Observation) -> AccountPlan:
     plans = [SubscriptionPlan(row, plan_from_observation(row, observation)) for row in rows]
-    return AccountPlan(account=account, looked_at=observation.at, count=len(rows), plans=_with_something(plans))
+    return AccountPlan(account=account, synced_at=observation.at, count=len(rows), plans=_without_empty(plans))
 
 
-def _with_something(plans: Sequence[SubscriptionPlan]) -> Sequence[SubscriptionPlan]:
+def _without_empty(plans: Sequence[SubscriptionPlan]) -> Sequence[SubscriptionPlan]:
     return [item for item in plans if item.plan != Plan()]
 
 

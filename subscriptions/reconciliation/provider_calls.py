@@ -12,7 +12,7 @@ from providers.contract.errors import InvalidInput, ProviderError, Refused
 from providers.contract.http import Exchange
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
-from subscriptions.lifecycle.secrets import registration_of
+from subscriptions.lifecycle.secrets import build_registration
 from subscriptions.models import Subscription
 from subscriptions.planning.config_diff import config_to_preserve
 from subscriptions.planning.steps import Step, StepAction
@@ -82,8 +82,8 @@ def _registration(
             # Remote values that no longer fit our schema are reverted, which is better than not renewing.
             with suppress(InvalidInput):
                 config = validate(row.account.plugin.config_model, {**row.config, **preserved})
-                return replace(registration_of(row, enabled=enabled), config=config)
-        return registration_of(row, enabled=enabled)
+                return replace(build_registration(row, enabled=enabled), config=config)
+        return build_registration(row, enabled=enabled)
     except InvalidInput as error:
         raise Refused(f"The config no longer fits the provider's schema: {error}", field="config") from None
 

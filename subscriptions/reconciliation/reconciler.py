@@ -148,7 +148,7 @@ class _Pass:
             self.claimed.set(error_columns(row, failure, now))
         self.claimed.set({**renewal_columns(row, failure, now), "last_reconciled_at": now})
         settled = failure is None and not steps_left and not row.waiting
-        if secret_rotation.finish(row, settled=settled):
+        if secret_rotation.finish_rotation(row, settled=settled):
             self.claimed.mark_saved("secrets")
         self.claimed.save(self.executor.actor)
         self.claimed.save_schedule(self.generation)
@@ -226,7 +226,7 @@ class _Pass:
         A provider that suspended us must not call again before that."""
         if self.row.we_disabled:
             return True
-        trouble = receiver_probe.trouble_at(self.row.callback_url)
+        trouble = receiver_probe.find_receiver_error(self.row.callback_url)
         if trouble:
             self.claimed.set(
                 {

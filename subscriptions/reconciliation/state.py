@@ -9,7 +9,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.formatting import sentences
 from providers.times import readable_time
-from subscriptions.lifecycle.secret_rotation import words
+from subscriptions.lifecycle.secret_rotation import progress_text
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.planning.renewal_times import renewal_time
 from subscriptions.planning.states import DriftPolicy
@@ -108,4 +108,4 @@ def _with_waiting(text: str, row: Subscription) -> str:
 
 
 def _with_rotation(text: str, row: Subscription) -> str:
-    return f"{text} {words(row)}".strip() if row.present else text
+    return f"{text} {progress_text(row)}".strip() if row.present else text

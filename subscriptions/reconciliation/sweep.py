@@ -19,7 +19,7 @@ from providers.db.claims import unclaimed
 from providers.db.clock_steps import before_clock_step
 from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount
-from subscriptions.lifecycle.account_deletion import go_on, leaving
+from subscriptions.lifecycle.account_deletion import accounts_being_deleted, continue_deletion
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.reconciler import reconcile
@@ -75,8 +75,8 @@ def sweep_inline() -> int:
 def process_account(account_id: int) -> None:
     """Does all that is due for one account: first its subscriptions, then the look at the whole. One that is to go has
     them removed first, and goes when they are gone."""
-    if leaving().filter(pk=account_id).exists():
-        _guarded(partial(go_on, account_id), f"Deleting account {account_id}")
+    if accounts_being_deleted().filter(pk=account_id).exists():
+        _guarded(partial(continue_deletion, account_id), f"Deleting account {account_id}")
     due = due_subscriptions().filter(account_id=account_id)
     for pk in list(due.values_list("pk", flat=True)[:BATCH]):
         _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
@@ -120,7 +120,7 @@ def _look(account_id: int) -> None:
 def _accounts_with_work() -> list[int]:
     subscribed = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
     looked = due_accounts().values_list("pk", flat=True)
-    to_go = leaving().values_list("pk", flat=True)
+    to_go = accounts_being_deleted().values_list("pk", flat=True)
     first = [item["account_id"] for item in subscribed[:BATCH]]
     return list(dict.fromkeys([*first, *looked[:BATCH], *to_go[:BATCH]]))
 

@@ -21,7 +21,7 @@ from providers.contract.errors import (
 )
 from providers.contract.errors import Unavailable as NoAnswer
 from providers.models import AccountLimit, AccountStatus, ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import sync_account
@@ -105,7 +105,7 @@ def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
 
 def test_new_credentials_end_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
     account.refresh_from_db()
-    desired_state.change_account(account, by="staff:ann", credentials=account.credentials)
+    accounts.change_account(account, by="staff:ann", credentials=account.credentials)
     assert fresh(account).calls_paused_until is None
     sweep.sweep_inline()
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}

@@ -14,7 +14,7 @@ from providers.models import ProviderAccount
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import LoginName
 from providers.sandbox.webhook_sender import WebhookSender
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import reconciler
 
@@ -68,7 +68,7 @@ def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.M
     monkeypatch.setattr("providers.accounts.session.check", lambda account, **_: None)
     simulator = SIMULATORS[request.param]("http://127.0.0.1:1", sender=WebhookSender({}))
     login = simulator.tenants[LoginName.DEMO].account
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider=simulator.slug, name="Demo", settings=login.settings, credentials=login.credentials, by="demo"
     )
     config: Any = simulator.demo_config

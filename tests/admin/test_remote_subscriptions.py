@@ -83,7 +83,7 @@ def test_an_orphan_is_deleted_after_confirmation(
     answer = boss.post(page_of("remove_orphan", account), {"remote_id": orphan}, follow=True)
     assert "was deleted at Egnyte Connect" in answer.content.decode()
     assert control.remotes() == []
-    assert HistoryEntry.objects.latest("pk").action == "orphan removed"
+    assert HistoryEntry.objects.latest("pk").action == "orphan deleted"
 
 
 def test_foreign_and_managed_ones_are_never_deleted(

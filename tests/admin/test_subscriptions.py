@@ -16,7 +16,7 @@ from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Managed, Operation, State, Subscription
 from subscriptions.planning.steps import StepAction
 from subscriptions.reconciliation.columns import set_values
-from subscriptions.reconciliation.dry_run import foresee
+from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.reconciliation.status import error_columns
 from tests.admin.conftest import person
@@ -231,7 +231,7 @@ def test_the_confirmation_page_shows_the_effect_and_changes_nothing(
 def test_the_dry_run_equals_the_result(
     boss: Client, active: Subscription, action: SubscriptionAction, steps: list[StepAction]
 ) -> None:
-    assert [step.action for step in foresee(active, active.created_at, action).steps] == steps
+    assert [step.action for step in predict_plan(active, active.created_at, action).steps] == steps
     last = Operation.objects.latest("pk").pk
     run(boss, action, active)
     done = Operation.objects.filter(pk__gt=last).order_by("pk").values_list("action", flat=True)

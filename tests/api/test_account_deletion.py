@@ -31,7 +31,7 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
     assert (kept.credentials, kept.removal_asked_at) == ({}, None)
     actions = HistoryEntry.objects.filter(actor="api:ci").order_by("id").values_list("subject_type", "action")
     assert [item for item in actions if item[1] != "state changed"] == [
-        ("account", "deletion with subscriptions asked for"),
+        ("account", "deletion with subscriptions requested"),
         ("subscription", "deleted"),
         ("account", "deleted"),
     ]
@@ -65,7 +65,7 @@ def test_it_can_be_taken_back_while_it_waits(
         sweep.sweep_inline()
     assert api.get(account_path).status == 200
     assert api.get(f"/subscriptions/{active.uid}/").json["state"] == "deleted", "that was under way already"
-    assert HistoryEntry.objects.filter(action="deletion taken back", actor="api:ci").exists()
+    assert HistoryEntry.objects.filter(action="deletion cancelled", actor="api:ci").exists()
     again = api.post(f"{account_path}keep/")
     assert (again.status, again.json["code"]) == (409, "conflict")
 
@@ -81,7 +81,7 @@ def test_a_crash_anywhere_is_made_good_by_the_worker(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
-    account_deletion.leave(account, by="staff:ann")  # and then the process died
+    account_deletion.request_deletion(account, by="staff:ann")  # and then the process died
     assert Subscription.objects.filter(present=True).count() == 2
     desired_state.request_deletion(second, by="staff:ann")  # or it died after the first
     for _ in range(2):
@@ -94,15 +94,15 @@ def test_a_crash_anywhere_is_made_good_by_the_worker(
 def test_asking_twice_is_asking_once(api: Api, active: Subscription, account_path: str) -> None:
     first = api.delete(account_path + TOGETHER).json["removal_asked_at"]
     assert api.delete(account_path + TOGETHER).json["removal_asked_at"] == first
-    assert HistoryEntry.objects.filter(action="deletion with subscriptions asked for").count() == 1
+    assert HistoryEntry.objects.filter(action="deletion with subscriptions requested").count() == 1
 
 
 def test_many_are_removed_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account_deletion, "BATCH", 2)
+    monkeypatch.setattr(account_deletion, "BATCH_SIZE", 2)
     for _ in range(5):
         desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
-    account_deletion.leave(account, by="staff:ann")
-    assert [account_deletion.go_on(account.pk) for _ in range(4)] == [False, False, True, False]
+    account_deletion.request_deletion(account, by="staff:ann")
+    assert [account_deletion.continue_deletion(account.pk) for _ in range(4)] == [False, False, True, False]
 
 
 def test_without_live_subscriptions_it_goes_at_once(api: Api, account: ProviderAccount, account_path: str) -> None:
@@ -117,15 +117,15 @@ def test_taking_it_back_in_the_middle_of_a_batch_stops_it(
 ) -> None:
     for _ in range(3):
         desired_state.subscribe(account, config=CONFIG, by="staff:ann")
-    account_deletion.leave(account, by="staff:ann")
+    account_deletion.request_deletion(account, by="staff:ann")
     original = desired_state.request_deletion
 
     def remove(row: Subscription, *, by: str) -> None:
         original(row, by=by)
-        account_deletion.stay(account, by="staff:bob")
+        account_deletion.cancel_deletion(account, by="staff:bob")
 
     monkeypatch.setattr(desired_state, "request_deletion", remove)
-    assert account_deletion.go_on(account.pk) is False
+    assert account_deletion.continue_deletion(account.pk) is False
     assert Subscription.objects.filter(present=True).count() == 2
     assert ProviderAccount.objects.exists()
 

@@ -39,7 +39,7 @@ def test_removes_an_orphan_and_writes_it_down(api: Api, account_path: str, orpha
     assert (answer.status, answer.json) == (204, None)
     assert control.remotes() == []
     begun, removed = HistoryEntry.objects.filter(action__startswith="orphan").order_by("id")
-    assert (begun.action, removed.action, removed.actor) == ("orphan removal begun", "orphan removed", "api:ci")
+    assert (begun.action, removed.action, removed.actor) == ("orphan deletion started", "orphan deleted", "api:ci")
     told: dict[str, Any] = {change["field"]: change["to"] for change in removed.changes}
     assert told["remote_id"] == orphan
     assert (told["request"]["method"], told["response"]["status"]) == ("DELETE", 204)
@@ -131,7 +131,7 @@ def test_a_failure_is_502_written_down_and_can_be_tried_again(
     answer = api.delete(path_of(account_path, orphan))
     assert (answer.status, answer.json["code"]) == (502, "provider_error")
     entry = HistoryEntry.objects.latest("id")
-    assert entry.action.startswith("orphan removal")
+    assert entry.action.startswith("orphan deletion")
     assert "error" in {change["field"] for change in entry.changes}
     monkeypatch.undo()
     assert api.delete(path_of(account_path, orphan)).status == 204

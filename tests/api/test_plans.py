@@ -11,9 +11,9 @@ from django.db import connection
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions.api import everything as everything_views
+from subscriptions.api import all_accounts as everything_views
 from subscriptions.api import subscriptions as subscription_views
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Subscription
 from subscriptions.planning.step_selection import Choice
 from subscriptions.reconciliation import on_demand
@@ -170,7 +170,7 @@ def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: 
 @pytest.fixture
 def broken(account: ProviderAccount) -> ProviderAccount:
     """Another account, whose credentials are refused."""
-    other = desired_state.add_account(
+    other = accounts.add_account(
         provider=account.provider,
         name="Broken",
         settings=account.settings,
@@ -193,7 +193,7 @@ def test_plans_everything_and_says_what_could_not_be_looked_at(
 
 
 def test_an_account_that_no_key_opens_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
-    shut = desired_state.add_account(
+    shut = accounts.add_account(
         provider=drifted.account.provider,
         name="Shut",
         settings=drifted.account.settings,

@@ -133,7 +133,7 @@ def test_what_does_not_expire_is_not_renewed(api: Api, hook: Subscription, fake:
 def test_tries_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = api.post(f"{path}test/")
     assert (answer.status, set(answer.json), answer.json["ok"]) == (200, {"ok", "detail"}, True)
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "It answered 500.")
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "It answered 500.")
     answer = api.post(f"{path}test/")
     assert (answer.status, answer.json["ok"]) == (200, False)
     assert "500" in answer.json["detail"]

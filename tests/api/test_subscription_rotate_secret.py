@@ -75,7 +75,7 @@ def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, pa
 def test_it_is_written_down_by_whom_and_never_the_value(api: Api, path: str) -> None:
     old = secret_of(api, path)
     api.post(f"{path}rotate-secret/", {"revoke": False})
-    entry = HistoryEntry.objects.get(action="secret rotation asked for")
+    entry = HistoryEntry.objects.get(action="secret rotation requested")
     assert entry.actor == "api:ci"
     assert entry.changes == [{"field": "old secret", "from": None, "to": "still accepted"}]
     shown = str([api.get(f"{path}{what}/").json for what in ("timeline", "operations")])
@@ -137,7 +137,7 @@ def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAcco
 
 
 def test_too_many_under_way_and_deleted_ones_are_409(api: Api, path: str) -> None:
-    for _ in range(secret_rotation.MOST_ACCEPTED - 1):
+    for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         assert api.post(f"{path}rotate-secret/").status == 200
     answer = api.post(f"{path}rotate-secret/")
     assert (answer.status, answer.json["code"]) == (409, "conflict")

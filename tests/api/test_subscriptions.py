@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from providers.models import HistoryEntry, ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
 from tests.harness.fixtures import CONFIG, Control
@@ -163,7 +163,7 @@ def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -
 
 
 def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> None:
-    other = desired_state.add_account(
+    other = accounts.add_account(
         provider="egnyte-connect", name="B", settings={"domain": "b"}, credentials={"access_token": "t"}, by="staff:ann"
     )
     off = desired_state.subscribe(other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual")

@@ -15,7 +15,7 @@ from providers.accounts import session
 from providers.audit import state_changes
 from providers.db.encryption import Undecryptable
 from providers.models import AccountStatus, ProviderAccount, StateChange
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.reconciler import reconcile
@@ -113,7 +113,7 @@ def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPa
 def test_accounts_as_well(account: ProviderAccount) -> None:
     session.check(account, by="staff:bob")
     assert account.status == AccountStatus.OK
-    desired_state.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
+    accounts.change_account(account, by="api:importer", credentials={"access_token": "wrong"})
     session.check(account)
     assert changes(account) == [
         ("unchecked", "ok", "staff:bob", 1),

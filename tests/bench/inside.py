@@ -20,14 +20,14 @@ from events.models import Purge, WebhookRequest  # noqa: E402
 from events.processing import normalize  # noqa: E402
 from events.retention import purge as retention  # noqa: E402
 from providers.models import ProviderAccount  # noqa: E402
-from subscriptions.lifecycle import desired_state  # noqa: E402
+from subscriptions.lifecycle import accounts, desired_state  # noqa: E402
 
 BY = "command:bench"
 
 
 def prepare(count: str) -> str:
     """Makes an account with that many subscriptions. Returns their tokens and secrets."""
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="egnyte-connect",
         name="Bench",
         settings={"domain": "acme"},

@@ -14,14 +14,14 @@ from pytest_django import Settings
 from providers.db.encryption import Undecryptable, decrypt, encrypt
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Subscription
 from tests.harness.fixtures import CONFIG
 
 
 @pytest.fixture
 def row(db: None) -> Subscription:
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="egnyte-connect",
         name="Acme",
         settings={"domain": "acme"},

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import accounts, desired_state, receiver_probe
 from subscriptions.models import Subscription
 from subscriptions.problems import checks
 
@@ -68,7 +68,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
     login = sandbox.logins("egnyte-connect")[0]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider="egnyte-connect",
         name="Spare",
         settings={**login["settings"], "calls_per_second": 100},
@@ -115,4 +115,4 @@ def foreign(make: Make) -> str:
 @pytest.fixture
 def receiver_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no web server runs: our own receiver is taken to answer."""
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)

@@ -38,7 +38,7 @@ from providers.sandbox.calls import Call, Response
 from providers.sandbox.server import find_simulators
 from providers.sandbox.tenant import Fault
 from providers.sandbox.webhook_sender import WebhookSender
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import accounts, desired_state, receiver_probe
 from subscriptions.models import OperationStatus, State, Subscription
 from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import sweep
@@ -113,7 +113,7 @@ class World:
         facts = self.spare.account
         fields = all_providers()[slug].settings_model.model_fields
         pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
-        self.account = desired_state.add_account(
+        self.account = accounts.add_account(
             provider=slug,
             name="World",
             settings={**facts.settings, **pace},
@@ -127,7 +127,7 @@ class World:
         with ExitStack() as stack:
             stack.callback(self.simulator.close)
             stack.enter_context(mock.patch.object(GuardedAdapter, "send", self._send))
-            stack.enter_context(mock.patch.object(receiver_probe, "trouble_at", return_value=None))
+            stack.enter_context(mock.patch.object(receiver_probe, "find_receiver_error", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
             waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
             stack.enter_context(mock.patch.object(rate_limiter, "time", waits))  # as long as it likes

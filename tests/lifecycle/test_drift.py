@@ -95,7 +95,7 @@ def test_a_person_who_changes_it_meanwhile_wins(
     monkeypatch.setattr(desired_state, "accept_drift", late)
     settled(row)
     monkeypatch.undo()
-    monkeypatch.setattr("subscriptions.lifecycle.receiver_probe.trouble_at", lambda url: None)
+    monkeypatch.setattr("subscriptions.lifecycle.receiver_probe.find_receiver_error", lambda url: None)
     assert row.due_at is not None
     assert row.due_at <= timezone.now(), "what the person wants is done next"
     settled(row)

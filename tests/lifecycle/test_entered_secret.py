@@ -10,7 +10,7 @@ from config.models import ApiToken
 from providers.conflict import NotSupported
 from providers.models import HistoryEntry
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import actions, desired_state
+from subscriptions.lifecycle import accounts, actions, desired_state
 from subscriptions.models import Managed, Subscription
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ SECRET = "the-token-that-was-shown-once"
 @pytest.fixture
 def by_hand(sandbox: Sandbox) -> Subscription:
     login = sandbox.logins("entrust")[0]
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="entrust", name="E", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}]}

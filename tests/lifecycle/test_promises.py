@@ -21,7 +21,7 @@ from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.apply import Boundary
 from subscriptions.reconciliation.reconciler import reconcile
-from subscriptions.remote.inventory import AddressNotConfirmed, take_in
+from subscriptions.remote.adoption import AddressNotConfirmed, import_remote
 from tests.harness.fake_provider import run_concurrently
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.processes import run_python
@@ -215,7 +215,7 @@ def test_a_copy_takes_nothing_over_and_sends_no_test(
 ) -> None:
     settings.PUBLIC_URL = "https://copy.example.test"
     with pytest.raises(AddressNotConfirmed):
-        take_in(account, "whatever", by="staff:ann", take_over=True)
+        import_remote(account, "whatever", by="staff:ann", take_over=True)
     plugin = active.account.plugin
     monkeypatch.setattr(type(plugin), "capabilities", _able_to_test(plugin.capabilities))
     tried = secrets.send_test_webhook(active, by="staff:ann")

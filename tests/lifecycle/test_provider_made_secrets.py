@@ -24,14 +24,15 @@ from providers.contract.errors import Unavailable
 from providers.entrust.provider import Entrust
 from providers.models import AccountToken, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state, public_url
 from subscriptions.lifecycle.secrets import reveal, send_test_webhook
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import apply, sweep
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile
-from subscriptions.remote.inventory import discover, take_in
+from subscriptions.remote.adoption import import_remote
+from subscriptions.remote.inventory import list_remotes
 from tests.harness.fixtures import Control
 from tests.harness.processes import run_python
 
@@ -49,7 +50,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins("entrust")[0]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
@@ -371,9 +372,9 @@ def test_a_foreign_one_that_is_taken_over_is_replaced(account: ProviderAccount, 
     login = {"Authorization": _access(control, account)}
     body = {"callbackUrl": "https://elsewhere.example.test/in", "events": [{"type": "a.b"}], "name": "Theirs"}
     made = requests.post(f"{control.url}{WEBHOOKS}", json=body, headers=login, timeout=5).json()
-    (found,) = discover(account)
+    (found,) = list_remotes(account)
     assert (found.kind, found.remote.new_secret) == ("foreign", None)
-    subscription = take_in(account, made["id"], by="staff:ann", take_over=True)
+    subscription = import_remote(account, made["id"], by="staff:ann", take_over=True)
     settled(subscription)
     assert operations(subscription) == ["replace", "delete"]
     remote = check_only_one(subscription, control)
@@ -438,7 +439,7 @@ def test_the_address_is_the_one_that_was_registered_whatever_the_proxy_calls_us(
     with Sandbox(deliver_to={"https://hooks.example.test": live_server.url}) as sandbox:
         settings.SANDBOX_URL = sandbox.url
         control = Control(sandbox.url, "entrust")
-        desired_state.change_account(account, by="staff:ann", settings=sandbox.logins("entrust")[0]["settings"])
+        accounts.change_account(account, by="staff:ann", settings=sandbox.logins("entrust")[0]["settings"])
         subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
         settled(subscription)
         assert [item["status"] for item in control.post("emit")["deliveries"]] == [200]
@@ -449,7 +450,7 @@ def test_until_the_provider_has_our_new_address_its_signatures_are_for_the_forme
     transactional_db: None, at_home: None, active: Subscription, control: Control, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://moved.example.test"
-    assert desired_state.confirm_public_url(by="staff:ann") == 1
+    assert public_url.move_callback_urls(by="staff:ann") == 1
     assert [item["status"] for item in control.post("emit")["deliveries"]] == [200]
     active.refresh_from_db()
     settled(active)

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subscriptions.lifecycle import quiet_hours
-from subscriptions.lifecycle.quiet_hours import NotUnderstood, QuietHours, counted, due_at
+from subscriptions.lifecycle.quiet_hours import InvalidQuietHours, QuietHours, counted_time, due_at
 
 BERLIN = "Europe/Berlin"
 
 
 def hours(start: str | None = None, until: str | None = None, *, weekends: bool = False) -> QuietHours:
-    return quiet_hours.read({"time_zone": BERLIN, "from": start, "until": until, "weekends": weekends})
+    return quiet_hours.parse_quiet_hours({"time_zone": BERLIN, "from": start, "until": until, "weekends": weekends})
 
 
 def at(text: str) -> datetime:
@@ -24,7 +24,7 @@ def at(text: str) -> datetime:
 
 
 def test_without_quiet_hours_all_time_counts() -> None:
-    assert counted(at("2026-03-01 00:00"), at("2026-03-03 12:00"), None) == timedelta(hours=60)
+    assert counted_time(at("2026-03-01 00:00"), at("2026-03-03 12:00"), None) == timedelta(hours=60)
     assert due_at(at("2026-03-01 00:00"), 3600, None) == at("2026-03-01 01:00")
 
 
@@ -50,17 +50,17 @@ def test_a_pause_in_the_day_does_not_count() -> None:
 def test_weekends_do_not_count() -> None:
     # Friday, 22:00 in Berlin, until Monday, 1:00.
     assert due_at(at("2026-01-16 21:00"), 3 * 3600, hours(weekends=True)) == at("2026-01-19 00:00")
-    assert counted(at("2026-01-17 00:00"), at("2026-01-18 22:00"), hours(weekends=True)) == timedelta(0)
-    assert counted(at("2026-01-12 00:00"), at("2026-01-19 00:00"), hours(weekends=True)) == timedelta(days=5)
+    assert counted_time(at("2026-01-17 00:00"), at("2026-01-18 22:00"), hours(weekends=True)) == timedelta(0)
+    assert counted_time(at("2026-01-12 00:00"), at("2026-01-19 00:00"), hours(weekends=True)) == timedelta(days=5)
 
 
 def test_the_night_in_which_an_hour_is_left_out() -> None:
     # On 29 March 2026 Berlin's clocks jump from 2:00 to 3:00, at 1:00 UTC: the night is an hour shorter.
     night = hours("22:00", "06:00")
-    assert counted(at("2026-03-28 21:00"), at("2026-03-29 04:00"), night) == timedelta(0)
+    assert counted_time(at("2026-03-28 21:00"), at("2026-03-29 04:00"), night) == timedelta(0)
     assert due_at(at("2026-03-28 20:30"), 3600, night) == at("2026-03-29 04:30")
     # A quiet time that begins in the hour that there is not.
-    assert counted(at("2026-03-28 23:00"), at("2026-03-29 10:00"), hours("02:30", "04:00")) == timedelta(
+    assert counted_time(at("2026-03-28 23:00"), at("2026-03-29 10:00"), hours("02:30", "04:00")) == timedelta(
         hours=10, minutes=30
     )
 
@@ -68,18 +68,18 @@ def test_the_night_in_which_an_hour_is_left_out() -> None:
 def test_the_night_in_which_an_hour_comes_twice() -> None:
     # On 25 October 2026 they go back from 3:00 to 2:00, at 1:00 UTC: the night is an hour longer.
     night = hours("22:00", "06:00")
-    assert counted(at("2026-10-24 20:00"), at("2026-10-25 05:00"), night) == timedelta(0)
+    assert counted_time(at("2026-10-24 20:00"), at("2026-10-25 05:00"), night) == timedelta(0)
     assert due_at(at("2026-10-24 19:30"), 3600, night) == at("2026-10-25 05:30")
 
 
 def test_what_takes_for_years_never_comes() -> None:
-    assert due_at(at("2026-01-12 12:00"), quiet_hours.LONGEST, hours("00:01", "00:00", weekends=True)) is None
+    assert due_at(at("2026-01-12 12:00"), quiet_hours.MAX_QUIET_SECONDS, hours("00:01", "00:00", weekends=True)) is None
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.integers(0, 330 * 1440).map(lambda minutes: at("2026-01-01 00:00") + timedelta(minutes=minutes)),
-    st.integers(quiet_hours.SHORTEST, 10 * 86400),
+    st.integers(quiet_hours.MIN_QUIET_SECONDS, 10 * 86400),
     st.times(),
     st.times(),
     st.booleans(),
@@ -95,8 +95,8 @@ def test_what_is_due_has_counted_just_that_long(
     if due is None:
         return
     assert due - since >= timedelta(seconds=seconds)
-    assert counted(since, due, rules) == timedelta(seconds=seconds)
-    assert counted(since, due - timedelta(microseconds=1), rules) < timedelta(seconds=seconds)
+    assert counted_time(since, due, rules) == timedelta(seconds=seconds)
+    assert counted_time(since, due - timedelta(microseconds=1), rules) < timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_what_is_due_has_counted_just_that_long(
     ],
 )
 def test_what_makes_no_sense_is_named(value: object, words: str) -> None:
-    with pytest.raises(NotUnderstood, match=words):
-        quiet_hours.read(value)
+    with pytest.raises(InvalidQuietHours, match=words):
+        quiet_hours.parse_quiet_hours(value)
 
 
 def test_stored_and_read_again() -> None:
     stored = hours("22:00", "06:00", weekends=True).as_json()
     assert stored == {"time_zone": BERLIN, "from": "22:00", "until": "06:00", "weekends": True}
-    assert quiet_hours.read(stored).as_json() == stored
+    assert quiet_hours.parse_quiet_hours(stored).as_json() == stored

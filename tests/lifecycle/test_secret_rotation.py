@@ -21,7 +21,7 @@ from providers.egnyte_connect.provider import EgnyteConnect
 from providers.entrust.provider import Entrust
 from providers.models import HistoryEntry, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import actions, desired_state, secret_rotation
+from subscriptions.lifecycle import accounts, actions, desired_state, secret_rotation
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import FormerSecret, Managed, ProblemKind, State, Subscription
 from subscriptions.planning.states import DriftPolicy
@@ -29,7 +29,7 @@ from subscriptions.planning.steps import Step, StepAction
 from subscriptions.problems import checks
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.apply import Boundary
-from subscriptions.reconciliation.dry_run import foresee
+from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import SECRET, Timeline
@@ -70,7 +70,7 @@ def each(request: pytest.FixtureRequest, sandbox: Sandbox) -> Subscription:
         control.post("options", **options)
     login = sandbox.logins(slug)[0]
     pace = {"calls_per_second": 100} if "calls_per_second" in all_providers()[slug].settings_model.model_fields else {}
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider=slug,
         name="Spare",
         settings={**login["settings"], **pace},
@@ -181,7 +181,7 @@ def test_at_each_provider_the_new_secret_is_used_and_the_old_one_goes(each: Subs
     assert preview(each).steps == ()
     settled(each)
     assert len(actions_at_provider(each)) == 1 + len(steps), "it is sent once"
-    assert secret_rotation.seen(each.pk, new)
+    assert secret_rotation.record_seen(each.pk, new)
     settled(each)
     assert (each.secrets, each.rotation, each.state) == ([new], None, State.ACTIVE)
     assert new not in str(list(each.operations.values_list("request", "response")))
@@ -234,7 +234,7 @@ def test_a_revoked_one_is_refused_at_once_and_nothing_is_waited_for(active: Subs
 
 def test_a_revoked_one_of_the_providers_making_goes_when_the_new_one_is_there(sandbox: Sandbox) -> None:
     login = sandbox.logins("entrust")[0]
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}], "expiry_days": 90}
@@ -298,7 +298,7 @@ def test_a_kill_at_any_boundary_leaves_one_that_proves_itself(
     assert old in again.secrets, "it is accepted until the new one is seen"
     if made_by is SecretMadeBy.PROVIDER:
         assert (again.secrets[0], again.secret_for) == (remote["token"], remote["remote_id"])
-    assert secret_rotation.seen(again.pk, again.secrets[0])
+    assert secret_rotation.record_seen(again.pk, again.secrets[0])
     settled(again)
     assert len(again.secrets) == 1
     assert again.rotation is None
@@ -331,8 +331,8 @@ def test_a_rotation_that_is_asked_for_during_another_is_done_next(
     sweep.sweep_inline()
     active.refresh_from_db()
     assert their_secret(control) == third
-    assert not secret_rotation.seen(active.pk, second), "it is not the newest"
-    assert secret_rotation.seen(active.pk, third)
+    assert not secret_rotation.record_seen(active.pk, second), "it is not the newest"
+    assert secret_rotation.record_seen(active.pk, third)
     sweep.sweep_inline()
     active.refresh_from_db()
     assert active.secrets == [third]
@@ -346,7 +346,7 @@ def test_one_that_is_seen_during_a_run_is_not_forgotten(
     settled(active)
     new = active.secrets[0]
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
-    during(monkeypatch, StepAction.UPDATE, Boundary.WRITTEN, lambda: secret_rotation.seen(active.pk, new))
+    during(monkeypatch, StepAction.UPDATE, Boundary.WRITTEN, lambda: secret_rotation.record_seen(active.pk, new))
     reconcile(active)
     sweep.sweep_inline()
     active.refresh_from_db()
@@ -359,10 +359,10 @@ def test_a_rotation_asked_for_just_when_the_old_one_goes_keeps_what_it_needs(
     secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     new = active.secrets[0]
-    secret_rotation.seen(active.pk, new)
+    secret_rotation.record_seen(active.pk, new)
     stale = Subscription.objects.select_related("account").get(pk=active.pk)
     secret_rotation.rotate(active, by="staff:bob")
-    assert not secret_rotation.finish(stale, settled=True)
+    assert not secret_rotation.finish_rotation(stale, settled=True)
     active.refresh_from_db()
     assert new in active.secrets
     assert len(active.secrets) == 3
@@ -383,20 +383,20 @@ def test_two_rotations_at_once_lose_no_secret(active: Subscription) -> None:
 
 
 def test_so_many_rotations_under_way_are_refused_until_one_is_revoked(active: Subscription) -> None:
-    for _ in range(secret_rotation.MOST_ACCEPTED - 1):
+    for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         secret_rotation.rotate(active, by="staff:ann")
-    with pytest.raises(secret_rotation.TooManyUnderWay):
+    with pytest.raises(secret_rotation.TooManyRotations):
         secret_rotation.rotate(active, by="staff:ann")
     secret_rotation.rotate(active, by="staff:ann", revoke=True)
     assert len(active.secrets) == 1
-    assert FormerSecret.objects.count() == secret_rotation.MOST_FORMER
+    assert FormerSecret.objects.count() == secret_rotation.MAX_FORMER_SECRETS
 
 
 def test_entrust_keeps_the_old_token_while_the_old_webhook_is_there(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login = sandbox.logins("entrust")[0]
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="entrust", name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     config = {"events": [{"type": "user.created"}], "expiry_days": 90}
@@ -410,7 +410,7 @@ def test_entrust_keeps_the_old_token_while_the_old_webhook_is_there(
     monkeypatch.setattr(Entrust, "delete", unreachable)
     secret_rotation.rotate(row, by="staff:ann")
     settled(row)
-    assert secret_rotation.seen(row.pk, row.secrets[0])
+    assert secret_rotation.record_seen(row.pk, row.secrets[0])
     settled(row)
     assert row.secrets[1:] == [old]
     monkeypatch.setattr(Entrust, "delete", delete)
@@ -472,7 +472,7 @@ def test_after_a_week_unseen_it_is_a_problem_and_both_are_still_accepted(active:
     settled(active)
     now = timezone.now()
     assert list(checks.subscriptions.rotations(now)) == []
-    later = now + secret_rotation.UNSEEN_AFTER + timedelta(seconds=1)
+    later = now + secret_rotation.OVERDUE_AFTER + timedelta(seconds=1)
     (cause,) = checks.subscriptions.rotations(later)
     assert cause.kind == ProblemKind.ROTATION
     assert "Both are accepted" in cause.message
@@ -481,7 +481,7 @@ def test_after_a_week_unseen_it_is_a_problem_and_both_are_still_accepted(active:
 
 def test_what_it_would_do_is_foreseen(each: Subscription) -> None:
     made_by = each.account.plugin.capabilities.secret_made_by
-    steps = [step.action for step in foresee(each, timezone.now(), SubscriptionAction.ROTATE).steps]
+    steps = [step.action for step in predict_plan(each, timezone.now(), SubscriptionAction.ROTATE).steps]
     anew = [StepAction.REPLACE, StepAction.DELETE]
     assert steps == (anew if made_by is SecretMadeBy.PROVIDER else [StepAction.UPDATE])
 
@@ -508,8 +508,8 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
     control.post("faults", status=401, times=1000)
     settled(active)
     assert active.state == State.DELETING
-    with pytest.raises(desired_state.AccountInUse):
-        desired_state.delete_account(account, by="staff:ann")
+    with pytest.raises(accounts.AccountInUse):
+        accounts.delete_account(account, by="staff:ann")
     desired_state.forget(active, by="staff:ann")
     assert active.state == State.DELETED
     assert active.state_reason == f"Forgotten here. The provider may still have it as {remote_id}."
@@ -518,7 +518,7 @@ def test_one_that_can_never_be_deleted_is_forgotten_and_its_account_goes(
     assert entry.changes == [{"field": "remote_id", "from": None, "to": remote_id}]
     with pytest.raises(Conflict):
         desired_state.forget(active, by="staff:ann")
-    desired_state.delete_account(account, by="staff:ann")
+    accounts.delete_account(account, by="staff:ann")
     assert send(active, active.secrets[0]) == 404
 
 

@@ -13,7 +13,7 @@ from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
 from subscriptions.planning.steps import Wait
 from subscriptions.reconciliation.account_sync import sync_account
-from subscriptions.reconciliation.dry_run import foresee
+from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.observed_state import MAX_SUSPENSIONS
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
@@ -93,7 +93,7 @@ def test_its_lease_may_end_and_it_is_still_left_alone(given_up: Subscription, co
 
 def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, control: Control) -> None:
     assert actions.is_offered(given_up, SubscriptionAction.ENABLE)
-    (step,) = foresee(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
+    (step,) = predict_plan(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
     assert step.action == "enable"
     desired_state.change(given_up, by="staff:ann", enabled=True)
     settled(given_up)
@@ -132,13 +132,13 @@ def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, c
 def test_no_update_on_the_way_switches_it_on_before_our_receiver_answers(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     switch_off(active, control)
     assert active.waiting_for == Wait.RECEIVER
     assert control.calls("PUT") == []
     assert control.remotes()[0]["status"] == "disabled"
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)
     pause_is_over(active)
     settled(active)
     assert active.state == State.ACTIVE

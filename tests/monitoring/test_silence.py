@@ -47,7 +47,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
     """An active one by hand, that is expected to send every hour and sent its last event now."""
     with clock_at(monkeypatch, NOW - 2 * HOUR):
-        desired_state.expect(hook, by="staff:ann", quiet_after=3600)
+        desired_state.set_silence_rules(hook, by="staff:ann", quiet_after=3600)
     Subscription.objects.filter(pk=hook.pk).update(
         managed=Managed.MANUAL, state=State.ACTIVE, created_at=NOW - 24 * HOUR
     )
@@ -149,7 +149,7 @@ def test_it_is_over_when_nothing_is_expected_any_more(
 
 def test_what_is_changed_counts_from_then_on(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     with clock_at(monkeypatch, NOW + 10 * HOUR):
-        desired_state.expect(quiet_one, by="staff:ann", quiet_after=7200)
+        desired_state.set_silence_rules(quiet_one, by="staff:ann", quiet_after=7200)
     for hours in (10.1, 11.9):
         at(NOW + hours * HOUR)
         assert not Silence.objects.exists()
@@ -162,7 +162,7 @@ def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytes
     last = datetime.fromisoformat("2026-10-24T20:30:00+00:00")
     with clock_at(monkeypatch, last - HOUR):
         night = {"time_zone": "Europe/Berlin", "from": "23:00", "until": "07:00"}
-        desired_state.expect(hook, by="staff:ann", quiet_after=3600, quiet_hours=night)
+        desired_state.set_silence_rules(hook, by="staff:ann", quiet_after=3600, quiet_hours=night)
     Subscription.objects.filter(pk=hook.pk).update(
         managed=Managed.MANUAL, state=State.ACTIVE, last_event_at=last, created_at=last - HOUR
     )
@@ -215,7 +215,7 @@ def test_what_the_look_finds_is_repaired_and_said(
     registered: Subscription, at: At, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control.post("faults", status=500, times=20)
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 502.")
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 502.")
     watch()
     assert at(timezone.now() + ARRIVAL) == 1
     words = told(registered)[1]
@@ -286,7 +286,7 @@ def test_a_worker_that_died_while_it_probed_holds_nothing_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(receiver_probe, "trouble_at", die)
+        patch.setattr(receiver_probe, "find_receiver_error", die)
         with pytest.raises(KeyboardInterrupt):
             at(NOW + 1.1 * HOUR)
     assert at(NOW + 1.1 * HOUR + ARRIVAL) == 1

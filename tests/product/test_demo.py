@@ -8,7 +8,7 @@ from pytest_django import Settings
 from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
 from providers.sandbox.server import find_simulators
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.lifecycle.demo import ensure_demo
 from subscriptions.models import Subscription
 
@@ -42,7 +42,7 @@ def test_what_staff_deleted_is_not_added_again() -> None:
     assert account is not None
     for row in account.subscriptions.all():
         desired_state.request_deletion(row, by="staff:ann")
-    desired_state.delete_account(account, by="staff:ann")
+    accounts.delete_account(account, by="staff:ann")
     count = ProviderAccount.objects.count()
     ensure_demo()
     assert ProviderAccount.objects.count() == count

@@ -30,7 +30,7 @@ BODY = body_of({"id": 1, "type": "made"})
 
 
 def allow(subscription: Subscription, *allowed: str) -> None:
-    desired_state.accept_from(subscription, by="staff:ann", allowed_networks=allowed)
+    desired_state.set_allowed_networks(subscription, by="staff:ann", allowed_networks=allowed)
 
 
 def post(hook_client: Client, subscription: Subscription, secret: str = SECRET, **extra: Any) -> int:
@@ -61,7 +61,7 @@ def post(hook_client: Client, subscription: Subscription, secret: str = SECRET, 
     ],
 )
 def test_which_addresses_belong(address: str, allowed: list[str], taken: bool) -> None:
-    why = ip_allowlist.why_elsewhere(address, ip_allowlist.stored(ip_allowlist.read_all(allowed)))
+    why = ip_allowlist.rejection_reason(address, ip_allowlist.load_networks(ip_allowlist.normalize_networks(allowed)))
     assert (why == "") is taken
     assert taken or (address or "an unknown address") in why
 
@@ -78,15 +78,15 @@ def test_which_addresses_belong(address: str, allowed: list[str], taken: bool) -
     ],
 )
 def test_what_is_no_network_is_said(written: str, said: str) -> None:
-    with pytest.raises(ip_allowlist.NotUnderstood, match=said):
-        ip_allowlist.read_all([written])
+    with pytest.raises(ip_allowlist.InvalidNetwork, match=said):
+        ip_allowlist.normalize_networks([written])
 
 
 def test_they_are_stored_once_and_in_one_notation() -> None:
-    stored = ip_allowlist.read_all(["192.0.2.0/255.255.255.0", " 192.0.2.0/24", "FD00::/8", "192.0.2.9"])
+    stored = ip_allowlist.normalize_networks(["192.0.2.0/255.255.255.0", " 192.0.2.0/24", "FD00::/8", "192.0.2.9"])
     assert stored == ["192.0.2.0/24", "fd00::/8", "192.0.2.9/32"]
-    with pytest.raises(ip_allowlist.NotUnderstood, match="At most"):
-        ip_allowlist.read_all([f"10.0.{number}.0/24" for number in range(ip_allowlist.MOST + 1)])
+    with pytest.raises(ip_allowlist.InvalidNetwork, match="At most"):
+        ip_allowlist.normalize_networks([f"10.0.{number}.0/24" for number in range(ip_allowlist.MAX_NETWORKS + 1)])
 
 
 # -- At the doors ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import CONFIG, Control
@@ -50,7 +50,7 @@ def test_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Con
     assert f"update {drifted.remote_id}: It differs from the desired state." in said
     assert 'paths: ["/Shared/Finance"] -> ["/Shared/New"]' in said
     assert "enabled: false -> true" in said
-    assert "2 steps to be done for 1 subscription." in said
+    assert "2 steps to do for 1 subscription." in said
     assert control.remotes() == before
 
 
@@ -69,9 +69,9 @@ def test_applies_it(drifted: Subscription, control: Control, which: int) -> None
     drifted.refresh_from_db()
     assert (code, drifted.state) == (0, State.ACTIVE)
     assert "is active" in said
-    assert "Attended to 1 of 1 subscriptions." in said
+    assert "Reconciled 1 of 1 subscriptions." in said
     assert drifted.operations.latest("id").actor == "command:reconcile"
-    assert run("--plan") == (0, "0 steps to be done for 1 subscription.\n")
+    assert run("--plan") == (0, "0 steps to do for 1 subscription.\n")
 
 
 def test_tells_as_json_what_was_done(drifted: Subscription) -> None:
@@ -85,8 +85,8 @@ def test_a_provider_that_refuses_is_an_exit_code(drifted: Subscription, control:
     control.post("faults", status=500, times=1)
     code, said = run("--plan")
     assert code == 1
-    assert "Spare: not looked at." in said
-    assert "1 account could not be looked at." in said
+    assert "Spare: not synced." in said
+    assert "1 account could not be synced." in said
     control.post("faults", status=400, times=1)
     with pytest.raises(CommandError) as refused:
         run("--account", "Spare")
@@ -101,7 +101,7 @@ def test_what_was_not_done_is_an_exit_code(drifted: Subscription) -> None:
 
 
 def test_names_what_it_does_not_know(account: ProviderAccount) -> None:
-    desired_state.add_account(
+    accounts.add_account(
         provider=account.provider,
         name="Spare",
         settings=account.settings,

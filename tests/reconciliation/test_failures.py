@@ -18,7 +18,7 @@ from providers.contract import http
 from providers.contract.call_limits import Priority
 from providers.contract.errors import Throttled
 from providers.models import AccountLimit, ProviderAccount
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Operation, State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import sync_account
@@ -138,13 +138,13 @@ def test_refused_credentials_are_the_accounts_trouble_and_new_ones_heal_it(
 ) -> None:
     account = active.account
     good = dict(account.credentials)
-    desired_state.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
+    accounts.change_account(account, by="staff:ann", credentials={"access_token": "stolen-and-revoked"})
     sync_account(account)
     account.refresh_from_db()
     assert account.status == "failing"
     assert "access token" in account.status_reason
     assert "stolen" not in account.status_reason
-    desired_state.change_account(account, by="staff:ann", credentials=good)
+    accounts.change_account(account, by="staff:ann", credentials=good)
     sweep.sweep_inline()
     account.refresh_from_db()
     assert account.status == "ok"

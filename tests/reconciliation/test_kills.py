@@ -164,7 +164,7 @@ def removed_with_two_there(world: World) -> Subscription:
 
 def account_removed(world: World) -> Subscription:
     row = world.begin()
-    account_deletion.leave(world.account, by="staff:ann")
+    account_deletion.request_deletion(world.account, by="staff:ann")
     return row
 
 

@@ -30,7 +30,7 @@ from providers.accounts import circuit_breaker
 from providers.contract.capabilities import Renewal
 from providers.models import AccountLimit, ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
+from subscriptions.lifecycle import accounts, desired_state, receiver_probe, secret_rotation
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import apply, reconciler, sweep
 from tests.harness.fixtures import CONFIG, Control
@@ -77,7 +77,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.room = room
         self.control.post("options", update_extends=extends, max_webhooks=room)
         login = self.sandbox.logins("egnyte-connect")[0]
-        self.account = desired_state.add_account(
+        self.account = accounts.add_account(
             provider="egnyte-connect",
             name="Model",
             settings={**login["settings"], "calls_per_second": 100},
@@ -113,7 +113,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def rotate(self, data: st.DataObject) -> None:
-        with suppress(secret_rotation.TooManyUnderWay):
+        with suppress(secret_rotation.TooManyRotations):
             secret_rotation.rotate(self.any_of(data), by="staff:ann")
 
     @rule(data=st.data())
@@ -151,7 +151,7 @@ class Lifecycle(RuleBasedStateMachine):
         for remote in self.control.remotes():
             row = Subscription.objects.filter(callback_url=remote["url"]).first()
             if row is not None and row.secrets[0] == remote["authHeader"]:
-                secret_rotation.seen(row.pk, row.secrets[0])
+                secret_rotation.record_seen(row.pk, row.secrets[0])
 
     @invariant()
     def nothing_would_be_refused(self) -> None:
@@ -244,7 +244,7 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
 def test_whatever_happens_it_settles(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
-    monkeypatch.setattr(receiver_probe, "trouble_at", answers)
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", answers)
     Lifecycle.django_settings = settings
     run_state_machine_as_test(Lifecycle, settings=BOUNDED)
 

@@ -17,7 +17,7 @@ from providers.contract.errors import Throttled
 from providers.contract.session import ProviderSession
 from providers.egnyte_connect.provider import EgnyteConnect
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import accounts, desired_state, public_url, receiver_probe
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import sync_account
@@ -55,13 +55,13 @@ def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
 ) -> None:
     def confirm() -> None:
         settings.PUBLIC_URL = "https://new.example.test"
-        desired_state.confirm_public_url(by="staff:ann")
+        public_url.move_callback_urls(by="staff:ann")
 
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     during_update(monkeypatch, confirm)
     reconcile(active)
     monkeypatch.undo()
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: None)
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)
     settings.PUBLIC_URL = "https://new.example.test"
     for _ in range(2):
         reconcile(Subscription.objects.select_related("account").get(pk=active.pk), details=True)
@@ -176,7 +176,7 @@ def test_one_account_with_much_to_do_does_not_hide_the_others(
     subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 2)
-    other = desired_state.add_account(
+    other = accounts.add_account(
         provider="egnyte-connect", name="B", settings=account.settings, credentials=account.credentials, by="staff:ann"
     )
     late = desired_state.subscribe(other, config=CONFIG, by="staff:ann")

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from providers.accounts.session import open_session
 from providers.models import ProviderAccount
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import desired_state, public_url, receiver_probe
 from subscriptions.models import KnownRemote, State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.live_plan import preview
@@ -110,7 +110,7 @@ def test_the_second_switch_off_waits_and_says_so(active: Subscription, control: 
 def test_not_switched_on_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
     assert active.state == State.SUSPENDED
@@ -263,7 +263,7 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
     settled(active)
     assert control.remotes()[0]["status"] == "disabled"
     assert "PUBLIC_URL" in active.state_reason
-    assert desired_state.confirm_public_url(by="staff:ann") == 1
+    assert public_url.move_callback_urls(by="staff:ann") == 1
     active.refresh_from_db()
     settled(active)
     assert active.state == State.ACTIVE, active.state_reason

@@ -12,12 +12,12 @@ from providers.contract.registry import all_providers
 from providers.contract.schemas import validate
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts
 from subscriptions.models import State
 from subscriptions.reconciliation.reconciler import reconcile
-from subscriptions.remote import inventory, orphans
+from subscriptions.remote import adoption, inventory, orphans
 from subscriptions.remote.inventory import Kind
-from subscriptions.remote.orphans import NotOrphaned
+from subscriptions.remote.orphans import NotAnOrphan
 from tests.harness.fixtures import Control
 from tests.harness.provider_contract import contract_of
 
@@ -35,7 +35,7 @@ def login_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccoun
         Control(sandbox.url, slug).post("options", **contract.sandbox_options)
     fields = all_providers()[slug].settings_model.model_fields
     pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
-    return desired_state.add_account(
+    return accounts.add_account(
         provider=slug,
         name="Each",
         settings={**login["settings"], **pace},
@@ -58,18 +58,18 @@ def register(account: ProviderAccount, url: str) -> RemoteSubscription:
 @pytest.mark.parametrize("login_at", SLUGS, indirect=True)
 def test_a_foreign_one_is_never_removed_and_taken_over_as_foretold(login_at: ProviderAccount) -> None:
     theirs = register(login_at, "https://elsewhere.example.com/in")
-    (found,) = inventory.discover(login_at)
+    (found,) = inventory.list_remotes(login_at)
     assert (found.kind, found.remote.remote_id) == (Kind.FOREIGN, theirs.remote_id)
-    with pytest.raises(NotOrphaned):
-        orphans.remove(login_at, theirs.remote_id, by="staff:ann")
-    foretold = [step.action for step in inventory.would_take_over(login_at, found.remote).steps]
+    with pytest.raises(NotAnOrphan):
+        orphans.delete_orphan(login_at, theirs.remote_id, by="staff:ann")
+    foretold = [step.action for step in adoption.plan_adoption(login_at, found.remote).steps]
     assert foretold
-    row = inventory.take_in(login_at, theirs.remote_id, by="staff:ann", take_over=True)
+    row = adoption.import_remote(login_at, theirs.remote_id, by="staff:ann", take_over=True)
     assert reconcile(row)
     row.refresh_from_db()
     assert row.state == State.ACTIVE, row.state_reason
     assert list(row.operations.order_by("id").values_list("action", flat=True)) == foretold
-    (found,) = inventory.discover(login_at)
+    (found,) = inventory.list_remotes(login_at)
     assert (found.kind, found.subscription) == (Kind.MANAGED, row)
 
 
@@ -80,7 +80,7 @@ def test_an_orphan_is_removed_and_nothing_else(login_at: ProviderAccount, settin
     settings.PUBLIC_URL = "https://hooks.example.com"
     orphan = register(login_at, "https://hooks.example.com/hooks/a-token-that-nobody-knows-any-more")
     foreign = register(login_at, "https://elsewhere.example.com/in")
-    kinds = {item.remote.remote_id: item.kind for item in inventory.discover(login_at)}
+    kinds = {item.remote.remote_id: item.kind for item in inventory.list_remotes(login_at)}
     assert kinds == {orphan.remote_id: Kind.ORPHANED, foreign.remote_id: Kind.FOREIGN}
-    orphans.remove(login_at, orphan.remote_id, by="staff:ann")
-    assert [item.remote.remote_id for item in inventory.discover(login_at)] == [foreign.remote_id]
+    orphans.delete_orphan(login_at, orphan.remote_id, by="staff:ann")
+    assert [item.remote.remote_id for item in inventory.list_remotes(login_at)] == [foreign.remote_id]

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state, receiver_probe
+from subscriptions.lifecycle import accounts, desired_state, receiver_probe
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.live_plan import preview
@@ -30,7 +30,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox, control: Control) -> ProviderAccount:
     login = sandbox.logins(SLUG)[0]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider=SLUG,
         name="Spare",
         settings={**login["settings"], "calls_per_second": 100},
@@ -133,7 +133,7 @@ def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscript
 def test_not_switched_on_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiver_probe, "trouble_at", lambda url: "Our own receiver answered 500.")
+    monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
     assert active.state == State.SUSPENDED
@@ -183,9 +183,7 @@ def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> N
 
 def test_another_header_name_in_the_settings_is_registered_there(active: Subscription, control: Control) -> None:
     account = active.account
-    desired_state.change_account(
-        account, by="staff:ann", settings={**account.settings, "auth_header_name": "X-Partner"}
-    )
+    accounts.change_account(account, by="staff:ann", settings={**account.settings, "auth_header_name": "X-Partner"})
     active.refresh_from_db()
     settled(active)
     assert control.remotes()[0]["auth_header"] == "X-Partner"

@@ -13,13 +13,13 @@ from pytest_django import Settings
 from providers.conflict import NotSupported
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import actions, desired_state, secrets
+from subscriptions.lifecycle import accounts, actions, desired_state, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile
-from subscriptions.remote import inventory
+from subscriptions.remote import adoption
 from tests.harness.fixtures import Control
 from tests.harness.provider_contract import StubServer
 
@@ -38,7 +38,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture
 def account(db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins(SLUG)[0]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider=SLUG,
         name="Spare",
         settings={**login["settings"], "calls_per_second": 1000},
@@ -248,7 +248,7 @@ def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscript
     desired_state.request_deletion(active, by="staff:ann")
     reconciled(active)
     assert [str(remote["id"]) for remote in control.remotes()] == [remote_id]
-    taken = reconciled(inventory.take_in(active.account, remote_id, by="staff:ann", take_over=True))
+    taken = reconciled(adoption.import_remote(active.account, remote_id, by="staff:ann", take_over=True))
     assert (taken.state, taken.remote_id) == (State.ACTIVE, remote_id), taken.state_reason
     value = control.remotes()[0]["value"]
     assert value["urls"] == [taken.callback_url]

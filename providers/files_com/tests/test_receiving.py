@@ -14,7 +14,7 @@ from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.fixtures import Control
@@ -36,7 +36,7 @@ def control(sandbox: Sandbox) -> Control:
 def account(sandbox: Sandbox, live_server: LiveServer, settings: Settings) -> ProviderAccount:
     settings.PUBLIC_URL = live_server.url
     login = sandbox.logins(SLUG)[0]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider=SLUG, name="Spare", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
@@ -108,7 +108,7 @@ def test_a_request_without_the_header_is_rejected_and_kept(account: ProviderAcco
 
 
 def test_a_manual_subscription_without_a_header_is_not_verifiable_and_becomes_active(account: ProviderAccount) -> None:
-    desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
+    accounts.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
     subscription = desired_state.subscribe(account, config={"path": "inbox"}, by="staff:ann", managed=Managed.MANUAL)
     url = f"{subscription.callback_url}?{MOVE.format('Z')}"
     assert requests.get(url, timeout=10).status_code == 200
@@ -190,7 +190,7 @@ def test_overlapping_subscriptions_each_receive_the_event(account: ProviderAccou
 
 
 def test_several_callback_urls_in_one_list_each_receive_the_event(account: ProviderAccount, control: Control) -> None:
-    desired_state.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
+    accounts.change_account(account, by="staff:ann", settings={**account.settings, "expect_header": False})
     hooks = [
         desired_state.subscribe(account, config={"path": "/"}, by="staff:ann", managed=Managed.MANUAL) for _ in range(2)
     ]

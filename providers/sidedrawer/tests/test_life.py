@@ -14,7 +14,7 @@ from providers.accounts import session
 from providers.models import AccountStatus, ProviderAccount
 from providers.sandbox.server import Sandbox
 from providers.sandbox.tenant import LoginName
-from subscriptions.lifecycle import desired_state
+from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.lifecycle.demo import ensure_demo
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
@@ -36,7 +36,7 @@ def control(sandbox: Sandbox) -> Control:
 @pytest.fixture(params=["access token", "client login"])
 def account(request: pytest.FixtureRequest, db: None, sandbox: Sandbox) -> ProviderAccount:
     login = sandbox.logins(SLUG)[request.param == "client login"]
-    return desired_state.add_account(
+    return accounts.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
 
@@ -287,12 +287,12 @@ def test_a_missing_item_path_causes_no_second_registration(active: Subscription,
 
 def test_a_changed_path_setting_is_applied_immediately(subscription: Subscription, control: Control) -> None:
     right = subscription.account.settings
-    desired_state.change_account(subscription.account, by="staff:ann", settings={**right, **OTHER_PATHS})
+    accounts.change_account(subscription.account, by="staff:ann", settings={**right, **OTHER_PATHS})
     subscription.refresh_from_db()
     reconciled(subscription)
     assert subscription.state == State.FAILING
     account = ProviderAccount.objects.get()
-    desired_state.change_account(account, by="staff:ann", settings=right)
+    accounts.change_account(account, by="staff:ann", settings=right)
     subscription = Subscription.objects.get()
     assert subscription.due_at is not None
     assert subscription.due_at <= timezone.now()
@@ -330,19 +330,19 @@ def test_a_manual_subscription_makes_no_call(
 
 def test_an_account_can_change_the_kind_of_credentials(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials={"access_token": "old"}, by="staff:ann"
     )
     session.check(account)
     assert account.status == AccountStatus.FAILING
-    desired_state.change_account(account, by="staff:ann", credentials=login["credentials"])
+    accounts.change_account(account, by="staff:ann", credentials=login["credentials"])
     session.check(account)
     assert account.status == AccountStatus.OK, account.status_reason
 
 
 def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -> None:
     login = sandbox.logins(SLUG)[1]
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider=SLUG, name="Tenant", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
     )
     session.check(account)

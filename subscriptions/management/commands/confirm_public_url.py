@@ -1,4 +1,4 @@
-"""`manage.py confirm_public_url`: this installation has moved to PUBLIC_URL for good."""
+"""`manage.py confirm_public_url`: confirm that this installation has moved to PUBLIC_URL for good."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from subscriptions.lifecycle import public_url
 
 
 class Command(BaseCommand):
-    """Moves every callback URL to PUBLIC_URL; the worker then changes them at the providers."""
+    """Move every callback URL to PUBLIC_URL; the worker then changes them at the providers."""
 
     help = (
-        "Confirms that PUBLIC_URL is the new address of this installation. Until then nothing is changed at a "
-        "provider, because a copy of the database that runs elsewhere would take the original's subscriptions away."
+        "Confirm that PUBLIC_URL is the new address of this installation. Until then nothing is changed at a "
+        "provider, because a copy of the database would otherwise redirect the subscriptions of the original."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Says how many moved."""
+        """Print how many callback URLs moved."""
         moved = public_url.confirm(settings.PUBLIC_URL, by="command:confirm_public_url")
         self.stdout.write(f"{moved} subscriptions now have callback URLs at {settings.PUBLIC_URL}.")

@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: what is to be done at the providers, and doing it."""
+"""`manage.py reconcile`: plan and reconcile subscriptions on demand."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from subscriptions.planning.steps import Step
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult
 
-BY = "command:reconcile"
-TROUBLE, STEPS = 1, 3  # exit codes; 2 is that of a wrong option
+ACTOR = "command:reconcile"
+EXIT_FAILED, EXIT_STEPS = 1, 3  # 2 is that of an invalid option
 
-HELP = """Looks at the providers now and repairs whatever differs from what is wanted; with --plan, only says how.
-Exit codes: 0, nothing is (left) to be done; 1, something could not be looked at or was not done; 2, a wrong option;
-3, with --plan: there are steps to be done."""
+HELP = """Sync the providers now and repair every difference from the configuration; with --plan, only print the steps.
+Exit codes: 0, nothing is left to do; 1, something could not be synced or failed; 2, an invalid option; 3, with --plan:
+there are steps to do."""
 
 
 class Command(BaseCommand):
-    """Plans or applies: for a subscription, for an account, or for everything."""
+    """Plan or reconcile a subscription, an account, or everything."""
 
     help = HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What to look at, and whether to change anything."""
-        parser.add_argument("--plan", action="store_true", help="Change nothing; print the steps.")
-        parser.add_argument("--account", metavar="ID", help="An account's id or its name.")
-        parser.add_argument("--subscription", metavar="ID", help="A subscription's id.")
-        parser.add_argument("--json", action="store_true", help="As the REST API tells it.")
+        """Add the options."""
+        parser.add_argument("--plan", action="store_true", help="Print the steps and change nothing.")
+        parser.add_argument("--account", metavar="ID", help="The ID or the name of an account.")
+        parser.add_argument("--subscription", metavar="ID", help="The ID of a subscription.")
+        parser.add_argument("--json", action="store_true", help="Print JSON, as in the REST API.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prints each account as soon as it was looked at, and leaves with the exit code."""
+        """Print each account as soon as it is synced, and exit with the code of the result."""
         if options["account"] and options["subscription"]:
-            raise CommandError("Give --account or --subscription, not both.", returncode=2)
+            raise CommandError("Use --account or --subscription, not both.", returncode=2)
         try:
             code = self._plan(options) if options["plan"] else self._apply(options)
         except (Conflict, ProviderError) as error:
-            raise CommandError(str(error), returncode=TROUBLE) from None
+            raise CommandError(str(error), returncode=EXIT_FAILED) from None
         if code:
             sys.exit(code)
 
@@ -56,33 +56,33 @@ class Command(BaseCommand):
         for plan in _plans(options):
             plans.append(plan)
             if not options["json"]:
-                self._say(_plan_lines(plan))
+                self._write_lines(_plan_lines(plan))
         if options["json"]:
             self.stdout.write(
                 json.dumps({"accounts": AccountPlanSerializer(plans, many=True).data}, default=str, indent=2)
             )
         else:
-            self._say((_plan_total(plans),))
-        if any(plan.trouble for plan in plans):
-            return TROUBLE
-        return STEPS if any(item.plan.steps for plan in plans for item in plan.plans) else 0
+            self._write_lines((_plan_total(plans),))
+        if any(plan.error for plan in plans):
+            return EXIT_FAILED
+        return EXIT_STEPS if any(item.plan.steps for plan in plans for item in plan.plans) else 0
 
     def _apply(self, options: dict[str, Any]) -> int:
         results: list[AccountResult] = []
         for result in _results(options):
             results.append(result)
             if not options["json"]:
-                self._say(_result_lines(result))
+                self._write_lines(_result_lines(result))
         if options["json"]:
-            told = AccountResultSerializer(results, many=True).data
-            self.stdout.write(json.dumps({"accounts": told}, default=str, indent=2))
-        failed = any(result.trouble or result.left or _failed(result.done) for result in results)
+            data = AccountResultSerializer(results, many=True).data
+            self.stdout.write(json.dumps({"accounts": data}, default=str, indent=2))
+        failed = any(result.error or result.left or _failed(result.done) for result in results)
         if not options["json"]:
             done = sum(len(result.done) for result in results)
-            self._say((f"Attended to {done} of {sum(result.count for result in results)} subscriptions.",))
-        return TROUBLE if failed else 0
+            self._write_lines((f"Reconciled {done} of {sum(result.count for result in results)} subscriptions.",))
+        return EXIT_FAILED if failed else 0
 
-    def _say(self, lines: Iterable[str]) -> None:
+    def _write_lines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.stdout.write(line)
 
@@ -98,11 +98,11 @@ def _plans(options: dict[str, Any]) -> Iterator[AccountPlan]:
 
 def _results(options: dict[str, Any]) -> Iterator[AccountResult]:
     if options["subscription"]:
-        yield on_demand.apply_subscription(_subscription(options["subscription"]), by=BY)
+        yield on_demand.apply_subscription(_subscription(options["subscription"]), by=ACTOR)
     elif options["account"]:
-        yield on_demand.apply_account(_account(options["account"]), by=BY)
+        yield on_demand.apply_account(_account(options["account"]), by=ACTOR)
     else:
-        yield from on_demand.apply_everything(by=BY)
+        yield from on_demand.apply_everything(by=ACTOR)
 
 
 def _subscription(text: str) -> Subscription:
@@ -117,7 +117,7 @@ def _account(text: str) -> ProviderAccount:
     uid = _uid(text)
     found = list(ProviderAccount.objects.filter(uid=uid) if uid else ProviderAccount.objects.filter(name=text)[:2])
     if len(found) > 1:
-        raise CommandError(f"There are several accounts called {text}; give the id of one.", returncode=2)
+        raise CommandError(f"There are several accounts called {text}; use the ID of one.", returncode=2)
     if not found:
         raise CommandError(f"There is no account {text}.", returncode=2)
     return found[0]
@@ -135,8 +135,8 @@ def _failed(rows: Iterable[Subscription]) -> bool:
 
 
 def _plan_lines(plan: AccountPlan) -> Iterator[str]:
-    if plan.trouble:
-        yield f"{plan.account.name}: not looked at. {plan.trouble}"
+    if plan.error:
+        yield f"{plan.account.name}: not synced. {plan.error}"
         return
     if not plan.plans:
         return
@@ -161,17 +161,17 @@ def _value(value: object) -> str:
 
 def _plan_total(plans: list[AccountPlan]) -> str:
     steps = sum(len(item.plan.steps) for plan in plans for item in plan.plans)
-    looked = sum(plan.count for plan in plans)
-    unread = sum(plan.trouble is not None for plan in plans)
-    said = f"{steps} step{'s' if steps != 1 else ''} to be done for {looked} subscription{'s' if looked != 1 else ''}."
-    return f"{said} {unread} account{'s' if unread != 1 else ''} could not be looked at." if unread else said
+    synced = sum(plan.count for plan in plans)
+    failed = sum(plan.error is not None for plan in plans)
+    text = f"{steps} step{'s' if steps != 1 else ''} to do for {synced} subscription{'s' if synced != 1 else ''}."
+    return f"{text} {failed} account{'s' if failed != 1 else ''} could not be synced." if failed else text
 
 
 def _result_lines(result: AccountResult) -> Iterator[str]:
-    if result.trouble:
-        yield f"{result.account.name}: not looked at. {result.trouble}"
+    if result.error:
+        yield f"{result.account.name}: not synced. {result.error}"
         return
     for row in result.done:
         yield f"{result.account.name}: {row} {row.uid} is {row.state}. {row.state_reason}"
     if result.left:
-        yield f"{result.account.name}: somebody else is working on it; {result.left} left to the worker."
+        yield f"{result.account.name}: {result.left} left to the worker, because another process is reconciling them."

@@ -66,16 +66,16 @@ def tokens_elsewhere(now: datetime) -> Iterator[Cause]:
 @source(ProblemKind.ROTATION)
 def rotations(now: datetime) -> Iterator[Cause]:
     """Find secret rotations that take long. The old secrets are still accepted; no job drops them."""
-    rows = undeleted_subscriptions().filter(secret_rotation.long_under_way(now), present=True)
+    rows = undeleted_subscriptions().filter(secret_rotation.overdue(now), present=True)
     for row in rows.only(
-        *("uid", "name", "account__uid", "account__name", "account__provider"), *secret_rotation.TOLD_BY
+        *("uid", "name", "account__uid", "account__name", "account__provider"), *secret_rotation.PROGRESS_FIELDS
     ):
         yield Cause(
             kind=ProblemKind.ROTATION,
             subject=about_subscription(row),
             severity=Severity.WARNING,
             message=sentences(
-                f"Rotation was requested at {readable_time(row.rotation_asked_at)}.", secret_rotation.words(row)
+                f"Rotation was requested at {readable_time(row.rotation_asked_at)}.", secret_rotation.progress_text(row)
             ),
             since=row.rotation_asked_at,
         )

@@ -1,4 +1,4 @@
-"""/address/: whether this installation is where its subscriptions were registered for, and confirming that it moved."""
+"""The endpoint /address/: whether PUBLIC_URL is confirmed as this installation's address, and confirming it."""
 
 from __future__ import annotations
 
@@ -17,38 +17,42 @@ from subscriptions.lifecycle import public_url as address
 
 
 class FormerSerializer(serializers.Serializer[Any]):
-    """An address that subscriptions are still registered with."""
+    """An address with which subscriptions are still registered."""
 
     address = serializers.CharField()
     subscriptions = serializers.IntegerField(source="count")
 
 
 class AddressSerializer(serializers.Serializer[Any]):
-    """Where this installation is, as far as providers know."""
+    """The address of this installation, and those that providers still have."""
 
     public_url = serializers.CharField()
     confirmed = serializers.BooleanField(
-        help_text="False: nothing is changed for the subscriptions at another address."
+        help_text="False: subscriptions with another address are not changed at the providers."
     )
     elsewhere = FormerSerializer(many=True)
 
 
 class ConfirmSerializer(StrictSerializer):
-    """The address that is confirmed: it has to be this installation's PUBLIC_URL."""
+    """The address to confirm. It must be this installation's PUBLIC_URL."""
 
     public_url = StrictCharField(max_length=500)
 
     def validate_public_url(self, value: str) -> str:
-        """Only our own: who confirms has to know which installation is talked to."""
+        """Accept only our own address, so that nobody confirms it at the wrong installation."""
         if value.rstrip("/") != settings.PUBLIC_URL:
-            raise serializers.ValidationError(f"PUBLIC_URL is {settings.PUBLIC_URL} here.", code="other_address")
+            raise serializers.ValidationError(
+                f"PUBLIC_URL of this installation is {settings.PUBLIC_URL}.", code="other_address"
+            )
         return value
 
 
 class ConfirmedSerializer(AddressSerializer):
-    """After it was confirmed."""
+    """The address after it was confirmed."""
 
-    moved = serializers.IntegerField(help_text="Subscriptions whose callback URL moved; the providers are told.")
+    moved = serializers.IntegerField(
+        help_text="Subscriptions whose callback URL has moved; it is changed at the providers."
+    )
 
 
 @extend_schema(tags=["subscriptions"])
@@ -59,14 +63,14 @@ class AddressViewSet(ApiViewSet):
 
     @extend_schema(operation_id="address_read", responses=AddressSerializer)
     def address(self, request: Request) -> Response:
-        """Whether PUBLIC_URL is the address that the subscriptions were registered with. When it is not, this is a copy
-        of another installation, or it has moved."""
+        """Return whether PUBLIC_URL is the address that the subscriptions were registered with. If not, this
+        installation has moved, or is a copy of another one."""
         return Response(AddressSerializer(_standing()).data)
 
     @extend_schema(operation_id="address_confirm", request=ConfirmSerializer, responses=ConfirmedSerializer)
     def confirm(self, request: Request) -> Response:
-        """Says that this installation has moved to PUBLIC_URL for good: every callback URL follows, at the providers
-        too. Never do that in a copy while the original runs: it would lose its subscriptions."""
+        """Confirm that this installation has moved to PUBLIC_URL for good: every callback URL is changed, at the
+        providers too. Never do that in a copy while the original runs: it would lose its subscriptions."""
         moved = address.confirm(str(self.body(ConfirmSerializer)["public_url"]), by=self.by)
         return Response(ConfirmedSerializer({**_standing(), "moved": moved}).data)
 

@@ -1,4 +1,4 @@
-"""/plan/ and /reconcile/: over all accounts."""
+"""The endpoints /plan/ and /reconcile/: planning and reconciling all accounts."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ SECONDS = 20.0  # that a request may spend at all providers together
 
 @extend_schema(tags=["subscriptions"])
 class EverythingViewSet(ApiViewSet):
-    """What is to be done anywhere."""
+    """Planning and reconciling all accounts."""
 
     scope: ClassVar[str | None] = "subscriptions"
 
     @extend_schema(operation_id="plan", responses=EverythingPlanSerializer)
     def plan(self, request: Request) -> Response:
-        """What a reconciliation of everything would do now. A live look, by one list call an account, that changes
-        nothing; `trouble` says which accounts could not be looked at."""
+        """Return what a reconciliation of all accounts would do now. Reads each provider with one list call per account
+        and changes nothing; `trouble` says why an account could not be synced."""
         plans = list(on_demand.plan_everything(deadline=time.monotonic() + SECONDS))
         return Response(EverythingPlanSerializer({"accounts": plans}).data)
 
     @extend_schema(operation_id="reconcile", request=None, responses=EverythingResultSerializer)
     def reconcile(self, request: Request) -> Response:
-        """Looks at every account once and does everything that is to be done. What the time does not suffice for the
-        worker does."""
+        """Sync every account once and apply the plans. The worker reconciles what there is no time for."""
         self.no_body()
         results = list(on_demand.apply_everything(by=self.by, deadline=time.monotonic() + SECONDS))
         return Response(EverythingResultSerializer({"accounts": results}).data)
