@@ -1,4 +1,4 @@
-"""/providers/: what can be connected, and what its settings, credentials and configs look like."""
+"""The `/providers/` resource: the installed providers and the schemas of their settings, credentials and configs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from providers.rest.views import ApiViewSet
 
 
 class RateLimitSerializer(serializers.Serializer[Any]):
-    """Calls that one account may make; null where no limit is known."""
+    """The number of calls that one account may make; null where no limit is known."""
 
     per_second = serializers.FloatField(allow_null=True)
     per_day = serializers.IntegerField(allow_null=True)
@@ -49,15 +49,17 @@ class CapabilitiesSerializer(serializers.Serializer[Any]):
     rate_limit = RateLimitSerializer()
     count_limit_by = serializers.ListField(
         child=serializers.CharField(),
-        help_text="Accounts whose identities agree in these share the provider's limit of webhooks.",
+        help_text="Accounts whose identities agree in these fields share the provider's limit of webhooks.",
     )
-    personal_data = serializers.CharField(help_text="What persons its events tell about; empty: nothing is known.")
-    retention_days = serializers.IntegerField(help_text="Suggested, and the default of a new account.")
+    personal_data = serializers.CharField(help_text="The personal data in its events; empty if unknown.")
+    retention_days = serializers.IntegerField(
+        help_text="The suggested retention, which is the default of a new account."
+    )
     notes = serializers.ListField(child=serializers.CharField())
 
 
 class EventTypeSerializer(serializers.Serializer[Any]):
-    """One kind of event, in the provider's own word and in ours."""
+    """An event type of the provider, and the action that it is normalized to."""
 
     name = serializers.CharField()
     action = serializers.CharField()
@@ -68,7 +70,7 @@ class EventTypeSerializer(serializers.Serializer[Any]):
 
 
 class SchemasSerializer(serializers.Serializer[Any]):
-    """JSON Schemas of what staff and clients enter."""
+    """The JSON Schemas of settings, credentials and configs."""
 
     settings = serializers.DictField()
     credentials = serializers.DictField()
@@ -87,14 +89,14 @@ class ProviderSerializer(serializers.Serializer[Any]):
 
 @extend_schema(tags=["providers"])
 class ProviderViewSet(ApiViewSet):
-    """What can be connected. Any token may read it."""
+    """The installed providers. Any token may read them."""
 
     scope: ClassVar[str | None] = None
 
     @extend_schema(operation_id="providers_list", responses=ProviderSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """All providers, by name."""
-        return self.page([told(plugin) for plugin in all_providers().values()], ProviderSerializer)
+        """List the providers, by name."""
+        return self.page([provider_json(plugin) for plugin in all_providers().values()], ProviderSerializer)
 
     @extend_schema(
         operation_id="providers_read",
@@ -102,16 +104,16 @@ class ProviderViewSet(ApiViewSet):
         responses=ProviderSerializer,
     )
     def retrieve(self, request: Request, slug: str) -> Response:
-        """One provider."""
+        """Return one provider."""
         try:
             plugin = get_provider(slug)
         except UnknownProvider:
             raise Http404 from None
-        return Response(ProviderSerializer(told(plugin)).data)
+        return Response(ProviderSerializer(provider_json(plugin)).data)
 
 
-def told(plugin: AnyProvider) -> dict[str, Any]:
-    """A provider as the API shows it."""
+def provider_json(plugin: AnyProvider) -> dict[str, Any]:
+    """Return a provider as the API represents it."""
     return {
         "slug": plugin.slug,
         "name": plugin.name,

@@ -1,4 +1,4 @@
-"""Accounts: one login at one provider each."""
+"""Accounts at providers, their limits and tokens, the audit log, and the recorded state changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from providers.db.ids import new_id
 SANDBOX_LOOK_INTERVAL = timedelta(seconds=15)
 LOOK_INTERVAL = timedelta(minutes=5)
 DETAILS_INTERVAL = timedelta(hours=1)
-MOST_RETENTION_DAYS = 3650
+MAX_RETENTION_DAYS = 3650
 
 
 class AccountStatus(models.TextChoices):
@@ -31,19 +31,19 @@ class AccountStatus(models.TextChoices):
     FAILING = "failing", "Failing"
 
 
-class PresentAccounts(models.Manager["ProviderAccount"]):
-    """Accounts that were not deleted."""
+class UndeletedAccounts(models.Manager["ProviderAccount"]):
+    """The manager for accounts that are not deleted."""
 
     def get_queryset(self) -> models.QuerySet[ProviderAccount]:
-        """Without the deleted ones."""
+        """Leave out deleted accounts."""
         return super().get_queryset().filter(deleted_at=None)
 
 
 class ProviderAccount(Claimable):
-    """One login at one provider: settings and encrypted credentials.
+    """An account at a provider: settings and encrypted credentials.
 
-    A deleted one keeps its row, without credentials, because its events and operations are kept. `status` is written by
-    `providers.audit.state_changes` only."""
+    A deleted account keeps its row, without credentials, because its events and operations are kept. Only
+    `providers.audit.state_changes` writes `status`."""
 
     subject: ClassVar[str] = "account"
     state_field: ClassVar[str] = "status"
@@ -61,10 +61,9 @@ class ProviderAccount(Claimable):
     looked_at = models.DateTimeField(null=True, blank=True)
     look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    # While its calls rest (`providers.accounts.circuit_breaker` writes these): until when, for what (an error's code),
-    # since when the
-    # trouble lasts, how many pauses in a row. `at` is when the pause was set. `failures` counts calls in a row without
-    # a usable answer.
+    # The pause of calls, written by `providers.accounts.circuit_breaker`: its end, its cause (an error code), the start
+    # of the trouble, and the number of consecutive pauses. `at` is when the pause was set. `call_failures` counts
+    # consecutive calls without a usable response.
     calls_paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     calls_paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     calls_paused_since = models.DateTimeField(null=True, blank=True, editable=False)
@@ -73,14 +72,16 @@ class ProviderAccount(Claimable):
     calls_paused_count = models.PositiveIntegerField(default=0, editable=False)
     call_failures = models.PositiveIntegerField(default=0, editable=False)
 
-    retention_days = models.PositiveIntegerField(null=True, blank=True)  # of requests and events; null: for ever
+    retention_days = models.PositiveIntegerField(
+        null=True, blank=True
+    )  # of requests and events; null keeps them forever
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Somebody wants it gone together with its subscriptions: the worker removes those first, then the account.
+    # A requested deletion with all subscriptions: the worker deletes those first, then the account.
     removal_asked_at = models.DateTimeField(null=True, blank=True, db_index=True, editable=False)
     removal_asked_by = models.CharField(max_length=200, blank=True, default="", editable=False)
 
-    objects = PresentAccounts()
+    objects = UndeletedAccounts()
     with_deleted = models.Manager["ProviderAccount"]()
 
     class Meta:
@@ -92,40 +93,40 @@ class ProviderAccount(Claimable):
 
     @property
     def plugin(self) -> AnyProvider:
-        """The provider's code. Raises UnknownProvider when its folder is gone."""
+        """Return the provider plug-in. Raise UnknownProvider if it is not installed."""
         return get_provider(self.provider)
 
     @property
     def typed_settings(self) -> BaseModel:
-        """The settings as the provider's model. Raises InvalidInput when they no longer fit it."""
+        """Return the settings as the provider's model. Raise InvalidInput if they do not match it."""
         checked: BaseModel = validate(self.plugin.settings_model, self.settings)
         return checked
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether it talks to our own sandbox, which is looked at more often and has no day quota."""
+        """Return whether the account is one of the sandbox, which is synced more often and has no day quota."""
         base_url = self.settings.get("base_url")
         return bool(base_url) and base_url == django_settings.SANDBOX_URL
 
     @property
     def look_interval(self) -> timedelta:
-        """How often the remote state is looked at."""
+        """Return the interval between two syncs of the remote state."""
         return SANDBOX_LOOK_INTERVAL if self.is_sandbox else LOOK_INTERVAL
 
     @property
     def details_interval(self) -> timedelta:
-        """How often the details of each registration are read, where the list does not carry them."""
+        """Return the interval between two reads of each registration's details, where the list does not have them."""
         return timedelta(0) if self.is_sandbox else DETAILS_INTERVAL
 
 
 class AccountLimit(models.Model):
-    """What an account has used of its provider's limits; shared by all processes."""
+    """How much of its provider's limits an account has used; shared by all processes."""
 
     account = models.OneToOneField(ProviderAccount, models.CASCADE, primary_key=True, related_name="limit")
     next_slot_at = models.DateTimeField(default=timezone.now)
     blocked_at = models.DateTimeField(null=True)
     blocked_until = models.DateTimeField(null=True)
-    throttled_since = models.DateTimeField(null=True)  # since then the provider answers that there are too many calls
+    throttled_since = models.DateTimeField(null=True)  # since when the provider has been throttling the account
     day = models.DateField(null=True)
     day_calls = models.PositiveIntegerField(default=0)
 
@@ -134,7 +135,7 @@ class AccountLimit(models.Model):
 
 
 class AccountToken(models.Model):
-    """A short-lived access token that an account's credentials were exchanged for."""
+    """A short-lived access token, obtained with an account's credentials."""
 
     account = models.ForeignKey(ProviderAccount, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=50)
@@ -149,9 +150,9 @@ class AccountToken(models.Model):
 
 
 class HistoryEntry(models.Model):
-    """Who changed or looked at what, in the admin and through the API alike. Kept for ever, and small.
+    """An entry of the audit log, from the dashboard or the API. Entries are never deleted.
 
-    `actor` is `staff:<user>`, `api:<token>`, `demo` or `command:<name>`; what the clock does is in the operations.
+    `providers.audit.actors` describes the values of `actor`. Scheduled work is recorded as operations instead.
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
@@ -178,8 +179,9 @@ class HistoryEntry(models.Model):
 
 
 class StateChange(models.Model):
-    """That an account or a subscription changed its state, and why. Kept for ever, and small: what goes to and fro is
-    counted on one row (see `providers.audit.state_changes`, which alone writes it)."""
+    """A change of the state of an account or a subscription, and its reason. Never deleted.
+
+    Only `providers.audit.state_changes` writes it, and counts repeated changes on one row."""
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")

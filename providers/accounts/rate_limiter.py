@@ -1,4 +1,4 @@
-"""Keeps each account within its provider's limits, across all processes, through one database row per account."""
+"""The rate limiter that keeps each account within its provider's limits, with one database row per account."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from providers.db.clock_steps import before_clock_step
 from providers.models import AccountLimit, ProviderAccount
 from providers.times import is_before_clock_step, still_waits
 
-LONGEST_QUEUE = timedelta(seconds=120)  # further ahead than this no slot is handed out
-LONGEST_WAIT = 20.0  # seconds that a call may queue when its caller set no deadline
+MAX_QUEUE = timedelta(seconds=120)  # no slot is reserved further ahead
+MAX_WAIT_SECONDS = 20.0  # that a call may queue if its caller set no deadline
 
-# The part of a day quota that each priority may use up: looks never starve changes, changes never starve renewals.
-# What is urgent is tried in any case: our count may be wrong (their day need not begin when ours does), and a lease
+# The share of the day quota that each priority may use, so that syncs never starve changes, and changes never starve
+# renewals. Urgent calls are always tried: our count may be wrong (their day may begin at another time), and a lease
 # that ends costs more than a refusal.
-SHARE = {Priority.SYNC: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
+DAY_QUOTA_SHARE = {Priority.SYNC: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseLimiter:
-    """A `providers.contract.call_limits.Limiter` for one account. Slots are handed out by conditional UPDATEs."""
+    """A `providers.contract.call_limits.Limiter` for one account. Conditional UPDATEs reserve the slots."""
 
     account: ProviderAccount
     limit: RateLimit
 
     def acquire(self, priority: Priority, deadline: float | None) -> None:
-        """Waits for the next free slot. Raises Throttled (nothing was sent) when the wait would be too long,
-        when the provider asked us to stay away, or when the day quota left for this priority is used up."""
+        """Wait for the next free slot.
+
+        Raise Throttled, before anything is sent, if the wait would be too long, if the provider asked us to stop
+        calling, or if this priority's share of the day quota is used."""
         while True:
             wait = self._take_slot(priority, deadline)
             if wait is not None:
@@ -43,8 +45,9 @@ class DatabaseLimiter:
                 return
 
     def penalise(self, seconds: float) -> None:
-        """Remembers, for all processes, that the provider wants no calls for that long. A longer time that it asked
-        for before still holds."""
+        """Store, for all processes, that the provider accepts no calls for this long.
+
+        A later end that it asked for before still holds."""
         now = timezone.now()
         until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER_SECONDS))
         AccountLimit.objects.get_or_create(account=self.account)
@@ -54,17 +57,17 @@ class DatabaseLimiter:
         rows.filter(shorter).update(blocked_at=now, blocked_until=until)
 
     def _take_slot(self, priority: Priority, deadline: float | None) -> float | None:
-        """Seconds to wait for the slot that was taken, or None when another process was quicker."""
+        """Reserve a slot. Return the seconds to wait for it, or None if another process was faster."""
         row, _ = AccountLimit.objects.get_or_create(account=self.account)
         now = timezone.now()
-        allowed = LONGEST_WAIT if deadline is None else max(deadline - time.monotonic(), 0.0)
-        slot = row.next_slot_at if still_waits(row.next_slot_at, LONGEST_QUEUE, now) else now
+        allowed = MAX_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+        slot = row.next_slot_at if still_waits(row.next_slot_at, MAX_QUEUE, now) else now
         blocked = row.blocked_at and not is_before_clock_step(row.blocked_at, now)
         if row.blocked_until and blocked and priority is not Priority.URGENT:
             slot = max(slot, row.blocked_until)
         wait = max((slot - now).total_seconds(), 0.0)
         if wait > allowed:
-            raise Throttled(f"The provider's rate limit leaves no call for {wait:.0f} s.", retry_after=wait)
+            raise Throttled(f"The provider's rate limit allows no call for {wait:.0f} s.", retry_after=wait)
         used = row.day_calls if row.day == now.date() else 0
         self._check_day(used, priority)
         interval = 1 / self.limit.per_second if self.limit.per_second else 0.0
@@ -80,10 +83,10 @@ class DatabaseLimiter:
     def _check_day(self, used: int, priority: Priority) -> None:
         if not self.limit.per_day or self.account.is_sandbox:
             return
-        if used >= self.limit.per_day * SHARE[priority]:
+        if used >= self.limit.per_day * DAY_QUOTA_SHARE[priority]:
             now = timezone.now()
             tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
             raise Throttled(
-                f"{used} of today's {self.limit.per_day} calls are used; the rest is kept for what is more urgent.",
+                f"{used} of today's {self.limit.per_day} calls are used. The rest is reserved for more urgent calls.",
                 retry_after=(tomorrow - now).total_seconds(),
             )

@@ -1,4 +1,4 @@
-"""From an account row to a login that can call its provider, and the check that tells whether it works."""
+"""Sessions, in which an account's provider can be called, and the check whether its credentials work."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount
 
-_NOTED = ("status", "status_reason", "checked_at", "look_due_at", *circuit_breaker.NO_PAUSE)
+_STATUS_COLUMNS = ("status", "status_reason", "checked_at", "look_due_at", *circuit_breaker.NO_PAUSE)
 
 
 def address_guard() -> AddressGuard:
-    """The guard as configured: ALLOW_PRIVATE_NETWORKS, and exactly the sandbox's address and port."""
+    """Return the configured guard, which allows ALLOW_PRIVATE_NETWORKS and the address and port of the sandbox."""
     endpoints = frozenset[tuple[str, int]]()
     if django_settings.SANDBOX_URL:
         parts = urlsplit(django_settings.SANDBOX_URL)
@@ -47,15 +47,17 @@ def open_session(
     before_call: Callable[[], None] | None = None,
     insist: bool = False,
 ) -> Iterator[ProviderSession[Any, Any]]:
-    """A login for that account. `deadline` in monotonic seconds bounds all its calls together; `secrets` are masked
-    in what is recorded, beside the credentials. `insist`: a person asks, so it is called even while the account's
-    calls rest. Raises Refused when settings or credentials no longer fit."""
+    """Open a session for an account.
+
+    `deadline` (monotonic seconds) limits all its calls together. `secrets` are masked in recorded calls, in addition
+    to the credentials. With `insist`, set when a person asked, calls are made even while they are paused. Raise Refused
+    if the stored settings or credentials do not match the provider's schema."""
     plugin = account.plugin
     try:
         settings = validate(plugin.settings_model, account.settings)
         credentials = validate(plugin.credentials_model, account.credentials)
     except InvalidInput as error:
-        raise Refused(f"The account's settings or credentials are not complete: {error}. Edit the account.") from None
+        raise Refused(f"The account's settings or credentials are incomplete: {error}. Edit the account.") from None
     gate = AccountGate(account, insist=insist)
     http = Http(
         guard=address_guard(),
@@ -78,45 +80,46 @@ def open_session(
 
 
 def check(account: ProviderAccount, *, deadline: float | None = None, by: str = SCHEDULER, insist: bool = True) -> None:
-    """Asks the provider who we are and writes down the answer: `ok`, or `failing` with what to do. `by` is who asked.
+    """Ask the provider for the identity of the account and store the result: `ok`, or `failing` with what to do.
 
-    A call that could not be made (network, throttling) leaves the status as it was and says so. Never raises
-    ProviderError. While the account's calls rest it is only made when somebody insists.
+    `by` is the actor. A call that cannot be made (network, throttling) leaves the status and stores the reason. While
+    calls are paused, the provider is asked only with `insist`. Never raise ProviderError.
     """
     try:
         with open_session(account, deadline=deadline, insist=insist) as session:
             identity = account.plugin.identify(session)
     except CallsPaused:
-        account.refresh_from_db(fields=_NOTED)
+        account.refresh_from_db(fields=_STATUS_COLUMNS)
         return
     except ProviderError as error:
-        note_failure(account, error)
+        set_failure(account, error)
     else:
-        circuit_breaker.lift(account, circuit_breaker.AUTHENTICATION)
+        circuit_breaker.end_pause(account, circuit_breaker.AUTHENTICATION)
         account.status = AccountStatus.OK
         account.status_reason = identity.warning or ""
         account.identity = dict(identity.facts)
     account.checked_at = timezone.now()
     save_facts(account, "status", "status_reason", "identity", "checked_at", by=by)
-    account.refresh_from_db(fields=_NOTED)
+    account.refresh_from_db(fields=_STATUS_COLUMNS)
 
 
 def save_facts(account: ProviderAccount, *names: str, by: str = SCHEDULER) -> None:
-    """Writes these fields; a change of the status goes on the timeline."""
+    """Write these fields. A change of the status is recorded on the timeline."""
     rows = ProviderAccount.with_deleted.filter(pk=account.pk)
     write(rows, by=by, **{name: getattr(account, name) for name in names})
 
 
-def note_failure(account: ProviderAccount, error: ProviderError) -> None:
-    """Sets status and reason (unsaved) from an error: only a refusal makes an account `failing`."""
+def set_failure(account: ProviderAccount, error: ProviderError) -> None:
+    """Set status and reason from an error, without saving. Only a permanent error makes an account `failing`."""
     if error.permanent:
         account.status = AccountStatus.FAILING
     account.status_reason = error.message
 
 
-def share_the_limit(account: ProviderAccount) -> list[ProviderAccount]:
-    """The other accounts whose webhooks count against the same limit at the provider, as far as checks have told whose
-    credentials they are (see `Capabilities.count_limit_by`)."""
+def accounts_sharing_limit(account: ProviderAccount) -> list[ProviderAccount]:
+    """Return the other accounts whose webhooks count against the same limit at the provider.
+
+    They are the accounts whose known identities agree with this one in `Capabilities.count_limit_by`."""
     names = account.plugin.capabilities.count_limit_by
     ours = [account.identity.get(name) for name in names]
     if not names or None in ours:

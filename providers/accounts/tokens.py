@@ -1,4 +1,4 @@
-"""Short-lived access tokens, kept encrypted in the database for all processes."""
+"""Short-lived access tokens, stored encrypted in the database for all processes."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from providers.models import AccountToken, ProviderAccount
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTokens:
-    """A `providers.contract.session.TokenStore` for one account. A token obtained with other credentials does not
-    count.
+    """A `providers.contract.session.TokenStore` for one account.
+
+    A token that was obtained with other credentials is not found.
     """
 
     account: ProviderAccount
 
     def get(self, name: str) -> str | None:
-        """The token, or None when there is none or it has expired."""
+        """Return the token, or None if there is none or it has expired."""
         rows = AccountToken.objects.filter(account=self.account, name=self._key(name))
         row = rows.filter(expires_at__gt=timezone.now()).first()
         return str(row.value) if row else None
 
     def put(self, name: str, value: str, expires_at: datetime) -> None:
-        """Keeps a token until it expires."""
+        """Store a token until it expires."""
         AccountToken.objects.update_or_create(
             account=self.account, name=self._key(name), defaults={"value": value, "expires_at": expires_at}
         )
 
     def forget(self, name: str) -> None:
-        """Drops a token that the provider no longer accepts."""
+        """Delete a token that the provider no longer accepts."""
         AccountToken.objects.filter(account=self.account, name=self._key(name)).delete()
 
     def _key(self, name: str) -> str:
-        # A login that is under way while the credentials change stores its token where nobody looks any more.
+        # A session that is open while the credentials change stores its token under a name that is no longer read.
         return f"{name[:30]}:{json_digest(self.account.credentials)[:16]}"

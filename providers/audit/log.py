@@ -1,4 +1,4 @@
-"""The audit trail: one row for each thing that a person or a program did."""
+"""The audit log: one row for each action of a person or a program."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def note(
     after: Mapping[str, object] | None = None,
     secret: frozenset[str] = frozenset(),
 ) -> None:
-    """Writes down what happened. Of `before` and `after` only the fields that differ are kept, those named in `secret`
-    as `***`. `account_id` is the number of the account that it is about, for its timeline. Call it in the transaction
-    of the change itself."""
+    """Record an action. Call it in the transaction of the change itself.
+
+    Of `before` and `after` only the fields that differ are stored, those named in `secret` as `***`. `account_id` is
+    the primary key of the account on whose timeline the entry appears."""
     changes = [
-        {"field": field, "from": _shown(field, old, secret), "to": _shown(field, new, secret)}
+        {"field": field, "from": _masked(field, old, secret), "to": _masked(field, new, secret)}
         for field, old, new in _differences(before or {}, after or {})
     ]
     HistoryEntry.objects.create(
@@ -45,5 +46,5 @@ def _differences(before: Mapping[str, object], after: Mapping[str, object]) -> l
     return [(name, before.get(name), after.get(name)) for name in fields if before.get(name) != after.get(name)]
 
 
-def _shown(field: str, value: object, secret: frozenset[str]) -> object:
+def _masked(field: str, value: object, secret: frozenset[str]) -> object:
     return MASK if field in secret and value not in (None, "") else value

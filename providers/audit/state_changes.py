@@ -1,7 +1,7 @@
-"""Writing a state: the only way to do it, so that every change of one is on the timeline.
+"""The only way to write a state, which records every change of it for the timeline.
 
-A row's state says how it stands now. That it was another one yesterday, and why, would be lost with the next write; so
-the change is written down in the transaction of the write itself."""
+The record is written in the transaction of the change itself.
+"""
 
 from __future__ import annotations
 
@@ -17,42 +17,41 @@ from providers.models import StateChange
 from providers.times import has_elapsed
 
 M = TypeVar("M", bound=models.Model)
-# The same change again within this time is counted on the first one: what goes to and fro every minute stays readable.
-FOLDED_WITHIN = timedelta(hours=1)
-LOOKED_BACK = 20  # newest changes among which the same one is looked for
+# The same change within this time is counted on the first record, so that a flapping state stays readable.
+MERGE_WITHIN = timedelta(hours=1)
+CHANGES_COMPARED = 20  # newest records among which the same change is looked for
 
 
 def write(rows: QuerySet[M], *, by: str, **values: Any) -> int:
-    """`rows.update(**values)`, with each change of state written down in the same transaction. Returns how many rows
-    were updated. `by` is who or what brought it about.
+    """Run `rows.update(**values)` and record each change of state in the same transaction.
 
-    The model says in `state_field` which field is its state, in `account_key` where its account's number is, and in
-    `subject` what it is called."""
+    Return the number of updated rows. `by` is the actor. The model names the field of its state in `state_field`, the
+    path to its account's primary key in `account_key`, and its subject type in `subject`."""
     field: str = rows.model.state_field  # type: ignore[attr-defined]  # see above
     if field not in values:
         return rows.update(**values)
     with transaction.atomic():
         before = _changing(rows, field, values[field])
         updated = rows.update(**values)
-        if updated:  # else somebody else has the row by now
-            _note(rows.model, before, str(values[field]), str(values.get(f"{field}_reason", "")), by)
+        if updated:  # otherwise another process has changed the rows
+            _record(rows.model, before, str(values[field]), str(values.get(f"{field}_reason", "")), by)
     return updated
 
 
 def _changing(rows: QuerySet[M], field: str, after: str) -> list[Mapping[str, Any]]:
-    """The rows whose state will be another one, locked until it is. Nobody's write falls between."""
+    """Return the rows whose state changes, locked so that no other write comes in between."""
     key: str = rows.model.account_key  # type: ignore[attr-defined]
     locked = rows.exclude(**{field: after}).order_by("pk").select_for_update(no_key=True)
     return list(locked.values("uid", before=F(field), of_account=F(key)))
 
 
-def _note(model: type[models.Model], before: Iterable[Mapping[str, Any]], after: str, reason: str, by: str) -> None:
+def _record(model: type[models.Model], before: Iterable[Mapping[str, Any]], after: str, reason: str, by: str) -> None:
     now = timezone.now()
     for row in before:
         subject = str(row["uid"])
-        again = _same_lately(subject, row["before"], after, now)
-        if again is not None:
-            StateChange.objects.filter(pk=again.pk).update(times=F("times") + 1, last_at=now, reason=reason)
+        earlier = _recent_record(subject, row["before"], after, now)
+        if earlier is not None:
+            StateChange.objects.filter(pk=earlier.pk).update(times=F("times") + 1, last_at=now, reason=reason)
             continue
         StateChange.objects.create(
             account_id=row["of_account"],
@@ -67,13 +66,13 @@ def _note(model: type[models.Model], before: Iterable[Mapping[str, Any]], after:
         )
 
 
-def _same_lately(subject: str, before: str, after: str, now: datetime) -> StateChange | None:
-    recent = StateChange.objects.filter(subject_id=subject).order_by("-uid")[:LOOKED_BACK]
+def _recent_record(subject: str, before: str, after: str, now: datetime) -> StateChange | None:
+    recent = StateChange.objects.filter(subject_id=subject).order_by("-uid")[:CHANGES_COMPARED]
     return next(
         (
             change
             for change in recent
-            if (change.before, change.after) == (before, after) and not has_elapsed(change.at, FOLDED_WITHIN, now)
+            if (change.before, change.after) == (before, after) and not has_elapsed(change.at, MERGE_WITHIN, now)
         ),
         None,
     )

@@ -1,4 +1,7 @@
-"""Who works on a row. A claim is a conditional UPDATE and ends by itself: a killed worker blocks nothing for long."""
+"""Claims of rows, so that one worker at a time works on each.
+
+A claim is a conditional UPDATE and expires by itself, so a killed worker blocks nothing for long.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from django.utils import timezone
 
 from providers.db.clock_steps import before_clock_step
 
-CLAIM_SECONDS = 45  # longer than the longest wait for a slot and the longest call together
+CLAIM_SECONDS = 45  # longer than the longest wait for a rate limit slot and the longest call together
 
 
 def new_holder() -> str:
-    """A name for one claim: unique, and telling where it came from."""
+    """Return a unique name for a claim, which names the host and the process."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
@@ -27,7 +30,7 @@ def unclaimed(now: datetime) -> Q:
 
 
 class Claimable(models.Model):
-    """A row that one worker at a time may work on."""
+    """Columns and methods of rows that workers claim."""
 
     claimed_by = models.CharField(max_length=100, blank=True, default="", editable=False)
     claimed_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -44,12 +47,12 @@ class Claimable(models.Model):
         )
 
     def keep_claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:
-        """Prolongs our claim. False: it ended and somebody else has the row; stop."""
+        """Prolong the claim. Return False if it has expired and another worker has the row."""
         now = timezone.now()
         return self._update_claim(Q(claimed_by=holder), claimed_at=now, claimed_until=now + timedelta(seconds=seconds))
 
     def release(self, holder: str) -> None:
-        """Gives the row back, if it is still ours."""
+        """Release the row if this holder still has it."""
         self._update_claim(Q(claimed_by=holder), claimed_by="", claimed_at=None, claimed_until=None)
 
     def _update_claim(self, condition: Q, **values: object) -> bool:

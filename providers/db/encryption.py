@@ -18,12 +18,12 @@ def _fernet(keys: tuple[str, ...]) -> MultiFernet:
 
 
 def encrypt(text: str) -> str:
-    """The text as a token that only ENCRYPTION_KEYS opens."""
+    """Return the text encrypted with the first of ENCRYPTION_KEYS."""
     return _fernet(tuple(settings.ENCRYPTION_KEYS)).encrypt(text.encode()).decode()
 
 
 def decrypt(token: str) -> str:
-    """The text of a token. Raises Undecryptable when no key opens it."""
+    """Return the decrypted text of a token. Raise Undecryptable if no key decrypts it."""
     try:
         return _fernet(tuple(settings.ENCRYPTION_KEYS)).decrypt(token.encode()).decode()
     except InvalidToken:

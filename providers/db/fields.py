@@ -1,4 +1,4 @@
-"""Model fields for JSON that comes from outside and for JSON that must not be readable in the database."""
+"""Model fields for JSON from outside, and for JSON that must not be readable in the database."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from providers.db.encryption import decrypt, encrypt
 
 
 class JSONTextField(models.TextField[Any, Any]):
-    """JSON kept as ASCII text: byte-faithful key order, and safe for what a database's own JSON type refuses
-    (an escaped NUL or half a surrogate pair in what a provider sent). Not for querying inside."""
+    """JSON stored as ASCII text.
+
+    The text keeps the order of keys, and holds what the databases' JSON types refuse: an escaped NUL, or half of a
+    surrogate pair. It cannot be queried inside."""
 
     _pyi_private_set_type: Any  # for the type checker: any JSON goes in and comes out
     _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: object) -> Any:
-        """From the database's text."""
+        """Parse the stored text."""
         return None if value is None else json.loads(value)
 
     def to_python(self, value: Any) -> Any:
-        """From a form or a fixture."""
+        """Parse the text of a form or a fixture."""
         return json.loads(value) if isinstance(value, str) else value
 
     def get_prep_value(self, value: Any) -> str | None:
@@ -41,13 +43,13 @@ class EncryptedJSONField(models.TextField[Any, Any]):
     _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: object) -> Any:
-        """From the database's text."""
+        """Parse the stored text."""
         if value is None:
             return None
         return json.loads(decrypt(value)) if value else {}
 
     def to_python(self, value: Any) -> Any:
-        """From a form or a fixture."""
+        """Parse the text of a form or a fixture."""
         return value
 
     def get_prep_value(self, value: Any) -> str | None:

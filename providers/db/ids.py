@@ -8,5 +8,5 @@ from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7: unguessable enough to be public, and ordered by time."""
+    """Return a new UUIDv7, which is ordered by time and may be public."""
     return uuid7()

@@ -1,4 +1,4 @@
-"""Serializer fields that the whole API shares."""
+"""Serializer fields for all resources of the API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from providers.times import iso_time
 
 
 class TimeField(serializers.DateTimeField):
-    """A time in an answer."""
+    """A time in a response."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"read_only": True, **kwargs})
@@ -23,8 +23,9 @@ class TimeField(serializers.DateTimeField):
 
 
 class ObjectField(serializers.DictField):
-    """A JSON object whose shape the provider's schema decides. `part` says which of its schemas: settings,
-    credentials or config."""
+    """A JSON object whose shape a provider's schema decides.
+
+    `part` names the schema: settings, credentials or config."""
 
     def __init__(self, *, part: str, **kwargs: Any) -> None:
         self.part = part
@@ -33,14 +34,14 @@ class ObjectField(serializers.DictField):
 
 @extend_schema_field({})
 class AnyJSONField(serializers.JSONField):
-    """Whatever JSON there is, null included."""
+    """Any JSON value, including null."""
 
 
 class ProviderField(serializers.CharField):
-    """The slug of a provider that exists."""
+    """The slug of an installed provider."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The slug itself."""
+        """Return the slug."""
         slug: str = super().to_internal_value(data)
         try:
             get_provider(slug)
@@ -50,20 +51,20 @@ class ProviderField(serializers.CharField):
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """true or false, and nothing that looks like them."""
+    """A JSON boolean; texts and numbers are errors."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """The value itself."""
+        """Return the boolean."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON number without a fraction; texts and booleans are not taken for one."""
+    """A JSON integer; texts and booleans are errors."""
 
     def to_internal_value(self, data: Any) -> int:
-        """The number itself."""
+        """Return the integer."""
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         number: int = super().to_internal_value(data)
@@ -71,10 +72,10 @@ class StrictIntegerField(serializers.IntegerField):
 
 
 class StrictCharField(serializers.CharField):
-    """A JSON string; numbers are not taken for one."""
+    """A JSON string; numbers are errors."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The text, trimmed."""
+        """Return the text without surrounding white space."""
         if not isinstance(data, str):
             self.fail("invalid")
         text: str = super().to_internal_value(data)

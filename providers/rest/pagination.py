@@ -27,7 +27,7 @@ _CURSOR = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in one kind of list, and the way to go from there."""
+    """A position in one kind of list, and the direction from there."""
 
     kind: str  # l: newest first, f: the feed, s: a list that is not in the database, m: merged from several tables
     back: bool
@@ -39,49 +39,51 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str, kind: str) -> Cursor:
-        """Raises ValidationError for what is no cursor of this kind of list."""
+        """Parse a cursor. Raise ValidationError if it is not one of this kind of list."""
         try:
             decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
-            _refuse("cursor", "This is no cursor.")
+            _refuse("cursor", "This is not a cursor.")
         match = _CURSOR.fullmatch(decoded)
         if match is None or (match["kind"] or match["merged"]) != kind:
-            _refuse("cursor", "This is no cursor of this list.")
+            _refuse("cursor", "This cursor belongs to another list.")
         return cls(kind, (match["way"] or match["to"]) == "p", int(match["key"] or match["place"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is paged: the key's name, and whether it falls along the list."""
+    """How a list is paged: the name of its key, and whether the key decreases along the list."""
 
     kind: str
     key: str
-    falling: bool
+    descending: bool
 
 
-NEWEST_FIRST = Shape("l", "id", falling=True)
-FEED = Shape("f", "position", falling=False)
-SEQUENCE = Shape("s", "", falling=False)
-MERGED = Shape("m", "", falling=True)
+NEWEST_FIRST = Shape("l", "id", descending=True)
+FEED = Shape("f", "position", descending=False)
+SEQUENCE = Shape("s", "", descending=False)
+MERGED = Shape("m", "", descending=True)
 
 
 @runtime_checkable
 class Merged(Protocol):
-    """A list, newest first, that is put together from several tables."""
+    """A list, newest first, that is merged from several tables."""
 
     def keyed(self, count: int, *, key: int | None, back: bool) -> list[tuple[int, Any]]:
-        """The rows next to a key with their own keys, in the order in which they are met."""
+        """Return up to `count` rows after a key (or before it, if `back`), each with its own key."""
 
 
 class KeysetPagination(BasePagination):
-    """Newest first by `id`. A view may have `feed_end()`: when it returns a position and not None, the list is the feed
-    in commit order, `next` is never null, and an empty page leads to that position. A view may have `weight(row)` in
-    bytes, so that a page of heavy rows ends earlier than at its limit."""
+    """Pages by key, newest first by `id`.
+
+    A view may have `feed_end()`. If that returns a position, the list is the feed in commit order: `next` is never
+    null, and an empty page leads to that position. A view may have `weight(row)`, in bytes, so that a page of large
+    rows ends before its limit."""
 
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any] | Merged, request: Request, view: Any = None
     ) -> list[Any]:
-        """The rows of the page that the query string asks for. Raises ValidationError."""
+        """Return the rows of the page that the query string asks for. Raise ValidationError."""
         self.request = request
         limit = _limit(request)
         self.end: int | None = getattr(view, "feed_end", lambda: None)()
@@ -94,15 +96,15 @@ class KeysetPagination(BasePagination):
             keyed = queryset.keyed(limit + 1, key=self.cursor.key if self.cursor else None, back=self._back)
         else:
             keyed = self._from_sequence(queryset)
-        kept = _within(keyed[:limit], getattr(view, "weight", None))
-        self.more = len(keyed) > len(kept)
+        page = _within(keyed[:limit], getattr(view, "weight", None))
+        self.more = len(keyed) > len(page)
         if self._back:
-            kept.reverse()
-        self.keys = [key for key, _ in kept]
-        return [row for _, row in kept]
+            page.reverse()
+        self.keys = [key for key, _ in page]
+        return [row for _, row in page]
 
     def get_paginated_response(self, data: Any) -> Response:
-        """The envelope; the links are also in the header, for answers without one."""
+        """Return the page in its envelope. The links are also in the Link header, for formats without an envelope."""
         links = {"next": self._link(self._next()), "previous": self._link(self._previous())}
         named = ", ".join(
             f'<{url}>; rel="{rel}"' for rel, url in (("next", links["next"]), ("prev", links["previous"])) if url
@@ -110,7 +112,7 @@ class KeysetPagination(BasePagination):
         return Response({**links, "results": data}, headers={"Link": named} if named else None)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """The envelope for the documentation."""
+        """Return the JSON Schema of the envelope."""
         link = {"type": ["string", "null"], "format": "uri"}
         return {
             "type": "object",
@@ -119,14 +121,12 @@ class KeysetPagination(BasePagination):
         }
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        """`limit` and `cursor` for the documentation."""
+        """Return `limit` and `cursor` as OpenAPI parameters."""
         limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
         cursor = {"type": "string", "minLength": 1}
         return [
-            _parameter("limit", "How many at most.", limit),
-            _parameter(
-                "cursor", "From `next` or `previous` of a page; made of nothing that a client should read.", cursor
-            ),
+            _parameter("limit", "The maximum number of results.", limit),
+            _parameter("cursor", "An opaque value from `next` or `previous` of a page.", cursor),
         ]
 
     @property
@@ -136,9 +136,9 @@ class KeysetPagination(BasePagination):
     def _from_database(self, rows: QuerySet[Any], count: int) -> list[tuple[int, Any]]:
         key = self.shape.key
         if self.cursor is not None:
-            smaller = self.shape.falling != self.cursor.back
+            smaller = self.shape.descending != self.cursor.back
             rows = rows.filter(**{f"{key}__{'lt' if smaller else 'gt'}": self.cursor.key})
-        order = f"-{key}" if self.shape.falling != self._back else key
+        order = f"-{key}" if self.shape.descending != self._back else key
         page = rows.order_by(order)[:count]
         return [(row[key] if isinstance(row, dict) else getattr(row, key), row) for row in page]
 
@@ -152,28 +152,29 @@ class KeysetPagination(BasePagination):
 
     def _next(self) -> Cursor | None:
         if self._back:
-            return self._onward(self.keys[-1] if self.keys else self._beside(1))
+            return self._forward(self.keys[-1] if self.keys else self._mirrored(1))
         if self.more:
-            return self._onward(self.keys[-1])
+            return self._forward(self.keys[-1])
         if self.end is None:
             return None
-        # Positions become visible in their order and without gaps, so nothing up to `end` can still appear. An end
-        # before the cursor is that of a database which was set back: the cursor stays.
-        return self._onward(max(self.end, self.cursor.key if self.cursor else 0, *self.keys[-1:]))
+        # Positions become visible in order and without gaps, so nothing up to `end` can still appear. An end before
+        # the cursor comes from a database that was restored: the cursor stays.
+        return self._forward(max(self.end, self.cursor.key if self.cursor else 0, *self.keys[-1:]))
 
     def _previous(self) -> Cursor | None:
         if self.cursor is None or (self.cursor.back and not self.more):
             return None
-        return Cursor(self.shape.kind, True, self.keys[0] if self.keys else self._beside(-1))
+        return Cursor(self.shape.kind, True, self.keys[0] if self.keys else self._mirrored(-1))
 
-    def _onward(self, key: int) -> Cursor:
+    def _forward(self, key: int) -> Cursor:
         return Cursor(self.shape.kind, False, key)
 
-    def _beside(self, way: int) -> int:
-        """The cursor's own place seen from the other side: 1 for going on after an empty page back, -1 for the way
-        back from an empty page."""
+    def _mirrored(self, way: int) -> int:
+        """Return the cursor's key as seen from the other direction.
+
+        `way` is 1 to continue forward after an empty page back, and -1 to go back from an empty page."""
         key = self.cursor.key if self.cursor else 0
-        return max(key + (way if self.shape.falling else -way), 0)
+        return max(key + (way if self.shape.descending else -way), 0)
 
     def _link(self, cursor: Cursor | None) -> str | None:
         if cursor is None:
@@ -212,7 +213,7 @@ def _limit(request: Request) -> int:
 def _single(request: Request, name: str) -> str | None:
     values = request.query_params.getlist(name)
     if len(values) > 1:
-        _refuse(name, "Only one is possible.")
+        _refuse(name, "Give this parameter only once.")
     return values[0] if values else None
 
 

@@ -1,4 +1,4 @@
-"""JSON in, strictly."""
+"""The strict parser of JSON request bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from providers.contract.parsing import load_json
 
 
 class TooLarge(APIException):
-    """More than a request body of this API can need."""
+    """The request body is larger than DATA_UPLOAD_MAX_MEMORY_SIZE."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
@@ -23,12 +23,12 @@ class TooLarge(APIException):
 
 
 class StrictJSONParser(BaseParser):
-    """UTF-8 JSON without NaN, without endless nesting, and not without end."""
+    """Parses UTF-8 JSON of limited size and depth, without NaN."""
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        """The body's value. Raises ParseError and TooLarge."""
+        """Return the value of the body. Raise ParseError and TooLarge."""
         limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
         body: bytes = stream.read(limit + 1)
         if len(body) > limit:

@@ -1,4 +1,4 @@
-"""JSON out, fast."""
+"""The renderer of JSON responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _encoder = JSONEncoder()
 
 
 class FastJSONRenderer(BaseRenderer):
-    """JSON by orjson. Values may be `orjson.Fragment`: JSON text that is passed on as it is."""
+    """Renders JSON with orjson. A value may be an `orjson.Fragment`: JSON text that is inserted as it is."""
 
     media_type = "application/json"
     format = "json"
@@ -24,11 +24,11 @@ class FastJSONRenderer(BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        """The data as UTF-8 bytes; nothing for None."""
+        """Return the data as UTF-8 bytes; empty for None."""
         if data is None:
             return b""
         try:
             return orjson.dumps(data, default=_encoder.default, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:
-            # Half a surrogate pair or a huge number in what a provider answered: JSON can say it, orjson will not.
+            # orjson refuses unpaired surrogates and huge numbers, which a provider's JSON may contain.
             return json.dumps(data, cls=JSONEncoder, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Serializers that refuse what they do not know."""
+"""Serializers of request bodies that refuse unknown fields."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body: an unknown field is an error. `immutable` names fields that may be repeated in a change, as long
-    as they are what they were; `current` tells what that is."""
+    """A request body in which an unknown field is an error.
+
+    `immutable` names fields that a change may contain only with their `current` values."""
 
     immutable: ClassVar[tuple[str, ...]] = ()
 
     def to_internal_value(self, data: Any) -> Any:
-        """The checked values. Raises ValidationError, for unknown fields first."""
+        """Return the validated values. Raise ValidationError, for unknown fields first."""
         if isinstance(data, Mapping):
             self._refuse(data)
         return super().to_internal_value(data)
 
     def current(self) -> Mapping[str, object]:
-        """The values of the immutable fields as the API shows them."""
+        """Return the current values of the immutable fields."""
         return {}
 
     def _refuse(self, data: Mapping[str, Any]) -> None:
@@ -33,10 +34,10 @@ class StrictSerializer(serializers.Serializer[Any]):
                 if data[name] != current[name]:
                     errors[name] = [ErrorDetail("This field cannot be changed.", code="immutable")]
             elif name not in self.fields:
-                errors[name] = [ErrorDetail("This field does not exist here or cannot be set.", code="unknown")]
+                errors[name] = [ErrorDetail("This field does not exist or cannot be set.", code="unknown")]
         if errors:
             raise ValidationError(errors)
 
 
 class NoBodySerializer(StrictSerializer):
-    """For actions that take nothing."""
+    """The empty body of actions without parameters."""

@@ -1,4 +1,4 @@
-"""The base of all resources of the REST API."""
+"""The base view of all resources of the REST API."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from providers.rest.serializers import NoBodySerializer
 
 
 class ApiViewSet(GenericViewSet[Any]):
-    """Fetches, calls one function, answers. Tokens, scopes, filters, pages and errors are REST framework's settings.
+    """A resource. REST framework's settings add authentication, scopes, filters, pagination and errors.
 
-    `scope` is the first half of the scope that is needed: reading needs `<scope>:read`, all else `<scope>:write`. None:
-    any token will do. `scopes_of` names actions that need others, all of them; `filters_of` those that are lists with
-    filters.
+    `scope` names the area of the required scope: reading requires `<scope>:read`, anything else `<scope>:write`. With
+    None, any token may call. `scopes_of` names the scopes of actions that require others, all of them. `filters_of`
+    names the filters of actions that return lists.
     """
 
     http_method_names = ["get", "head", "post", "patch", "delete"]  # noqa: RUF012  # the base class has a list as well
     scope: ClassVar[str | None]
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     filters_of: ClassVar[Mapping[str, FilterSet]] = {}
-    live: ClassVar[frozenset[str]] = frozenset()  # actions that fail when the provider does; for the documentation
+    live: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # actions that call the provider, for the documentation of their errors
 
     @property
     def by(self) -> str:
-        """Who asks, for operations and history."""
+        """Return the actor, for operations and the audit log."""
         token: Any = self.request.auth
         return str(token.actor)
 
     def page(self, rows: Any, show: type[BaseSerializer[Any]]) -> Response:
-        """One page of a list, in the usual envelope: of rows, of a sequence, or of what is `Merged`."""
+        """Return one page of a list: of rows, of a sequence, or of a `Merged` list."""
         narrowed: Any = self.filter_queryset(rows)
         page = self.paginate_queryset(narrowed) or []
         return self.get_paginated_response(show(page, many=True).data)
 
     def find(self, rows: QuerySet[Any, Any]) -> Any:
-        """The row that the path names, or 404."""
+        """Return the row that the path names. Raise Http404."""
         row = rows.filter(uid=self.kwargs["id"]).first()
         if row is None:
             raise Http404
         return row
 
     def body(self, kind: type[BaseSerializer[Any]], **options: Any) -> Mapping[str, Any]:
-        """The checked request body. Raises ValidationError."""
+        """Return the validated request body. Raise ValidationError."""
         serializer = kind(data=self.request.data, **options)
         serializer.is_valid(raise_exception=True)
         checked: Mapping[str, Any] = serializer.validated_data
         return checked
 
     def no_body(self) -> None:
-        """Refuses a body with anything in it."""
+        """Raise ValidationError if the request has a body with fields."""
         self.body(NoBodySerializer)

@@ -10,7 +10,7 @@ from providers.contract.base import AnyProvider
 from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
-from providers.models import MOST_RETENTION_DAYS, ProviderAccount
+from providers.models import MAX_RETENTION_DAYS, ProviderAccount
 from subscriptions.lifecycle import accounts
 
 SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
@@ -23,7 +23,7 @@ class AccountForm(SchemaForm):
 
     retention_days = forms.IntegerField(
         min_value=1,
-        max_value=MOST_RETENTION_DAYS,
+        max_value=MAX_RETENTION_DAYS,
         required=False,
         label="Retention (days)",
         help_text="Older requests and events are deleted. Empty: they are kept indefinitely.",

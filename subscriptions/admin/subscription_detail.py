@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from providers.accounts.session import share_the_limit
+from providers.accounts.session import accounts_sharing_limit
 from providers.contract.base import AnyProvider
 from providers.contract.errors import LimitReached, ProviderError
 from providers.dashboard.schema_values import StoredValue, foldable, stored_values
@@ -51,7 +51,7 @@ def detail_context(request: HttpRequest, row: Subscription) -> dict[str, Any]:
         "default_config": default_config,
         "proof": plugin.capabilities.proof.value if plugin else "",
         "enters_secret": plugin is not None and actions.is_offered(row, SubscriptionAction.ENTER_SECRET),
-        "sharing": share_the_limit(row.account) if plugin and _limit_is_reached(row) else [],
+        "sharing": accounts_sharing_limit(row.account) if plugin and _limit_is_reached(row) else [],
         **_plan_context(request, row),
         "sees_operations": request.user.has_perm("subscriptions.view_operation"),
         "events": list(row.events.order_by("-pk").defer("data")[:EVENTS_SHOWN]) if sees_events else None,

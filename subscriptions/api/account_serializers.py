@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from providers.contract.registry import get_provider
-from providers.models import MOST_RETENTION_DAYS, AccountStatus, ProviderAccount
+from providers.models import MAX_RETENTION_DAYS, AccountStatus, ProviderAccount
 from providers.rest.errors import schema_errors
 from providers.rest.fields import (
     ObjectField,
@@ -28,7 +28,7 @@ class RetentionField(StrictIntegerField):
     """A number of days, or null."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, allow_null=True, min_value=1, max_value=MOST_RETENTION_DAYS, **kwargs)
+        super().__init__(required=False, allow_null=True, min_value=1, max_value=MAX_RETENTION_DAYS, **kwargs)
 
 
 class AccountSerializer(serializers.Serializer[ProviderAccount]):

@@ -85,7 +85,7 @@ def change_account(
     names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "look_due_at")
     session.save_facts(account, *names, by=by)
     if settings is not None or credentials is not None:
-        circuit_breaker.lift(account)  # what the provider refused may be accepted now
+        circuit_breaker.end_pause(account)  # what the provider refused may be accepted now
     log_account(account, log.CHANGED, by, before=before, after=_values_of(account))
 
 

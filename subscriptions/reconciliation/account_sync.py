@@ -35,8 +35,8 @@ def sync_account(account: ProviderAccount) -> bool:
     if not account.claim(holder, SYNC_CLAIM_SECONDS):
         return False
     now = timezone.now()
-    pause = circuit_breaker.pause_of(account)
-    if pause is not None and not pause.over(now):
+    pause = circuit_breaker.current_pause(account)
+    if pause is not None and not pause.is_over(now):
         ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=pause.until, looked_at=now)
         account.release(holder)
         return False
@@ -97,5 +97,5 @@ def _postpone(account: ProviderAccount, error: ProviderError) -> None:
         logger.info("Account %s is not synced for %s: %s", account.uid, wait, error)
     rows = ProviderAccount.objects.filter(pk=account.pk)
     rows.update(look_due_at=timezone.now() + wait)
-    if error.permanent and circuit_breaker.pause_of(account) is None:
+    if error.permanent and circuit_breaker.current_pause(account) is None:
         write(rows, by=SCHEDULER, status=AccountStatus.FAILING, status_reason=error.message)

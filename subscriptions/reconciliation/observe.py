@@ -108,7 +108,7 @@ def _list(account: ProviderAccount, session: ProviderSession[Any, Any]) -> tuple
         error.whole_account = True  # without the list nothing of the account can be kept alive
         raise
     if account.calls_paused_for == circuit_breaker.PERMISSION:
-        circuit_breaker.lift(account, circuit_breaker.PERMISSION)
+        circuit_breaker.end_pause(account, circuit_breaker.PERMISSION)
     return listed
 
 

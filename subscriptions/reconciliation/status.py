@@ -30,7 +30,7 @@ def error_columns(row: Subscription, error: ProviderError, now: datetime) -> Col
     paused = isinstance(error, CallsPaused)
     code = error.cause if isinstance(error, CallsPaused) else error.code
     failures = row.failures + (not paused)
-    pause = circuit_breaker.pause_of(row.account)
+    pause = circuit_breaker.current_pause(row.account)
     wait = pause_after(with_values(row, {"failures": failures}), pause.error(now) if pause else error, now)
     return {
         "last_error": {"code": code, "message": error.message, "field": error.field},

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from providers.accounts import circuit_breaker, session
-from providers.accounts.circuit_breaker import BREAK_AFTER, BREAK_FIRST, BREAK_LONGEST, BREAKER, AccountGate
+from providers.accounts.circuit_breaker import BREAKER, FIRST_BREAK, MAX_BREAK, MAX_FAILURES, AccountGate
 from providers.contract.call_limits import Priority
 from providers.contract.errors import (
     AuthenticationFailed,
@@ -45,7 +45,7 @@ def call(account: ProviderAccount, answer: Exception | None = None, priority: Pr
 
 
 def break_off(account: ProviderAccount) -> ProviderAccount:
-    for _ in range(BREAK_AFTER):
+    for _ in range(MAX_FAILURES):
         call(account, NoAnswer("No."))
     return fresh(account)
 
@@ -211,10 +211,10 @@ def test_only_what_concerns_the_account_makes_it_rest(account: ProviderAccount) 
 
 
 def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> None:
-    for _ in range(BREAK_AFTER - 1):
+    for _ in range(MAX_FAILURES - 1):
         call(account, NoAnswer("No."))
     call(account, Refused("An answer all the same."))
-    for _ in range(BREAK_AFTER - 1):
+    for _ in range(MAX_FAILURES - 1):
         call(account, NoAnswer("No."))
     assert fresh(account).calls_paused_until is None
     call(account, NoAnswer("It is in trouble."))
@@ -222,12 +222,12 @@ def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> Non
     assert broken.calls_paused_for == BREAKER
     assert "in trouble" in broken.calls_paused_reason
     assert broken.status != AccountStatus.FAILING
-    with pytest.raises(CallsPaused, match="rest until"):
+    with pytest.raises(CallsPaused, match="paused until"):
         call(account)
 
 
 def test_neither_our_own_impatience_nor_a_rate_limit_opens_it(account: ProviderAccount) -> None:
-    for _ in range(3 * BREAK_AFTER):
+    for _ in range(3 * MAX_FAILURES):
         call(account, DeadlineExceeded("We could not wait."))
         call(account, Throttled("Too many."))
     assert fresh(account).call_failures == 0
@@ -255,8 +255,8 @@ def test_each_probe_in_vain_makes_the_pause_longer(account: ProviderAccount) -> 
         rests.append(broken.calls_paused_until - broken.calls_paused_at)
         pause_is_over(account)
         call(account, NoAnswer("Still no."))
-    assert rests[:3] == [BREAK_FIRST, 2 * BREAK_FIRST, 4 * BREAK_FIRST]
-    assert max(rests) == BREAK_LONGEST
+    assert rests[:3] == [FIRST_BREAK, 2 * FIRST_BREAK, 4 * FIRST_BREAK]
+    assert max(rests) == MAX_BREAK
     assert fresh(account).calls_paused_since == since
 
 
@@ -310,8 +310,8 @@ def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: Pro
     pause_is_over(account)
     AccountGate(account).enter(Priority.CHANGE)
     rows = ProviderAccount.objects.filter(pk=account.pk)
-    dead = timezone.now() - circuit_breaker.PROBE - timedelta(seconds=1)
-    rows.update(calls_paused_at=dead, calls_paused_until=dead + circuit_breaker.PROBE)
+    dead = timezone.now() - circuit_breaker.PROBE_TIMEOUT - timedelta(seconds=1)
+    rows.update(calls_paused_at=dead, calls_paused_until=dead + circuit_breaker.PROBE_TIMEOUT)
     call(account)
     assert fresh(account).calls_paused_until is None
 
@@ -319,17 +319,17 @@ def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: Pro
 def test_a_pause_from_before_the_clock_was_set_back_does_not_count(account: ProviderAccount) -> None:
     break_off(account)
     ahead = timezone.now() + timedelta(hours=3)
-    ProviderAccount.objects.update(calls_paused_at=ahead, calls_paused_until=ahead + BREAK_FIRST)
+    ProviderAccount.objects.update(calls_paused_at=ahead, calls_paused_until=ahead + FIRST_BREAK)
     call(account)
     assert fresh(account).calls_paused_until is None
 
 
 def test_a_provider_without_answers_is_left_alone_and_all_heals(account: ProviderAccount, control: Control) -> None:
-    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(BREAK_AFTER + 3)]
+    rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(MAX_FAILURES + 3)]
     control.post("faults", status=500, times=100)
     for row in rows:
         reconcile(row)
-    assert len(control.calls()) == BREAK_AFTER
+    assert len(control.calls()) == MAX_FAILURES
     assert Subscription.objects.exclude(paused_since=None).count() == 4, "the one that opened it waits as well"
     control.post("faults", times=0)
     pause_is_over(account)
@@ -369,7 +369,7 @@ def test_two_processes_open_one_breaker_and_send_one_probe(transactional_db: Non
         assert all(item.returncode == 0 for item in ended), ended
         return sum(int(item.stdout) for item in ended)
 
-    assert BREAK_AFTER <= both(BREAK_AFTER) <= BREAK_AFTER + 1  # one may have been under way
+    assert MAX_FAILURES <= both(MAX_FAILURES) <= MAX_FAILURES + 1  # one may have been under way
     assert fresh(account).calls_paused_count == 1
     pause_is_over(account)
     assert both(1) == 1
@@ -403,9 +403,9 @@ def test_a_deletion_waits_while_the_calls_rest_and_says_so(
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETING
-    assert "calls rest until" in subscription.state_reason
+    assert "calls for this account are paused until" in subscription.state_reason
     assert subscription.remote_id == remote_id
-    circuit_breaker.lift(broken)
+    circuit_breaker.end_pause(broken)
     sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED

@@ -136,7 +136,7 @@ def test_an_unhandled_error_is_a_500_problem_without_details(
     def fail(*_: Any) -> None:
         raise KeyError("the secret plans")
 
-    monkeypatch.setattr(providers_api, "told", fail)
+    monkeypatch.setattr(providers_api, "provider_json", fail)
     with caplog.at_level(logging.ERROR):
         answer = api.get("/providers/", **{"X-Request-ID": "find-me"})
     assert (answer.status, answer.json["code"]) == (500, "error")
@@ -149,7 +149,7 @@ def test_429_says_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: Any) -> None:
         raise Throttled(wait=7.2)
 
-    monkeypatch.setattr(providers_api, "told", fail)
+    monkeypatch.setattr(providers_api, "provider_json", fail)
     answer = api.get("/providers/")
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (429, "throttled", "8")
 
