@@ -8,7 +8,7 @@ from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
-    """Registers the lookup and the problem checks at startup."""
+    """The configuration of the app `events`."""
 
     name = "events"
     label = "events"
@@ -16,7 +16,7 @@ class EventsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the modules that register a lookup or problem checks."""
+        """Register a lookup, the problem checks and the timeline of silences."""
         import_module("events.storage.lookups")
         import_module("events.monitoring.problem_checks")
-        import_module("events.monitoring.silence")
+        import_module("events.monitoring.silence_timeline")

@@ -1,4 +1,4 @@
-"""Rejected requests are kept so that they can be verified again, but not without end: anybody may send them."""
+"""Limits on rejected requests. They are stored so that they can be verified again, but anyone can send them."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ from events.storage.time_range import requests_until
 
 logger = logging.getLogger(__name__)
 
-KEPT = 100  # of each subscription, the newest
-KEPT_FOR = timedelta(days=30)
-KEPT_BYTES = 10 * 1024 * 1024  # of their bodies and headers
-AT_ONCE = 100  # deleted in one transaction
-TRIM_EVERY = 20  # more requests, or
-TRIM_EVERY_BYTES = 1024 * 1024  # more bytes, before we look again
+MAX_REQUESTS = 100  # per subscription; the newest are kept
+MAX_BYTES = 10 * 1024 * 1024  # per subscription, of bodies and headers
+MAX_AGE = timedelta(days=30)
+DELETE_BATCH = 100  # requests deleted in one transaction
+# A process trims a subscription after so many more requests or bytes
+TRIM_AFTER_REQUESTS = 20
+TRIM_AFTER_BYTES = 1024 * 1024
 
 
 class Growth:
-    """How much this process added to each subscription since it last trimmed it. It begins with a trim, so that
-    restarts do not add up."""
+    """How much this process has added to each subscription since it last trimmed it.
+
+    The first request of each subscription leads to a trim, so that restarts do not add up.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew, as a forked process must: another thread may have held the lock."""
+        """Start over, as a forked process must: another thread may have held the lock."""
         self._lock = threading.Lock()
-        self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_EVERY, 0))
+        self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_AFTER_REQUESTS, 0))
 
     def add(self, subscription_id: int, size: int) -> bool:
-        """Counts one more. True once in a while."""
+        """Count one more request. Return whether the subscription is due for a trim."""
         with self._lock:
             count, total = self._added[subscription_id]
-            due = count + 1 >= TRIM_EVERY or total + size >= TRIM_EVERY_BYTES
+            due = count + 1 >= TRIM_AFTER_REQUESTS or total + size >= TRIM_AFTER_BYTES
             self._added[subscription_id] = (0, 0) if due else (count + 1, total + size)
         return due
 
@@ -55,12 +58,12 @@ os.register_at_fork(after_in_child=growth.reset)
 
 
 def size_of(row: RequestRow) -> int:
-    """What counts of one towards the cap."""
+    """Return the bytes of a row that count towards the limit."""
     return len(row.body) + len(row.query) + len(row.headers) + len(row.sealed_headers)
 
 
 def trim(subscription_id: int) -> None:
-    """Deletes a subscription's older ones beyond the caps, now and then; what fails, a later call does."""
+    """Apply the limits to a subscription. A database error is only logged, since a later call repeats it."""
     try:
         delete_old(subscription_id)
     except DatabaseError as error:
@@ -68,30 +71,32 @@ def trim(subscription_id: int) -> None:
 
 
 def delete_old(subscription_id: int) -> int:
-    """Deletes all but the newest rejected requests of a subscription, as far as both caps allow. Returns how many."""
+    """Delete the oldest rejected requests of a subscription beyond the limits, and return how many were deleted."""
     rows = WebhookRequest.objects.filter(subscription_id=subscription_id, outcome=Outcome.REJECTED)
-    heads = sum((Length(Cast(name, TextField())) for name in ("headers", "sealed_headers")), start=Length("query"))
-    found = rows.order_by("-id").values_list("pk", "size", heads)[: KEPT + 1]
+    head_lengths = sum(
+        (Length(Cast(name, TextField())) for name in ("headers", "sealed_headers")), start=Length("query")
+    )
+    newest = rows.order_by("-id").values_list("pk", "size", head_lengths)[: MAX_REQUESTS + 1]
     total = 0
-    for kept, (pk, size, head) in enumerate(found):
+    for kept, (pk, size, head) in enumerate(newest):
         total += head
-        total += (
-            size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES
-        )  # of a larger one, only that much is kept
-        if kept == KEPT or (total > KEPT_BYTES and kept > 0):
+        total += size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES  # only this much of a larger body is stored
+        if kept == MAX_REQUESTS or (total > MAX_BYTES and kept > 0):
             return _delete(rows.filter(pk__lte=pk))
     return 0
 
 
 def delete_aged() -> int:
-    """Deletes those that are too old to be released any more, a few at a time. Returns how many."""
-    return _delete(requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - KEPT_FOR))
+    """Delete some rejected requests that are older than MAX_AGE, and return how many were deleted."""
+    return _delete(requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - MAX_AGE))
 
 
 def _delete(rows: QuerySet[WebhookRequest]) -> int:
-    """Deletes the oldest of them, a few at a time. They are locked first: one that is released at this moment waits for
-    its events, and is none of them any more."""
+    """Delete the oldest of these requests, up to one batch.
+
+    They are locked first: one that is being released is no longer rejected and stays.
+    """
     with transaction.atomic():
-        keys = list(rows.order_by("id").select_for_update().values_list("pk", flat=True)[:AT_ONCE])
+        keys = list(rows.order_by("id").select_for_update().values_list("pk", flat=True)[:DELETE_BATCH])
         deleted, _ = WebhookRequest.objects.filter(pk__in=keys).only("pk").delete()  # without reading the bodies
     return deleted

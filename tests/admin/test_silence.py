@@ -84,12 +84,12 @@ def test_the_suggestion_stands_beside_the_field_and_a_silence_on_the_page(
     Subscription.objects.filter(pk=subscription.pk).update(
         quiet_suggestion=64800,
         silent_since=timezone.now() - timedelta(hours=3),
-        silence_reason="Our receiver answers at its callback URL.",
+        silence_reason="The receiver answers at its callback URL.",
     )
     page = boss.get(page_of("edit", subscription)).content.decode()
     assert '<details class="hk-card hk-fold" id="silence">' in page, "seldom used, so it is folded"
     assert "<strong>1080</strong> (18 h)" in " ".join(page.split())
     shown = boss.get(page_of("change", subscription)).content.decode()
     assert "No event since" in shown
-    assert "Our receiver answers at its callback URL." in shown
+    assert "The receiver answers at its callback URL." in shown
     assert "suggested: 18 h" in shown

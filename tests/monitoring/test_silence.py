@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events.models import Event, Silence, WebhookRequest
-from events.monitoring import silence
-from events.monitoring.silence import ARRIVAL, suggestion, watch
+from events.monitoring import silence_probe, silence_suggestion
+from events.monitoring.silence import ARRIVAL_WAIT, watch
+from events.monitoring.silence_suggestion import suggestion
 from events.processing import feed_position, normalize
 from events.storage.time_range import first_id_at
 from providers.contract.base import TestResult
@@ -73,15 +74,15 @@ def test_nothing_is_said_before_its_time_nor_before_the_probe(quiet_one: Subscri
     suspicious = NOW + HOUR + timedelta(seconds=1)
     assert at(suspicious) == 0
     assert told(quiet_one) == (None, "")
-    assert at(suspicious + ARRIVAL / 2) == 0
-    assert at(suspicious + ARRIVAL) == 1
+    assert at(suspicious + ARRIVAL_WAIT / 2) == 0
+    assert at(suspicious + ARRIVAL_WAIT) == 1
     since, words = told(quiet_one)
     assert since == NOW
     assert words == (
-        "It is registered by hand, so the provider cannot be asked whether it still has it. "
-        "Our receiver answers at its callback URL."
+        "The subscription is managed manually, so the provider cannot be asked for its state. "
+        "The receiver answers at its callback URL."
     )
-    assert at(suspicious + 10 * ARRIVAL) == 0
+    assert at(suspicious + 10 * ARRIVAL_WAIT) == 0
     assert Silence.objects.count() == 1
 
 
@@ -96,7 +97,7 @@ def test_an_event_that_was_on_its_way_ends_the_suspicion(quiet_one: Subscription
 def silent(row: Subscription, at: At) -> datetime:
     """Makes it silent; when that was found."""
     at(NOW + 1.1 * HOUR)
-    found = NOW + 1.1 * HOUR + ARRIVAL
+    found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
     assert at(found) == 1
     return found
 
@@ -117,7 +118,7 @@ def test_a_problem_while_it_lasts_and_the_story_for_ever(quiet_one: Subscription
     (source,) = [item for item in registry.all_sources() if item.kinds == {ProblemKind.SILENT}]
     (cause,) = source.find(found)
     assert (cause.kind, cause.since, cause.subject.id) == (ProblemKind.SILENT, NOW, str(quiet_one.uid))
-    assert "Our receiver answers" in cause.message
+    assert "The receiver answers" in cause.message
     send(quiet_one, found + HOUR)
     at(found + 1.1 * HOUR)
     assert list(source.find(found)) == []
@@ -205,9 +206,9 @@ def test_the_provider_is_looked_at(registered: Subscription, at: At, control: Co
     before = len(control.calls("GET"))
     watch()
     assert len(control.calls("GET")) > before
-    assert at(timezone.now() + ARRIVAL) == 1
+    assert at(timezone.now() + ARRIVAL_WAIT) == 1
     assert told(registered)[1] == (
-        "Egnyte Connect has it, switched on, and as wanted. Our receiver answers at its callback URL."
+        "The subscription is active and unchanged at Egnyte Connect. The receiver answers at its callback URL."
     )
 
 
@@ -217,9 +218,9 @@ def test_what_the_look_finds_is_repaired_and_said(
     control.post("faults", status=500, times=20)
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 502.")
     watch()
-    assert at(timezone.now() + ARRIVAL) == 1
+    assert at(timezone.now() + ARRIVAL_WAIT) == 1
     words = told(registered)[1]
-    assert "Looking at the provider told why" in words
+    assert "Checking the provider found the cause" in words
     assert "Our own receiver answered 502." in words
 
 
@@ -229,7 +230,7 @@ def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.Mo
     fake.declare(can_test=True, test_is_harmless=True)
     Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
     asked: list[str] = []
-    monkeypatch.setattr(silence, "_look", lambda row: "It is there.")
+    monkeypatch.setattr(silence_probe, "check_provider", lambda row: "It is there.")
 
     def try_out(row: Subscription, *, by: str) -> TestResult:
         asked.append(by)
@@ -245,11 +246,11 @@ def test_a_test_that_arrives_is_told_and_is_no_sign_of_life(
     at(NOW + 1.1 * HOUR)
     assert testable == ["clock"]
     send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=3))  # the test
-    found = NOW + 1.1 * HOUR + ARRIVAL
+    found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
     assert at(found) == 1
     assert told(quiet_one) == (
         NOW,
-        "It is there. Our receiver answers at its callback URL. A test webhook that we asked for arrived.",
+        "It is there. The receiver answers at its callback URL. The requested test webhook arrived.",
     )
     at(found + HOUR)
     assert told(quiet_one)[0] == NOW  # the test does not end it either
@@ -260,14 +261,14 @@ def test_a_test_that_arrives_is_told_and_is_no_sign_of_life(
 
 def test_a_test_that_does_not_arrive_is_told(quiet_one: Subscription, testable: list[str], at: At) -> None:
     silent(quiet_one, at)
-    assert told(quiet_one)[1].endswith("A test webhook that we asked for did not arrive within 2 minutes.")
+    assert told(quiet_one)[1].endswith("The requested test webhook did not arrive within 2 minutes.")
 
 
 def test_a_test_and_an_event_are_a_sign_of_life(quiet_one: Subscription, testable: list[str], at: At) -> None:
     at(NOW + 1.1 * HOUR)
     for seconds in (3, 5):
         send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=seconds))
-    assert at(NOW + 1.1 * HOUR + ARRIVAL) == 0
+    assert at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 0
     assert not Silence.objects.exists()
 
 
@@ -289,7 +290,7 @@ def test_a_worker_that_died_while_it_probed_holds_nothing_up(
         patch.setattr(receiver_probe, "find_receiver_error", die)
         with pytest.raises(KeyboardInterrupt):
             at(NOW + 1.1 * HOUR)
-    assert at(NOW + 1.1 * HOUR + ARRIVAL) == 1
+    assert at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 1
     assert "interrupted" in told(quiet_one)[1]
 
 
@@ -363,28 +364,28 @@ def test_too_little_history_suggests_nothing(hook: Subscription, monkeypatch: py
 
 
 def test_a_busy_one_costs_no_more_than_a_sample(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "SAMPLES", 100)
+    monkeypatch.setattr(silence_suggestion, "MAX_SAMPLES", 100)
     past(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)
     with CaptureQueriesContext(connection) as queries:
         found = suggestion(hook, MONDAY + timedelta(days=5))
     assert len(queries) <= 5
-    assert len(silence._sample(hook, MONDAY + timedelta(days=5))) <= 102
+    assert len(silence_suggestion.sample_times(hook, MONDAY + timedelta(days=5))) <= 102
     assert found is not None
     assert 900 <= found <= 3 * 3600
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN QUERY PLAN {silence.SAMPLE}", [1, hook.pk, 1, 0, 10])
+            cursor.execute(f"EXPLAIN QUERY PLAN {silence_suggestion.SAMPLE}", [1, hook.pk, 1, 0, 10])
             steps = " ".join(str(row[3]) for row in cursor.fetchall())
         assert "event_of_subscription" in steps
         assert "SCAN event" not in steps
 
 
 def test_written_down_once_a_day(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "suggestion", lambda row, now: 5400)
+    monkeypatch.setattr(silence_suggestion, "suggestion", lambda row, now: 5400)
     at(NOW)
     quiet_one.refresh_from_db()
     assert (quiet_one.quiet_suggestion, quiet_one.suggested_minutes) == (5400, 90)
-    monkeypatch.setattr(silence, "suggestion", lambda row, now: 7200)
+    monkeypatch.setattr(silence_suggestion, "suggestion", lambda row, now: 7200)
     for hours, expected in ((23, 5400), (25, 7200)):
         at(NOW + hours * HOUR)
         quiet_one.refresh_from_db()

@@ -104,14 +104,14 @@ def test_storing_commits_by_itself_or_refuses(hook: Subscription) -> None:
 
 def test_rejected_requests_are_capped_by_count(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    kept = store_request(hook, body_of({"id": 1, "type": "made"}))
-    uids = [store_request(hook, b"{}", headers=()).uid for _ in range(rejected.KEPT + rejected.TRIM_EVERY + 1)]
+    kept = keep(hook, body_of({"id": 1, "type": "made"}))
+    uids = [keep(hook, b"{}", headers=()).uid for _ in range(rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS + 1)]
     left = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
-    assert rejected.KEPT <= len(left) <= rejected.KEPT + rejected.TRIM_EVERY
+    assert rejected.MAX_REQUESTS <= len(left) <= rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS
     assert list(left) == uids[-len(left) :]  # the newest
     assert fresh(kept)
     rejected.delete_old(hook.pk)
-    assert WebhookRequest.objects.filter(outcome=Outcome.REJECTED).count() == rejected.KEPT
+    assert WebhookRequest.objects.filter(outcome=Outcome.REJECTED).count() == rejected.MAX_REQUESTS
 
 
 def test_rejected_requests_are_capped_by_bytes(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +126,8 @@ def test_rejected_requests_are_capped_by_the_size_of_their_headers_too(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    monkeypatch.setattr(rejected, "KEPT_BYTES", 1024 * 1024)
-    monkeypatch.setattr(rejected, "TRIM_EVERY_BYTES", 100 * 1024)
+    monkeypatch.setattr(rejected, "MAX_BYTES", 1024 * 1024)
+    monkeypatch.setattr(rejected, "TRIM_AFTER_BYTES", 100 * 1024)
     large = ("x" * 30_000,) * 2
     for _ in range(30):
         store_request(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
@@ -148,8 +148,8 @@ def test_trimming_looks_once_in_a_while_only(hook: Subscription, monkeypatch: py
     looks: list[int] = []
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", looks.append)
-    for _ in range(1 + 2 * rejected.TRIM_EVERY):
-        store_request(hook, b"{}", headers=())
+    for _ in range(1 + 2 * rejected.TRIM_AFTER_REQUESTS):
+        keep(hook, b"{}", headers=())
     assert len(looks) == 3
 
 
@@ -178,8 +178,8 @@ def test_rejected_requests_are_forgotten_after_a_month(hook: Subscription) -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_released_while_old_ones_are_deleted_stays(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rejected, "KEPT", 1)
-    old = [store_request(hook, b"{}", headers=()) for _ in range(4)]
+    monkeypatch.setattr(rejected, "MAX_REQUESTS", 1)
+    old = [keep(hook, b"{}", headers=()) for _ in range(4)]
     released, wanted = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
 
     def release() -> None:

@@ -27,8 +27,8 @@ DAYS = 30
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge, "PAUSE", 0.0)
-    monkeypatch.setattr(purge, "PAUSES", 0)
+    monkeypatch.setattr(purge, "MIN_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(purge, "PAUSE_FACTOR", 0)
 
 
 @pytest.fixture
@@ -208,8 +208,8 @@ def test_few_rows_a_transaction_and_no_bodies_read(
 def test_killed_at_any_statement_the_next_run_finishes(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, at: int
 ) -> None:
-    monkeypatch.setattr(purge, "EVENTS", 3)
-    monkeypatch.setattr(purge, "REQUESTS", 2)
+    monkeypatch.setattr(purge, "MAX_EVENTS", 3)
+    monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
     came(monkeypatch, hook, days_ago=50, body=body_of(*({"id": f"m{number}", "type": "made"} for number in range(5))))
     came(monkeypatch, hook, days_ago=45)
     came(monkeypatch, hook, days_ago=3)
@@ -246,8 +246,8 @@ def test_killed_at_any_statement_the_next_run_finishes(
 def test_a_long_run_stops_and_is_due_at_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    monkeypatch.setattr(purge, "RUN_SECONDS", 0.0)
-    monkeypatch.setattr(purge, "REQUESTS", 2)
+    monkeypatch.setattr(purge, "MAX_RUN_SECONDS", 0.0)
+    monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
     for number in range(5):
         came(monkeypatch, hook, days_ago=50 - number)
     for left in (3, 1, 0):
@@ -257,7 +257,7 @@ def test_a_long_run_stops_and_is_due_at_once(
 
 
 def test_a_lost_claim_stops(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
-    monkeypatch.setattr(purge, "REQUESTS", 1)
+    monkeypatch.setattr(purge, "MAX_REQUESTS", 1)
     for number in range(3):
         came(monkeypatch, hook, days_ago=50 - number)
     purge_due()  # makes the row
@@ -280,9 +280,9 @@ def test_one_that_is_read_anew_meanwhile_stays(
     request = came(monkeypatch, hook, days_ago=50)
     purge_row = Purge.objects.create(account=account)
     age = timedelta(days=DAYS)
-    keys = next(iter(purge._old_ones(account.pk, age)))
+    keys = next(iter(purge._expired_batches(account.pk, age)))
     reprocess.reprocess_request(request)
-    assert purge._throw_away(purge_row, keys, age, purge.Purged())
+    assert purge._delete_batch(purge_row, keys, age, purge.PurgeResult())
     assert kept() == ([50.0], 1)
 
 
@@ -323,7 +323,7 @@ def test_the_history_of_the_account_stays(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_throw_away_everything_once(
+def test_two_at_once_delete_batch_everything_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     for number in range(60):

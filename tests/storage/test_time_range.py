@@ -117,5 +117,5 @@ def test_a_rejected_one_that_was_stored_late_is_forgotten_when_its_age_has_come(
 ) -> None:
     now = timezone.now()
     store([came(hook, now - HOUR * 30)])
-    drain([came(hook, now - rejected.KEPT_FOR - HOUR, outcome="rejected", processed_at=now)])
+    drain([came(hook, now - rejected.MAX_AGE - HOUR, outcome="rejected", processed_at=now)])
     assert rejected.delete_aged() == 1
