@@ -1,4 +1,4 @@
-"""Celery tasks. Thin, and safe to run twice: the rows are the queue."""
+"""Celery tasks of the events app. Each is safe to run twice, since the database rows are the queue."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from celery import shared_task
 from events.monitoring import silence
 from events.processing.poller import poller
 from events.receiver import spool_drain
-from events.retention import purge as purging
 from events.retention import rejected
+from events.retention.purge import purge_due
 
 
 @shared_task(name="events.tasks.normalize_pending")
 def normalize_pending() -> int:
-    """The safety net: whatever the web processes left behind. Returns how many requests were settled."""
+    """Normalize the requests that the web processes left pending, and return how many were normalized."""
     return poller.poll()
 
 
 @shared_task(name="events.tasks.drain_spool")
 def drain_spool() -> int:
-    """What web processes that died left in this machine's spool. Returns how many requests were moved."""
+    """Store the requests that dead web processes left in this host's spool, and return how many were stored."""
     return spool_drain.drain_abandoned()
 
 
 @shared_task(name="events.tasks.forget_rejected")
 def forget_rejected() -> int:
-    """Rejected requests that nobody will release any more. Returns how many went."""
+    """Delete old rejected requests, and return how many were deleted."""
     return rejected.delete_aged()
 
 
 @shared_task(name="events.tasks.purge")
 def purge() -> int:
-    """Throws away what is older than its account keeps it. Returns how many rows went."""
-    return purging.purge_due()
+    """Delete what is older than the retention period of its account, and return how many rows were deleted."""
+    return purge_due()
 
 
 @shared_task(name="events.tasks.watch")
 def watch() -> int:
-    """Looks for subscriptions that stopped sending. Returns how many were found."""
+    """Find subscriptions that stopped receiving events, and return how many were found."""
     return silence.watch()

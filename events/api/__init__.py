@@ -1,1 +1,1 @@
-"""The REST API of requests and events."""
+"""The REST API for requests and events."""

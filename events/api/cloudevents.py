@@ -1,4 +1,4 @@
-"""Events as CloudEvents 1.0, for those who pull them and those they are pushed to."""
+"""Events as CloudEvents 1.0, for pulling and pushing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ BATCH_MEDIA_TYPE = "application/cloudevents-batch+json"
 
 
 def cloudevent(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The structured form of an event as the API shows it. `data` is the element as the provider sent it; what we made
-    of it stands in extension attributes, whose names may only have small letters and digits."""
+    """Return the structured CloudEvent for an event as the API shows it.
+
+    `data` is the element as the provider sent it. The normalized columns are extension attributes, whose names may
+    contain only lower-case letters and digits.
+    """
     attributes = {
         "specversion": "1.0",
         "id": event["id"],

@@ -1,5 +1,7 @@
-"""Events in JSON, straight from the columns: the feed is read often and in large pages, and model instances and
-serializers would be most of its cost."""
+"""Events as JSON, built directly from the columns.
+
+The feed is read often and in large pages, and model instances and serializers would be most of its cost.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from providers.contract.capabilities import Action
 from providers.rest.fields import AnyJSONField, ProviderField, TimeField
 from providers.times import iso_time
 
-PLAIN = (
+PLAIN_COLUMNS = (
     "id",
     "uid",
     "provider",
@@ -35,19 +37,19 @@ PLAIN = (
 
 
 def event_rows(rows: QuerySet[Event]) -> QuerySet[Event, dict[str, Any]]:
-    """The columns that `event_json` needs. `data` stays the text that it is stored as."""
-    found: QuerySet[Event, dict[str, Any]] = rows.values(
-        *PLAIN,
+    """Select the columns that `event_json` needs, with `data` as its stored text."""
+    columns: QuerySet[Event, dict[str, Any]] = rows.values(
+        *PLAIN_COLUMNS,
         of_account=F("account__uid"),
         of_subscription=F("subscription__uid"),
         of_request=F("request__uid"),
         data_text=Cast("data", TextField()),
     )
-    return found
+    return columns
 
 
 def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of `event_rows` as the API shows it."""
+    """Return one row of `event_rows` as the API shows it."""
     return {
         "id": str(row["uid"]),
         "account": str(row["of_account"]),
@@ -64,20 +66,20 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "provider_event_id": row["provider_event_id"],
         "duplicates": row["duplicates"],
         "last_duplicate_at": iso_time(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
-        # Written by ourselves as JSON, so it goes out as it is, half surrogate pairs and huge numbers included.
+        # We wrote this JSON, so it is sent as it is, including lone surrogates and huge numbers.
         "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
     }
 
 
 class EventSerializer(serializers.Serializer[Event]):
-    """Only for the documentation: `event_json` writes it."""
+    """For the API documentation only; `event_json` writes the JSON."""
 
     id = serializers.UUIDField()
     account = serializers.UUIDField()
     subscription = serializers.UUIDField()
     request = serializers.UUIDField()
     provider = ProviderField()
-    type = serializers.CharField(help_text="The provider's own word.")
+    type = serializers.CharField(help_text="The provider's name of the event type.")
     action = serializers.ChoiceField(choices=[item.value for item in Action])
     resource_type = serializers.CharField(allow_null=True)
     resource = serializers.CharField(allow_null=True)
@@ -85,20 +87,20 @@ class EventSerializer(serializers.Serializer[Event]):
     occurred_at = TimeField(allow_null=True)
     received_at = TimeField()
     provider_event_id = serializers.CharField(allow_null=True)
-    duplicates = serializers.IntegerField(help_text="How often it came again; the first time is `received_at`.")
+    duplicates = serializers.IntegerField(help_text="How often the event arrived again after `received_at`.")
     last_duplicate_at = TimeField(allow_null=True)
-    data = AnyJSONField(help_text="This event's element as it was sent.")  # type: ignore[assignment]  # a field
+    data = AnyJSONField(help_text="The event's element as the provider sent it.")  # type: ignore[assignment]  # a field
 
 
 class CloudEventSerializer(serializers.Serializer[Any]):
-    """Only for the documentation: `events.api.cloudevents` writes it."""
+    """For the API documentation only; `events.api.cloudevents` writes the JSON."""
 
     specversion = serializers.ChoiceField(choices=["1.0"])
     id = serializers.UUIDField()
-    source = serializers.CharField(help_text="`urn:uuid:` and the account's id.")  # type: ignore[assignment]  # a field
-    type = serializers.CharField(help_text="`hookkeeper.<provider>.<the provider's own word>`.")
+    source = serializers.CharField(help_text="`urn:uuid:` and the account ID.")  # type: ignore[assignment]  # a field
+    type = serializers.CharField(help_text="`hookkeeper.<provider>.<the provider's event type>`.")
     subject = serializers.CharField(required=False, help_text="The resource.")
-    time = TimeField(help_text="When it happened, or else when it came.")
+    time = TimeField(help_text="When the event occurred, or was received if that is unknown.")
     datacontenttype = serializers.ChoiceField(choices=["application/json"])
     subscription = serializers.UUIDField()
     action = serializers.ChoiceField(choices=[item.value for item in Action])
@@ -106,4 +108,4 @@ class CloudEventSerializer(serializers.Serializer[Any]):
     actor = serializers.CharField(required=False)
     receivedat = TimeField()
     providereventid = serializers.CharField(required=False)
-    data = AnyJSONField(help_text="This event's element as it was sent.")  # type: ignore[assignment]  # a field
+    data = AnyJSONField(help_text="The event's element as the provider sent it.")  # type: ignore[assignment]  # a field

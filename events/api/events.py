@@ -1,4 +1,4 @@
-"""/events/: what happened, as a list, as a feed that can be resumed, and as CloudEvents."""
+"""`/events/`: events as a list, as a feed that can be resumed, and as CloudEvents."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from providers.rest.views import ApiViewSet
 
 
 class CloudEventRenderer(FastJSONRenderer):
-    """For `Accept: application/cloudevents+json`."""
+    """Render `application/cloudevents+json`."""
 
     media_type = MEDIA_TYPE
     format = "cloudevents"
 
 
 class CloudEventBatchRenderer(FastJSONRenderer):
-    """For `Accept: application/cloudevents-batch+json`, of lists only; the links are in the Link header."""
+    """Render `application/cloudevents-batch+json`, for lists only. The page links are in the Link header."""
 
     media_type = BATCH_MEDIA_TYPE
     format = "cloudevents-batch"
@@ -35,21 +35,21 @@ class CloudEventBatchRenderer(FastJSONRenderer):
 
 @extend_schema(tags=["events"])
 class EventViewSet(ApiViewSet):
-    """What happened at the providers."""
+    """Events at the providers."""
 
     scope: ClassVar[str | None] = "events"
     filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": EVENT_FILTERS}
 
     def get_renderers(self) -> list[Any]:
-        """JSON, or CloudEvents where they are asked for."""
+        """Return the renderers for JSON and, if requested, CloudEvents."""
         batch = [CloudEventBatchRenderer()] if self.action == "list" else []
         return [FastJSONRenderer(), CloudEventRenderer(), *batch]
 
     @extend_schema(operation_id="events_list", responses=EventSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first, or with `order=feed` in commit order."""
+        """List events, newest first, or in commit order with `order=feed`."""
         page = self.paginate_queryset(event_rows(self.filter_queryset(Event.objects.all()))) or []
-        response = self.get_paginated_response([self._told(row) for row in page])
+        response = self.get_paginated_response([self._json(row) for row in page])
         if self._format == CloudEventBatchRenderer.format:
             response.data = response.data["results"]
         return response
@@ -59,19 +59,19 @@ class EventViewSet(ApiViewSet):
         responses={(200, "application/json"): EventSerializer, (200, MEDIA_TYPE): CloudEventSerializer},
     )
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One event."""
+        """Return one event."""
         row = event_rows(Event.objects.filter(uid=self.kwargs["id"])).first()
         if row is None:
             raise Http404
-        return Response(self._told(row))
+        return Response(self._json(row))
 
     def feed_end(self) -> int | None:
-        """For the pages: the last position that was given out, or None when this is not about the feed."""
+        """Return the last allocated position, for the feed's pagination; None if this is not the feed."""
         if not self._is_feed:
             return None
         return FeedEnd.objects.values_list("position", flat=True).first() or 0
 
-    def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _json(self, row: Mapping[str, Any]) -> dict[str, Any]:
         event = event_json(row)
         return event if self._format == FastJSONRenderer.format else cloudevent(event)
 

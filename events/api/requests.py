@@ -1,88 +1,39 @@
-"""/requests/: every call at a callback URL, kept verbatim."""
+"""`/requests/`: every call at a callback URL, as it was sent."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import ClassVar
 
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from events.api.request_json import (
+    HeadersSerializer,
+    ReprocessedSerializer,
+    ReprocessSerializer,
+    RequestSerializer,
+    requests_json,
+)
 from events.filters import REQUEST_FILTERS
-from events.models import Event, Outcome, VerificationState, WebhookRequest
-from events.processing import reprocess
+from events.models import Outcome, WebhookRequest
 from events.processing.bulk_reprocess import reprocess_many
+from events.processing.reprocess import HISTORY_KIND, reprocess_request
 from events.storage.body import TRUNCATED_BODY_BYTES
 from events.storage.time_range import number_of
 from providers.audit import log
 from providers.conflict import Conflict
 from providers.filters import FilterSet
-from providers.rest.fields import TimeField
 from providers.rest.views import ApiViewSet
-from providers.times import iso_time
-
-
-class HeaderPairsField(serializers.ListField):
-    """Headers as pairs of name and value."""
-
-    child = serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2)
-
-
-class RequestSerializer(serializers.Serializer[WebhookRequest]):
-    """Only for the documentation: `told` writes it."""
-
-    id = serializers.UUIDField()
-    subscription = serializers.UUIDField()
-    method = serializers.CharField()
-    received_at = TimeField()
-    remote_addr = serializers.CharField()
-    headers = HeaderPairsField(help_text="What was or may be a secret stands as `***`.")
-    query = serializers.CharField()
-    body_base64 = serializers.CharField(help_text="The exact bytes; of a truncated one their beginning.")
-    size = serializers.IntegerField(help_text="Of the body as it was sent.")
-    verification = serializers.ChoiceField(choices=VerificationState.choices)
-    outcome = serializers.ChoiceField(choices=Outcome.choices)
-    reason = serializers.CharField()
-    events = serializers.ListField(child=serializers.UUIDField(), help_text="The events that came with it.")
-
-
-class HeadersSerializer(serializers.Serializer[Any]):
-    """Headers with their secret values, as far as they are kept."""
-
-    headers = HeaderPairsField()
-
-
-class ReprocessSerializer(serializers.Serializer[Any]):
-    """Where to go on."""
-
-    after = serializers.UUIDField(
-        required=False,
-        allow_null=True,
-        help_text="As the last answer had it; also when that request was thrown away meanwhile.",
-    )
-
-
-class ReprocessedSerializer(serializers.Serializer[Any]):
-    """What became of them."""
-
-    reprocessed = serializers.IntegerField()
-    outcomes = serializers.DictField(child=serializers.IntegerField(), help_text="How many ended as what.")
-    after = serializers.UUIDField(allow_null=True, help_text="Null: all are done.")
 
 
 @extend_schema(tags=["requests"])
 class RequestViewSet(ApiViewSet):
-    """What came in at the callback URLs."""
+    """Requests at the callback URLs."""
 
     scope: ClassVar[str | None] = "events"
     scopes_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"secret_headers": ("events:read", "secrets:read")}
@@ -93,26 +44,29 @@ class RequestViewSet(ApiViewSet):
 
     @extend_schema(operation_id="requests_list", responses=RequestSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first. A page of large bodies may end before its limit."""
+        """List requests, newest first. A page with large bodies may end before its limit."""
         rows: QuerySet[WebhookRequest] = self.filter_queryset(_rows())
         page: Sequence[WebhookRequest] = self.paginate_queryset(rows) or []
-        return self.get_paginated_response(told(page))
+        return self.get_paginated_response(requests_json(page))
 
     @extend_schema(operation_id="requests_read", responses=RequestSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One request."""
-        return Response(told([self.find(_rows())])[0])
+        """Return one request."""
+        return Response(requests_json([self.find(_rows())])[0])
 
     @extend_schema(operation_id="requests_reprocess", request=None, responses=RequestSerializer)
     def reprocess(self, request: Request, **path: object) -> Response:
-        """Reads it again, as after a fix. A rejected one is verified again first, also by secrets that were accepted
-        until lately. Nothing is counted twice."""
+        """Reprocess a request, for example after a fix.
+
+        A rejected request is verified again first, also with secrets that were accepted until recently. No duplicate is
+        counted twice.
+        """
         self.no_body()
         try:
-            row = reprocess.reprocess_request(self.find(_rows()), also_former=True)
+            row = reprocess_request(self.find(_rows()), also_former=True)
         except WebhookRequest.DoesNotExist:
-            raise Http404 from None  # it was thrown away meanwhile
-        return Response(told([row])[0])
+            raise Http404 from None  # it has been deleted meanwhile
+        return Response(requests_json([row])[0])
 
     @extend_schema(
         operation_id="requests_reprocess_many",
@@ -121,37 +75,41 @@ class RequestViewSet(ApiViewSet):
         filters=True,
     )
     def reprocess_many(self, request: Request) -> Response:
-        """Reads all again that pass the filters, the oldest first, up to a number at once: while `after` is not null,
-        send it in the next call. At least one filter is needed."""
-        wanted = self.body(ReprocessSerializer)
+        """Reprocess all requests that pass the filters, oldest first, a limited number per call.
+
+        While `after` in the response is not null, send it with the next call. At least one filter is required.
+        """
+        body = self.body(ReprocessSerializer)
         rows: QuerySet[WebhookRequest] = self.filter_queryset(WebhookRequest.objects.all())
         if not any(name in request.query_params for name in REQUEST_FILTERS.for_api):
-            raise ValidationError({"subscription": ["Name at least one filter."]})
+            raise ValidationError({"subscription": ["At least one filter is required."]})
         after = 0
-        if wanted.get("after"):
-            number = number_of(wanted["after"])
+        if body.get("after"):
+            number = number_of(body["after"])
             if number is None:
                 raise ValidationError({"after": ["There is no such request."]})
             after = number
-        done = reprocess_many(rows, by=self.by, after=after)
+        result = reprocess_many(rows, by=self.by, after=after)
         return Response(
             {
-                "reprocessed": done.count,
-                "outcomes": {outcome: done.outcomes[outcome] for outcome in Outcome.values if done.outcomes[outcome]},
-                "after": done.last.uid if done.last else None,
+                "reprocessed": result.count,
+                "outcomes": {name: result.outcomes[name] for name in Outcome.values if result.outcomes[name]},
+                "after": result.last.uid if result.last else None,
             }
         )
 
     @extend_schema(operation_id="requests_headers", request=None, responses=HeadersSerializer)
     def secret_headers(self, request: Request, **path: object) -> Response:
-        """The headers with those secret values that are kept: of a rejected request, so that it can be seen what was
-        wrong with them. Every look is written to the history."""
+        """Return the headers with the secret values that are stored, to find out why a request was rejected.
+
+        Every call is logged.
+        """
         self.no_body()
         row = self.find(_rows())
         log.note(
             self.by,
             "headers revealed",
-            "request",
+            HISTORY_KIND,
             subject_id=row.uid,
             name=str(row.subscription),
             account_id=row.account_id,
@@ -159,51 +117,15 @@ class RequestViewSet(ApiViewSet):
         try:
             return Response({"headers": row.unsealed_headers()})
         except (ValueError, TypeError) as error:
-            raise Conflict(f"What is stored of them cannot be read: {error}") from None
+            raise Conflict(f"The stored headers are unreadable: {error}") from None
 
     def weight(self, row: WebhookRequest) -> int:
-        """For the pages: bytes of its body, as far as they are kept."""
+        """Return the stored bytes of the body, by which pages are limited."""
         return row.size if row.outcome != Outcome.TRUNCATED else min(row.size, TRUNCATED_BODY_BYTES)
 
 
-def told(rows: Sequence[WebhookRequest]) -> list[dict[str, Any]]:
-    """Requests as the API shows them; their bodies and event ids come with one query each."""
-    keys = [row.pk for row in rows]
-    stored = WebhookRequest.objects.filter(pk__in=keys).values_list("pk", "body", Cast("headers", TextField()))
-    kept = {pk: (body, headers) for pk, body, headers in stored}
-    events: defaultdict[int, list[UUID]] = defaultdict(list)
-    for request_id, uid in Event.objects.filter(request__in=keys).order_by("id").values_list("request_id", "uid"):
-        events[request_id].append(uid)
-    return [
-        {
-            "id": row.uid,
-            "subscription": row.subscription.uid,
-            "method": row.method,
-            "received_at": iso_time(row.received_at),
-            "remote_addr": row.remote_addr,
-            "headers": _headers(kept.get(row.pk, (b"", "[]"))[1]),
-            "query": row.query,
-            "body_base64": base64.b64encode(kept.get(row.pk, (b"", "[]"))[0]).decode(),
-            "size": row.size,
-            "verification": row.verification,
-            "outcome": row.outcome,
-            "reason": row.reason,
-            "events": events[row.pk],
-        }
-        for row in rows
-    ]
-
-
-def _headers(text: str) -> list[Any]:
-    """None when what is stored cannot be read: the other requests of a page can."""
-    try:
-        return list(json.loads(text))
-    except (ValueError, TypeError):
-        return []
-
-
 def _rows() -> QuerySet[WebhookRequest]:
-    """Requests without their bodies, their headers and what is encrypted."""
+    """Return requests without bodies, headers and secrets."""
     return WebhookRequest.objects.select_related("subscription").defer(
         "body", "headers", "sealed_headers", "subscription__secrets"
     )

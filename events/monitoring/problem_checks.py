@@ -1,4 +1,4 @@
-"""What is wrong with what comes in: requests that cannot be read, that prove nothing, or that wait too long."""
+"""Problem checks for inbound requests: quarantined, rejected, pending for too long, waiting in a spool, or missing."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from providers.times import readable_time
 from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
 from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
 
-COUNTED = 1000  # newest requests; more than that is "1000 or more"
-REMEMBERED = timedelta(hours=24)  # rejected ones that are older prove nothing about now
+MAX_COUNTED = 1000  # newest requests; more are shown as "1000 or more"
+REJECTED_PERIOD = timedelta(hours=24)  # older rejected requests say nothing about the current state
 MANY_REJECTED = 10
-HEARD_OF = timedelta(minutes=15)  # a machine's spool, until it counts as gone
-SEE_TO_THE_MACHINE = (
-    "Start its web process again: what waits on its disk goes into the database then. If that machine is gone for good,"
-    " or another one has its disk now, resolve this; it stays so."
+HOST_TIMEOUT = timedelta(minutes=15)  # without a heartbeat of its spool, a host counts as gone
+HOST_GONE_ACTION = (
+    "Start the web process on that host: it writes the requests on its disk to the database. If the host is gone for "
+    "good, or another host has its disk now, resolve this problem; it will not reopen."
 )
-PATIENCE = timedelta(minutes=2)  # until requests without events are too many for comfort
+BACKLOG_AGE = timedelta(minutes=2)  # requests pending for longer are a problem
+COLUMNS = ("uid", "subscription", "received_at", "reason", "verification_detail", "method", "remote_addr", "size")
 
 
 @source(ProblemKind.QUARANTINE)
 def quarantined(now: datetime) -> Iterator[Cause]:
-    """Verified requests that cannot be read, by subscription; also of deleted ones, since they still wait."""
-    waiting = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
-    for row, requests in _by_subscription(waiting, Q()):
+    """Find quarantined requests by subscription, including deleted subscriptions, since the requests still wait."""
+    quarantine = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
+    for row, requests in _by_subscription(quarantine, Q()):
         newest, number = requests[0], _number(requests)
         yield Cause(
             kind=ProblemKind.QUARANTINE,
             subject=about_subscription(row),
             severity=Severity.WARNING,
-            message=f"{number} cannot be read and wait; nothing is lost. The newest: {newest.reason}",
+            message=f"{number} in quarantine, because parsing failed. Nothing is lost. The newest: {newest.reason}",
             count=len(requests),
             since=requests[-1].received_at,
             sample=_sample(newest),
@@ -46,21 +47,23 @@ def quarantined(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.REJECTED_REQUESTS)
 def rejected(now: datetime) -> Iterator[Cause]:
-    """Requests of the last day that were refused. When many came and none was accepted since the first of them,
-    events are being lost."""
-    recent = requests_since(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), now - REMEMBERED)
+    """Find requests of the last day that were rejected.
+
+    If there are many and none was accepted since the first of them, events are being lost, so the problem is critical.
+    """
+    recent = requests_since(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), now - REJECTED_PERIOD)
     for row, requests in _by_subscription(recent, Q(deleted_at=None)):
         newest, first = requests[0], requests[-1]
         none_accepted = row.last_event_at is None or row.last_event_at < first.received_at
         losing = len(requests) >= MANY_REJECTED and none_accepted
         detail = newest.reason or newest.verification_detail
-        since = "None was accepted since the first of them. " if losing else ""
+        since = "No request was accepted since the first of them. " if losing else ""
         were = "was" if len(requests) == 1 else "were"
         yield Cause(
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_number(requests)} of the last day {were} refused. {since}{detail}".strip(),
+            message=f"{_number(requests)} of the last day {were} rejected. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),
@@ -70,35 +73,37 @@ def rejected(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.BACKLOG)
 def backlog(now: datetime) -> Iterator[Cause]:
-    """Requests that were accepted a while ago and have no events yet."""
-    oldest = WebhookRequest.objects.unprocessed(older_than=PATIENCE).only("received_at").first()
+    """Find accepted requests that have been pending for too long."""
+    oldest = WebhookRequest.objects.unprocessed(older_than=BACKLOG_AGE).only("received_at").first()
     if oldest is not None:
         yield Cause(
             kind=ProblemKind.BACKLOG,
             subject=INSTALLATION,
             severity=Severity.WARNING,
-            message="Requests were accepted and stored, but their events have not been read out of them.",
+            message="Accepted requests are stored, but they have not been processed.",
             since=oldest.received_at,
         )
 
 
 @source(ProblemKind.SPOOL)
 def receiver_spool(now: datetime) -> Iterator[Cause]:
-    """Machines on which requests wait for the database, or whose spool could take none: as each tells of its own, every
-    second. Of one that tells nothing any more, it is a person who knows whether it returns."""
-    for told in Heartbeat.objects.filter(name__startswith=SPOOL_HEARTBEAT_PREFIX):
-        machine = told.name.removeprefix(SPOOL_HEARTBEAT_PREFIX)
-        if told.at > now - HEARD_OF:
-            message, action, evidence = told.detail, "", ""
+    """Find hosts on whose disk requests wait for the database, or whose spool could not store any.
+
+    Each host reports its spool every second. Whether a host that stopped reporting will return, only a person knows.
+    """
+    for heartbeat in Heartbeat.objects.filter(name__startswith=SPOOL_HEARTBEAT_PREFIX):
+        host = heartbeat.name.removeprefix(SPOOL_HEARTBEAT_PREFIX)
+        if heartbeat.at > now - HOST_TIMEOUT:
+            message, action, evidence = heartbeat.detail, "", ""
         else:
-            message = f"{told.detail} That is what it told at {readable_time(told.at)}; since then, nothing."
-            action, evidence = SEE_TO_THE_MACHINE, told.at.isoformat()
+            message = f"{heartbeat.detail} Last reported at {readable_time(heartbeat.at)}."
+            action, evidence = HOST_GONE_ACTION, heartbeat.at.isoformat()
         yield Cause(
             kind=ProblemKind.SPOOL,
             subject=INSTALLATION,
-            name=machine,
+            name=host,
             severity=Severity.WARNING,
-            message=f"On {machine}: {message}",
+            message=f"On {host}: {message}",
             action=action,
             evidence=evidence,
         )
@@ -106,7 +111,7 @@ def receiver_spool(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.SILENT)
 def silent(now: datetime) -> Iterator[Cause]:
-    """Subscriptions that sent nothing although events were expected, as `events.monitoring.silence` wrote down."""
+    """Find subscriptions that `events.monitoring.silence` has found silent."""
     rows = Subscription.objects.filter(silent_since__isnull=False, deleted_at=None).select_related("account")
     for row in rows.only("uid", "name", "silent_since", "silence_reason", "account__uid"):
         yield Cause(
@@ -119,38 +124,38 @@ def silent(now: datetime) -> Iterator[Cause]:
 
 
 def _by_subscription(
-    requests: QuerySet[WebhookRequest], which: Q
+    requests: QuerySet[WebhookRequest], condition: Q
 ) -> Iterator[tuple[Subscription, Sequence[WebhookRequest]]]:
-    """Subscriptions that have such requests, each with the newest of them, newest first. However many requests there
-    are, it reads one index entry of each subscription and the newest COUNTED requests."""
+    """Yield the subscriptions that have such requests, each with its newest ones, newest first.
+
+    However many requests there are, this reads one index entry for each subscription and the newest MAX_COUNTED
+    requests.
+    """
     own = requests.filter(subscription=OuterRef("pk"))
     rows = (
-        Subscription.objects.filter(which, Exists(own))
+        Subscription.objects.filter(condition, Exists(own))
         .select_related("account")
         .only("uid", "name", "last_event_at", "account__uid")
     )
-    owners = {row.pk: row for row in rows}
-    found: defaultdict[int, list[WebhookRequest]] = defaultdict(list)
-    told = requests.filter(subscription__in=owners).only(*TOLD) if owners else requests.none()
-    for request in told.order_by("-pk")[:COUNTED]:
-        found[request.subscription_id].append(request)
-    for pk, row in owners.items():
-        newest = found[pk] or list(requests.filter(subscription=pk).only(*TOLD).order_by("-pk")[:1])
-        if newest:  # else it was reprocessed or thrown away just now
-            yield row, newest
-
-
-TOLD = ("uid", "subscription", "received_at", "reason", "verification_detail", "method", "remote_addr", "size")
+    subscriptions = {row.pk: row for row in rows}
+    by_subscription: defaultdict[int, list[WebhookRequest]] = defaultdict(list)
+    newest = requests.filter(subscription__in=subscriptions).only(*COLUMNS) if subscriptions else requests.none()
+    for request in newest.order_by("-pk")[:MAX_COUNTED]:
+        by_subscription[request.subscription_id].append(request)
+    for pk, row in subscriptions.items():
+        own_newest = by_subscription[pk] or list(requests.filter(subscription=pk).only(*COLUMNS).order_by("-pk")[:1])
+        if own_newest:  # otherwise it has just been reprocessed or deleted
+            yield row, own_newest
 
 
 def _number(requests: Sequence[WebhookRequest]) -> str:
     count = len(requests)
-    more = " or more" if count == COUNTED else ""
+    more = " or more" if count == MAX_COUNTED else ""
     return f"{count}{more} request{'s' if count > 1 else ''}"
 
 
 def _sample(request: WebhookRequest) -> dict[str, object]:
-    """Nothing of the body: what it holds is for those who may read requests."""
+    """Return a sample without the body, which only those who may read requests can see."""
     return {
         "request": str(request.uid),
         "method": request.method,

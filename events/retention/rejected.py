@@ -80,7 +80,7 @@ def delete_old(subscription_id: int) -> int:
     total = 0
     for kept, (pk, size, head) in enumerate(newest):
         total += head
-        total += size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES  # only this much of a larger body is stored
+        total += size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES
         if kept == MAX_REQUESTS or (total > MAX_BYTES and kept > 0):
             return _delete(rows.filter(pk__lte=pk))
     return 0

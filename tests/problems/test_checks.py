@@ -307,7 +307,7 @@ def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscri
     normalize.normalize_pending()
     assert found() == [("quarantine", "warning")]
     told = Problem.objects.get()
-    assert told.message.startswith("2 requests cannot be read and wait; nothing is lost.")
+    assert told.message.startswith("2 requests in quarantine, because parsing failed. Nothing is lost.")
     assert (told.count, told.evidence, told.sample["request"]) == (2, str(newest.uid), str(newest.uid))
     assert told.first_at == first.received_at
     assert remediation.link_of(told).endswith(f"?subscription={row.pk}&outcome=quarantined")
@@ -349,7 +349,7 @@ def test_many_rejected_and_none_accepted_is_an_alarm(row: Subscription) -> None:
 def test_a_flood_at_one_subscription_hides_no_other(row: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     from events.monitoring import problem_checks as incoming
 
-    monkeypatch.setattr(incoming, "COUNTED", 3)
+    monkeypatch.setattr(incoming, "MAX_COUNTED", 3)
     other = Subscription.objects.create(account=row.account, secrets=[SECRET], due_at=None)
     store_request(other, b"no json")
     for _ in range(5):

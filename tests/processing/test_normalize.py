@@ -1024,10 +1024,10 @@ def test_the_command_reads_again_what_it_is_told_to(hook: Subscription, fake: Fa
     normalize.normalize_pending()
     fake.fixed = True
     said = io.StringIO()
-    with pytest.raises(CommandError, match="Say which"):
+    with pytest.raises(CommandError, match="Select requests"):
         call_command("reprocess")
-    with pytest.raises(CommandError, match="not an id"):
+    with pytest.raises(CommandError, match="not an ID"):
         call_command("reprocess", subscription="x")
     call_command("reprocess", subscription=str(hook.uid), outcome=["quarantined"], stdout=said)
-    assert said.getvalue() == "1 processed\n1 read again\n"
+    assert said.getvalue() == "1 processed\n1 reprocessed\n"
     assert fresh(request).outcome == "processed"

@@ -1,4 +1,4 @@
-"""`manage.py reprocess`: reads stored requests again, as after a fix or a new secret."""
+"""`manage.py reprocess`: reprocess stored requests, for example after a fix or with a new secret."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ BY = "command:reprocess"
 
 
 class Command(BaseCommand):
-    """Goes on until all are done; it can be stopped and begun again at any time."""
+    """Reprocess all selected requests. The command can be stopped and repeated at any time."""
 
-    help = "Reads stored requests again. Rejected ones are verified again first, and released when they pass."
+    help = "Reprocess stored requests. Rejected ones are verified again first, and released if they pass."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which requests."""
-        parser.add_argument("--subscription", metavar="ID", help="of this subscription only")
-        parser.add_argument("--account", metavar="ID", help="of this account only")
-        parser.add_argument("--outcome", action="append", choices=Outcome.values, help="with this outcome; repeatable")
-        parser.add_argument("--all", action="store_true", help="every request there is")
+        """Add the options that select requests."""
+        parser.add_argument("--subscription", metavar="ID", help="only requests of this subscription")
+        parser.add_argument("--account", metavar="ID", help="only requests of this account")
+        parser.add_argument(
+            "--outcome", action="append", choices=Outcome.values, help="only requests with this outcome; repeatable"
+        )
+        parser.add_argument("--all", action="store_true", help="all requests")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prints what became of them."""
+        """Reprocess the requests and print how many ended with which outcome."""
         if not any(options[name] for name in ("subscription", "account", "outcome", "all")):
-            raise CommandError("Say which requests, or --all.")
+            raise CommandError("Select requests with an option, or use --all.")
         rows = WebhookRequest.objects.all()
         for name in ("subscription", "account"):
             if options[name]:
-                rows = rows.filter(**{f"{name}__uid": _id(options[name])})
+                rows = rows.filter(**{f"{name}__uid": _parse_id(options[name])})
         if options["outcome"]:
             rows = rows.filter(outcome__in=options["outcome"])
         outcomes: Counter[str] = Counter()
@@ -45,11 +47,11 @@ class Command(BaseCommand):
             after = result.last.pk if result.last else None
         for outcome, count in sorted(outcomes.items()):
             self.stdout.write(f"{count} {outcome}")
-        self.stdout.write(f"{outcomes.total()} read again")
+        self.stdout.write(f"{outcomes.total()} reprocessed")
 
 
-def _id(value: str) -> UUID:
+def _parse_id(value: str) -> UUID:
     try:
         return UUID(value)
     except ValueError:
-        raise CommandError(f"{value!r} is not an id.") from None
+        raise CommandError(f"{value!r} is not an ID.") from None
