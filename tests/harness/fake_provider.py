@@ -175,8 +175,13 @@ def store_request(
     return WebhookRequest.objects.get(uid=row.uid)
 
 
-def run_concurrently(*calls: Callable[[], T]) -> list[T]:
-    """Run the functions at the same time, each in a thread with its own database connection."""
+def fresh(request: WebhookRequest) -> WebhookRequest:
+    """Return the request as it is stored now."""
+    return WebhookRequest.objects.get(pk=request.pk)
+
+
+def together(*calls: Callable[[], T]) -> list[T]:
+    """Runs the calls at the same time, each in a thread with its own database connection."""
 
     def run(call: Callable[[], T]) -> T:
         try:

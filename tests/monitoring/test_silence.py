@@ -22,7 +22,7 @@ from subscriptions.models import Managed, ProblemKind, State, Subscription
 from subscriptions.problems import registry
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Timeline
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, keep, together
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from events.models import Event, FeedEnd
 from events.processing import feed_position, normalize
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, run_concurrently, store_request
+from tests.harness.fake_provider import body_of, keep, together
 
 pytestmark = pytest.mark.django_db
 

@@ -27,9 +27,9 @@ from providers.contract.parsing import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
 from subscriptions.problems.detector import detect
-from tests.harness.fake_provider import FakeProvider, body_of, run_concurrently, store_request
+from tests.harness.fake_provider import FakeProvider, body_of, keep, together
 from tests.harness.processes import run_python
-from tests.harness.receiving import row_of_request
+from tests.harness.receiving import as_stored
 
 pytestmark = pytest.mark.django_db
 

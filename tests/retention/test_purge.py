@@ -17,7 +17,7 @@ from events.retention import purge
 from events.retention.purge import kept_until, purge_due
 from providers.models import ProviderAccount
 from subscriptions.models import Operation, Subscription
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, keep, together
 
 pytestmark = pytest.mark.django_db
 
