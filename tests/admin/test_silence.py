@@ -1,4 +1,4 @@
-"""Silence on the page and in the form of a subscription."""
+"""Expected events and silences on the page and in the form of a subscription."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page_of(name: str, row: Subscription) -> str:
     return reverse(f"admin:subscriptions_subscription_{name}", args=[row.pk])
 
 
-def test_expectations_are_set_and_shown(boss: Client, subscription: Subscription) -> None:
+def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Subscription) -> None:
     page = boss.get(page_of("edit", subscription)).content.decode()
     assert "A suggestion is shown here" in page
     typed = {
@@ -68,7 +68,7 @@ def test_expectations_are_set_and_shown(boss: Client, subscription: Subscription
         ({"quiet_weekends": "on", "quiet_zone": "Mars"}, "quiet_zone"),
     ],
 )
-def test_what_makes_no_sense_stands_at_its_field(
+def test_invalid_quiet_times_are_field_errors(
     boss: Client, subscription: Subscription, typed: dict[str, str], field: str
 ) -> None:
     response = boss.post(page_of("edit", subscription), {**TYPED, **typed})
@@ -78,9 +78,7 @@ def test_what_makes_no_sense_stands_at_its_field(
     assert subscription.quiet_after is None
 
 
-def test_the_suggestion_stands_beside_the_field_and_a_silence_on_the_page(
-    boss: Client, subscription: Subscription
-) -> None:
+def test_the_form_shows_the_suggestion_and_the_page_the_silence(boss: Client, subscription: Subscription) -> None:
     Subscription.objects.filter(pk=subscription.pk).update(
         quiet_suggestion=64800,
         silent_since=timezone.now() - timedelta(hours=3),

@@ -1,4 +1,4 @@
-"""Silence: noticed, probed, written down, and over when events come."""
+"""The silence alarm: a silence is suspected, probed, confirmed, and ends when events arrive."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ At = Callable[[datetime], int]
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> At:
-    """A pass at another time."""
+    """Runs one pass at the given time."""
 
     def run(moment: datetime) -> int:
         with clock_at(monkeypatch, moment):
@@ -46,7 +46,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 
 @pytest.fixture
 def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
-    """An active one by hand, that is expected to send every hour and sent its last event now."""
+    """An active manual subscription that is expected to send every hour and whose last event is of now."""
     with clock_at(monkeypatch, NOW - 2 * HOUR):
         desired_state.set_silence_rules(hook, by="staff:ann", quiet_after=3600)
     Subscription.objects.filter(pk=hook.pk).update(
@@ -63,57 +63,57 @@ def send(row: Subscription, moment: datetime) -> WebhookRequest:
     return request
 
 
-def told(row: Subscription) -> tuple[datetime | None, str]:
+def silence_of(row: Subscription) -> tuple[datetime | None, str]:
     row.refresh_from_db()
     return row.silent_since, row.silence_reason
 
 
-def test_nothing_is_said_before_its_time_nor_before_the_probe(quiet_one: Subscription, at: At) -> None:
+def test_a_silence_is_confirmed_only_after_the_expected_time_and_a_probe(quiet_one: Subscription, at: At) -> None:
     assert at(NOW + HOUR - timedelta(seconds=1)) == 0
     assert not Silence.objects.exists()
-    suspicious = NOW + HOUR + timedelta(seconds=1)
-    assert at(suspicious) == 0
-    assert told(quiet_one) == (None, "")
-    assert at(suspicious + ARRIVAL_WAIT / 2) == 0
-    assert at(suspicious + ARRIVAL_WAIT) == 1
-    since, words = told(quiet_one)
+    suspected_at = NOW + HOUR + timedelta(seconds=1)
+    assert at(suspected_at) == 0
+    assert silence_of(quiet_one) == (None, "")
+    assert at(suspected_at + ARRIVAL_WAIT / 2) == 0
+    assert at(suspected_at + ARRIVAL_WAIT) == 1
+    since, reason = silence_of(quiet_one)
     assert since == NOW
-    assert words == (
+    assert reason == (
         "The subscription is managed manually, so the provider cannot be asked for its state. "
         "The receiver answers at its callback URL."
     )
-    assert at(suspicious + 10 * ARRIVAL_WAIT) == 0
+    assert at(suspected_at + 10 * ARRIVAL_WAIT) == 0
     assert Silence.objects.count() == 1
 
 
-def test_an_event_that_was_on_its_way_ends_the_suspicion(quiet_one: Subscription, at: At) -> None:
+def test_an_event_during_the_wait_ends_the_suspicion(quiet_one: Subscription, at: At) -> None:
     at(NOW + 1.1 * HOUR)
     send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=30))
     assert at(NOW + 1.2 * HOUR) == 0
-    assert told(quiet_one) == (None, "")
+    assert silence_of(quiet_one) == (None, "")
     assert not Silence.objects.exists()
 
 
 def silent(row: Subscription, at: At) -> datetime:
-    """Makes it silent; when that was found."""
+    """Make the subscription silent, and return when that was found."""
     at(NOW + 1.1 * HOUR)
     found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
     assert at(found) == 1
     return found
 
 
-def test_it_is_over_when_events_come_again(quiet_one: Subscription, at: At) -> None:
+def test_a_silence_ends_when_events_arrive(quiet_one: Subscription, at: At) -> None:
     found = silent(quiet_one, at)
     send(quiet_one, found + HOUR)
     at(found + HOUR + timedelta(seconds=20))
-    assert told(quiet_one) == (None, "")
+    assert silence_of(quiet_one) == (None, "")
     assert Silence.objects.get().ended_at == found + HOUR
     assert at(found + 2.1 * HOUR) == 0
     assert at(found + 2.2 * HOUR) == 1
     assert Silence.objects.count() == 2
 
 
-def test_a_problem_while_it_lasts_and_the_story_for_ever(quiet_one: Subscription, at: At) -> None:
+def test_a_silence_is_a_problem_while_it_lasts_and_stays_on_the_timeline(quiet_one: Subscription, at: At) -> None:
     found = silent(quiet_one, at)
     (source,) = [item for item in registry.all_sources() if item.kinds == {ProblemKind.SILENT}]
     (cause,) = source.find(found)
@@ -138,17 +138,17 @@ def test_a_problem_while_it_lasts_and_the_story_for_ever(quiet_one: Subscription
         {"quiet_from": NOW + 3 * HOUR},
     ],
 )
-def test_it_is_over_when_nothing_is_expected_any_more(
-    quiet_one: Subscription, at: At, change: dict[str, object]
-) -> None:
+def test_a_silence_ends_when_no_events_are_expected(quiet_one: Subscription, at: At, change: dict[str, object]) -> None:
     found = silent(quiet_one, at)
     Subscription.objects.filter(pk=quiet_one.pk).update(**change)
     at(found + 2 * HOUR)
-    assert told(quiet_one) == (None, "")
+    assert silence_of(quiet_one) == (None, "")
     assert Silence.objects.get(found_at=found).ended_at == found + 2 * HOUR
 
 
-def test_what_is_changed_counts_from_then_on(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_expectation_counts_from_the_change(
+    quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with clock_at(monkeypatch, NOW + 10 * HOUR):
         desired_state.set_silence_rules(quiet_one, by="staff:ann", quiet_after=7200)
     for hours in (10.1, 11.9):
@@ -174,7 +174,7 @@ def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytes
     assert Silence.objects.get().since == last
 
 
-def test_one_without_any_event_counts_from_its_beginning(quiet_one: Subscription, at: At) -> None:
+def test_without_any_event_the_silence_counts_from_creation(quiet_one: Subscription, at: At) -> None:
     Subscription.objects.filter(pk=quiet_one.pk).update(last_event_at=None, created_at=NOW, quiet_from=None)
     at(NOW + 0.9 * HOUR)
     assert not Silence.objects.exists()
@@ -182,7 +182,7 @@ def test_one_without_any_event_counts_from_its_beginning(quiet_one: Subscription
     assert Silence.objects.get().since == NOW
 
 
-def test_only_what_is_watched_costs_anything(quiet_one: Subscription, at: At) -> None:
+def test_subscriptions_without_expectation_are_not_watched(quiet_one: Subscription, at: At) -> None:
     Subscription.objects.filter(pk=quiet_one.pk).update(quiet_after=None)
     at(NOW + 1000 * HOUR)
     assert not Silence.objects.exists()
@@ -193,7 +193,7 @@ def test_only_what_is_watched_costs_anything(quiet_one: Subscription, at: At) ->
 
 @pytest.fixture
 def registered(subscription: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control) -> Subscription:
-    """One at the sandbox that is registered there, and was last heard of an hour and a bit ago."""
+    """A subscription registered at the sandbox whose last event was more than an hour ago."""
     assert reconcile(subscription, details=True)
     Subscription.objects.filter(pk=subscription.pk).update(
         quiet_after=3600, created_at=NOW - 9 * HOUR, last_event_at=NOW - 1.1 * HOUR
@@ -202,45 +202,45 @@ def registered(subscription: Subscription, monkeypatch: pytest.MonkeyPatch, cont
     return subscription
 
 
-def test_the_provider_is_looked_at(registered: Subscription, at: At, control: Control) -> None:
+def test_the_probe_checks_the_provider(registered: Subscription, at: At, control: Control) -> None:
     before = len(control.calls("GET"))
     watch()
     assert len(control.calls("GET")) > before
     assert at(timezone.now() + ARRIVAL_WAIT) == 1
-    assert told(registered)[1] == (
+    assert silence_of(registered)[1] == (
         "The subscription is active and unchanged at Egnyte Connect. The receiver answers at its callback URL."
     )
 
 
-def test_what_the_look_finds_is_repaired_and_said(
+def test_the_probe_reports_what_it_finds(
     registered: Subscription, at: At, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control.post("faults", status=500, times=20)
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 502.")
     watch()
     assert at(timezone.now() + ARRIVAL_WAIT) == 1
-    words = told(registered)[1]
-    assert "Checking the provider found the cause" in words
-    assert "Our own receiver answered 502." in words
+    reason = silence_of(registered)[1]
+    assert "Checking the provider found the cause" in reason
+    assert "Our own receiver answered 502." in reason
 
 
 @pytest.fixture
 def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The fake provider has a harmless test call. What was tested is in the list."""
-    fake.declare(can_test=True, test_is_harmless=True)
+    """The fake provider sends harmless test webhooks. The list holds the actors who requested one."""
+    fake.can(can_test=True, test_is_harmless=True)
     Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
-    asked: list[str] = []
+    requested: list[str] = []
     monkeypatch.setattr(silence_probe, "check_provider", lambda row: "It is there.")
 
-    def try_out(row: Subscription, *, by: str) -> TestResult:
-        asked.append(by)
+    def send_test_webhook(row: Subscription, *, by: str) -> TestResult:
+        requested.append(by)
         return TestResult(ok=True, detail="Sent.")
 
-    monkeypatch.setattr(secrets, "send_test_webhook", try_out)
-    return asked
+    monkeypatch.setattr(secrets, "send_test_webhook", send_test_webhook)
+    return requested
 
 
-def test_a_test_that_arrives_is_told_and_is_no_sign_of_life(
+def test_a_test_webhook_that_arrives_is_reported_and_does_not_end_the_silence(
     quiet_one: Subscription, testable: list[str], at: At
 ) -> None:
     at(NOW + 1.1 * HOUR)
@@ -248,23 +248,25 @@ def test_a_test_that_arrives_is_told_and_is_no_sign_of_life(
     send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=3))  # the test
     found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
     assert at(found) == 1
-    assert told(quiet_one) == (
+    assert silence_of(quiet_one) == (
         NOW,
         "It is there. The receiver answers at its callback URL. The requested test webhook arrived.",
     )
     at(found + HOUR)
-    assert told(quiet_one)[0] == NOW  # the test does not end it either
+    assert silence_of(quiet_one)[0] == NOW  # the test webhook does not end it later either
     send(quiet_one, found + 1.5 * HOUR)
     at(found + 1.6 * HOUR)
-    assert told(quiet_one)[0] is None
+    assert silence_of(quiet_one)[0] is None
 
 
-def test_a_test_that_does_not_arrive_is_told(quiet_one: Subscription, testable: list[str], at: At) -> None:
+def test_a_test_that_does_not_arrive_is_silence_of(quiet_one: Subscription, testable: list[str], at: At) -> None:
     silent(quiet_one, at)
-    assert told(quiet_one)[1].endswith("The requested test webhook did not arrive within 2 minutes.")
+    assert silence_of(quiet_one)[1].endswith("The requested test webhook did not arrive within 2 minutes.")
 
 
-def test_a_test_and_an_event_are_a_sign_of_life(quiet_one: Subscription, testable: list[str], at: At) -> None:
+def test_an_event_besides_the_test_webhook_ends_the_suspicion(
+    quiet_one: Subscription, testable: list[str], at: At
+) -> None:
     at(NOW + 1.1 * HOUR)
     for seconds in (3, 5):
         send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=seconds))
@@ -272,7 +274,7 @@ def test_a_test_and_an_event_are_a_sign_of_life(quiet_one: Subscription, testabl
     assert not Silence.objects.exists()
 
 
-def test_no_test_where_it_might_be_taken_for_an_event(
+def test_no_test_webhook_that_might_be_mistaken_for_an_event(
     quiet_one: Subscription, testable: list[str], fake: FakeProvider, at: At
 ) -> None:
     fake.declare(test_is_harmless=False)
@@ -280,7 +282,7 @@ def test_no_test_where_it_might_be_taken_for_an_event(
     assert testable == []
 
 
-def test_a_worker_that_died_while_it_probed_holds_nothing_up(
+def test_a_probe_interrupted_by_a_dead_worker_is_decided(
     quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(url: str) -> None:
@@ -291,7 +293,7 @@ def test_a_worker_that_died_while_it_probed_holds_nothing_up(
         with pytest.raises(KeyboardInterrupt):
             at(NOW + 1.1 * HOUR)
     assert at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 1
-    assert "interrupted" in told(quiet_one)[1]
+    assert "interrupted" in silence_of(quiet_one)[1]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -308,8 +310,8 @@ def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) ->
 
 
 def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events of the past, with ids of their time."""
-    request = store_request(row, b"")
+    """Create events of the past, with IDs of that time."""
+    request = keep(row, b"")
     for moment in moments:
         uid = first_id_at(moment)
         Event.objects.create(
@@ -339,7 +341,7 @@ def office(days: int) -> list[datetime]:
     ]
 
 
-def test_the_suggestion_follows_the_rhythm(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suggestion_follows_the_history(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     past(hook, office(26), monkeypatch)
     now = MONDAY + timedelta(days=26)
     nights_and_weekends = suggestion(hook, now)
@@ -351,19 +353,19 @@ def test_the_suggestion_follows_the_rhythm(hook: Subscription, monkeypatch: pyte
     assert suggestion(hook, now) == 45 * 60
 
 
-def test_one_odd_day_does_not_decide(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_unusual_day_does_not_change_the_suggestion(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     steady = [MONDAY + timedelta(hours=hour) for hour in range(24 * 20) if not 200 < hour < 230]
     past(hook, steady, monkeypatch)
     assert suggestion(hook, MONDAY + timedelta(days=20)) == 90 * 60
 
 
-def test_too_little_history_suggests_nothing(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_suggestion_with_too_little_history(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     assert suggestion(hook, NOW) is None
     past(hook, [MONDAY + timedelta(hours=hour) for hour in range(40)], monkeypatch)
     assert suggestion(hook, MONDAY + timedelta(days=2)) is None
 
 
-def test_a_busy_one_costs_no_more_than_a_sample(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_subscription_is_sampled(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence_suggestion, "MAX_SAMPLES", 100)
     past(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)
     with CaptureQueriesContext(connection) as queries:
@@ -380,7 +382,7 @@ def test_a_busy_one_costs_no_more_than_a_sample(hook: Subscription, monkeypatch:
         assert "SCAN event" not in steps
 
 
-def test_written_down_once_a_day(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggestions_are_updated_once_a_day(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence_suggestion, "suggestion", lambda row, now: 5400)
     at(NOW)
     quiet_one.refresh_from_db()

@@ -45,7 +45,7 @@ def test_duplicates_within_a_batch_are_counted_as_if_processed_one_by_one(hook: 
     for seconds, ids in enumerate(bodies):
         for subscription in (hook, other):
             body = body_of(*({"id": number, "type": "made"} for number in ids))
-            # The third came before the others, and is read after them.
+            # The third was received before the others and is processed after them.
             keep(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
     assert normalize.normalize_pending() == 10
     for subscription in (hook, other):
@@ -68,7 +68,7 @@ def test_duplicates_within_a_batch_are_counted_as_if_processed_one_by_one(hook: 
 
 
 def test_the_same_row_twice_in_a_batch_counts_once(hook: Subscription) -> None:
-    """As when a database hangs: its row was stored, and went to the spool as well."""
+    """If the database hangs, a row can be both stored and spooled."""
     normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
     again = as_stored(keep(hook, body_of({"id": 1, "type": "made"})))
     assert normalize.normalize_rows([again, again]) == 1
@@ -85,16 +85,16 @@ def test_last_duplicate_at_never_moves_back(hook: Subscription) -> None:
 
 
 def test_many_duplicates_take_as_many_queries_as_one(hook: Subscription) -> None:
-    def repeated(ids: range) -> int:
+    def queries_for(ids: range) -> int:
         for number in ids:
             keep(hook, body_of({"id": number, "type": "made"}))
         with CaptureQueriesContext(connection) as queries:
             assert normalize.normalize_pending() == len(ids)
         return len(queries)
 
-    repeated(range(40))
-    alone = repeated(range(1))
-    assert repeated(range(40)) == alone
+    queries_for(range(40))
+    single = queries_for(range(1))
+    assert queries_for(range(40)) == single
     assert Event.objects.filter(duplicates=1).count() == 39
 
 

@@ -1,4 +1,4 @@
-"""The feed's order: positions become visible in their order, and a reader misses none."""
+"""Feed positions become visible in order, so that a reader misses none."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ pytestmark = pytest.mark.django_db
 
 
 def receive(hook: Subscription, *ids: str) -> None:
-    """One request with these events, and its events."""
-    assert normalize.normalize_request(
-        store_request(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk
-    )
+    """Store and normalize a request with these events."""
+    assert normalize.normalize_request(keep(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk)
 
 
 def positions() -> dict[str, int]:
@@ -32,7 +30,7 @@ def test_positions_follow_the_events(hook: Subscription) -> None:
     assert positions() == {"a": 1, "b": 2, "c": 3}
 
 
-def test_those_of_many_requests_that_are_read_together(hook: Subscription) -> None:
+def test_positions_of_requests_in_one_batch(hook: Subscription) -> None:
     for number in range(6):
         store_request(hook, body_of({"id": f"{number}a", "type": "made"}, {"id": f"{number}b", "type": "made"}))
     normalize.normalize_pending()
@@ -41,30 +39,30 @@ def test_those_of_many_requests_that_are_read_together(hook: Subscription) -> No
     }
 
 
-def test_what_is_there_already_keeps_its_place(hook: Subscription) -> None:
+def test_existing_events_keep_their_position(hook: Subscription) -> None:
     receive(hook, "a", "b")
     receive(hook, "b", "c", "a", "d")
-    found = positions()
-    assert list(found) == ["a", "b", "c", "d"]
-    assert (found["a"], found["b"]) == (1, 2)
-    assert FeedEnd.objects.get().position >= found["d"]
+    after = positions()
+    assert list(after) == ["a", "b", "c", "d"]
+    assert (after["a"], after["b"]) == (1, 2)
+    assert FeedEnd.objects.get().position >= after["d"]
 
 
-def test_after_gives_the_next_in_order(hook: Subscription) -> None:
+def test_events_after_returns_the_next_in_order(hook: Subscription) -> None:
     receive(hook, "a", "b", "c", "d")
     assert [event.provider_event_id for event in feed_position.events_after(1, 2)] == ["b", "c"]
     assert [event.provider_event_id for event in feed_position.events_after(0, 100)] == ["a", "b", "c", "d"]
     assert list(feed_position.events_after(4, 10)) == []
 
 
-def test_a_position_is_never_given_again(hook: Subscription) -> None:
+def test_a_position_is_never_allocated_again(hook: Subscription) -> None:
     receive(hook, "a", "b")
     Event.objects.all().delete()
     receive(hook, "c")
     assert positions() == {"c": 3}
 
 
-def test_what_was_taken_back_leaves_no_trace(hook: Subscription) -> None:
+def test_a_rollback_releases_the_positions(hook: Subscription) -> None:
     with transaction.atomic():
         assert feed_position.allocate(5) == 1
         transaction.set_rollback(True)
@@ -72,7 +70,7 @@ def test_what_was_taken_back_leaves_no_trace(hook: Subscription) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_writers_and_a_reader_that_misses_none(hook: Subscription) -> None:
+def test_a_reader_misses_no_event_of_concurrent_writers(hook: Subscription) -> None:
     rounds, each = 15, 4
     done = threading.Event()
 
@@ -85,9 +83,9 @@ def test_many_writers_and_a_reader_that_misses_none(hook: Subscription) -> None:
         seen: list[int] = []
         while True:
             finished = done.is_set()
-            found = [event.position for event in feed_position.events_after(seen[-1] if seen else 0, 50)]
-            seen += found
-            if finished and not found:
+            batch = [event.position for event in feed_position.events_after(seen[-1] if seen else 0, 50)]
+            seen += batch
+            if finished and not batch:
                 return seen
 
     def write_all() -> list[int]:
@@ -102,20 +100,20 @@ def test_many_writers_and_a_reader_that_misses_none(hook: Subscription) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_gets_a_position_before_the_one_who_took_some_has_ended(hook: Subscription) -> None:
+def test_allocating_waits_for_the_transaction_that_allocated_before(hook: Subscription) -> None:
     FeedEnd.objects.create(pk=1)
-    taken, may_end = threading.Event(), threading.Event()
+    allocated, may_end = threading.Event(), threading.Event()
     ended: list[str] = []
 
     def first() -> None:
         with transaction.atomic():
             assert feed_position.allocate(2) == 1
-            taken.set()
+            allocated.set()
             assert may_end.wait(10)
             ended.append("first")
 
     def second() -> None:
-        assert taken.wait(10)
+        assert allocated.wait(10)
         threading.Timer(0.3, may_end.set).start()
         with transaction.atomic():
             assert feed_position.allocate(1) == 3

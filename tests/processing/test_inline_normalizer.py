@@ -40,28 +40,28 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 @dataclass
 class WatchedConnection:
-    """The connection of the thread that uses it; tells when it was given back."""
+    """The database connection of the thread that uses it; sets an event when it is closed."""
 
-    given_back: threading.Event
+    closed: threading.Event
 
     def close(self) -> None:
         connection.close()
-        self.given_back.set()
+        self.closed.set()
 
 
 @pytest.fixture
 def running(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[InlineNormalizer, threading.Event]]:
-    """A inline_normalizer of its own, and the event that its connection was given back."""
+    """A normalizer of its own, and the event that its connection was closed."""
     settings.NORMALIZE_IN_THREAD = True
-    monkeypatch.setattr(writer, "_after", lambda rows: None)  # the process's own inline_normalizer sleeps on
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
     monkeypatch.setattr("events.processing.inline_normalizer.RETRY_SECONDS", 0.05)
     monkeypatch.setattr("events.processing.inline_normalizer.IDLE_SECONDS", 0.1)
     watched = WatchedConnection(threading.Event())
     monkeypatch.setattr("events.processing.inline_normalizer.connection", watched)
-    yield InlineNormalizer(), watched.given_back
-    assert watched.given_back.wait(10)
+    yield InlineNormalizer(), watched.closed
+    assert watched.closed.wait(10)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -76,12 +76,12 @@ def test_requests_are_normalized_at_once(hook: Subscription, running: tuple[Inli
 def test_the_connection_is_closed_when_idle(
     hook: Subscription, running: tuple[InlineNormalizer, threading.Event]
 ) -> None:
-    inline_normalizer, given_back = running
+    inline_normalizer, closed = running
     for number in range(2):
-        given_back.clear()
+        closed.clear()
         request = keep(hook, body_of({"id": number, "type": "made"}))
         inline_normalizer.enqueue_rows([as_stored(request)])
-        assert given_back.wait(10)
+        assert closed.wait(10)
         assert fresh(request).outcome == Outcome.PROCESSED
 
 
@@ -89,7 +89,7 @@ def test_the_connection_is_closed_when_idle(
 def test_the_thread_survives_a_failure(
     hook: Subscription, running: tuple[InlineNormalizer, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inline_normalizer, given_back = running
+    inline_normalizer, closed = running
     failed = threading.Event()
 
     def fail(rows: Any, **_: Any) -> int:
@@ -105,7 +105,7 @@ def test_the_thread_survives_a_failure(
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
     assert normalize.normalize_pending() == 1
-    given_back.clear()
+    closed.clear()
 
 
 def test_the_thread_does_not_start_when_disabled(hook: Subscription) -> None:
@@ -116,7 +116,7 @@ def test_the_thread_does_not_start_when_disabled(hook: Subscription) -> None:
 
 @pytest.fixture
 def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> InlineNormalizer:
-    """One whose thread does not start."""
+    """A normalizer whose thread does not start."""
     settings.NORMALIZE_IN_THREAD = True
     inline_normalizer = InlineNormalizer()
     monkeypatch.setattr(inline_normalizer, "_start", lambda: None)
@@ -127,14 +127,14 @@ def test_the_queue_is_bounded(hook: Subscription, stopped: InlineNormalizer, mon
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_BYTES", 100)
     rows = [row_of(hook, b"x" * size) for size in (500, 1)]
     stopped.enqueue_rows(rows)
-    assert stopped._next_batch() == (rows[:1], [])  # a large one alone may wait
+    assert stopped._next_batch() == (rows[:1], [])  # a large request may be queued if it is alone
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_ROWS", 3)
     rows = [row_of(hook) for _ in range(4)]
     stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:3], [])
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_JOBS", 1)
-    for chore in (list, dict):
-        stopped.enqueue_job(chore)
+    for job in (list, dict):
+        stopped.enqueue_job(job)
     assert stopped._next_batch() == ([], [list])
 
 
@@ -165,20 +165,20 @@ def test_large_batches_are_followed_by_a_pause(count: int, share: float) -> None
     assert rest(LARGE_BATCH - 1, 0.5, 0.5) == 0
     assert rest(count, 0.01, 0.001) == pytest.approx(LARGE_BATCH_SECONDS - 0.01)
     assert rest(count, 0.5, 0.4) == pytest.approx(0.4 / share - 0.5, rel=0.01)
-    assert rest(count, 5, 0.01) == 0  # it waited for the database for longer
+    assert rest(count, 5, 0.01) == 0  # it waited longer for the database
 
 
 def test_other_threads_may_compute_every_few_requests(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    monkeypatch.setattr("events.storage.thread_priority.let_others_compute", lambda: order.append("others"))
+    monkeypatch.setattr("events.storage.thread_priority.yield_to_other_threads", lambda: order.append("yield"))
     original = parse_request.parse
 
-    def read(request: Any) -> Any:
-        order.append("read")
+    def parse(request: Any) -> Any:
+        order.append("parse")
         return original(request)
 
-    monkeypatch.setattr(parse_request, "parse", read)
+    monkeypatch.setattr(parse_request, "parse", parse)
     rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * YIELD_EVERY)]
     assert normalize.normalize_rows(rows, progress=InlineNormalizer()._step) == 2 * YIELD_EVERY
-    stretch = ["read"] * YIELD_EVERY
-    assert order == [*stretch[1:], "others", *stretch, "others", "read"]
+    parsed = ["parse"] * YIELD_EVERY
+    assert order == [*parsed[1:], "yield", *parsed, "yield", "parse"]

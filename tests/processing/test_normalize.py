@@ -79,10 +79,10 @@ def test_a_database_lock_delays_only_its_request(hook: Subscription, monkeypatch
     bad, good = (store_request(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with monkeypatch.context() as patch:
 
-        def locked(request: Any, reading: ParsedRequest) -> bool:
+        def locked(request: Any, parsed: ParsedRequest) -> bool:
             if request.pk == bad.pk:
                 raise OperationalError("deadlock detected")
-            return original(request, reading)
+            return original(request, parsed)
 
         patch.setattr(normalize, "_write", locked)
         patch.setattr(normalize, "_normalize_together", lambda requests, progress: locked(bad, ParsedRequest()))
@@ -139,7 +139,7 @@ def test_a_request_locked_by_another_process_is_skipped(hook: Subscription) -> N
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     sizes = [(request.pk, request.size) for request in requests]
     if connection.vendor == "sqlite":
-        # Nobody else can be settling one: there is one writer at a time.
+        # SQLite has one writer at a time, so no other process can hold a row lock.
         assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
         return
     held, may_end = threading.Event(), threading.Event()
@@ -169,11 +169,11 @@ def test_a_request_processed_elsewhere_meanwhile_is_left_alone(
     requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     original = parse_request.parse
 
-    def read(request: PendingRequest) -> ParsedRequest:
+    def parse(request: PendingRequest) -> ParsedRequest:
         WebhookRequest.objects.filter(pk=requests[1].pk).update(outcome=Outcome.PING)
         return original(request)
 
-    monkeypatch.setattr(parse_request, "parse", read)
+    monkeypatch.setattr(parse_request, "parse", parse)
     assert normalize.normalize_batch([(request.pk, request.size) for request in requests]) == 2
     assert [fresh(request).outcome for request in requests] == ["processed", "ping", "processed"]
 
@@ -209,7 +209,7 @@ normalize.normalize_request(int(os.environ['REQUEST']))
 
 @pytest.mark.django_db(transaction=True)
 def test_a_kill_before_the_commit_leaves_the_request_pending(transactional_db: None) -> None:
-    # Another process cannot know the fake.
+    # Another process does not have the fake provider.
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
     body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {}}]'
@@ -224,14 +224,14 @@ def test_a_kill_before_the_commit_leaves_the_request_pending(transactional_db: N
 def test_rows_just_stored_are_normalized_without_loading_them(hook: Subscription) -> None:
     requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     rows = [as_stored(request) for request in requests]
-    settled, gone, left = requests
-    assert normalize.normalize_request(settled.pk)
-    gone.delete()
+    done, deleted, pending = requests
+    assert normalize.normalize_request(done.pk)
+    deleted.delete()
     assert normalize.normalize_rows(rows) == 1
     assert normalize.normalize_rows(rows) == 0
-    assert fresh(left).outcome == Outcome.PROCESSED
-    found = Event.objects.order_by("position").values_list("request_id", "provider_event_id", "received_at")
-    assert list(found) == [(settled.pk, "0", settled.received_at), (left.pk, "2", left.received_at)]
+    assert fresh(pending).outcome == Outcome.PROCESSED
+    events = Event.objects.order_by("position").values_list("request_id", "provider_event_id", "received_at")
+    assert list(events) == [(done.pk, "0", done.received_at), (pending.pk, "2", pending.received_at)]
 
 
 def test_a_failing_row_affects_no_others(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_unstorable_characters_are_replaced_in_columns_and_kept_in_data(hook: Su
     assert (first.type, first.actor, first.resource) == ("t\ufffd\ufffd", "\ufffd", "/\U0001f600\ufffd")
     assert first.data["id"] == "a\x00\ud800"
     assert first.data["n"] == 123456789012345678901234567890
-    assert first.dedup_key != second.dedup_key  # differing only in what was replaced
+    assert first.dedup_key != second.dedup_key  # they differ only in replaced characters
 
 
 def test_long_texts_are_cut_and_long_keys_are_hashed(hook: Subscription) -> None:

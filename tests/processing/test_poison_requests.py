@@ -1,4 +1,4 @@
-"""A plug-in that never ends reading a request, or ends the process with it, costs no other request and not this one."""
+"""Poison requests, which hang or kill the process, are quarantined and block no other request."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def fresh(request: WebhookRequest) -> WebhookRequest:
     return WebhookRequest.objects.get(pk=request.pk)
 
 
-def wait_for_the_next_try() -> None:
-    """As if the time that a try may take were over."""
-    began = timezone.now() - poison_requests.ATTEMPT_TIMEOUT
-    WebhookRequest.objects.filter(tried_at__isnull=False).update(tried_at=began)
+def pass_attempt_timeout() -> None:
+    """Let the timeout of started attempts pass."""
+    started = timezone.now() - poison_requests.ATTEMPT_TIMEOUT
+    WebhookRequest.objects.filter(tried_at__isnull=False).update(tried_at=started)
 
 
-READS = """
+NORMALIZE = """
 import os
 from events.processing import normalize
 from providers.contract.registry import get_provider
@@ -66,35 +66,35 @@ print(normalize.normalize_pending(), flush=True)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(transactional_db: None) -> None:
-    # Another process cannot know the fake.
+def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processed(transactional_db: None) -> None:
+    # Another process does not have the fake provider.
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
 
-    def came(name: str) -> WebhookRequest:
+    def received(name: str) -> WebhookRequest:
         body = f'[{{"eventId": "{name}", "eventType": "fs:add_file", "data": {{}}}}]'.encode()
         at = timezone.now() - LATE
         return store_request(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=at)
 
-    before, deadly, behind = came("before"), came("deadly"), came("behind")
-    assert run_python(READS).returncode == 139
+    before, deadly, behind = received("before"), received("deadly"), received("behind")
+    assert run_python(NORMALIZE).returncode == 139
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
-    later = came("later")
-    assert run_python(READS).stdout.split() == ["1"]  # a try of the others is under way, as far as is known
+    later = received("later")
+    assert run_python(NORMALIZE).stdout.split() == ["1"]  # an attempt of the others seems to be under way
     assert fresh(later).outcome == Outcome.PROCESSED
-    wait_for_the_next_try()
-    assert run_python(READS).returncode == 139
+    pass_attempt_timeout()
+    assert run_python(NORMALIZE).returncode == 139
     assert fresh(before).outcome == Outcome.PROCESSED
-    wait_for_the_next_try()
-    assert run_python(READS).returncode == 139
+    pass_attempt_timeout()
+    assert run_python(NORMALIZE).returncode == 139
     assert fresh(behind).outcome == Outcome.PROCESSED
     assert fresh(deadly).outcome == Outcome.RECEIVED
-    wait_for_the_next_try()
-    assert run_python(READS).stdout.split() == ["1"]
+    pass_attempt_timeout()
+    assert run_python(NORMALIZE).stdout.split() == ["1"]
     assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
     detect()
     assert poison_requests.REASON in Problem.objects.get(kind="quarantine", state="open").message
-    assert reprocess.reprocess_request(deadly).outcome == Outcome.PROCESSED  # where it is no longer deadly
+    assert reprocess.reprocess_request(deadly).outcome == Outcome.PROCESSED  # it kills only the other process
     assert set(Event.objects.values_list("provider_event_id", flat=True)) == {"before", "deadly", "behind", "later"}
 
 
@@ -102,12 +102,12 @@ def test_a_reading_that_ends_the_process_is_quarantined_and_the_others_are_read(
 def poller(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, fake: FakeProvider
 ) -> Iterator[Poller]:
-    """The worker's, with little patience. What hangs goes on at the end."""
+    """The worker's poller with a short timeout. What hangs continues at the end."""
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(poller_module, "HANGS_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # the process's own inline_normalizer sleeps on
-    looking = Poller()
-    monkeypatch.setattr(tasks, "poller", looking)
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
+    own = Poller()
+    monkeypatch.setattr(tasks, "poller", own)
     threads: list[threading.Thread] = []
     original = threading.Thread.start
 
@@ -116,45 +116,45 @@ def poller(
         original(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    go_on = threading.Event()
+    release = threading.Event()
 
     def hang(request: InboundRequest) -> None:
         if b"hangs" in request.body:
-            go_on.wait(60)
+            release.wait(60)
 
     fake.before_parse = hang
-    yield looking
-    go_on.set()
-    looking.stop()
+    yield own
+    release.set()
+    own.stop()
     for thread in threads:
         thread.join(10)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reading_that_hangs_is_quarantined_and_the_others_are_read(poller: Poller, hook: Subscription) -> None:
-    hanging = store_request(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
+def test_a_request_that_hangs_is_quarantined_and_the_others_processed(poller: Poller, hook: Subscription) -> None:
+    hanging = keep(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
     beside = late(hook, 1)
     for tries in (1, 2, 3):
         with pytest.raises(TimeoutError):
             tasks.normalize_pending()
         assert fresh(hanging).tries == tries
         later = late(hook, 10 + tries)
-        assert tasks.normalize_pending() >= 1  # while it hangs
+        assert tasks.normalize_pending() >= 1  # while the first thread hangs
         assert fresh(later).outcome == Outcome.PROCESSED
-        wait_for_the_next_try()
+        pass_attempt_timeout()
     assert fresh(beside).outcome == Outcome.PROCESSED
     tasks.normalize_pending()
     assert (fresh(hanging).outcome, fresh(hanging).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decided(
+def test_an_abandoned_thread_that_continues_changes_nothing(
     poller: Poller, hook: Subscription, fake: FakeProvider
 ) -> None:
-    go_on, read = threading.Event(), threading.Event()
+    release, read = threading.Event(), threading.Event()
 
     def hang(request: InboundRequest) -> None:
-        go_on.wait(30)
+        release.wait(30)
         read.set()
 
     request = late(hook, 1)
@@ -162,9 +162,9 @@ def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decide
     with pytest.raises(TimeoutError):
         tasks.normalize_pending()
     WebhookRequest.objects.update(tries=poison_requests.MAX_ATTEMPTS)
-    wait_for_the_next_try()
+    pass_attempt_timeout()
     assert tasks.normalize_pending() == 1
-    go_on.set()
+    release.set()
     assert read.wait(10)
     poller.stop()
     for thread in threading.enumerate():
@@ -174,19 +174,19 @@ def test_what_a_hanging_reading_finds_in_the_end_changes_nothing_that_was_decide
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
+def test_no_thread_is_abandoned_while_the_database_hangs(
     poller: Poller, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    goes_on = threading.Event()
+    database_answered = threading.Event()
 
     def answers_late(connection: BaseDatabaseWrapper) -> CursorWrapper:
         if threading.current_thread().name != "poller":
             time.sleep(0.5)
-            goes_on.set()
+            database_answered.set()
         return original(connection)
 
     request = late(hook, 1)
-    fake.before_parse = lambda request: (goes_on.wait(30), None)[1]
+    fake.before_parse = lambda request: (database_answered.wait(30), None)[1]
     original = BaseDatabaseWrapper.cursor
     with monkeypatch.context() as patch:
         patch.setattr(poller_module, "DATABASE_PROMPT_SECONDS", 0.4)
@@ -196,12 +196,12 @@ def test_no_thread_is_left_behind_while_it_is_the_database_that_hangs(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_process_in_which_many_readings_hang_ends(
+def test_a_process_with_many_abandoned_threads_ends(
     poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(poller_module, "end_process", ended.append)
-    monkeypatch.setattr(poller_module, "MAX_ABANDONED_THREADS", 2)
+    monkeypatch.setattr(poller_module, "MAX_ABANDONED_THNORMALIZE", 2)
     for number in range(2):
         assert ended == []
         store_request(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)
@@ -211,7 +211,7 @@ def test_a_process_in_which_many_readings_hang_ends(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
+def test_the_inline_normalizer_abandons_a_request_that_hangs(
     poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(normalizer_module, "HANGS_AFTER_SECONDS", 0.3)
@@ -229,43 +229,43 @@ def test_the_web_process_leaves_a_reading_that_hangs_and_goes_on_with_the_next(
     inline_normalizer.stop()
 
 
-def test_what_is_read_in_time_is_not_counted(hook: Subscription) -> None:
-    request = store_request(hook, body_of({"id": 1, "type": "made"}))
+def test_young_requests_are_not_counted(hook: Subscription) -> None:
+    request = keep(hook, body_of({"id": 1, "type": "made"}))
     assert normalize.normalize_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
 
 
-def test_a_backlog_is_read_in_batches_with_one_more_write_each(hook: Subscription) -> None:
+def test_counting_attempts_costs_one_write_per_batch(hook: Subscription) -> None:
     for number in range(30):
         late(hook, number)
     with CountedWrites() as writes:
         assert normalize.normalize_pending(batch=10) == 30
-    counting = [sql for sql in writes.found if '"tries"' in sql]
+    counting = [sql for sql in writes.statements if '"tries"' in sql]
     assert len(counting) == 3
-    assert len(writes.found) < 30
+    assert len(writes.statements) < 30
 
 
 class CountedWrites:
-    """The statements that change requests."""
+    """Records the statements that update requests."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self.statements: list[str] = []
 
     def __enter__(self) -> CountedWrites:
-        self._wrapped = connection.execute_wrapper(self._look)
+        self._wrapped = connection.execute_wrapper(self._record)
         self._wrapped.__enter__()
         return self
 
-    def __exit__(self, *how: Any) -> None:
-        self._wrapped.__exit__(*how)
+    def __exit__(self, *exc_info: Any) -> None:
+        self._wrapped.__exit__(*exc_info)
 
-    def _look(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def _record(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith('UPDATE "events_webhookrequest"'):
-            self.found.append(sql)
+            self.statements.append(sql)
         return execute(sql, params, many, context)
 
 
-def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
+def test_a_request_that_cannot_be_written_is_no_poison_request(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = late(hook, 1)
@@ -284,14 +284,14 @@ def test_a_reading_that_ended_but_could_not_be_written_is_no_suspect(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_try_belongs_to_one_worker_of_several(hook: Subscription) -> None:
+def test_an_attempt_belongs_to_one_worker(hook: Subscription) -> None:
     keys = [late(hook, number).pk for number in range(20)]
     mine = run_concurrently(*[lambda: poison_requests.start_attempts(keys)] * 4)
     assert sorted(key for part in mine for key in part) == keys
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
 
 
-def test_reprocessing_counts_anew(hook: Subscription) -> None:
+def test_reprocessing_resets_the_attempts(hook: Subscription) -> None:
     request = late(hook, 1)
     WebhookRequest.objects.update(
         tries=poison_requests.MAX_ATTEMPTS, tried_at=timezone.now() - poison_requests.ATTEMPT_TIMEOUT

@@ -22,11 +22,11 @@ def test_last_event_at_never_moves_back(hook: Subscription) -> None:
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)
-    assert hook.accepted_at == now - timedelta(seconds=10)  # of the first that was normalised
+    assert hook.accepted_at == now - timedelta(seconds=10)  # of the request that was normalized first
     keep(hook, b"")
     normalize.normalize_pending()
     hook.refresh_from_db()
-    assert hook.last_event_at == now - timedelta(seconds=5)  # a ping is no event
+    assert hook.last_event_at == now - timedelta(seconds=5)  # a ping carries no event
 
 
 def test_last_event_at_of_several_subscriptions(hook: Subscription) -> None:

@@ -1,4 +1,4 @@
-"""Purging what is older than its account keeps it: nothing more, nothing twice, and never half."""
+"""Purging: deletes exactly what has expired, in small transactions that can be interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAYS = 30
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purge, "MIN_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(purge, "PAUSE_FACTOR", 0)
 
@@ -38,41 +38,41 @@ def account(hook: Subscription) -> ProviderAccount:
     return hook.account
 
 
-def came(
+def received(
     monkeypatch: pytest.MonkeyPatch,
     hook: Subscription,
     *,
     days_ago: float,
     body: bytes | None = None,
-    read: bool = True,
+    normalized: bool = True,
 ) -> WebhookRequest:
-    """A request of that day, read then."""
+    """Store a request of that day, normalized on that day."""
     moment = NOW - timedelta(days=days_ago)
     with clock_at(monkeypatch, moment):
-        request = store_request(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
-        if read:
+        request = keep(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
+        if normalized:
             normalize.normalize_request(request.pk)
     request.refresh_from_db()
     return request
 
 
-def kept() -> tuple[list[float], int]:
-    """The ages in days of the requests that are there, oldest first, and the number of events."""
+def stored() -> tuple[list[float], int]:
+    """Return the ages in days of the stored requests, oldest first, and the number of events."""
     times = WebhookRequest.objects.order_by("pk").values_list("received_at", flat=True)
     return [round((NOW - moment).total_seconds() / 86400, 1) for moment in times], Event.objects.count()
 
 
-def due_again() -> None:
+def make_due() -> None:
     Purge.objects.update(due_at=NOW - timedelta(days=1))
 
 
-def test_what_is_too_old_goes_with_its_events(
+def test_expired_requests_are_deleted_with_their_events(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     for days in (90, 31, 30.1, 29.9, 0):
-        came(monkeypatch, hook, days_ago=days)
+        received(monkeypatch, hook, days_ago=days)
     assert purge_due() == 6
-    assert kept() == ([29.9, 0.0], 2)
+    assert stored() == ([29.9, 0.0], 2)
     row = Purge.objects.get()
     assert (row.account, row.purged_requests, row.purged_events) == (account, 3, 3)
     assert row.purged_at is not None
@@ -81,15 +81,15 @@ def test_what_is_too_old_goes_with_its_events(
     assert purge_due() == 0
 
 
-def test_without_an_age_everything_is_kept(monkeypatch: pytest.MonkeyPatch, hook: Subscription) -> None:
-    came(monkeypatch, hook, days_ago=3000)
+def test_nothing_is_deleted_without_a_retention_period(monkeypatch: pytest.MonkeyPatch, hook: Subscription) -> None:
+    received(monkeypatch, hook, days_ago=3000)
     assert purge_due() == 0
-    assert kept() == ([3000.0], 1)
+    assert stored() == ([3000.0], 1)
     row = Purge.objects.get()
     assert (row.kept_since, row.purged_at) == (NOW - timedelta(days=3000), None)
 
 
-def test_each_account_has_its_own_age_and_a_deleted_one_keeps_it(
+def test_each_account_has_its_own_retention_period_even_when_deleted(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     other = Subscription.objects.create(
@@ -97,46 +97,46 @@ def test_each_account_has_its_own_age_and_a_deleted_one_keeps_it(
         secrets=hook.secrets,
         due_at=None,
     )
-    came(monkeypatch, hook, days_ago=31)
+    received(monkeypatch, hook, days_ago=31)
     for row in (hook, other):
-        came(monkeypatch, row, days_ago=8)
+        received(monkeypatch, row, days_ago=8)
     ProviderAccount.objects.filter(pk=other.account_id).update(deleted_at=NOW)
     assert purge_due() == 4
     assert list(WebhookRequest.objects.values_list("account", flat=True)) == [account.pk]
 
 
-def test_what_waits_is_not_dropped(
+def test_pending_and_quarantined_requests_are_kept(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, fake: FakeProvider
 ) -> None:
-    unread = came(monkeypatch, hook, days_ago=100, read=False)
+    pending = received(monkeypatch, hook, days_ago=100, normalized=False)
     broken = body_of({"id": "a", "type": "made"}, {"id": "b"})
-    lost = came(monkeypatch, hook, days_ago=61, body=broken)
-    waiting = came(monkeypatch, hook, days_ago=59, body=broken.replace(b'"a"', b'"c"').replace(b'"b"', b'"d"'))
-    assert {lost.outcome, waiting.outcome} == {Outcome.QUARANTINED}
-    assert kept_until(unread) is None
-    assert kept_until(waiting) == waiting.received_at + timedelta(days=60)
-    assert purge_due() == 2  # the request after twice the age, and the one event that could be read
-    assert set(WebhookRequest.objects.all()) == {unread, waiting}
+    expired = received(monkeypatch, hook, days_ago=61, body=broken)
+    quarantined = received(monkeypatch, hook, days_ago=59, body=broken.replace(b'"a"', b'"c"').replace(b'"b"', b'"d"'))
+    assert {expired.outcome, quarantined.outcome} == {Outcome.QUARANTINED}
+    assert kept_until(pending) is None
+    assert kept_until(quarantined) == quarantined.received_at + timedelta(days=60)
+    assert purge_due() == 2  # the request after twice the period, and its one parsed event
+    assert set(WebhookRequest.objects.all()) == {pending, quarantined}
 
-    # Released, its events are there for as long as any others.
+    # Once released, its events are kept for a whole period.
     fake.fixed = True
-    released = reprocess.reprocess_request(waiting)
+    released = reprocess.reprocess_request(quarantined)
     assert released.outcome == Outcome.PROCESSED
     until = kept_until(released)
     assert until is not None
     assert until - timezone.now() > timedelta(days=29.9)
-    due_again()
+    make_due()
     assert purge_due() == 0
     assert Event.objects.filter(request=released).count() == 2
 
 
-def test_rejected_pings_and_duplicates_go_as_well(
+def test_rejected_requests_pings_and_duplicates_expire_as_well(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    came(monkeypatch, hook, days_ago=40, body=b"")
+    received(monkeypatch, hook, days_ago=40, body=b"")
     same = body_of({"id": "same", "type": "made"})
-    came(monkeypatch, hook, days_ago=39, body=same)
-    came(monkeypatch, hook, days_ago=38, body=same)
+    received(monkeypatch, hook, days_ago=39, body=same)
+    received(monkeypatch, hook, days_ago=38, body=same)
     with clock_at(monkeypatch, NOW - timedelta(days=37)):
         store_request(hook, same, headers=())
     assert set(WebhookRequest.objects.values_list("outcome", flat=True)) == {
@@ -146,126 +146,130 @@ def test_rejected_pings_and_duplicates_go_as_well(
         Outcome.REJECTED,
     }
     assert purge_due() == 5
-    assert kept() == ([], 0)
+    assert stored() == ([], 0)
 
 
-def test_a_repetition_after_the_purge_counts_as_new_and_gets_a_new_place(
+def test_a_duplicate_of_a_purged_event_is_stored_as_new(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     same = body_of({"id": "same", "type": "made"})
-    came(monkeypatch, hook, days_ago=40, body=same)
-    place = Event.objects.get().position
-    assert place is not None
+    received(monkeypatch, hook, days_ago=40, body=same)
+    position = Event.objects.get().position
+    assert position is not None
     purge_due()
-    assert came(monkeypatch, hook, days_ago=0, body=same).outcome == Outcome.PROCESSED
-    assert Event.objects.get().position == place + 1
+    assert received(monkeypatch, hook, days_ago=0, body=same).outcome == Outcome.PROCESSED
+    assert Event.objects.get().position == position + 1
 
 
-def test_a_puller_that_is_behind_goes_on_after_the_purge(
+def test_a_reader_that_lags_behind_continues_after_a_purge(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     for days in (50, 40, 2, 1):
-        came(monkeypatch, hook, days_ago=days)
+        received(monkeypatch, hook, days_ago=days)
     behind = Event.objects.order_by("position").values_list("position", flat=True)[0]
     purge_due()
     assert [event.position for event in feed_position.events_after(behind, 10)] == [behind + 2, behind + 3]
     ProviderAccount.objects.update(retention_days=1)
     Event.objects.update(received_at=NOW - timedelta(days=9))
     WebhookRequest.objects.update(received_at=NOW - timedelta(days=9), processed_at=NOW - timedelta(days=9))
-    due_again()
+    make_due()
     purge_due()
     assert list(feed_position.events_after(behind, 10)) == []
     assert FeedEnd.objects.get().position == behind + 3
-    came(monkeypatch, hook, days_ago=0.5)
+    received(monkeypatch, hook, days_ago=0.5)
     assert [event.position for event in feed_position.events_after(behind, 10)] == [behind + 4]
 
 
-def test_few_rows_a_transaction_and_no_bodies_read(
+def test_transactions_are_small_and_bodies_are_not_loaded(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     elements = [{"id": f"many-{number}", "type": "made"} for number in range(170)]
-    came(monkeypatch, hook, days_ago=50, body=body_of(*elements))
+    received(monkeypatch, hook, days_ago=50, body=body_of(*elements))
     for number in range(90):
-        came(monkeypatch, hook, days_ago=45 - number / 100)
+        received(monkeypatch, hook, days_ago=45 - number / 100)
     sizes: list[int] = []
-    whole = QuerySet.delete
+    original = QuerySet.delete
 
-    def counted(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
-        done = whole(rows)
+    def counting_delete(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
+        done = original(rows)
         sizes.append(done[0])
         return done
 
-    monkeypatch.setattr(QuerySet, "delete", counted)
+    monkeypatch.setattr(QuerySet, "delete", counting_delete)
     with CaptureQueriesContext(connection) as queries:
         assert purge_due() == 91 + 170 + 90
     assert max(sizes) <= 50
     assert sum(sizes) == 351
     assert not [query for query in queries.captured_queries if '"body"' in query["sql"]]
-    assert kept() == ([], 0)
+    assert stored() == ([], 0)
 
 
 @pytest.mark.parametrize("at", range(1, 9))
-def test_killed_at_any_statement_the_next_run_finishes(
+def test_the_next_run_finishes_after_a_kill_at_any_statement(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, at: int
 ) -> None:
     monkeypatch.setattr(purge, "MAX_EVENTS", 3)
     monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
-    came(monkeypatch, hook, days_ago=50, body=body_of(*({"id": f"m{number}", "type": "made"} for number in range(5))))
-    came(monkeypatch, hook, days_ago=45)
-    came(monkeypatch, hook, days_ago=3)
+    received(
+        monkeypatch, hook, days_ago=50, body=body_of(*({"id": f"m{number}", "type": "made"} for number in range(5)))
+    )
+    received(monkeypatch, hook, days_ago=45)
+    received(monkeypatch, hook, days_ago=3)
     count = 0
-    whole = QuerySet.delete
+    original = QuerySet.delete
 
-    def dies(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
+    def delete_or_die(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
         nonlocal count
         count += 1
         if count == (at + 1) // 2:
             if at % 2:
                 raise KeyboardInterrupt
-            whole(rows)
+            original(rows)
             raise KeyboardInterrupt
-        return whole(rows)
+        return original(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(QuerySet, "delete", dies)
+        patch.setattr(QuerySet, "delete", delete_or_die)
         with contextlib.suppress(KeyboardInterrupt):
             purge_due()
     orphans = Event.objects.exclude(request__in=WebhookRequest.objects.values("pk"))
     assert not orphans.exists()
     done = Purge.objects.get()
-    before = (done.purged_requests + WebhookRequest.objects.count(), done.purged_events + Event.objects.count())
-    assert before == (3, 7)  # what was counted is what went
-    due_again()
-    Purge.objects.update(claimed_until=None)  # as if the killed one's claim had ended
+    totals = (done.purged_requests + WebhookRequest.objects.count(), done.purged_events + Event.objects.count())
+    assert totals == (3, 7)  # exactly the deleted rows were counted
+    make_due()
+    Purge.objects.update(claimed_until=None)  # the claim of the killed process expires
     purge_due()
-    assert kept() == ([3.0], 1)
+    assert stored() == ([3.0], 1)
     done.refresh_from_db()
     assert (done.purged_requests, done.purged_events) == (2, 6)
 
 
-def test_a_long_run_stops_and_is_due_at_once(
+def test_a_run_stops_after_its_time_limit_and_is_due_at_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     monkeypatch.setattr(purge, "MAX_RUN_SECONDS", 0.0)
     monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
     for number in range(5):
-        came(monkeypatch, hook, days_ago=50 - number)
+        received(monkeypatch, hook, days_ago=50 - number)
     for left in (3, 1, 0):
         purge_due()
         assert WebhookRequest.objects.count() == left
     assert purge_due() == 0
 
 
-def test_a_lost_claim_stops(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
+def test_a_run_stops_when_it_loses_its_claim(
+    monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
+) -> None:
     monkeypatch.setattr(purge, "MAX_REQUESTS", 1)
     for number in range(3):
-        came(monkeypatch, hook, days_ago=50 - number)
-    purge_due()  # makes the row
+        received(monkeypatch, hook, days_ago=50 - number)
+    purge_due()  # creates the row
     for number in range(3):
-        came(monkeypatch, hook, days_ago=40 - number)
-    due_again()
+        received(monkeypatch, hook, days_ago=40 - number)
+    make_due()
     row = Purge.objects.get()
-    assert row.claim("somebody else", 60)
+    assert row.claim("another worker", 60)
     assert purge_due() == 0
     assert WebhookRequest.objects.count() == 3
     monkeypatch.setattr(Purge, "keep_claim", lambda *_: False)
@@ -274,31 +278,31 @@ def test_a_lost_claim_stops(monkeypatch: pytest.MonkeyPatch, hook: Subscription,
     assert WebhookRequest.objects.count() == 2
 
 
-def test_one_that_is_read_anew_meanwhile_stays(
+def test_a_request_reprocessed_meanwhile_is_kept(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    request = came(monkeypatch, hook, days_ago=50)
+    request = received(monkeypatch, hook, days_ago=50)
     purge_row = Purge.objects.create(account=account)
     age = timedelta(days=DAYS)
     keys = next(iter(purge._expired_batches(account.pk, age)))
     reprocess.reprocess_request(request)
     assert purge._delete_batch(purge_row, keys, age, purge.PurgeResult())
-    assert kept() == ([50.0], 1)
+    assert stored() == ([50.0], 1)
 
 
-def test_a_request_of_a_clock_that_ran_ahead_keeps_no_others(
+def test_a_request_from_the_future_does_not_stop_the_purge(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    came(monkeypatch, hook, days_ago=-400)
-    came(monkeypatch, hook, days_ago=50)
+    received(monkeypatch, hook, days_ago=-400)
+    received(monkeypatch, hook, days_ago=50)
     purge_due()
-    assert kept()[0] == [-400.0]
+    assert stored()[0] == [-400.0]
 
 
-def test_served_by_indexes(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
+def test_queries_use_indexes(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
     if connection.vendor != "sqlite":
-        pytest.skip("EXPLAIN reads otherwise there, and a small table is scanned anyway")
-    came(monkeypatch, hook, days_ago=50)
+        pytest.skip("EXPLAIN differs on PostgreSQL, which scans small tables anyway")
+    received(monkeypatch, hook, days_ago=50)
     with CaptureQueriesContext(connection) as queries:
         purge_due()
     for query in queries.captured_queries:
@@ -311,14 +315,12 @@ def test_served_by_indexes(monkeypatch: pytest.MonkeyPatch, hook: Subscription, 
         assert "TEMP B-TREE" not in steps or "events_event" in query["sql"], query["sql"]
 
 
-def test_the_history_of_the_account_stays(
-    monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
-) -> None:
+def test_operations_are_kept(monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount) -> None:
     with clock_at(monkeypatch, NOW - timedelta(days=500)):
         Operation.objects.create(subscription=hook, action="register", actor="clock", status="succeeded")
-    came(monkeypatch, hook, days_ago=500)
+    received(monkeypatch, hook, days_ago=500)
     purge_due()
-    assert kept() == ([], 0)
+    assert stored() == ([], 0)
     assert Operation.objects.count() == 1
 
 
@@ -327,28 +329,28 @@ def test_two_at_once_delete_batch_everything_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     for number in range(60):
-        came(monkeypatch, hook, days_ago=50 - number / 100)
-    came(monkeypatch, hook, days_ago=1)
-    counts = run_concurrently(purge_due, purge_due)
+        received(monkeypatch, hook, days_ago=50 - number / 100)
+    received(monkeypatch, hook, days_ago=1)
+    counts = together(purge_due, purge_due)
     assert sum(counts) == 120
-    # Even without the claim, as after a pause in which it ended.
+    # Even without a claim, which may have expired.
     for number in range(60):
-        came(monkeypatch, hook, days_ago=40 - number / 100)
+        received(monkeypatch, hook, days_ago=40 - number / 100)
     for name in ("claim", "keep_claim"):
         monkeypatch.setattr(Purge, name, lambda *_: True)
-    due_again()
-    assert sum(run_concurrently(purge_due, purge_due)) == 120
+    make_due()
+    assert sum(together(purge_due, purge_due)) == 120
     row = Purge.objects.get()
     assert (row.purged_requests, row.purged_events) == (120, 120)
-    assert kept() == ([1.0], 1)
+    assert stored() == ([1.0], 1)
 
 
-def test_an_old_one_comes_late_out_of_the_spool(
+def test_an_old_request_from_the_spool_is_kept_for_a_whole_period(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
-    came(monkeypatch, hook, days_ago=20)
+    received(monkeypatch, hook, days_ago=20)
     late: datetime = NOW - timedelta(days=31)
     request = store_request(hook, body_of({"id": "late", "type": "made"}), received_at=late)
     normalize.normalize_request(request.pk)
-    assert purge_due() == 0  # its events came just now, and everybody shall get them
+    assert purge_due() == 0  # its events are new, and consumers need time to read them
     assert Event.objects.count() == 2

@@ -41,7 +41,7 @@ def test_rejected_requests_are_limited_by_body_bytes(hook: Subscription, monkeyp
     big = b"x" * (3 * 1024 * 1024)
     for _ in range(5):
         keep(hook, big, headers=())
-    assert WebhookRequest.objects.count() == 3  # a fourth would make 12 MB
+    assert WebhookRequest.objects.count() == 3  # a fourth would exceed 10 MB
 
 
 def test_rejected_requests_are_limited_by_header_bytes(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,12 +65,12 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent(hook: Subscript
 
 
 def test_only_some_requests_lead_to_a_trim(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
+    trimmed: list[int] = []
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    monkeypatch.setattr(rejected, "delete_old", looks.append)
+    monkeypatch.setattr(rejected, "delete_old", trimmed.append)
     for _ in range(1 + 2 * rejected.TRIM_AFTER_REQUESTS):
         keep(hook, b"{}", headers=())
-    assert len(looks) == 3
+    assert len(trimmed) == 3
 
 
 def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,15 +83,15 @@ def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatc
 
 
 def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None:
-    def came(days: int, **how: Any) -> WebhookRequest:
+    def received(days: int, **options: Any) -> WebhookRequest:
         at = timezone.now() - timedelta(days=days)
-        request = keep(hook, b"{}", received_at=at, **how)
-        request.uid = UUID(int=first_id_at(at).int + request.pk)  # as it was given then
+        request = keep(hook, b"{}", received_at=at, **options)
+        request.uid = UUID(int=first_id_at(at).int + request.pk)  # as an ID of that time
         request.save(update_fields=["uid"])
         return request
 
-    month = [came(31, headers=()) for _ in range(3)]
-    accepted, young = came(31), came(29, headers=())
+    month = [received(31, headers=()) for _ in range(3)]
+    accepted, young = received(31), received(29, headers=())
     assert tasks.forget_rejected() == len(month)
     assert set(WebhookRequest.objects.all()) == {accepted, young}
 
@@ -100,13 +100,13 @@ def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None
 def test_a_request_released_during_a_trim_is_not_deleted(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "MAX_REQUESTS", 1)
     old = [keep(hook, b"{}", headers=()) for _ in range(4)]
-    released, wanted = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
+    released, row = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
 
     def release() -> None:
         with transaction.atomic():
-            wanted.update(outcome=Outcome.RECEIVED)
+            row.update(outcome=Outcome.RECEIVED)
             released.set()
-            time.sleep(0.5)  # the other one is at it
+            time.sleep(0.5)  # meanwhile the other thread trims
 
     def trim() -> int:
         released.wait(10)
