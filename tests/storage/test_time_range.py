@@ -100,7 +100,7 @@ def test_a_longer_outage_costs_only_the_times_within_it(
 
 def test_what_was_stored_late_is_purged_when_its_age_has_come(hook: Subscription, spool_folder: Path) -> None:
     now = timezone.now()
-    store([came(hook, now - 2 * HOUR + timedelta(seconds=n)) for n in range(retention.LOOKED_AT + 1)])
+    store([came(hook, now - 2 * HOUR + timedelta(seconds=n)) for n in range(retention.SCAN_BATCH + 1)])
     drain([came(hook, now - 60 * HOUR)])
     WebhookRequest.objects.update(outcome=Outcome.PROCESSED)
     account = hook.account
@@ -108,7 +108,7 @@ def test_what_was_stored_late_is_purged_when_its_age_has_come(hook: Subscription
     account.save()
     purge = Purge.objects.create(account=account)
     retention.purge(purge)
-    assert WebhookRequest.objects.count() == retention.LOOKED_AT + 1
+    assert WebhookRequest.objects.count() == retention.SCAN_BATCH + 1
     assert not WebhookRequest.objects.filter(received_at__lt=now - 48 * HOUR).exists()
 
 
