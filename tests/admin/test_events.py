@@ -33,7 +33,7 @@ def read(client: Client, row: WebhookRequest) -> str:
 def test_the_request_page_shows_everything_except_secrets(viewer: Client, received: WebhookRequest) -> None:
     page = read(viewer, received)
     assert "Its events were parsed and stored." in page
-    assert "It proved that it comes from the provider." in page
+    assert "The request comes from the provider." in page
     assert "X-Secret" in page
     assert SECRET not in page
     assert '<span class="hk-json-text">/Shared/Plan.docx</span>' in page

@@ -1,9 +1,9 @@
-"""What the measured web process serves: the product, or one of the floors that it is measured against (BENCH_MODE).
+"""The application of the measured web process: the product, or a floor that it is compared with (BENCH_MODE).
 
 full     the product as it is
 floor    the same door without the write: verify, parse, answer
 insert   the same door, with one INSERT and one commit per request
-create   one ORM `create` per request behind a serializer and a view of REST framework, as most would write it
+create   one ORM `create` per request in a usual REST framework view with a serializer
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.bench import stores
 __all__ = ["application"]
 
 MODE = os.environ["BENCH_MODE"]
-settings.NORMALIZE_IN_THREAD = os.environ["BENCH_NORMALISE"] == "1"
+settings.NORMALIZE_IN_THREAD = os.environ["BENCH_NORMALIZE"] == "1"
 if MODE == "floor":
     writer.store = stores.only_parse  # type: ignore[method-assign]
 elif MODE == "insert":

@@ -1,4 +1,4 @@
-"""The two databases that everything is measured on, and disks that are slower than the one here."""
+"""The two databases of the benchmark, and a library that slows down fsync."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from tests.harness.own_postgres import OwnPostgres
 from tests.harness.processes import ROOT
 
-SERVER_CORE, LOAD_CORE = 0, 1  # the web process has one for itself; all others share the other
+SERVER_CORE, LOAD_CORE = 0, 1  # the web process has a core of its own; all others share the other one
 SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One empty, migrated database. `web_environment` is what its web processes need."""
+    """One empty, migrated database. `web_environment` holds environment variables for its web processes only."""
 
     kind: str
     url: str
@@ -28,7 +28,7 @@ class Database:
     web_environment: dict[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        """The settings of a process that uses it; nothing of the developer's own."""
+        """Return the environment of a process that uses it, without the developer's own settings."""
         return {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
             "ENV_FILE": os.devnull,
@@ -44,7 +44,7 @@ class Database:
         }
 
     def python(self, *arguments: str) -> str:
-        """Runs Python on it, to the end. Returns what it printed."""
+        """Run Python with this environment, and return its output."""
         done = subprocess.run(
             [sys.executable, *arguments], env=self.environment(), cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -53,13 +53,13 @@ class Database:
         return done.stdout
 
     def inside(self, what: str, *numbers: int) -> str:
-        """One of the jobs of inside.py."""
+        """Run a job of inside.py, and return its output."""
         return self.python("-m", "tests.bench.inside", what, *map(str, numbers))
 
 
 @contextmanager
 def sqlite(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
-    """An SQLite file, as the product uses it."""
+    """Create an SQLite file configured like the product's."""
     data_dir = folder / f"sqlite{'-slow' * slow_disk}"
     data_dir.mkdir(parents=True)
     preload = {"LD_PRELOAD": str(slow_fsync(folder))} if slow_disk else {}
@@ -73,7 +73,7 @@ def sqlite(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
 
 @contextmanager
 def postgres(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
-    """A PostgreSQL of our own, kept off the core of the web process."""
+    """Start a PostgreSQL server on another core than the web process."""
     preload = slow_fsync(folder) if slow_disk else None
     own = OwnPostgres(folder / f"postgres{'-slow' * slow_disk}", preload=preload, core=LOAD_CORE)
     data_dir = folder / f"data-postgres{'-slow' * slow_disk}"
@@ -90,12 +90,12 @@ def postgres(folder: Path, *, slow_disk: bool = False) -> Iterator[Database]:
 
 
 def slow_fsync(folder: Path) -> Path:
-    """The library that makes a disk slower, compiled here. Raises FileNotFoundError without a C compiler."""
+    """Compile the library that slows down fsync. Raises FileNotFoundError without a C compiler."""
     library = folder / "slow_fsync.so"
     if not library.exists():
         compiler = shutil.which("cc")
         if compiler is None:
-            raise FileNotFoundError("A C compiler (cc) is needed to make the disk slower.")
+            raise FileNotFoundError("A C compiler (cc) is needed to slow down fsync.")
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SLOW_FSYNC, "-ldl"], check=True)
         library.chmod(0o755)
     return library

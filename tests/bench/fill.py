@@ -1,4 +1,4 @@
-"""Run in a process of its own: fills the tables, as years of receiving would have."""
+"""Fill the tables as years of receiving would. Runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ django.setup()
 from django.db import connection  # noqa: E402 - needs Django
 
 EVENTS_PER_REQUEST = 10
-AT_ONCE = 250_000  # rows in one statement
-SHORTEST_SPAN = 90 * 24 * 3600  # seconds that the rows are spread over, back from now
+ROWS_PER_STATEMENT = 250_000
+MIN_SPAN_SECONDS = 90 * 24 * 3600  # the rows are spread over this time before now
 
 NUMBERS = {
     "postgresql": "SELECT n FROM generate_series({first}::bigint, {last}) AS n",
     "sqlite": "WITH RECURSIVE s(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s",
 }
-# An id whose first 48 bits are the time in milliseconds, as UUIDv7 has it, and whose last 48 bits are the number.
+# A UUIDv7: the first 48 bits are the time in milliseconds, and the last 48 bits are the row number.
 UID = {
     "postgresql": "(lpad(to_hex({ms}), 12, '0') || '70008000' || lpad(to_hex({n}), 12, '0'))::uuid",
     "sqlite": "printf('%012x70008000%012x', {ms}, {n})",
@@ -32,15 +32,15 @@ YES_NO = {"postgresql": ("true", "false"), "sqlite": ("1", "0")}
 
 
 def main(events: int) -> None:
-    """That many processed events, ten to a request, for the first subscription."""
+    """Insert processed events of the first subscription, ten for each request."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT id, account_id FROM subscriptions_subscription ORDER BY id LIMIT 1")
         subscription, account = cursor.fetchone()
     requests = events // EVENTS_PER_REQUEST
-    for first in range(1, requests + 1, AT_ONCE):
-        _requests(first, min(first + AT_ONCE - 1, requests), requests, subscription, account)
-    for first in range(1, events + 1, AT_ONCE):
-        _events(first, min(first + AT_ONCE - 1, events), events, subscription, account)
+    for first in range(1, requests + 1, ROWS_PER_STATEMENT):
+        _requests(first, min(first + ROWS_PER_STATEMENT - 1, requests), requests, subscription, account)
+    for first in range(1, events + 1, ROWS_PER_STATEMENT):
+        _events(first, min(first + ROWS_PER_STATEMENT - 1, events), events, subscription, account)
     _finish(events)
 
 
@@ -91,28 +91,28 @@ def _insert(table: str, values: dict[str, str], first: int, last: int) -> None:
 
 
 def _defaults(table: str) -> dict[str, str]:
-    """An empty value for each column that must have one, so that new columns need nothing here."""
+    """Return an empty value for each column without a default, so that new columns need no change here."""
     from django.apps import apps
     from django.db import models
 
     model = next(item for item in apps.get_models() if item._meta.db_table == table)
-    found: dict[str, str] = {}
+    defaults: dict[str, str] = {}
     for column in model._meta.concrete_fields:
         name = column.column
         if name is None or column.null or column.primary_key:
             continue
         if isinstance(column, models.BooleanField):
-            found[name] = YES_NO[connection.vendor][1]
+            defaults[name] = YES_NO[connection.vendor][1]
         elif isinstance(column, models.IntegerField):
-            found[name] = "0"
+            defaults[name] = "0"
         elif isinstance(column, models.TextField | models.CharField):
             default = column.get_prep_value(column.get_default())
-            found[name] = "'" + str(default or "").replace("'", "''") + "'"
-    return found
+            defaults[name] = "'" + str(default or "").replace("'", "''") + "'"
+    return defaults
 
 
 def _ms(total: int) -> str:
-    step = max(SHORTEST_SPAN * 1000 // total, 1)
+    step = max(MIN_SPAN_SECONDS * 1000 // total, 1)
     now = {
         "postgresql": "(extract(epoch FROM now()) * 1000)::bigint",
         "sqlite": "CAST(strftime('%s', 'now') AS INTEGER) * 1000",
@@ -129,7 +129,7 @@ def _at(total: int) -> str:
 
 
 def _finish(events: int) -> None:
-    """New rows go on behind these."""
+    """Let new rows continue after these."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO events_feedend (id, position) VALUES (1, %s)", [events])
         if connection.vendor == "postgresql":

@@ -1,4 +1,4 @@
-"""Run in a process of its own, on the measured database: `python -m tests.bench.inside WHAT [NUMBER]`."""
+"""Jobs on the measured database, each run in its own process: `python -m tests.bench.inside JOB [NUMBER]`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BY = "command:bench"
 
 
 def prepare(count: str) -> str:
-    """Makes an account with that many subscriptions. Returns their tokens and secrets."""
-    account = accounts.add_account(
+    """Create an account with that many subscriptions. Return their tokens and secrets as JSON."""
+    account = desired_state.add_account(
         provider="egnyte-connect",
         name="Bench",
         settings={"domain": "acme"},
@@ -42,22 +42,22 @@ def prepare(count: str) -> str:
 
 
 def stored() -> str:
-    """How many requests there are."""
+    """Return how many requests are stored."""
     return str(WebhookRequest.objects.count())
 
 
 def waiting() -> str:
-    """How many of them have no events yet."""
+    """Return how many requests are pending."""
     return str(WebhookRequest.objects.unprocessed().count())
 
 
-def normalise() -> str:
-    """Turns every stored request into its events."""
+def normalize_all() -> str:
+    """Normalize every pending request."""
     return str(normalize.normalize_pending())
 
 
 def log_in() -> str:
-    """Logs a superuser in. Returns the session's key."""
+    """Log in a superuser. Return the session key."""
     user, _ = User.objects.get_or_create(username="bench", defaults={"is_staff": True, "is_superuser": True})
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
@@ -68,11 +68,11 @@ def log_in() -> str:
 
 
 def purge() -> str:
-    """Purges what is older than a day, until it is stopped."""
+    """Purge what is older than a day, until the process is stopped."""
     ProviderAccount.objects.update(retention_days=1)
-    Purge.objects.all().delete()  # with the claim of the one that was stopped before
+    Purge.objects.all().delete()  # and with it the claim of a process that was stopped before
     row = Purge.objects.create(account=ProviderAccount.objects.get(), due_at=timezone.now())
-    sys.stdout.write("begun\n")
+    sys.stdout.write("started\n")
     sys.stdout.flush()
     while retention.purge(row).more:
         continue
@@ -80,15 +80,15 @@ def purge() -> str:
 
 
 def poll() -> str:
-    """What the worker does beside the web process: turns what is left behind into events, until it is stopped."""
-    sys.stdout.write("begun\n")
+    """Run the worker's poller until the process is stopped."""
+    sys.stdout.write("started\n")
     sys.stdout.flush()
     while True:
         tasks.normalize_pending()
         time.sleep(1)
 
 
-JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalise, log_in, purge, poll)}
+JOBS = {job.__name__: job for job in (prepare, stored, waiting, normalize_all, log_in, purge, poll)}
 
 if __name__ == "__main__":
     sys.stdout.write(JOBS[sys.argv[1]](*sys.argv[2:]))

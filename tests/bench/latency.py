@@ -1,6 +1,6 @@
-"""Run in a process of its own: sends at a steady rate, watches the feed, and prints how long events take to get there.
+"""Measure the time from POST to the feed at a steady rate. Runs in a process of its own and prints JSON.
 
-From before the POST is sent until a reader of the feed sees the event, on this machine's monotonic clock.
+The time runs from before the POST is sent until a reader of the feed sees the event, on the monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ django.setup()
 from events.models import Event  # noqa: E402 - needs Django
 from tests.bench.load import Target, body  # noqa: E402
 
-LOOK_EVERY = 0.003  # seconds
-GRACE = 10.0  # seconds for the last ones
+POLL_SECONDS = 0.003
+GRACE_SECONDS = 10.0  # for the last events
 CONNECTIONS = 32
 
 
 class Feed(threading.Thread):
-    """Reads the feed as a puller would, and notes when it saw what."""
+    """Reads the feed like a client, and records when it saw each event."""
 
     def __init__(self, expected: int) -> None:
         super().__init__(daemon=True)
@@ -32,15 +32,15 @@ class Feed(threading.Thread):
         self._expected = expected
         last = Event.objects.order_by("-position").values_list("position", flat=True).first()
         self._position: int = last or 0
-        self.give_up_at = float("inf")
+        self.deadline = float("inf")
 
     def run(self) -> None:
-        while len(self.seen) < self._expected and time.monotonic() < self.give_up_at:
+        while len(self.seen) < self._expected and time.monotonic() < self.deadline:
             rows = Event.objects.filter(position__gt=self._position).order_by("position")
             for position, event_id in rows.values_list("position", "provider_event_id")[:500]:
                 self._position = position
                 self.seen[event_id or ""] = time.monotonic()
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_SECONDS)
 
 
 async def _send(target: Target, rate: float, count: int, run: str) -> dict[str, float]:
@@ -69,12 +69,12 @@ async def _send(target: Target, rate: float, count: int, run: str) -> dict[str, 
 
 
 def main(target: Target, rate: float, seconds: float) -> dict[str, float]:
-    """Median and p99 in milliseconds, and how many never came."""
+    """Return median and p99 in milliseconds, and the number of lost events."""
     count = int(rate * seconds)
     feed = Feed(count)
     feed.start()
     sent = asyncio.run(_send(target, rate, count, f"latency-{time.time_ns()}"))
-    feed.give_up_at = time.monotonic() + GRACE
+    feed.deadline = time.monotonic() + GRACE_SECONDS
     feed.join()
     ordered = sorted((feed.seen[key] - at) * 1000 for key, at in sent.items() if key in feed.seen)
     return {

@@ -1,6 +1,6 @@
-"""Sends webhook requests as fast as they are answered, from one process: wrk where it is installed, else our own.
+"""Send webhook requests as fast as they are answered, from one process: with wrk if installed, else in Python.
 
-Each request is one event of Egnyte Connect with an id of its own: 1 KB of JSON, with the shared secret in a header.
+Each request is one event of Egnyte Connect with an ID of its own: 1 KB of JSON, with the shared secret in a header.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 CONNECTIONS = 32
 BODY_BYTES = 1024
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
-NOTED = 200_000  # latencies that our own generator keeps
+MAX_LATENCIES = 200_000  # recorded by the Python sender
 _RESULT = re.compile(r"^result (?P<facts>{.*})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One callback URL and the header that proves a request there."""
+    """One callback URL and the header that authenticates requests."""
 
     port: int
     path: str
@@ -37,22 +37,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it. `seconds` is how long it took; latencies are in milliseconds."""
+    """The result of a load. `seconds` is its duration; latencies are in milliseconds."""
 
     answered: int  # with 200
-    refused: int  # with anything else, or not at all
+    refused: int  # with another status, or not at all
     seconds: float
     p50: float
     p99: float
 
     @property
     def rate(self) -> float:
-        """Requests a second that were answered with 200."""
+        """Requests per second that were answered with 200."""
         return self.answered / self.seconds
 
 
 def send(targets: Sequence[Target], *, seconds: float, connections: int = CONNECTIONS, core: int | None = None) -> Load:
-    """Keeps `connections` busy for that long, one request each, in turns over the targets. `core` pins the sender."""
+    """Keep `connections` busy for that long, with requests alternating over the targets. `core` pins the sender."""
     run = secrets.token_hex(4)
     if shutil.which("wrk"):
         return _wrk(targets, run, seconds, connections, core)
@@ -61,7 +61,7 @@ def send(targets: Sequence[Target], *, seconds: float, connections: int = CONNEC
 
 
 def body(event_id: str) -> bytes:
-    """One event, padded to BODY_BYTES. The tail is what differs from request to request."""
+    """Return one event, padded to BODY_BYTES. Only its end differs between requests."""
     event = {
         "domain": "acme",
         "timestamp": 1767323106337,
@@ -101,7 +101,7 @@ def _wrk(targets: Sequence[Target], run: str, seconds: float, connections: int, 
 
 
 class _Connection(asyncio.Protocol):
-    """Sends, waits for the answer (it has no body, or an empty chunked one), sends again."""
+    """Sends a request, waits for the response (without a body, or an empty chunked one), and repeats."""
 
     def __init__(self, work: _Work) -> None:
         self._work = work
@@ -155,7 +155,7 @@ class _Work:
     def note(self, ok: bool, latency: float) -> None:
         self.answered += ok
         self.refused += not ok
-        if len(self._latencies) < NOTED:
+        if len(self._latencies) < MAX_LATENCIES:
             self._latencies.append(latency)
 
     def ended(self, *, cut: bool) -> None:

@@ -1,6 +1,6 @@
-"""What it costs to look after 10,000 healthy subscriptions of 200 accounts: `python -m tests.bench.reconcile_pass`.
+"""Measure reconciling 10,000 healthy subscriptions of 200 accounts: `python -m tests.bench.reconcile_pass`.
 
-The provider answers in this process, so the seconds are ours alone. Prints a table; DATABASE_URL chooses the database,
+The provider runs in this process, so the time is Hookkeeper's alone. Prints a table. DATABASE_URL selects the database,
 which must be empty (default: SQLite in a temporary folder).
 """
 
@@ -17,14 +17,14 @@ from django.core.management import call_command
 
 from tests.bench.databases import Database
 
-HEAD = "| what | queries | of them writes | provider calls | seconds |\n|---|--:|--:|--:|--:|"
+HEAD = "| what | queries | writes | provider calls | seconds |\n|---|--:|--:|--:|--:|"
 
 
 def main() -> None:
-    """Fills a database and measures."""
+    """Fill a database and measure."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reconcile_pass", description=__doc__)
     parser.add_argument("--accounts", type=int, default=200)
-    parser.add_argument("--each", type=int, default=50, help="subscriptions of each account")
+    parser.add_argument("--each", type=int, default=50, help="subscriptions per account")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hookkeeper-bench-") as name:
         url = os.environ.get("DATABASE_URL") or f"sqlite:///{name}/bench.sqlite3"
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(accounts: int, each: int) -> None:
-    """Prints the table."""
+    """Print the table."""
     from subscriptions.problems.detector import detect
     from subscriptions.reconciliation.sweep import sweep_inline
     from tests.harness.many_subscriptions import ListingProvider, all_looked_at, cost_of
@@ -43,7 +43,7 @@ def measure(accounts: int, each: int) -> None:
     provider = ListingProvider(details=True)
     with provider.serving():
         provider.fill(accounts, each)
-        sys.stdout.write(f"{accounts * each} subscriptions of {accounts} accounts, nothing to do.\n\n{HEAD}\n")
+        sys.stdout.write(f"{accounts * each} subscriptions of {accounts} accounts, nothing due.\n\n{HEAD}\n")
         for what, work in (
             ("a sweep, nothing due", sweep_inline),
             ("a full pass: every account looked at", sweep_inline),

@@ -1,4 +1,4 @@
-"""The web server as `manage.py up` starts it, with one of the ways to store that are compared."""
+"""The web server as `manage.py up` starts it, with one of the compared ways to store requests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.harness.processes import ROOT
 
 
 class Server:
-    """A web process on a database, pinned to a core. `door` is drf or wsgi; `mode` says how it stores (see app.py)."""
+    """A web process on a database, pinned to a core. `door` is drf or wsgi; for `mode`, see app.py."""
 
-    def __init__(self, database: Database, *, door: str, mode: str = "full", normalise: bool = False) -> None:
+    def __init__(self, database: Database, *, door: str, mode: str = "full", normalize: bool = False) -> None:
         self.database = database
-        self._settings = {"RECEIVER_DOOR": door, "BENCH_MODE": mode, "BENCH_NORMALISE": str(int(normalise))}
+        self._settings = {"RECEIVER_DOOR": door, "BENCH_MODE": mode, "BENCH_NORMALIZE": str(int(normalize))}
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
 
@@ -53,11 +53,11 @@ class Server:
         self._log.close()
 
     def target(self, token: str, secret: str) -> Target:
-        """Where a subscription's requests go."""
+        """Return where to send requests of a subscription."""
         return Target(self.port, f"/hooks/{token}", "Authorization", secret)
 
     def memory(self) -> int:
-        """Bytes of the process that serves, resident."""
+        """Return the resident bytes of the serving process."""
         sizes = [_resident(pid) for pid in _tree(self._process.pid)]
         return max(sizes)
 

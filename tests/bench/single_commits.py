@@ -1,7 +1,7 @@
-"""Run in a process of its own: one row, one commit, again and again, on one connection. Prints how many a second.
+"""Commit one row at a time on one connection, and print rows per second. Runs in a process of its own.
 
-The rows are as large as those of the receiver, in a table without any index but its key: what a durable store of one
-row at a time can reach at most here.
+The rows are as large as the receiver's, in a table without indexes except its key. This is the upper limit for storing
+durably one row at a time on this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADERS = '[["Content-Type","application/json"],["Content-Length","1024"],["Auth
 
 
 def main(url: str, seconds: float) -> float:
-    """Commits a second."""
+    """Return commits per second."""
     kind, _, rest = url.partition("://")
     if kind == "sqlite":
         return _sqlite(rest.removeprefix("/"), seconds)

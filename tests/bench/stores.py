@@ -1,4 +1,4 @@
-"""What the measured process does with a request's row instead of handing it to the writer."""
+"""Replacements for storing a request's row, used as floors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EGNYTE = get_provider("egnyte-connect")
 
 
 def only_parse(row: RequestRow, on_stored: object = None) -> bool:
-    """Reads the events, and keeps nothing."""
+    """Parse the events, and store nothing."""
     EGNYTE.parse(
         InboundRequest(
             method=row.method, url="", query=row.query, headers=(), body=row.body, received_at=row.received_at
@@ -22,6 +22,6 @@ def only_parse(row: RequestRow, on_stored: object = None) -> bool:
 
 
 def insert_alone(row: RequestRow, on_stored: object = None) -> bool:
-    """One INSERT and its commit, on the thread's own connection."""
+    """Insert and commit one row on the thread's own connection."""
     REQUESTS.insert(django.db.connection, [row])
     return True

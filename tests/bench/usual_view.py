@@ -1,4 +1,4 @@
-"""The floor that most would write: a view of REST framework, a serializer, one ORM `create` per request."""
+"""The usual implementation as a floor: a REST framework view, a serializer, and one ORM `create` per request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from subscriptions.models import Subscription
 
 
 class _Events(serializers.Serializer[Any]):
-    """What is checked of each event."""
+    """The fields that are validated."""
 
-    eventId = serializers.CharField()  # noqa: N815  # the provider's word
+    eventId = serializers.CharField()  # noqa: N815  # the provider's name
     eventType = serializers.CharField()  # noqa: N815
     domain = serializers.CharField()
     timestamp = serializers.IntegerField()
@@ -29,14 +29,14 @@ class _Events(serializers.Serializer[Any]):
 
 
 class UsualView(APIView):
-    """Find, compare the secret, check, create, answer."""
+    """Finds the subscription, compares the secret, validates, and creates a row."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
     parser_classes = (JSONParser,)
 
     def post(self, request: Request, token: str) -> Response:
-        """One row a request."""
+        """Store one request."""
         subscription = Subscription.objects.select_related("account").get(token=token)
         if request.headers.get("Authorization") != subscription.secrets[0]:
             return Response(status=401)

@@ -365,6 +365,7 @@ def test_no_suggestion_with_too_little_history(hook: Subscription, monkeypatch: 
     assert suggestion(hook, MONDAY + timedelta(days=2)) is None
 
 
+@pytest.mark.slow
 def test_a_busy_subscription_is_sampled(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence_suggestion, "MAX_SAMPLES", 100)
     past(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)

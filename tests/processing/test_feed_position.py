@@ -69,6 +69,7 @@ def test_a_rollback_releases_the_positions(hook: Subscription) -> None:
     assert feed_position.allocate(1) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_misses_no_event_of_concurrent_writers(hook: Subscription) -> None:
     rounds, each = 15, 4

@@ -106,6 +106,7 @@ def test_the_thread_survives_a_failure(
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
     assert normalize.normalize_pending() == 1
     closed.clear()
+    inline_normalizer.enqueue_job(list)  # so that the connection is closed again, for the fixture
 
 
 def test_the_thread_does_not_start_when_disabled(hook: Subscription) -> None:

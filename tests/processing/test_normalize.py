@@ -207,6 +207,7 @@ normalize.normalize_request(int(os.environ['REQUEST']))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_kill_before_the_commit_leaves_the_request_pending(transactional_db: None) -> None:
     # Another process does not have the fake provider.

@@ -65,6 +65,7 @@ print(normalize.normalize_pending(), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processed(transactional_db: None) -> None:
     # Another process does not have the fake provider.
@@ -201,7 +202,7 @@ def test_a_process_with_many_abandoned_threads_ends(
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(poller_module, "end_process", ended.append)
-    monkeypatch.setattr(poller_module, "MAX_ABANDONED_THNORMALIZE", 2)
+    monkeypatch.setattr(poller_module, "MAX_ABANDONED_THREADS", 2)
     for number in range(2):
         assert ended == []
         store_request(hook, body_of({"id": number, "type": "hangs"}), received_at=timezone.now() - LATE)

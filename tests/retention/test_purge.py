@@ -180,6 +180,7 @@ def test_a_reader_that_lags_behind_continues_after_a_purge(
     assert [event.position for event in feed_position.events_after(behind, 10)] == [behind + 4]
 
 
+@pytest.mark.slow
 def test_transactions_are_small_and_bodies_are_not_loaded(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
@@ -324,8 +325,9 @@ def test_operations_are_kept(monkeypatch: pytest.MonkeyPatch, hook: Subscription
     assert Operation.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_delete_batch_everything_once(
+def test_concurrent_purges_delete_everything_once(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     for number in range(60):
