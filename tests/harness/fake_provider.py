@@ -180,8 +180,8 @@ def fresh(request: WebhookRequest) -> WebhookRequest:
     return WebhookRequest.objects.get(pk=request.pk)
 
 
-def together(*calls: Callable[[], T]) -> list[T]:
-    """Runs the calls at the same time, each in a thread with its own database connection."""
+def run_concurrently(*calls: Callable[[], T]) -> list[T]:
+    """Run the functions at the same time, each in a thread with its own database connection."""
 
     def run(call: Callable[[], T]) -> T:
         try:

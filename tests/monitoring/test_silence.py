@@ -22,7 +22,7 @@ from subscriptions.models import Managed, ProblemKind, State, Subscription
 from subscriptions.problems import registry
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.timeline import Timeline
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -227,7 +227,7 @@ def test_the_probe_reports_what_it_finds(
 @pytest.fixture
 def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The fake provider sends harmless test webhooks. The list holds the actors who requested one."""
-    fake.can(can_test=True, test_is_harmless=True)
+    fake.declare(can_test=True, test_is_harmless=True)
     Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
     requested: list[str] = []
     monkeypatch.setattr(silence_probe, "check_provider", lambda row: "It is there.")
@@ -311,7 +311,7 @@ def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) ->
 
 def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
     """Create events of the past, with IDs of that time."""
-    request = keep(row, b"")
+    request = store_request(row, b"")
     for moment in moments:
         uid = first_id_at(moment)
         Event.objects.create(

@@ -13,15 +13,15 @@ from events.processing import normalize, reprocess
 from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fresh, keep
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fresh, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def test_reprocesses_a_selection_in_portions(hook: Subscription, fake: FakeProvider) -> None:
-    good = keep(hook, body_of({"id": 1, "type": "made"}))
-    waiting = [keep(hook, body_of({"id": number})) for number in range(2, 5)]
-    refused = keep(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
+    good = store_request(hook, body_of({"id": 1, "type": "made"}))
+    waiting = [store_request(hook, body_of({"id": number})) for number in range(2, 5)]
+    refused = store_request(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
     normalize.normalize_pending()
     fake.fixed = True
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
@@ -40,7 +40,7 @@ def test_reprocesses_a_selection_in_portions(hook: Subscription, fake: FakeProvi
 
 
 def test_a_request_deleted_meanwhile_is_skipped(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [keep(hook, b"") for _ in range(3)]
+    rows = [store_request(hook, b"") for _ in range(3)]
     original = reprocess.reprocess_request
 
     def reprocess_or_delete(request: WebhookRequest) -> WebhookRequest:
@@ -55,7 +55,7 @@ def test_a_request_deleted_meanwhile_is_skipped(hook: Subscription, monkeypatch:
 @pytest.mark.parametrize("column", ["headers", "sealed_headers"])
 @pytest.mark.parametrize("text", ["no JSON", "[[1], 2]", ""])
 def test_unreadable_headers_of_a_rejected_request_affect_no_others(hook: Subscription, column: str, text: str) -> None:
-    rows = [keep(hook, b"", headers=(("Authorization", "later"), ("A", str(number)))) for number in range(3)]
+    rows = [store_request(hook, b"", headers=(("Authorization", "later"), ("A", str(number)))) for number in range(3)]
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later"])
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE events_webhookrequest SET {column} = %s WHERE id = %s", [text, rows[1].pk])
@@ -66,7 +66,7 @@ def test_unreadable_headers_of_a_rejected_request_affect_no_others(hook: Subscri
 
 
 def test_the_command_reprocesses_the_selected_requests(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1}))
+    request = store_request(hook, body_of({"id": 1}))
     normalize.normalize_pending()
     fake.fixed = True
     said = io.StringIO()

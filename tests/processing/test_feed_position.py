@@ -10,14 +10,16 @@ from django.db import connection, transaction
 from events.models import Event, FeedEnd
 from events.processing import feed_position, normalize
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, keep, together
+from tests.harness.fake_provider import body_of, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def receive(hook: Subscription, *ids: str) -> None:
     """Store and normalize a request with these events."""
-    assert normalize.normalize_request(keep(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk)
+    assert normalize.normalize_request(
+        store_request(hook, body_of(*({"id": number, "type": "made"} for number in ids))).pk
+    )
 
 
 def positions() -> dict[str, int]:

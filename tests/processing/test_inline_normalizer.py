@@ -25,8 +25,8 @@ from events.processing.inline_normalizer import (
 )
 from events.receiver.group_commit import writer
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, fresh, keep
-from tests.harness.receiving import as_stored, row_of
+from tests.harness.fake_provider import body_of, fresh, store_request
+from tests.harness.receiving import make_row, row_of_request
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +68,7 @@ def running(
 def test_requests_are_normalized_at_once(hook: Subscription, running: tuple[InlineNormalizer, threading.Event]) -> None:
     inline_normalizer, _ = running
     for number in range(5):
-        inline_normalizer.enqueue_rows([as_stored(keep(hook, body_of({"id": number, "type": "made"})))])
+        inline_normalizer.enqueue_rows([row_of_request(store_request(hook, body_of({"id": number, "type": "made"})))])
     until(lambda: Event.objects.count() == 5)
 
 
@@ -79,8 +79,8 @@ def test_the_connection_is_closed_when_idle(
     inline_normalizer, closed = running
     for number in range(2):
         closed.clear()
-        request = keep(hook, body_of({"id": number, "type": "made"}))
-        inline_normalizer.enqueue_rows([as_stored(request)])
+        request = store_request(hook, body_of({"id": number, "type": "made"}))
+        inline_normalizer.enqueue_rows([row_of_request(request)])
         assert closed.wait(10)
         assert fresh(request).outcome == Outcome.PROCESSED
 
@@ -96,12 +96,12 @@ def test_the_thread_survives_a_failure(
         failed.set()
         raise RuntimeError("a bug")
 
-    lost, later = keep(hook, b""), keep(hook, b"")
+    lost, later = store_request(hook, b""), store_request(hook, b"")
     with monkeypatch.context() as patch:
         patch.setattr(normalize, "normalize_rows", fail)
-        inline_normalizer.enqueue_rows([as_stored(lost)])
+        inline_normalizer.enqueue_rows([row_of_request(lost)])
         assert failed.wait(10)
-    inline_normalizer.enqueue_rows([as_stored(later)])
+    inline_normalizer.enqueue_rows([row_of_request(later)])
     until(lambda: fresh(later).outcome == Outcome.PING)
     assert fresh(lost).outcome == Outcome.RECEIVED  # left to the worker
     assert normalize.normalize_pending() == 1
@@ -111,7 +111,7 @@ def test_the_thread_survives_a_failure(
 
 def test_the_thread_does_not_start_when_disabled(hook: Subscription) -> None:
     inline_normalizer = InlineNormalizer()
-    inline_normalizer.enqueue_rows([as_stored(keep(hook, b""))])
+    inline_normalizer.enqueue_rows([row_of_request(store_request(hook, b""))])
     assert inline_normalizer._thread is None
 
 
@@ -126,11 +126,11 @@ def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> InlineNormal
 
 def test_the_queue_is_bounded(hook: Subscription, stopped: InlineNormalizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_BYTES", 100)
-    rows = [row_of(hook, b"x" * size) for size in (500, 1)]
+    rows = [make_row(hook, b"x" * size) for size in (500, 1)]
     stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:1], [])  # a large request may be queued if it is alone
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_ROWS", 3)
-    rows = [row_of(hook) for _ in range(4)]
+    rows = [make_row(hook) for _ in range(4)]
     stopped.enqueue_rows(rows)
     assert stopped._next_batch() == (rows[:3], [])
     monkeypatch.setattr("events.processing.inline_normalizer.MAX_QUEUED_JOBS", 1)
@@ -144,7 +144,7 @@ def test_batches_are_bounded_by_rows_and_bytes(
 ) -> None:
     monkeypatch.setattr(normalize, "BATCH_SIZE", 2)
     monkeypatch.setattr(normalize, "BATCH_BYTES", 50)
-    rows = [row_of(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
+    rows = [make_row(hook, b"x" * size) for size in (1, 1, 1, 60, 1)]
     stopped.enqueue_rows(rows)
     assert [stopped._next_batch()[0] for _ in range(3)] == [rows[:2], rows[2:4], rows[4:]]
     assert stopped._bytes == 0
@@ -179,7 +179,10 @@ def test_other_threads_may_compute_every_few_requests(hook: Subscription, monkey
         return original(request)
 
     monkeypatch.setattr(parse_request, "parse", parse)
-    rows = [as_stored(keep(hook, body_of({"id": number, "type": "made"}))) for number in range(2 * YIELD_EVERY)]
+    rows = [
+        row_of_request(store_request(hook, body_of({"id": number, "type": "made"})))
+        for number in range(2 * YIELD_EVERY)
+    ]
     assert normalize.normalize_rows(rows, progress=InlineNormalizer()._step) == 2 * YIELD_EVERY
     parsed = ["parse"] * YIELD_EVERY
     assert order == [*parsed[1:], "yield", *parsed, "yield", "parse"]

@@ -15,9 +15,9 @@ from events.processing.parse_request import ParsedRequest
 from events.processing.pending_request import PendingRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import FakeProvider, body_of, fresh, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, fresh, run_concurrently, store_request
 from tests.harness.processes import run_python
-from tests.harness.receiving import as_stored
+from tests.harness.receiving import row_of_request
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +94,7 @@ def test_a_database_lock_delays_only_its_request(hook: Subscription, monkeypatch
 
 @pytest.mark.django_db(transaction=True)
 def test_the_events_of_a_request_are_stored_all_or_none(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = keep(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
+    request = store_request(hook, body_of(*({"id": n, "type": "made"} for n in range(150))))
     with monkeypatch.context() as patch:
         patch.setattr(normalize, "_record_accepted", lambda request: (_ for _ in ()).throw(OperationalError("gone")))
         assert normalize.normalize_pending() == 0
@@ -136,7 +136,7 @@ def test_a_batch_gives_the_same_results_as_single_requests(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_locked_by_another_process_is_skipped(hook: Subscription) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     sizes = [(request.pk, request.size) for request in requests]
     if connection.vendor == "sqlite":
         # SQLite has one writer at a time, so no other process can hold a row lock.
@@ -214,7 +214,7 @@ def test_a_kill_before_the_commit_leaves_the_request_pending(transactional_db: N
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     subscription = Subscription.objects.create(account=account, due_at=None)
     body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {}}]'
-    request = keep(subscription, body, headers=(("X", subscription.secrets[0]),))
+    request = store_request(subscription, body, headers=(("X", subscription.secrets[0]),))
     killed = run_python(KILLED_BEFORE_COMMIT, REQUEST=str(request.pk))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.RECEIVED, 0)
@@ -223,8 +223,8 @@ def test_a_kill_before_the_commit_leaves_the_request_pending(transactional_db: N
 
 
 def test_rows_just_stored_are_normalized_without_loading_them(hook: Subscription) -> None:
-    requests = [keep(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
-    rows = [as_stored(request) for request in requests]
+    requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
+    rows = [row_of_request(request) for request in requests]
     done, deleted, pending = requests
     assert normalize.normalize_request(done.pk)
     deleted.delete()
@@ -236,7 +236,7 @@ def test_rows_just_stored_are_normalized_without_loading_them(hook: Subscription
 
 
 def test_a_failing_row_affects_no_others(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, bad = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
-    rows = [as_stored(good), as_stored(bad)._replace(headers="no JSON")]
+    good, bad = store_request(hook, body_of({"id": 1, "type": "made"})), store_request(hook, b"")
+    rows = [row_of_request(good), row_of_request(bad)._replace(headers="no JSON")]
     assert normalize.normalize_rows(rows) == 2
     assert (fresh(good).outcome, fresh(bad).outcome) == (Outcome.PROCESSED, Outcome.QUARANTINED)

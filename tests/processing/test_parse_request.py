@@ -9,7 +9,7 @@ from events.models import Event, Outcome, WebhookRequest
 from events.processing import normalize, reprocess
 from providers.contract.parsing import InboundRequest
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import FakeProvider, body_of, fresh, keep
+from tests.harness.fake_provider import FakeProvider, body_of, fresh, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
     ],
 )
 def test_an_unreadable_body_is_quarantined_with_the_reason(hook: Subscription, body: bytes, reason: str) -> None:
-    request = keep(hook, body)
+    request = store_request(hook, body)
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     assert reason in fresh(request).reason
@@ -40,7 +40,7 @@ def test_an_exception_in_a_plug_in_quarantines_the_request(
             raise KeyError("a bug\x00\ud800")
 
     fake.before_parse = fail
-    bad, good = keep(hook, body_of({"id": 1, "type": "made"})), keep(hook, b"")
+    bad, good = store_request(hook, body_of({"id": 1, "type": "made"})), store_request(hook, b"")
     assert normalize.normalize_pending() == 2
     assert fresh(bad).outcome == Outcome.QUARANTINED
     assert "KeyError" in fresh(bad).reason
@@ -49,7 +49,7 @@ def test_an_exception_in_a_plug_in_quarantines_the_request(
 
 
 def test_a_request_of_an_unknown_provider_is_quarantined(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     type(hook.account).objects.update(provider="gone")
     normalize.normalize_pending()
     assert fresh(request).outcome == Outcome.QUARANTINED
@@ -57,13 +57,13 @@ def test_a_request_of_an_unknown_provider_is_quarantined(hook: Subscription) -> 
 
 
 def test_an_event_time_without_time_zone_is_quarantined(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made", "at": "2026-01-02T03:04:05"}))
     normalize.normalize_request(request.pk)
     assert "occurred_at has no time zone" in fresh(request).reason
 
 
 def test_unreadable_elements_are_quarantined_and_the_others_stored(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}, {"id": 3, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert list(Event.objects.order_by("id").values_list("dedup_key", flat=True)) == ["1", "3"]
     assert fresh(request).outcome == Outcome.QUARANTINED
@@ -82,7 +82,7 @@ def test_unstorable_characters_are_replaced_in_columns_and_kept_in_data(hook: Su
         b' "path": "/\\ud83d\\ude00\\ud83d", "n": 123456789012345678901234567890},'
         b' {"id": "a\\u0000\\ud801", "type": "made"}]}'
     )
-    request = keep(hook, body)
+    request = store_request(hook, body)
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.PROCESSED, fresh(request).reason
     first, second = Event.objects.order_by("id")
@@ -94,7 +94,7 @@ def test_unstorable_characters_are_replaced_in_columns_and_kept_in_data(hook: Su
 
 def test_long_texts_are_cut_and_long_keys_are_hashed(hook: Subscription) -> None:
     long = "x" * 5000
-    request = keep(
+    request = store_request(
         hook, body_of({"id": long + "1", "type": long, "path": long, "by": long}, {"id": long + "2", "type": "t"})
     )
     normalize.normalize_request(request.pk)
@@ -105,7 +105,7 @@ def test_long_texts_are_cut_and_long_keys_are_hashed(hook: Subscription) -> None
 
 
 def test_unreadable_headers_affect_only_their_request(hook: Subscription) -> None:
-    bad, good = (keep(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
+    bad, good = (store_request(hook, body_of({"id": kind, "type": kind})) for kind in ("first", "second"))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])
     assert normalize.normalize_pending() == 2

@@ -27,9 +27,9 @@ from providers.contract.parsing import InboundRequest
 from providers.models import ProviderAccount
 from subscriptions.models import Problem, Subscription
 from subscriptions.problems.detector import detect
-from tests.harness.fake_provider import FakeProvider, body_of, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, run_concurrently, store_request
 from tests.harness.processes import run_python
-from tests.harness.receiving import as_stored
+from tests.harness.receiving import row_of_request
 
 pytestmark = pytest.mark.django_db
 
@@ -133,7 +133,7 @@ def poller(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_hangs_is_quarantined_and_the_others_processed(poller: Poller, hook: Subscription) -> None:
-    hanging = keep(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
+    hanging = store_request(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)
     beside = late(hook, 1)
     for tries in (1, 2, 3):
         with pytest.raises(TimeoutError):
@@ -231,7 +231,7 @@ def test_the_inline_normalizer_abandons_a_request_that_hangs(
 
 
 def test_young_requests_are_not_counted(hook: Subscription) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     assert normalize.normalize_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
 

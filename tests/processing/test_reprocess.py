@@ -10,7 +10,7 @@ from events.processing import normalize, reprocess
 from providers.contract.errors import UnreadableRequest
 from providers.contract.parsing import InboundRequest
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fresh, keep, together
+from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fresh, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -20,9 +20,9 @@ def parsing_fails(request: InboundRequest) -> None:
 
 
 def test_reprocessing_adds_missing_events_and_is_idempotent(hook: Subscription, fake: FakeProvider) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
     fake.before_parse = parsing_fails
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert fresh(request).outcome == Outcome.QUARANTINED
     fake.before_parse = lambda request: None
@@ -32,15 +32,15 @@ def test_reprocessing_adds_missing_events_and_is_idempotent(hook: Subscription, 
 
 
 def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
-    normalize.normalize_request(keep(hook, body_of({"id": 1, "type": "made"})).pk)
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    normalize.normalize_request(store_request(hook, body_of({"id": 1, "type": "made"})).pk)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
     assert reprocess.reprocess_request(request).outcome == Outcome.DUPLICATE
     assert Event.objects.get().duplicates == 1
 
 
 def test_reprocessing_that_fails_keeps_existing_events(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
 
     def unreadable(request: InboundRequest) -> None:
@@ -53,7 +53,7 @@ def test_reprocessing_that_fails_keeps_existing_events(hook: Subscription, fake:
 
 def test_a_rejected_request_is_released_once_its_secret_is_accepted(hook: Subscription) -> None:
     body = body_of({"id": 1, "type": "made"})
-    request = keep(hook, body, headers=(("Authorization", "another-secret"),))
+    request = store_request(hook, body, headers=(("Authorization", "another-secret"),))
     assert reprocess.reprocess_request(request).outcome == Outcome.REJECTED
     assert Event.objects.count() == 0
     hook.secrets = ["another-secret", SECRET]
@@ -67,8 +67,8 @@ def test_a_rejected_request_is_released_once_its_secret_is_accepted(hook: Subscr
 
 
 def test_a_lost_encryption_key_keeps_a_request_rejected(hook: Subscription, settings: Settings) -> None:
-    rejected_one = keep(hook, b"", headers=(("Authorization", "sealed"),))
-    waiting = keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
+    rejected_one = store_request(hook, b"", headers=(("Authorization", "sealed"),))
+    waiting = store_request(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "sealed")))
     settings.ENCRYPTION_KEYS = ("b3RoZXItb25seS1vdGhlci1vbmx5LW90aGVyLW9ubHk=",)
     assert normalize.normalize_pending() == 1
     reprocessed = reprocess.reprocess_request(rejected_one)
@@ -78,9 +78,9 @@ def test_a_lost_encryption_key_keeps_a_request_rejected(hook: Subscription, sett
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_reprocessing_stores_events_once(hook: Subscription, fake: FakeProvider) -> None:
-    request = keep(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
+    request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
     normalize.normalize_request(request.pk)
     fake.fixed = True
-    together(*[lambda: reprocess.reprocess_request(request)] * 2)
+    run_concurrently(*[lambda: reprocess.reprocess_request(request)] * 2)
     assert fresh(request).outcome == Outcome.PROCESSED
     assert list(Event.objects.order_by("id").values_list("duplicates", flat=True)) == [0, 0]

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from events.processing import normalize
 from subscriptions.models import Managed, Subscription
-from tests.harness.fake_provider import body_of, keep
+from tests.harness.fake_provider import body_of, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.django_db
 def test_last_event_at_never_moves_back(hook: Subscription) -> None:
     now = timezone.now()
     for age in (10, 5, 20):
-        keep(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
+        store_request(hook, body_of({"id": age, "type": "made"}), received_at=now - timedelta(seconds=age))
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)
     assert hook.accepted_at == now - timedelta(seconds=10)  # of the request that was normalized first
-    keep(hook, b"")
+    store_request(hook, b"")
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.last_event_at == now - timedelta(seconds=5)  # a ping carries no event
@@ -38,7 +38,7 @@ def test_last_event_at_of_several_subscriptions(hook: Subscription) -> None:
     for number, subscription in enumerate([hook, *others]):
         for age in (8, 4):
             came = now - timedelta(seconds=age + number)
-            keep(subscription, body_of({"id": age, "type": "made"}), received_at=came)
+            store_request(subscription, body_of({"id": age, "type": "made"}), received_at=came)
     normalize.normalize_pending()
     found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
     assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
@@ -48,7 +48,7 @@ def test_last_event_at_is_written_once_per_batch(hook: Subscription, django_asse
     hook.accepted_at = timezone.now()
     hook.save()
     for number in range(5):
-        keep(hook, body_of({"id": number, "type": "made"}))
+        store_request(hook, body_of({"id": number, "type": "made"}))
     with django_assert_max_num_queries(200) as captured:
         normalize.normalize_pending()
     written = [query for query in captured.captured_queries if 'UPDATE "subscriptions_subscription"' in query["sql"]]
@@ -58,11 +58,11 @@ def test_last_event_at_is_written_once_per_batch(hook: Subscription, django_asse
 @pytest.mark.parametrize("managed", [Managed.MANUAL, Managed.API])
 def test_the_first_accepted_request_makes_a_manual_subscription_due(hook: Subscription, managed: str) -> None:
     Subscription.objects.update(managed=managed)
-    keep(hook, b"{}", headers=())  # rejected
+    store_request(hook, b"{}", headers=())  # rejected
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert (hook.accepted_at, hook.due_at) == (None, None)
-    request = keep(hook, b"")
+    request = store_request(hook, b"")
     normalize.normalize_pending()
     hook.refresh_from_db()
     assert hook.accepted_at == request.received_at

@@ -17,7 +17,7 @@ from events.retention import purge
 from events.retention.purge import kept_until, purge_due
 from providers.models import ProviderAccount
 from subscriptions.models import Operation, Subscription
-from tests.harness.fake_provider import FakeProvider, body_of, clock_at, keep, together
+from tests.harness.fake_provider import FakeProvider, body_of, clock_at, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -49,7 +49,7 @@ def received(
     """Store a request of that day, normalized on that day."""
     moment = NOW - timedelta(days=days_ago)
     with clock_at(monkeypatch, moment):
-        request = keep(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
+        request = store_request(hook, body_of({"id": f"{days_ago}", "type": "made"}) if body is None else body)
         if normalized:
             normalize.normalize_request(request.pk)
     request.refresh_from_db()
@@ -333,7 +333,7 @@ def test_concurrent_purges_delete_everything_once(
     for number in range(60):
         received(monkeypatch, hook, days_ago=50 - number / 100)
     received(monkeypatch, hook, days_ago=1)
-    counts = together(purge_due, purge_due)
+    counts = run_concurrently(purge_due, purge_due)
     assert sum(counts) == 120
     # Even without a claim, which may have expired.
     for number in range(60):
@@ -341,7 +341,7 @@ def test_concurrent_purges_delete_everything_once(
     for name in ("claim", "keep_claim"):
         monkeypatch.setattr(Purge, name, lambda *_: True)
     make_due()
-    assert sum(together(purge_due, purge_due)) == 120
+    assert sum(run_concurrently(purge_due, purge_due)) == 120
     row = Purge.objects.get()
     assert (row.purged_requests, row.purged_events) == (120, 120)
     assert stored() == ([1.0], 1)

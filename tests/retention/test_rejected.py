@@ -19,15 +19,18 @@ from events.models import Outcome, WebhookRequest
 from events.retention import rejected
 from events.storage.time_range import first_id_at
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import body_of, fresh, keep, together
+from tests.harness.fake_provider import body_of, fresh, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def test_rejected_requests_are_limited_by_number(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    kept = keep(hook, body_of({"id": 1, "type": "made"}))
-    uids = [keep(hook, b"{}", headers=()).uid for _ in range(rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS + 1)]
+    kept = store_request(hook, body_of({"id": 1, "type": "made"}))
+    uids = [
+        store_request(hook, b"{}", headers=()).uid
+        for _ in range(rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS + 1)
+    ]
     left = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
     assert rejected.MAX_REQUESTS <= len(left) <= rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS
     assert list(left) == uids[-len(left) :]  # the newest
@@ -40,7 +43,7 @@ def test_rejected_requests_are_limited_by_body_bytes(hook: Subscription, monkeyp
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     big = b"x" * (3 * 1024 * 1024)
     for _ in range(5):
-        keep(hook, big, headers=())
+        store_request(hook, big, headers=())
     assert WebhookRequest.objects.count() == 3  # a fourth would exceed 10 MB
 
 
@@ -50,7 +53,7 @@ def test_rejected_requests_are_limited_by_header_bytes(hook: Subscription, monke
     monkeypatch.setattr(rejected, "TRIM_AFTER_BYTES", 100 * 1024)
     large = ("x" * 30_000,) * 2
     for _ in range(30):
-        keep(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
+        store_request(hook, b"", headers=(("X-Plain", large[0]), ("Authorization", large[1])))
     assert WebhookRequest.objects.count() <= 1024 * 1024 // 60_000
 
 
@@ -69,7 +72,7 @@ def test_only_some_requests_lead_to_a_trim(hook: Subscription, monkeypatch: pyte
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", trimmed.append)
     for _ in range(1 + 2 * rejected.TRIM_AFTER_REQUESTS):
-        keep(hook, b"{}", headers=())
+        store_request(hook, b"{}", headers=())
     assert len(trimmed) == 3
 
 
@@ -79,13 +82,13 @@ def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatc
 
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", fail)
-    assert keep(hook, b"{}", headers=()).outcome == Outcome.REJECTED
+    assert store_request(hook, b"{}", headers=()).outcome == Outcome.REJECTED
 
 
 def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None:
     def received(days: int, **options: Any) -> WebhookRequest:
         at = timezone.now() - timedelta(days=days)
-        request = keep(hook, b"{}", received_at=at, **options)
+        request = store_request(hook, b"{}", received_at=at, **options)
         request.uid = UUID(int=first_id_at(at).int + request.pk)  # as an ID of that time
         request.save(update_fields=["uid"])
         return request
@@ -99,7 +102,7 @@ def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None
 @pytest.mark.django_db(transaction=True)
 def test_a_request_released_during_a_trim_is_not_deleted(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "MAX_REQUESTS", 1)
-    old = [keep(hook, b"{}", headers=()) for _ in range(4)]
+    old = [store_request(hook, b"{}", headers=()) for _ in range(4)]
     released, row = threading.Event(), WebhookRequest.objects.filter(pk=old[1].pk)
 
     def release() -> None:
@@ -112,5 +115,5 @@ def test_a_request_released_during_a_trim_is_not_deleted(hook: Subscription, mon
         released.wait(10)
         return rejected.delete_old(hook.pk)
 
-    assert together(trim, release)[0] == 2
+    assert run_concurrently(trim, release)[0] == 2
     assert set(WebhookRequest.objects.values_list("pk", flat=True)) == {old[1].pk, old[3].pk}

@@ -11,14 +11,14 @@ from events.models import Outcome, WebhookRequest
 from events.storage.columns import column_key, column_text
 from providers.contract.capabilities import Proof
 from subscriptions.models import Subscription
-from tests.harness.fake_provider import SECRET, FakeProvider, fresh, keep, together
+from tests.harness.fake_provider import SECRET, FakeProvider, fresh, run_concurrently, store_request
 
 pytestmark = pytest.mark.django_db
 
 
 def test_stores_exact_bytes_and_replaces_the_secret_by_a_marker(hook: Subscription) -> None:
     body = b'\xef\xbb\xbf{"a" :1,\r\n"b":"\xff"}\x00'
-    request = fresh(keep(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
+    request = fresh(store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
     assert bytes(request.body) == body
     assert request.headers == [["X-Secret", "***"], ["X-Other", "v\xe9"]]
     assert request.sealed_headers == {}
@@ -28,7 +28,7 @@ def test_stores_exact_bytes_and_replaces_the_secret_by_a_marker(hook: Subscripti
 
 
 def test_a_rejected_request_stores_sensitive_headers_encrypted_only(hook: Subscription) -> None:
-    request = keep(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong-one")))
+    request = store_request(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong-one")))
     with connection.cursor() as cursor:
         cursor.execute("SELECT headers, sealed_headers FROM events_webhookrequest WHERE id = %s", [request.pk])
         headers, sealed = cursor.fetchone()
@@ -40,23 +40,23 @@ def test_a_rejected_request_stores_sensitive_headers_encrypted_only(hook: Subscr
 
 
 def test_an_accepted_request_stores_other_sensitive_headers_encrypted(hook: Subscription) -> None:
-    request = fresh(keep(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "session=1"))))
+    request = fresh(store_request(hook, b"", headers=(("X-Secret", SECRET), ("Cookie", "session=1"))))
     assert request.headers == [["X-Secret", "***"], ["Cookie", "***"]]
     assert request.sealed_headers == {"1": "session=1"}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_storing_commits_on_its_own_and_refuses_an_outer_transaction(hook: Subscription) -> None:
-    keep(hook, b"{}")
-    seen = together(lambda: WebhookRequest.objects.count())
+    store_request(hook, b"{}")
+    seen = run_concurrently(lambda: WebhookRequest.objects.count())
     assert seen == [1]
     with transaction.atomic(), pytest.raises(RuntimeError):
-        keep(hook, b"{}")
+        store_request(hook, b"{}")
 
 
 def test_a_request_protected_by_its_url_only_is_accepted_unverified(hook: Subscription, fake: FakeProvider) -> None:
-    fake.can(proof=Proof.URL)
-    request = keep(hook, b"", headers=())
+    fake.declare(proof=Proof.URL)
+    request = store_request(hook, b"", headers=())
     assert (request.outcome, request.verification) == (Outcome.RECEIVED, "not_verifiable")
 
 
