@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
     [
         (b"{not json", "The body is not JSON"),
         (b'{"events": "\xff"}', "The body is not UTF-8."),
-        (b'{"events": [NaN]}', "NaN is no JSON number"),
+        (b'{"events": [NaN]}', "NaN is not a JSON number"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"events": [{"id": 1, "type": "made", "n": ' + b"1" * 5000 + b"}]}", "The body is not JSON"),
     ],
