@@ -57,7 +57,7 @@ def check_provider(row: Subscription) -> str:
 
 
 def _check_receiver(row: Subscription) -> str:
-    return receiver_probe.trouble_at(row.callback_url) or "The receiver answers at its callback URL."
+    return receiver_probe.find_receiver_error(row.callback_url) or "The receiver answers at its callback URL."
 
 
 def _request_test(row: Subscription) -> tuple[bool, str]:

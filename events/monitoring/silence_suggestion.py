@@ -59,8 +59,8 @@ def quiet_hours_of(row: Subscription) -> QuietHours | None:
     if row.quiet_hours is None:
         return None
     try:
-        return quiet_hours.read(row.quiet_hours)
-    except quiet_hours.NotUnderstood as error:
+        return quiet_hours.parse_quiet_hours(row.quiet_hours)
+    except quiet_hours.InvalidQuietHours as error:
         logger.warning("The quiet hours of subscription %s are ignored: %s", row.uid, error)
         return None
 
@@ -77,7 +77,7 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
     for before, after in pairwise(times):
         day = after.astimezone(hours.zone if hours else UTC).date()
         if after - before > longest[day]:  # without quiet hours, it is never longer than this
-            longest[day] = max(longest[day], quiet_hours.counted(before, after, hours))
+            longest[day] = max(longest[day], quiet_hours.counted_time(before, after, hours))
     if len(longest) < MIN_DAYS:
         return None
     ranked = sorted(longest.values())
@@ -114,4 +114,4 @@ def _times(keys: Sequence[int]) -> list[datetime]:
 
 def _rounded(seconds: float) -> int:
     step = 300 if seconds < 2 * 3600 else 1800 if seconds < 86400 else 6 * 3600
-    return min(max(math.ceil(seconds / step) * step, MIN_SECONDS), quiet_hours.LONGEST)
+    return min(max(math.ceil(seconds / step) * step, MIN_SECONDS), quiet_hours.MAX_QUIET_SECONDS)

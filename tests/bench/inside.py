@@ -27,7 +27,7 @@ BY = "command:bench"
 
 def prepare(count: str) -> str:
     """Create an account with that many subscriptions. Return their tokens and secrets as JSON."""
-    account = desired_state.add_account(
+    account = accounts.add_account(
         provider="egnyte-connect",
         name="Bench",
         settings={"domain": "acme"},
