@@ -29,8 +29,10 @@ def to_compact_json(body: bytes) -> bytes | None:
 
 
 def _stringify(value: object) -> str:
-    """Serialize a value. Unlike in Python, numbers are doubles, array index keys come first, and lone surrogates are
-    escaped."""
+    """Serialize a value as JSON.stringify does.
+
+    Unlike in Python, numbers are doubles, array index keys come first, and lone surrogates are escaped.
+    """
     if isinstance(value, dict):
         indexes = sorted((key for key in value if _is_index(key)), key=int)
         keys = [*indexes, *(key for key in value if not _is_index(key))] if indexes else value

@@ -53,7 +53,7 @@ def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscripti
     client = Client()
     client.force_login(User.objects.create_superuser("ann"))
     page = f"/admin/subscriptions/subscription/{by_hand.pk}/change/"
-    assert "Entrust shows it this once" in client.get(page).content.decode()
+    assert "which shows it only once" in client.get(page).content.decode()
     for value in ("", "the-first", SECRET):
         client.post(f"/admin/subscriptions/subscription/{by_hand.pk}/secret/", {"value": value})
     by_hand.refresh_from_db()

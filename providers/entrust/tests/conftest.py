@@ -14,14 +14,14 @@ from tests.harness.provider_contract import (
 
 @pytest.fixture
 def api() -> Iterator[StubServer]:
-    """An Entrust API that returns scripted responses."""
+    """Start an Entrust API that returns scripted responses."""
     with StubServer() as server:
         yield server
 
 
 @pytest.fixture
 def client(api: StubServer) -> Iterator[StubClient]:
-    """A client of the stub API with a cached access token."""
+    """Return a client of the stub API with a cached access token."""
     client = StubClient(api)
     yield client
     client.close()

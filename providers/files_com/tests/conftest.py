@@ -12,14 +12,14 @@ from tests.harness.provider_contract import StubServer
 
 @pytest.fixture
 def api() -> Iterator[StubServer]:
-    """A Files.com API that returns scripted responses."""
+    """Start a Files.com API that returns scripted responses."""
     with StubServer() as server:
         yield server
 
 
 @pytest.fixture
 def client(api: StubServer) -> Iterator[StubClient]:
-    """A client of the stub API."""
+    """Return a client of the stub API."""
     client = StubClient(api)
     yield client
     client.http.close()

@@ -14,14 +14,14 @@ from tests.harness.provider_contract import (
 
 @pytest.fixture
 def api() -> Iterator[StubServer]:
-    """A SideDrawer API that returns scripted responses."""
+    """Start a SideDrawer API that returns scripted responses."""
     with StubServer() as server:
         yield server
 
 
 @pytest.fixture
 def client(api: StubServer) -> Iterator[StubClient]:
-    """A client of the stub API with an access token."""
+    """Return a client of the stub API with an access token."""
     client = StubClient(api)
     yield client
     client.http.close()
@@ -29,7 +29,7 @@ def client(api: StubServer) -> Iterator[StubClient]:
 
 @pytest.fixture
 def login_client(api: StubServer) -> Iterator[StubClient]:
-    """A client of the stub API with client ID and client secret."""
+    """Return a client of the stub API with client ID and client secret."""
     client = StubClient(api, {"client_id": "app/1", "client_secret": "client-s3cret"})
     yield client
     client.http.close()
