@@ -66,8 +66,8 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm
     for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
         try:
             match = verify_hmac(_message(request, url), [key.value for key in keys], policy, request.received_at)
-        except SignatureRefused as refusal:
-            reason = reason or str(refusal)
+        except SignatureRefused as error:
+            reason = reason or str(error)
             continue
         key = keys[match.key_index]
         detail = f"The signature {match.label} is valid; its key is the token {key.form}."

@@ -103,4 +103,4 @@ def _from_object(value: Mapping[str, object], field: str | None, *, depth: int) 
 
 
 def _find_field(text: str) -> str | None:
-    return next((ours for theirs, ours in _FIELDS.items() if theirs.lower() in text.lower()), None)
+    return next((field for name, field in _FIELDS.items() if name.lower() in text.lower()), None)

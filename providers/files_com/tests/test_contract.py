@@ -88,14 +88,14 @@ class TestFilesCom(ProviderContract):
         with pytest.raises(PermissionMissing, match="its folders in the account's setting `folders`"):
             provider.list_remote(live.session)
         settings = validate(FilesComSettings, {**live.account["settings"], "folders": ["clients/acme", "in box"]})
-        login = replace(live.session, settings=settings)
-        first = provider.register(login, self.registration())
-        second = provider.register(login, self.registration(config=self.checked_config({"path": "in box"})))
-        assert {item.remote_id for item in provider.list_remote(login)} == {first.remote_id, second.remote_id}
+        session = replace(live.session, settings=settings)
+        first = provider.register(session, self.registration())
+        second = provider.register(session, self.registration(config=self.checked_config({"path": "in box"})))
+        assert {item.remote_id for item in provider.list_remote(session)} == {first.remote_id, second.remote_id}
         with pytest.raises(Refused, match="Add elsewhere to its setting") as caught:
-            provider.register(login, self.registration(config=self.checked_config({"path": "elsewhere"})))
+            provider.register(session, self.registration(config=self.checked_config({"path": "elsewhere"})))
         assert caught.value.field == "path"
-        live.secrets.clear()  # these registrations used a login without the fixture's book-keeping
+        live.secrets.clear()  # these registrations bypass `Live.register`, which records secrets
 
     @pytest.mark.parametrize("sent", ["object", "text"])
     @pytest.mark.parametrize("shown", ["object", "text"])

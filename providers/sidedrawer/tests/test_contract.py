@@ -184,10 +184,10 @@ class TestSideDrawer(ProviderContract):
                     "update_verb": "PATCH",
                 },
             )
-            login = replace(live.session, settings=settings)
+            session = replace(live.session, settings=settings)
             api.say(Scripted.json([]), Scripted.json(WEBHOOK), Scripted.json(WEBHOOK))
-            assert provider.list_remote(login) == ()
-            provider.update(login, ID, self.registration())
+            assert provider.list_remote(session) == ()
+            provider.update(session, ID, self.registration())
             assert [(call.method, call.path) for call in api.received] == [
                 ("GET", f"/v2/{TENANT}/hooks/"),
                 ("PATCH", f"/v2/{TENANT}/hooks/{ID}/"),
@@ -206,9 +206,9 @@ class TestSideDrawer(ProviderContract):
             with pytest.raises(Unsupported, match="item_path and update_verb"):
                 call()
         live.control(f"remote/{remote_id}", deleted=True)
-        for gone in self.calls_about(live, remote_id):
+        for call in self.calls_about(live, remote_id):
             with pytest.raises(NotFound):
-                gone()
+                call()
 
     def test_live_a_refused_update_method_is_unsupported(self, live: Live) -> None:
         registration = self.registration()
@@ -253,32 +253,33 @@ class TestSideDrawer(ProviderContract):
 
     def client(self, live: Live, **changes: str) -> ProviderSession[Any, Any]:
         """Return a session with client ID and client secret."""
-        wanted = {"client_id": SPARE.client_id, "client_secret": SPARE.client_secret, **changes}
-        return live.session_with(credentials=wanted)
+        credentials = {"client_id": SPARE.client_id, "client_secret": SPARE.client_secret, **changes}
+        return live.session_with(credentials=credentials)
 
     def logins(self, live: Live) -> int:
+        """Return the number of developer logins."""
         return sum("developer-login" in call["path"] for call in live.state()["calls"])
 
     def test_live_client_id_and_secret_are_exchanged_for_a_token_once(self, live: Live) -> None:
-        login = self.client(live)
+        session = self.client(live)
         for _ in range(3):
-            provider.list_remote(login)
+            provider.list_remote(session)
         assert self.logins(live) == 1
-        live.secrets.add(str(login.tokens.get(TOKEN_NAME)))
+        live.secrets.add(str(session.tokens.get(TOKEN_NAME)))
 
     def test_live_an_expired_token_is_renewed_once(self, live: Live) -> None:
-        login = self.client(live)
-        provider.list_remote(login)
+        session = self.client(live)
+        provider.list_remote(session)
         live.control("clock", advance_seconds=3600)
-        provider.list_remote(login)
+        provider.list_remote(session)
         assert self.logins(live) == 2
 
     def test_live_a_cached_token_is_masked(self, live: Live) -> None:
-        login = self.client(live)
-        provider.list_remote(login)
-        later = replace(self.client(live), tokens=login.tokens)
+        session = self.client(live)
+        provider.list_remote(session)
+        later = replace(self.client(live), tokens=session.tokens)
         provider.register(later, self.registration())
-        assert str(login.tokens.get(TOKEN_NAME)) in later.http.secrets
+        assert str(session.tokens.get(TOKEN_NAME)) in later.http.secrets
 
     @pytest.mark.parametrize("wrong", [{"client_secret": "wrong"}, {"client_id": "wrong/../../x"}])
     def test_live_wrong_client_credentials_are_refused(self, live: Live, wrong: dict[str, str]) -> None:
