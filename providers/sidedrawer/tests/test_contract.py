@@ -206,9 +206,9 @@ class TestSideDrawer(ProviderContract):
             with pytest.raises(Unsupported, match="item_path and update_verb"):
                 call()
         live.control(f"remote/{remote_id}", deleted=True)
-        for call in self.calls_about(live, remote_id):
+        for remaining_call in self.calls_about(live, remote_id):
             with pytest.raises(NotFound):
-                call()
+                remaining_call()
 
     def test_live_a_refused_update_method_is_unsupported(self, live: Live) -> None:
         registration = self.registration()
