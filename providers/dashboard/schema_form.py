@@ -123,8 +123,11 @@ class SchemaForm(forms.Form):
             self.initial[key] = initial_value(spec, (values or {}).get(name, default_of(info)))
 
     def values(self, prefix: str) -> dict[str, Any]:
-        """Return what was entered for a schema. Empty fields are left out, so that the schema's defaults apply; an
-        emptied field whose default is not empty is sent as empty, if the schema allows that."""
+        """Return what was entered for a schema.
+
+        Empty fields are left out, so that the schema's defaults apply. An emptied field whose default is not empty is
+        sent as empty, if the schema allows that.
+        """
         entered: dict[str, Any] = {}
         for key, spec in self.specs.items():
             if not key.startswith(prefix):
@@ -154,7 +157,9 @@ class SchemaForm(forms.Form):
 
     def locate(self, prefix: str, path: str, message: str) -> tuple[str | None, str]:
         """Return the field that a dotted path such as `paths.3` belongs to, and the message with the element named.
-        The field is None for an error of the whole form."""
+
+        The field is None for an error of the whole form.
+        """
         name, _, rest = path.partition(".")
         key = prefix + name
         if key not in self.specs:

@@ -42,8 +42,10 @@ def with_lease() -> QuerySet[Subscription]:
 
 
 def last_renewals(rows: Sequence[Subscription]) -> dict[int, Operation]:
-    """Return, by subscription, the last operation that began a lease or tried to. Takes one index lookup per row,
-    whatever the number of operations."""
+    """Return, by subscription, the last operation that began a lease or tried to.
+
+    Takes one index lookup per row, whatever the number of operations.
+    """
     newest = Operation.objects.filter(subscription=OuterRef("pk"), action__in=RENEWING).order_by("-pk").values("pk")[:1]
     found = Subscription.objects.filter(pk__in=[row.pk for row in rows]).annotate(newest=Subquery(newest))
     keys = [key for key in found.values_list("newest", flat=True) if key is not None]

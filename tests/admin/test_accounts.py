@@ -30,7 +30,7 @@ def page_of(name: str, account: ProviderAccount) -> str:
 
 @pytest.fixture
 def typed(sandbox: Sandbox) -> dict[str, Any]:
-    """The form fields for the spare login."""
+    """Return the form fields for the spare login."""
     login = sandbox.logins("egnyte-connect")[0]
     return {
         "name": "Acme",

@@ -63,7 +63,7 @@ def untouched(client: Client, url: str) -> dict[str, list[str]]:
 
 @pytest.fixture(params=sorted(SIMULATORS))
 def subscription(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> Subscription:
-    """The demo subscription of each provider, without its server: nothing here is about calls."""
+    """Create the demo subscription of each provider, without a server: these tests make no calls."""
     monkeypatch.setattr(reconciler, "reconcile_soon", lambda row, **_: row.refresh_from_db())
     monkeypatch.setattr("providers.accounts.session.check", lambda account, **_: None)
     simulator = SIMULATORS[request.param]("http://127.0.0.1:1", sender=WebhookSender({}))

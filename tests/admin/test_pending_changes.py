@@ -24,7 +24,7 @@ PLAN, APPLY = "/admin/subscriptions/subscription/plan/", "/admin/subscriptions/s
 
 @pytest.fixture
 def drifted(subscription: Subscription, control: Control) -> Subscription:
-    """A subscription changed here and disabled at the provider: its plan has two steps."""
+    """Return a subscription changed here and disabled at the provider, whose plan has two steps."""
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")

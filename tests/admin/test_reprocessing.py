@@ -36,7 +36,7 @@ def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
 
 
 def fields_of(page: str) -> dict[str, str]:
-    """The hidden fields of a page's form, without the CSRF token."""
+    """Return the hidden fields of a page's form, without the CSRF token."""
     found = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
     found.pop("csrfmiddlewaretoken", None)
     return found

@@ -53,7 +53,7 @@ def site(live_server: LiveServer, settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def strict_page(page: Page, site: str) -> Iterator[Page]:
-    """A page that fails the test on script errors and on requests to other hosts."""
+    """Return a page that fails the test on script errors and on requests to other hosts."""
     urls: list[str] = []
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: pytest.fail(f"A script failed: {error}"))

@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-import requests
 from django.conf import settings
-from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from events.processing.normalize import normalize_pending
 from providers.contract.errors import Refused
 from subscriptions.models import Subscription
+from tests.browser.conftest import add_account, log_in
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def quiet(page: Page, site: str) -> Iterator[Page]:
-    """A page that fails the test on script errors and on requests to other hosts."""
-    asked: list[str] = []
-    page.set_default_timeout(15_000)
-    page.on("pageerror", lambda error: pytest.fail(f"A script failed: {error}"))
-    page.on("request", lambda request: asked.append(request.url))
-    yield page
-    assert asked
-    assert not [url for url in asked if not url.startswith((f"{site}/", "data:", "blob:"))]
-
-
-def log_in(page: Page, site: str) -> None:
-    User.objects.create_superuser("ann", password="open-sesame")
-    page.goto(f"{site}/admin/")
-    page.get_by_label("Username").fill("ann")
-    page.get_by_label("Password").fill("open-sesame")
-    page.get_by_role("button", name="Log in").click()
-    expect(page.locator(".hk-verdict")).to_be_visible()
-
-
-def add_account(page: Page) -> None:
-    login = requests.get(f"{settings.SANDBOX_URL}/_sandbox/", timeout=5).json()["providers"][0]
-    page.get_by_role("link", name="Add an account").click()
-    page.get_by_role("link", name="Egnyte Connect").click()
-    page.locator("#id_name").fill("Acme")
-    page.get_by_label("Domain").fill("wrong domain")
-    page.get_by_label("Access token").fill(login["credentials"]["access_token"])
-    page.get_by_role("button", name="Save and check").click()
-    expect(page.locator("[data-field='settings.domain'] .hk-error")).to_contain_text("Must be the domain")
-    page.get_by_label("Domain").fill(login["settings"]["domain"])
-    page.get_by_text("More settings").click()
-    page.get_by_label("Base URL").fill(login["settings"]["base_url"])
-    page.get_by_label("Calls per second").fill("100")
-    page.get_by_label("Access token").fill(login["credentials"]["access_token"])
-    page.get_by_role("button", name="Save and check").click()
-    expect(page.get_by_text("accepts the credentials")).to_be_visible()
 
 
 def refuse_the_path(*_: object, **__: object) -> None:
@@ -64,9 +23,9 @@ def refuse_the_path(*_: object, **__: object) -> None:
 
 
 def test_from_nothing_to_the_first_event_and_away_again(
-    quiet: Page, site: str, monkeypatch: pytest.MonkeyPatch
+    strict_page: Page, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = quiet
+    page = strict_page
     log_in(page, site)
     add_account(page)
     control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
@@ -126,8 +85,8 @@ def test_from_nothing_to_the_first_event_and_away_again(
     expect(page.get_by_text("No accounts yet.")).to_be_visible()
 
 
-def test_choosing_many_at_a_time(quiet: Page, site: str) -> None:
-    page = quiet
+def test_choosing_many_at_a_time(strict_page: Page, site: str) -> None:
+    page = strict_page
     log_in(page, site)
     add_account(page)
     control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
@@ -151,8 +110,8 @@ def test_choosing_many_at_a_time(quiet: Page, site: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_is_wider_than_the_screen(quiet: Page, site: str, width: int) -> None:
-    page = quiet
+def test_nothing_is_wider_than_the_screen(strict_page: Page, site: str, width: int) -> None:
+    page = strict_page
     page.set_viewport_size({"width": width, "height": 900})
     log_in(page, site)
     add_account(page)
