@@ -29,9 +29,7 @@ class ChannelForm(forms.Form):
     """Recipients, minimum severity and intervals. An empty webhook URL keeps the stored one."""
 
     name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
-    recipients = forms.CharField(
-        label="Recipients", help_text="E-mail addresses, separated by commas.", max_length=2000
-    )
+    recipients = forms.CharField(label="Recipients", help_text="Email addresses, separated by commas.", max_length=2000)
     url = forms.CharField(
         required=False,
         max_length=2000,
@@ -202,5 +200,5 @@ def _history_of(row: Channel) -> list[HistoryEntry]:
 
 
 def _has_no_mail_server() -> bool:
-    """Return whether e-mails only go to the log, because EMAIL_URL is not set."""
+    """Return whether emails only go to the log, because EMAIL_URL is not set."""
     return "console" in settings.EMAIL_BACKEND

@@ -50,10 +50,9 @@ class PendingChangesPages(PageAdmin[Subscription]):
         plans, hidden = _shown(_fetch_plans(account)) if refreshed else ([], 0)
         context = {
             "account": account,
-            "looked": refreshed,
+            "refreshed": refreshed,
             "plans": [plan for plan in plans if plan.plans],
-            "unread": [plan for plan in plans if plan.error],
-            "looked_at": timezone.now(),
+            "not_reached": [plan for plan in plans if plan.error],
             "count": sum(plan.count for plan in plans),
             "steps": sum(len(item.plan.steps) for plan in plans for item in plan.plans),
             "hidden": hidden,

@@ -60,7 +60,7 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
         try:
             found = inventory.list_remotes(row)
         except ProviderError as error:
-            context["trouble"] = error.message
+            context["error"] = error.message
         else:
             context |= {"groups": _groups(found), "count": len(found)}
         return self.render(

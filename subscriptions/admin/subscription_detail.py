@@ -59,7 +59,7 @@ def detail_context(request: HttpRequest, row: Subscription) -> dict[str, Any]:
         "may_reprocess": request.user.has_perm("events.change_webhookrequest"),
         "timeline": latest_entries(row),
         "problems": problems,
-        "tells_silence": includes_kind(problems, ProblemKind.SILENT),
+        "has_silence_problem": includes_kind(problems, ProblemKind.SILENT),
         "reported": row.drift if row.drift_policy == DriftPolicy.REPORT else [],
     }
 

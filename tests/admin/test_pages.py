@@ -221,6 +221,7 @@ def test_cross_site_forms_are_rejected(boss: Client, rows: dict[str, int], name:
     assert not ApiToken.objects.exclude(revoked_at=None).exists()
 
 
+@pytest.mark.slow
 def test_no_page_contains_a_secret(boss: Client, rows: dict[str, int]) -> None:
     subscription = Subscription.objects.select_related("account").get()
     secrets = [*subscription.secrets, *map(str, subscription.account.credentials.values())]

@@ -181,9 +181,9 @@ def test_adding_an_email_channel(boss: Client) -> None:
 
 def test_invalid_channel_settings_are_reported_at_their_fields(boss: Client) -> None:
     page = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "nobody"}).content.decode()
-    assert "nobody is no e-mail address." in page
+    assert "nobody is not an email address." in page
     page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "url": "chat"}).content.decode()
-    assert "This is no http(s) address." in page
+    assert "Enter an http or https URL." in page
     page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "every": "0"}).content.decode()
     assert "greater than or equal to 1" in page
     assert not Channel.objects.exists()

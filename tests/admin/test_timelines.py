@@ -34,6 +34,7 @@ def test_the_latest_entries_are_on_the_page_and_all_on_the_timeline(viewer: Clie
     assert reverse("admin:subscriptions_subscription_change", args=[subscription.pk]) in whole
 
 
+@pytest.mark.slow
 def test_filter_and_pages(viewer: Client, subscription: Subscription) -> None:
     for number in range(60):
         desired_state.change(subscription, by="staff:ann", name=f"Name {number}")
