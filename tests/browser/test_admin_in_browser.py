@@ -22,7 +22,7 @@ def refuse_the_path(*_: object, **__: object) -> None:
     raise Refused("There is no such folder.", field="paths.0")
 
 
-def test_from_nothing_to_the_first_event_and_away_again(
+def test_first_account_to_first_event_and_deletion(
     strict_page: Page, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = strict_page
@@ -60,7 +60,7 @@ def test_from_nothing_to_the_first_event_and_away_again(
     page.get_by_role("link", name=re.compile("ago$|^now$")).first.click()
     expect(page.get_by_role("heading", name="Original payload")).to_be_visible()
     page.get_by_role("link", name="View the source request").click()
-    expect(page.get_by_text("Its events were read and stored.")).to_be_visible()
+    expect(page.get_by_text("Its events were parsed and stored.")).to_be_visible()
 
     # The secret, on demand.
     page.get_by_role("link", name="Finance").first.click()
@@ -85,7 +85,7 @@ def test_from_nothing_to_the_first_event_and_away_again(
     expect(page.get_by_text("No accounts yet.")).to_be_visible()
 
 
-def test_choosing_many_at_a_time(strict_page: Page, site: str) -> None:
+def test_bulk_actions(strict_page: Page, site: str) -> None:
     page = strict_page
     log_in(page, site)
     add_account(page)
@@ -110,7 +110,7 @@ def test_choosing_many_at_a_time(strict_page: Page, site: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_nothing_is_wider_than_the_screen(strict_page: Page, site: str, width: int) -> None:
+def test_no_page_scrolls_sideways(strict_page: Page, site: str, width: int) -> None:
     page = strict_page
     page.set_viewport_size({"width": width, "height": 900})
     log_in(page, site)
