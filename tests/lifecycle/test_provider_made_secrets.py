@@ -127,7 +127,7 @@ def test_one_access_token_serves_all_until_its_end(active: Subscription, control
     check_only_one(active, control)
 
 
-def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Control) -> None:
+def test_no_changing_call_when_in_sync(active: Subscription, control: Control) -> None:
     before = len(control.calls())
     settled(active)
     settled(active)
@@ -269,7 +269,7 @@ def test_switched_off_after_failed_deliveries_and_back_on(active: Subscription, 
     assert check_only_one(active, control)["failures"] == 0
 
 
-def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
+def test_registers_again_after_deletion_at_the_provider(active: Subscription, control: Control) -> None:
     old = active.secrets[0]
     control.post(f"remote/{active.remote_id}", deleted=True)
     settled(active)
@@ -278,7 +278,7 @@ def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, 
     assert active.secrets == [remote["token"], old]
 
 
-def test_puts_a_changed_config_back(active: Subscription, control: Control) -> None:
+def test_reverts_a_changed_config(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"events": [{"type": "user.deleted", "filter": "[]"}]})
     assert [change.field for change in preview(active).steps[0].changes] == ["events"]
     settled(active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +139,7 @@ def converge(
     raise AssertionError(f"It does not converge: {result}")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(desired_states, observed_states, capability_sets)
 def test_applying_the_first_step_repeatedly_converges(
@@ -161,6 +163,7 @@ def test_applying_the_first_step_repeatedly_converges(
         assert working[0].expires_at is None or working[0].expires_at > NOW
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(desired_states, observed_states, capability_sets)
 def test_a_converged_registration_differs_only_in_reported_drift(

@@ -1,4 +1,4 @@
-"""Applying chosen steps of a plan: never half of what belongs together, and nothing once the plan is another."""
+"""Applying chosen steps of a plan: never half of a pair, and nothing once the plan has changed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ REGISTER = Step(StepAction.REGISTER, "")
         ((DELETE, DELETE_B), DELETE_B, ()),
     ],
 )
-def test_what_belongs_together(steps: tuple[Step, ...], step: Step, needs: tuple[Step, ...]) -> None:
+def test_steps_that_require_each_other(steps: tuple[Step, ...], step: Step, needs: tuple[Step, ...]) -> None:
     plan = Plan(steps)
     assert required_with(plan, step) == needs
     alone, whole = Choice([step_key(step)]), Choice([step_key(step), *map(step_key, needs)])
@@ -59,7 +59,7 @@ def test_what_belongs_together(steps: tuple[Step, ...], step: Step, needs: tuple
         assert alone.next_step(plan) == step
 
 
-def test_a_version_is_that_of_what_is_done_and_not_of_the_words() -> None:
+def test_a_plan_version_depends_on_changes_not_on_reasons() -> None:
     other_words = Step(StepAction.UPDATE, "In other words.", "a", UPDATE.changes)
     other_value = Step(StepAction.UPDATE, "", "a", (Change("paths", ["/A"], ["/C"]),))
     assert plan_version(Plan((UPDATE,))) == plan_version(Plan((other_words,)))
@@ -73,7 +73,7 @@ def test_a_version_is_that_of_what_is_done_and_not_of_the_words() -> None:
 
 @pytest.fixture
 def drifted(subscription: Subscription, control: Control, receiver_answers: None) -> Subscription:
-    """Registered, then changed and switched off there: two steps are to be done."""
+    """Return a registered subscription with two pending steps: changed here, and disabled at the provider."""
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
@@ -83,9 +83,7 @@ def drifted(subscription: Subscription, control: Control, receiver_answers: None
 
 
 @pytest.mark.django_db
-def test_only_the_chosen_step_is_done_and_the_rest_is_left_to_the_next_look(
-    drifted: Subscription, control: Control
-) -> None:
+def test_only_the_chosen_step_is_applied(drifted: Subscription, control: Control) -> None:
     choice = Choice([(StepAction.ENABLE, drifted.remote_id)], plan_version(preview(drifted)))
     assert reconcile(drifted, actor="staff:bob", details=True, choice=choice)
     assert list(drifted.operations.order_by("id").values_list("action", "actor")) == [
@@ -104,7 +102,7 @@ def test_only_the_chosen_step_is_done_and_the_rest_is_left_to_the_next_look(
 
 
 @pytest.mark.django_db
-def test_all_chosen_steps_are_done_in_their_order(drifted: Subscription) -> None:
+def test_chosen_steps_are_applied_in_plan_order(drifted: Subscription) -> None:
     plan = preview(drifted)
     reconcile(
         drifted, details=True, choice=Choice([step_key(step) for step in reversed(plan.steps)], plan_version(plan))
@@ -115,7 +113,7 @@ def test_all_chosen_steps_are_done_in_their_order(drifted: Subscription) -> None
 
 
 @pytest.mark.django_db
-def test_nothing_is_done_when_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
+def test_nothing_is_applied_when_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
     seen = preview(drifted)
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     before = drifted.operations.count()
@@ -129,7 +127,7 @@ def test_nothing_is_done_when_the_plan_has_changed(drifted: Subscription, contro
 
 
 @pytest.mark.django_db
-def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the_only_one(
+def test_a_chosen_replacement_never_deletes_the_only_registration(
     drifted: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -150,7 +148,7 @@ def test_where_there_is_no_room_for_two_a_chosen_replacement_does_not_delete_the
 
 
 @pytest.mark.django_db
-def test_nothing_can_be_chosen_of_one_that_was_deleted(drifted: Subscription) -> None:
+def test_steps_of_a_deleted_subscription_cannot_be_chosen(drifted: Subscription) -> None:
     desired_state.request_deletion(drifted, by="staff:ann")
     reconcile(drifted)
     with pytest.raises(PlanChanged):

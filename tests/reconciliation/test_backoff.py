@@ -1,4 +1,4 @@
-"""When something is tried again: growing pauses, and never past what the lease allows."""
+"""Retries: growing pauses that never pass the end of the lease."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def seconds(row: Subscription, error: ProviderError) -> float:
     return pause_after(row, error, NOW).total_seconds()
 
 
-def test_pauses_grow_and_are_bounded() -> None:
+def test_pauses_grow_up_to_a_maximum() -> None:
     row = Subscription()
     for failures, least, most in ((1, 1.8, 2.2), (2, 3.6, 4.4), (5, 28, 36), (30, 270, 330)):
         row.failures = failures
@@ -52,18 +52,18 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert 3240 <= seconds(row, Refused("No.")) <= 3960
 
 
-def test_pauses_differ_so_that_many_do_not_come_at_once() -> None:
+def test_pauses_have_jitter() -> None:
     row = Subscription(failures=8)
     assert len({round(seconds(row, Unavailable("No.")), 3) for _ in range(20)}) > 10
 
 
-def test_as_long_as_the_provider_says() -> None:
+def test_retry_after_is_respected() -> None:
     assert 100 <= seconds(Subscription(failures=1), Throttled("No.", retry_after=100)) <= 120
 
 
 @settings(deadline=None)
 @given(LIVES, st.floats(0.001, 1), st.integers(1, 40), st.sampled_from(sorted(ERRORS)))
-def test_never_past_the_renewal_or_the_end_of_the_lease(
+def test_a_pause_never_passes_the_renewal_time_or_the_lease_end(
     life: timedelta, part: float, failures: int, error: str
 ) -> None:
     row = leased(life, left=life * part, failures=failures)
@@ -79,10 +79,8 @@ def test_never_past_the_renewal_or_the_end_of_the_lease(
 
 @settings(deadline=None)
 @given(LIVES, st.sampled_from(sorted(ERRORS)), st.integers(1, 60))
-def test_whatever_fails_there_are_several_tries_and_some_in_the_last_stretch(
-    life: timedelta, error: str, failures: int
-) -> None:
-    """From the moment at which the renewal is due, nothing but this error, until the lease ends."""
+def test_every_error_leaves_several_tries_before_the_lease_ends(life: timedelta, error: str, failures: int) -> None:
+    """Every call fails with this error, from the due renewal to the end of the lease."""
     row = leased(life, failures=failures)
     assert row.renew_at is not None
     assert row.expires_at is not None
@@ -96,7 +94,7 @@ def test_whatever_fails_there_are_several_tries_and_some_in_the_last_stretch(
     assert urgent >= 2
 
 
-def test_what_lies_in_between_is_no_renewal() -> None:
+def test_urgency_grows_towards_the_lease_end() -> None:
     life = timedelta(days=30)
     assert urgency(leased(life), NOW) is Priority.CHANGE
     assert urgency(leased(life, left=life * 0.3), NOW) is Priority.RENEWAL
@@ -110,7 +108,7 @@ def test_what_lies_in_between_is_no_renewal() -> None:
         assert urgency(row, NOW) is Priority.CHANGE
 
 
-def test_thousands_are_not_renewed_in_one_minute() -> None:
+def test_renewals_of_many_subscriptions_are_spread() -> None:
     rows = [leased(timedelta(days=30)) for _ in range(2000)]
     minutes: dict[int, int] = {}
     for row in rows:
@@ -122,13 +120,13 @@ def test_thousands_are_not_renewed_in_one_minute() -> None:
 
 
 @pytest.mark.parametrize("managed", list(Managed))
-def test_when_all_is_well_it_asks_at_its_renewal(managed: Managed) -> None:
+def test_a_healthy_subscription_is_due_at_its_renewal_time(managed: Managed) -> None:
     row = leased(timedelta(days=30))
     row.managed = managed
     assert next_due(row, NOW) == (row.renew_at if managed is Managed.API else None)
 
 
-def test_what_waits_for_a_person_asks_for_no_calls_of_its_own() -> None:
+def test_a_subscription_that_waits_for_a_person_is_not_due() -> None:
     row = Subscription(remote_id="r1", register_tried_at=NOW, waiting="It waits.", waiting_for=Wait.GAVE_UP)
     assert next_due(row, NOW) is None, "the account's looks come by"
     row.register_tried_at = None

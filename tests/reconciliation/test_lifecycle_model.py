@@ -1,5 +1,8 @@
-"""A model of the lifecycle, driven at random against the sandbox: whatever people, providers, faults and crashes do, in
-whatever order, once things have settled the provider has exactly what is wanted, and what is foreign is untouched."""
+"""A model of the lifecycle, driven at random against the sandbox.
+
+Whatever people, providers, faults and crashes do, in whatever order: the provider ends up with exactly the desired
+state, and foreign webhooks are untouched.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +54,11 @@ FAULTS: list[dict[str, object]] = [
 
 
 class WorkerDiedError(BaseException):
-    """Stands for a kill: nothing in the code under test may catch it."""
+    """Stand for a kill; the code under test must not catch it."""
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Rules are what can happen; `settle` is where the promises are checked."""
+    """The rules are what can happen; `all_settles` checks the promises."""
 
     django_settings: Settings
 
@@ -133,7 +136,7 @@ class Lifecycle(RuleBasedStateMachine):
             headers={"Authorization": f"Bearer {self.account.credentials['access_token']}"},
             timeout=5,
         )
-        if response.status_code == 201:  # a fault may have been waiting for this call
+        if response.status_code == 201:  # a fault may have hit this call
             remote_id = response.json()["webhookId"]
             self.foreign[remote_id] = self.lasting(self.remote(remote_id))
 
@@ -147,42 +150,42 @@ class Lifecycle(RuleBasedStateMachine):
             self.control.post(f"remote/{remote_id}", **change)
 
     @rule()
-    def events_come(self) -> None:
+    def requests_arrive(self) -> None:
         for remote in self.control.remotes():
             row = Subscription.objects.filter(callback_url=remote["url"]).first()
             if row is not None and row.secrets[0] == remote["authHeader"]:
                 secret_rotation.record_seen(row.pk, row.secrets[0])
 
     @invariant()
-    def nothing_would_be_refused(self) -> None:
-        """What the provider proves its requests by is accepted, unless a person has revoked it."""
+    def no_request_would_be_refused(self) -> None:
+        """Check that the secret at the provider is accepted, unless a person revoked it."""
         for remote in self.control.remotes() if hasattr(self, "account") else ():
             row = Subscription.objects.filter(callback_url=remote["url"], deleted_at=None).first()
             if row is not None and row.callback_url not in self.revoked:
                 assert remote["authHeader"] in row.secrets
 
     @rule(seconds=st.sampled_from([20, 60, 200]))
-    def time_passes_there(self, seconds: int) -> None:
+    def time_passes_at_the_provider(self, seconds: int) -> None:
         self.control.post("clock", advance_seconds=seconds)
 
     @rule(fault=st.sampled_from(FAULTS), times=st.integers(1, 3))
     def calls_fail(self, fault: dict[str, object], times: int) -> None:
         self.control.post("faults", **fault, times=times)
 
-    # -- Ourselves ---------------------------------------------------------------------------------------------------
+    # -- Workers   ---------------------------------------------------------------------------------------------------
 
     @rule()
     def sweep(self) -> None:
         self.sweep_now()
 
     @rule(at=st.sampled_from([(apply, "record_answer"), (apply, "record_owner"), (reconciler, "observed_columns")]))
-    def worker_dies(self, at: tuple[ModuleType, str]) -> None:
+    def worker_is_killed(self, at: tuple[ModuleType, str]) -> None:
         def die(*_: object, **__: object) -> None:
             raise WorkerDiedError
 
         with mock.patch.object(*at, die), suppress(WorkerDiedError):
             self.sweep_now()
-        # What the database looks like when the process is gone: `release` never ran.
+        # As after a kill: `release` never ran.
         Subscription.objects.update(claimed_by="dead", claimed_at=timezone.now(), claimed_until=timezone.now())
 
     @rule()
@@ -216,7 +219,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert enabled[0]["eventType"] == row.config["event_types"], said
             assert (enabled[0].get("path") or "") == ",".join(row.config["paths"]), said
 
-    # -- Small things ------------------------------------------------------------------------------------------------
+    # -- Helpers -----------------------------------------------------------------------------------------------------
 
     def present(self) -> list[Subscription]:
         return list(Subscription.objects.filter(account=self.account, present=True).order_by("pk"))
@@ -228,11 +231,11 @@ class Lifecycle(RuleBasedStateMachine):
         return next(remote for remote in self.control.remotes() if remote["webhookId"] == remote_id)
 
     def lasting(self, remote: dict[str, Any]) -> dict[str, Any]:
-        """What only a change by somebody alters; its lease ages by itself."""
+        """Return the fields that only a person or program changes; the lease ages."""
         return {key: remote[key] for key in ("webhookId", "url", "eventType", "status")}
 
     def sweep_now(self) -> None:
-        """A sweep at which everything is due, whatever pauses were agreed on."""
+        """Sweep with everything due, whatever pauses apply."""
         now = timezone.now() - timedelta(seconds=1)
         AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
         ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
@@ -241,8 +244,9 @@ class Lifecycle(RuleBasedStateMachine):
         sweep.sweep_inline()
 
 
-@pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
-def test_whatever_happens_it_settles(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(0)  # the duration depends on LIFECYCLE_EXAMPLES
+def test_every_sequence_of_events_converges(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
     monkeypatch.setattr(receiver_probe, "find_receiver_error", answers)
     Lifecycle.django_settings = settings

@@ -1,4 +1,4 @@
-"""Observe, plan, apply against the sandbox over HTTP: each kind of repair, and what is written down about it."""
+"""Observe, plan and apply against the sandbox over HTTP: each kind of repair, and what is recorded about it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 
 def settled(subscription: Subscription) -> Subscription:
-    """The row after a reconciliation."""
+    """Reconcile the row and return it."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
     return subscription
 
 
 def operations(subscription: Subscription) -> list[tuple[str, str]]:
-    """Action and status, oldest first."""
+    """Return action and status of the operations, oldest first."""
     return list(subscription.operations.order_by("id").values_list("action", "status"))
 
 
@@ -41,7 +41,7 @@ def active(subscription: Subscription) -> Subscription:
     return subscription
 
 
-def test_registers_and_is_active(active: Subscription, control: Control) -> None:
+def test_registers_and_becomes_active(active: Subscription, control: Control) -> None:
     (remote,) = control.remotes()
     assert active.remote_id == remote["webhookId"]
     assert active.remote_status == "enabled"
@@ -53,7 +53,7 @@ def test_registers_and_is_active(active: Subscription, control: Control) -> None
     assert "PUT" not in {call["method"] for call in control.calls()}
 
 
-def test_operation_tells_who_what_and_answer_with_secrets_masked(active: Subscription) -> None:
+def test_an_operation_records_actor_request_and_response_with_masked_secrets(active: Subscription) -> None:
     operation = active.operations.get()
     assert operation.actor == "staff:ann"
     assert operation.request["method"] == "POST"
@@ -66,7 +66,7 @@ def test_operation_tells_who_what_and_answer_with_secrets_masked(active: Subscri
     assert active.secrets[0] not in str((operation.request, operation.response))
 
 
-def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Control) -> None:
+def test_no_changing_call_when_in_sync(active: Subscription, control: Control) -> None:
     before = len(control.calls("POST")) + len(control.calls("PUT"))
     settled(active)
     settled(active)
@@ -74,7 +74,7 @@ def test_a_settled_one_makes_no_changing_call(active: Subscription, control: Con
     assert operations(active) == [("register", "succeeded")]
 
 
-def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, control: Control) -> None:
+def test_registers_again_after_deletion_at_the_provider(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
     settled(active)
@@ -87,7 +87,7 @@ def test_registers_again_after_a_deletion_behind_our_back(active: Subscription, 
     assert str(old) in last.reason
 
 
-def test_switches_back_on_after_the_provider_switched_it_off(active: Subscription, control: Control) -> None:
+def test_enables_again_after_a_suspension(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
     assert active.state == State.ACTIVE
@@ -95,7 +95,7 @@ def test_switches_back_on_after_the_provider_switched_it_off(active: Subscriptio
     assert control.remotes()[0]["status"] == "enabled"
 
 
-def test_the_second_switch_off_waits_and_says_so(active: Subscription, control: Control) -> None:
+def test_waits_after_the_second_suspension(active: Subscription, control: Control) -> None:
     for _ in range(2):
         control.post(f"remote/{active.remote_id}", status="disabled")
         settled(active)
@@ -107,7 +107,7 @@ def test_the_second_switch_off_waits_and_says_so(active: Subscription, control: 
     assert settled(active).state == State.ACTIVE
 
 
-def test_not_switched_on_while_our_receiver_does_not_answer(
+def test_stays_suspended_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
@@ -119,7 +119,7 @@ def test_not_switched_on_while_our_receiver_does_not_answer(
     assert active.due_at is not None
 
 
-def test_puts_a_changed_config_back(active: Subscription, control: Control) -> None:
+def test_reverts_a_changed_config(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     changes = preview(active).steps[0].changes
     assert [change.field for change in changes] == ["paths"]
@@ -129,7 +129,7 @@ def test_puts_a_changed_config_back(active: Subscription, control: Control) -> N
     assert control.remotes()[0]["path"] == "/Shared/Finance"
 
 
-def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> None:
+def test_a_new_config_is_sent_completely(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="api:ci", config={"event_types": ["comment:*"], "paths": []})
     settled(active)
     remote = control.remotes()[0]
@@ -153,7 +153,7 @@ def test_disable_enable_delete(active: Subscription, control: Control) -> None:
     assert [action for action, _ in operations(active)] == ["register", "disable", "enable", "delete"]
 
 
-def test_renews_in_place_when_it_is_time(active: Subscription, control: Control) -> None:
+def test_renews_in_place_when_due(active: Subscription, control: Control) -> None:
     before = active.expires_at
     control.post("clock", advance_seconds=60)
     time.sleep(1.1)  # the provider counts whole seconds
@@ -166,7 +166,7 @@ def test_renews_in_place_when_it_is_time(active: Subscription, control: Control)
     assert (active.expires_at - timezone.now()).total_seconds() > 80
 
 
-def test_replaces_where_an_update_does_not_prolong(active: Subscription, control: Control) -> None:
+def test_replaces_where_an_update_does_not_extend_the_lease(active: Subscription, control: Control) -> None:
     control.post("options", update_extends=False)
     control.post("clock", advance_seconds=60)
     old = active.remote_id
@@ -178,7 +178,7 @@ def test_replaces_where_an_update_does_not_prolong(active: Subscription, control
     assert active.state == State.ACTIVE
 
 
-def test_deletes_first_where_the_count_limit_leaves_no_room(active: Subscription, control: Control) -> None:
+def test_deletes_first_where_the_provider_has_no_room(active: Subscription, control: Control) -> None:
     control.post("options", update_extends=False, max_webhooks=1)
     control.post("clock", advance_seconds=60)
     settled(active)
@@ -201,7 +201,7 @@ def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> N
     assert len(control.remotes()) == 1
 
 
-def test_renew_on_request_happens_once(active: Subscription, control: Control) -> None:
+def test_a_requested_renewal_happens_once(active: Subscription, control: Control) -> None:
     desired_state.request_renewal(active, by="staff:ann")
     settled(active)
     settled(active)
@@ -209,9 +209,7 @@ def test_renew_on_request_happens_once(active: Subscription, control: Control) -
     assert active.renew_asked_at is None
 
 
-def test_a_refused_config_is_failing_with_the_field_and_the_providers_words(
-    account: ProviderAccount, control: Control
-) -> None:
+def test_a_refused_registration_reports_the_providers_message(account: ProviderAccount, control: Control) -> None:
     control.post("options", max_webhooks=0)
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
     settled(subscription)
@@ -223,7 +221,7 @@ def test_a_refused_config_is_failing_with_the_field_and_the_providers_words(
     assert subscription.last_error is None
 
 
-def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription, control: Control) -> None:
+def test_foreign_webhooks_are_never_changed_and_read_once(active: Subscription, control: Control) -> None:
     import requests
 
     login = {"Authorization": f"Bearer {active.account.credentials['access_token']}"}
@@ -244,7 +242,7 @@ def test_foreign_ones_are_never_touched_and_asked_for_once(active: Subscription,
     assert [remote["webhookId"] for remote in control.remotes()] == [foreign["webhookId"]]
 
 
-def test_a_look_at_the_account_checks_it_and_repairs_all(active: Subscription, control: Control) -> None:
+def test_a_sync_checks_the_account_and_repairs_subscriptions(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
     assert sync_account(active.account)
     account = ProviderAccount.objects.get()
@@ -255,7 +253,7 @@ def test_a_look_at_the_account_checks_it_and_repairs_all(active: Subscription, c
     assert control.remotes()[0]["status"] == "enabled"
 
 
-def test_nothing_is_written_after_public_url_changed_until_confirmed(
+def test_nothing_is_changed_after_a_new_public_url_until_confirmed(
     active: Subscription, control: Control, settings: object
 ) -> None:
     settings.PUBLIC_URL = "https://clone.example.test"  # type: ignore[attr-defined]
@@ -271,7 +269,7 @@ def test_nothing_is_written_after_public_url_changed_until_confirmed(
     assert active.callback_url.startswith("https://clone.example.test/hooks/")
 
 
-def test_an_observation_from_before_our_own_change_is_not_believed(
+def test_an_observation_older_than_our_own_change_is_ignored(
     account: ProviderAccount, subscription: Subscription, control: Control
 ) -> None:
     with open_session(account) as session:
@@ -284,7 +282,7 @@ def test_an_observation_from_before_our_own_change_is_not_believed(
     assert len(control.remotes()) == 1
 
 
-def test_a_look_that_finds_nothing_new_is_one_write_for_all(
+def test_a_sync_without_changes_makes_one_write_for_all(
     account: ProviderAccount, control: Control, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]

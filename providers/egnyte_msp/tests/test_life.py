@@ -130,7 +130,7 @@ def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscript
     assert len(control.remotes()) == 1
 
 
-def test_not_switched_on_while_our_receiver_does_not_answer(
+def test_stays_suspended_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
@@ -174,7 +174,7 @@ def test_what_somebody_changed_there_is_put_back(
     assert after == before
 
 
-def test_a_new_config_is_sent_whole(active: Subscription, control: Control) -> None:
+def test_a_new_config_is_sent_completely(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="api:ci", config={"event_types": ["RESELLER_INVOICE_PAID"]})
     settled(active)
     assert control.remotes()[0]["event_types"] == ["RESELLER_INVOICE_PAID"]

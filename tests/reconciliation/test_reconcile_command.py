@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: the plan in words and as JSON, applying it, and the exit codes."""
+"""`manage.py reconcile`: printing the plan as text and JSON, applying it, and exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    """The exit code and what was printed."""
+    """Run the command and return its exit code and output."""
     out = StringIO()
     try:
         call_command("reconcile", *arguments, stdout=out)
@@ -30,7 +30,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture
 def drifted(subscription: Subscription, control: Control) -> Subscription:
-    """Changed here and switched off there: two steps are to be done."""
+    """Return a subscription with two pending steps: changed here, and disabled at the provider."""
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{subscription.remote_id}", status="disabled")
@@ -43,7 +43,7 @@ def options_of(row: Subscription) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("which", range(4))
-def test_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Control, which: int) -> None:
+def test_plan_option_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Control, which: int) -> None:
     before = control.remotes()
     code, said = run("--plan", *options_of(drifted)[which])
     assert code == 3
@@ -54,7 +54,7 @@ def test_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Con
     assert control.remotes() == before
 
 
-def test_prints_the_same_as_json(drifted: Subscription) -> None:
+def test_json_option_prints_the_plan_as_json(drifted: Subscription) -> None:
     code, said = run("--plan", "--json")
     assert code == 3
     (account,) = json.loads(said)["accounts"]
@@ -64,7 +64,7 @@ def test_prints_the_same_as_json(drifted: Subscription) -> None:
 
 
 @pytest.mark.parametrize("which", range(4))
-def test_applies_it(drifted: Subscription, control: Control, which: int) -> None:
+def test_applies_the_plan(drifted: Subscription, control: Control, which: int) -> None:
     code, said = run(*options_of(drifted)[which])
     drifted.refresh_from_db()
     assert (code, drifted.state) == (0, State.ACTIVE)
@@ -74,14 +74,14 @@ def test_applies_it(drifted: Subscription, control: Control, which: int) -> None
     assert run("--plan") == (0, "0 steps to do for 1 subscription.\n")
 
 
-def test_tells_as_json_what_was_done(drifted: Subscription) -> None:
+def test_json_option_prints_the_results(drifted: Subscription) -> None:
     code, said = run("--json")
     assert code == 0
     told: dict[str, Any] = json.loads(said)["accounts"][0]
     assert (told["done"][0]["state"], told["left"]) == ("active", 0)
 
 
-def test_a_provider_that_refuses_is_an_exit_code(drifted: Subscription, control: Control) -> None:
+def test_exit_code_when_the_provider_refuses(drifted: Subscription, control: Control) -> None:
     control.post("faults", status=500, times=1)
     code, said = run("--plan")
     assert code == 1
@@ -93,14 +93,14 @@ def test_a_provider_that_refuses_is_an_exit_code(drifted: Subscription, control:
     assert refused.value.returncode == 1
 
 
-def test_what_was_not_done_is_an_exit_code(drifted: Subscription) -> None:
+def test_exit_code_when_work_is_left(drifted: Subscription) -> None:
     assert drifted.claim("somebody")
     code, said = run()
     assert code == 1
     assert "1 left to the worker" in said
 
 
-def test_names_what_it_does_not_know(account: ProviderAccount) -> None:
+def test_unknown_or_ambiguous_arguments_are_errors(account: ProviderAccount) -> None:
     accounts.add_account(
         provider=account.provider,
         name="Spare",

@@ -1,5 +1,7 @@
-"""Looking after many subscriptions that are well costs the same few queries for each account, however many it has.
-`python -m tests.bench.reconcile_pass` is the same with 10,000 of them."""
+"""The cost of syncing healthy subscriptions: a few queries per account, however many subscriptions it has.
+
+`python -m tests.bench.reconcile_pass` measures the same with 10,000 of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from tests.harness.many_subscriptions import Cost, ListingProvider, all_looked_a
 pytestmark = pytest.mark.django_db
 
 FEW, MANY = 3, 60
-MOST_QUERIES, MOST_WRITES = 18, 6  # for each account that is looked at, with what a sweep costs
+MOST_QUERIES, MOST_WRITES = 18, 6  # per synced account, including the sweep
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def provider_with(accounts: int, each: int, *, details: bool) -> Iterator[Listin
 
 
 def full_pass(accounts: int, each: int, *, details: bool) -> Cost:
-    """The second one: the first makes the accounts' rows for their limits."""
+    """Return the cost of a second pass; the first one creates the rows of the accounts' limits."""
     with provider_with(accounts, each, details=details) as provider:
         for _ in range(2):
             all_looked_at()
@@ -42,26 +44,26 @@ def full_pass(accounts: int, each: int, *, details: bool) -> Cost:
 
 
 @pytest.mark.parametrize("details", [True, False])
-def test_a_look_costs_the_same_however_many_subscriptions_an_account_has(details: bool) -> None:
+def test_the_cost_of_a_sync_does_not_depend_on_the_number_of_subscriptions(details: bool) -> None:
     few, many = full_pass(1, FEW, details=details), full_pass(1, MANY, details=details)
     assert (many.queries, many.writes, many.calls) == (few.queries, few.writes, 1)
     assert many.queries <= MOST_QUERIES
     assert many.writes <= MOST_WRITES
 
 
-def test_many_accounts_cost_as_much_each_as_one() -> None:
+def test_the_cost_grows_linearly_with_accounts() -> None:
     one, four = full_pass(1, FEW, details=True), full_pass(4, FEW, details=True)
     assert four.queries <= 4 * one.queries
     assert four.calls == 4
 
 
-def test_a_sweep_with_nothing_due_asks_three_things() -> None:
+def test_a_sweep_with_nothing_due_makes_three_queries() -> None:
     with provider_with(2, FEW, details=True) as provider:
         cost = cost_of(provider, sweep_inline)
         assert (cost.queries, cost.writes, cost.calls) == (3, 0, 0)
 
 
-def test_a_pass_over_the_problems_costs_the_same_however_many_there_are() -> None:
+def test_the_cost_of_problem_detection_does_not_depend_on_the_number_of_problems() -> None:
     costs: list[int] = []
     for count in (FEW, MANY):
         with provider_with(1, count, details=True) as provider:

@@ -1,4 +1,4 @@
-"""What changes, breaks or lies while a reconciliation runs, and that nothing of it is lost or stuck."""
+"""Changes and failures during a pass: nothing is lost and nothing gets stuck."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def active(subscription: Subscription) -> Subscription:
 
 
 def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Something happens while the provider is being called."""
+    """Run this function while the provider is being called."""
     original = EgnyteConnect.update
 
     def update(
@@ -50,7 +50,7 @@ def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
     monkeypatch.setattr(EgnyteConnect, "update", update)
 
 
-def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
+def test_an_address_confirmed_during_a_pass_is_kept(
     active: Subscription, control: Control, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def confirm() -> None:
@@ -71,7 +71,7 @@ def test_a_new_address_that_is_confirmed_during_a_run_is_kept(
     assert active.callback_url.startswith("https://new.example.test/")
 
 
-def test_what_a_person_changes_during_a_run_is_done_next(
+def test_a_change_during_a_pass_is_applied_next(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
@@ -84,7 +84,7 @@ def test_what_a_person_changes_during_a_run_is_done_next(
     assert control.remotes()[0]["status"] == "disabled"
 
 
-def test_a_manual_one_that_is_removed_is_deleted_at_once(account: ProviderAccount) -> None:
+def test_deleting_a_manual_subscription_is_immediate(account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
     desired_state.request_deletion(row, by="staff:ann")
     row.refresh_from_db()
@@ -92,7 +92,7 @@ def test_a_manual_one_that_is_removed_is_deleted_at_once(account: ProviderAccoun
     assert row.deleted_at is not None
 
 
-def test_a_bug_in_a_plugin_is_written_down_and_not_tried_again_at_once(
+def test_a_plugin_bug_is_recorded_and_retried_later(
     subscription: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> RemoteSubscription:
@@ -109,7 +109,7 @@ def test_a_bug_in_a_plugin_is_written_down_and_not_tried_again_at_once(
     assert subscription.due_at > timezone.now() + timedelta(seconds=30)
 
 
-def test_a_secret_that_no_key_opens_stops_only_its_own_row(
+def test_an_undecryptable_secret_affects_only_its_row(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
     keys = settings.ENCRYPTION_KEYS
@@ -127,7 +127,9 @@ def test_a_secret_that_no_key_opens_stops_only_its_own_row(
     assert sweep.sweep_inline() == 0, "it is put off"
 
 
-def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, control: Control) -> None:
+def test_a_url_changed_and_reverted_at_the_provider_leaves_one_registration(
+    active: Subscription, control: Control
+) -> None:
     first = active.remote_id
     control.post(f"remote/{first}", config={"url": "https://elsewhere.example.test/in"})
     sync_account(active.account)
@@ -142,7 +144,7 @@ def test_pointed_elsewhere_and_back_leaves_one_enabled(active: Subscription, con
     assert ours[0]["status"] == "enabled"
 
 
-def test_being_throttled_never_puts_off_past_the_renewal(active: Subscription) -> None:
+def test_throttling_never_delays_past_the_renewal_time(active: Subscription) -> None:
     now = timezone.now()
     active.expires_at, active.granted = now + timedelta(hours=9), timedelta(hours=9)
     set_values(active, error_columns(active, Throttled("The day quota.", retry_after=22 * 3600), now))
@@ -150,7 +152,7 @@ def test_being_throttled_never_puts_off_past_the_renewal(active: Subscription) -
     assert active.due_at - now < timedelta(hours=6.5)
 
 
-def test_throttling_without_a_time_backs_off(active: Subscription) -> None:
+def test_throttling_without_retry_after_backs_off(active: Subscription) -> None:
     now = timezone.now()
     active.expires_at, active.failures = None, 20
     set_values(active, error_columns(active, Throttled("Too many."), now))
@@ -158,7 +160,7 @@ def test_throttling_without_a_time_backs_off(active: Subscription) -> None:
     assert active.due_at - now > timedelta(minutes=4)
 
 
-def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: Control) -> None:
+def test_a_refused_change_is_not_repeated_at_every_sync(active: Subscription, control: Control) -> None:
     control.post("faults", status=400, times=1)
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post("faults", times=0)
@@ -172,7 +174,7 @@ def test_a_refusal_is_not_repeated_at_every_look(active: Subscription, control: 
     assert active.operations.count() == count
 
 
-def test_one_account_with_much_to_do_does_not_hide_the_others(
+def test_an_account_with_much_work_does_not_block_others(
     subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "BATCH", 2)
@@ -188,7 +190,7 @@ def test_one_account_with_much_to_do_does_not_hide_the_others(
     assert late.state == State.ACTIVE
 
 
-def test_one_that_waits_for_a_confirmation_is_looked_at_again(subscription: Subscription, settings: Settings) -> None:
+def test_a_subscription_that_waits_for_confirmation_stays_due(subscription: Subscription, settings: Settings) -> None:
     settings.PUBLIC_URL = "https://wrong.example.test"
     reconcile(subscription)
     subscription.refresh_from_db()
@@ -196,7 +198,7 @@ def test_one_that_waits_for_a_confirmation_is_looked_at_again(subscription: Subs
     assert subscription.due_at is not None
 
 
-def test_foreign_ones_stay_foreign_whatever_their_url_looks_like(active: Subscription, control: Control) -> None:
+def test_a_foreign_webhook_with_a_similar_url_is_left_alone(active: Subscription, control: Control) -> None:
     login = {"Authorization": f"Bearer {active.account.credentials['access_token']}"}
     made = requests.post(
         f"{control.url}/pubapi/v1/webhooks",

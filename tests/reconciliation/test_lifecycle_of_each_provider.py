@@ -1,6 +1,8 @@
-"""A model of the lifecycle, driven at random against each provider's simulator: whatever people, providers, faults,
-clocks, crashes and other workers do, in whatever order, once things have settled the provider has exactly what is
-wanted; they settle within a bounded number of passes; and what is foreign is untouched all the time."""
+"""A model of the lifecycle, driven at random against the simulator of each provider.
+
+Whatever people, providers, faults, clocks, crashes and other workers do, in whatever order: within a bounded number of
+passes the provider has exactly the desired state, and foreign webhooks are never touched.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,20 @@ FAULTS: list[dict[str, Any]] = [
     {"garbage": True},
     {"redirect": True},
 ]
-# What a provider may do or not do: options of the simulators, as far as one has them.
-HABITS = ("update_extends", "update_enables", "allow_update", "show_status", "knows_name", "update_merges_value")
-PASSES, APART = 14, 600.0  # within which all has to settle
+# Optional behaviour of providers: options of the simulators, where one has them.
+OPTIONAL_BEHAVIOURS = (
+    "update_extends",
+    "update_enables",
+    "allow_update",
+    "show_status",
+    "knows_name",
+    "update_merges_value",
+)
+PASSES, APART = 14, 600.0  # the bound: passes, and seconds between them
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Rules are what can happen; `all_settles` is where the promises are checked."""
+    """The rules are what can happen; `all_settles` checks the promises."""
 
     slug: ClassVar[str]
 
@@ -63,7 +72,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if sys.exception() is None:  # whatever happened, in the end it settles
+            if sys.exception() is None:  # every run must converge in the end
                 self.all_settles()
         finally:
             transaction.set_rollback(True)
@@ -71,7 +80,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize(data=st.data(), policy=st.sampled_from(list(DriftPolicy)))
     def begin(self, data: st.DataObject, policy: DriftPolicy) -> None:
-        for name in HABITS:
+        for name in OPTIONAL_BEHAVIOURS:
             if self.world.knows(name):
                 self.world.option(**{name: data.draw(st.booleans(), name)})
         self.crowded = bool(self.world.limit) and data.draw(st.booleans(), "room for one only")
@@ -141,7 +150,7 @@ class Lifecycle(RuleBasedStateMachine):
     def our_clock_is_set(self, seconds: int) -> None:
         self.world.our_clock_is_off_by = timedelta(seconds=seconds)
 
-    # -- Ourselves ---------------------------------------------------------------------------------------------------
+    # -- Workers   ---------------------------------------------------------------------------------------------------
 
     @rule()
     def a_worker_works(self) -> None:
@@ -153,7 +162,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 4), late=st.booleans())
     def another_worker_works_during_a_call(self, call: int, late: bool) -> None:
-        """And perhaps the claim of the first one has ended by then."""
+        """Let another worker sweep during a call, possibly after the first one's claim ended."""
         calls = 0
 
         def during() -> None:
@@ -173,16 +182,16 @@ class Lifecycle(RuleBasedStateMachine):
         world.faults()
         for row in self.present():
             row.refresh_from_db()
-            if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long; a person comes
+            if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long, so a person acts
                 desired_state.change(row, by="staff:ann", enabled=row.enabled)
         world.pass_time(CLAIMS_END)
         world.settle(*Subscription.objects.filter(account=world.account), passes=PASSES, apart=APART)
 
     @invariant()
-    def what_is_foreign_is_untouched(self) -> None:
+    def foreign_webhooks_are_untouched(self) -> None:
         self.world.foreign_untouched()
 
-    # -- Small things ------------------------------------------------------------------------------------------------
+    # -- Helpers -----------------------------------------------------------------------------------------------------
 
     def present(self) -> list[Subscription]:
         return list(Subscription.objects.filter(account=self.world.account, present=True).order_by("pk"))
@@ -191,9 +200,10 @@ class Lifecycle(RuleBasedStateMachine):
         return data.draw(st.sampled_from(self.present()))
 
 
-@pytest.mark.timeout(0)  # how long it takes is asked for by LIFECYCLE_EXAMPLES
+@pytest.mark.slow
+@pytest.mark.timeout(0)  # the duration depends on LIFECYCLE_EXAMPLES
 @pytest.mark.parametrize("slug", SLUGS)
-def test_whatever_happens_it_settles(slug: str) -> None:
+def test_every_sequence_of_events_converges(slug: str) -> None:
     machine = type(f"LifecycleAt_{slug}", (Lifecycle,), {"slug": slug})
     run_state_machine_as_test(machine, settings=BOUNDED)
 
@@ -204,6 +214,6 @@ BOUNDED = settings(
     deadline=None,
     derandomize="LIFECYCLE_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
-    # Making a failure smaller takes minutes; only who asks for many examples waits for that.
+    # Shrinking a failure takes minutes, so it is only done in long runs.
     phases=tuple(Phase) if "LIFECYCLE_EXAMPLES" in os.environ else (Phase.explicit, Phase.generate),
 )

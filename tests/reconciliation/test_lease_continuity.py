@@ -1,6 +1,7 @@
-"""A lease never lapses as long as the provider answers at least once in its last third: whatever it answers until then.
+"""A lease never ends while the provider answers at least once in its last third, whatever it answers before that.
 
-The one exception is flagged: where updates do not prolong and there is no room for a second one, the first has to go.
+The one exception is recorded: where updates do not extend the lease and the provider has no room for a second
+registration, the first one must be deleted before the new one is registered.
 """
 
 from __future__ import annotations
@@ -15,23 +16,25 @@ import pytest
 from providers.contract.capabilities import Renewal
 from providers.contract.registry import all_providers
 from tests.harness.lifecycle_world import LEASE, SLUGS, World, a_world
-from tests.reconciliation.test_lifecycle_of_each import FAULTS
+from tests.reconciliation.test_lifecycle_of_each_provider import FAULTS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
 
 SEEDS = int(os.environ.get("LEASE_SEEDS", "2"))  # `make soak` asks for more
-LEASES = 2  # that are lived through
+LEASES = 2  # to live through
 EVERY = 20.0  # seconds between two sweeps
 LAST_MOMENT = 0.06  # of the lease is left, at the latest, when the provider answers again
 
 
 def live_through(world: World, seed: int) -> list[str]:
-    """Leases at a provider that fails from the start of each until a moment in its last third: at first in one way and
-    to the last moment. Returns when there was no live webhook: at any call of ours, and at any sweep."""
+    """Live through leases at a provider that fails from the start of each until a moment in its last third.
+
+    The first lease has one kind of failure up to the last moment. Return the times at which no live webhook existed, at
+    any call of ours and at any sweep."""
     row, chance = world.begin(), random.Random(seed)
     gaps: list[str] = []
 
-    def look() -> None:
+    def check_live() -> None:
         if not any(hook.enabled and hook.expires_at > time.time() for hook in world.hooks(row)):
             gaps.append(f"{time.time()}: none of {len(world.hooks(row))}")
 
@@ -43,7 +46,7 @@ def live_through(world: World, seed: int) -> list[str]:
         answers_from = ends - LEASE * left
         kinds = chance.choices(FAULTS, k=3) if number else [FAULTS[(seed + 1) * 5 % len(FAULTS)]]
         trouble = cycle(kinds)
-        world.during_call = look
+        world.during_call = check_live
         while time.time() < ends + EVERY:
             row.refresh_from_db()
             if row.expires_at.timestamp() > ends or row.remote_id != before:
@@ -53,7 +56,7 @@ def live_through(world: World, seed: int) -> list[str]:
             else:
                 world.faults()
             world.sweep()
-            look()
+            check_live()
             world.pass_time(EVERY)
         world.during_call = lambda: None
         world.faults()
@@ -64,9 +67,10 @@ def live_through(world: World, seed: int) -> list[str]:
 EXPIRING = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal is not Renewal.NONE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("slug", EXPIRING)
-def test_no_lease_lapses_while_the_provider_answers_once_in_its_last_third(slug: str, seed: int) -> None:
+def test_no_lease_ends_while_the_provider_answers_once_in_its_last_third(slug: str, seed: int) -> None:
     with a_world(slug) as world:
         if world.knows("update_extends"):
             world.option(update_extends=bool(seed % 2))
@@ -75,10 +79,10 @@ def test_no_lease_lapses_while_the_provider_answers_once_in_its_last_third(slug:
 
 
 @pytest.mark.parametrize("slug", EXPIRING)
-def test_where_there_is_no_room_for_two_the_gap_is_flagged(slug: str) -> None:
+def test_a_gap_is_recorded_where_the_provider_has_no_room_for_two(slug: str) -> None:
     with a_world(slug) as world:
         if not world.limit or not world.knows("update_extends"):
-            pytest.skip("Its simulator has no limit, or nothing but updates that prolong.")
+            pytest.skip("Its simulator has no limit, or its updates always extend the lease.")
         world.option(update_extends=False)
         world.room_for(1)
         row = world.begin()
