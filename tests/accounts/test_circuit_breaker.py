@@ -1,4 +1,4 @@
-"""When an account's calls rest, who may probe, and what becomes of its subscriptions meanwhile."""
+"""Pauses of an account's calls: when they begin, who may probe, and what happens to its subscriptions meanwhile."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
     assert [row.failures for row in refused] == [1, 0, 0]
 
 
-def test_a_check_by_a_person_ends_the_pause_and_all_go_on_at_once(
+def test_a_check_by_a_person_ends_the_pause_for_all(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     session.check(account)
@@ -111,14 +111,14 @@ def test_new_credentials_end_the_pause(refused: list[Subscription], account: Pro
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
 
-def test_a_person_who_reconciles_one_is_let_through(refused: list[Subscription], account: ProviderAccount) -> None:
+def test_reconciling_by_a_person_calls_despite_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
     reconcile(refused[0], actor="staff:ann", insist=True)
     refused[0].refresh_from_db()
     assert refused[0].state == State.ACTIVE
     assert fresh(account).status == AccountStatus.OK
 
 
-def test_a_good_probe_ends_the_pause_also_after_calls_that_got_no_answer(
+def test_a_successful_probe_ends_the_pause_even_after_unanswered_calls(
     refused: list[Subscription], account: ProviderAccount
 ) -> None:
     ProviderAccount.objects.update(call_failures=2)
@@ -130,7 +130,7 @@ def test_a_good_probe_ends_the_pause_also_after_calls_that_got_no_answer(
     assert refused[0].state == State.ACTIVE
 
 
-def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
+def test_refused_credentials_are_probed_rarely_and_by_one_call(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     control.post("faults", status=401, times=20)
@@ -149,7 +149,7 @@ def test_refused_credentials_are_tried_again_rarely_and_by_one_call(
     assert rests == [2, 4, 8, 12, 12, 12]
 
 
-def test_the_rare_try_finds_that_they_are_good_again(
+def test_a_probe_finds_that_credentials_work_again(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     pause_is_over(account)
@@ -160,7 +160,7 @@ def test_the_rare_try_finds_that_they_are_good_again(
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}
 
 
-def test_several_refusals_at_once_begin_one_pause(account: ProviderAccount) -> None:
+def test_concurrent_refusals_begin_one_pause(account: ProviderAccount) -> None:
     gates = [AccountGate(account) for _ in range(3)]
     for gate in gates:
         gate.enter(Priority.CHANGE)
@@ -172,7 +172,7 @@ def test_several_refusals_at_once_begin_one_pause(account: ProviderAccount) -> N
 # -- A missing permission --------------------------------------------------------------------------------------------
 
 
-def test_without_the_right_to_list_the_whole_account_rests_and_heals(
+def test_a_missing_list_permission_pauses_the_account_until_it_is_granted(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     sweep.sweep_inline()
@@ -189,7 +189,9 @@ def test_without_the_right_to_list_the_whole_account_rests_and_heals(
     assert fresh(account).calls_paused_until is None
 
 
-def test_a_right_that_one_subscription_lacks_is_its_own_trouble(account: ProviderAccount, control: Control) -> None:
+def test_a_permission_missing_for_one_subscription_does_not_pause_the_account(
+    account: ProviderAccount, control: Control
+) -> None:
     first, second = (desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(2))
     control.post("faults", status=403, times=1)
     reconcile(first)
@@ -201,7 +203,7 @@ def test_a_right_that_one_subscription_lacks_is_its_own_trouble(account: Provide
     assert fresh(account).calls_paused_until is None
 
 
-def test_only_what_concerns_the_account_makes_it_rest(account: ProviderAccount) -> None:
+def test_only_account_errors_pause_calls(account: ProviderAccount) -> None:
     AccountGate(account).failed(PermissionMissing("Not that one."))
     AccountGate(account).failed(Refused("No."))
     assert fresh(account).calls_paused_until is None
@@ -210,7 +212,7 @@ def test_only_what_concerns_the_account_makes_it_rest(account: ProviderAccount) 
 # -- The circuit breaker ---------------------------------------------------------------------------------------------
 
 
-def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> None:
+def test_consecutive_unanswered_calls_open_the_circuit(account: ProviderAccount) -> None:
     for _ in range(MAX_FAILURES - 1):
         call(account, NoAnswer("No."))
     call(account, Refused("An answer all the same."))
@@ -226,14 +228,14 @@ def test_calls_without_answers_open_the_breaker(account: ProviderAccount) -> Non
         call(account)
 
 
-def test_neither_our_own_impatience_nor_a_rate_limit_opens_it(account: ProviderAccount) -> None:
+def test_deadlines_and_rate_limits_do_not_open_the_circuit(account: ProviderAccount) -> None:
     for _ in range(3 * MAX_FAILURES):
         call(account, DeadlineExceeded("We could not wait."))
         call(account, Throttled("Too many."))
     assert fresh(account).call_failures == 0
 
 
-def test_one_probes_and_a_good_answer_closes_it(account: ProviderAccount) -> None:
+def test_one_probe_closes_the_circuit(account: ProviderAccount) -> None:
     break_off(account)
     pause_is_over(account)
     probe = AccountGate(account)
@@ -245,7 +247,7 @@ def test_one_probes_and_a_good_answer_closes_it(account: ProviderAccount) -> Non
     assert fresh(account).call_failures == 0
 
 
-def test_each_probe_in_vain_makes_the_pause_longer(account: ProviderAccount) -> None:
+def test_each_failed_probe_prolongs_the_pause(account: ProviderAccount) -> None:
     broken = break_off(account)
     since, rests = broken.calls_paused_since, []
     for _ in range(6):
@@ -260,7 +262,7 @@ def test_each_probe_in_vain_makes_the_pause_longer(account: ProviderAccount) -> 
     assert fresh(account).calls_paused_since == since
 
 
-def test_a_lease_that_is_about_to_end_cuts_a_pause_short(account: ProviderAccount) -> None:
+def test_an_urgent_renewal_may_probe_early(account: ProviderAccount) -> None:
     break_off(account)
     with pytest.raises(CallsPaused):
         call(account, priority=Priority.URGENT)  # somebody has just tried
@@ -272,7 +274,7 @@ def test_a_lease_that_is_about_to_end_cuts_a_pause_short(account: ProviderAccoun
     assert fresh(account).calls_paused_until is None
 
 
-def test_a_person_who_tries_in_vain_makes_no_pause_longer(account: ProviderAccount) -> None:
+def test_a_failed_probe_by_a_person_does_not_prolong_the_pause(account: ProviderAccount) -> None:
     broken = break_off(account)
     for _ in range(4):
         gate = AccountGate(account, insist=True)
@@ -283,7 +285,7 @@ def test_a_person_who_tries_in_vain_makes_no_pause_longer(account: ProviderAccou
     assert after.calls_paused_until == broken.calls_paused_until
 
 
-def test_a_probe_that_is_answered_by_a_refusal_begins_the_other_pause(account: ProviderAccount) -> None:
+def test_a_probe_answered_by_a_refusal_begins_a_pause_for_the_credentials(account: ProviderAccount) -> None:
     break_off(account)
     pause_is_over(account)
     gate = AccountGate(account)
@@ -293,7 +295,7 @@ def test_a_probe_that_is_answered_by_a_refusal_begins_the_other_pause(account: P
     assert (fresh(account).calls_paused_for, fresh(account).call_failures) == ("authentication_failed", 0)
 
 
-def test_a_probe_without_an_answer_tells_nothing_about_the_credentials(account: ProviderAccount) -> None:
+def test_an_unanswered_probe_says_nothing_about_the_credentials(account: ProviderAccount) -> None:
     gate = AccountGate(account)
     gate.enter(Priority.CHANGE)
     gate.failed(AuthenticationFailed("No."))
@@ -305,7 +307,7 @@ def test_a_probe_without_an_answer_tells_nothing_about_the_credentials(account: 
     assert paused.calls_paused_until > timezone.now()
 
 
-def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: ProviderAccount) -> None:
+def test_a_probe_by_a_killed_process_times_out(account: ProviderAccount) -> None:
     break_off(account)
     pause_is_over(account)
     AccountGate(account).enter(Priority.CHANGE)
@@ -316,7 +318,7 @@ def test_whoever_dies_probing_keeps_the_others_waiting_only_so_long(account: Pro
     assert fresh(account).calls_paused_until is None
 
 
-def test_a_pause_from_before_the_clock_was_set_back_does_not_count(account: ProviderAccount) -> None:
+def test_a_pause_set_before_a_clock_step_is_over(account: ProviderAccount) -> None:
     break_off(account)
     ahead = timezone.now() + timedelta(hours=3)
     ProviderAccount.objects.update(calls_paused_at=ahead, calls_paused_until=ahead + FIRST_BREAK)
@@ -324,7 +326,7 @@ def test_a_pause_from_before_the_clock_was_set_back_does_not_count(account: Prov
     assert fresh(account).calls_paused_until is None
 
 
-def test_a_provider_without_answers_is_left_alone_and_all_heals(account: ProviderAccount, control: Control) -> None:
+def test_an_unreachable_provider_is_not_called_and_recovers(account: ProviderAccount, control: Control) -> None:
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(MAX_FAILURES + 3)]
     control.post("faults", status=500, times=100)
     for row in rows:
@@ -361,7 +363,7 @@ print(passed)
 """
 
 
-def test_two_processes_open_one_breaker_and_send_one_probe(transactional_db: None, account: ProviderAccount) -> None:
+def test_two_processes_share_one_circuit_and_one_probe(transactional_db: None, account: ProviderAccount) -> None:
     def both(calls: int) -> int:
         code = IN_ANOTHER_PROCESS.format(pk=account.pk, calls=calls)
         with ThreadPoolExecutor(2) as pool:
@@ -379,7 +381,7 @@ def test_two_processes_open_one_breaker_and_send_one_probe(transactional_db: Non
 # -- Throttled -------------------------------------------------------------------------------------------------------
 
 
-def test_since_when_the_provider_says_too_many_is_kept_until_it_answers_again(
+def test_the_start_of_throttling_is_kept_until_a_call_succeeds(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     control.post("faults", status=429, retry_after=60, times=1)
@@ -392,7 +394,7 @@ def test_since_when_the_provider_says_too_many_is_kept_until_it_answers_again(
     assert AccountLimit.objects.get().throttled_since is None
 
 
-def test_a_deletion_waits_while_the_calls_rest_and_says_so(
+def test_a_deletion_waits_for_the_end_of_the_pause(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     reconcile(subscription)

@@ -25,7 +25,7 @@ def path(api: Api) -> str:
     return f"/channels/{api.post('/channels/', WEBHOOK).json['id']}/"
 
 
-def test_adds_one_with_sensible_defaults(api: Api) -> None:
+def test_a_channel_is_created_with_defaults(api: Api) -> None:
     answer = api.post("/channels/", EMAIL)
     assert answer.status == 201
     told = answer.json
@@ -36,7 +36,7 @@ def test_adds_one_with_sensible_defaults(api: Api) -> None:
     assert [item["id"] for item in api.get("/channels/").json["results"]] == [told["id"]]
 
 
-def test_the_address_of_a_webhook_is_never_shown(api: Api, path: str) -> None:
+def test_the_webhook_url_is_never_shown(api: Api, path: str) -> None:
     assert "url" not in api.get(path).json
     api.patch(path, {"url": f"{SECRET_URL}-2"})
     changes = [entry.changes for entry in HistoryEntry.objects.filter(subject_type="channel")]
@@ -61,13 +61,13 @@ def test_the_address_of_a_webhook_is_never_shown(api: Api, path: str) -> None:
         ({**EMAIL, "colour": "red"}, "colour", "unknown"),
     ],
 )
-def test_what_does_not_fit_is_said_at_its_field(api: Api, body: dict[str, Any], field: str, code: str) -> None:
+def test_an_invalid_value_is_an_error_of_its_field(api: Api, body: dict[str, Any], field: str, code: str) -> None:
     answer = api.post("/channels/", body)
     assert (answer.status, answer.fields()) == (400, {field: code})
     assert not Channel.objects.exists()
 
 
-def test_changes_what_is_named_and_tries_again_what_failed(api: Api, path: str) -> None:
+def test_a_change_keeps_other_fields_and_retries_failures(api: Api, path: str) -> None:
     Channel.objects.update(failures=5, last_error="No.")
     answer = api.patch(path, {"every_minutes": 30, "remind_hours": 0, "min_severity": "critical", "enabled": False})
     assert answer.status == 200
@@ -81,13 +81,13 @@ def test_changes_what_is_named_and_tries_again_what_failed(api: Api, path: str) 
     assert api.patch(path, {"url": "no address"}).fields() == {"url": "invalid"}
 
 
-def test_deletes_one(api: Api, path: str) -> None:
+def test_a_channel_is_deleted(api: Api, path: str) -> None:
     assert api.delete(path).status == 204
     assert api.get(path).status == 404
     assert HistoryEntry.objects.filter(subject_type="channel").first().action == "deleted"  # type: ignore[union-attr]
 
 
-def test_the_test_says_how_it_went(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_returns_its_result(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"/channels/{api.post('/channels/', EMAIL).json['id']}/test/"
     assert api.post(path).json == {"ok": True, "detail": "Accepted by the mail server for ops@example.com."}
     assert [message.to for message in mail.outbox] == [["ops@example.com"]]
@@ -100,7 +100,7 @@ def test_the_test_says_how_it_went(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     assert (answer.status, answer.json) == (200, {"ok": False, "detail": "The mail server refused the login."})
 
 
-def test_one_that_no_key_opens_can_be_seen_and_given_a_new_address(api: Api, path: str) -> None:
+def test_a_channel_that_cannot_be_decrypted_can_be_given_a_new_url(api: Api, path: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE subscriptions_channel SET url = 'not ours'")
     assert api.get(path).status == 200
@@ -113,7 +113,7 @@ def test_one_that_no_key_opens_can_be_seen_and_given_a_new_address(api: Api, pat
     assert Channel.objects.get().url == SECRET_URL
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
     wrong = with_scopes("events:write", "accounts:write", "secrets:read")
     for method, where, scope, other in (
         ("GET", "/channels/", "subscriptions:read", "DELETE"),

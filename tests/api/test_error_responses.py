@@ -1,4 +1,4 @@
-"""Whatever goes wrong below /api/ is a problem with a request id, and never a page or a redirect."""
+"""Every error below /api/ is a problem with a request ID, never a page or a redirect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_an_unknown_path_is_404_and_no_redirect(api: Api, path: str, method: str) -> None:
+def test_an_unknown_path_is_a_404_without_redirect(api: Api, path: str, method: str) -> None:
     answer = api.call(method, path)
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
@@ -43,22 +43,22 @@ def test_unknown_paths_beside_v1(path: str) -> None:
     assert answer.headers["Content-Type"] == PROBLEM
 
 
-def test_what_only_begins_like_the_api_is_none_of_its_business() -> None:
+def test_a_path_that_only_starts_like_the_api_is_not_an_api_error() -> None:
     assert Client().get("/apiary").headers["Content-Type"].startswith("text/html")
 
 
-def test_a_request_id_is_made(api: Api) -> None:
+def test_each_response_has_a_new_request_id(api: Api) -> None:
     first, second = (api.get("/nothing/").json["request_id"] for _ in range(2))
     assert first != second
 
 
-def test_a_client_may_bring_its_own_request_id(api: Api) -> None:
+def test_a_client_may_send_its_own_request_id(api: Api) -> None:
     assert api.get("/nothing/", **{"X-Request-ID": "job-7.1_a"}).json["request_id"] == "job-7.1_a"
     assert api.get("/providers/", **{"X-Request-ID": "job-7"}).headers["X-Request-ID"] == "job-7"
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<script>", 'a"b'])
-def test_but_only_a_harmless_one(api: Api, given: str) -> None:
+def test_an_invalid_request_id_is_replaced(api: Api, given: str) -> None:
     assert api.get("/nothing/", **{"X-Request-ID": given}).json["request_id"] != given
 
 
@@ -84,12 +84,12 @@ def test_malformed_json_is_400(api: Api, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, True])
-def test_json_that_is_no_object_is_400(api: Api, body: object) -> None:
+def test_a_json_body_other_than_an_object_is_400(api: Api, body: object) -> None:
     answer = api.post("/accounts/", body)
     assert (answer.status, answer.json["errors"][0]["field"]) == (400, "")
 
 
-def test_null_is_no_object_either(api: Api) -> None:
+def test_a_null_body_is_400(api: Api) -> None:
     got = api.client.post(
         "/api/v1/accounts/", b"null", content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
     )
@@ -109,7 +109,7 @@ def test_another_content_type_is_415(api: Api) -> None:
     assert (got.status_code, got.headers["Content-Type"]) == (415, PROBLEM)
 
 
-def test_a_chunked_body_is_411_and_not_taken_for_an_empty_one(api: Api) -> None:
+def test_a_chunked_body_is_411(api: Api) -> None:
     answer = api.post("/accounts/", **{"Transfer-Encoding": "chunked"})
     assert (answer.status, answer.json["code"]) == (411, "length_required")
 
@@ -125,7 +125,7 @@ def test_another_accept_is_406(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "POST"])
-def test_a_method_that_there_is_not_is_405(api: Api, method: str) -> None:
+def test_an_unsupported_method_is_405(api: Api, method: str) -> None:
     answer = api.call(method, "/providers/")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
@@ -145,7 +145,7 @@ def test_an_unhandled_error_is_a_500_problem_without_details(
     assert "the secret plans" in caplog.text
 
 
-def test_429_says_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_429_has_retry_after(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise Throttled(wait=7.2)
 
@@ -154,15 +154,15 @@ def test_429_says_when_to_come_again(api: Api, monkeypatch: pytest.MonkeyPatch) 
     assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (429, "throttled", "8")
 
 
-def test_a_host_that_is_not_ours_is_a_400_problem(api: Api) -> None:
+def test_an_unknown_host_is_a_400_problem(api: Api) -> None:
     assert api.get("/providers/", Host="evil.example").status == 400
 
 
-def test_plain_http_where_https_is_wanted_is_refused_and_not_redirected(api: Api, settings: Settings) -> None:
+def test_plain_http_is_refused_instead_of_redirected_if_https_is_required(api: Api, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
     answer = Api(api.token, Client(raise_request_exception=False)).get("/providers/")
     assert (answer.status, answer.json["code"]) == (403, "https_required")
 
 
-def test_answers_are_not_cached(api: Api) -> None:
+def test_responses_are_not_cached(api: Api) -> None:
     assert api.get("/accounts/").headers["Cache-Control"] == "no-store"

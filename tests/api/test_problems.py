@@ -43,7 +43,7 @@ def refused(missing: Problem) -> Problem:
     return Problem.objects.get(kind="credentials")
 
 
-def test_shows_one_with_its_next_action(api: Api, missing: Problem, hook: Subscription) -> None:
+def test_a_problem_shows_its_next_action(api: Api, missing: Problem, hook: Subscription) -> None:
     answer = api.get(f"/problems/{missing.uid}/")
     assert answer.status == 200
     assert answer.json == {
@@ -70,7 +70,7 @@ def test_shows_one_with_its_next_action(api: Api, missing: Problem, hook: Subscr
     }
 
 
-def test_one_of_the_installation_belongs_to_no_account(api: Api) -> None:
+def test_a_problem_of_the_installation_has_no_account(api: Api) -> None:
     now = timezone.now()
     row = Problem.objects.create(
         kind="clone",
@@ -107,12 +107,12 @@ def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscriptio
 
 
 @pytest.mark.parametrize("query", ["colour=red", "state=bad", "kind=bad", "severity=9", "account=1"])
-def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+def test_unknown_filters_are_400(api: Api, query: str) -> None:
     answer = api.get(f"/problems/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
 
-def test_lists_with_a_few_queries_and_without_secrets(api: Api, refused: Problem) -> None:
+def test_the_list_needs_few_queries_and_no_secrets(api: Api, refused: Problem) -> None:
     api.get("/providers/")  # writes down that the token is used
     with CaptureQueriesContext(connection) as queries:
         assert len(api.get("/problems/").json["results"]) == 3
@@ -129,7 +129,7 @@ def test_acknowledge(api: Api, missing: Problem) -> None:
     assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "acknowledged", str(missing.uid))
 
 
-def test_what_is_over_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
+def test_a_resolved_problem_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
     detector.resolve(missing, by="staff:ann")
     answer = api.post(f"/problems/{missing.uid}/acknowledge/")
     assert (answer.status, answer.json["code"]) == (409, "conflict")
@@ -147,7 +147,7 @@ def test_actions_take_no_body(api: Api, missing: Problem, end: str) -> None:
     assert api.post(f"/problems/{missing.uid}/{end}/", {"force": True}).fields() == {"force": "unknown"}
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, missing: Problem) -> None:
+def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Api, missing: Problem) -> None:
     wrong = with_scopes("events:write", "accounts:write", "secrets:read")
     for method, path, scope, other in (
         ("GET", "/problems/", "subscriptions:read", "POST"),

@@ -10,7 +10,7 @@ from tests.api.conftest import Api, Issue
 pytestmark = pytest.mark.django_db
 
 
-def test_lists_every_provider_by_name(api: Api) -> None:
+def test_the_list_has_every_provider_by_name(api: Api) -> None:
     answer = api.get("/providers/")
     assert answer.status == 200
     assert (answer.json["next"], answer.json["previous"]) == (None, None)
@@ -18,7 +18,7 @@ def test_lists_every_provider_by_name(api: Api) -> None:
 
 
 @pytest.mark.parametrize("slug", list(all_providers()))
-def test_shows_one(api: Api, slug: str) -> None:
+def test_a_provider_shows_capabilities_and_schemas(api: Api, slug: str) -> None:
     plugin = all_providers()[slug]
     told = api.get(f"/providers/{slug}/").json
     assert set(told) == {"slug", "name", "capabilities", "event_types", "schemas"}
@@ -30,7 +30,7 @@ def test_shows_one(api: Api, slug: str) -> None:
     assert "base_url" in told["schemas"]["settings"]["properties"]
 
 
-def test_pages(api: Api) -> None:
+def test_the_list_is_paged(api: Api) -> None:
     seen, url = [], "/providers/?limit=1"
     while url:
         page = api.get(url).json
@@ -39,12 +39,12 @@ def test_pages(api: Api) -> None:
     assert seen == list(all_providers())
 
 
-def test_any_token_will_do_but_one_is_needed(with_scopes: Issue, nobody: Api) -> None:
+def test_any_token_may_read(with_scopes: Issue, nobody: Api) -> None:
     assert with_scopes().get("/providers/").status == 200
     assert nobody.get("/providers/").status == 401
 
 
-def test_unknown_ones_and_unknown_parameters(api: Api) -> None:
+def test_unknown_providers_are_404_and_unknown_parameters_400(api: Api) -> None:
     assert api.get("/providers/nobody/").status == 404
     assert api.get("/providers/?slug=x").fields() == {"slug": "unknown"}
     assert api.post("/providers/egnyte-connect/", {}).status == 405

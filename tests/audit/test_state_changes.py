@@ -36,7 +36,7 @@ def set_state(row: Subscription, state: State, reason: str = "Because.", by: str
 
 
 @pytest.mark.usefixtures("receiver_answers")
-def test_the_first_attempt_is_whose_it_was_and_later_ones_are_the_clocks(
+def test_the_first_attempt_names_its_actor_and_later_ones_the_scheduler(
     subscription: Subscription, control: Control
 ) -> None:
     assert reconcile(subscription, details=True)
@@ -50,20 +50,20 @@ def test_the_first_attempt_is_whose_it_was_and_later_ones_are_the_clocks(
     assert {change[2] for change in changes(subscription)[1:]} <= {"clock"}
 
 
-def test_what_stays_as_it_is_is_not_written_down(hook: Subscription) -> None:
+def test_an_unchanged_state_is_not_recorded(hook: Subscription) -> None:
     assert set_state(hook, State.PENDING, "Another reason.") == 1
     assert changes(hook) == []
     hook.refresh_from_db()
     assert hook.state_reason == "Another reason."
 
 
-def test_nothing_is_written_down_when_the_row_was_not_written(hook: Subscription) -> None:
+def test_nothing_is_recorded_if_no_row_was_updated(hook: Subscription) -> None:
     rows = Subscription.objects.filter(pk=hook.pk, claimed_by="somebody else")
     assert state_changes.write(rows, by="clock", state=State.FAILING) == 0
     assert changes(hook) == []
 
 
-def test_the_change_and_its_record_stand_or_fall_together(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_and_its_record_are_one_transaction(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -75,7 +75,9 @@ def test_the_change_and_its_record_stand_or_fall_together(hook: Subscription, mo
     assert changes(hook) == []
 
 
-def test_what_flaps_is_counted_on_the_first_of_each_hour(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_changes_within_an_hour_are_counted_on_one_record(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = timezone.now()
     for minute in range(90):
         with clock_at(monkeypatch, start + timedelta(minutes=minute)):
@@ -92,13 +94,15 @@ def test_what_flaps_is_counted_on_the_first_of_each_hour(hook: Subscription, mon
     assert found[1].last_at - found[1].at == timedelta(minutes=58)
 
 
-def test_a_manual_one_is_deleted_at_once_and_by_whom(account: ProviderAccount) -> None:
+def test_deleting_a_manual_subscription_records_the_actor(account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     desired_state.request_deletion(row, by="api:importer")
     assert changes(row) == [("pending", "deleted", "api:importer", 1)]
 
 
-def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_of_rows_that_cannot_be_decrypted_are_recorded(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cannot(*_: object, **__: object) -> None:
         raise Undecryptable("No key opens it.")
 
@@ -110,7 +114,7 @@ def test_rows_that_no_key_opens(hook: Subscription, monkeypatch: pytest.MonkeyPa
     assert changes(hook.account) == [("unchecked", "failing", "clock", 1)]
 
 
-def test_accounts_as_well(account: ProviderAccount) -> None:
+def test_account_states_are_recorded(account: ProviderAccount) -> None:
     session.check(account, by="staff:bob")
     assert account.status == AccountStatus.OK
     accounts.change_account(account, by="api:importer", credentials={"access_token": "wrong"})

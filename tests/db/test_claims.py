@@ -31,7 +31,7 @@ def row(db: None) -> Subscription:
     return desired_state.subscribe(account, config=CONFIG, by="staff:ann")
 
 
-def test_one_at_a_time(row: Subscription) -> None:
+def test_only_one_holder_claims_a_row(row: Subscription) -> None:
     assert row.claim("first")
     assert not row.claim("second")
     row.release("second")
@@ -40,7 +40,7 @@ def test_one_at_a_time(row: Subscription) -> None:
     assert row.claim("second")
 
 
-def test_a_claim_ends_by_itself_and_then_cannot_be_kept(row: Subscription) -> None:
+def test_an_expired_claim_cannot_be_prolonged(row: Subscription) -> None:
     assert row.claim("first", seconds=10)
     with time_machine.travel(timezone.now() + timedelta(seconds=11)):
         assert row.claim("second")
@@ -48,7 +48,7 @@ def test_a_claim_ends_by_itself_and_then_cannot_be_kept(row: Subscription) -> No
         assert row.keep_claim("second")
 
 
-def test_a_claim_from_before_the_clock_was_set_back_does_not_count(row: Subscription) -> None:
+def test_a_claim_made_before_a_clock_step_is_ignored(row: Subscription) -> None:
     assert row.claim("first")
     with time_machine.travel(timezone.now() - timedelta(hours=1)):
         assert row.claim("second")
@@ -77,7 +77,7 @@ def test_keys_can_be_rotated(settings: Settings) -> None:
         decrypt(token)
 
 
-def test_ids_are_version_seven_and_grow() -> None:
+def test_ids_are_uuid7_and_increase() -> None:
     ids = [new_id() for _ in range(1000)]
     assert {item.version for item in ids} == {7}
     assert ids == sorted(ids)

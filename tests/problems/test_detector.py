@@ -106,7 +106,7 @@ def test_only_a_higher_severity_is_a_transition(fake_check: FakeCheck) -> None:
     assert transitions() == ["opened", "more_severe"]
 
 
-def test_causes_are_told_apart_by_kind_and_name(fake_check: FakeCheck) -> None:
+def test_causes_differ_by_kind_and_name(fake_check: FakeCheck) -> None:
     fake_check.report()
     copy = fake_check.causes[0]
     fake_check.report(name="other")
@@ -129,7 +129,7 @@ def test_the_more_severe_of_two_equal_causes_counts(fake_check: FakeCheck) -> No
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), NotKnownYet()])
-def test_a_source_that_fails_solves_nothing(
+def test_a_failing_check_resolves_nothing(
     fake_check: FakeCheck, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_check.report()
@@ -143,7 +143,7 @@ def test_a_source_that_fails_solves_nothing(
 # -- People ----------------------------------------------------------------------------------------------------------
 
 
-def test_acknowledged_it_stays_so_while_it_holds(fake_check: FakeCheck) -> None:
+def test_an_acknowledged_problem_stays_so_while_its_cause_holds(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     row = Problem.objects.get()
@@ -163,7 +163,7 @@ def test_acknowledged_it_stays_so_while_it_holds(fake_check: FakeCheck) -> None:
     assert (row.state, row.acknowledged_by, row.acknowledged_at) == ("open", "", None)
 
 
-def test_what_is_over_cannot_be_acknowledged(fake_check: FakeCheck) -> None:
+def test_a_resolved_problem_cannot_be_acknowledged(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     fake_check.clear()
@@ -172,7 +172,7 @@ def test_what_is_over_cannot_be_acknowledged(fake_check: FakeCheck) -> None:
         detector.acknowledge(Problem.objects.get(), by="staff:ann")
 
 
-def test_resolved_by_a_person_it_returns_after_a_grace_when_it_still_holds(fake_check: FakeCheck) -> None:
+def test_a_manually_resolved_problem_reopens_after_the_grace_period(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     row = Problem.objects.get()
@@ -190,7 +190,7 @@ def test_resolved_by_a_person_it_returns_after_a_grace_when_it_still_holds(fake_
     assert [(entry.actor, entry.action) for entry in HistoryEntry.objects.all()] == [("staff:ann", "resolved")]
 
 
-def test_a_clock_that_was_set_back_holds_nothing_for_long(fake_check: FakeCheck) -> None:
+def test_a_clock_set_back_does_not_prolong_the_grace_period(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     detector.resolve(Problem.objects.get(), by="staff:ann")
@@ -203,7 +203,7 @@ def test_a_clock_that_was_set_back_holds_nothing_for_long(fake_check: FakeCheck)
         assert Problem.objects.get().state == "resolved"
 
 
-def test_resolved_by_a_person_it_is_new_when_it_was_gone_in_between(fake_check: FakeCheck) -> None:
+def test_a_manually_resolved_problem_reopens_at_once_if_its_cause_ended_in_between(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     detector.resolve(Problem.objects.get(), by="staff:ann")
@@ -214,7 +214,7 @@ def test_resolved_by_a_person_it_is_new_when_it_was_gone_in_between(fake_check: 
     assert Problem.objects.get().state == "open"
 
 
-def test_what_happens_in_single_events_stays_resolved_until_the_next(fake_check: FakeCheck) -> None:
+def test_a_problem_with_evidence_stays_resolved_until_the_next_occurrence(fake_check: FakeCheck) -> None:
     fake_check.report(evidence="request 1")
     detector.detect()
     detector.resolve(Problem.objects.get(), by="staff:ann")
