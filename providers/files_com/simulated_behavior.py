@@ -71,11 +71,11 @@ def expiration_behavior(folder: str) -> dict[str, object]:
     return {"id": 3, "path": folder, "behavior": "file_expiration", "value": 30, "recursive": True}
 
 
-def test_call_result(receipt: SendResult, ok: bool, newer: bool) -> dict[str, object]:
+def test_call_result(result: SendResult, ok: bool, newer: bool) -> dict[str, object]:
     """Return the response to a test call; `newer` selects the form of /webhook_tests."""
     entity: dict[str, object] = {
-        "code": receipt.status or 0,
-        "message": "" if ok else receipt.failure or "The receiver did not answer 200.",
+        "code": result.status or 0,
+        "message": "" if ok else result.failure or "The receiver did not answer 200.",
         "status": "success" if ok else "failure",
         "data": {},
     }

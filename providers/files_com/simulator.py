@@ -180,9 +180,9 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         outcome = super().respond(call)
         if not isinstance(outcome, PendingTest) or outcome.webhook is None:
             return outcome
-        receipt = self.sender.send(outcome.webhook, timeout=self.answer_within)
+        result = self.sender.send(outcome.webhook, timeout=self.answer_within)
         return Response(
-            outcome.status, test_call_result(receipt, self.is_received(receipt.status or 0), outcome.status == 201)
+            outcome.status, test_call_result(result, self.is_received(result.status or 0), outcome.status == 201)
         )
 
     def handle(self, tenant: FilesComTenant, call: Call) -> Response:
@@ -384,13 +384,13 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         """Send to the first URL, then to the redundant ones until one succeeds."""
         urls = texts(hook.value.get("urls"))
         rest = call.url.removeprefix(hook.url)
-        receipts: list[SendResult] = []
+        results: list[SendResult] = []
         for url in (hook.url, *urls[1:]):
-            receipts.append(self.sender.send(replace(call, url=url + rest), timeout=self.answer_within))
-            if self.is_received(receipts[-1].status or 0) and not tenant.options.attempt_all_urls:
+            results.append(self.sender.send(replace(call, url=url + rest), timeout=self.answer_within))
+            if self.is_received(results[-1].status or 0) and not tenant.options.attempt_all_urls:
                 break
-        good = (receipt for receipt in receipts if self.is_received(receipt.status or 0))
-        return next(good, receipts[0])
+        good = (result for result in results if self.is_received(result.status or 0))
+        return next(good, results[0])
 
     def handle_failed_delivery(self, tenant: FilesComTenant, hook: Behavior, batch: Batch) -> None:
         """Record an e-mail; Files.com does not disable the webhook."""

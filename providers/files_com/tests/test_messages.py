@@ -58,10 +58,10 @@ class Site:
         )
         return self.live.register(registration).remote_id
 
-    def emit(self, **order: object) -> list[InboundRequest]:
+    def emit(self, **options: object) -> list[InboundRequest]:
         """Emit events and return the requests that the stub receives."""
         before = len(self.receiver.received)
-        self.live.control("emit", **order)
+        self.live.control("emit", **options)
         return [received_request(call) for call in self.receiver.received[before:]]
 
 
