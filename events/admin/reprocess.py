@@ -69,7 +69,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
             "total": outcomes.total(),
             "reached": WebhookRequest.objects.filter(pk=after).only("received_at").first(),
             # A link from elsewhere must not start anything.
-            "by_itself": request.session.get(PROGRESS_KEY) == after,
+            "auto_continue": request.session.get(PROGRESS_KEY) == after,
             "after": after,
             "upto": query.get("upto", ""),
             "counts": [(f"{COUNT_PREFIX}{outcome}", count) for outcome, count in outcomes.items()],

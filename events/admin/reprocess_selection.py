@@ -42,7 +42,7 @@ class ShareRow:
     outcome: str
     label: str
     count: int
-    words: str
+    text: str
 
 
 def select(query: QueryDict, filters: Sequence[Filter]) -> Selection:

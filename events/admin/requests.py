@@ -58,8 +58,8 @@ class RequestAdmin(ReprocessPages):
         headers = row.readable_headers()
         sees_events = request.user.has_perm("events.view_event")
         return {
-            "outcome_words": outcome_text.OUTCOMES[row.outcome],
-            "verification_words": outcome_text.VERIFICATIONS[row.verification],
+            "outcome_text": outcome_text.OUTCOMES[row.outcome],
+            "verification_text": outcome_text.VERIFICATIONS[row.verification],
             "events": list(row.events.order_by("pk").defer("data")[:MAX_EVENTS_SHOWN]) if sees_events else [],
             **body_context(body),
             "headers": headers,

@@ -28,7 +28,7 @@ LIST = "/admin/events/webhookrequest/"
 
 @pytest.fixture
 def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
-    """Four quarantined requests that can be parsed by now."""
+    """Store four quarantined requests that can be parsed by now."""
     rows = [store_request(hook, body_of({"id": number})) for number in range(4)]
     normalize.normalize_pending()
     fake.fixed = True

@@ -1,4 +1,4 @@
-"""/events/: the list, the feed, one, and CloudEvents."""
+"""`/events/`: the list, the feed, single events, and CloudEvents."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Emit = Callable[..., str]
 
 @pytest.fixture
 def emit(hook: Subscription) -> Emit:
-    """Receives one event and returns its id."""
+    """Return a function that receives one event and returns its ID."""
 
-    def emit(*, to: Subscription = hook, came: datetime = NOON, **element: Any) -> str:
+    def emit(*, to: Subscription = hook, received_at: datetime = NOON, **element: Any) -> str:
         element = {"id": Event.objects.count(), "type": "made", **element}
-        normalize.normalize_request(store_request(to, body_of(element), received_at=came).pk)
+        normalize.normalize_request(store_request(to, body_of(element), received_at=received_at).pk)
         return str(Event.objects.latest("id").uid)
 
     return emit
@@ -46,7 +46,7 @@ def ids(answer: Any) -> list[str]:
 # -- One -------------------------------------------------------------------------------------------------------------
 
 
-def test_shows_one(api: Api, hook: Subscription, emit: Emit) -> None:
+def test_returns_an_event(api: Api, hook: Subscription, emit: Emit) -> None:
     element = {"id": "e1", "type": "made", "path": "/S/f.txt", "by": "ann", "at": "2026-01-02T03:04:05.6789+01:00"}
     uid = emit(**element)
     answer = api.get(f"/events/{uid}/")
@@ -76,14 +76,14 @@ def test_shows_one(api: Api, hook: Subscription, emit: Emit) -> None:
 @pytest.mark.parametrize(
     "data", [None, 7, "text", [1, None], {"half": "\ud83d", "huge": 10**40, "nul": "\x00", "e": 1e300}]
 )
-def test_data_is_what_was_sent_whatever_it_is(api: Api, emit: Emit, data: object) -> None:
+def test_data_is_returned_as_it_was_sent(api: Api, emit: Emit, data: object) -> None:
     uid = emit(data=data)
     assert api.get(f"/events/{uid}/").json["data"] == data
     assert api.get("/events/").json["results"][0]["data"] == data
     assert api.get(f"/events/{uid}/", Accept="application/cloudevents+json").json["data"] == data
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
+def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for path in ("/events/", f"/events/{emit()}/"):
         check_doors(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
@@ -99,7 +99,7 @@ def test_unknown_and_malformed_ids_are_404(api: Api, uid: str) -> None:
 
 def test_lists_newest_first_with_one_query(api: Api, emit: Emit) -> None:
     emitted = [emit() for _ in range(4)]
-    api.get("/providers/")  # writes down that the token is used
+    api.get("/providers/")  # records the use of the token
     with CaptureQueriesContext(connection) as queries:
         answer = api.get("/events/")
     assert ids(answer) == emitted[::-1]
@@ -111,42 +111,42 @@ def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
     account = ProviderAccount.objects.create(provider="fake", name="Other")
     other = Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
     made = emit(path="/Shared/Finance/a_b%c", by="ann", id="first")
-    file = emit(type="fs:add_file", path="/shared/finance/x", by="bob", came=NOON + timedelta(hours=1))
-    link = emit(type="link:add_link", to=other, came=NOON + timedelta(hours=2))
+    file = emit(type="fs:add_file", path="/shared/finance/x", by="bob", received_at=NOON + timedelta(hours=1))
+    link = emit(type="link:add_link", to=other, received_at=NOON + timedelta(hours=2))
 
-    def found(query: str) -> list[str]:
+    def matching(query: str) -> list[str]:
         return ids(api.get(f"/events/?{query}"))
 
-    assert found(f"account={account.uid}") == [link]
-    assert found(f"account={account.uid}&account={hook.account.uid}") == [link, file, made]
-    assert found(f"subscription={hook.uid}") == [file, made]
-    assert found(f"subscription={hook.uid}&account={account.uid}") == []
-    assert found(f"account={UNKNOWN_ID}") == []
-    assert found("provider=fake") == [link, file, made]
-    assert found("provider=egnyte-connect") == []
-    assert found("type=made") == [made]
-    assert found("type=made&type=fs:add_file") == [file, made]
-    assert found("type=fs:*") == [file]
-    assert found("type=FS:*") == []
-    assert found("type=*") == [link, file, made]
-    assert found("type=*:add*") == [link, file]
-    assert found("type=*:add_*k&type=made") == [link, made]
-    assert found("type=f.*") == []
-    assert found("action=created") == [made]
-    assert found("action=created&action=other") == [link, file, made]
-    assert found("resource_prefix=/Shared/") == [made]
-    assert found("resource_prefix=/Shared/Finance/a_b%25c") == [made]
-    assert found("resource_prefix=/Shared/Finance/a__") == []
-    assert found("resource_prefix=/Shared&resource_prefix=/shared/f") == [file, made]
-    assert found("actor=ann") == [made]
-    assert found("actor=an") == []
-    assert found("q=FINANCE") == [file, made]
-    assert found("q=first") == [made]
-    assert found("q=bob&type=made") == []
+    assert matching(f"account={account.uid}") == [link]
+    assert matching(f"account={account.uid}&account={hook.account.uid}") == [link, file, made]
+    assert matching(f"subscription={hook.uid}") == [file, made]
+    assert matching(f"subscription={hook.uid}&account={account.uid}") == []
+    assert matching(f"account={UNKNOWN_ID}") == []
+    assert matching("provider=fake") == [link, file, made]
+    assert matching("provider=egnyte-connect") == []
+    assert matching("type=made") == [made]
+    assert matching("type=made&type=fs:add_file") == [file, made]
+    assert matching("type=fs:*") == [file]
+    assert matching("type=FS:*") == []
+    assert matching("type=*") == [link, file, made]
+    assert matching("type=*:add*") == [link, file]
+    assert matching("type=*:add_*k&type=made") == [link, made]
+    assert matching("type=f.*") == []
+    assert matching("action=created") == [made]
+    assert matching("action=created&action=other") == [link, file, made]
+    assert matching("resource_prefix=/Shared/") == [made]
+    assert matching("resource_prefix=/Shared/Finance/a_b%25c") == [made]
+    assert matching("resource_prefix=/Shared/Finance/a__") == []
+    assert matching("resource_prefix=/Shared&resource_prefix=/shared/f") == [file, made]
+    assert matching("actor=ann") == [made]
+    assert matching("actor=an") == []
+    assert matching("q=FINANCE") == [file, made]
+    assert matching("q=first") == [made]
+    assert matching("q=bob&type=made") == []
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
-def test_times_that_nothing_can_have_arrived_at_are_no_error(api: Api, emit: Emit, moment: str) -> None:
+def test_times_in_the_distant_past_or_future_are_accepted(api: Api, emit: Emit, moment: str) -> None:
     event = emit()
     always, never = ("since", "until") if moment < "2000" else ("until", "since")
     assert ids(api.get(f"/events/?{always}={moment}")) == [event]
@@ -156,8 +156,8 @@ def test_times_that_nothing_can_have_arrived_at_are_no_error(api: Api, emit: Emi
 
 
 def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
-    time_range.record_outage([NOON])  # what came then is stored only now
-    first, second = emit(), emit(came=NOON + timedelta(hours=1))
+    time_range.record_outage([NOON])  # events of that time are stored only now
+    first, second = emit(), emit(received_at=NOON + timedelta(hours=1))
     assert ids(api.get("/events/?since=2026-01-02T12:00:00Z&until=2026-01-02T13:00:00Z")) == [first]
     assert ids(api.get("/events/?since=2026-01-02T13:00:00.000Z")) == [second]
     assert ids(api.get("/events/?since=2026-01-02T14:00:00%2B01:00")) == [second]
@@ -183,7 +183,7 @@ def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
         "since=2026-01-02T12:00:00Z&since=2026-01-02T12:00:00Z",
     ],
 )
-def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+def test_rejects_unknown_filters_and_invalid_values(api: Api, query: str) -> None:
     answer = api.get(f"/events/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
@@ -191,7 +191,7 @@ def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
 # -- Feed ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_feed_is_in_commit_order_and_can_always_be_resumed(api: Api, emit: Emit) -> None:
+def test_the_feed_is_in_commit_order_and_can_be_resumed(api: Api, emit: Emit) -> None:
     empty = api.get("/events/?order=feed")
     assert ids(empty) == []
     emitted = [emit() for _ in range(3)]
@@ -206,16 +206,16 @@ def test_the_feed_is_in_commit_order_and_can_always_be_resumed(api: Api, emit: E
     assert ids(api.get(second.json["previous"])) == emitted[:2]
 
 
-def test_the_feed_goes_by_position_and_not_by_id(api: Api, emit: Emit) -> None:
+def test_the_feed_is_ordered_by_position(api: Api, emit: Emit) -> None:
     early, late = emit(), emit()
-    Event.objects.filter(uid=early).update(position=9)  # its commit came later
+    Event.objects.filter(uid=early).update(position=9)  # it was committed later
     FeedEnd.objects.update(position=9)
     assert ids(api.get("/events/?order=feed")) == [late, early]
     assert ids(api.get("/events/")) == [late, early]
     assert ids(api.get(api.get("/events/?order=feed&limit=1").json["next"])) == [early]
 
 
-def test_a_filtered_feed_moves_on_over_what_it_leaves_out(api: Api, emit: Emit) -> None:
+def test_a_filtered_feed_advances_past_filtered_events(api: Api, emit: Emit) -> None:
     for _ in range(3):
         emit(type="fs:x")
     page = api.get("/events/?order=feed&type=made")
@@ -223,11 +223,11 @@ def test_a_filtered_feed_moves_on_over_what_it_leaves_out(api: Api, emit: Emit) 
     with CaptureQueriesContext(connection) as queries:
         api.get(page.json["next"])
     assert any('"position" > 3' in query["sql"] for query in queries)
-    wanted = emit()
-    assert ids(api.get(page.json["next"])) == [wanted]
+    matching = emit()
+    assert ids(api.get(page.json["next"])) == [matching]
 
 
-def test_a_cursor_of_the_list_is_none_of_the_feed(api: Api, emit: Emit) -> None:
+def test_cursors_of_list_and_feed_are_not_interchangeable(api: Api, emit: Emit) -> None:
     emit()
     emit()
     url = api.get("/events/?limit=1").json["next"]
@@ -236,7 +236,7 @@ def test_a_cursor_of_the_list_is_none_of_the_feed(api: Api, emit: Emit) -> None:
     assert api.get(url).fields() == {"cursor": "invalid"}
 
 
-def test_a_feed_that_was_set_back_does_not_go_round(api: Api, emit: Emit) -> None:
+def test_a_feed_that_was_reset_does_not_repeat(api: Api, emit: Emit) -> None:
     emit()
     url = api.get("/events/?order=feed").json["next"]
     FeedEnd.objects.update(position=0)
@@ -247,8 +247,8 @@ def test_a_feed_that_was_set_back_does_not_go_round(api: Api, emit: Emit) -> Non
 # -- CloudEvents -----------------------------------------------------------------------------------------------------
 
 
-def test_one_as_a_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
-    uid = emit(id="e1", path="/S/f.txt", by="ann", came=NOON)
+def test_an_event_as_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
+    uid = emit(id="e1", path="/S/f.txt", by="ann", received_at=NOON)
     Event.objects.update(occurred_at=NOON - timedelta(seconds=1))
     answer = api.get(f"/events/{uid}/", Accept="application/cloudevents+json")
     assert answer.headers["Content-Type"].startswith("application/cloudevents+json")
@@ -270,10 +270,10 @@ def test_one_as_a_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
     }
 
 
-def test_attributes_that_are_not_known_are_left_out(api: Api, emit: Emit) -> None:
-    told = api.get(f"/events/{emit()}/", Accept="application/cloudevents+json").json
-    assert told["time"] == told["receivedat"]
-    assert not {"subject", "actor", "resourcetype"} & set(told)
+def test_unknown_attributes_are_omitted(api: Api, emit: Emit) -> None:
+    event = api.get(f"/events/{emit()}/", Accept="application/cloudevents+json").json
+    assert event["time"] == event["receivedat"]
+    assert not {"subject", "actor", "resourcetype"} & set(event)
 
 
 def test_a_page_of_cloud_events(api: Api, emit: Emit) -> None:
@@ -291,7 +291,7 @@ def test_one_event_is_no_batch(api: Api, emit: Emit) -> None:
     assert api.get(f"/events/{emit()}/", Accept="application/cloudevents-batch+json").status == 406
 
 
-def test_errors_are_problems_here_too(api: Api) -> None:
+def test_errors_are_problem_json_for_cloud_events_too(api: Api) -> None:
     answer = api.get("/events/?colour=red", Accept="application/cloudevents+json")
     assert json.dumps(answer.json)
     assert answer.status == 400

@@ -1,4 +1,4 @@
-"""Cursors, limits and links, on a list of the database."""
+"""Pagination: cursors, limits and links."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def ids(hook: Subscription) -> list[str]:
-    """Seven requests, newest first."""
+    """Store seven requests, and return their IDs, newest first."""
     return [str(store_request(hook, b"").uid) for _ in range(7)][::-1]
 
 
@@ -42,7 +42,7 @@ def test_forward_and_back(api: Api, ids: list[str]) -> None:
     assert shown(api.get(start["next"]).json) == ids[3:6]
 
 
-def test_what_comes_meanwhile_moves_nothing(api: Api, ids: list[str], hook: Subscription) -> None:
+def test_new_rows_do_not_shift_pages(api: Api, ids: list[str], hook: Subscription) -> None:
     first = api.get("/requests/?limit=3").json
     newer = [str(store_request(hook, b"").uid) for _ in range(2)][::-1]
     second = api.get(first["next"]).json
@@ -51,7 +51,7 @@ def test_what_comes_meanwhile_moves_nothing(api: Api, ids: list[str], hook: Subs
     assert shown(api.get(api.get(second["previous"]).json["previous"]).json) == newer
 
 
-def test_what_goes_meanwhile_loses_nothing(api: Api, ids: list[str]) -> None:
+def test_deleted_rows_do_not_skip_others(api: Api, ids: list[str]) -> None:
     first = api.get("/requests/?limit=3").json
     WebhookRequest.objects.filter(uid__in=ids[3:]).delete()
     empty = api.get(first["next"]).json
@@ -62,7 +62,7 @@ def test_what_goes_meanwhile_loses_nothing(api: Api, ids: list[str]) -> None:
     assert shown(back) == ids[2:3]
 
 
-def test_an_empty_page_back_leads_on(api: Api, ids: list[str]) -> None:
+def test_an_empty_previous_page_links_to_the_next(api: Api, ids: list[str]) -> None:
     last = api.get(api.get("/requests/?limit=6").json["next"]).json
     WebhookRequest.objects.filter(uid__in=ids[:6]).delete()
     empty = api.get(last["previous"]).json
@@ -86,12 +86,12 @@ def test_an_empty_list_has_no_links(api: Api) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "251", "-1", "x", "", "1.5", "9999999999", "%D9%A1"])
-def test_limits_outside_are_400(api: Api, limit: str) -> None:
+def test_limits_out_of_range_return_400(api: Api, limit: str) -> None:
     assert api.get(f"/requests/?limit={limit}").fields() == {"limit": "invalid"}
 
 
 @pytest.mark.parametrize("limit", ["1", "250"])
-def test_limits_inside(api: Api, ids: list[str], limit: str) -> None:
+def test_limits_in_range_are_accepted(api: Api, ids: list[str], limit: str) -> None:
     assert len(api.get(f"/requests/?limit={limit}").json["results"]) == min(int(limit), 7)
 
 
@@ -122,23 +122,23 @@ def encoded(text: str) -> str:
         encoded("ln1 "),
     ],
 )
-def test_broken_cursors_are_400(api: Api, cursor: str) -> None:
+def test_broken_cursors_return_400(api: Api, cursor: str) -> None:
     assert api.get(f"/requests/?cursor={cursor}").fields() == {"cursor": "invalid"}
 
 
-def test_two_cursors_are_400(api: Api) -> None:
+def test_two_cursors_return_400(api: Api) -> None:
     cursor = encoded("ln1")
     assert api.get(f"/requests/?cursor={cursor}&cursor={cursor}").status == 400
 
 
-def test_no_counting_and_no_offset(api: Api, ids: list[str]) -> None:
+def test_queries_neither_count_nor_use_offset(api: Api, ids: list[str]) -> None:
     url = api.get("/requests/?limit=3").json["next"]
     with CaptureQueriesContext(connection) as queries:
         api.get(url)
     assert not [query["sql"] for query in queries if "COUNT(" in query["sql"] or "OFFSET" in query["sql"]]
 
 
-def test_a_page_of_heavy_rows_ends_earlier(
+def test_a_page_with_large_bodies_ends_before_its_limit(
     api: Api, ids: list[str], hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heavy = [str(store_request(hook, b"x" * 60).uid) for _ in range(3)][::-1]

@@ -1,4 +1,4 @@
-"""/requests/, and what can be done with one."""
+"""`/requests/`: the list, single requests, reprocessing, and secret headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_req
 pytestmark = pytest.mark.django_db
 
 
-def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
+def test_returns_a_request_as_it_was_sent(api: Api, hook: Subscription) -> None:
     body = b'\xff\x00{"a": 1}'
     request = store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "\xe9"), ("X-Other", "2")))
     answer = api.get(f"/requests/{request.uid}/")
@@ -49,22 +49,22 @@ def test_shows_one_verbatim(api: Api, hook: Subscription) -> None:
     }
 
 
-def test_names_the_events_that_came_with_it(api: Api, hook: Subscription) -> None:
+def test_a_request_lists_its_events(api: Api, hook: Subscription) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))
     again = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_pending()
-    told = api.get(f"/requests/{request.uid}/").json
-    assert told["outcome"] == "processed"
-    assert told["events"] == [str(event.uid) for event in Event.objects.order_by("id")]
-    told = api.get(f"/requests/{again.uid}/").json
-    assert (told["outcome"], told["events"]) == ("duplicate", [])
+    shown = api.get(f"/requests/{request.uid}/").json
+    assert shown["outcome"] == "processed"
+    assert shown["events"] == [str(event.uid) for event in Event.objects.order_by("id")]
+    shown = api.get(f"/requests/{again.uid}/").json
+    assert (shown["outcome"], shown["events"]) == ("duplicate", [])
 
 
-def test_lists_with_a_few_queries(api: Api, hook: Subscription) -> None:
+def test_the_list_takes_few_queries(api: Api, hook: Subscription) -> None:
     for number in range(5):
         store_request(hook, body_of({"id": number, "type": "made"}))
     normalize.normalize_pending()
-    api.get("/providers/")  # writes down that the token is used
+    api.get("/providers/")  # records the use of the token
     with CaptureQueriesContext(connection) as queries:
         results = api.get("/requests/").json["results"]
     assert [json.loads(base64.b64decode(item["body_base64"]))["events"][0]["id"] for item in results] == [4, 3, 2, 1, 0]
@@ -81,31 +81,31 @@ def test_filters(api: Api, hook: Subscription) -> None:
     rejected = store_request(hook, b"{}", headers=(), received_at=now - timedelta(hours=1))
     elsewhere = store_request(other, b"", received_at=now)
 
-    def found(query: str) -> list[str]:
+    def matching(query: str) -> list[str]:
         return [item["id"] for item in api.get(f"/requests/?{query}").json["results"]]
 
-    assert found(f"account={hook.account.uid}") == [str(rejected.uid), str(old.uid)]
-    assert found(f"subscription={other.uid}") == [str(elsewhere.uid)]
-    assert found(f"subscription={other.uid}&subscription={hook.uid}&account={hook.account.uid}") == [
+    assert matching(f"account={hook.account.uid}") == [str(rejected.uid), str(old.uid)]
+    assert matching(f"subscription={other.uid}") == [str(elsewhere.uid)]
+    assert matching(f"subscription={other.uid}&subscription={hook.uid}&account={hook.account.uid}") == [
         str(rejected.uid),
         str(old.uid),
     ]
-    assert found(f"subscription={UNKNOWN_ID}") == []
-    assert found("outcome=rejected") == [str(rejected.uid)]
-    assert found("outcome=rejected&outcome=received") == [str(elsewhere.uid), str(rejected.uid), str(old.uid)]
+    assert matching(f"subscription={UNKNOWN_ID}") == []
+    assert matching("outcome=rejected") == [str(rejected.uid)]
+    assert matching("outcome=rejected&outcome=received") == [str(elsewhere.uid), str(rejected.uid), str(old.uid)]
     start, end = iso_time(old.received_at), iso_time(elsewhere.received_at)
-    assert found(f"since={start}&until={end}") == [str(rejected.uid), str(old.uid)]
+    assert matching(f"since={start}&until={end}") == [str(rejected.uid), str(old.uid)]
 
 
 @pytest.mark.parametrize(
     "query", ["colour=red", "outcome=bad", "since=yesterday", "until=2026-01-01", "account=1", "method=POST"]
 )
-def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+def test_rejects_unknown_filters_and_invalid_values(api: Api, query: str) -> None:
     answer = api.get(f"/requests/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, hook: Subscription) -> None:
+def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"")
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for method, path, scope, other in (
@@ -127,7 +127,7 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, end: str, uid:
 # -- Reprocess -------------------------------------------------------------------------------------------------------
 
 
-def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+def test_reprocess_adds_events_that_could_not_be_parsed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2}))
     normalize.normalize_pending()
     path = f"/requests/{request.uid}/"
@@ -139,7 +139,7 @@ def test_reprocess_completes_what_could_not_be_read(api: Api, hook: Subscription
     assert again.json == answer.json == api.get(path).json
 
 
-def test_reprocess_releases_what_fits_a_new_secret(api: Api, hook: Subscription) -> None:
+def test_reprocess_releases_a_request_with_a_new_secret(api: Api, hook: Subscription) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "Bearer new"),))
     path = f"/requests/{request.uid}/reprocess/"
     answer = api.post(path)
@@ -150,12 +150,12 @@ def test_reprocess_releases_what_fits_a_new_secret(api: Api, hook: Subscription)
     assert Event.objects.count() == 1
 
 
-def test_reprocess_takes_no_body(api: Api, hook: Subscription) -> None:
+def test_reprocess_accepts_no_body(api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"")
     assert api.post(f"/requests/{request.uid}/reprocess/", {"force": True}).fields() == {"force": "unknown"}
 
 
-def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api, hook: Subscription) -> None:
+def test_reprocess_with_invalid_account_settings_leaves_the_request_rejected(api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"{}", headers=())
     ProviderAccount.objects.update(settings={"colour": "red"})
     answer = api.post(f"/requests/{request.uid}/reprocess/")
@@ -163,7 +163,7 @@ def test_reprocess_with_settings_that_no_longer_fit_leaves_it_rejected(api: Api,
     assert "colour" in answer.json["reason"]
 
 
-def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+def test_all_requests_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     for number in range(3):
         store_request(hook, body_of({"id": number}))
     normalize.normalize_pending()
@@ -175,7 +175,7 @@ def test_all_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fak
     assert api.post("/requests/reprocess/?outcome=ping", {"after": str(uuid4())}).fields() == {"after": "invalid"}
 
 
-def test_many_are_reprocessed_in_turns(
+def test_many_requests_are_reprocessed_in_several_calls(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
@@ -186,12 +186,12 @@ def test_many_are_reprocessed_in_turns(
     assert api.post(path, {"after": first["after"]}).json["reprocessed"] == 1
 
 
-def test_what_was_thrown_away_is_no_reason_to_begin_anew(
+def test_a_deleted_request_as_after_does_not_start_from_the_beginning(
     api: Api, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_ago = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     for request in long_ago:
-        request.uid = UUID(int=request.uid.int - (24 * 3600 * 1000 << 80))  # as it was given then
+        request.uid = UUID(int=request.uid.int - (24 * 3600 * 1000 << 80))  # an ID of that time
         request.save(update_fields=["uid"])
     requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
     monkeypatch.setattr("events.api.requests.reprocess_many", partial(reprocess_many, max_requests=4))
@@ -208,24 +208,24 @@ def test_what_was_thrown_away_is_no_reason_to_begin_anew(
     ("module", "step"),
     [(reprocess, "_without_secrets"), (pending_request, "load_requests"), (normalize, "_normalize_one")],
 )
-def test_one_that_is_thrown_away_while_it_is_reprocessed_is_404(
+def test_a_request_deleted_during_reprocessing_returns_404(
     api: Api, hook: Subscription, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     request = store_request(hook, b"")
     original = getattr(module, step)
 
-    def after_the_trim(*args: Any) -> Any:
+    def delete_first(*args: Any) -> Any:
         WebhookRequest.objects.filter(pk=request.pk).delete()
         return original(*args)
 
-    monkeypatch.setattr(module, step, after_the_trim)
+    monkeypatch.setattr(module, step, delete_first)
     assert api.post(f"/requests/{request.uid}/reprocess/").status == 404
 
 
 # -- Secret header values --------------------------------------------------------------------------------------------
 
 
-def test_secret_headers_are_shown_to_few_and_written_down(with_scopes: Issue, hook: Subscription) -> None:
+def test_secret_headers_need_a_scope_and_are_logged(with_scopes: Issue, hook: Subscription) -> None:
     request = store_request(hook, b"{}", headers=(("Host", "x"), ("Authorization", "Bearer wrong")))
     assert request.outcome == Outcome.REJECTED
     few = with_scopes("events:read", "secrets:read")
@@ -237,15 +237,13 @@ def test_secret_headers_are_shown_to_few_and_written_down(with_scopes: Issue, ho
     assert (entry.actor, entry.action, entry.subject_id) == ("api:limited", "headers revealed", str(request.uid))
 
 
-def test_what_proved_an_accepted_request_is_kept_nowhere(api: Api, hook: Subscription) -> None:
+def test_the_secret_of_an_accepted_request_is_not_stored(api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"{}")
-    told: dict[str, Any] = api.post(f"/requests/{request.uid}/headers/").json
-    assert told == {"headers": [["X-Secret", "***"]]}
+    response: dict[str, Any] = api.post(f"/requests/{request.uid}/headers/").json
+    assert response == {"headers": [["X-Secret", "***"]]}
 
 
-def test_headers_that_cannot_be_read_leave_the_rest_of_the_page(
-    api: Api, hook: Subscription, with_scopes: Issue
-) -> None:
+def test_unreadable_headers_do_not_affect_other_requests(api: Api, hook: Subscription, with_scopes: Issue) -> None:
     good, bad = (store_request(hook, b"{}", headers=(("Authorization", "wrong"),)) for _ in range(2))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [bad.pk])

@@ -35,7 +35,7 @@ At = Callable[[datetime], int]
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> At:
-    """Runs one pass at the given time."""
+    """Return a function that runs one pass at the given time."""
 
     def run(moment: datetime) -> int:
         with clock_at(monkeypatch, moment):
@@ -46,7 +46,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 
 @pytest.fixture
 def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
-    """An active manual subscription that is expected to send every hour and whose last event is of now."""
+    """Return an active manual subscription that should send every hour and whose last event is of now."""
     with clock_at(monkeypatch, NOW - 2 * HOUR):
         desired_state.set_silence_rules(hook, by="staff:ann", quiet_after=3600)
     Subscription.objects.filter(pk=hook.pk).update(
@@ -193,7 +193,7 @@ def test_subscriptions_without_expectation_are_not_watched(quiet_one: Subscripti
 
 @pytest.fixture
 def registered(subscription: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control) -> Subscription:
-    """A subscription registered at the sandbox whose last event was more than an hour ago."""
+    """Return a subscription registered at the sandbox whose last event was more than an hour ago."""
     assert reconcile(subscription, details=True)
     Subscription.objects.filter(pk=subscription.pk).update(
         quiet_after=3600, created_at=NOW - 9 * HOUR, last_event_at=NOW - 1.1 * HOUR

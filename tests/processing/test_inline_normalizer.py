@@ -53,7 +53,7 @@ class WatchedConnection:
 def running(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[InlineNormalizer, threading.Event]]:
-    """A normalizer of its own, and the event that its connection was closed."""
+    """Return a normalizer for this test, and an event that is set when its connection is closed."""
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
     monkeypatch.setattr("events.processing.inline_normalizer.RETRY_SECONDS", 0.05)
@@ -117,7 +117,7 @@ def test_the_thread_does_not_start_when_disabled(hook: Subscription) -> None:
 
 @pytest.fixture
 def stopped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> InlineNormalizer:
-    """A normalizer whose thread does not start."""
+    """Return a normalizer whose thread does not start."""
     settings.NORMALIZE_IN_THREAD = True
     inline_normalizer = InlineNormalizer()
     monkeypatch.setattr(inline_normalizer, "_start", lambda: None)

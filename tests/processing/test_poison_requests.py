@@ -103,7 +103,7 @@ def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processe
 def poller(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, fake: FakeProvider
 ) -> Iterator[Poller]:
-    """The worker's poller with a short timeout. What hangs continues at the end."""
+    """Replace the worker's poller by one with a short timeout. Threads that hang continue at the end."""
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(poller_module, "HANGS_AFTER_SECONDS", 0.3)
     monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
