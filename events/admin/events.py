@@ -39,17 +39,17 @@ class EventAdmin(PageAdmin[Event]):
             *("provider", "subscription__name", "subscription__uid", "account__name"),
         )
 
-    def search(self, rows: QuerySet[Event], words: str) -> QuerySet[Event]:
+    def search(self, rows: QuerySet[Event], text: str) -> QuerySet[Event]:
         """Search by event ID, or by text in the newest events that pass the filters."""
         with suppress(ValueError):  # the search text is not an ID
-            return rows.filter(uid=UUID(words))
+            return rows.filter(uid=UUID(text))
         oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED - 1 : MAX_SEARCHED].first()
         rows = rows if oldest is None else rows.filter(pk__gte=oldest)
         return rows.filter(
-            Q(resource__icontains=words)
-            | Q(actor__icontains=words)
-            | Q(type__icontains=words)
-            | Q(provider_event_id=words)
+            Q(resource__icontains=text)
+            | Q(actor__icontains=text)
+            | Q(type__icontains=text)
+            | Q(provider_event_id=text)
         )
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
