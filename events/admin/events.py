@@ -46,10 +46,7 @@ class EventAdmin(PageAdmin[Event]):
         oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED - 1 : MAX_SEARCHED].first()
         rows = rows if oldest is None else rows.filter(pk__gte=oldest)
         return rows.filter(
-            Q(resource__icontains=text)
-            | Q(actor__icontains=text)
-            | Q(type__icontains=text)
-            | Q(provider_event_id=text)
+            Q(resource__icontains=text) | Q(actor__icontains=text) | Q(type__icontains=text) | Q(provider_event_id=text)
         )
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
