@@ -92,8 +92,10 @@ class AccountViewSet(ApiViewSet):
         responses=AccountSerializer,
     )
     def partial_update(self, request: Request, **path: object) -> Response:
-        """Change an account: `settings` are replaced as a whole, `credentials` are merged by key. Failed subscriptions
-        are retried."""
+        """Change an account: `settings` are replaced as a whole, `credentials` are merged by key.
+
+        Failed subscriptions are retried.
+        """
         with transaction.atomic():
             account = self._locked()
             changes = self.body(AccountChangesSerializer, context={"account": account})
@@ -108,8 +110,11 @@ class AccountViewSet(ApiViewSet):
         responses={204: None, 202: AccountSerializer},
     )
     def destroy(self, request: Request, **path: object) -> Response:
-        """Delete an account without subscriptions. With `remove_subscriptions=true` these are deleted first, at the
-        provider too: the answer is 202, and the account is deleted after them. `keep` cancels that."""
+        """Delete an account without subscriptions.
+
+        With `remove_subscriptions=true` these are deleted first, at the provider too: the answer is 202, and
+        the account is deleted after them. `keep` cancels that.
+        """
         with_subscriptions = read_flag_parameter(request, DELETE_SUBSCRIPTIONS.name)
         with transaction.atomic():
             account = self._locked()
@@ -124,8 +129,10 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_keep", request=None, responses=AccountSerializer)
     def keep(self, request: Request, **path: object) -> Response:
-        """Cancel the deletion of an account with its subscriptions. Subscriptions that are already being deleted are
-        deleted all the same."""
+        """Cancel the deletion of an account with its subscriptions.
+
+        Subscriptions that are already being deleted are deleted all the same.
+        """
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         account_deletion.cancel_deletion(account, by=self.by)
@@ -149,8 +156,10 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_remove_orphan", responses={204: None})
     def remove_orphan(self, request: Request, **path: object) -> Response:
-        """Delete an orphan at the provider: a remote subscription with our URL or token, but no subscription here. 409
-        for any other. It is checked right before, and the attempt and its result are logged."""
+        """Delete an orphan at the provider: a remote subscription with our URL or token, but no subscription here.
+
+        409 for any other. It is checked right before, and the attempt and its result are logged.
+        """
         account = self.find(ProviderAccount.objects.all())
         try:
             orphans.delete_orphan(account, self._remote_id(), by=self.by, seconds=SECONDS)
@@ -160,8 +169,10 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_ignore", request=None, responses={204: None})
     def ignore(self, request: Request, **path: object) -> Response:
-        """Hide a remote subscription. Nothing changes at the provider, and no call is made: 404 for a remote ID that
-        was never listed."""
+        """Hide a remote subscription.
+
+        Nothing changes at the provider, and no call is made: 404 for a remote ID that was never listed.
+        """
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         try:
@@ -187,15 +198,20 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_plan", responses=AccountPlanSerializer)
     def plan(self, request: Request, **path: object) -> Response:
-        """Return what a reconciliation of all its subscriptions would do now. Reads the provider with one list call and
-        changes nothing; details that the list does not carry are those of the last read."""
+        """Return what a reconciliation of all its subscriptions would do now.
+
+        Reads the provider with one list call and changes nothing; details that the list does not carry are
+        those of the last read.
+        """
         account = self.find(ProviderAccount.objects.all())
         return Response(AccountPlanSerializer(on_demand.plan_account(account, deadline=_deadline())).data)
 
     @extend_schema(operation_id="accounts_reconcile", request=None, responses=AccountResultSerializer)
     def reconcile(self, request: Request, **path: object) -> Response:
-        """Sync the account once and apply the plans of its subscriptions. The worker reconciles what there is no time
-        for (`left`)."""
+        """Sync the account once and apply the plans of its subscriptions.
+
+        The worker reconciles what there is no time for (`left`).
+        """
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         result = on_demand.apply_account(account, by=self.by, deadline=_deadline())

@@ -24,8 +24,11 @@ class EverythingViewSet(ApiViewSet):
 
     @extend_schema(operation_id="plan", responses=EverythingPlanSerializer)
     def plan(self, request: Request) -> Response:
-        """Return what a reconciliation of all accounts would do now. Reads each provider with one list call per account
-        and changes nothing; `trouble` says why an account could not be synced."""
+        """Return what a reconciliation of all accounts would do now.
+
+        Reads each provider with one list call per account and changes nothing; `trouble` says why an account
+        could not be synced.
+        """
         plans = list(on_demand.plan_everything(deadline=time.monotonic() + SECONDS))
         return Response(EverythingPlanSerializer({"accounts": plans}).data)
 

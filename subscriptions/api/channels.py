@@ -1,4 +1,4 @@
-"""/channels/: who is told of problems, and how."""
+"""The endpoints below /channels/: how people are notified about problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 class ChannelSerializer(serializers.Serializer[Channel]):
-    """One way to tell people of problems. The address of a webhook is never shown."""
+    """A notification channel. The URL of a webhook is never shown."""
 
     id = serializers.UUIDField(source="uid", read_only=True)
     name = serializers.CharField(read_only=True)
@@ -39,40 +39,40 @@ class ChannelSerializer(serializers.Serializer[Channel]):
     remind_hours = serializers.SerializerMethodField()
     recoveries = serializers.BooleanField(read_only=True)
     sent_at = TimeField(allow_null=True)
-    failures = serializers.IntegerField(read_only=True, help_text="Failed tries in a row.")
+    failures = serializers.IntegerField(read_only=True, help_text="Consecutive failed attempts.")
     last_error = serializers.CharField(read_only=True)
     retry_at = TimeField(allow_null=True)
     created_at = TimeField()
 
     def get_every_minutes(self, row: Channel) -> int:
-        """At most one message in so many minutes."""
+        """Return the minimum interval between two messages, in minutes."""
         return row.every // MINUTE
 
     def get_remind_hours(self, row: Channel) -> int:
-        """What is still open is told again after so many hours; 0: never."""
+        """Return the reminder interval in hours; 0: no reminders."""
         return row.remind_every // HOUR if row.remind_every else 0
 
 
 class ChannelChangesSerializer(StrictSerializer):
-    """What may be changed in a channel."""
+    """The changes of a channel."""
 
     immutable: ClassVar[tuple[str, ...]] = ("kind",)
 
     name = StrictCharField(max_length=200, required=False)
     enabled = StrictBooleanField(required=False)
     recipients = serializers.ListField(child=StrictCharField(max_length=254), max_length=50, required=False)
-    url = StrictCharField(max_length=2000, required=False, help_text="Of a webhook. Never shown again.")
+    url = StrictCharField(max_length=2000, required=False, help_text="The URL of a webhook. Write-only.")
     min_severity = serializers.ChoiceField(choices=Severity.choices, required=False)
     every_minutes = serializers.IntegerField(min_value=1, max_value=24 * 60, required=False)
     remind_hours = serializers.IntegerField(min_value=0, max_value=24 * 30, required=False)
     recoveries = StrictBooleanField(required=False)
 
     def current(self) -> Mapping[str, object]:
-        """What cannot be changed."""
+        """Return the fields that cannot be changed."""
         return {"kind": self.context["channel"].kind}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """As the row has it."""
+        """Convert the intervals to those of the row."""
         values = dict(attrs)
         if "every_minutes" in values:
             values["every"] = values.pop("every_minutes") * MINUTE
@@ -83,7 +83,7 @@ class ChannelChangesSerializer(StrictSerializer):
 
 
 class NewChannelSerializer(ChannelChangesSerializer):
-    """A channel to add: `recipients` for e-mail, `url` for a webhook."""
+    """The channel to create: `recipients` for e-mail, `url` for a webhook."""
 
     immutable: ClassVar[tuple[str, ...]] = ()
 
@@ -93,60 +93,60 @@ class NewChannelSerializer(ChannelChangesSerializer):
 
 @extend_schema(tags=["problems"])
 class ChannelViewSet(ApiViewSet):
-    """Who is told of problems, and how."""
+    """The notification channels."""
 
     scope: ClassVar[str | None] = "subscriptions"
 
     @extend_schema(operation_id="channels_list", responses=ChannelSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first."""
+        """List channels, newest first."""
         return self.page(_rows(), ChannelSerializer)
 
     @extend_schema(operation_id="channels_create", request=NewChannelSerializer, responses={201: ChannelSerializer})
     def create(self, request: Request) -> Response:
-        """Adds one. It is told of what is open now."""
+        """Create a channel. It is notified about the problems that are open now."""
         values = self.body(NewChannelSerializer)
-        with _complaints():
+        with _validation_errors():
             channel = channels.add(by=self.by, **values)
         return Response(ChannelSerializer(channel).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="channels_read", responses=ChannelSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One channel: whether it works, and what went wrong last."""
+        """Read one channel, including its last error."""
         return Response(ChannelSerializer(self.find(_rows())).data)
 
     @extend_schema(operation_id="channels_change", request=ChannelChangesSerializer, responses=ChannelSerializer)
     def partial_update(self, request: Request, **path: object) -> Response:
-        """Changes it. What failed is tried again at once."""
+        """Change a channel. Failed messages are retried at once."""
         with transaction.atomic():
             channel = self.find(_rows().select_for_update())
             values = self.body(ChannelChangesSerializer, context={"channel": channel})
-            with _complaints():
+            with _validation_errors():
                 if values:
                     channels.change(channel, by=self.by, **values)
         return Response(ChannelSerializer(channel).data)
 
     @extend_schema(operation_id="channels_delete", responses={204: None})
     def destroy(self, request: Request, **path: object) -> Response:
-        """Removes it: nobody is told by it any more."""
+        """Delete a channel."""
         channels.remove(self.find(_rows()), by=self.by)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(operation_id="channels_test", request=None, responses=TestResultSerializer)
     def test(self, request: Request, **path: object) -> Response:
-        """Sends a test message now, and says exactly how that went."""
+        """Send a test message now and return the result."""
         self.no_body()
         ok, detail = dispatch.send_test(self.find(_rows()), by=self.by)
         return Response(TestResultSerializer({"ok": ok, "detail": detail}).data)
 
 
 def _rows() -> QuerySet[Channel]:
-    """Without the addresses: nothing has to be decrypted to be shown."""
+    """Return the channels without the encrypted URLs, which are not shown."""
     return Channel.objects.defer("url")
 
 
 @contextmanager
-def _complaints() -> Iterator[None]:
+def _validation_errors() -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:

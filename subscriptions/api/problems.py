@@ -29,8 +29,10 @@ class ProblemSubjectSerializer(serializers.Serializer[Any]):
 
 
 class ProblemRecordSerializer(serializers.Serializer[Problem]):
-    """One thing that needs a person: grouped by kind, subject and cause. In the API's description a `Problem` is an
-    error; hence the name."""
+    """A problem that needs attention. There is one per kind, subject and cause.
+
+    It is not called `Problem` because that is the schema of an error in the API.
+    """
 
     id = serializers.UUIDField(source="uid", read_only=True)
     kind = serializers.ChoiceField(choices=ProblemKind.choices, read_only=True)
@@ -40,53 +42,53 @@ class ProblemRecordSerializer(serializers.Serializer[Problem]):
     account = serializers.UUIDField(source="account.uid", allow_null=True, default=None, read_only=True)
     subscription = serializers.UUIDField(source="subscription.uid", allow_null=True, default=None, read_only=True)
     message = serializers.CharField(read_only=True)
-    action = serializers.SerializerMethodField(help_text="The one next action.")
-    action_url = serializers.SerializerMethodField(help_text="Where in the dashboard it is done.")
+    action = serializers.SerializerMethodField(help_text="The next action.")
+    action_url = serializers.SerializerMethodField(help_text="The dashboard page on which to do it.")
     sample = AnyJSONField(read_only=True, allow_null=True, help_text="Secrets are masked.")
-    count = serializers.IntegerField(read_only=True, help_text="How often, as tries or requests.")
-    reopened = serializers.IntegerField(read_only=True, help_text="How often it came back.")
+    count = serializers.IntegerField(read_only=True, help_text="The number of attempts or requests.")
+    reopened = serializers.IntegerField(read_only=True, help_text="How often it was reopened.")
     first_at = TimeField()
-    opened_at = TimeField(help_text="This time.")
-    last_at = TimeField(help_text="When it was last seen to hold.")
+    opened_at = TimeField(help_text="When it was last opened or reopened.")
+    last_at = TimeField(help_text="When it was last detected.")
     acknowledged_at = TimeField(allow_null=True)
     acknowledged_by = serializers.CharField(read_only=True)
     resolved_at = TimeField(allow_null=True)
-    resolved_by = serializers.CharField(read_only=True, help_text="`clock` when its cause was gone.")
+    resolved_by = serializers.CharField(read_only=True, help_text="`clock` if its cause was gone.")
 
     @extend_schema_field(ProblemSubjectSerializer)
     def get_subject(self, row: Problem) -> dict[str, object]:
-        """What it is about."""
+        """Return the subject of the problem."""
         return {"type": row.subject_type, "id": row.subject_id or None, "name": row.subject_name}
 
     def get_action(self, row: Problem) -> str:
-        """In words."""
+        """Return the next action as a sentence."""
         return remediation.action_of(row)
 
     def get_action_url(self, row: Problem) -> str:
-        """A page of the dashboard."""
+        """Return the URL of the dashboard page for the next action."""
         return f"{settings.PUBLIC_URL}{remediation.link_of(row)}"
 
 
 @extend_schema(tags=["problems"])
 class ProblemViewSet(ApiViewSet):
-    """What needs a person. Problems open, get graver and are resolved by themselves."""
+    """The problems. They are opened, raised in severity and resolved automatically."""
 
     scope: ClassVar[str | None] = "subscriptions"
     filters_of: ClassVar[Mapping[str, FilterSet]] = {"list": PROBLEM_FILTERS}
 
     @extend_schema(operation_id="problems_list", responses=ProblemRecordSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """Newest first, resolved ones included."""
+        """List problems, newest first, including resolved ones."""
         return self.page(_rows(), ProblemRecordSerializer)
 
     @extend_schema(operation_id="problems_read", responses=ProblemRecordSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
-        """One problem."""
+        """Read one problem."""
         return Response(ProblemRecordSerializer(self.find(_rows())).data)
 
     @extend_schema(operation_id="problems_acknowledge", request=None, responses=ProblemRecordSerializer)
     def acknowledge(self, request: Request, **path: object) -> Response:
-        """Says that somebody is on it: it reminds nobody any more. 409 when it is resolved."""
+        """Acknowledge a problem, which stops reminders. 409 if it is resolved."""
         self.no_body()
         problem = self.find(_rows())
         detector.acknowledge(problem, by=self.by)
@@ -94,8 +96,10 @@ class ProblemViewSet(ApiViewSet):
 
     @extend_schema(operation_id="problems_resolve", request=None, responses=ProblemRecordSerializer)
     def resolve(self, request: Request, **path: object) -> Response:
-        """Says that it is over. It comes back when its cause still holds after 15 minutes, or with the next request
-        where it is about requests."""
+        """Resolve a problem.
+
+        It is reopened if its cause still holds after 15 minutes, or, if it is about requests, by the next one.
+        """
         self.no_body()
         problem = self.find(_rows())
         detector.resolve(problem, by=self.by)
@@ -103,7 +107,7 @@ class ProblemViewSet(ApiViewSet):
 
 
 def _rows() -> QuerySet[Problem]:
-    """Problems with the ids that they are shown with; nothing has to be decrypted."""
+    """Return problems with what is shown, without encrypted columns."""
     return Problem.objects.select_related("account", "subscription").defer(
         "account__credentials", "account__settings", "subscription__secrets", "subscription__config"
     )

@@ -63,14 +63,19 @@ class AddressViewSet(ApiViewSet):
 
     @extend_schema(operation_id="address_read", responses=AddressSerializer)
     def address(self, request: Request) -> Response:
-        """Return whether PUBLIC_URL is the address that the subscriptions were registered with. If not, this
-        installation has moved, or is a copy of another one."""
+        """Return whether PUBLIC_URL is the address that the subscriptions were registered with.
+
+        If not, this installation has moved, or is a copy of another one.
+        """
         return Response(AddressSerializer(_standing()).data)
 
     @extend_schema(operation_id="address_confirm", request=ConfirmSerializer, responses=ConfirmedSerializer)
     def confirm(self, request: Request) -> Response:
-        """Confirm that this installation has moved to PUBLIC_URL for good: every callback URL is changed, at the
-        providers too. Never do that in a copy while the original runs: it would lose its subscriptions."""
+        """Confirm that this installation has moved to PUBLIC_URL for good.
+
+        Every callback URL is changed, at the providers too. Never do that in a copy while the original runs: it would
+        lose its subscriptions.
+        """
         moved = address.confirm(str(self.body(ConfirmSerializer)["public_url"]), by=self.by)
         return Response(ConfirmedSerializer({**_standing(), "moved": moved}).data)
 

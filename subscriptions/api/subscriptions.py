@@ -57,8 +57,11 @@ class SubscriptionViewSet(ApiViewSet):
         operation_id="subscriptions_create", request=NewSubscriptionSerializer, responses={201: SubscriptionSerializer}
     )
     def create(self, request: Request) -> Response:
-        """Create a subscription and try to register it. The answer is 201 even if the provider refuses: then `state`
-        is `failing`, `last_error` says why, and registering is retried."""
+        """Create a subscription and try to register it.
+
+        The answer is 201 even if the provider refuses: then `state` is `failing`, `last_error` says why, and
+        registering is retried.
+        """
         desired, quiet, networks = _split(self.body(NewSubscriptionSerializer))
         with transaction.atomic():
             subscription = desired_state.subscribe(**desired, by=self.by)
@@ -126,8 +129,10 @@ class SubscriptionViewSet(ApiViewSet):
         operation_id="subscriptions_reconcile", request=ReconcileSerializer, responses=SubscriptionSerializer
     )
     def reconcile(self, request: Request, **path: object) -> Response:
-        """Sync the subscription, details included, and apply the whole plan, or only the named `steps` of it. 409
-        `plan_changed` if the plan has changed since it was read; then nothing is done."""
+        """Sync the subscription, details included, and apply the whole plan, or only the named `steps` of it.
+
+        409 `plan_changed` if the plan has changed since it was read; then nothing is done.
+        """
         body = ReconcileSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         choice = body.choice()
@@ -171,9 +176,12 @@ class SubscriptionViewSet(ApiViewSet):
         responses=SubscriptionSerializer,
     )
     def rotate_secret(self, request: Request, **path: object) -> Response:
-        """Create a new secret and send it to the provider. The old one stays accepted until a request is authenticated
-        with the new one, unless `revoke` is set. `secret_rotation` shows the progress. 409 `not_supported` if there is
-        no secret, or if the provider creates it and the subscription is managed manually: then enter it."""
+        """Create a new secret and send it to the provider.
+
+        The old one stays accepted until a request is authenticated with the new one, unless `revoke` is set.
+        `secret_rotation` shows the progress. 409 `not_supported` if there is no secret, or if the provider
+        creates it and the subscription is managed manually: then enter it.
+        """
         revoke = bool(self.body(RotateSecretSerializer)["revoke"])
         return answer(self._act(SubscriptionAction.ROTATE, revoke=revoke).row)
 
@@ -181,8 +189,10 @@ class SubscriptionViewSet(ApiViewSet):
         operation_id="subscriptions_forget", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def forget(self, request: Request, **path: object) -> Response:
-        """Give up on deleting the subscription at a provider that can never be reached again. Whatever is left there
-        has to be deleted manually. 409 unless the subscription is `deleting`."""
+        """Give up on deleting the subscription at a provider that can never be reached again.
+
+        Whatever is left there has to be deleted manually. 409 unless the subscription is `deleting`.
+        """
         self.no_body()
         return answer(self._act(SubscriptionAction.FORGET).row)
 

@@ -1,4 +1,4 @@
-"""Fixtures: a client with a token, as another service would have it."""
+"""Fixtures: a client of the REST API with a token."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `json` is None without a body."""
+    """An answer. `json` is None without a body."""
 
     status: int
     headers: dict[str, str]
     json: Any
 
     def fields(self) -> dict[str, str]:
-        """Field and code of each complaint."""
+        """Return the code of each field error by field."""
         return {error["field"]: error["code"] for error in self.json["errors"]}
 
 
 @dataclass
 class Api:
-    """Calls below /api/v1. Every answer must have a request id, and every error must be a problem."""
+    """A client of /api/v1. Checks that every answer has a request ID, and that every error is a problem document."""
 
     token: str | None
     client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
@@ -80,7 +80,7 @@ Issue = Callable[..., Api]
 
 @pytest.fixture
 def with_scopes(db: None) -> Issue:
-    """An Api whose token has just these scopes."""
+    """Return a function that makes an Api whose token has the given scopes."""
 
     def issue(*scopes: str) -> Api:
         return Api(ApiToken.issue("limited", scopes)[1])
@@ -90,19 +90,19 @@ def with_scopes(db: None) -> Issue:
 
 @pytest.fixture
 def api(db: None) -> Api:
-    """An Api whose token may do everything."""
+    """Return an Api whose token has all scopes."""
     return Api(ApiToken.issue("ci")[1])
 
 
 @pytest.fixture
 def nobody() -> Api:
-    """An Api without a token."""
+    """Return an Api without a token."""
     return Api(None)
 
 
 @pytest.fixture
 def active(subscription: Subscription) -> Subscription:
-    """A subscription that is registered in the sandbox."""
+    """Return a subscription that is registered in the sandbox."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
     assert subscription.state == "active", subscription.state_reason
@@ -116,14 +116,14 @@ def account_path(account: ProviderAccount) -> str:
 
 @pytest.fixture
 def path(active: Subscription) -> str:
-    """Of the active subscription."""
+    """Return the path of the active subscription."""
     return f"/subscriptions/{active.uid}/"
 
 
-def check_doors(
+def check_access(
     path: str, method: str, *, nobody: Api, wrong: Api, scope: str, wrong_method: str, api: Api, body: object = None
 ) -> None:
-    """What every endpoint has in common: no token, a token without the scope, and a method that it does not have."""
+    """Check what all endpoints share: the answers without a token, without the scope, and to a wrong method."""
     refused = nobody.call(method, path, body)
     assert (refused.status, refused.json["code"]) == (401, "not_authenticated")
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")

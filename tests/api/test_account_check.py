@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from providers.models import ProviderAccount
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import Control
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def test_takes_no_body(api: Api, account: ProviderAccount, account_path: str) ->
 
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str, control: Control) -> None:
-    check_doors(
+    check_access(
         f"{account_path}check/",
         "POST",
         nobody=nobody,

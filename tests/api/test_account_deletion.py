@@ -8,7 +8,7 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -151,7 +151,7 @@ def test_without_the_parameter_it_stays_in_use(api: Api, active: Subscription, a
 
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
-    check_doors(
+    check_access(
         f"{account_path}keep/",
         "POST",
         nobody=nobody,

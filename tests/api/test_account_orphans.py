@@ -15,7 +15,7 @@ from subscriptions.lifecycle import desired_state
 from subscriptions.models import RemoteNote, Subscription
 from subscriptions.reconciliation import account_sync
 from subscriptions.reconciliation.observe import observe
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -51,7 +51,7 @@ def test_removes_an_orphan_and_writes_it_down(api: Api, account_path: str, orpha
 def test_what_is_not_an_orphan_is_a_conflict_and_stays(
     api: Api, account_path: str, active: Subscription, foreign: str, control: Control
 ) -> None:
-    for remote_id, said in ((foreign, "foreign"), (active.remote_id, "subscription")):
+    for remote_id, said in ((foreign, "Foreign"), (active.remote_id, "subscription")):
         answer = api.delete(path_of(account_path, remote_id))
         assert (answer.status, answer.json["code"]) == (409, "conflict")
         assert said in answer.json["detail"]
@@ -159,7 +159,7 @@ def test_the_clock_never_touches_an_orphan(
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
-        check_doors(
+        check_access(
             path_of(account_path, "a"),
             "DELETE",
             nobody=nobody,
@@ -216,7 +216,7 @@ def test_importing_an_ignored_one_ends_that(api: Api, account_path: str, foreign
 
 def test_doors_of_ignoring(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for method in ("POST", "DELETE"):
-        check_doors(
+        check_access(
             f"{path_of(account_path, 'a')}ignore/",
             method,
             nobody=nobody,

@@ -9,7 +9,7 @@ import requests
 
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import Control
 
 pytestmark = pytest.mark.django_db
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def foreign(account: ProviderAccount) -> str:
-    """The id of a webhook that somebody else made at the provider."""
+    """Return the ID of a webhook that was registered at the provider by someone else."""
     response = requests.post(
         f"{account.settings['base_url']}/pubapi/v1/webhooks",
         json={"url": "https://elsewhere.example/in", "eventType": ["fs:add_file"], "authHeader": "x"},
@@ -88,7 +88,7 @@ def test_a_throttling_provider_is_503_with_retry_after(api: Api, account_path: s
 
 
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
-    check_doors(
+    check_access(
         f"{account_path}remote-subscriptions/",
         "GET",
         nobody=nobody,
@@ -169,7 +169,7 @@ def test_a_failing_provider_is_502_on_import(api: Api, account_path: str, contro
 
 def test_doors_of_import(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
-        check_doors(
+        check_access(
             f"{account_path}import/",
             "POST",
             nobody=nobody,

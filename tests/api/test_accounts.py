@@ -15,7 +15,7 @@ from events.models import Purge
 from providers.models import AccountStatus, HistoryEntry, ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +103,7 @@ def test_an_error_does_not_repeat_the_credentials(api: Api) -> None:
 def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
     wrong = with_scopes("subscriptions:write", "events:write", "secrets:read")
     for method, scope in (("GET", "accounts:read"), ("POST", "accounts:write")):
-        check_doors(
+        check_access(
             "/accounts/", method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="DELETE", api=api, body=new()
         )
     assert not ProviderAccount.objects.exists()
@@ -156,7 +156,7 @@ def test_reads_one(api: Api, account: ProviderAccount, account_path: str) -> Non
 def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     wrong = with_scopes("subscriptions:write")
     for method, scope in (("GET", "accounts:read"), ("PATCH", "accounts:write"), ("DELETE", "accounts:write")):
-        check_doors(
+        check_access(
             account_path,
             method,
             nobody=nobody,

@@ -11,7 +11,7 @@ from django.db import connection
 from providers.models import HistoryEntry
 from subscriptions.models import Channel
 from subscriptions.notifications import dispatch, transports
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 
 pytestmark = pytest.mark.django_db
 
@@ -123,7 +123,7 @@ def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Ap
         ("DELETE", path, "subscriptions:write", "POST"),
         ("POST", f"{path}test/", "subscriptions:write", "GET"),
     ):
-        check_doors(where, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(where, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
 
 
 @pytest.mark.parametrize(("method", "end"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "test/")])

@@ -17,7 +17,7 @@ from events.storage import time_range
 from providers.models import ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fake_provider import SECRET, body_of, store_request
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +86,7 @@ def test_data_is_returned_as_it_was_sent(api: Api, emit: Emit, data: object) -> 
 def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for path in ("/events/", f"/events/{emit()}/"):
-        check_doors(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
+        check_access(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
 
 
 @pytest.mark.parametrize("uid", [UNKNOWN_ID, "x", "1"])

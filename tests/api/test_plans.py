@@ -1,5 +1,4 @@
-"""Plan and apply: /subscriptions/{id}/reconcile/ with chosen steps, /accounts/{id}/plan/ and /reconcile/, /plan/ and
-/reconcile/."""
+"""Planning and reconciling over the API: chosen steps, one account, and all accounts."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from subscriptions.models import Subscription
 from subscriptions.planning.step_selection import Choice
 from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -26,7 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 @pytest.fixture
 def drifted(active: Subscription, control: Control) -> Subscription:
-    """Changed here and switched off there: two steps are to be done."""
+    """Return a subscription with two pending steps: its config was changed, and the provider disabled it."""
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     control.post(f"remote/{active.remote_id}", status="disabled")
     return active
@@ -235,7 +234,7 @@ def test_doors(
     with_scopes: Issue, nobody: Api, api: Api, account_path: str, what: str, method: str, *, whole: bool
 ) -> None:
     scope = "subscriptions:read" if method == "GET" else "subscriptions:write"
-    check_doors(
+    check_access(
         f"/{what}/" if whole else f"{account_path}{what}/",
         method,
         nobody=nobody,

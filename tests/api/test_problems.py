@@ -13,14 +13,14 @@ from providers.models import HistoryEntry, ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Problem, State, Subscription
 from subscriptions.problems import detector
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def missing(hook: Subscription) -> Problem:
-    """The provider no longer has the subscription."""
+    """Return the problem of a subscription that is missing at the provider."""
     Subscription.objects.filter(pk=hook.pk).update(
         name="Finance",
         state=State.MISSING,
@@ -155,7 +155,7 @@ def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Ap
         ("POST", f"/problems/{missing.uid}/acknowledge/", "subscriptions:write", "GET"),
         ("POST", f"/problems/{missing.uid}/resolve/", "subscriptions:write", "GET"),
     ):
-        check_doors(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
     assert with_scopes("subscriptions:read").post(f"/problems/{missing.uid}/resolve/").status == 403
 
 

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.api.conftest import Api, Issue, check_doors
+from tests.api.conftest import Api, Issue, check_access
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -73,7 +73,7 @@ def test_doors(with_scopes: Issue, nobody: Api, api: Api) -> None:
         ("/address/", "GET", "subscriptions:read"),
         ("/address/confirm/", "POST", "subscriptions:write"),
     ):
-        check_doors(
+        check_access(
             path,
             method,
             nobody=nobody,

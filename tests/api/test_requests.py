@@ -21,7 +21,7 @@ from events.processing.bulk_reprocess import reprocess_many
 from providers.models import HistoryEntry, ProviderAccount
 from providers.times import iso_time
 from subscriptions.models import Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 pytestmark = pytest.mark.django_db
@@ -114,7 +114,7 @@ def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: 
         ("POST", f"/requests/{request.uid}/reprocess/", "events:write", "GET"),
         ("POST", f"/requests/{request.uid}/headers/", "events:read", "GET"),
     ):
-        check_doors(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
     assert with_scopes("events:write").post(f"/requests/{request.uid}/headers/").status == 403
 
 

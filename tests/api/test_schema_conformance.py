@@ -42,7 +42,7 @@ def document() -> dict[str, Any]:
 
 @pytest.fixture
 def ids(transactional_db: None, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """What exists, by resource."""
+    """Return the IDs that exist, by resource."""
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)
     for views in (account_views, subscription_views):
         monkeypatch.setattr(views, "SECONDS", 2.0)

@@ -13,7 +13,7 @@ from subscriptions.lifecycle import desired_state, receiver_probe
 from subscriptions.models import Subscription
 from subscriptions.planning.step_selection import plan_version
 from subscriptions.planning.steps import Plan
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fake_provider import FakeProvider
 from tests.harness.fixtures import CONFIG, Control
 
@@ -32,7 +32,7 @@ def test_doors_of_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, 
     scope = "secrets:read" if action == "secret" else "subscriptions:write"
     others = {"subscriptions:read", "accounts:write", "events:write", "secrets:read", "subscriptions:write"} - {scope}
     calls = len(control.calls())
-    check_doors(
+    check_access(
         f"{path}{action}/",
         "POST",
         nobody=nobody,
@@ -48,7 +48,7 @@ def test_doors_of_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, 
 
 @pytest.mark.parametrize("what", ["plan", "operations"])
 def test_doors_of_what_is_read(with_scopes: Issue, nobody: Api, api: Api, path: str, what: str) -> None:
-    check_doors(
+    check_access(
         f"{path}{what}/",
         "GET",
         nobody=nobody,

@@ -11,7 +11,7 @@ from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state, secret_rotation
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import sweep
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fake_provider import FakeProvider
 from tests.harness.fixtures import CONFIG, Control
 
@@ -36,7 +36,7 @@ def secret_of(api: Api, path: str) -> str:
 @pytest.mark.parametrize("action", ["rotate-secret", "forget"])
 def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
     calls = len(control.calls())
-    check_doors(
+    check_access(
         f"{path}{action}/",
         "POST",
         nobody=nobody,

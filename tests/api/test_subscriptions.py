@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -134,7 +134,7 @@ def test_account_and_config_are_needed(api: Api) -> None:
 def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api, account: ProviderAccount) -> None:
     wrong = with_scopes("accounts:write", "events:write", "secrets:read")
     for method, scope in (("GET", "subscriptions:read"), ("POST", "subscriptions:write")):
-        check_doors(
+        check_access(
             "/subscriptions/",
             method,
             nobody=nobody,
@@ -214,7 +214,7 @@ def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, path: str) -> N
     wrong = with_scopes("accounts:write", "secrets:read")
     read, write = "subscriptions:read", "subscriptions:write"
     for method, scope in (("GET", read), ("PATCH", write), ("DELETE", write)):
-        check_doors(
+        check_access(
             path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="POST", api=api, body={"enabled": False}
         )
     assert api.get(path).json["state"] == "active"

@@ -6,13 +6,13 @@ import pytest
 
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import Operation, Subscription
-from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_doors
+from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
 def test_doors(api: Api, nobody: Api, with_scopes: Issue, active: Subscription, account_path: str) -> None:
-    check_doors(
+    check_access(
         f"/subscriptions/{active.uid}/timeline/",
         "GET",
         nobody=nobody,
@@ -21,7 +21,7 @@ def test_doors(api: Api, nobody: Api, with_scopes: Issue, active: Subscription, 
         wrong_method="POST",
         api=api,
     )
-    check_doors(
+    check_access(
         f"{account_path}timeline/",
         "GET",
         nobody=nobody,

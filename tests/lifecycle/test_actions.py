@@ -70,7 +70,7 @@ BLANK: dict[str, Any] = {
 
 @pytest.fixture
 def no_provider(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows an action at the provider is not what is compared here."""
+    """Replace the calls to the provider that follow an action: they are not compared here."""
     User.objects.create(username="ann", is_staff=True, is_superuser=True)
     for module in (action_runner, on_demand):
         monkeypatch.setattr(module, "reconcile", lambda *_, **__: True)

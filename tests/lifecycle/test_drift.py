@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 
 def drifted(account: ProviderAccount, control: Control, policy: DriftPolicy) -> Subscription:
-    """An active subscription whose path somebody then changed at the provider."""
+    """Return an active subscription whose path was changed at the provider."""
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", drift_policy=policy)
     settled(row)
     settled(row)  # its details are read, so it is known that both sides are at one

@@ -1,4 +1,4 @@
-"""A subscription registered by hand where the provider makes the secret: a person brings it."""
+"""A manually managed subscription whose secret the provider creates: a person enters it."""
 
 from __future__ import annotations
 

@@ -68,20 +68,20 @@ def active(subscription: Subscription) -> Subscription:
 
 
 def settled(subscription: Subscription) -> Subscription:
-    """The row after a reconciliation."""
+    """Reconcile the subscription and return it."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
     return subscription
 
 
 def operations(subscription: Subscription) -> list[str]:
-    """What was done and how it ended, oldest first; a success is not mentioned."""
+    """Return the operations, oldest first, with the status of those that did not succeed."""
     rows = subscription.operations.order_by("id").values_list("action", "status")
     return [action if status == "succeeded" else f"{action} {status}" for action, status in rows]
 
 
 def check_only_one(subscription: Subscription, control: Control) -> dict[str, Any]:
-    """The one webhook that is left: alive, ours, and signing with the token that we hold."""
+    """Return the only remaining webhook, after checking that it is enabled, ours, and signs with our token."""
     (remote,) = control.remotes()
     assert (remote["remote_id"], remote["url"]) == (subscription.remote_id, subscription.callback_url)
     assert remote["enabled"]
@@ -394,7 +394,7 @@ def _access(control: Control, account: ProviderAccount) -> str:
 
 @pytest.fixture
 def at_home(settings: Settings, live_server: LiveServer) -> None:
-    """The sandbox can reach this installation's receiver."""
+    """Let the sandbox reach this installation's receiver."""
     settings.PUBLIC_URL = live_server.url
 
 

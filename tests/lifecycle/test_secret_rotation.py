@@ -61,7 +61,7 @@ def active(subscription: Subscription) -> Subscription:
 
 @pytest.fixture(params=ROTATABLE)
 def each(request: pytest.FixtureRequest, sandbox: Sandbox) -> Subscription:
-    """An active subscription at each provider that has a secret."""
+    """Return an active subscription at each provider that has a secret."""
     slug = request.param
     contract = contract_of(slug)
     control = Control(sandbox.url, slug)
@@ -83,7 +83,7 @@ def each(request: pytest.FixtureRequest, sandbox: Sandbox) -> Subscription:
 
 
 def send(row: Subscription, secret: str) -> int:
-    """A request as Egnyte sends it, with this secret."""
+    """Send a request with this secret, as Egnyte does, and return the status."""
     return (
         Client()
         .post(f"/hooks/{row.token}", b"[]", content_type="application/json", headers={"Authorization": secret})
@@ -96,7 +96,7 @@ def actions_at_provider(row: Subscription) -> list[str]:
 
 
 def told(row: Subscription) -> list[str]:
-    """The entries about secrets on its timeline, oldest first."""
+    """Return the timeline entries about secrets, oldest first."""
     entries = Timeline(row, frozenset({SECRET})).part(20)
     return [entry.what for entry in reversed(entries)]
 
@@ -121,7 +121,7 @@ def test_both_are_accepted_until_the_new_one_is_seen(active: Subscription, contr
     assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
     assert active.operations.latest("id").reason == "A new secret was requested."
     assert active.state == State.ACTIVE
-    assert "Both are accepted until a request proves itself by the new one" in active.state_reason
+    assert "Both are accepted until a request uses the new one" in active.state_reason
     assert active.rotation is not None
     assert active.rotation.set_at is not None
     assert not active.rotation.seen, "the one that came before the provider had it was no proof of that"
@@ -216,7 +216,7 @@ def test_a_revoked_one_is_refused_at_once_and_nothing_is_waited_for(active: Subs
     secret_rotation.rotate(active, by="staff:ann", revoke=True)
     settled(active)
     assert send(active, old) == 401, "although the provider still uses it"
-    assert "the old one is no longer accepted" in active.state_reason
+    assert "The old one is no longer accepted" in active.state_reason
     assert active.state == State.FAILING
     assert active.rotation is not None
     control.post("faults", times=0)
@@ -268,7 +268,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary
 
 
 def steps_of(slug: str) -> tuple[StepAction, ...]:
-    """What a rotation takes at a provider."""
+    """Return the steps of a rotation at a provider."""
     made_by = all_providers()[slug].capabilities.secret_made_by
     return (StepAction.REPLACE, StepAction.DELETE) if made_by is SecretMadeBy.PROVIDER else (StepAction.UPDATE,)
 
@@ -491,7 +491,7 @@ def test_while_it_does_not_get_through_the_state_says_so(active: Subscription, c
     secret_rotation.rotate(active, by="staff:ann")
     settled(active)
     assert active.state == State.FAILING
-    assert "until that has been seen in a request, the old one is accepted as well" in active.state_reason
+    assert "Both are accepted until a request uses the new one" in active.state_reason
     assert active.drift == []
 
 

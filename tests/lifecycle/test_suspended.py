@@ -1,4 +1,4 @@
-"""The provider switched it off: theirs, not ours; switched on again with growing pauses, and not for ever."""
+"""Suspended subscriptions are enabled again after growing waits, and not forever."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settled(row: Subscription, *, insist: bool = False) -> Subscription:
 
 
 def switch_off(row: Subscription, control: Control) -> Subscription:
-    """The provider does it, and we see it."""
+    """Disable the subscription at the provider, and sync."""
     control.post(f"remote/{row.remote_id}", status="disabled")
     return settled(row)
 

@@ -46,7 +46,7 @@ def operate(row: Subscription, action: str = "renew", status: str = OperationSta
 
 
 def fill(row: Subscription, count: int) -> None:
-    """Some of everything, in turn."""
+    """Create entries of every kind in turn."""
     for number in range(count):
         match number % 3:
             case 0:

@@ -28,7 +28,7 @@ SLUGS = sorted(slug for slug, plugin in all_providers().items() if plugin.capabi
 
 @pytest.fixture
 def login_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccount:
-    """An account at the provider that the test names."""
+    """Return an account at the provider that the test names."""
     slug: str = request.param
     contract, login = contract_of(slug), sandbox.logins(slug)[0]
     if contract.sandbox_options:
@@ -45,7 +45,7 @@ def login_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccoun
 
 
 def register(account: ProviderAccount, url: str) -> RemoteSubscription:
-    """Registered there by somebody else, with the same login."""
+    """Register a webhook with the same credentials, but without Hookkeeper."""
     plugin = account.plugin
     secret = plugin.new_secret() if plugin.capabilities.secret_made_by is SecretMadeBy.US else None
     config = validate(plugin.config_model, dict(contract_of(account.provider).config))
