@@ -11,7 +11,7 @@ from tests.harness.fixtures import Control
 pytestmark = pytest.mark.django_db
 
 
-def test_tells_who_we_are(api: Api, account_path: str) -> None:
+def test_check_returns_the_identity(api: Api, account_path: str) -> None:
     answer = api.post(f"{account_path}check/")
     assert (answer.status, answer.json["status"]) == (200, "ok")
     assert answer.json["identity"]
@@ -27,7 +27,7 @@ def test_refused_credentials_are_failing_and_say_what_to_do(api: Api, account_pa
     assert "wrong" not in str(answer.json)
 
 
-def test_trouble_at_the_provider_is_not_the_accounts_fault(api: Api, account_path: str, control: Control) -> None:
+def test_an_unavailable_provider_does_not_make_the_account_fail(api: Api, account_path: str, control: Control) -> None:
     control.post("faults", status=500, times=1)
     answer = api.post(f"{account_path}check/")
     assert (answer.status, answer.json["status"]) == (200, "unchecked")
@@ -39,7 +39,7 @@ def test_takes_no_body(api: Api, account: ProviderAccount, account_path: str) ->
     assert api.post(f"{account_path}check/", {"deep": True}).fields() == {"deep": "unknown"}
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str, control: Control) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str, control: Control) -> None:
     check_access(
         f"{account_path}check/",
         "POST",

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 TOGETHER = "?remove_subscriptions=true"
 
 
-def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
+def test_subscriptions_are_deleted_before_the_account(
     api: Api, active: Subscription, account_path: str, control: Control
 ) -> None:
     answer = api.delete(account_path + TOGETHER)
@@ -38,7 +38,7 @@ def test_its_subscriptions_go_first_at_the_provider_too_and_then_the_account(
     assert sweep.sweep_inline() == 0
 
 
-def test_while_the_provider_refuses_it_waits_and_goes_on_later(
+def test_deletion_waits_while_the_provider_refuses(
     api: Api, active: Subscription, account_path: str, control: Control
 ) -> None:
     api.delete(account_path + TOGETHER)
@@ -53,7 +53,7 @@ def test_while_the_provider_refuses_it_waits_and_goes_on_later(
     assert api.get(account_path).status == 404
 
 
-def test_it_can_be_taken_back_while_it_waits(
+def test_a_waiting_deletion_can_be_cancelled(
     api: Api, active: Subscription, account_path: str, control: Control
 ) -> None:
     control.post("faults", status=500, times=1)
@@ -70,14 +70,14 @@ def test_it_can_be_taken_back_while_it_waits(
     assert (again.status, again.json["code"]) == (409, "conflict")
 
 
-def test_nothing_is_added_to_it_meanwhile(api: Api, active: Subscription, account_path: str) -> None:
+def test_no_subscription_is_added_during_the_deletion(api: Api, active: Subscription, account_path: str) -> None:
     api.delete(account_path + TOGETHER)
     answer = api.post("/subscriptions/", {"account": str(active.account.uid), "config": CONFIG})
     assert (answer.status, answer.json["code"]) == (409, "conflict")
     assert "being deleted" in answer.json["detail"]
 
 
-def test_a_crash_anywhere_is_made_good_by_the_worker(
+def test_the_worker_resumes_a_deletion_after_a_crash(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
@@ -91,13 +91,13 @@ def test_a_crash_anywhere_is_made_good_by_the_worker(
     assert set(Subscription.objects.values_list("state", flat=True)) == {State.DELETED}
 
 
-def test_asking_twice_is_asking_once(api: Api, active: Subscription, account_path: str) -> None:
+def test_a_second_deletion_request_changes_nothing(api: Api, active: Subscription, account_path: str) -> None:
     first = api.delete(account_path + TOGETHER).json["removal_asked_at"]
     assert api.delete(account_path + TOGETHER).json["removal_asked_at"] == first
     assert HistoryEntry.objects.filter(action="deletion with subscriptions requested").count() == 1
 
 
-def test_many_are_removed_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_subscriptions_are_deleted_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_deletion, "BATCH_SIZE", 2)
     for _ in range(5):
         desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
@@ -105,14 +105,16 @@ def test_many_are_removed_in_batches(account: ProviderAccount, monkeypatch: pyte
     assert [account_deletion.continue_deletion(account.pk) for _ in range(4)] == [False, False, True, False]
 
 
-def test_without_live_subscriptions_it_goes_at_once(api: Api, account: ProviderAccount, account_path: str) -> None:
+def test_without_subscriptions_the_account_is_deleted_at_once(
+    api: Api, account: ProviderAccount, account_path: str
+) -> None:
     desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     answer = api.delete(account_path + TOGETHER)
     assert (answer.status, answer.json) == (204, None)
     assert api.get(account_path).status == 404
 
 
-def test_taking_it_back_in_the_middle_of_a_batch_stops_it(
+def test_cancelling_within_a_batch_stops_the_deletion(
     account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
@@ -144,13 +146,13 @@ def test_refuses_other_parameters(api: Api, account_path: str, query: str, field
     assert api.get(account_path).status == 200
 
 
-def test_without_the_parameter_it_stays_in_use(api: Api, active: Subscription, account_path: str) -> None:
+def test_without_the_parameter_an_account_in_use_stays(api: Api, active: Subscription, account_path: str) -> None:
     for query in ("", "?remove_subscriptions=false"):
         assert api.delete(account_path + query).json["code"] == "account_in_use"
     assert api.delete(account_path + TOGETHER, **{"If-Match": '"stale"'}).status == 412
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     check_access(
         f"{account_path}keep/",
         "POST",

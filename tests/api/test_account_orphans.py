@@ -33,7 +33,7 @@ def kinds(api: Api, account_path: str) -> dict[str, tuple[str, bool]]:
 # -- Removing --------------------------------------------------------------------------------------------------------
 
 
-def test_removes_an_orphan_and_writes_it_down(api: Api, account_path: str, orphan: str, control: Control) -> None:
+def test_deletes_an_orphan_and_logs_it(api: Api, account_path: str, orphan: str, control: Control) -> None:
     assert kinds(api, account_path) == {orphan: ("orphaned", False)}
     answer = api.delete(path_of(account_path, orphan))
     assert (answer.status, answer.json) == (204, None)
@@ -60,22 +60,20 @@ def test_what_is_not_an_orphan_is_a_conflict_and_stays(
     assert not HistoryEntry.objects.filter(action__startswith="orphan").exists()
 
 
-def test_one_that_was_imported_by_hand_is_no_orphan(api: Api, account_path: str, orphan: str) -> None:
+def test_an_imported_remote_is_no_orphan(api: Api, account_path: str, orphan: str) -> None:
     assert api.post(f"{account_path}import/", {"remote_id": orphan}).status == 201
     assert kinds(api, account_path) == {orphan: ("managed", False)}
     assert api.delete(path_of(account_path, orphan)).status == 409
 
 
-def test_one_that_was_pointed_elsewhere_since_it_was_seen_stays(
-    api: Api, account_path: str, orphan: str, control: Control
-) -> None:
+def test_a_remote_whose_url_changed_meanwhile_stays(api: Api, account_path: str, orphan: str, control: Control) -> None:
     kinds(api, account_path)  # its URL is known from now on, and not asked for again
     control.post(f"remote/{orphan}", config={"url": "https://elsewhere.example/in"})
     answer = api.delete(path_of(account_path, orphan))
     assert (answer.status, len(control.remotes())) == (409, 1)
 
 
-def test_one_that_becomes_managed_meanwhile_stays(
+def test_a_remote_that_becomes_managed_meanwhile_stays(
     api: Api, account: ProviderAccount, account_path: str, orphan: str, control: Control
 ) -> None:
     def observe_and_import(*args: Any, **kwargs: Any) -> Any:
@@ -90,7 +88,7 @@ def test_one_that_becomes_managed_meanwhile_stays(
     assert not RemoteNote.objects.filter(removing_until__gt=timezone.now()).exists()
 
 
-def test_nobody_imports_it_while_it_is_being_removed(
+def test_no_import_during_the_deletion(
     api: Api, account_path: str, orphan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, statuses = EgnyteConnect.delete, []
@@ -118,7 +116,7 @@ def test_a_crash_blocks_an_import_for_a_minute_only(
     assert api.post(f"{account_path}import/", {"remote_id": orphan}).status == 201
 
 
-def test_a_failure_is_502_written_down_and_can_be_tried_again(
+def test_a_failure_is_502_and_logged_and_can_be_retried(
     api: Api, account_path: str, orphan: str, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = EgnyteConnect.delete
@@ -137,7 +135,7 @@ def test_a_failure_is_502_written_down_and_can_be_tried_again(
     assert api.delete(path_of(account_path, orphan)).status == 204
 
 
-def test_nothing_is_removed_before_the_address_is_confirmed(
+def test_no_orphan_is_deleted_before_the_address_is_confirmed(
     api: Api, account_path: str, active: Subscription, orphan: str, settings: Settings, control: Control
 ) -> None:
     former, settings.PUBLIC_URL = settings.PUBLIC_URL, "https://copy.example.test"
@@ -149,7 +147,7 @@ def test_nothing_is_removed_before_the_address_is_confirmed(
     assert len(control.remotes()) == 2
 
 
-def test_the_clock_never_touches_an_orphan(
+def test_the_scheduler_never_deletes_an_orphan(
     api: Api, account_path: str, active: Subscription, orphan: str, control: Control
 ) -> None:
     kinds(api, account_path)
@@ -157,7 +155,7 @@ def test_the_clock_never_touches_an_orphan(
     assert len(control.remotes()) == 2
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
         check_access(
             path_of(account_path, "a"),
@@ -176,7 +174,7 @@ def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> 
 # -- Ignoring --------------------------------------------------------------------------------------------------------
 
 
-def test_ignores_and_takes_it_back(api: Api, account_path: str, foreign: str, control: Control) -> None:
+def test_ignores_and_shows_again(api: Api, account_path: str, foreign: str, control: Control) -> None:
     assert kinds(api, account_path) == {foreign: ("foreign", False)}
     writes = [call for call in control.calls() if call["method"] != "GET"]
     for _ in range(2):
@@ -191,7 +189,7 @@ def test_ignores_and_takes_it_back(api: Api, account_path: str, foreign: str, co
     assert [call for call in control.calls() if call["method"] != "GET"] == writes
 
 
-def test_it_is_remembered_when_the_provider_does_not_list_it_for_a_while(
+def test_ignoring_survives_a_list_without_the_remote(
     api: Api, account: ProviderAccount, account_path: str, foreign: str
 ) -> None:
     kinds(api, account_path)
@@ -207,14 +205,14 @@ def test_what_is_managed_cannot_be_ignored(api: Api, account_path: str, active: 
     assert api.post(f"{path_of(account_path, foreign)}ignore/").status == 409
 
 
-def test_importing_an_ignored_one_ends_that(api: Api, account_path: str, foreign: str) -> None:
+def test_importing_an_ignored_remote_ends_ignoring(api: Api, account_path: str, foreign: str) -> None:
     kinds(api, account_path)
     api.post(f"{path_of(account_path, foreign)}ignore/")
     assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 201
     assert kinds(api, account_path) == {foreign: ("managed", False)}
 
 
-def test_doors_of_ignoring(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_ignoring(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for method in ("POST", "DELETE"):
         check_access(
             f"{path_of(account_path, 'a')}ignore/",

@@ -35,7 +35,7 @@ def by_id(answer: dict[str, Any]) -> dict[str, Any]:
 # -- What there is ---------------------------------------------------------------------------------------------------
 
 
-def test_tells_whose_each_is(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
+def test_lists_the_owner_of_each(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
     answer = api.get(f"{account_path}remote-subscriptions/")
     assert answer.status == 200
     assert (answer.json["next"], answer.json["previous"]) == (None, None)
@@ -69,7 +69,7 @@ def test_refused_credentials_are_502_too(api: Api, account_path: str) -> None:
     assert (answer.status, answer.json["provider_code"]) == (502, "authentication_failed")
 
 
-def test_and_stay_so_while_the_calls_rest_for_it(api: Api, account_path: str, control: Control) -> None:
+def test_refused_credentials_stay_502_while_calls_are_paused(api: Api, account_path: str, control: Control) -> None:
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
     api.post(f"{account_path}check/")
     calls = len(control.calls())
@@ -87,7 +87,7 @@ def test_a_throttling_provider_is_503_with_retry_after(api: Api, account_path: s
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     check_access(
         f"{account_path}remote-subscriptions/",
         "GET",
@@ -104,7 +104,7 @@ def test_doors(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> 
 # -- Import ----------------------------------------------------------------------------------------------------------
 
 
-def test_imports_without_touching_it(api: Api, account_path: str, foreign: str, control: Control) -> None:
+def test_imports_without_changes_at_the_provider(api: Api, account_path: str, foreign: str, control: Control) -> None:
     answer = api.post(f"{account_path}import/", {"remote_id": foreign, "name": "Old one"})
     assert answer.status == 201
     told = answer.json
@@ -131,7 +131,7 @@ def test_what_was_imported_is_listed_as_managed_with_its_subscription(
     assert (told["kind"], told["subscription"]) == ("foreign", None)
 
 
-def test_takes_it_over(api: Api, account_path: str, foreign: str, control: Control) -> None:
+def test_adopts_a_remote(api: Api, account_path: str, foreign: str, control: Control) -> None:
     told = api.post(f"{account_path}import/", {"remote_id": foreign, "take_over": True}).json
     assert (told["managed"], told["state"], told["remote_id"]) == ("api", "active", foreign)
     (remote,) = control.remotes()
@@ -167,7 +167,7 @@ def test_a_failing_provider_is_502_on_import(api: Api, account_path: str, contro
     assert not Subscription.objects.exists()
 
 
-def test_doors_of_import(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_import(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
         check_access(
             f"{account_path}import/",

@@ -57,7 +57,7 @@ def test_creates_without_a_call(api: Api, control: Control) -> None:
     assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "created", told["id"])
 
 
-def test_credentials_are_in_no_answer(api: Api) -> None:
+def test_no_answer_contains_credentials(api: Api) -> None:
     created = api.post("/accounts/", new())
     path = f"/accounts/{created.json['id']}/"
     for answer in (created, api.get(path), api.get("/accounts/"), api.patch(path, {"name": "B"})):
@@ -100,7 +100,7 @@ def test_an_error_does_not_repeat_the_credentials(api: Api) -> None:
     assert "very secret" not in str(answer)
 
 
-def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
+def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
     wrong = with_scopes("subscriptions:write", "events:write", "secrets:read")
     for method, scope in (("GET", "accounts:read"), ("POST", "accounts:write")):
         check_access(
@@ -138,7 +138,7 @@ def test_filters(api: Api, account: ProviderAccount) -> None:
 
 
 @pytest.mark.parametrize("query", ["colour=red", "status=bad", "status=", "q=", "q=a&q=b", "page=1", "offset=1"])
-def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+def test_refuses_unknown_filters(api: Api, query: str) -> None:
     answer = api.get(f"/accounts/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
@@ -153,7 +153,7 @@ def test_reads_one(api: Api, account: ProviderAccount, account_path: str) -> Non
     assert answer.json["settings"] == account.settings
 
 
-def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_one(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
     wrong = with_scopes("subscriptions:write")
     for method, scope in (("GET", "accounts:read"), ("PATCH", "accounts:write"), ("DELETE", "accounts:write")):
         check_access(
@@ -211,7 +211,7 @@ def test_the_provider_never_changes(api: Api, account_path: str) -> None:
     assert api.patch(account_path, {"provider": "egnyte-connect", "name": "B"}).json["name"] == "B"
 
 
-def test_nothing_to_change_changes_nothing(api: Api, account_path: str) -> None:
+def test_an_empty_change_changes_nothing(api: Api, account_path: str) -> None:
     before = HistoryEntry.objects.count()
     assert api.patch(account_path, {}).status == 200
     assert HistoryEntry.objects.count() == before
@@ -235,7 +235,7 @@ def test_refuses_wrong_changes(api: Api, account_path: str, body: dict[str, Any]
 # -- Versions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_stale_version_changes_nothing(api: Api, account_path: str) -> None:
+def test_a_stale_etag_changes_nothing(api: Api, account_path: str) -> None:
     first = api.get(account_path).headers["ETag"]
     second = api.patch(account_path, {"name": "B"}, **{"If-Match": first})
     assert second.status == 200
@@ -249,7 +249,7 @@ def test_a_stale_version_changes_nothing(api: Api, account_path: str) -> None:
     assert api.patch(account_path, {"name": "D"}, **{"If-Match": "*"}).status == 200
 
 
-def test_the_version_covers_what_is_wanted_only(api: Api, account_path: str) -> None:
+def test_the_etag_covers_the_desired_state_only(api: Api, account_path: str) -> None:
     before = api.get(account_path).headers["ETag"]
     assert api.post(f"{account_path}check/").headers["ETag"] == before
     changed = api.patch(account_path, {"credentials": {"access_token": "newer"}})
@@ -266,7 +266,7 @@ def test_deletes(api: Api, account: ProviderAccount, account_path: str) -> None:
     assert HistoryEntry.objects.latest("id").action == "deleted"
 
 
-def test_an_account_whose_subscriptions_are_all_deleted_goes_and_what_came_in_stays(
+def test_an_account_without_live_subscriptions_is_deleted_and_its_events_stay(
     api: Api, subscription: Subscription, account: ProviderAccount, account_path: str
 ) -> None:
     assert api.delete(f"/subscriptions/{subscription.uid}/").status == 202
@@ -310,7 +310,7 @@ def test_retention(api: Api) -> None:
     assert told["kept_since"] == told["purged_at"] == iso_time(since)
 
 
-def test_without_a_retention_the_plug_ins_suggestion_holds(api: Api) -> None:
+def test_the_plug_in_suggests_the_default_retention(api: Api) -> None:
     assert api.post("/accounts/", new()).json["retention_days"] == 365
     msp = {"provider": "egnyte-msp", "settings": {"domain": "acme"}}
     assert api.post("/accounts/", new(**msp)).json["retention_days"] == 30
@@ -318,7 +318,7 @@ def test_without_a_retention_the_plug_ins_suggestion_holds(api: Api) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 3651, 1.5, "30", True, [], {}])
-def test_a_wrong_retention(api: Api, value: object) -> None:
+def test_an_invalid_retention_is_refused(api: Api, value: object) -> None:
     answer = api.post("/accounts/", new(retention_days=value))
     assert (answer.status, set(answer.fields())) == (400, {"retention_days"})
     for name in ("kept_since", "purged_at"):

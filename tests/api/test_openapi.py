@@ -32,7 +32,7 @@ def document(text: str) -> dict[str, Any]:
     return dict(yaml.safe_load(text))
 
 
-def test_is_the_one_that_is_checked_in(text: str) -> None:
+def test_the_schema_matches_the_committed_file(text: str) -> None:
     assert text.strip() == CHECKED_IN.read_text().strip(), "The API changed: run `make schema` and look at the diff."
 
 
@@ -56,7 +56,7 @@ def paths(patterns: list[Any], prefix: str = "") -> list[str]:
     return found
 
 
-def test_every_operation_says_how_it_can_fail_and_what_it_needs(document: dict[str, Any]) -> None:
+def test_every_operation_documents_errors_and_scopes(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             where = f"{method} {path}"
@@ -82,12 +82,12 @@ def test_shapes_are_typed_by_provider(document: dict[str, Any]) -> None:
     assert len(schemas["NewSubscriptionRequest"]["properties"]["config"]["anyOf"]) == len(all_providers())
 
 
-def test_every_reference_leads_somewhere(text: str, document: dict[str, Any]) -> None:
+def test_every_reference_resolves(text: str, document: dict[str, Any]) -> None:
     for kind, name in set(re.findall(r"#/components/(\w+)/(\w+)", text)):
         assert name in document["components"][kind]
 
 
-def test_requests_refuse_what_is_unknown(document: dict[str, Any]) -> None:
+def test_request_schemas_refuse_unknown_fields(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for name, schema in schemas.items():
         if name.endswith("Request") and "oneOf" not in schema:
@@ -105,7 +105,7 @@ def test_schema_and_docs_are_public() -> None:
 
 
 @pytest.mark.django_db
-def test_docs_load_nothing_from_elsewhere() -> None:
+def test_docs_load_no_external_resources() -> None:
     page = Client().get("/api/docs/").content.decode()
     urls = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(urls) > 3

@@ -69,7 +69,7 @@ def test_a_plan_that_has_changed_is_a_conflict_and_nothing_is_done(
     assert [call for call in control.calls() if call["method"] != "GET"] == writes
 
 
-def test_a_step_without_the_one_it_needs_is_a_conflict(api: Api, path: str, active: Subscription) -> None:
+def test_a_step_without_its_required_step_is_a_conflict(api: Api, path: str, active: Subscription) -> None:
     Subscription.objects.filter(pk=active.pk).update(remote_id=None)
     plan = api.get(f"{path}plan/").json
     assert [step["action"] for step in plan["steps"]] == ["adopt"]
@@ -98,7 +98,7 @@ def test_refuses_wrong_choices(api: Api, path: str, body: dict[str, Any], fields
     assert (answer.status, answer.fields()) == (400, fields)
 
 
-def test_while_somebody_else_is_at_it_nothing_is_done(
+def test_nothing_is_done_while_another_process_holds_the_claim(
     api: Api, path: str, drifted: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription_views, "SECONDS", 0.3)
@@ -181,7 +181,7 @@ def broken(account: ProviderAccount) -> ProviderAccount:
     return other
 
 
-def test_plans_everything_and_says_what_could_not_be_looked_at(
+def test_plans_all_accounts_and_names_those_that_failed(
     api: Api, drifted: Subscription, broken: ProviderAccount
 ) -> None:
     found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
@@ -191,7 +191,7 @@ def test_plans_everything_and_says_what_could_not_be_looked_at(
     assert found["Broken"]["plans"] == []
 
 
-def test_an_account_that_no_key_opens_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
+def test_an_undecryptable_account_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
     shut = accounts.add_account(
         provider=drifted.account.provider,
         name="Shut",
@@ -207,14 +207,14 @@ def test_an_account_that_no_key_opens_does_not_hide_the_others(api: Api, drifted
     assert found["Spare"]["plans"]
 
 
-def test_applies_everything(api: Api, drifted: Subscription, broken: ProviderAccount, control: Control) -> None:
+def test_reconciles_all_accounts(api: Api, drifted: Subscription, broken: ProviderAccount, control: Control) -> None:
     found = {item["name"]: item for item in api.post("/reconcile/").json["accounts"]}
     assert found["Spare"]["done"][0]["state"] == "active"
     assert found["Broken"]["trouble"]
     assert control.remotes()[0]["status"] == "enabled"
 
 
-def test_without_time_every_account_is_left(
+def test_without_time_every_account_is_left_to_the_worker(
     api: Api, drifted: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control
 ) -> None:
     monkeypatch.setattr(everything_views, "SECONDS", 0.0)
@@ -230,7 +230,7 @@ def test_without_time_every_account_is_left(
 
 @pytest.mark.parametrize(("what", "method"), [("plan", "GET"), ("reconcile", "POST")])
 @pytest.mark.parametrize("whole", [True, False])
-def test_doors(
+def test_access(
     with_scopes: Issue, nobody: Api, api: Api, account_path: str, what: str, method: str, *, whole: bool
 ) -> None:
     scope = "subscriptions:read" if method == "GET" else "subscriptions:write"

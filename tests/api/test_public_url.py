@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 NEW = "https://new.example.test"
 
 
-def test_all_is_well_as_long_as_it_is_where_it_was(api: Api, active: Subscription, settings: Settings) -> None:
+def test_an_unchanged_public_url_is_confirmed(api: Api, active: Subscription, settings: Settings) -> None:
     told = api.get("/address/").json
     assert told == {"public_url": settings.PUBLIC_URL, "confirmed": True, "elsewhere": []}
     assert api.post("/address/confirm/", {"public_url": settings.PUBLIC_URL}).json["moved"] == 0
@@ -48,7 +48,7 @@ def test_a_copy_notices_and_changes_nothing_until_it_is_confirmed(
     assert {"field": "public_url", "from": former, "to": NEW} in entry.changes
 
 
-def test_another_address_is_refused(api: Api, active: Subscription, settings: Settings) -> None:
+def test_confirming_another_address_is_refused(api: Api, active: Subscription, settings: Settings) -> None:
     settings.PUBLIC_URL = NEW
     answer = api.post("/address/confirm/", {"public_url": "https://old.example.test"})
     assert (answer.status, answer.fields()) == (400, {"public_url": "other_address"})
@@ -68,7 +68,7 @@ def test_refuses_wrong_confirmations(api: Api, body: dict[str, Any], fields: dic
     assert (answer.status, answer.fields()) == (400, fields)
 
 
-def test_doors(with_scopes: Issue, nobody: Api, api: Api) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api) -> None:
     for path, method, scope in (
         ("/address/", "GET", "subscriptions:read"),
         ("/address/confirm/", "POST", "subscriptions:write"),

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 HOURS = {"time_zone": "Europe/Berlin", "from": "22:00", "until": "06:00", "weekends": True}
 
 
-def test_set_changed_and_taken_away(api: Api, path: str, active: Subscription) -> None:
+def test_silence_rules_are_set_changed_and_removed(api: Api, path: str, active: Subscription) -> None:
     before = api.get(path)
     assert (before.json["quiet_after"], before.json["quiet_hours"]) == (None, None)
     generation = active.generation
@@ -38,7 +38,7 @@ def test_set_changed_and_taken_away(api: Api, path: str, active: Subscription) -
     assert HistoryEntry.objects.count() == count
 
 
-def test_when_it_is_made(api: Api, account: ProviderAccount) -> None:
+def test_silence_rules_at_creation(api: Api, account: ProviderAccount) -> None:
     body: dict[str, Any] = {"account": str(account.uid), "config": CONFIG, "managed": "manual"}
     made = api.post("/subscriptions/", {**body, "quiet_after": 900, "quiet_hours": {"weekends": True}})
     assert made.status == 201
@@ -48,7 +48,7 @@ def test_when_it_is_made(api: Api, account: ProviderAccount) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 299, 31622401, 1.5, "7200", "PT2H", True, []])
-def test_a_wrong_time(api: Api, path: str, value: object) -> None:
+def test_an_invalid_quiet_after_is_refused(api: Api, path: str, value: object) -> None:
     answer = api.patch(path, {"quiet_after": value})
     assert (answer.status, set(answer.fields())) == (400, {"quiet_after"})
 
@@ -56,12 +56,12 @@ def test_a_wrong_time(api: Api, path: str, value: object) -> None:
 @pytest.mark.parametrize(
     "value", [5, "22-06", {}, {"from": "22:00"}, {**HOURS, "time_zone": "Mars"}, {**HOURS, "x": 1}]
 )
-def test_wrong_hours(api: Api, path: str, value: object) -> None:
+def test_invalid_quiet_hours_are_refused(api: Api, path: str, value: object) -> None:
     answer = api.patch(path, {"quiet_hours": value})
     assert (answer.status, answer.fields()) == (400, {"quiet_hours": "invalid"})
 
 
-def test_what_was_found_can_only_be_read(api: Api, path: str, active: Subscription) -> None:
+def test_silence_results_are_read_only(api: Api, path: str, active: Subscription) -> None:
     now = timezone.now()
     Subscription.objects.filter(pk=active.pk).update(
         silent_since=now, silence_reason="Nothing is wrong.", quiet_suggestion=5400

@@ -94,7 +94,7 @@ def token(transactional_db: None) -> str:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_answers_are_those_that_are_promised(
+def test_answers_conform_to_the_schema(
     case: schemathesis.Case[Any], token: str, ids: dict[str, list[str]], account: ProviderAccount
 ) -> None:
     # With what an earlier example has entered, the live calls of this one would fail, and rightly so.

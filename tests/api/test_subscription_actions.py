@@ -28,7 +28,7 @@ def manual_path(account: ProviderAccount) -> str:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_doors_of_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
+def test_access_to_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
     scope = "secrets:read" if action == "secret" else "subscriptions:write"
     others = {"subscriptions:read", "accounts:write", "events:write", "secrets:read", "subscriptions:write"} - {scope}
     calls = len(control.calls())
@@ -47,7 +47,7 @@ def test_doors_of_actions(with_scopes: Issue, nobody: Api, api: Api, path: str, 
 
 
 @pytest.mark.parametrize("what", ["plan", "operations"])
-def test_doors_of_what_is_read(with_scopes: Issue, nobody: Api, api: Api, path: str, what: str) -> None:
+def test_access_to_reads(with_scopes: Issue, nobody: Api, api: Api, path: str, what: str) -> None:
     check_access(
         f"{path}{what}/",
         "GET",
@@ -72,13 +72,13 @@ def test_reconcile_repairs_what_only_details_show(api: Api, path: str, control: 
     assert api.get(f"{path}operations/").json["results"][0]["actor"] == "api:ci"
 
 
-def test_reconcile_tells_a_failure_in_the_body(api: Api, path: str, control: Control) -> None:
+def test_reconcile_reports_a_failure_in_the_body(api: Api, path: str, control: Control) -> None:
     control.post("faults", status=500, times=9)
     answer = api.post(f"{path}reconcile/")
     assert (answer.status, answer.json["state"], answer.json["last_error"]["code"]) == (200, "failing", "unavailable")
 
 
-def test_reconcile_waits_for_its_turn(
+def test_reconcile_waits_for_the_claim(
     api: Api, active: Subscription, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "SECONDS", 1.0)
@@ -103,7 +103,7 @@ def test_disables_and_enables(api: Api, path: str, control: Control) -> None:
 
 
 @pytest.mark.parametrize("action", ["enable", "disable", "renew"])
-def test_what_is_managed_by_hand_is_not_switched_here(api: Api, manual_path: str, action: str) -> None:
+def test_a_manual_subscription_is_not_enabled_disabled_or_renewed(api: Api, manual_path: str, action: str) -> None:
     answer = api.post(f"{manual_path}{action}/")
     assert (answer.status, answer.json["code"]) == (409, "not_supported")
 
@@ -121,7 +121,7 @@ def test_renews(api: Api, path: str, control: Control) -> None:
     assert api.get(f"{path}operations/").json["results"][0]["action"] in ("renew", "delete")  # or replaced
 
 
-def test_what_does_not_expire_is_not_renewed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+def test_a_subscription_without_expiry_is_not_renewed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     answer = api.post(f"/subscriptions/{hook.uid}/renew/")
     assert (answer.status, answer.json["code"]) == (409, "not_supported")
     assert "do not expire" in answer.json["detail"]
@@ -130,7 +130,7 @@ def test_what_does_not_expire_is_not_renewed(api: Api, hook: Subscription, fake:
 # -- Test, secret ----------------------------------------------------------------------------------------------------
 
 
-def test_tries_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_checks_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = api.post(f"{path}test/")
     assert (answer.status, set(answer.json), answer.json["ok"]) == (200, {"ok", "detail"}, True)
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "It answered 500.")
@@ -140,7 +140,7 @@ def test_tries_our_own_receiver(api: Api, path: str, monkeypatch: pytest.MonkeyP
     assert HistoryEntry.objects.latest("id").action == "tested"
 
 
-def test_reveals_the_secret_and_writes_it_down(with_scopes: Issue, active: Subscription, path: str) -> None:
+def test_revealing_the_secret_is_logged(with_scopes: Issue, active: Subscription, path: str) -> None:
     answer = with_scopes("secrets:read").post(f"{path}secret/")
     assert answer.status == 200
     assert answer.json == {"kind": "header", "header": "Authorization", "value": active.secrets[0]}
@@ -176,7 +176,7 @@ def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Cont
     assert len(control.calls("PUT")) + len(control.calls("POST")) == calls
 
 
-def test_plan_of_one_that_was_deleted_behind_our_back(api: Api, path: str, control: Control) -> None:
+def test_plan_of_a_subscription_that_was_deleted_at_the_provider(api: Api, path: str, control: Control) -> None:
     control.post(f"remote/{api.get(path).json['remote_id']}", deleted=True)
     (step,) = api.get(f"{path}plan/").json["steps"]
     assert (step["action"], step["remote_id"]) == ("register", None)
@@ -229,7 +229,7 @@ def test_operations_page_and_take_no_filters(api: Api, path: str) -> None:
     assert api.get(f"{path}operations/?status=failed").fields() == {"status": "unknown"}
 
 
-def test_what_a_provider_answered_is_shown_whatever_it_is(api: Api, active: Subscription, path: str) -> None:
+def test_odd_answers_of_a_provider_are_shown(api: Api, active: Subscription, path: str) -> None:
     odd: dict[str, Any] = {"status": 500, "body": {"half": "\ud83d", "huge": 10**30}}
     active.operations.update(response=odd)
     assert api.get(f"{path}operations/").json["results"][0]["response"] == odd

@@ -34,7 +34,7 @@ def secret_of(api: Api, path: str) -> str:
 
 
 @pytest.mark.parametrize("action", ["rotate-secret", "forget"])
-def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
+def test_access(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
     calls = len(control.calls())
     check_access(
         f"{path}{action}/",
@@ -52,7 +52,7 @@ def test_doors(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str
     assert len(control.calls()) == calls
 
 
-def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, path: str, control: Control) -> None:
+def test_rotation_sends_a_new_secret_and_accepts_both(api: Api, path: str, control: Control) -> None:
     assert api.get(path).json["secret_rotation"] is None
     old = secret_of(api, path)
     answer = api.post(f"{path}rotate-secret/")
@@ -72,7 +72,7 @@ def test_a_new_secret_is_set_and_both_are_accepted_until_it_is_seen(api: Api, pa
     assert api.get(f"{path}plan/").json["steps"] == []
 
 
-def test_it_is_written_down_by_whom_and_never_the_value(api: Api, path: str) -> None:
+def test_rotation_is_logged_without_the_value(api: Api, path: str) -> None:
     old = secret_of(api, path)
     api.post(f"{path}rotate-secret/", {"revoke": False})
     entry = HistoryEntry.objects.get(action="secret rotation requested")
@@ -89,7 +89,7 @@ def test_it_is_written_down_by_whom_and_never_the_value(api: Api, path: str) -> 
     )
 
 
-def test_revoked_the_old_one_is_refused_at_once(api: Api, path: str, control: Control) -> None:
+def test_revoking_refuses_the_old_secret_at_once(api: Api, path: str, control: Control) -> None:
     old = secret_of(api, path)
     answer = api.post(f"{path}rotate-secret/", {"revoke": True})
     assert answer.status == 200
@@ -97,7 +97,7 @@ def test_revoked_the_old_one_is_refused_at_once(api: Api, path: str, control: Co
     assert [send(path, old), send(path, secret_of(api, path))] == [401, 200]
 
 
-def test_when_the_provider_refuses_it_is_200_and_failing_and_goes_on(api: Api, path: str, control: Control) -> None:
+def test_a_rotation_refused_by_the_provider_is_200_and_failing(api: Api, path: str, control: Control) -> None:
     old = secret_of(api, path)
     control.post("faults", status=400, times=2)
     answer = api.post(f"{path}rotate-secret/")
@@ -109,24 +109,24 @@ def test_when_the_provider_refuses_it_is_200_and_failing_and_goes_on(api: Api, p
     assert api.post(f"{path}reconcile/").json["secret_rotation"]["set_at"]
 
 
-def test_a_wrong_body_is_400(api: Api, path: str) -> None:
+def test_an_invalid_body_is_400(api: Api, path: str) -> None:
     assert api.post(f"{path}rotate-secret/", {"revoke": "yes"}).fields() == {"revoke": "invalid"}
 
 
-def test_where_there_is_no_secret_it_is_409(api: Api, hook: Subscription, fake: FakeProvider) -> None:
+def test_rotation_without_a_secret_is_409(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     fake.declare(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
     answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
     assert (answer.status, answer.json["code"]) == (409, "not_supported")
 
 
-def test_where_a_person_has_to_bring_it_it_is_409(api: Api, hook: Subscription) -> None:
+def test_rotation_of_a_secret_to_be_entered_is_409(api: Api, hook: Subscription) -> None:
     Subscription.objects.update(managed="manual")
     answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
     assert (answer.status, answer.json["code"]) == (409, "not_supported")
     assert "enter it here" in answer.json["detail"]
 
 
-def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAccount) -> None:
+def test_rotation_of_a_manual_subscription_creates_a_secret_to_enter(api: Api, account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     (old,) = row.secrets
     path = f"/subscriptions/{row.uid}/"
@@ -136,7 +136,7 @@ def test_a_manual_one_gets_a_new_secret_to_enter(api: Api, account: ProviderAcco
     assert [send(path, old), send(path, secret_of(api, path))] == [200, 200]
 
 
-def test_too_many_under_way_and_deleted_ones_are_409(api: Api, path: str) -> None:
+def test_too_many_rotations_and_deleted_subscriptions_are_409(api: Api, path: str) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         assert api.post(f"{path}rotate-secret/").status == 200
     answer = api.post(f"{path}rotate-secret/")
@@ -149,7 +149,7 @@ def test_too_many_under_way_and_deleted_ones_are_409(api: Api, path: str) -> Non
 # -- Forget ----------------------------------------------------------------------------------------------------------
 
 
-def test_only_one_that_is_being_deleted_is_forgotten(api: Api, path: str, control: Control) -> None:
+def test_only_a_subscription_being_deleted_is_forgotten(api: Api, path: str, control: Control) -> None:
     answer = api.post(f"{path}forget/")
     assert (answer.status, answer.json["code"]) == (409, "conflict")
     remote_id = api.get(path).json["remote_id"]

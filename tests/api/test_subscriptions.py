@@ -81,20 +81,20 @@ def test_a_refusal_by_the_provider_is_still_201(api: Api, account: ProviderAccou
     assert answer.json["remote_id"] is None
 
 
-def test_a_provider_that_is_away_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
+def test_an_unavailable_provider_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
     control.post("faults", drop=True, times=1)
     answer = api.post("/subscriptions/", new(account))
     assert (answer.status, answer.json["last_error"]["code"]) == (201, "unavailable")
 
 
-def test_a_manual_one_makes_no_call(api: Api, account: ProviderAccount, control: Control) -> None:
+def test_a_manual_subscription_makes_no_call(api: Api, account: ProviderAccount, control: Control) -> None:
     told = api.post("/subscriptions/", new(account, managed="manual", auto_renew=False)).json
     assert (told["managed"], told["state"], told["auto_renew"]) == ("manual", "manual", False)
     assert told["callback_url"]
     assert control.calls() == []
 
 
-def test_one_that_is_wanted_off_is_not_registered(api: Api, account: ProviderAccount, control: Control) -> None:
+def test_a_disabled_subscription_is_not_registered(api: Api, account: ProviderAccount, control: Control) -> None:
     told = api.post("/subscriptions/", new(account, enabled=False)).json
     assert (told["enabled"], told["state"]) == (False, "disabled")
     assert control.remotes() == []
@@ -127,11 +127,11 @@ def test_says_which_fields_are_wrong(
     assert control.calls() == []
 
 
-def test_account_and_config_are_needed(api: Api) -> None:
+def test_account_and_config_are_required(api: Api) -> None:
     assert api.post("/subscriptions/", {}).fields() == {"account": "required", "config": "required"}
 
 
-def test_doors_of_the_list(with_scopes: Issue, nobody: Api, api: Api, account: ProviderAccount) -> None:
+def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api, account: ProviderAccount) -> None:
     wrong = with_scopes("accounts:write", "events:write", "secrets:read")
     for method, scope in (("GET", "subscriptions:read"), ("POST", "subscriptions:write")):
         check_access(
@@ -196,7 +196,7 @@ def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> No
     "query",
     ["colour=red", "state=bad", "enabled=1", "account=x", "account=", "id=x", "name=%00", "enabled=true&enabled=true"],
 )
-def test_refuses_filters_that_it_does_not_know(api: Api, query: str) -> None:
+def test_refuses_unknown_filters(api: Api, query: str) -> None:
     answer = api.get(f"/subscriptions/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
 
@@ -210,7 +210,7 @@ def test_reads_one(api: Api, active: Subscription, path: str) -> None:
     assert active.secrets[0] not in str(answer)
 
 
-def test_doors_of_one(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+def test_access_to_one(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
     wrong = with_scopes("accounts:write", "secrets:read")
     read, write = "subscriptions:read", "subscriptions:write"
     for method, scope in (("GET", read), ("PATCH", write), ("DELETE", write)):
@@ -274,7 +274,7 @@ def test_refuses_wrong_changes(api: Api, path: str, body: dict[str, Any], fields
     assert api.get(path).json == before.json
 
 
-def test_nothing_to_change_writes_no_history(api: Api, path: str) -> None:
+def test_an_empty_change_is_not_logged(api: Api, path: str) -> None:
     before = HistoryEntry.objects.count()
     assert api.patch(path, {}).status == 200
     assert HistoryEntry.objects.count() == before
@@ -283,7 +283,7 @@ def test_nothing_to_change_writes_no_history(api: Api, path: str) -> None:
 # -- Versions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_stale_version_changes_nothing(api: Api, path: str, control: Control) -> None:
+def test_a_stale_etag_changes_nothing(api: Api, path: str, control: Control) -> None:
     first = api.get(path).headers["ETag"]
     second = api.patch(path, {"auto_renew": False}, **{"If-Match": first})
     assert second.status == 200
@@ -300,7 +300,7 @@ def test_a_stale_version_changes_nothing(api: Api, path: str, control: Control) 
     assert api.patch(path, {"enabled": False}, **{"If-Match": second.headers["ETag"]}).status == 200
 
 
-def test_the_version_covers_what_is_wanted_only(api: Api, path: str, control: Control) -> None:
+def test_the_etag_covers_the_desired_state_only(api: Api, path: str, control: Control) -> None:
     before = api.get(path)
     control.post(f"remote/{before.json['remote_id']}", deleted=True)
     after = api.post(f"{path}reconcile/")
@@ -313,7 +313,7 @@ def test_the_version_covers_what_is_wanted_only(api: Api, path: str, control: Co
 # -- Delete ----------------------------------------------------------------------------------------------------------
 
 
-def test_deletes_here_and_there(api: Api, path: str, control: Control) -> None:
+def test_deletes_here_and_at_the_provider(api: Api, path: str, control: Control) -> None:
     answer = api.delete(path)
     assert (answer.status, answer.json["state"]) == (202, "deleted")
     assert control.remotes() == []
@@ -323,7 +323,7 @@ def test_deletes_here_and_there(api: Api, path: str, control: Control) -> None:
     assert HistoryEntry.objects.latest("id").action == "deleted"
 
 
-def test_a_provider_that_is_away_leaves_it_deleting(api: Api, path: str, control: Control) -> None:
+def test_an_unavailable_provider_leaves_it_deleting(api: Api, path: str, control: Control) -> None:
     control.post("faults", status=500, times=9)
     answer = api.delete(path)
     assert (answer.status, answer.json["state"]) == (202, "deleting")
@@ -331,7 +331,7 @@ def test_a_provider_that_is_away_leaves_it_deleting(api: Api, path: str, control
     assert [item["state"] for item in api.get("/subscriptions/").json["results"]] == ["deleting"]
 
 
-def test_what_the_provider_never_took_is_deleted_without_it(
+def test_a_subscription_never_registered_is_deleted_without_a_call(
     api: Api, account: ProviderAccount, account_path: str, control: Control
 ) -> None:
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
@@ -344,7 +344,7 @@ def test_what_the_provider_never_took_is_deleted_without_it(
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"garbage": True}])
-def test_what_the_provider_may_have_taken_is_looked_for_before_it_is_deleted(
+def test_a_registration_without_an_answer_is_searched_before_deletion(
     api: Api, account: ProviderAccount, control: Control, fault: dict[str, Any]
 ) -> None:
     control.post("faults", times=1, **fault)
@@ -354,14 +354,14 @@ def test_what_the_provider_may_have_taken_is_looked_for_before_it_is_deleted(
     assert control.remotes() == []
 
 
-def test_deleting_again_is_the_same(api: Api, path: str) -> None:
+def test_deleting_twice_is_idempotent(api: Api, path: str) -> None:
     first = api.delete(path)
     before = HistoryEntry.objects.count()
     assert api.delete(path).json["state"] == first.json["state"]
     assert HistoryEntry.objects.count() == before
 
 
-def test_a_deleted_one_cannot_be_changed(api: Api, path: str) -> None:
+def test_a_deleted_subscription_cannot_be_changed(api: Api, path: str) -> None:
     api.delete(path)
     answers = [api.patch(path, {"name": "B"})]
     answers += [api.post(f"{path}{action}/") for action in ("enable", "disable", "renew", "reconcile", "test")]

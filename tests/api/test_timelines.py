@@ -11,7 +11,7 @@ from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def test_doors(api: Api, nobody: Api, with_scopes: Issue, active: Subscription, account_path: str) -> None:
+def test_access(api: Api, nobody: Api, with_scopes: Issue, active: Subscription, account_path: str) -> None:
     check_access(
         f"/subscriptions/{active.uid}/timeline/",
         "GET",
@@ -47,7 +47,7 @@ def test_unknown_and_broken(api: Api, path: str) -> None:
     assert api.get(f"{path}timeline/?cursor={foreign}").status == 400
 
 
-def test_the_whole_story(api: Api, active: Subscription, account_path: str) -> None:
+def test_lists_all_kinds_of_entries(api: Api, active: Subscription, account_path: str) -> None:
     api.post(f"/subscriptions/{active.uid}/disable/")
     page = api.get(f"/subscriptions/{active.uid}/timeline/").json
     assert set(page) == {"next", "previous", "results"}

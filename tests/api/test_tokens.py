@@ -36,7 +36,7 @@ def test_the_command_prints_the_token_and_nothing_else(capsys: pytest.CaptureFix
     assert (entry.actor, entry.action, entry.subject_name) == ("command:create_api_token", "created", "ci")
 
 
-def test_only_a_digest_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_a_digest_is_stored(capsys: pytest.CaptureFixture[str]) -> None:
     token = create(capsys, "ci").strip()
     row = ApiToken.objects.values().get()
     assert token not in str(row)
@@ -50,7 +50,7 @@ def test_the_command_takes_scopes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["ci", "--scope", "events"], [" "], ["x" * 101], ["a\nb"], []])
-def test_the_command_refuses_what_it_does_not_know(arguments: list[str]) -> None:
+def test_the_command_refuses_unknown_scopes(arguments: list[str]) -> None:
     with pytest.raises(CommandError):
         call_command("create_api_token", *arguments)
     assert not ApiToken.objects.exists()
@@ -67,7 +67,7 @@ def test_a_bad_token_is_401(header: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["Basic YTpi", "Token hkt_x", "hkt_x", ""])
-def test_another_scheme_is_no_token(header: str) -> None:
+def test_another_authentication_scheme_is_401(header: str) -> None:
     answer = Api(None).get("/providers/", Authorization=header)
     assert (answer.status, answer.json["code"]) == (401, "not_authenticated")
 
@@ -77,7 +77,7 @@ def test_a_revoked_token_is_401(api: Api) -> None:
     assert api.get("/providers/").json["code"] == "bad_token"
 
 
-def test_a_logged_in_browser_does_not_get_in() -> None:
+def test_a_session_cookie_does_not_authenticate() -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("admin", password="x"))
     assert client.get("/api/v1/accounts/").status_code == 401
@@ -98,7 +98,7 @@ def test_a_token_without_scopes_reads_providers_only(with_scopes: Issue) -> None
     assert {token.get(path).status for path in ("/accounts/", "/subscriptions/", "/requests/", "/events/")} == {403}
 
 
-def test_use_is_written_down_at_most_once_a_minute(api: Api) -> None:
+def test_last_use_is_stored_at_most_once_a_minute(api: Api) -> None:
     api.get("/providers/")
     first = ApiToken.objects.get().last_used_at
     assert first is not None

@@ -43,7 +43,7 @@ def writes(control: Control) -> int:
     return len(control.calls("PUT")) + len(control.calls("POST"))
 
 
-def test_accepted_it_becomes_what_is_wanted_field_by_field(account: ProviderAccount, control: Control) -> None:
+def test_accepted_drift_becomes_the_desired_config(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.ACCEPT)
     before = writes(control)
     (change,) = preview(row).accepts
@@ -60,7 +60,7 @@ def test_accepted_it_becomes_what_is_wanted_field_by_field(account: ProviderAcco
     assert HistoryEntry.objects.filter(action="drift accepted").count() == 1
 
 
-def test_what_our_schema_refuses_is_not_accepted(
+def test_drift_that_the_schema_refuses_is_not_accepted(
     account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = drifted(account, control, DriftPolicy.ACCEPT)
@@ -80,7 +80,7 @@ def test_what_our_schema_refuses_is_not_accepted(
     assert writes(control) == before
 
 
-def test_a_person_who_changes_it_meanwhile_wins(
+def test_a_concurrent_edit_wins_over_accepting_drift(
     account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = drifted(account, control, DriftPolicy.ACCEPT)
@@ -104,7 +104,7 @@ def test_a_person_who_changes_it_meanwhile_wins(
     assert not HistoryEntry.objects.filter(action="drift accepted").exists()
 
 
-def test_reported_it_is_shown_and_nothing_is_written(account: ProviderAccount, control: Control) -> None:
+def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     before = writes(control)
     settled(row)
@@ -122,7 +122,7 @@ def test_reported_it_is_shown_and_nothing_is_written(account: ProviderAccount, c
 
 
 @pytest.mark.parametrize("in_place", [True, False], ids=["renewed", "replaced"])
-def test_what_is_only_reported_outlives_a_renewal(in_place: bool, account: ProviderAccount, control: Control) -> None:
+def test_reported_drift_survives_a_renewal(in_place: bool, account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     control.post("options", update_extends=in_place)
     settled(row)
@@ -136,9 +136,7 @@ def test_what_is_only_reported_outlives_a_renewal(in_place: bool, account: Provi
     assert row.renewed_at is not None
 
 
-def test_what_a_person_changes_is_sent_although_something_else_is_only_reported(
-    account: ProviderAccount, control: Control
-) -> None:
+def test_edits_are_sent_while_other_drift_is_only_reported(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     settled(row)
     desired_state.change(row, by="staff:ann", config={**CONFIG, "event_types": ["comment:*"]})

@@ -28,13 +28,13 @@ def by_hand(sandbox: Sandbox) -> Subscription:
     return desired_state.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
 
 
-def test_until_then_the_provider_is_asked_to_come_again(by_hand: Subscription) -> None:
+def test_without_the_secret_the_receiver_answers_503(by_hand: Subscription) -> None:
     answer = Client().post(f"/hooks/{by_hand.token}", b"{}", content_type="application/json")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
 
 
-def test_entered_over_the_api_it_is_kept_and_written_down_without_its_text(by_hand: Subscription) -> None:
+def test_a_secret_entered_over_the_api_is_stored_and_logged_without_its_value(by_hand: Subscription) -> None:
     headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
     path = f"/api/v1/subscriptions/{by_hand.uid}/secret/"
     for wrong in ({}, {"value": ""}, {"value": 3}, {"value": "x", "more": 1}):
@@ -49,7 +49,7 @@ def test_entered_over_the_api_it_is_kept_and_written_down_without_its_text(by_ha
     assert answer.status_code == 401, "now it is known, and this request does not fit it"
 
 
-def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscription) -> None:
+def test_a_secret_entered_in_the_dashboard_keeps_the_previous_one_accepted(by_hand: Subscription) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("ann"))
     page = f"/admin/subscriptions/subscription/{by_hand.pk}/change/"
@@ -60,7 +60,7 @@ def test_entered_on_the_page_and_the_one_before_still_counts(by_hand: Subscripti
     assert by_hand.secrets == [SECRET, "the-first"]
 
 
-def test_where_we_make_the_secret_none_is_entered(subscription: Subscription) -> None:
+def test_no_secret_is_entered_if_hookkeeper_creates_it(subscription: Subscription) -> None:
     with pytest.raises(NotSupported):
         actions.enter_secret(subscription, SECRET, by="staff:ann")
     headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}

@@ -23,7 +23,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def test_without_quiet_hours_all_time_counts() -> None:
+def test_without_quiet_hours_all_time_is_counted() -> None:
     assert counted_time(at("2026-03-01 00:00"), at("2026-03-03 12:00"), None) == timedelta(hours=60)
     assert due_at(at("2026-03-01 00:00"), 3600, None) == at("2026-03-01 01:00")
 
@@ -39,22 +39,22 @@ def test_without_quiet_hours_all_time_counts() -> None:
         ("2026-01-12 19:00", "2026-01-12 21:00"),  # just done when it starts
     ],
 )
-def test_a_night_does_not_count(since: str, expected: str) -> None:
+def test_nights_are_not_counted(since: str, expected: str) -> None:
     assert due_at(at(since), 2 * 3600, hours("22:00", "06:00")) == at(expected)
 
 
-def test_a_pause_in_the_day_does_not_count() -> None:
+def test_hours_within_a_day_are_not_counted() -> None:
     assert due_at(at("2026-01-12 10:30"), 3600, hours("12:00", "13:00")) == at("2026-01-12 12:30")
 
 
-def test_weekends_do_not_count() -> None:
+def test_weekends_are_not_counted() -> None:
     # Friday, 22:00 in Berlin, until Monday, 1:00.
     assert due_at(at("2026-01-16 21:00"), 3 * 3600, hours(weekends=True)) == at("2026-01-19 00:00")
     assert counted_time(at("2026-01-17 00:00"), at("2026-01-18 22:00"), hours(weekends=True)) == timedelta(0)
     assert counted_time(at("2026-01-12 00:00"), at("2026-01-19 00:00"), hours(weekends=True)) == timedelta(days=5)
 
 
-def test_the_night_in_which_an_hour_is_left_out() -> None:
+def test_the_night_when_daylight_saving_starts() -> None:
     # On 29 March 2026 Berlin's clocks jump from 2:00 to 3:00, at 1:00 UTC: the night is an hour shorter.
     night = hours("22:00", "06:00")
     assert counted_time(at("2026-03-28 21:00"), at("2026-03-29 04:00"), night) == timedelta(0)
@@ -65,14 +65,14 @@ def test_the_night_in_which_an_hour_is_left_out() -> None:
     )
 
 
-def test_the_night_in_which_an_hour_comes_twice() -> None:
+def test_the_night_when_daylight_saving_ends() -> None:
     # On 25 October 2026 they go back from 3:00 to 2:00, at 1:00 UTC: the night is an hour longer.
     night = hours("22:00", "06:00")
     assert counted_time(at("2026-10-24 20:00"), at("2026-10-25 05:00"), night) == timedelta(0)
     assert due_at(at("2026-10-24 19:30"), 3600, night) == at("2026-10-25 05:30")
 
 
-def test_what_takes_for_years_never_comes() -> None:
+def test_due_at_is_none_if_it_takes_years() -> None:
     assert due_at(at("2026-01-12 12:00"), quiet_hours.MAX_QUIET_SECONDS, hours("00:01", "00:00", weekends=True)) is None
 
 
@@ -84,7 +84,7 @@ def test_what_takes_for_years_never_comes() -> None:
     st.times(),
     st.booleans(),
 )
-def test_what_is_due_has_counted_just_that_long(
+def test_due_at_is_the_inverse_of_counted_time(
     since: datetime, seconds: int, start: Any, until: Any, free: bool
 ) -> None:
     start, until = start.replace(second=0, microsecond=0), until.replace(second=0, microsecond=0)
@@ -116,12 +116,12 @@ def test_what_is_due_has_counted_just_that_long(
         ({"weekends": True, "nights": True}, "nights"),
     ],
 )
-def test_what_makes_no_sense_is_named(value: object, words: str) -> None:
+def test_invalid_quiet_hours_are_named(value: object, words: str) -> None:
     with pytest.raises(InvalidQuietHours, match=words):
         quiet_hours.parse_quiet_hours(value)
 
 
-def test_stored_and_read_again() -> None:
+def test_quiet_hours_round_trip_through_json() -> None:
     stored = hours("22:00", "06:00", weekends=True).as_json()
     assert stored == {"time_zone": BERLIN, "from": "22:00", "until": "06:00", "weekends": True}
     assert quiet_hours.parse_quiet_hours(stored).as_json() == stored

@@ -55,9 +55,7 @@ def given_up(active: Subscription, control: Control) -> Subscription:
     return active
 
 
-def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothing(
-    active: Subscription, control: Control
-) -> None:
+def test_the_third_suspension_registers_it_again(active: Subscription, control: Control) -> None:
     first = active.remote_id
     for _ in range(3):
         switch_off(active, control)
@@ -71,7 +69,7 @@ def test_the_third_time_it_is_registered_anew_so_that_failures_count_from_nothin
     assert "count from zero" in active.operations.get(action="replace").reason
 
 
-def test_after_too_many_times_it_is_left_off_and_says_so(given_up: Subscription, control: Control) -> None:
+def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, control: Control) -> None:
     assert len(given_up.suspensions) == MAX_SUSPENSIONS + 1
     assert given_up.state == State.SUSPENDED
     assert given_up.waiting_for == Wait.GAVE_UP
@@ -84,14 +82,14 @@ def test_after_too_many_times_it_is_left_off_and_says_so(given_up: Subscription,
     assert control.remotes()[0]["status"] == "disabled"
 
 
-def test_its_lease_may_end_and_it_is_still_left_alone(given_up: Subscription, control: Control) -> None:
+def test_it_stays_disabled_when_its_lease_ends(given_up: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=200)
     settled(given_up)
     assert given_up.waiting_for == Wait.GAVE_UP
     assert [remote["status"] for remote in control.remotes()] == ["disabled"]
 
 
-def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, control: Control) -> None:
+def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> None:
     assert actions.is_offered(given_up, SubscriptionAction.ENABLE)
     (step,) = predict_plan(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
     assert step.action == "enable"
@@ -103,18 +101,18 @@ def test_a_person_who_switches_it_on_starts_it_again(given_up: Subscription, con
     assert (last.action, last.actor) == ("enable", "staff:ann")
 
 
-def test_a_person_who_reconciles_it_starts_it_again(given_up: Subscription) -> None:
+def test_reconciling_on_demand_ends_giving_up(given_up: Subscription) -> None:
     assert settled(given_up, insist=True).state == State.ACTIVE
     assert given_up.gave_up_at is None
 
 
-def test_switched_on_at_the_provider_it_is_followed_again(given_up: Subscription, control: Control) -> None:
+def test_enabling_at_the_provider_ends_giving_up(given_up: Subscription, control: Control) -> None:
     control.post(f"remote/{given_up.remote_id}", status="enabled")
     settled(given_up)
     assert (given_up.state, given_up.gave_up_at) == (State.ACTIVE, None)
 
 
-def test_only_what_happened_lately_counts(active: Subscription, control: Control) -> None:
+def test_only_recent_suspensions_count(active: Subscription, control: Control) -> None:
     long_ago = (timezone.now() - timedelta(days=2)).isoformat()
     Subscription.objects.filter(pk=active.pk).update(suspensions=[long_ago] * MAX_SUSPENSIONS)
     active.refresh_from_db()
@@ -123,13 +121,13 @@ def test_only_what_happened_lately_counts(active: Subscription, control: Control
     assert len(active.suspensions) == 1
 
 
-def test_what_we_switched_off_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
+def test_disabling_it_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     settled(active)
     assert (active.state, active.suspensions) == (State.DISABLED, [])
 
 
-def test_no_update_on_the_way_switches_it_on_before_our_receiver_answers(
+def test_updates_do_not_enable_it_before_our_receiver_answers(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")

@@ -61,7 +61,7 @@ def fill(row: Subscription, count: int) -> None:
 
 
 @pytest.mark.usefixtures("receiver_answers")
-def test_the_story_of_a_subscription(subscription: Subscription, control: Control) -> None:
+def test_a_subscriptions_timeline_has_all_kinds_of_entries(subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="api:importer", enabled=False)
     reconcile(subscription, details=True)
@@ -81,7 +81,7 @@ def test_the_story_of_a_subscription(subscription: Subscription, control: Contro
 
 
 @pytest.mark.usefixtures("receiver_answers")
-def test_looks_that_find_nothing_new_never_appear(subscription: Subscription, control: Control) -> None:
+def test_syncs_that_find_nothing_new_never_appear(subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
     before = told(Timeline(subscription).part(50))
     for _ in range(3):
@@ -89,7 +89,7 @@ def test_looks_that_find_nothing_new_never_appear(subscription: Subscription, co
     assert told(Timeline(subscription).part(50)) == before
 
 
-def test_an_account_tells_of_its_subscriptions_and_of_no_others(hook: Subscription, fake: object) -> None:
+def test_an_accounts_timeline_contains_its_own_subscriptions_only(hook: Subscription, fake: object) -> None:
     fill(hook, 3)
     log.note("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
     other = Subscription.objects.create(
@@ -106,7 +106,7 @@ def test_an_account_tells_of_its_subscriptions_and_of_no_others(hook: Subscripti
     assert [entry.about.name if entry.about else None for entry in entries] == [None, "Name 2", "Name 2", "Name 2"]
 
 
-def test_pages_in_both_directions_meet_every_entry_once(hook: Subscription) -> None:
+def test_paging_in_both_directions_returns_every_entry_once(hook: Subscription) -> None:
     fill(hook, 20)
     whole = Timeline(hook)
     everything = [entry.key for entry in whole.part(100)]
@@ -125,7 +125,7 @@ def test_pages_in_both_directions_meet_every_entry_once(hook: Subscription) -> N
     assert up == everything[:-1]
 
 
-def test_only_one_kind(hook: Subscription) -> None:
+def test_filtering_by_kind(hook: Subscription) -> None:
     fill(hook, 6)
     log.note("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
     for kind in ("operation", "state", "action", "secret"):
@@ -136,7 +136,7 @@ def test_only_one_kind(hook: Subscription) -> None:
     )
 
 
-def test_what_flaps_does_not_flood_it(hook: Subscription) -> None:
+def test_repeated_state_changes_are_counted_in_one_entry(hook: Subscription) -> None:
     rows = Subscription.objects.filter(pk=hook.pk)
     for number in range(40):
         state_changes.write(rows, by="clock", state=State.FAILING if number % 2 else State.ACTIVE, state_reason="To.")
@@ -149,7 +149,7 @@ def test_what_flaps_does_not_flood_it(hook: Subscription) -> None:
     assert entries[0].last_at is not None
 
 
-def test_problems_tell_their_turns(hook: Subscription) -> None:
+def test_problem_transitions_are_entries(hook: Subscription) -> None:
     now = timezone.now()
     problem = Problem.objects.create(
         kind=ProblemKind.MISSING,
@@ -194,13 +194,13 @@ def more() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("more")
-def test_an_app_above_may_add_a_source(hook: Subscription) -> None:
+def test_other_apps_can_register_a_source(hook: Subscription) -> None:
     fill(hook, 3)
     assert told(Timeline(hook).part(50))[0] == ("weather", "rain")
     assert Timeline(hook, frozenset({"weather"})).part(50)[0].icon == "rainy"
 
 
-def test_a_page_costs_as_many_queries_as_there_are_sources(hook: Subscription) -> None:
+def test_a_page_costs_one_query_per_source(hook: Subscription) -> None:
     fill(hook, 60)
     whole = Timeline(hook.account)
     with CaptureQueriesContext(connection) as few:
@@ -210,7 +210,7 @@ def test_a_page_costs_as_many_queries_as_there_are_sources(hook: Subscription) -
     assert len(many) == len(few) <= len(timeline._sources) + 1
 
 
-def test_served_by_indexes(hook: Subscription) -> None:
+def test_the_queries_use_indexes(hook: Subscription) -> None:
     with CaptureQueriesContext(connection) as queries:
         Timeline(hook).part(10, below=new_id())
         Timeline(hook.account).part(10, above=new_id())
@@ -224,7 +224,7 @@ def test_served_by_indexes(hook: Subscription) -> None:
         assert "SCAN" not in steps, query["sql"]
 
 
-def test_an_operation_stands_where_it_began(hook: Subscription) -> None:
+def test_an_operation_is_placed_at_its_start(hook: Subscription) -> None:
     running = operate(hook, status=OperationStatus.RUNNING)
     desired_state.change(hook, by="staff:ann", name="Another")
     running.status, running.finished_at = OperationStatus.SUCCEEDED, timezone.now() + timedelta(minutes=1)

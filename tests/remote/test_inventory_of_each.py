@@ -56,7 +56,7 @@ def register(account: ProviderAccount, url: str) -> RemoteSubscription:
 
 
 @pytest.mark.parametrize("login_at", SLUGS, indirect=True)
-def test_a_foreign_one_is_never_removed_and_taken_over_as_foretold(login_at: ProviderAccount) -> None:
+def test_a_foreign_remote_is_never_deleted_and_adopted_as_predicted(login_at: ProviderAccount) -> None:
     theirs = register(login_at, "https://elsewhere.example.com/in")
     (found,) = inventory.list_remotes(login_at)
     assert (found.kind, found.remote.remote_id) == (Kind.FOREIGN, theirs.remote_id)
@@ -74,7 +74,7 @@ def test_a_foreign_one_is_never_removed_and_taken_over_as_foretold(login_at: Pro
 
 
 @pytest.mark.parametrize("login_at", SLUGS, indirect=True)
-def test_an_orphan_is_removed_and_nothing_else(login_at: ProviderAccount, settings: Settings) -> None:
+def test_deleting_an_orphan_deletes_nothing_else(login_at: ProviderAccount, settings: Settings) -> None:
     if not login_at.plugin.capabilities.reveals_url:
         pytest.skip("Without URLs nothing can be told to be an orphan.")
     settings.PUBLIC_URL = "https://hooks.example.com"

@@ -25,28 +25,21 @@ from subscriptions.remote.adoption import AddressNotConfirmed, import_remote
 from tests.harness.fake_provider import run_concurrently
 from tests.harness.fixtures import CONFIG, Control
 from tests.harness.processes import run_python
+from tests.lifecycle.rotation import reconciled
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def settled(row: Subscription) -> Subscription:
-    assert reconcile(row, details=True)
-    row.refresh_from_db()
-    return row
-
-
 @pytest.fixture
-def active(subscription: Subscription) -> Subscription:
-    settled(subscription)
-    settled(subscription)
-    assert subscription.state == State.ACTIVE, subscription.state_reason
-    return subscription
+def active(active: Subscription) -> Subscription:
+    """Return an active subscription that was reconciled once more after its registration."""
+    return reconciled(active)
 
 
 # -- Renewal ---------------------------------------------------------------------------------------------------------
 
 
-def test_gone_at_its_renewal_it_is_registered_again_in_the_same_run(
+def test_missing_at_renewal_is_registered_again_in_the_same_run(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = active.remote_id
@@ -58,14 +51,14 @@ def test_gone_at_its_renewal_it_is_registered_again_in_the_same_run(
 
     monkeypatch.setattr(EgnyteConnect, "renew", gone)
     control.post("clock", advance_seconds=60)
-    settled(active)
+    reconciled(active)
     assert [item.action for item in active.operations.order_by("id")] == ["register", "renew", "register"]
     assert active.state == State.ACTIVE
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
     assert active.remote_id != old
 
 
-def test_since_when_and_how_often_a_renewal_fails_stands_on_the_row(
+def test_failed_renewals_are_counted_on_the_row(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> Any:
@@ -74,23 +67,23 @@ def test_since_when_and_how_often_a_renewal_fails_stands_on_the_row(
     good = EgnyteConnect.renew
     monkeypatch.setattr(EgnyteConnect, "renew", refused)
     control.post("clock", advance_seconds=60)
-    settled(active)
+    reconciled(active)
     first = active.renewal_failing_since
     assert first is not None
     Subscription.objects.filter(pk=active.pk).update(due_at=timezone.now())
-    settled(active)
+    reconciled(active)
     assert (active.renewal_failing_since, active.renewal_tries) == (first, 2)
     assert "renewal has been failing since" in active.state_reason
     assert active.due_at is not None
     assert active.expires_at is not None
     assert active.due_at < active.expires_at
     monkeypatch.setattr(EgnyteConnect, "renew", good)
-    settled(active)
+    reconciled(active)
     assert (active.renewal_failing_since, active.renewal_tries) == (None, 0)
     assert active.renewed_at is not None
 
 
-def test_a_config_that_the_provider_refuses_does_not_cost_the_lease(
+def test_a_refused_config_does_not_prevent_the_renewal(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update = EgnyteConnect.update
@@ -104,7 +97,7 @@ def test_a_config_that_the_provider_refuses_does_not_cost_the_lease(
     control.post("clock", advance_seconds=60)
     before = active.expires_at
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Not/Allowed"]})
-    settled(active)
+    reconciled(active)
     assert [(item.action, item.status) for item in active.operations.order_by("id")][1:] == [
         ("update", "failed"),
         ("renew", "succeeded"),
@@ -116,9 +109,9 @@ def test_a_config_that_the_provider_refuses_does_not_cost_the_lease(
     assert control.remotes()[0]["path"] == "/Shared/Finance"
 
 
-def test_in_its_last_stretch_even_a_long_penalty_is_not_waited_for(active: Subscription, control: Control) -> None:
+def test_shortly_before_expiry_a_long_penalty_is_not_waited_for(active: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=80)
-    settled(active)  # renewed; now it is seen with little left
+    reconciled(active)  # renewed; now it is seen with little left
     now = timezone.now()
     Subscription.objects.filter(pk=active.pk).update(
         granted=timedelta(seconds=90), expires_at=now + timedelta(seconds=9), renew_at=now - timedelta(seconds=20)
@@ -126,14 +119,14 @@ def test_in_its_last_stretch_even_a_long_penalty_is_not_waited_for(active: Subsc
     AccountLimit.objects.update(blocked_at=now, blocked_until=now + timedelta(hours=3))
     active.refresh_from_db()
     calls = len(control.calls())
-    settled(active)
+    reconciled(active)
     assert len(control.calls()) > calls
 
 
 # -- Deleting --------------------------------------------------------------------------------------------------------
 
 
-def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
+def test_deletion_before_the_registering_call_registers_nothing(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def remove(step: Any, boundary: Boundary) -> None:
@@ -148,7 +141,7 @@ def test_one_that_is_removed_while_it_is_being_registered_leaves_nothing_behind(
     assert not Operation.objects.exists()
 
 
-def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
+def test_deletion_during_the_registering_call_deletes_the_registration(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stale = Subscription.objects.get(pk=subscription.pk)  # as a page has it that was opened before
@@ -165,30 +158,30 @@ def test_one_that_is_removed_during_the_registering_call_is_deleted_there_too(
     assert control.remotes() == []
 
 
-def test_a_tombstone_is_retried_until_it_works_and_keeps_its_remote_id(active: Subscription, control: Control) -> None:
+def test_a_failed_deletion_is_retried_and_keeps_the_remote_id(active: Subscription, control: Control) -> None:
     remote_id = active.remote_id
     desired_state.request_deletion(active, by="staff:ann")
     control.post("faults", status=400, times=100)
     for _ in range(4):
-        settled(active)
+        reconciled(active)
         assert active.state == State.DELETING
         assert active.remote_id == remote_id
         assert active.due_at is not None
         assert f"tried again at {active.due_at:%Y-%m-%d %H:%M:%S} UTC" in active.state_reason
     assert active.failures == 4
     control.post("faults", times=0)
-    assert settled(active).state == State.DELETED
+    assert reconciled(active).state == State.DELETED
     assert control.remotes() == []
 
 
 # -- A copy of the installation ----------------------------------------------------------------------------------------
 
 
-def test_a_copy_elsewhere_changes_nothing_at_the_provider(
+def test_a_copy_at_another_address_changes_nothing_at_the_provider(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
     gone = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
-    settled(gone)
+    reconciled(gone)
     desired_state.request_deletion(gone, by="staff:ann")
     control.post("clock", advance_seconds=60)  # a renewal is due as well
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
@@ -210,7 +203,7 @@ def test_a_copy_elsewhere_changes_nothing_at_the_provider(
     assert active.renew_asked_at is not None, "what a person asked for is not forgotten"
 
 
-def test_a_copy_takes_nothing_over_and_sends_no_test(
+def test_a_copy_adopts_nothing_and_sends_no_test_webhook(
     active: Subscription, account: ProviderAccount, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PUBLIC_URL = "https://copy.example.test"
@@ -228,7 +221,7 @@ def _able_to_test(capabilities: Any) -> Any:
     return replace(capabilities, can_test=True)
 
 
-def test_a_copy_costs_no_more_looks_than_the_original(
+def test_a_copy_syncs_as_rarely_as_the_original(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
     settings.PUBLIC_URL = "https://copy.example.test"
@@ -275,7 +268,7 @@ for _ in range(20):
     assert limit.day == timezone.now().date()
 
 
-def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longer_one(
+def test_day_quota_resets_and_a_shorter_penalty_keeps_a_longer_one(
     account: ProviderAccount, settings: Settings
 ) -> None:
     from providers.accounts.rate_limiter import DatabaseLimiter
@@ -295,7 +288,7 @@ def test_a_new_day_begins_a_new_quota_and_a_shorter_penalty_does_not_end_a_longe
     assert AccountLimit.objects.get().blocked_until == longer
 
 
-def test_two_workers_and_a_person_at_once_leave_one(
+def test_concurrent_reconciliations_leave_one_registration(
     transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann")

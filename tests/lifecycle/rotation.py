@@ -1,0 +1,60 @@
+"""Helpers of the tests of secret rotation: reconciling, requests with a secret, and what happens during a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from providers.contract.capabilities import Proof
+from providers.contract.registry import all_providers
+from subscriptions.models import Subscription
+from subscriptions.planning.steps import Step, StepAction
+from subscriptions.reconciliation.apply import Boundary
+from subscriptions.reconciliation.reconciler import reconcile
+from subscriptions.timeline import SECRET, Timeline
+from tests.harness.fixtures import Control
+
+ROTATABLE = [slug for slug, plugin in all_providers().items() if plugin.capabilities.proof is not Proof.URL]
+
+
+def reconciled(row: Subscription) -> Subscription:
+    assert reconcile(row, details=True)
+    row.refresh_from_db()
+    return row
+
+
+def send(row: Subscription, secret: str) -> int:
+    """Send a request with this secret, as Egnyte does, and return the status."""
+    return (
+        Client()
+        .post(f"/hooks/{row.token}", b"[]", content_type="application/json", headers={"Authorization": secret})
+        .status_code
+    )
+
+
+def actions_at_provider(row: Subscription) -> list[str]:
+    return [f"{item.action} {item.status}" for item in row.operations.order_by("id")]
+
+
+def told(row: Subscription) -> list[str]:
+    """Return the timeline entries about secrets, oldest first."""
+    entries = Timeline(row, frozenset({SECRET})).part(20)
+    return [entry.what for entry in reversed(entries)]
+
+
+def their_secret(control: Control) -> str:
+    (remote,) = control.remotes()
+    return str(remote["authHeader"])
+
+
+def during(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary, happens: Callable[[], object]) -> None:
+    done: list[bool] = []
+
+    def passed(step: Step, boundary: Boundary) -> None:
+        if (step.action, boundary) == (action, where) and not done:
+            done.append(True)
+            happens()
+
+    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
