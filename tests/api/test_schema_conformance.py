@@ -84,6 +84,7 @@ def token(transactional_db: None) -> str:
     return ApiToken.issue("schemathesis")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # all operations together, each with many examples
 @lazy_schema.parametrize()
 @settings(
@@ -109,7 +110,7 @@ def test_answers_conform_to_the_schema(
 
 
 def name_what_exists(case: schemathesis.Case[Any], ids: dict[str, list[str]]) -> None:
-    """Made-up ids would mostly be answered 404."""
+    """Use IDs that exist: made-up ones would mostly be answered 404."""
     if not case.path_parameters or case.meta is None or case.meta.is_negative_at(ParameterLocation.PATH):
         return
     known = ids[case.operation.path.split("/")[3]]

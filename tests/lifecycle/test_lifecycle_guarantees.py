@@ -1,4 +1,4 @@
-"""Promises about leases, deletions and copies of an installation that only show when something goes wrong."""
+"""What is guaranteed for leases, deletions and copies of an installation when something goes wrong."""
 
 from __future__ import annotations
 
@@ -237,6 +237,7 @@ def test_a_copy_syncs_as_rarely_as_the_original(
 # -- Limits that all processes share -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_rate_limit_and_one_day_quota(
     transactional_db: None, account: ProviderAccount, settings: Settings
 ) -> None:

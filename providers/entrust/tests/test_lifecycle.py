@@ -190,6 +190,7 @@ reconcile(Subscription.objects.select_related("account").get(pk={pk}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["first registration", "replacement"])
 def test_killed_between_answer_and_commit(
     first: bool, transactional_db: None, account: ProviderAccount, control: Control
