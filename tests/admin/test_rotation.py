@@ -47,7 +47,7 @@ def test_a_rotation_is_confirmed_and_its_progress_shown(boss: Client, active: Su
     assert "not set at the provider yet" not in page
     assert active.secrets[1:] == [old]
     assert not [secret for secret in active.secrets if secret in page]
-    assert HistoryEntry.objects.get(action="secret rotation asked for").actor == "staff:ann"
+    assert HistoryEntry.objects.get(action="secret rotation requested").actor == "staff:ann"
     secret_rotation.record_seen(active.pk, active.secrets[0])
     reconcile_soon(active, actor="staff:ann")
     page = boss.get(page_of(active)).content.decode()
@@ -81,7 +81,7 @@ def test_a_manual_subscription_shows_the_secret_to_enter(boss: Client, account: 
 def test_too_many_rotations_are_rejected_with_a_reason(boss: Client, active: Subscription) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         done(boss, active, "rotate-secret")
-    assert "Wait for one, or revoke the old ones." in done(boss, active, "rotate-secret")
+    assert "Wait for one, or revoke the old secrets." in done(boss, active, "rotate-secret")
     assert len(active.secrets) == secret_rotation.MAX_ACCEPTED_SECRETS
 
 

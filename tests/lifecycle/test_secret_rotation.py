@@ -71,7 +71,7 @@ def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscriptio
     assert "secret" not in active.state_reason
     assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
     assert told(active) == [
-        "secret rotation asked for",
+        "secret rotation requested",
         "new secret seen in a request",
         "old secret no longer accepted",
     ]
