@@ -111,8 +111,10 @@ class WebhookRequest(models.Model):
             return None
 
     def unsealed_headers(self) -> list[tuple[str, str]]:
-        """Return the headers with the stored secret values. Raises ValueError, TypeError or Undecryptable when the
-        stored values cannot be decoded."""
+        """Return the headers with the stored secret values.
+
+        Raises ValueError, TypeError or Undecryptable when the stored values cannot be decoded.
+        """
         sealed: dict[str, str] = self.sealed_headers
         return [(name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers)]
 

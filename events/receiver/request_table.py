@@ -38,8 +38,10 @@ class RequestTable:
         self._connection: BaseDatabaseWrapper | None = None
 
     def insert(self, rows: Sequence[RequestRow]) -> None:
-        """Insert the rows in one transaction, skipping those that exist. Raises Django's database errors, and closes
-        the connection then."""
+        """Insert the rows in one transaction, skipping those that exist.
+
+        Raises Django's database errors, and closes the connection then.
+        """
         is_new = self._connection is None
         try:
             self._insert(rows)

@@ -71,8 +71,10 @@ Row = tuple[Any, ...]
 
 
 class SubscriptionCache:
-    """All subscriptions that can receive, by token. The thread starts with the first request, because threads do not
-    survive a fork."""
+    """All subscriptions that can receive, by token.
+
+    The thread starts with the first request, because threads do not survive a fork.
+    """
 
     def __init__(self) -> None:
         self.reset()

@@ -27,7 +27,7 @@ CLIENTS = 6
 
 @pytest.fixture
 def egnyte_subscription(transactional_db: None) -> Subscription:
-    """A subscription at a real provider: other processes do not know the fake one."""
+    """Create a subscription at a real provider: other processes do not know the fake one."""
     account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
     return Subscription.objects.create(account=account, due_at=None)
 

@@ -122,7 +122,7 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """A registered provider that the test controls."""
+    """Register a provider that the test controls."""
     plugin = FakeProvider()
     # In the registry's own dictionary: a module that is first imported during a test would keep a patched function.
     monkeypatch.setitem(registry.all_providers(), plugin.slug, plugin)
@@ -131,7 +131,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
 
 @pytest.fixture
 def hook(db: None, fake: FakeProvider) -> Subscription:
-    """A subscription at the fake provider."""
+    """Create a subscription at the fake provider."""
     rejected.growth.reset()  # it counts by primary key, which earlier tests have used
     account = ProviderAccount.objects.create(provider=fake.slug, name="Fake account")
     return Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)

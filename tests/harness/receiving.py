@@ -36,7 +36,7 @@ AUTHENTICATION = {"X-Secret": SECRET}
 
 @pytest.fixture
 def spool_folder(settings: Settings, tmp_path: Path) -> Iterator[Path]:
-    """An empty spool for this test alone."""
+    """Use an empty spool for this test alone."""
     spool.close()
     settings.DATA_DIR = tmp_path
     yield tmp_path / "spool"
@@ -72,7 +72,7 @@ class DatabaseOutage:
 
 @pytest.fixture
 def database_outage(monkeypatch: pytest.MonkeyPatch) -> DatabaseOutage:
-    """An outage that the test can activate."""
+    """Return an outage that the test can activate."""
     return DatabaseOutage(monkeypatch)
 
 

@@ -1,6 +1,6 @@
-"""Nothing that was answered 200 is lost: whatever is killed, whenever, every such body is there, once, byte for byte.
+"""No accepted request is lost: whatever is killed, every body is stored exactly once, byte for byte.
 
-In a short form among the other tests; `make crash` goes on for long (CRASH_ROUNDS).
+The test run does a few rounds; `make crash` does many (CRASH_ROUNDS).
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def web(egnyte_subscription: Subscription, spool_folder: Path) -> Iterator[WebPr
         assert "Traceback" not in running.log.read_text()
 
 
-def until_drained(seconds: float = 30) -> None:
+def wait_until_drained(seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while spool_status().requests:
         assert time.monotonic() < deadline, spool_status()
         time.sleep(0.05)
 
 
-def test_the_web_process_is_killed(web: WebProcess, egnyte_subscription: Subscription) -> None:
+def test_kill_the_web_process(web: WebProcess, egnyte_subscription: Subscription) -> None:
     load = Load(egnyte_subscription, web.port)
     for _ in range(ROUNDS):
         web.start()
@@ -75,9 +75,7 @@ def test_the_web_process_is_killed(web: WebProcess, egnyte_subscription: Subscri
 
 
 @pytest.mark.skipif(not IS_SQLITE, reason="SQLite has one lock for all writers")
-def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
-    web: WebProcess, egnyte_subscription: Subscription
-) -> None:
+def test_kill_the_web_process_while_the_database_is_locked(web: WebProcess, egnyte_subscription: Subscription) -> None:
     load = Load(egnyte_subscription, web.port)
     for _ in range(ROUNDS):
         web.start()
@@ -92,13 +90,15 @@ def test_the_database_is_locked_and_the_web_process_killed_meanwhile(
     web.start()
     with load.running():
         load.wait_for_more(20)
-        until_drained()
+        wait_until_drained()
     assert_stored_once(load)
     assert set(load.statuses) <= {200, None}
 
 
-def test_two_web_processes(web: WebProcess, egnyte_subscription: Subscription, spool_folder: Path) -> None:
-    """The rule on PostgreSQL; on SQLite it must be right all the same."""
+def test_two_web_processes_store_each_request_once(
+    web: WebProcess, egnyte_subscription: Subscription, spool_folder: Path
+) -> None:
+    """Usual with PostgreSQL, and possible with SQLite."""
     second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
     web.start()
     second.start()
@@ -106,7 +106,7 @@ def test_two_web_processes(web: WebProcess, egnyte_subscription: Subscription, s
         load = Load(egnyte_subscription, web.port, second.port, copies=2)
         with load.running():
             load.wait_for_more(150 * ROUNDS)
-        until_drained()
+        wait_until_drained()
     finally:
         second.kill()
         web.kill()
@@ -117,30 +117,30 @@ def test_two_web_processes(web: WebProcess, egnyte_subscription: Subscription, s
     assert_events_counted(bodies, Event.objects.values_list("provider_event_id", "duplicates"))
 
 
-DRAINS = """
+DRAIN = """
 from events import tasks
 print(tasks.drain_spool(), flush=True)
 """
 
 
-def test_the_drainer_is_killed(egnyte_subscription: Subscription, spool_folder: Path) -> None:
+def test_kill_the_drainer(egnyte_subscription: Subscription, spool_folder: Path) -> None:
     rows = [make_row(egnyte_subscription, os.urandom(3000)) for _ in range(3000)]
-    own = Spool()
+    spool = Spool()
     for start in range(0, len(rows), 50):
-        own.append(rows[start : start + 50])
-    own.close()
+        spool.append(rows[start : start + 50])
+    spool.close()
     env = environment(DJANGO_SETTINGS_MODULE="config.settings", DATA_DIR=str(spool_folder.parent))
     for _ in range(ROUNDS):
         before = WebhookRequest.objects.count()
-        command = [sys.executable, "-c", f"import django; django.setup()\n{DRAINS}"]
+        command = [sys.executable, "-c", f"import django; django.setup()\n{DRAIN}"]
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
         while WebhookRequest.objects.count() == before and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     tasks.drain_spool()
-    found = list(WebhookRequest.objects.order_by("id").values_list("uid", "body"))
-    assert [(uid, bytes(body)) for uid, body in found] == [(row.uid, row.body) for row in rows]
+    stored = list(WebhookRequest.objects.order_by("id").values_list("uid", "body"))
+    assert [(uid, bytes(body)) for uid, body in stored] == [(row.uid, row.body) for row in rows]
     assert list(spool_folder.iterdir()) == []
 
 
@@ -153,7 +153,7 @@ def postgres() -> Iterator[OwnPostgres]:
         programs()
     except MissingPostgres as error:
         pytest.skip(str(error))
-    # Not below pytest's own folder: any other run of pytest takes away the rights that the server's user needs there.
+    # Not in pytest's folder: other runs of pytest remove the permissions that the server's user needs there.
     with tempfile.TemporaryDirectory(prefix="hookkeeper-") as folder:
         Path(folder).chmod(0o711)
         server = OwnPostgres(Path(folder) / "postgres").start()
@@ -163,46 +163,46 @@ def postgres() -> Iterator[OwnPostgres]:
             server.kill()
 
 
-PREPARES = """
+CREATE_SUBSCRIPTION = """
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
-found = Subscription.objects.create(account=account, due_at=None)
-print(found.token, found.secrets[0])
+subscription = Subscription.objects.create(account=account, due_at=None)
+print(subscription.token, subscription.secrets[0])
 """
 
 
 @dataclass
 class Installation:
-    """Two web processes at a PostgreSQL that can be killed, and the load on both."""
+    """Two web processes with a PostgreSQL server that can be killed, and the load on both."""
 
     url: str
     webs: list[WebProcess]
     load: Load
 
-    def account_for_all(self) -> None:
-        """What was answered 200, and what was in it."""
-        until_drained()
+    def assert_nothing_lost(self) -> None:
+        """Assert that each accepted request is stored once, and its event too."""
+        wait_until_drained()
         for web in self.webs:
             web.kill()
-        # In the long form tens of thousands wait, half of them repeats, which take a few milliseconds each.
-        normalise = "from events import pipeline\npipeline.normalize_pending()"
-        normalised = run_python(normalise, timeout=600, DATABASE_URL=self.url)
-        assert normalised.returncode == 0, normalised.stderr
-        with psycopg.connect(self.url) as found:
-            bodies = [bytes(row[0]) for row in found.execute("SELECT body FROM events_webhookrequest")]
-            events = found.execute("SELECT provider_event_id, duplicates FROM events_event").fetchall()
+        # After many rounds tens of thousands wait. Half are duplicates, which take a few milliseconds each.
+        normalize_all = "from events.processing.normalize import normalize_pending\nnormalize_pending()"
+        normalized = run_python(normalize_all, timeout=600, DATABASE_URL=self.url)
+        assert normalized.returncode == 0, normalized.stderr
+        with psycopg.connect(self.url) as database:
+            bodies = [bytes(row[0]) for row in database.execute("SELECT body FROM events_webhookrequest")]
+            events = database.execute("SELECT provider_event_id, duplicates FROM events_event").fetchall()
         assert len(bodies) == len(set(bodies))
         assert set(bodies) >= set(self.load.accepted)
         assert_events_counted(bodies, events)
-        assert set(self.load.statuses) == {200}  # all the while
+        assert set(self.load.statuses) == {200}  # during the whole test
 
 
 @pytest.fixture
 def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installation]:
-    prepared = run_python(PREPARES, DATABASE_URL=postgres.url)
+    prepared = run_python(CREATE_SUBSCRIPTION, DATABASE_URL=postgres.url)
     assert prepared.returncode == 0, prepared.stderr
     token, _, secret = prepared.stdout.strip().partition(" ")
     settings: Any = {"DATA_DIR": str(spool_folder.parent), "DATABASE_URL": postgres.url}
@@ -217,8 +217,8 @@ def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installa
             web.kill()
 
 
-@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
-def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Installation) -> None:
+@pytest.mark.skipif(not IS_SQLITE, reason="runs once, with its own server")
+def test_kill_the_database_server(postgres: OwnPostgres, installation: Installation) -> None:
     load = installation.load
     with load.running():
         for _ in range(ROUNDS):
@@ -227,13 +227,15 @@ def test_the_database_server_is_killed(postgres: OwnPostgres, installation: Inst
             load.wait_for_more(50)
             postgres.start()
         load.wait_for_more(50)
-    installation.account_for_all()
+    installation.assert_nothing_lost()
 
 
-@pytest.mark.skipif(not IS_SQLITE, reason="once is enough: it brings its own server")
-def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installation) -> None:
-    """What waits for it is given up and goes to the spool, and may be committed all the same when it goes on. Pages
-    that wait for it leave threads to the webhooks."""
+@pytest.mark.skipif(not IS_SQLITE, reason="runs once, with its own server")
+def test_hanging_database_server(postgres: OwnPostgres, installation: Installation) -> None:
+    """Requests that wait for it go to the spool, and may be committed as well when it continues.
+
+    Pages that wait for the database leave threads to webhooks.
+    """
     load, web = installation.load, installation.webs[0]
     with ThreadPoolExecutor(64) as pool:  # so that the threads there have connections that will hang
         assert list(pool.map(web.status, ["/readyz"] * 256)).count(200) > granian.THREADS
@@ -252,7 +254,7 @@ def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installa
                 for page in pages:
                     page.join()
         load.wait_for_more(50)
-    installation.account_for_all()
+    installation.assert_nothing_lost()
 
 
 # -- A disk of its own -------------------------------------------------------------------------------------------------
@@ -260,18 +262,18 @@ def test_the_database_server_hangs(postgres: OwnPostgres, installation: Installa
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB, where mounting is permitted."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)]
+    """Mount a file system of 64 MiB. Skips where mounting is not permitted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted here; injected errors stand for it in test_spool.py")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+        pytest.skip("mounting is not permitted here; test_spool_file.py injects the errors instead")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.skipif(not IS_SQLITE, reason="the database has to be on that disk")
-def test_the_disk_is_full_or_read_only(egnyte_subscription: Subscription, small_disk: Path, settings: Settings) -> None:
+@pytest.mark.skipif(not IS_SQLITE, reason="the database has to be on the small disk")
+def test_disk_full_or_read_only(egnyte_subscription: Subscription, small_disk: Path, settings: Settings) -> None:
     settings.DATA_DIR = small_disk
     database = small_disk / "hookkeeper.sqlite3"
     with connection.cursor() as cursor:
@@ -282,12 +284,12 @@ def test_the_disk_is_full_or_read_only(egnyte_subscription: Subscription, small_
     try:
         with load.running():
             load.wait_for_more(50)
-            _fill(small_disk / "filler")
+            fill_disk(small_disk / "filler")
             load.wait_for_more(300)
         assert set(load.statuses) == {200}
         (small_disk / "filler").unlink()
-        until_drained()
-        web.kill()  # with files open for writing it could not be mounted anew
+        wait_until_drained()
+        web.kill()  # open files would prevent mounting it again
         remount(small_disk, "ro")
         web.start()
         with load.running():
@@ -300,7 +302,7 @@ def test_the_disk_is_full_or_read_only(egnyte_subscription: Subscription, small_
         web.start()
         with load.running():
             load.wait_for_more(50)
-        until_drained()
+        wait_until_drained()
         assert set(load.statuses) <= {200, 503}
     finally:
         web.kill()
@@ -311,15 +313,15 @@ def test_the_disk_is_full_or_read_only(egnyte_subscription: Subscription, small_
     assert set(bodies) >= set(load.accepted)
 
 
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the last one: no space is left
+def fill_disk(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # until no space is left
         while True:
             file.write(b"\0" * 65536)
 
 
-def remount(place: Path, how: str) -> None:
-    """As soon as the last of the killed processes has let go of its files."""
+def remount(folder: Path, mode: str) -> None:
+    """Mount the file system again, once the killed processes have closed their files."""
     deadline = time.monotonic() + 20
-    while subprocess.run(["mount", "-o", f"remount,{how}", str(place)], capture_output=True, check=False).returncode:
+    while subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], capture_output=True, check=False).returncode:
         assert time.monotonic() < deadline
         time.sleep(0.1)

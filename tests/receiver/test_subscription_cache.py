@@ -1,4 +1,4 @@
-"""What the receiver knows without asking the database: fresh within a second, and never the reason for a refusal."""
+"""The cache of subscriptions: fresh within a second, and never the reason for a refusal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -29,60 +30,58 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def own(settings: Settings, transactional_db: None) -> Iterator[SubscriptionCache]:
+def cache(settings: Settings, transactional_db: None) -> Iterator[SubscriptionCache]:
+    """Run a cache with a thread of its own."""
     settings.RECEIVE_IN_THREADS = True
-    running = SubscriptionCache()
-    yield running
-    running.stop()
+    cache = SubscriptionCache()
+    yield cache
+    cache.stop()
 
 
-def found(own: SubscriptionCache, subscription: Subscription) -> ReceivableSubscription:
-    subscription_cache = own.find(subscription.token)
-    assert subscription_cache is not None
-    return subscription_cache
+def lookup(cache: SubscriptionCache, subscription: Subscription) -> ReceivableSubscription:
+    """Return the cached subscription, which has to exist."""
+    cached = cache.find(subscription.token)
+    assert cached is not None
+    return cached
 
 
-def away(own: SubscriptionCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_reads(cache: SubscriptionCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every refresh fail, as during a database outage."""
+
     def fail() -> None:
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(own, "read", fail)
+    monkeypatch.setattr(cache, "read", fail)
 
 
-def test_knows_all_that_receiving_takes(own: SubscriptionCache, hook: Subscription, fake: FakeProvider) -> None:
+def test_cache_has_everything_that_receiving_needs(
+    cache: SubscriptionCache, hook: Subscription, fake: FakeProvider
+) -> None:
     Subscription.objects.update(former_callback_urls=["https://old.example/hooks/x"])
-    subscription_cache = found(own, hook)
-    assert (
-        subscription_cache.id,
-        subscription_cache.uid,
-        subscription_cache.account_id,
-        subscription_cache.plugin,
-    ) == (hook.pk, hook.uid, hook.account_id, fake)
-    assert (subscription_cache.secrets, subscription_cache.former_urls) == ((SECRET,), ("https://old.example/hooks/x",))
-    assert subscription_cache.callback_url == hook.callback_url
-    assert subscription_cache.sensitive_headers == fake.sensitive_headers(subscription_cache.settings)  # type: ignore[arg-type]
+    cached = lookup(cache, hook)
+    assert (cached.id, cached.uid, cached.account_id, cached.plugin) == (hook.pk, hook.uid, hook.account_id, fake)
+    assert (cached.secrets, cached.former_urls) == ((SECRET,), ("https://old.example/hooks/x",))
+    assert cached.callback_url == hook.callback_url
+    assert cached.sensitive_headers == fake.sensitive_headers(cached.settings)  # type: ignore[arg-type]
 
 
-def test_neither_secrets_nor_tokens_are_written_out(own: SubscriptionCache, hook: Subscription) -> None:
-    text = repr(found(own, hook))
+def test_repr_has_neither_secrets_nor_tokens(cache: SubscriptionCache, hook: Subscription) -> None:
+    text = repr(lookup(cache, hook))
     assert SECRET not in text
     assert hook.token not in text
 
 
-def test_a_call_costs_no_query(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
+def test_request_costs_no_query(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
     for _ in range(2):
         with CaptureQueriesContext(connection) as queries:
-            answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": SECRET})
-        assert (answer.status_code, len(queries)) == (200, 0)
+            response = hook_client.post(
+                f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": SECRET}
+            )
+        assert (response.status_code, len(queries)) == (200, 0)
     assert WebhookRequest.objects.count() == 2
 
 
-def test_a_subscription_that_is_gone_is_404_at_once(
-    hook_client: Client, hook: Subscription, receiver_threads: None
-) -> None:
+def test_deleted_subscription_is_404_at_once(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
     path = f"/hooks/{hook.token}"
     assert hook_client.post(path, b"{}", content_type="text/plain", headers={"X-S": SECRET}).status_code == 200
     Subscription.objects.update(deleted_at=timezone.now())
@@ -90,7 +89,7 @@ def test_a_subscription_that_is_gone_is_404_at_once(
     assert WebhookRequest.objects.count() == 1
 
 
-def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
+def test_cache_is_filled_before_the_first_request(
     hook: Subscription, receiver_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("thread_priority.lower_wakeup_priority", "thread_priority.shorten_switch_interval", "drainer.start"):
@@ -100,140 +99,142 @@ def test_whoever_is_about_to_receive_knows_them_before_the_first_call(
     assert set(receivable_subscriptions._subscriptions) == {hook.token}
 
 
-def test_a_new_subscription_is_known_at_once(own: SubscriptionCache, hook: Subscription) -> None:
-    found(own, hook)
+def test_new_subscription_is_found_at_once(cache: SubscriptionCache, hook: Subscription) -> None:
+    lookup(cache, hook)
     second = Subscription.objects.create(account=hook.account, secrets=["s"], due_at=None)
-    assert found(own, second).id == second.pk
+    assert lookup(cache, second).id == second.pk
 
 
-def test_a_change_is_known_within_two_seconds(own: SubscriptionCache, hook: Subscription) -> None:
-    before = found(own, hook)
+def test_change_is_cached_within_two_seconds(cache: SubscriptionCache, hook: Subscription) -> None:
+    before = lookup(cache, hook)
     Subscription.objects.update(secrets=["fresh", SECRET])
     deadline = time.monotonic() + 2
-    while found(own, hook).secrets != ("fresh", SECRET):
+    while lookup(cache, hook).secrets != ("fresh", SECRET):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert before.secrets == (SECRET,)
     ProviderAccount.objects.update(settings={"base_url": "https://other.example"})
     deadline = time.monotonic() + 2
-    while getattr(found(own, hook).settings, "base_url", None) != "https://other.example":
+    while getattr(lookup(cache, hook).settings, "base_url", None) != "https://other.example":
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def test_a_deleted_one_is_forgotten(own: SubscriptionCache, hook: Subscription) -> None:
-    found(own, hook)
+def test_deleted_subscription_is_removed(cache: SubscriptionCache, hook: Subscription) -> None:
+    lookup(cache, hook)
     Subscription.objects.update(deleted_at=hook.created_at)
-    assert own.refresh()
-    assert own.find(hook.token) is None
+    assert cache.refresh()
+    assert cache.find(hook.token) is None
 
 
-def test_a_fresh_secret_is_never_refused(hook_client: Client, hook: Subscription, receiver_threads: None) -> None:
+def test_request_with_a_new_secret_is_never_refused(
+    hook_client: Client, hook: Subscription, receiver_threads: None
+) -> None:
     for number in range(5):
         secret = f"secret-{number}"
         Subscription.objects.update(secrets=[secret])
-        answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": secret})
-        assert answer.status_code == 200
+        response = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": secret})
+        assert response.status_code == 200
 
 
-def test_a_secret_that_is_known_a_moment_later_is_not_missed(
+def test_first_secret_is_used_as_soon_as_it_is_set(
     hook_client: Client, hook: Subscription, receiver_threads: None
 ) -> None:
     Subscription.objects.update(secrets=[])
     assert hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain").status_code == 503
     Subscription.objects.update(secrets=["now"])
-    answer = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": "now"})
-    assert answer.status_code == 200
+    response = hook_client.post(f"/hooks/{hook.token}", b"{}", content_type="text/plain", headers={"X-S": "now"})
+    assert response.status_code == 200
 
 
-def test_an_unknown_token_is_looked_for_once_a_second(
-    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+def test_unknown_token_is_looked_up_once_a_second(
+    cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found(own, hook)
-    asked: list[bool] = []
-    original = own.refresh
+    lookup(cache, hook)
+    refreshes: list[bool] = []
+    original = cache.refresh
 
-    def ask() -> bool:
-        asked.append(True)
+    def count_and_refresh() -> bool:
+        refreshes.append(True)
         return original()
 
-    monkeypatch.setattr(own, "refresh", ask)
+    monkeypatch.setattr(cache, "refresh", count_and_refresh)
     for _ in range(10):
-        assert own.find("nobody") is None
-    assert len(asked) <= 2
+        assert cache.find("unknown") is None
+    assert len(refreshes) <= 2
     for number in range(subscription_cache.MAX_UNKNOWN_TOKENS + 5):
-        own._remember_unknown(str(number))
-    assert len(own._unknown_tokens) <= subscription_cache.MAX_UNKNOWN_TOKENS
+        cache._remember_unknown(str(number))
+    assert len(cache._unknown_tokens) <= subscription_cache.MAX_UNKNOWN_TOKENS
 
 
-def test_many_that_ask_share_a_read_and_few_wait(
-    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+def test_many_threads_share_a_refresh_and_few_wait(
+    cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found(own, hook)
+    lookup(cache, hook)
     reads: list[float] = []
-    held = threading.Event()
-    original = own.read
+    may_continue = threading.Event()
+    original = cache.read
 
     def read() -> None:
-        held.wait(1)
+        may_continue.wait(1)
         reads.append(time.monotonic())
         original()
 
-    monkeypatch.setattr(own, "read", read)
+    monkeypatch.setattr(cache, "read", read)
     results: list[bool] = []
-    threads = [threading.Thread(target=lambda: results.append(own.refresh())) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: results.append(cache.refresh())) for _ in range(20)]
     for thread in threads:
         thread.start()
     while len(results) < 20 - subscription_cache.MAX_WAITING_THREADS:
         time.sleep(0.01)
-    assert not any(results)  # no more than a few threads are held
-    held.set()
+    assert not any(results)  # only a few threads wait
+    may_continue.set()
     for thread in threads:
         thread.join()
     assert results.count(True) == subscription_cache.MAX_WAITING_THREADS
     assert len(reads) <= 3
 
 
-def test_without_the_database_the_known_stay_and_nothing_else_can_be_told(
-    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+def test_cached_subscriptions_are_found_without_a_database(
+    cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found(own, hook)
-    away(own, monkeypatch)
-    assert found(own, hook).secrets == (SECRET,)
+    lookup(cache, hook)
+    fail_reads(cache, monkeypatch)
+    assert lookup(cache, hook).secrets == (SECRET,)
     with pytest.raises(LookupUnavailable):
-        own.find("nobody")
-    assert own.find_newer(found(own, hook)) is None
+        cache.find("unknown")
+    assert cache.find_newer(lookup(cache, hook)) is None
 
 
-def test_a_process_that_never_saw_the_database_refuses_nobody(
-    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+def test_lookup_is_unavailable_before_the_first_refresh(
+    cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        away(own, patch)
+        fail_reads(cache, patch)
         with pytest.raises(LookupUnavailable):
-            own.find(hook.token)
-    found(own, hook)
+            cache.find(hook.token)
+    lookup(cache, hook)
 
 
-def test_one_that_cannot_be_used_harms_no_other(
-    own: SubscriptionCache, hook: Subscription, caplog: pytest.LogCaptureFixture
+def test_unusable_subscription_does_not_harm_others(
+    cache: SubscriptionCache, hook: Subscription, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = ProviderAccount.objects.create(provider="gone", name="Gone")
+    unknown_provider = ProviderAccount.objects.create(provider="gone", name="Gone")
     Subscription.objects.bulk_create(
-        [Subscription(account=gone, token="T", callback_url="https://x.example/hooks/T", secrets=["s"])]
+        [Subscription(account=unknown_provider, token="T", callback_url="https://x.example/hooks/T", secrets=["s"])]
     )
-    assert found(own, hook).id == hook.pk
+    assert lookup(cache, hook).id == hook.pk
     with pytest.raises(LookupUnavailable):
-        own.find("T")
+        cache.find("T")
     assert "Nothing can be received for subscription" in caplog.text
 
 
-def test_a_bug_of_ours_does_not_end_the_reading(
-    own: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_internal_error_does_not_end_the_thread(
+    cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(own, "read", lambda: 1 / 0)
+        patch.setattr(cache, "read", lambda: 1 / 0)
         with pytest.raises(LookupUnavailable):
-            own.find(hook.token)
+            cache.find(hook.token)
     assert any(record.exc_info for record in caplog.records)
-    found(own, hook)
+    lookup(cache, hook)

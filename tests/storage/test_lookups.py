@@ -1,4 +1,4 @@
-"""`pk__among=keys` finds what `pk__in=keys` finds."""
+"""The lookup `pk__among=keys` finds the same rows as `pk__in=keys`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.harness.fake_provider import store_request
 
 
 @pytest.mark.parametrize("kind", [set, frozenset, list, tuple])
-def test_numbers_and_ids(hook: Subscription, kind: type[Collection[Any]]) -> None:
+def test_among_finds_numbers_and_uuids(hook: Subscription, kind: type[Collection[Any]]) -> None:
     rows = [store_request(hook, b"") for _ in range(4)]
     for column in ("pk", "uid"):
-        wanted = kind([getattr(row, column) for row in rows[1:3]])  # type: ignore[call-arg]
-        found = WebhookRequest.objects.filter(**{f"{column}__among": wanted})
-        assert {row.pk for row in found} == {row.pk for row in rows[1:3]}
-        assert {row.pk for row in WebhookRequest.objects.exclude(**{f"{column}__among": wanted})} == {
+        keys = kind([getattr(row, column) for row in rows[1:3]])  # type: ignore[call-arg]
+        rows_found = WebhookRequest.objects.filter(**{f"{column}__among": keys})
+        assert {row.pk for row in rows_found} == {row.pk for row in rows[1:3]}
+        assert {row.pk for row in WebhookRequest.objects.exclude(**{f"{column}__among": keys})} == {
             rows[0].pk,
             rows[3].pk,
         }
@@ -28,11 +28,11 @@ def test_numbers_and_ids(hook: Subscription, kind: type[Collection[Any]]) -> Non
 
 @pytest.mark.usefixtures("hook")
 @pytest.mark.parametrize(("column", "keys"), [("pk", []), ("uid", []), ("pk", [0]), ("uid", [new_id()])])
-def test_none(column: str, keys: list[Any]) -> None:
+def test_among_without_matches_finds_nothing(column: str, keys: list[Any]) -> None:
     assert not WebhookRequest.objects.filter(**{f"{column}__among": frozenset(keys)}).exists()
 
 
-def test_more_than_the_database_takes_as_parameters(hook: Subscription) -> None:
+def test_among_takes_more_keys_than_the_database_takes_parameters(hook: Subscription) -> None:
     row = store_request(hook, b"")
     keys = frozenset(range(row.pk, row.pk + 300_000))
     assert WebhookRequest.objects.filter(pk__among=keys).update(reason="seen") == 1

@@ -72,8 +72,10 @@ def drain_abandoned_files(insert: InsertRows) -> int:
 
 
 def store_refused(rows: Sequence[RequestRow], reasons: Mapping[UUID, str]) -> None:
-    """Write each row that has a reason to a file of its own in the folder `refused`, the reason to a text file next to
-    it. Moved back into the spool folder, such a file is tried again."""
+    """Write each row that has a reason to a file in the folder `refused`, and the reason to a text file next to it.
+
+    A file that is moved back into the spool folder is tried again.
+    """
     for row in rows:
         if row.uid not in reasons:
             continue
