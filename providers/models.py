@@ -17,8 +17,8 @@ from providers.db.claims import Claimable
 from providers.db.fields import EncryptedJSONField, JSONTextField
 from providers.db.ids import new_id
 
-SANDBOX_LOOK_INTERVAL = timedelta(seconds=15)
-LOOK_INTERVAL = timedelta(minutes=5)
+SANDBOX_SYNC_INTERVAL = timedelta(seconds=15)
+SYNC_INTERVAL = timedelta(minutes=5)
 DETAILS_INTERVAL = timedelta(hours=1)
 MAX_RETENTION_DAYS = 3650
 
@@ -58,8 +58,8 @@ class ProviderAccount(Claimable):
     status_reason = models.TextField(blank=True, default="")
     identity = JSONTextField(default=dict)
     checked_at = models.DateTimeField(null=True, blank=True)
-    looked_at = models.DateTimeField(null=True, blank=True)
-    look_due_at = models.DateTimeField(default=timezone.now, db_index=True)
+    synced_at = models.DateTimeField(null=True, blank=True)
+    sync_due_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     # The pause of calls, written by `providers.accounts.circuit_breaker`: its end, its cause (an error code), the start
     # of the trouble, and the number of consecutive pauses. `at` is when the pause was set. `call_failures` counts
@@ -109,9 +109,9 @@ class ProviderAccount(Claimable):
         return bool(base_url) and base_url == django_settings.SANDBOX_URL
 
     @property
-    def look_interval(self) -> timedelta:
+    def sync_interval(self) -> timedelta:
         """Return the interval between two syncs of the remote state."""
-        return SANDBOX_LOOK_INTERVAL if self.is_sandbox else LOOK_INTERVAL
+        return SANDBOX_SYNC_INTERVAL if self.is_sandbox else SYNC_INTERVAL
 
     @property
     def details_interval(self) -> timedelta:

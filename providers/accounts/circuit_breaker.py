@@ -74,7 +74,7 @@ class Pause:
 
     def may_probe_early(self, account: ProviderAccount, now: datetime) -> bool:
         """Return whether a call for a lease that is about to end may probe now, before the pause is over."""
-        interval = URGENT_PROBE_INTERVAL if self.cause == BREAKER else account.look_interval
+        interval = URGENT_PROBE_INTERVAL if self.cause == BREAKER else account.sync_interval
         return now >= self.at + interval
 
     def error(self, now: datetime) -> CallsPaused:
@@ -97,7 +97,7 @@ def end_pause(account: ProviderAccount, *causes: str) -> None:
     if causes:
         rows = rows.filter(calls_paused_for__in=causes)
     was_refused = rows.filter(calls_paused_for__in=(AUTHENTICATION, PERMISSION), status=AccountStatus.FAILING)
-    write(was_refused, by=SCHEDULER, status=AccountStatus.OK, status_reason="", look_due_at=timezone.now())
+    write(was_refused, by=SCHEDULER, status=AccountStatus.OK, status_reason="", sync_due_at=timezone.now())
     rows.update(**NO_PAUSE)
 
 
@@ -174,7 +174,7 @@ class AccountGate:
         again = seen[0] == error.code
         count = seen[1] + (self._interrupted is None) if again else 1
         intervals = min(2 ** min(count - 1, 10), MAX_REFUSED_INTERVALS)
-        length = self._length(self.account.look_interval * intervals, now)
+        length = self._length(self.account.sync_interval * intervals, now)
         write(
             rows,
             by=SCHEDULER,
@@ -182,7 +182,7 @@ class AccountGate:
             status=AccountStatus.FAILING,
             status_reason=error.message,
             checked_at=now,
-            look_due_at=now + length,
+            sync_due_at=now + length,
         )
 
     def _record_no_response(self, problem: Unavailable) -> None:
@@ -192,7 +192,7 @@ class AccountGate:
             if self._probing and self._pause.cause == BREAKER:
                 self._break(problem, now, at=self._pause.at)
             elif self._probing:  # the probe said nothing about the credentials
-                until = now + self._length(self.account.look_interval, now)
+                until = now + self._length(self.account.sync_interval, now)
                 _rows(self.account).filter(calls_paused_at=self._pause.at).update(calls_paused_until=until)
             self._probing = False
         elif self._failures + 1 >= MAX_FAILURES:

@@ -24,7 +24,7 @@ from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.models import AccountStatus, ProviderAccount
 
-_STATUS_COLUMNS = ("status", "status_reason", "checked_at", "look_due_at", *circuit_breaker.NO_PAUSE)
+_STATUS_COLUMNS = ("status", "status_reason", "checked_at", "sync_due_at", *circuit_breaker.NO_PAUSE)
 
 
 def address_guard() -> AddressGuard:

@@ -80,9 +80,9 @@ def change_account(
         _set_validated(account, account.settings if settings is None else settings, merged)
         account.status, account.status_reason = AccountStatus.UNCHECKED, ""
         account.tokens.all().delete()  # they were obtained with the old credentials
-        account.look_due_at = timezone.now()
+        account.sync_due_at = timezone.now()
         account.subscriptions.exclude(last_error=None).update(due_at=timezone.now(), failures=0)
-    names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "look_due_at")
+    names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "sync_due_at")
     session.save_facts(account, *names, by=by)
     if settings is not None or credentials is not None:
         circuit_breaker.end_pause(account)  # what the provider refused may be accepted now

@@ -37,10 +37,10 @@ def sync_account(account: ProviderAccount) -> bool:
     now = timezone.now()
     pause = circuit_breaker.current_pause(account)
     if pause is not None and not pause.is_over(now):
-        ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=pause.until, looked_at=now)
+        ProviderAccount.objects.filter(pk=account.pk).update(sync_due_at=pause.until, synced_at=now)
         account.release(holder)
         return False
-    ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=now + account.look_interval, looked_at=now)
+    ProviderAccount.objects.filter(pk=account.pk).update(sync_due_at=now + account.sync_interval, synced_at=now)
     try:
         return _sync_claimed(account)
     except ProviderError as error:
@@ -92,10 +92,10 @@ def _record_observation_times(
 
 def _postpone(account: ProviderAccount, error: ProviderError) -> None:
     """Sync again later. An error that opened the account's circuit has already been recorded with it."""
-    wait = max(account.look_interval, timedelta(seconds=error.retry_after or 0))
+    wait = max(account.sync_interval, timedelta(seconds=error.retry_after or 0))
     if isinstance(error, Throttled):
         logger.info("Account %s is not synced for %s: %s", account.uid, wait, error)
     rows = ProviderAccount.objects.filter(pk=account.pk)
-    rows.update(look_due_at=timezone.now() + wait)
+    rows.update(sync_due_at=timezone.now() + wait)
     if error.permanent and circuit_breaker.current_pause(account) is None:
         write(rows, by=SCHEDULER, status=AccountStatus.FAILING, status_reason=error.message)

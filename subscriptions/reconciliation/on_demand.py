@@ -151,7 +151,7 @@ def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[Acco
     """Reconcile every account that has subscriptions. Accounts that there is no time for are made due for a sync."""
     for account in _accounts_with_subscriptions():
         if deadline is not None and time.monotonic() >= deadline:
-            ProviderAccount.objects.filter(pk=account.pk).update(look_due_at=timezone.now())
+            ProviderAccount.objects.filter(pk=account.pk).update(sync_due_at=timezone.now())
             yield AccountResult(account=account, synced_at=timezone.now(), error=f"{NO_TIME_LEFT} The worker syncs it.")
         else:
             result = _result_or_error(partial(_apply_to_account, account.pk, by, deadline))

@@ -50,10 +50,10 @@ def due_subscriptions() -> QuerySet[Subscription]:
 def due_accounts() -> QuerySet[ProviderAccount]:
     """Accounts with subscriptions whose remote state is to be looked at now."""
     now = timezone.now()
-    stepped_back = before_clock_step("looked_at", now)
+    stepped_back = before_clock_step("synced_at", now)
     subscribed = Subscription.objects.filter(account=OuterRef("pk"), deleted_at=None, managed=Managed.API)
-    return ProviderAccount.objects.filter(Exists(subscribed), Q(look_due_at__lte=now) | stepped_back).order_by(
-        "look_due_at"
+    return ProviderAccount.objects.filter(Exists(subscribed), Q(sync_due_at__lte=now) | stepped_back).order_by(
+        "sync_due_at"
     )
 
 
@@ -109,8 +109,8 @@ def _look(account_id: int) -> None:
             by=SCHEDULER,
             status=AccountStatus.FAILING,
             status_reason=str(error),
-            look_due_at=timezone.now() + UNREADABLE_RETRY,
-            looked_at=timezone.now(),
+            sync_due_at=timezone.now() + UNREADABLE_RETRY,
+            synced_at=timezone.now(),
         )
         logger.error("Account %s cannot be looked at: %s", account_id, error)
     else:

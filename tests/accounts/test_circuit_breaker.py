@@ -137,7 +137,7 @@ def test_refused_credentials_are_probed_rarely_and_by_one_call(
     rests: list[float] = []
     for number in range(2, 8):
         pause_is_over(account)
-        ProviderAccount.objects.update(look_due_at=timezone.now())
+        ProviderAccount.objects.update(sync_due_at=timezone.now())
         sweep.sweep_inline()
         for row in refused:
             reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
@@ -145,7 +145,7 @@ def test_refused_credentials_are_probed_rarely_and_by_one_call(
         paused = fresh(account)
         assert paused.calls_paused_until is not None
         assert paused.calls_paused_at is not None
-        rests.append((paused.calls_paused_until - paused.calls_paused_at) / paused.look_interval)
+        rests.append((paused.calls_paused_until - paused.calls_paused_at) / paused.sync_interval)
     assert rests == [2, 4, 8, 12, 12, 12]
 
 
@@ -153,7 +153,7 @@ def test_a_probe_finds_that_credentials_work_again(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     pause_is_over(account)
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep.sweep_inline()
     sweep.sweep_inline()
     assert fresh(account).status == AccountStatus.OK
@@ -177,13 +177,13 @@ def test_a_missing_list_permission_pauses_the_account_until_it_is_granted(
 ) -> None:
     sweep.sweep_inline()
     control.post("faults", status=403, times=1)
-    ProviderAccount.objects.update(look_due_at=timezone.now(), status=AccountStatus.OK)
+    ProviderAccount.objects.update(sync_due_at=timezone.now(), status=AccountStatus.OK)
     sweep.sweep_inline()
     paused = fresh(account)
     assert (paused.status, paused.calls_paused_for) == (AccountStatus.FAILING, "permission_missing")
     assert "does not permit" in paused.status_reason
     pause_is_over(account)
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep.sweep_inline()
     assert fresh(account).status == AccountStatus.OK
     assert fresh(account).calls_paused_until is None

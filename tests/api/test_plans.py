@@ -221,10 +221,10 @@ def test_without_time_every_account_is_left_to_the_worker(
     before = len(control.calls())
     (told,) = api.get("/plan/").json["accounts"]
     assert "no time" in told["trouble"]
-    ProviderAccount.objects.update(look_due_at=timezone.now() + timedelta(hours=1))
+    ProviderAccount.objects.update(sync_due_at=timezone.now() + timedelta(hours=1))
     (told,) = api.post("/reconcile/").json["accounts"]
     assert "worker" in told["trouble"]
-    assert ProviderAccount.objects.get().look_due_at <= timezone.now()
+    assert ProviderAccount.objects.get().sync_due_at <= timezone.now()
     assert len(control.calls()) == before
 
 

@@ -98,8 +98,8 @@ class ListingProvider(FakeProvider):
                 name=f"Account {number}",
                 settings={"base_url": f"https://{host}"},
                 status=AccountStatus.OK,
-                looked_at=now,
-                look_due_at=now + timedelta(hours=1),
+                synced_at=now,
+                sync_due_at=now + timedelta(hours=1),
             )
             rows = [self._healthy(account, f"{number}-{place}", now) for place in range(each)]
             self.has[host] = [remote for _, remote in rows]
@@ -163,4 +163,4 @@ def cost_of(provider: ListingProvider, work: Callable[[], object]) -> Cost:
 
 def all_looked_at() -> None:
     """Every account is due for a look."""
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())

@@ -190,7 +190,7 @@ def test_a_copy_at_another_address_changes_nothing_at_the_provider(
     writes = [call for call in control.calls() if call["method"] != "GET"]
     desired_state.request_renewal(active, by="staff:ann")
     for _ in range(2):
-        ProviderAccount.objects.update(look_due_at=timezone.now())
+        ProviderAccount.objects.update(sync_due_at=timezone.now())
         Subscription.objects.update(due_at=timezone.now())
         sweep.sweep_inline()
     active.refresh_from_db()

@@ -57,7 +57,7 @@ class Service:
 
 def work() -> None:
     """What the worker does, with the next look at the provider brought forward."""
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep_inline()
     normalize.normalize_pending()
 

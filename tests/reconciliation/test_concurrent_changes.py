@@ -137,7 +137,7 @@ def test_a_url_changed_and_reverted_at_the_provider_leaves_one_registration(
     assert active.remote_id != first
     control.post(f"remote/{first}", config={"url": active.callback_url})
     for _ in range(2):
-        ProviderAccount.objects.update(look_due_at=timezone.now())
+        ProviderAccount.objects.update(sync_due_at=timezone.now())
         sweep.sweep_inline()
     ours = [remote for remote in control.remotes() if remote["url"] == active.callback_url]
     assert len(ours) == 1

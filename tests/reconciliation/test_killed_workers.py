@@ -45,7 +45,7 @@ class Scenario:
 
 def make_sync_due() -> None:
     """Make the account due for a sync."""
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
 
 
 def never_registered(world: World) -> Subscription:
@@ -253,7 +253,7 @@ def test_work_that_a_sync_began_is_resumed_without_another_sync(
             world.sweep()
         Subscription.objects.update(claimed_until=timezone.now())  # a killed worker releases nothing
         world.pass_time(CLAIMS_END)
-        ProviderAccount.objects.update(look_due_at=timezone.now() + timedelta(days=1))
+        ProviderAccount.objects.update(sync_due_at=timezone.now() + timedelta(days=1))
         world.sweep()
         assert world.trouble(row) is None, world.story(row)
         assert {item.status for item in row.operations.all()} == {"succeeded", "unknown"}

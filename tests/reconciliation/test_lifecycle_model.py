@@ -238,7 +238,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Sweep with everything due, whatever pauses apply."""
         now = timezone.now() - timedelta(seconds=1)
         AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
-        ProviderAccount.objects.update(look_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
+        ProviderAccount.objects.update(sync_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
         Subscription.objects.filter(deleted_at=None).update(due_at=now, enable_not_before=now)
         Subscription.objects.update(suspended_count=0, suspensions=[], gave_up_at=None)
         sweep.sweep_inline()

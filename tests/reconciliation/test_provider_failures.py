@@ -258,7 +258,7 @@ def test_the_sweep_works_without_a_broker(
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
     control.post(f"remote/{subscription.remote_id}", deleted=True)
-    ProviderAccount.objects.update(look_due_at=timezone.now())
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.ACTIVE
