@@ -55,7 +55,8 @@ def test_a_problem_shows_its_next_action(api: Api, missing: Problem, hook: Subsc
         "account": str(hook.account.uid),
         "subscription": str(hook.uid),
         "message": "The provider no longer has it.",
-        "action": "Reconcile the subscription. It is registered again, or the provider's response says what prevents it.",
+        "action": "Reconcile the subscription. "
+        "It is registered again, or the provider's response says what prevents it.",
         "action_url": f"http://127.0.0.1:8000/admin/subscriptions/subscription/actions/?action=reconcile&pk={hook.pk}",
         "sample": {"code": "unavailable", "message": "No answer.", "field": None},
         "count": 4,
