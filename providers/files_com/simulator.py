@@ -38,9 +38,11 @@ from providers.files_com.simulated_requests import (
     parse_value,
     texts,
 )
-from providers.sandbox.base import MAX_REMEMBERED, Simulator
+from providers.sandbox.base import Simulator
+from providers.sandbox.call_budget import CallBudget
 from providers.sandbox.calls import Call, InvalidControlInput, NoResponse, Response
-from providers.sandbox.tenant import Batch, CallBudget, Event, LoginName, Options, SandboxLogin, Tenant, iso
+from providers.sandbox.simulated_api import MAX_REMEMBERED
+from providers.sandbox.tenant import Batch, Event, LoginName, Options, SandboxLogin, Tenant, iso
 from providers.sandbox.webhook_sender import SendResult, WebhookCall
 
 PREFIX = "/api/rest/v1"

@@ -1,4 +1,4 @@
-"""TODO: say what is here."""
+"""API calls to the sandbox and its responses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-HUGE_ANSWER_BYTES = 10 * 1024 * 1024
+HUGE_RESPONSE_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One HTTP call to the simulated server. Header names are in lower case."""
+    """One HTTP call to the sandbox. Header names are in lower case."""
 
     method: str
     path: str
@@ -20,21 +20,21 @@ class Call:
     body: bytes = field(default=b"", repr=False)
 
     def bearer_token(self) -> str | None:
-        """The token of `Authorization: Bearer ...`, or None."""
+        """Return the token of `Authorization: Bearer ...`; None if there is none."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else None
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP answer. `body` is JSON to encode, bytes to send as they are, or None for an empty body."""
+    """An HTTP response. `body` is JSON to encode, bytes to send unchanged, or None for an empty body."""
 
     status: int
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def content(self) -> bytes:
-        """The body's bytes."""
+        """Return the bytes of the body."""
         if self.body is None:
             return b""
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -42,10 +42,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """No answer at all: the connection is closed after so many seconds."""
+    """No response: the connection is closed after that many seconds."""
 
     seconds: float = 0.0
 
 
 class InvalidControlInput(ValueError):
-    """A control call asked for something impossible. The message starts with the field."""
+    """A control call has invalid input. The message starts with the field."""

@@ -1,4 +1,4 @@
-"""The Mashery gateway before a simulated API: calls per second and per day, and the headers that tell what is left."""
+"""The Mashery gateway of a simulated API: rate limits, and the headers that report them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
+from providers.sandbox.call_budget import CallBudget, OverBudget
 from providers.sandbox.calls import Response
-from providers.sandbox.tenant import CallBudget, Hook, LoginName, Options, OverBudget, Tenant
+from providers.sandbox.tenant import Hook, LoginName, Options, Tenant
 
-DAY_QUOTA = 1000  # what the headers say; enforced only when the option `day_quota` asks for it
+DAY_QUOTA = 1000  # reported in headers; enforced only if the option `day_quota` is set
 
 
 class MasheryOptions(Options):
-    """What can be asked of a simulator behind this gateway."""
+    """Options of a simulator behind this gateway."""
 
     throttle_style: Literal["mashery", "429"] = "mashery"
     calls_per_second: float | None = Field(default=2.0, gt=0)
     day_quota: int | None = Field(default=None, ge=0)
-    token_accepted: bool = True  # no longer, once it has ended or the password was changed
+    token_accepted: bool = True  # false: the token has expired or was revoked
 
 
 H = TypeVar("H", bound=Hook)
@@ -30,22 +31,22 @@ M = TypeVar("M", bound=MasheryOptions)
 
 
 class MasheryGateway:
-    """Counts the calls of each login. Not thread-safe: the simulator's lock guards it."""
+    """Counts the calls of each login. Not thread-safe; the simulator's lock guards it."""
 
     def __init__(self, logins: Iterable[LoginName]) -> None:
         self._budgets = {login: CallBudget() for login in logins}
 
-    def serve(self, tenant: Tenant[H, M], answer: Callable[[], Response]) -> Response:
-        """The API's answer, or the refusal of a call too many; every answer tells what is left."""
+    def serve(self, tenant: Tenant[H, M], respond: Callable[[], Response]) -> Response:
+        """Return the API's response, or an error if a limit is exceeded. Each response reports the limits."""
         options = tenant.options
         budget = self._budgets[tenant.login]
         over = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
-        reply = _throttled(options, budget, over) if over else answer()
-        return Response(reply.status, reply.body, {**_quota_headers(options, budget), **reply.headers})
+        response = _throttled(options, budget, over) if over else respond()
+        return Response(response.status, response.body, {**_quota_headers(options, budget), **response.headers})
 
-    def age(self, session: LoginName, seconds: float) -> None:
-        """The limits recover as if so much time had passed."""
-        self._budgets[session].age(seconds)
+    def age(self, login: LoginName, seconds: float) -> None:
+        """Let the limits of a login recover as if that much time had passed."""
+        self._budgets[login].age(seconds)
 
 
 def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Response:
@@ -60,7 +61,7 @@ def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) ->
 
 def _quota_headers(options: MasheryOptions, budget: CallBudget) -> dict[str, str]:
     allotted, quota, used_today = options.calls_per_second, options.day_quota, budget.used_today
-    if quota is None:  # not enforced, so it must never look used up
+    if quota is None:  # not enforced, so the headers must never report it as used up
         quota, used_today = DAY_QUOTA, min(used_today, DAY_QUOTA - 1)
     headers = {
         "X-Accesstoken-Quota-Allotted": str(quota),

@@ -1,4 +1,4 @@
-"""What one login owns at a simulator: webhooks, faults, options, a call budget, events on their way. No Django here."""
+"""The state of one login at a simulator: webhooks, faults, options, and deliveries. No Django here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LoginName(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxLogin:
-    """What an account needs to use a simulator: settings and credentials as the plug-in's models take them."""
+    """Settings and credentials of an account at a simulator, in the form of the plug-in's models."""
 
     login: LoginName
     settings: Mapping[str, object]
@@ -32,26 +32,26 @@ class SandboxLogin:
 
 
 class Options(BaseModel):
-    """A simulator's own knobs. Subclasses add theirs; every one has a default."""
+    """The options of a simulator. Subclasses add their own; every option has a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    lease_seconds: float = Field(default=90.0, gt=0, le=10 * 365 * 86400)  # unused where nothing expires
+    lease_seconds: float = Field(default=90.0, gt=0, le=10 * 365 * 86400)  # unused if nothing expires
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 5.0, 15.0)
     failures_until_disabled: int = Field(default=5, ge=1)
 
 
 class Fault(BaseModel):
-    """What goes wrong with the next management calls of a login. Exactly one kind, `times` times in a row:
+    """A failure of the next API calls of a login. Exactly one kind is given; it applies `times` times in a row.
 
-    - `status`: this status, in the provider's error envelope; the call has no effect. `retry_after` adds that header.
-    - `timeout`: the call TAKES EFFECT, then nothing for so many seconds, then the connection is closed: the nasty case.
-    - `drop`: true = the call takes effect and the connection is closed without an answer; "before" = it has no effect.
-    - `redirect`: 302; no effect.
-    - `garbage`: the call takes effect, the answer is 200 with broken JSON.
-    - `huge`: the call takes effect, the answer is 200 with 10 MB of JSON.
+    - `status`: respond with this status and the provider's error body; no effect. `retry_after` adds that header.
+    - `timeout`: the call TAKES EFFECT, but the connection is closed without a response after that many seconds.
+    - `drop`: true = the call takes effect and the connection is closed without a response; "before" = no effect.
+    - `redirect`: respond with 302; no effect.
+    - `garbage`: the call takes effect; the response is 200 with broken JSON.
+    - `huge`: the call takes effect; the response is 200 with 10 MB of JSON.
 
-    `times: 0` needs no kind and clears what is still pending.
+    `times: 0` needs no kind and clears the pending faults.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -75,7 +75,7 @@ class Fault(BaseModel):
 
 @dataclass(slots=True, kw_only=True)
 class Hook:
-    """A webhook registered at the simulator. Times are Unix seconds; `failures` are permanent ones in a row."""
+    """A webhook registered at the simulator. Times are Unix seconds; `failures` counts failed deliveries in a row."""
 
     remote_id: str
     url: str
@@ -85,13 +85,13 @@ class Hook:
     failures: int = 0
 
     def is_live(self, now: float) -> bool:
-        """Whether events are sent to it."""
+        """Return whether events are sent to it."""
         return self.enabled and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened at a tenant. `paths` are what path filters look at; none means that they do not apply."""
+    """An event at a tenant. Path filters check `paths`; without paths they do not apply."""
 
     id: str
     type: str
@@ -101,7 +101,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Events on their way to one webhook; `number` counts the tries from 1."""
+    """Events in one webhook call; `number` counts the attempts from 1."""
 
     login: LoginName
     remote_id: str
@@ -111,7 +111,7 @@ class Batch:
     due_at: float = 0.0
 
     def describe(self) -> dict[str, object]:
-        """What `state` shows of one that waits for another try."""
+        """Return what `state` shows of a batch that waits for a retry."""
         return {
             "remote_id": self.remote_id,
             "login": self.login,
@@ -123,7 +123,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One try to deliver a batch and how it ended. `next_at` is when it is tried again."""
+    """One attempt to deliver a batch and its outcome. `next_at` is the time of the retry."""
 
     batch: Batch
     at: float
@@ -132,7 +132,7 @@ class Delivery:
     next_at: float | None
 
     def summary(self) -> dict[str, object]:
-        """What `emit` answers."""
+        """Return what `emit` returns."""
         return {
             "remote_id": self.batch.remote_id,
             "event_ids": [event.id for event in self.batch.events],
@@ -140,7 +140,7 @@ class Delivery:
         }
 
     def describe(self) -> dict[str, object]:
-        """What `state` shows."""
+        """Return what `state` shows."""
         return {
             **self.summary(),
             "login": self.batch.login,
@@ -168,58 +168,14 @@ class Tenant(Generic[H, O]):
     hooks: dict[str, H] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     retries: list[Batch] = field(default_factory=list)
-    upcoming_types: list[str] = field(default_factory=list)  # event types still to come before any comes again
+    upcoming_types: list[str] = field(default_factory=list)  # event types that occur before any occurs again
     next_event_at: float = 0.0
     in_flight: int = 0
 
     def live_hooks(self) -> list[H]:
-        """The webhooks that get events now."""
+        """Return the webhooks that receive events now."""
         now = time.time()
         return [hook for hook in self.hooks.values() if hook.is_live(now)]
-
-
-class OverBudget(StrEnum):
-    """Which limit a call went over."""
-
-    PER_SECOND = "per_second"
-    PER_DAY = "per_day"
-
-
-class CallBudget:
-    """The calls that one token may make: a token bucket per second and a quota per day (None = no limit)."""
-
-    # Calls spaced exactly at the limit arrive a little unevenly; a tenth of a call is forgiven, never earned.
-    GRACE = 0.1
-
-    def __init__(self) -> None:
-        now = time.time()
-        self.tokens: float | None = None  # None: the bucket is full
-        self.refilled_at = now
-        self.used_today = 0
-        self.day_ends_at = now + 86400
-
-    def take(self, *, per_second: float | None, per_day: int | None) -> OverBudget | None:
-        """Counts one call, or tells which limit refuses it."""
-        now = time.time()
-        if now >= self.day_ends_at:
-            self.used_today, self.day_ends_at = 0, now + 86400
-        if per_day is not None and self.used_today >= per_day:
-            return OverBudget.PER_DAY
-        if per_second is not None:
-            capacity = max(1.0, per_second)
-            earned = max(0.0, now - self.refilled_at) * per_second
-            self.tokens = min(capacity, (capacity if self.tokens is None else self.tokens) + earned)
-            self.refilled_at = now
-            if self.tokens < 1 - self.GRACE:
-                return OverBudget.PER_SECOND
-            self.tokens -= 1
-        self.used_today += 1
-        return None
-
-    def age(self, seconds: float) -> None:
-        """As if so much time had passed."""
-        self.refilled_at -= seconds
-        self.day_ends_at -= seconds
 
 
 def iso(moment: float | None) -> str | None:

@@ -1,8 +1,7 @@
-"""Carries the sandbox's webhooks to callback URLs: one HTTP call each, as a provider's server would make it.
+"""Send the sandbox's webhooks to callback URLs, as a provider's server does.
 
-Unlike `providers.contract.http` this is the other side: nothing is guarded and nothing is limited, redirects are not
-followed,
-and only the status counts.
+Unlike `providers.contract.http` there is no address guard and no rate limit. Redirects are not followed, and only the
+status is read.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-CONNECT_TIMEOUT = 3.0
+CONNECT_TIMEOUT_SECONDS = 3.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -31,24 +30,24 @@ class WebhookCall:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """How a call went: the status that came back, or None and what kept it from coming."""
+    """The outcome of a webhook call: the status, or None and the failure."""
 
     status: int | None
     failure: str | None = None
 
 
 class WebhookSender:
-    """Sends webhooks. `instead` maps an origin to the one that is connected to in its place (path and Host stay)."""
+    """Sends webhooks. `redirected` maps an origin to the one to connect to instead; path and Host do not change."""
 
-    def __init__(self, instead: Mapping[str, str] | None = None) -> None:
-        self._instead = {origin_of(source): origin_of(target) for source, target in (instead or {}).items()}
+    def __init__(self, redirected: Mapping[str, str] | None = None) -> None:
+        self._redirected = {origin_of(source): origin_of(target) for source, target in (redirected or {}).items()}
         self._open: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
         self._closed = False
 
     def rewrites(self, url: str) -> bool:
-        """Whether calls to this URL go to another origin."""
-        return origin_of(url) in self._instead
+        """Return whether calls to this URL go to another origin."""
+        return origin_of(url) in self._redirected
 
     def accepts(self, url: str) -> bool:
         """Return whether a simulator should accept this callback URL.
@@ -61,11 +60,11 @@ class WebhookSender:
         return parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.rewrites(url))
 
     def send(self, call: WebhookCall, *, timeout: float) -> SendResult:
-        """Makes one call. `timeout` is in seconds, for each wait on the network."""
+        """Make one call. `timeout` is in seconds, for each wait on the network."""
         parts = urlsplit(call.url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         try:
-            connection = _connection(self._instead.get(origin_of(call.url), origin_of(call.url)), timeout)
+            connection = _connection(self._redirected.get(origin_of(call.url), origin_of(call.url)), timeout)
         except ValueError as error:
             return SendResult(None, f"not a usable URL: {error}")
         try:
@@ -80,7 +79,7 @@ class WebhookSender:
             connection.close()
 
     def close(self) -> None:
-        """Breaks off what is under way, so that nobody waits for a receiver that does not answer."""
+        """Break off calls in progress, so that nobody waits for a receiver that does not respond."""
         with self._lock:
             self._closed = True
             connections = list(self._open)
@@ -88,7 +87,7 @@ class WebhookSender:
             try:
                 connection.sock.shutdown(socket.SHUT_RDWR)
             except (OSError, AttributeError):
-                continue  # it has just ended by itself
+                continue  # it has just ended
 
     def _connect(self, connection: http.client.HTTPConnection, timeout: float) -> None:
         connection.connect()
@@ -100,9 +99,9 @@ class WebhookSender:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, with the port always written, so that equal origins are equal texts.
+    """Return scheme, host and port of a URL, always with the port, so that equal origins are equal strings.
 
-    A port that is no number is left as it stands; connecting to it fails later.
+    A port that is not a number is kept; connecting to it fails later.
     """
     parts = urlsplit(url)
     has_port = parts.netloc.rpartition("@")[2].rpartition("]")[2].rpartition(":")[1]
@@ -115,7 +114,7 @@ def _connection(origin: str, timeout: float) -> http.client.HTTPConnection:
     if not parts.hostname:
         raise ValueError("no host")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port, timeout=min(CONNECT_TIMEOUT, timeout))
+    return kind(parts.hostname, parts.port, timeout=min(CONNECT_TIMEOUT_SECONDS, timeout))
 
 
 def _is_loopback(host: str) -> bool:

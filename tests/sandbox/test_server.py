@@ -19,10 +19,11 @@ import pytest
 import requests
 
 from providers.egnyte_connect.simulator import EgnyteConnectSimulator
-from providers.sandbox.base import MAX_REMEMBERED
+from providers.sandbox.call_budget import CallBudget, OverBudget
 from providers.sandbox.calls import Call
 from providers.sandbox.server import CLOSE_TIMEOUT_SECONDS, MAX_BODY_BYTES, Sandbox, find_simulators
-from providers.sandbox.tenant import CallBudget, LoginName, OverBudget
+from providers.sandbox.simulated_api import MAX_REMEMBERED
+from providers.sandbox.tenant import LoginName
 from providers.sandbox.webhook_sender import WebhookCall, WebhookSender, origin_of
 from tests.harness.provider_contract import Received, Scripted, StubServer
 

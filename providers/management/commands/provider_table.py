@@ -1,4 +1,4 @@
-"""`manage.py provider_table`: docs/providers.md, on standard output."""
+"""`manage.py provider_table`: print docs/providers.md."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from providers.contract.registry import all_providers
 
 
 class Command(BaseCommand):
-    """Prints the page; `make docs` puts it where it belongs."""
+    """Print the page; `make docs` writes it to docs/providers.md."""
 
-    help = "Prints the table of what each provider can do, as Markdown."
+    help = "Prints the table of provider capabilities as Markdown."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Standard output is the file."""
+        """Write the page to standard output."""
         self.stdout.write(as_markdown(all_providers().values()), ending="")

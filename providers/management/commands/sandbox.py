@@ -1,4 +1,4 @@
-"""`manage.py sandbox`: the simulated providers, for trying out and developing."""
+"""`manage.py sandbox`: run the simulated providers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from providers.sandbox.server import DEMO_EVENTS_PER_MINUTE, Sandbox
 
 
 class Command(BaseCommand):
-    """Serves the sandbox until SIGINT or SIGTERM."""
+    """Serve the sandbox until SIGINT or SIGTERM."""
 
-    help = "Serves a simulation of every provider on a loopback port, with a lively stream of events."
+    help = "Serves a simulation of every provider on a loopback port, with a stream of random events."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--port` and `--deliver-to`."""
+        """Add `--port` and `--deliver-to`."""
         parser.add_argument("--port", type=int, default=settings.SANDBOX_PORT, help="default: SANDBOX_PORT")
         parser.add_argument(
             "--deliver-to",
             metavar="ORIGIN",
-            help="connect to this origin for callback URLs that begin with PUBLIC_URL, for example behind a proxy",
+            help="origin to connect to for callback URLs that begin with PUBLIC_URL, for example behind a proxy",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Starts, says where, and waits."""
+        """Start, print the address, and wait for a signal."""
         deliver_to = {settings.PUBLIC_URL: options["deliver_to"]} if options["deliver_to"] else None
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
