@@ -1,6 +1,6 @@
-"""Egnyte's server, as far as webhooks go: registration, status, details, whoami, throttling, leases, deliveries.
+"""Simulate Egnyte's webhook API: registration, status, details, whoami, throttling, leases and deliveries.
 
-Where the real behaviour is unknown, an option chooses between the possible ones; its default is what we assume.
+Where the real behavior is unknown, an option selects one of the possibilities; its default is our assumption.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from providers.egnyte_connect.sample_events import World
+from providers.egnyte_connect.sample_events import SampleDomain
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
@@ -46,28 +46,28 @@ TOKENS: Mapping[str, LoginName] = {
     "sandbox-egnyte-connect-demo-token": LoginName.DEMO,
 }
 DOMAINS: Mapping[LoginName, str] = {LoginName.SPARE: "acme", LoginName.DEMO: "globex"}
-# Our words for their fields, for the sandbox's control calls
-OUR_WORDS: Mapping[str, str] = {"event_types": "eventType", "paths": "path", "callback_url": "url"}
+# The provider's names of fields that control calls may also give by the plug-in's names
+FIELD_ALIASES: Mapping[str, str] = {"event_types": "eventType", "paths": "path", "callback_url": "url"}
 FIELDS = ("url", "eventType", "path", "authHeader", "authHeaderValue")
 
 
 class EgnyteConnectOptions(MasheryOptions):
-    """What can be asked of this simulator."""
+    """The options of this simulator."""
 
     max_webhooks: int = Field(default=10, ge=0)
-    update_extends: bool = True  # a PUT begins a new lease
+    update_extends: bool = True  # a PUT starts a new lease
     hide_auth_header: bool = False  # from details
     hide_url: bool = False  # from details
-    # Which header carries authHeader. With an authHeaderValue it is always the header that authHeader names.
+    # The header that carries authHeader. With an authHeaderValue it is always the header that authHeader names.
     auth_delivery: Literal["authorization", "authentication", "named"] = "authorization"
     envelope: Literal["array", "object", "events"] = "array"
     scopes: tuple[str, ...] = ("Egnyte.filesystem", "Egnyte.webhooks")
-    administrator: bool = True  # the token's user; others may not touch webhooks
+    administrator: bool = True  # whether the token's user is one; others may not manage webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
-    """What a client configured, checked. No event types means all; `path` is the text as it was sent."""
+    """The validated config of a webhook. No event types means all; `path` is as sent."""
 
     url: str
     event_types: tuple[str, ...] = ()
@@ -76,11 +76,11 @@ class WebhookConfig:
     auth_header_value: str | None = field(default=None, repr=False)
 
     def paths(self) -> tuple[str, ...]:
-        """The path filters; none means everywhere."""
+        """Return the path filters; none means everywhere."""
         return tuple(path.rstrip("/") or "/" for path in _split_paths(self.path)) if self.path else ()
 
-    def raw(self) -> dict[str, object]:
-        """The same in their words, without what is not set."""
+    def as_json(self) -> dict[str, object]:
+        """Return the config by Egnyte's names, without fields that are not set."""
         values: dict[str, object] = {
             "url": self.url,
             "eventType": list(self.event_types) or None,
@@ -98,7 +98,7 @@ class Webhook(Hook):
     config: WebhookConfig
 
     def summary(self) -> dict[str, object]:
-        """What registering, listing and status calls answer."""
+        """Return the response of register, list and status calls."""
         return {
             "webhookId": self.remote_id,
             "expires": None if self.expires_at is None else int(self.expires_at),
@@ -106,8 +106,8 @@ class Webhook(Hook):
         }
 
 
-class RefusalError(Exception):
-    """A call that their server refuses, with what their error envelope says."""
+class RefusedCall(Exception):
+    """The server refuses a call; `body` is the error body."""
 
     def __init__(self, status: int, code: str, message: str, details: str = "", *, field: str = "") -> None:
         super().__init__(message)
@@ -120,7 +120,7 @@ EgnyteTenant = Tenant[Webhook, EgnyteConnectOptions]
 
 
 class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
-    """Two Egnyte domains with an API each; the access token tells them apart."""
+    """Two Egnyte domains with an API each; the access token identifies the domain."""
 
     slug = "egnyte-connect"
     paths: ClassVar[tuple[str, ...]] = (f"{PREFIX}/webhooks", f"{PREFIX}/whoami")
@@ -133,7 +133,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
     options_model = EgnyteConnectOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
-        """One domain each, with a token that never changes."""
+        """Return one domain per login, with a constant token."""
         spare, demo = (
             SandboxLogin(
                 login=login,
@@ -149,32 +149,32 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         return MasheryGateway(DOMAINS)
 
     @cached_property
-    def _worlds(self) -> dict[LoginName, World]:
-        return {login: World(domain, self.random) for login, domain in DOMAINS.items()}
+    def _domains(self) -> dict[LoginName, SampleDomain]:
+        return {login: SampleDomain(domain, self.random) for login, domain in DOMAINS.items()}
 
     def login_of(self, call: Call) -> LoginName | None:
-        """By the access token."""
+        """Return the login of the access token."""
         return TOKENS.get(call.bearer_token() or "")
 
     def error_response(self, status: int) -> Response:
-        """Their error envelope."""
+        """Return an error in Egnyte's format."""
         body = {"code": f"ERROR_{status}", "message": f"The call failed with {status}.", "details": "Sandbox"}
         return Response(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
     # -- The gateway ---------------------------------------------------------------------------------------------
 
     def serve(self, tenant: EgnyteTenant, call: Call) -> Response:
-        """Two calls a second, and a day quota when asked for."""
+        """Respond through the gateway, which throttles."""
         return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
     def age_own_state(self, tenant: EgnyteTenant, seconds: float) -> None:
-        """The limits recover."""
+        """Let the limits of the gateway recover."""
         self._gateway.age(tenant.login, seconds)
 
     # -- The API -------------------------------------------------------------------------------------------------
 
     def handle(self, tenant: EgnyteTenant, call: Call) -> Response:
-        """Registration and everything around it."""
+        """Respond to an API call."""
         if not tenant.options.token_accepted:
             return self.error_response(401)
         try:
@@ -182,13 +182,13 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             if call.method not in routes:
                 return Response(405, self.error_response(405).body, {"Allow": ", ".join(routes)})
             return routes[call.method]()
-        except RefusalError as refusal:
-            return Response(refusal.status, refusal.body)
+        except RefusedCall as error:
+            return Response(error.status, error.body)
 
     def _routes(self, tenant: EgnyteTenant, call: Call) -> dict[str, Callable[[], Response]]:
         parts = [unquote(part) for part in call.path.removeprefix(PREFIX).strip("/").split("/")]
         if parts != ["whoami"] and not tenant.options.administrator:
-            raise RefusalError(403, "FORBIDDEN", "Insufficient permissions", "Only administrators manage webhooks")
+            raise RefusedCall(403, "FORBIDDEN", "Insufficient permissions", "Only administrators manage webhooks")
         match parts:
             case ["whoami"]:
                 return {"GET": lambda: self._whoami(tenant)}
@@ -203,7 +203,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             case ["webhooks", remote_id, "details"]:
                 hook = _find(tenant, remote_id)
                 return {"GET": lambda: Response(200, self._shown_details(tenant, hook))}
-        raise RefusalError(404, "NOT_FOUND", "No such resource")
+        raise RefusedCall(404, "NOT_FOUND", "No such resource")
 
     def _whoami(self, tenant: EgnyteTenant) -> Response:
         domain = DOMAINS[tenant.login]
@@ -216,9 +216,9 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         return Response(200, [hook.summary() for hook in tenant.hooks.values()])
 
     def _register(self, tenant: EgnyteTenant, call: Call) -> Response:
-        config = self._read_config(_object(call.body))
+        config = self._read_config(_object(call))
         if len(tenant.hooks) >= tenant.options.max_webhooks:
-            raise RefusalError(
+            raise RefusedCall(
                 409, "QUOTA_EXCEEDED", "The number of webhooks is limited",
                 f"At most {tenant.options.max_webhooks} for one clientId and domain",
             )  # fmt: skip
@@ -228,21 +228,21 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         return Response(201, hook.summary())
 
     def _update(self, tenant: EgnyteTenant, hook: Webhook, call: Call) -> Response:
-        body = _object(call.body)
+        body = _object(call)
         config = self._read_config(body)
         if body.get("status") is not None:
             _set_enabled(hook, body["status"])
         _configure(hook, config)
         if tenant.options.update_extends:
             hook.expires_at = time.time() + tenant.options.lease_seconds
-        return Response(200, {})  # what it answers is not documented, so clients must not rely on it
+        return Response(200, {})  # the response is not documented, so clients must not rely on it
 
     def _delete(self, tenant: EgnyteTenant, hook: Webhook) -> Response:
         del tenant.hooks[hook.remote_id]
         return Response(204)
 
     def _set_status(self, hook: Webhook, call: Call) -> Response:
-        _set_enabled(hook, _object(call.body).get("status"))
+        _set_enabled(hook, _object(call).get("status"))
         return Response(200, hook.summary())
 
     def _shown_details(self, tenant: EgnyteTenant, hook: Webhook) -> dict[str, object]:
@@ -252,10 +252,10 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         return {key: value for key, value in self.details(tenant, hook).items() if key not in hidden}
 
     def _read_config(self, body: Mapping[str, object]) -> WebhookConfig:
-        """Checks a config as a whole. Raises RefusalError for the first field that is wrong."""
+        """Validate a whole config. Raises RefusedCall for the first invalid field."""
         auth_header, auth_value = _text(body, "authHeader"), _text(body, "authHeaderValue")
         if auth_value and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", auth_header or ""):
-            raise _bad("authHeader", "must be the name of a header when authHeaderValue is given")
+            raise _invalid("authHeader", "must be the name of a header when authHeaderValue is given")
         return WebhookConfig(
             url=self._read_url(body),
             event_types=self._read_event_types(body),
@@ -267,16 +267,16 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
     def _read_url(self, body: Mapping[str, object]) -> str:
         url = _text(body, "url")
         if not url:
-            raise _bad("url", "is required")
+            raise _invalid("url", "is required")
         try:
             parts = urlsplit(url)
             usable = bool(parts.hostname) and parts.port != 0
         except ValueError:
             usable = False
         if not usable:
-            raise _bad("url", "is not a URL")
+            raise _invalid("url", "is not a URL")
         if not self.sender.accepts(url):
-            raise _bad("url", "must begin with https://")
+            raise _invalid("url", "must begin with https://")
         return url
 
     def _read_event_types(self, body: Mapping[str, object]) -> tuple[str, ...]:
@@ -284,70 +284,68 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         if value is None:
             return ()
         if not isinstance(value, list) or not value:
-            raise _bad("eventType", "must be a list with at least one event type")
+            raise _invalid("eventType", "must be a list with at least one event type")
         for name in value:
             if not isinstance(name, str) or (name not in self.event_types and name not in self.wildcards):
-                raise _bad("eventType", f"{name} is not an event type")
+                raise _invalid("eventType", f"{name} is not an event type")
         return tuple(value)
 
-    # -- What the base asks --------------------------------------------------------------------------------------
+    # -- Webhooks -----------------------------------------------------------------------------------------------
 
     def details(self, tenant: EgnyteTenant, hook: Webhook) -> dict[str, object]:
-        """Summary and config in their words."""
-        return {**hook.summary(), **hook.config.raw()}
+        """Return summary and config by Egnyte's names."""
+        return {**hook.summary(), **hook.config.as_json()}
 
     def change(
         self, tenant: EgnyteTenant, hook: Webhook, *, status: str | None, config: Mapping[str, object] | None
     ) -> None:
-        """Merges the given fields into the config; an empty list or null clears one."""
+        """Merge fields into the config; an empty list or null clears a field."""
         try:
-            changed = self._read_config({**hook.config.raw(), **_their_words(config or {})})
+            changed = self._read_config({**hook.config.as_json(), **_provider_fields(config or {})})
             if status is not None:
                 _set_enabled(hook, status)
-        except RefusalError as refusal:
-            name = refusal.field if refusal.field == "status" else f"config.{refusal.field}"
-            raise InvalidControlInput(f"{name}: {refusal.body['details']}") from None
+        except RefusedCall as error:
+            name = error.field if error.field == "status" else f"config.{error.field}"
+            raise InvalidControlInput(f"{name}: {error.body['details']}") from None
         _configure(hook, changed)
 
     def matches_type(self, hook: Webhook, event_type: str) -> bool:
-        """By name, by wildcard, or everything."""
-        chosen = hook.config.event_types
-        return not chosen or event_type in chosen or f"{event_type.partition(':')[0]}:*" in chosen
+        """Return whether the webhook has this type, its wildcard, or all types."""
+        types = hook.config.event_types
+        return not types or event_type in types or f"{event_type.partition(':')[0]}:*" in types
 
     def matches(self, hook: Webhook, event: Event) -> bool:
-        """By type, and by place where the event has one: at or below a path filter."""
+        """Return whether the type matches and, for an event with paths, one is at or below a path filter."""
         if not self.matches_type(hook, event.type):
             return False
         filters = hook.config.paths()
         if not filters or not event.paths:
             return True
-        return any(
-            place == path or place.startswith(path.rstrip("/") + "/") for path in filters for place in event.paths
-        )
+        return any(path == root or path.startswith(root.rstrip("/") + "/") for root in filters for path in event.paths)
 
     def make_event(self, tenant: EgnyteTenant, event_type: str, hook: Webhook) -> Event:
-        """Something that happens at the tenant's domain."""
-        return self._worlds[tenant.login].event(event_type, hook.config.paths())
+        """Return a sample event of the tenant's domain."""
+        return self._domains[tenant.login].event(event_type, hook.config.paths())
 
     def batch_limit(self, tenant: EgnyteTenant) -> int:
-        """Up to four, where the envelope can hold several."""
+        """Return four if the envelope can hold several events, else one."""
         return 1 if tenant.options.envelope == "object" else 4
 
     def build_webhook_call(
         self, tenant: EgnyteTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
-        """POST with the events as JSON and the secret in a header."""
+        """Return a POST with the events as JSON and the secret in a header."""
         items = [{**event.body, "webhookId": hook.remote_id} for event in events]
         envelopes: dict[str, object] = {"array": items, "object": items[0], "events": {"events": items}}
         headers = {
             "User-Agent": "Egnyte-Webhooks/1.0",
             "Content-Type": "application/json",
             "Accept": "*/*",
-            **self._proof(tenant, hook.config, bad_signature=bad_signature),
+            **self._auth_header(tenant, hook.config, bad_signature=bad_signature),
         }
         return WebhookCall("POST", hook.url, headers, json.dumps(envelopes[tenant.options.envelope]).encode())
 
-    def _proof(self, tenant: EgnyteTenant, config: WebhookConfig, *, bad_signature: bool) -> dict[str, str]:
+    def _auth_header(self, tenant: EgnyteTenant, config: WebhookConfig, *, bad_signature: bool) -> dict[str, str]:
         wrong = f"wrong-{uuid.uuid4()}" if bad_signature else None
         if config.auth_header and config.auth_header_value:
             return {config.auth_header: wrong or config.auth_header_value}
@@ -359,17 +357,14 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
 simulator = EgnyteConnectSimulator
 
 
-def _bad(name: str, problem: str) -> RefusalError:
-    return RefusalError(400, "BAD_REQUEST", "The request is not valid", f"{name} {problem}", field=name)
+def _invalid(name: str, problem: str) -> RefusedCall:
+    return RefusedCall(400, "BAD_REQUEST", "The request is not valid", f"{name} {problem}", field=name)
 
 
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusalError(400, "BAD_REQUEST", "The body is not JSON") from None
-    if not isinstance(value, dict):
-        raise RefusalError(400, "BAD_REQUEST", "The body is not an object")
+def _object(call: Call) -> dict[str, object]:
+    value = call.json_object()
+    if value is None:
+        raise RefusedCall(400, "BAD_REQUEST", "The body is not a JSON object")
     return value
 
 
@@ -378,7 +373,7 @@ def _text(body: Mapping[str, object], name: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-        raise _bad(name, "must be printable ASCII text")
+        raise _invalid(name, "must be printable ASCII text")
     return value
 
 
@@ -387,13 +382,13 @@ def _read_path(body: Mapping[str, object]) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise _bad("path", "must be text")
+        raise _invalid("path", "must be text")
     paths = _split_paths(value)
     if len(paths) > MAX_PATHS:
-        raise _bad("path", f"has {len(paths)} paths, more than {MAX_PATHS}")
+        raise _invalid("path", f"has {len(paths)} paths, more than {MAX_PATHS}")
     for path in paths:
         if not path.startswith("/"):
-            raise _bad("path", f"has {path!r}, which does not begin with a slash")
+            raise _invalid("path", f"has {path!r}, which does not begin with a slash")
     return value
 
 
@@ -403,7 +398,7 @@ def _split_paths(text: str) -> tuple[str, ...]:
 
 def _find(tenant: EgnyteTenant, remote_id: str) -> Webhook:
     if remote_id not in tenant.hooks:
-        raise RefusalError(404, "NOT_FOUND", "Webhook not found", f"There is no webhook {remote_id}")
+        raise RefusedCall(404, "NOT_FOUND", "Webhook not found", f"There is no webhook {remote_id}")
     return tenant.hooks[remote_id]
 
 
@@ -413,17 +408,17 @@ def _configure(hook: Webhook, config: WebhookConfig) -> None:
 
 def _set_enabled(hook: Webhook, status: object) -> None:
     if status not in ("enabled", "disabled"):
-        raise _bad("status", "must be enabled or disabled")
+        raise _invalid("status", "must be enabled or disabled")
     hook.enabled = status == "enabled"
     if hook.enabled:
         hook.failures = 0
 
 
-def _their_words(config: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a control call in their words. Raises InvalidControlInput for one that does not exist."""
+def _provider_fields(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a control call by the provider's names. Raises InvalidControlInput for unknown ones."""
     changes: dict[str, object] = {}
     for key, value in config.items():
-        name = OUR_WORDS.get(key, key)
+        name = FIELD_ALIASES.get(key, key)
         if name not in FIELDS:
             raise InvalidControlInput(f"config.{key}: there is no such field")
         if name == "path" and isinstance(value, list):

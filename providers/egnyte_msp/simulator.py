@@ -1,6 +1,6 @@
-"""Egnyte's server, as far as the MSP webhooks go: registration, whoami, throttling, switching off, deliveries.
+"""Simulate Egnyte's MSP webhook API: registration, whoami, throttling, disabling and deliveries.
 
-Where the real behaviour is unknown, an option chooses between the possible ones; its default is what we assume.
+Where the real behavior is unknown, an option selects one of the possibilities; its default is our assumption.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from providers.egnyte_msp.sample_events import Reseller, World
+from providers.egnyte_msp.sample_events import Reseller, SampleReseller
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
@@ -24,7 +24,7 @@ from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenan
 from providers.sandbox.webhook_sender import WebhookCall
 
 PREFIX = "/pubapi/v1/msp/webhooks"
-WHOAMI = "/pubapi/v1/whoami"  # Egnyte's other API has it, too; the access token tells whose call it is
+WHOAMI = "/pubapi/v1/whoami"  # Egnyte Connect has the same path; the access token tells them apart
 EVENT_NAMES: tuple[str, ...] = (
     "RESELLER_LINK_NFR_MANUALLY",
     "RESELLER_CREATED_CONNECT_TRIAL",
@@ -56,27 +56,27 @@ RESELLERS: Mapping[LoginName, Reseller] = {
     LoginName.DEMO: Reseller("NB47", "Northbridge Managed IT", "northbridge", ("Ruth Keller", "Sam Osei", "Tess Wynn")),
 }
 SPELLINGS = ("event_types", "eventTypes")
-# Our words for their fields, for the sandbox's control calls
-OUR_WORDS: Mapping[str, str] = {"eventTypes": "event_types", "callback_url": "webhook_url"}
+# The provider's names of fields that control calls may also give by the plug-in's names
+FIELD_ALIASES: Mapping[str, str] = {"eventTypes": "event_types", "callback_url": "webhook_url"}
 FIELDS = ("webhook_url", "event_types", "auth_header", "auth_header_value")
 
 
 class EgnyteMspOptions(MasheryOptions):
-    """What can be asked of this simulator."""
+    """The options of this simulator."""
 
     max_webhooks: int = Field(default=5, ge=0)
-    update_enables: bool = True  # a PUT switches on what was switched off
+    update_enables: bool = True  # a PUT enables a disabled webhook
     hide_auth_value: bool = False  # from reads
     whoami: Literal["open", "forbidden", "missing"] = "open"  # to MSP tokens
-    approved_partner: bool = True  # whose token it is; the API is open to nobody else
-    # How the list of event types is called: either way in requests and `event_types` in answers, or only one way.
+    approved_partner: bool = True  # whether the token's owner is one; others may not use the API
+    # The name of the list of event types: either one in requests and `event_types` in responses, or only one name.
     spelling: Literal["either", "eventTypes", "event_types"] = "either"
     envelope: Literal["object", "array"] = "object"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
-    """What a client configured, checked."""
+    """The validated config of a webhook."""
 
     url: str
     event_types: tuple[str, ...]
@@ -91,12 +91,12 @@ class Webhook(Hook):
     config: WebhookConfig
 
     def summary(self) -> dict[str, object]:
-        """What registering, updating and listing answer."""
+        """Return the response of register, update and list calls."""
         return {"webhook_id": self.remote_id, "status": "enabled" if self.enabled else "disabled"}
 
 
-class RefusalError(Exception):
-    """A call that their server refuses, with what their error envelope says."""
+class RefusedCall(Exception):
+    """The server refuses a call; `body` is the error body."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ MspTenant = Tenant[Webhook, EgnyteMspOptions]
 
 
 class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
-    """Two NFR domains with an API each; the access token tells them apart."""
+    """Two NFR domains with an API each; the access token identifies the domain."""
 
     slug = "egnyte-msp"
     paths: ClassVar[tuple[str, ...]] = (PREFIX, WHOAMI)
@@ -117,7 +117,7 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
     options_model = EgnyteMspOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
-        """One NFR domain each, with a token that never changes."""
+        """Return one NFR domain per login, with a constant token."""
         spare, demo = (
             SandboxLogin(
                 login=login,
@@ -133,30 +133,30 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         return MasheryGateway(RESELLERS)
 
     @cached_property
-    def _worlds(self) -> dict[LoginName, World]:
-        return {login: World(reseller, self.random) for login, reseller in RESELLERS.items()}
+    def _resellers(self) -> dict[LoginName, SampleReseller]:
+        return {login: SampleReseller(reseller, self.random) for login, reseller in RESELLERS.items()}
 
     def login_of(self, call: Call) -> LoginName | None:
-        """By the access token."""
+        """Return the login of the access token."""
         return TOKENS.get(call.bearer_token() or "")
 
     def error_response(self, status: int) -> Response:
-        """Their error envelope."""
+        """Return an error in Egnyte's format."""
         body = {"message": f"The call failed with {status}.", "code": f"http_{status}_error"}
         return Response(status, body, {"WWW-Authenticate": "Bearer"} if status == 401 else {})
 
     # -- The API -------------------------------------------------------------------------------------------------
 
     def serve(self, tenant: MspTenant, call: Call) -> Response:
-        """Two calls a second, and a day quota when asked for."""
+        """Respond through the gateway, which throttles."""
         return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
     def age_own_state(self, tenant: MspTenant, seconds: float) -> None:
-        """The limits recover."""
+        """Let the limits of the gateway recover."""
         self._gateway.age(tenant.login, seconds)
 
     def handle(self, tenant: MspTenant, call: Call) -> Response:
-        """Registration and everything around it."""
+        """Respond to an API call."""
         if not tenant.options.token_accepted:
             return self.error_response(401)
         try:
@@ -164,25 +164,25 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             if call.method not in routes:
                 return Response(405, self.error_response(405).body, {"Allow": ", ".join(routes)})
             return routes[call.method]()
-        except RefusalError as refusal:
-            return Response(refusal.status, refusal.body)
+        except RefusedCall as error:
+            return Response(error.status, error.body)
 
     def _routes(self, tenant: MspTenant, call: Call) -> dict[str, Callable[[], Response]]:
         if call.path.rstrip("/") == WHOAMI:
             return {"GET": lambda: self._whoami(tenant)}
         if not tenant.options.approved_partner:
-            raise RefusalError(403, "access_denied_error", "Only approved MSP partners may use this API.")
+            raise RefusedCall(403, "access_denied_error", "Only approved MSP partners may use this API.")
         match [unquote(part) for part in call.path.removeprefix(PREFIX).split("/") if part]:
             case []:
                 return {"GET": lambda: self._list(tenant), "POST": lambda: self._register(tenant, call)}
             case [remote_id] if remote_id in tenant.hooks:
                 hook = tenant.hooks[remote_id]
                 return {
-                    "GET": lambda: Response(200, self._shown(tenant, hook)),
+                    "GET": lambda: Response(200, self._visible_details(tenant, hook)),
                     "PUT": lambda: self._update(tenant, hook, call),
                     "DELETE": lambda: self._delete(tenant, hook),
                 }
-        raise RefusalError(404, "webhook_not_found_error", "Webhook not found.")
+        raise RefusedCall(404, "webhook_not_found_error", "Webhook not found.")
 
     def _whoami(self, tenant: MspTenant) -> Response:
         if tenant.options.whoami != "open":
@@ -198,15 +198,15 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         return Response(200, [hook.summary() for hook in tenant.hooks.values()])
 
     def _register(self, tenant: MspTenant, call: Call) -> Response:
-        config = self._read_config(_object(call.body), tenant.options)
+        config = self._read_config(_object(call), tenant.options)
         if len(tenant.hooks) >= tenant.options.max_webhooks:
-            raise RefusalError(409, "webhook_limit_exceeded_error", "Max webhook limit exceeded.")
+            raise RefusedCall(409, "webhook_limit_exceeded_error", "Max webhook limit exceeded.")
         hook = Webhook(remote_id=str(uuid.uuid4()), url=config.url, config=config)
         tenant.hooks[hook.remote_id] = hook
         return Response(200, hook.summary())
 
     def _update(self, tenant: MspTenant, hook: Webhook, call: Call) -> Response:
-        _configure(hook, self._read_config(_object(call.body), tenant.options))
+        _configure(hook, self._read_config(_object(call), tenant.options))
         if tenant.options.update_enables:
             _set_enabled(hook, enabled=True)
         return Response(200, hook.summary())
@@ -215,15 +215,15 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         del tenant.hooks[hook.remote_id]
         return Response(200, {"success": True})
 
-    def _shown(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
+    def _visible_details(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
         hidden = "auth_header_value" if tenant.options.hide_auth_value else None
         return {key: value for key, value in self.details(tenant, hook).items() if key != hidden}
 
     def _read_config(self, body: Mapping[str, object], options: EgnyteMspOptions) -> WebhookConfig:
-        """Checks a config as a whole. Raises RefusalError for the first field that is wrong."""
+        """Validate a whole config. Raises RefusedCall for the first invalid field."""
         auth_header = _text(body, "auth_header")
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", auth_header):
-            raise _bad("auth_header", "must be the name of a header")
+            raise _invalid("auth_header", "must be the name of a header")
         return WebhookConfig(
             url=self._read_url(body),
             event_types=_read_event_types(body, options),
@@ -239,15 +239,15 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
         except ValueError:
             usable = False
         if not usable:
-            raise _bad("webhook_url", "is not a URL")
+            raise _invalid("webhook_url", "is not a URL")
         if not self.sender.accepts(url):
-            raise _bad("webhook_url", "must begin with https://")
+            raise _invalid("webhook_url", "must begin with https://")
         return url
 
-    # -- What the base asks --------------------------------------------------------------------------------------
+    # -- Webhooks -----------------------------------------------------------------------------------------------
 
     def details(self, tenant: MspTenant, hook: Webhook) -> dict[str, object]:
-        """Summary and config in their words."""
+        """Return summary and config by Egnyte's names."""
         spelling = tenant.options.spelling
         return {
             **hook.summary(),
@@ -260,7 +260,7 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
     def change(
         self, tenant: MspTenant, hook: Webhook, *, status: str | None, config: Mapping[str, object] | None
     ) -> None:
-        """Merges the given fields into the config."""
+        """Merge fields into the config."""
         options = tenant.options.model_copy(update={"spelling": "event_types"})
         before = {
             "webhook_url": hook.config.url,
@@ -269,9 +269,9 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             "auth_header_value": hook.config.auth_header_value,
         }
         try:
-            changed = self._read_config({**before, **_their_words(config or {})}, options)
-        except RefusalError as refusal:
-            raise InvalidControlInput(f"config.{refusal}") from None
+            changed = self._read_config({**before, **_provider_fields(config or {})}, options)
+        except RefusedCall as error:
+            raise InvalidControlInput(f"config.{error}") from None
         if status not in (None, "enabled", "disabled"):
             raise InvalidControlInput("status: must be enabled or disabled")
         _configure(hook, changed)
@@ -279,21 +279,21 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             _set_enabled(hook, enabled=status == "enabled")
 
     def matches_type(self, hook: Webhook, event_type: str) -> bool:
-        """By name; there are no wildcards."""
+        """Return whether the webhook has this type; there are no wildcards."""
         return event_type in hook.config.event_types
 
     def make_event(self, tenant: MspTenant, event_type: str, hook: Webhook) -> Event:
-        """Something that happens to the tenant's reseller."""
-        return self._worlds[tenant.login].event(event_type)
+        """Return a sample event of the tenant's reseller."""
+        return self._resellers[tenant.login].event(event_type)
 
     def batch_limit(self, tenant: MspTenant) -> int:
-        """One event a call, or up to four where the envelope can hold them."""
+        """Return four if the envelope can hold several events, else one."""
         return 1 if tenant.options.envelope == "object" else 4
 
     def build_webhook_call(
         self, tenant: MspTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
-        """POST with the event as JSON and the secret in the configured header."""
+        """Return a POST with the event as JSON and the secret in the configured header."""
         items = [event.body for event in events]
         headers = {
             "User-Agent": "Egnyte-MSP-Webhooks/1.0",
@@ -308,26 +308,23 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
 simulator = EgnyteMspSimulator
 
 
-def _bad(name: str, problem: str) -> RefusalError:
-    return RefusalError(400, "invalid_request_error", f"{name} {problem}")
+def _invalid(name: str, problem: str) -> RefusedCall:
+    return RefusedCall(400, "invalid_request_error", f"{name} {problem}")
 
 
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value: object = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusalError(400, "invalid_request_error", "The body is not JSON.") from None
-    if not isinstance(value, dict):
-        raise RefusalError(400, "invalid_request_error", "The body is not an object.")
+def _object(call: Call) -> dict[str, object]:
+    value = call.json_object()
+    if value is None:
+        raise RefusedCall(400, "invalid_request_error", "The body is not a JSON object.")
     return value
 
 
 def _text(body: Mapping[str, object], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not value:
-        raise _bad(name, "is required")
+        raise _invalid(name, "is required")
     if not value.isascii() or not value.isprintable():
-        raise _bad(name, "must be printable ASCII text")
+        raise _invalid(name, "must be printable ASCII text")
     return value
 
 
@@ -336,10 +333,10 @@ def _read_event_types(body: Mapping[str, object], options: EgnyteMspOptions) -> 
     name = next((name for name in names if body.get(name) is not None), names[-1])
     value = body.get(name)
     if not isinstance(value, list) or not value:
-        raise _bad(name, "must be a list with at least one event type")
+        raise _invalid(name, "must be a list with at least one event type")
     for item in value:
         if item not in EVENT_NAMES:
-            raise _bad(name, f"has {item!r}, which is not an event type")
+            raise _invalid(name, f"has {item!r}, which is not an event type")
     return tuple(value)
 
 
@@ -353,11 +350,11 @@ def _set_enabled(hook: Webhook, *, enabled: bool) -> None:
         hook.failures = 0
 
 
-def _their_words(config: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a control call in their words. Raises InvalidControlInput for one that does not exist."""
+def _provider_fields(config: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a control call by the provider's names. Raises InvalidControlInput for unknown ones."""
     changes: dict[str, object] = {}
     for key, value in config.items():
-        name = OUR_WORDS.get(key, key)
+        name = FIELD_ALIASES.get(key, key)
         if name not in FIELDS:
             raise InvalidControlInput(f"config.{key}: there is no such field")
         changes[name] = value

@@ -1,8 +1,8 @@
 """The base class of all simulators: the part of a provider's server that we use. It fails on demand.
 
 A provider's `simulator.py` subclasses `Simulator` and assigns the class to `simulator`. `providers.sandbox.server`
-finds it, serves it over HTTP and controls it. A simulator shares no code with the plug-in, so that a mistake in one is not
-hidden by the same mistake in the other. No Django here.
+finds it and serves it over HTTP. A simulator shares no code with the plug-in, so that a mistake in one is not hidden by
+the same mistake in the other. No Django here.
 
 Each simulator has two tenants, one per login: "spare" for experiments, and "demo", which sends events by itself. All
 state (webhooks, faults, stream, options) belongs to one tenant. It is in memory only and guarded by one lock per

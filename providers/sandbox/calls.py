@@ -19,6 +19,14 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
 
+    def json_object(self) -> dict[str, object] | None:
+        """Return the body as a JSON object; None if it is anything else."""
+        try:
+            value: object = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
     def bearer_token(self) -> str | None:
         """Return the token of `Authorization: Bearer ...`; None if there is none."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
