@@ -22,7 +22,8 @@ from providers.contract.address_guard import AddressGuard
 from providers.contract.call_limits import NoLimit, Priority
 from providers.contract.http import MASK, Exchange, Http
 from providers.contract.responses import ProviderResponse, error_for, retry_after
-from tests.harness.provider_contract import LOOPBACK, Scripted, StubServer
+from tests.harness.live_session import LOOPBACK
+from tests.harness.stub_server import Scripted, StubServer
 
 
 def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> ProviderResponse:

@@ -25,7 +25,7 @@ from providers.sandbox.server import CLOSE_TIMEOUT_SECONDS, MAX_BODY_BYTES, Sand
 from providers.sandbox.simulated_api import MAX_REMEMBERED
 from providers.sandbox.tenant import LoginName
 from providers.sandbox.webhook_sender import WebhookCall, WebhookSender, origin_of
-from tests.harness.provider_contract import Received, Scripted, StubServer
+from tests.harness.stub_server import Received, Scripted, StubServer
 
 SLUG = "egnyte-connect"
 SECRET = "Bearer s3cr3t-1"

@@ -37,15 +37,10 @@ from providers.contract.session import ProviderSession
 from providers.egnyte_connect import provider
 from providers.egnyte_connect.event_types import ALL_EVENTS, EVENT_TYPES
 from providers.egnyte_connect.schemas import EgnyteConfig, EgnyteCredentials, EgnyteSettings
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    LOOPBACK,
-    Live,
-    ProviderContract,
-    Scripted,
-    StubServer,
-    inbound,
-)
+from tests.harness.inbound import CALLBACK_URL, inbound
+from tests.harness.live_session import LOOPBACK, Live
+from tests.harness.provider_contract import ProviderContract
+from tests.harness.stub_server import Scripted, StubServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SECRET = "Bearer hk_" + "s3cr3t" * 6

@@ -39,15 +39,10 @@ from providers.egnyte_msp import provider
 from providers.egnyte_msp.event_types import EVENT_TYPES, LINK_NFR
 from providers.egnyte_msp.schemas import MspConfig, MspCredentials, MspSettings
 from providers.egnyte_msp.simulator import EVENT_NAMES
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    LOOPBACK,
-    Live,
-    ProviderContract,
-    Scripted,
-    StubServer,
-    inbound,
-)
+from tests.harness.inbound import CALLBACK_URL, inbound
+from tests.harness.live_session import LOOPBACK, Live
+from tests.harness.provider_contract import ProviderContract
+from tests.harness.stub_server import Scripted, StubServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SECRET = "hk_" + "s3cr3t" * 6

@@ -14,7 +14,7 @@ from providers.egnyte_msp import provider
 from providers.egnyte_msp.payloads import LinkNfrManually
 from providers.egnyte_msp.simulator import EVENT_NAMES
 from providers.sandbox.server import Sandbox
-from tests.harness.provider_contract import Scripted, StubServer
+from tests.harness.stub_server import Scripted, StubServer
 
 SECRET = "hk_" + "s3cr3t" * 6
 OWN_FIELDS = {"nfr_domain_name", "nfr_plan", "power_users", "storage"}  # of RESELLER_LINK_NFR_MANUALLY

@@ -13,9 +13,7 @@ from providers.sandbox.server import Sandbox
 from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import State, Subscription
 from tests.harness.fixtures import Control
-from tests.harness.provider_contract import (
-    StubServer,
-)
+from tests.harness.stub_server import StubServer
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ from providers.contract.parsing import InboundRequest
 from providers.contract.schemas import validate
 from providers.entrust.schemas import EntrustConfig, EntrustSettings
 from providers.entrust.simulator import sign
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    RECEIVED_AT,
-)
+from tests.harness.inbound import CALLBACK_URL, RECEIVED_AT
 
 HOST = "acme.us.trustedauth.com"
 APPLICATION_ID, SHARED_SECRET = "3c9a7d52-51c4-4c0a-9d5e-0a8f2b6c4e11", "a-shared-secret-of-the-tests"

@@ -18,10 +18,8 @@ from providers.entrust.tests.samples import (
     SECRET,
     SHARED_SECRET,
 )
-from tests.harness.provider_contract import (
-    LOOPBACK,
-    StubServer,
-)
+from tests.harness.live_session import LOOPBACK
+from tests.harness.stub_server import StubServer
 
 
 class StubClient:

@@ -37,11 +37,8 @@ from providers.entrust.tests.samples import (
     registration,
 )
 from providers.entrust.tests.stub_client import StubClient
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    Scripted,
-    StubServer,
-)
+from tests.harness.inbound import CALLBACK_URL
+from tests.harness.stub_server import Scripted, StubServer
 
 
 def test_register_sends_the_documented_body_and_returns_the_token(api: StubServer, client: StubClient) -> None:

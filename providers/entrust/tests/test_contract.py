@@ -29,13 +29,10 @@ from providers.entrust.tests.samples import (
     settings,
     signed,
 )
-from tests.harness.provider_contract import (
-    Live,
-    ProviderContract,
-    Scripted,
-    StubServer,
-    inbound,
-)
+from tests.harness.inbound import inbound
+from tests.harness.live_session import Live
+from tests.harness.provider_contract import ProviderContract
+from tests.harness.stub_server import Scripted, StubServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -28,10 +28,7 @@ from providers.entrust.tests.samples import (
     registration,
 )
 from providers.entrust.tests.stub_client import StubClient
-from tests.harness.provider_contract import (
-    Scripted,
-    StubServer,
-)
+from tests.harness.stub_server import Scripted, StubServer
 
 # -- Answers -------------------------------------------------------------------------------------------------------
 

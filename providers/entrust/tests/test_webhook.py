@@ -26,10 +26,7 @@ from providers.entrust.tests.samples import (
     settings,
     signed,
 )
-from tests.harness.provider_contract import (
-    RECEIVED_AT,
-    inbound,
-)
+from tests.harness.inbound import RECEIVED_AT, inbound
 
 # -- Verification --------------------------------------------------------------------------------------------------
 

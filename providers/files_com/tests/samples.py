@@ -10,7 +10,8 @@ from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent
 from providers.contract.schemas import validate
 from providers.files_com import provider
 from providers.files_com.schemas import FilesComConfig, FilesComSettings
-from tests.harness.provider_contract import CALLBACK_URL, Received, inbound
+from tests.harness.inbound import CALLBACK_URL, inbound
+from tests.harness.stub_server import Received
 
 SECRET = "Bearer hk_" + "s3cr3t" * 6
 KEY = "key-0123456789"

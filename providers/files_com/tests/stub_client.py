@@ -10,7 +10,8 @@ from providers.files_com.schemas import FilesComCredentials, FilesComSettings
 from providers.files_com.tests.samples import (
     KEY,
 )
-from tests.harness.provider_contract import LOOPBACK, StubServer
+from tests.harness.live_session import LOOPBACK
+from tests.harness.stub_server import StubServer
 
 
 class StubClient:

@@ -21,7 +21,7 @@ from providers.files_com.tests.samples import (
     FORM,
     parse_post,
 )
-from tests.harness.provider_contract import inbound
+from tests.harness.inbound import inbound
 
 
 @pytest.mark.parametrize("kind", [None, "text/csv", "application/pdf", "application/octet-stream", "nonsense"])

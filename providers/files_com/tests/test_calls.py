@@ -26,7 +26,8 @@ from providers.files_com.tests.samples import (
     registration,
 )
 from providers.files_com.tests.stub_client import StubClient
-from tests.harness.provider_contract import CALLBACK_URL, Scripted, StubServer
+from tests.harness.inbound import CALLBACK_URL
+from tests.harness.stub_server import Scripted, StubServer
 
 
 def test_register_sends_the_documented_body(api: StubServer, client: StubClient) -> None:

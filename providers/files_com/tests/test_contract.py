@@ -21,14 +21,10 @@ from providers.files_com.tests.samples import (
     TOKEN,
     received_request,
 )
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    Live,
-    ProviderContract,
-    Scripted,
-    StubServer,
-    inbound,
-)
+from tests.harness.inbound import CALLBACK_URL, inbound
+from tests.harness.live_session import Live
+from tests.harness.provider_contract import ProviderContract
+from tests.harness.stub_server import Scripted, StubServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CONTENT_TYPES = {

@@ -23,7 +23,7 @@ from providers.files_com.tests.samples import (
     registration,
 )
 from providers.files_com.tests.stub_client import StubClient
-from tests.harness.provider_contract import Scripted, StubServer
+from tests.harness.stub_server import Scripted, StubServer
 
 
 @pytest.mark.parametrize(

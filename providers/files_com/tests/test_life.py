@@ -21,7 +21,7 @@ from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.remote import adoption
 from tests.harness.fixtures import Control
-from tests.harness.provider_contract import StubServer
+from tests.harness.stub_server import StubServer
 
 SLUG = "files-com"
 BEHAVIORS = "/api/rest/v1/behaviors"

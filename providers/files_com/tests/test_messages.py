@@ -26,11 +26,8 @@ from providers.files_com.tests.samples import (
 )
 from providers.sandbox.server import Sandbox
 from providers.sandbox.webhook_sender import WebhookSender
-from tests.harness.provider_contract import (
-    Live,
-    Scripted,
-    StubServer,
-)
+from tests.harness.live_session import Live
+from tests.harness.stub_server import Scripted, StubServer
 
 FORMATS: tuple[dict[str, object], ...] = (
     {},

@@ -20,7 +20,8 @@ from providers.files_com.tests.samples import (
     registration,
 )
 from providers.files_com.tests.stub_client import StubClient
-from tests.harness.provider_contract import CALLBACK_URL, Scripted, StubServer
+from tests.harness.inbound import CALLBACK_URL
+from tests.harness.stub_server import Scripted, StubServer
 
 INVALID_IDS: tuple[object, ...] = ("7", None, True, -1, 1.5, [], 2**63, 10**400)
 

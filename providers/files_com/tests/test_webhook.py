@@ -24,7 +24,7 @@ from providers.files_com.tests.samples import (
     parse_post,
     settings,
 )
-from tests.harness.provider_contract import inbound
+from tests.harness.inbound import inbound
 
 EXPECTED = VerificationResult.VERIFIED, VerificationResult.FAILED, VerificationResult.NOT_VERIFIABLE
 

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from providers.sidedrawer.tests.stub_client import StubClient
-from tests.harness.provider_contract import (
-    StubServer,
-)
+from tests.harness.stub_server import StubServer
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from providers.sandbox.tenant import LoginName
 from providers.sidedrawer import provider
 from providers.sidedrawer.schemas import SideDrawerConfig, SideDrawerSettings
 from providers.sidedrawer.simulated_tenants import TENANTS
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    inbound,
-)
+from tests.harness.inbound import CALLBACK_URL, inbound
 
 SPARE = TENANTS[LoginName.SPARE]
 TENANT = SPARE.tenant_id

@@ -14,10 +14,8 @@ from providers.sidedrawer.tests.samples import (
     SECRET,
     TENANT,
 )
-from tests.harness.provider_contract import (
-    LOOPBACK,
-    StubServer,
-)
+from tests.harness.live_session import LOOPBACK
+from tests.harness.stub_server import StubServer
 
 
 class StubClient:

@@ -29,11 +29,8 @@ from providers.sidedrawer.tests.samples import (
     registration,
 )
 from providers.sidedrawer.tests.stub_client import StubClient
-from tests.harness.provider_contract import (
-    CALLBACK_URL,
-    Scripted,
-    StubServer,
-)
+from tests.harness.inbound import CALLBACK_URL
+from tests.harness.stub_server import Scripted, StubServer
 
 
 def test_register_sends_the_published_fields(api: StubServer, client: StubClient) -> None:

@@ -16,9 +16,7 @@ from providers.sidedrawer.tests.samples import (
     event,
     parse,
 )
-from tests.harness.provider_contract import (
-    inbound,
-)
+from tests.harness.inbound import inbound
 
 CIPHERTEXT = base64.b64encode(hashlib.sha512(b"x").digest()).decode()
 JWE = (

@@ -23,10 +23,7 @@ from providers.sidedrawer.tests.samples import (
     event,
     parse,
 )
-from tests.harness.provider_contract import (
-    RECEIVED_AT,
-    inbound,
-)
+from tests.harness.inbound import RECEIVED_AT, inbound
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t", b"{}", b"[]", b'{"events": []}', b"\xef\xbb\xbf[]"])

@@ -27,10 +27,7 @@ from providers.sidedrawer.tests.samples import (
     registration,
 )
 from providers.sidedrawer.tests.stub_client import StubClient
-from tests.harness.provider_contract import (
-    Scripted,
-    StubServer,
-)
+from tests.harness.stub_server import Scripted, StubServer
 
 
 @pytest.mark.parametrize(

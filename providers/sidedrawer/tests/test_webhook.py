@@ -16,9 +16,7 @@ from providers.sidedrawer import provider
 from providers.sidedrawer.tests.samples import (
     settings,
 )
-from tests.harness.provider_contract import (
-    inbound,
-)
+from tests.harness.inbound import inbound
 
 VECTOR_HEX = "47218758515756d868e172a5e0379a167fb10e308111f0ef13b49d5d67d6719b"
 VECTOR_BASE64 = "RyGHWFFXVtho4XKl4DeaFn+xDjCBEfDvE7SdXWfWcZs="
