@@ -15,12 +15,12 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("providers", include_external_packages=True, cache_dir=None)
 
 
-def test_there_are_plug_ins_to_look_at() -> None:
+def test_plug_ins_are_found() -> None:
     assert PLUGINS
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_plug_in_knows_no_other_and_no_django(graph: grimp.ImportGraph, plugin: str) -> None:
+def test_a_plug_in_imports_no_other_plug_in_and_no_django(graph: grimp.ImportGraph, plugin: str) -> None:
     package = f"providers.{plugin}"
     graph = graph.copy() if hasattr(graph, "copy") else graph
     foreign = {f"providers.{other}" for other in PLUGINS if other != plugin} | {"django", "celery", "providers.models"}

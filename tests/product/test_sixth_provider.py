@@ -59,13 +59,13 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_passes_the_contract_suite(project: Path) -> None:
+def test_the_sample_provider_passes_the_contract_suite(project: Path) -> None:
     ended = run(project, "-m", "pytest", "-q", "-p", "no:randomly", "providers/acme_box/tests")
     assert ended.returncode == 0, ended.stdout[-4000:]
     assert " passed" in ended.stdout
 
 
-def test_registry_sandbox_and_checks_know_it(project: Path) -> None:
+def test_registry_sandbox_and_checks_find_the_sample_provider(project: Path) -> None:
     ended = run(project, "manage.py", "shell", "-c", SEEN_EVERYWHERE)
     assert ended.returncode == 0, ended.stderr
     ended = run(project, "manage.py", "makemigrations", "--check", "--dry-run")

@@ -77,7 +77,7 @@ def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_webhook_from_registration_to_deletion(client: Client) -> None:
+def test_register_read_update_and_delete_a_webhook(client: Client) -> None:
     remote_id = client.register()
     summary = {"webhook_id": remote_id, "status": "enabled"}
     assert client.call("GET").json() == [summary]
@@ -123,7 +123,9 @@ def test_the_two_logins_do_not_see_each_other(client: Client) -> None:
         ({"auth_header_value": "two\nlines"}, "auth_header_value"),
     ],
 )
-def test_a_bad_config_is_refused_in_their_envelope(client: Client, changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_config_is_refused_in_the_providers_format(
+    client: Client, changes: dict[str, Any], field: str
+) -> None:
     remote_id = client.register()
     for answer in (
         client.call("POST", "", body_for(**changes)),

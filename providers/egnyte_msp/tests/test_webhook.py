@@ -1,0 +1,278 @@
+"""Verification and parsing of Egnyte MSP's webhooks."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.contract.capabilities import Action
+from providers.contract.errors import (
+    UnreadableRequest,
+)
+from providers.contract.parsing import Parsed, VerificationResult
+from providers.egnyte_msp import provider
+from providers.egnyte_msp.event_types import LINK_NFR
+from providers.egnyte_msp.tests.samples import FIXTURES, SECRET, event, settings
+from tests.harness.inbound import inbound
+
+
+def test_the_secret_is_accepted_in_the_named_header() -> None:
+    headers = (("Host", "x"), ("x-hook-key", f" {SECRET} "))
+    found = provider.verify(inbound(headers=headers), [SECRET], settings())
+    assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, ("x-hook-key",))
+    assert "expected" not in found.detail
+
+
+def test_the_secret_is_accepted_in_a_former_header_with_a_note() -> None:
+    found = provider.verify(inbound(headers=(("X-Old", SECRET), ("X-Copy", SECRET))), [SECRET], settings())
+    assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, ("X-Old", "X-Copy"))
+    assert "expected in X-Hook-Key" in found.detail
+
+
+def test_the_newest_matching_secret_is_reported() -> None:
+    old, new = SECRET + "1", SECRET + "2"
+    found = provider.verify(inbound(headers=(("A", old), ("B", new))), [new, old], settings())
+    assert found.secret_index == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "secrets", "words"),
+    [
+        ((), [SECRET], "X-Hook-Key is not among them"),
+        ((("X-Hook-Key", "old"),), [SECRET], "another value"),
+        ((("X-Hook-Key", SECRET),), [], "No secret is known"),
+    ],
+)
+def test_a_failure_names_the_reason(headers: tuple[tuple[str, str], ...], secrets: list[str], words: str) -> None:
+    assert words in provider.verify(inbound(headers=headers), secrets, settings()).detail
+
+
+def test_the_named_header_is_sensitive_and_hinted() -> None:
+    named = settings(auth_header_name="X-Partner")
+    assert {"x-partner", "authorization"} <= provider.sensitive_headers(named)
+    hint = provider.secret_hint(named, SECRET)
+    assert (hint.header, hint.value) == ("X-Partner", SECRET)
+    assert SECRET not in repr(hint)
+
+
+def parse(value: object) -> Parsed:
+    return provider.parse(inbound(json.dumps(value).encode()))
+
+
+def link_nfr(**changes: object) -> dict[str, object]:
+    body: dict[str, object] = json.loads((FIXTURES / f"{LINK_NFR}.json").read_text("utf-8"))
+    return {**body, **changes}
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n\t", b"{}", b"[]", b"\xef\xbb\xbf[]"])
+def test_empty_bodies_are_pings(body: bytes) -> None:
+    assert provider.parse(inbound(body)) == Parsed(ping=True)
+
+
+@pytest.mark.parametrize("value", [None, 1, "text", True])
+def test_a_body_without_elements_is_unreadable(value: object) -> None:
+    with pytest.raises(UnreadableRequest):
+        parse(value)
+
+
+def test_an_element_without_type_does_not_affect_the_others() -> None:
+    odd = [{"reseller_code": "1"}, event(event_type=7), event(event_type=" "), event(event_type="X" * 101), None]
+    parsed = parse([event(), *odd])
+    assert [item.index for item in parsed.unreadable] == [1, 2, 3, 4, 5]
+    assert [item.type for item in parsed.events] == ["USER_ADDED"]
+    assert parse({"reseller_code": "1"}).unreadable
+    assert not parse({"reseller_code": "1"}).ping
+
+
+def test_data_is_the_unmodified_element() -> None:
+    for element in (event(extra=[1, {"b": None}]), link_nfr(extra={"a": [True]})):
+        assert parse(element).events[0].data == element
+        assert parse([element]).events[0].data == element
+
+
+def test_an_array_of_one_has_the_same_dedup_key() -> None:
+    assert parse(event()) == parse([event()])
+
+
+TEXTS = (
+    "reseller_code", "first_name", "last_name", "email", "company_name", "transaction_timestamp", "event_created_by",
+    "nfr_domain_name", "nfr_plan",
+)  # fmt: skip
+NOT_OF_TYPE: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(TEXTS, (None, 1, True, ["x"], {})),
+    "is_event_by_staff_user": (None, "true", 0, 1, []),
+    "power_users": (None, "10", 1.5, True, []),
+    "storage": (None, "1000", 1e30, False, {}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_OF_TYPE)
+def test_link_nfr_is_validated_field_by_field(name: str) -> None:
+    missing = link_nfr()
+    del missing[name]
+    for element in (missing, *(link_nfr(**{name: value}) for value in NOT_OF_TYPE[name])):
+        parsed = parse(element)
+        assert parsed.events == ()
+        assert [item.index for item in parsed.unreadable] == [0]
+        assert f"`{name}`: " in parsed.unreadable[0].reason
+        assert parsed.unreadable[0].reason.count("`") == 2
+
+
+def test_all_wrong_fields_are_named_without_values() -> None:
+    (found,) = parse(link_nfr(email=["ann@private.test"], storage="much", transaction_timestamp="soon")).unreadable
+    assert [name for name in link_nfr() if f"`{name}`" in found.reason] == ["email", "transaction_timestamp", "storage"]
+    for value in ("private", "much", "soon"):
+        assert value not in found.reason
+
+
+def test_empty_strings_and_unknown_fields_are_valid() -> None:
+    parsed = parse(link_nfr(first_name="", nfr_plan="", surprise={"deep": [1]}, power_users=0, storage=10**20))
+    assert not parsed.unreadable
+    assert len(parsed.events) == 1
+
+
+def test_the_dedup_key_covers_everything_but_the_order_of_keys() -> None:
+    def key(**changes: object) -> str:
+        return parse(event(**changes)).events[0].dedup_key
+
+    assert key() == key() == parse(dict(reversed(event().items()))).events[0].dedup_key
+    keys = [
+        key(), key(transaction_timestamp="2026-01-02T03:04:05.001Z"), key(transaction_timestamp=None),
+        key(reseller_code="RX13"), key(event_type="USER_TFA_ENABLED"), key(more=1), key(more="1"), key(more=True),
+        key(more="é"), key(more="\ud800"), key(more=[1, 2]), key(more=[2, 1]),
+    ]  # fmt: skip
+    assert len(keys) == len(set(keys))
+
+
+NO_TIMES: tuple[object, ...] = (
+    None, True, 0, 1767323045, "soon", "", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "2" * 100, [], {},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.250Z", datetime(2026, 1, 2, 3, 4, 5, 250000, tzinfo=UTC)),
+        ("2026-01-02T04:04:05+01:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        (" 2026-01-02 03:04:05 ", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("20260102T030405Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        *((odd, None) for odd in NO_TIMES),
+    ],
+)
+def test_timestamps_are_parsed(timestamp: object, expected: datetime | None) -> None:
+    assert parse(event(transaction_timestamp=timestamp)).events[0].occurred_at == expected
+    assert bool(parse(link_nfr(transaction_timestamp=timestamp)).events) == (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "resource", "actor"),
+    [
+        ({"user_email": "u@b.test", "event_created_by": "Bob"}, "u@b.test", "Bob"),
+        ({"email": "owner@b.test"}, "RX12", "owner@b.test"),
+        ({"reseller_code": "", "company_name": "Lee IT", "event_created_by": " "}, "Lee IT", None),
+        ({"event_type": "RESELLER_INVOICE_PAID", "invoice_id": 4711}, "4711", None),
+        ({"event_type": "RESELLER_INVOICE_PAID", "invoice_number": True}, "RX12", None),
+        ({"event_type": "RESELLER_CREATED_PROTECT_TRIAL", "domain": "acme"}, "acme", None),
+        ({"reseller_code": ["x"]}, None, None),
+        (
+            {"user_email": "a\0\ud800" + "x" * 5000, "event_created_by": "y" * 300},
+            "a\ufffd\ufffd" + "x" * 1997,
+            "y" * 255,
+        ),
+    ],
+)
+def test_resource_and_actor_are_read(changes: dict[str, object], resource: str | None, actor: str | None) -> None:
+    found = parse(event(**changes)).events[0]
+    assert (found.resource, found.actor) == (resource, actor)
+
+
+def test_an_unknown_event_type_is_other_and_keeps_its_name() -> None:
+    found = parse(event(event_type="reseller_tier_changed")).events[0]
+    assert (found.type, found.action, found.resource_type) == ("reseller_tier_changed", Action.OTHER, None)
+    assert found.resource == "RX12"
+
+
+KEYS = tuple(link_nfr())
+ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**18), 1767323045])
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | ANY_TEXT
+    | st.sampled_from([LINK_NFR, "USER_ADDED", "\ud800", "\x00", "X" * 300, "2026-01-02T03:04:05Z", "0001-01-01"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(KEYS) | ANY_TEXT, inner, max_size=8),
+    max_leaves=30,
+)
+ODD_EVENTS = st.lists(
+    st.fixed_dictionaries({"event_type": SCALARS}, optional={key: JSON for key in KEYS if key != "event_type"})
+    | st.dictionaries(st.sampled_from(KEYS[1:]) | ANY_TEXT, JSON, max_size=3).map(lambda odd: link_nfr(**odd)),
+    max_size=4,
+)
+
+
+def check_it_can_be_stored(parsed: Parsed) -> None:
+    for item in parsed.events:
+        for text in (item.type, item.dedup_key, item.resource, item.actor, item.resource_type):
+            assert text is None or (text and "\x00" not in text and text.encode())
+        assert item.provider_event_id is None
+        assert 0 < len(item.dedup_key) <= 255
+        assert item.occurred_at is None or item.occurred_at.tzinfo is UTC
+        json.dumps(item.data, allow_nan=False)
+    for element in parsed.unreadable:
+        assert element.reason.encode()
+
+
+@given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
+def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
+    with suppress(UnreadableRequest):
+        parsed = provider.parse(inbound(body))
+        check_it_can_be_stored(parsed)
+        assert provider.parse(inbound(body)) == parsed
+        assert parsed.ping != bool(parsed.events or parsed.unreadable)
+
+
+@given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT | st.just(SECRET))), st.lists(ANY_TEXT, max_size=3))
+def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list[str]) -> None:
+    found = provider.verify(inbound(headers=tuple(headers)), [*secrets, SECRET], settings())
+    if any(value == SECRET for _, value in headers):
+        assert found.result is VerificationResult.VERIFIED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 10_000_000,
+        b'{"a":' * 2_000_000,
+        b"[" * 500 + b"]" * 500,
+        b"[" + b"{}," * 3_000_000 + b"{}]",
+        b'{"event_type": ' + b"9" * 5_000_000 + b"}",
+        b'{"event_type": 1e999}',
+    ],
+    ids=["open lists", "open objects", "deep", "many", "long number", "infinite number"],
+)
+def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
+    started = time.thread_time()
+    with pytest.raises(UnreadableRequest):
+        provider.parse(inbound(body))
+    assert time.thread_time() - started < 5
+
+
+def test_long_texts_are_cut() -> None:
+    long = "é" * 1_000_000
+    parsed = parse([{**link_nfr(), **dict.fromkeys(TEXTS, long)}, {**event(), **dict.fromkeys(TEXTS, long)}])
+    check_it_can_be_stored(parsed)
+    assert len(parsed.events[0].resource or "") == 2000
+    assert len(parsed.unreadable[0].reason) < 200  # a million characters are no time

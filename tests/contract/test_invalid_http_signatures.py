@@ -1,0 +1,234 @@
+"""HTTP message signatures that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from providers.contract.http_signatures import (
+    Message,
+    Policy,
+    verify_hmac,
+)
+from tests.contract.signed_messages import (
+    BODY,
+    COVERED,
+    CREATED,
+    KEY,
+    NOW,
+    POLICY,
+    URI,
+    digest_of,
+    header,
+    refusal,
+    signature,
+    signed,
+    with_header,
+)
+
+
+def test_two_insufficient_signatures_are_not_combined() -> None:
+    narrow = signed(("@method",), label="narrow")  # right, but covers too little
+    forged = signed(label="forged", key=b"theirs")  # covers everything, but is not right
+    headers = (
+        ("Content-Digest", digest_of(BODY)),
+        ("Signature-Input", f"{header(narrow, 'Signature-Input')}, {header(forged, 'Signature-Input')}"),
+        ("Signature", f"{header(narrow, 'Signature')}, {header(forged, 'Signature')}"),
+    )
+    told = refusal(replace(narrow, headers=headers))
+    assert "narrow: It does not cover @target-uri, content-digest" in told
+    assert "forged: It fits none" in told
+
+
+@pytest.mark.parametrize("missing", COVERED)
+def test_a_component_that_must_be_covered_is_missing(missing: str) -> None:
+    assert f"does not cover {missing}" in refusal(signed([name for name in COVERED if name != missing]))
+
+
+def test_reordered_components_are_refused() -> None:
+    message = signed()
+    swapped = header(message, "Signature-Input").replace('"@method" "@target-uri"', '"@target-uri" "@method"')
+    assert "fits none of the keys" in refusal(with_header(message, "Signature-Input", swapped))
+
+
+def test_a_repeated_component_is_refused() -> None:
+    assert "covers a component twice" in refusal(signed((*COVERED, "@method")))
+
+
+def test_a_changed_body_method_url_or_signature_is_refused() -> None:
+    message = signed()
+    assert "not that of the body" in refusal(replace(message, body=BODY + b" "))
+    assert "fits none" in refusal(replace(message, method="GET"))
+    for uri in (URI.replace("hooks.example", "evil.example"), URI + "&c", URI.replace("%2F", "%2f"), URI[:-4]):
+        assert "fits none" in refusal(replace(message, target_uri=uri))
+    assert "fits none" in refusal(with_header(message, "Signature", "sig=:AAAA:"))
+    assert "fits none" in refusal(with_header(message, "Signature", "sig=::"))
+
+
+def test_a_signed_wrong_digest_is_refused() -> None:
+    assert "not that of the body" in refusal(signed(digest=digest_of(b"other")))
+
+
+def test_an_unsigned_right_digest_is_refused() -> None:
+    message = signed(digest=digest_of(b"other"))
+    assert "fits none" in refusal(with_header(message, "Content-Digest", digest_of(BODY)))
+
+
+def test_the_host_header_is_ignored() -> None:
+    message = signed(extra=(("Host", "evil.example"),))
+    assert verify_hmac(message, [KEY], POLICY, NOW)
+    assert "fits none" in refusal(replace(message, target_uri="https://evil.example/hooks/t0ken?a=%2F&b"))
+
+
+@pytest.mark.parametrize("keys", [[], [b""], [b"", b"another"]])
+def test_missing_empty_and_wrong_keys_are_refused(keys: list[bytes]) -> None:
+    assert "fits none of the keys" in refusal(signed(), keys=keys)
+    assert "fits none of the keys" in refusal(signed(key=b"\0"), keys=[b""])
+
+
+@pytest.mark.parametrize("name", ["Content-Digest", "Signature-Input", "Signature"])
+@pytest.mark.parametrize("value", [None, "", " ", ",", "sig", "sig=", "sig=1", "sig=:A:", "=", "sig=()x", "\ud800"])
+def test_missing_and_empty_headers_are_refused(name: str, value: str | None) -> None:
+    message = signed()
+    kept = tuple(item for item in message.headers if item[0] != name)
+    refusal(replace(message, headers=kept if value is None else (*kept, (name, value))))
+
+
+def test_a_label_missing_in_the_other_header_is_refused() -> None:
+    message = signed()
+    assert "The header Signature does not have it" in refusal(
+        with_header(message, "Signature", header(message, "Signature").replace("sig=", "gis="))
+    )
+
+
+@pytest.mark.parametrize("name", ["Content-Digest", "Signature-Input", "Signature"])
+def test_a_repeated_header_is_ambiguous(name: str) -> None:
+    message = signed()
+    twice = replace(message, headers=(*message.headers, (name, header(message, name))))
+    assert "twice" in refusal(twice)
+
+
+@pytest.mark.parametrize("name", ["Content-Digest", "Signature-Input", "Signature"])
+@pytest.mark.parametrize("odd", ["\r\n ", "\n", "\x00", "é", "\u2028", "\ud800"])
+def test_folded_and_non_ascii_headers_are_refused(name: str, odd: str) -> None:
+    message = signed()
+    value = header(message, name)
+    for changed in (odd + value, value[:5] + odd + value[5:], value + odd):
+        assert "line break or something else" in refusal(with_header(message, name, changed))
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r\n", "é", "\x00"])
+def test_a_line_break_cannot_split_a_component(odd: str) -> None:
+    smuggled = f'{URI}{odd}"content-digest": x'
+    assert "line break or something else" in refusal(replace(signed(), target_uri=smuggled))
+    assert "line break or something else" in refusal(replace(signed(), method=f"POST{odd}"))
+    covered = signed((*COVERED, "x-note"), extra=(("X-Note", "a"),))
+    assert "line break or something else" in refusal(with_header(covered, "X-Note", f"a{odd}"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (f";expires={CREATED}", "expired"),
+        (";expires=0", "expired"),
+        (";expires=-1", "expired"),
+        (";expires", "no time"),
+        (';expires="9999999999"', "no time"),
+        (";expires=99999999999.5", "no time"),
+        (';alg="ed25519"', "algorithm is not"),
+        (";alg=hmac-sha256", "algorithm is not"),
+        (";created=soon", "no time"),
+        (";created=1;created=2", "twice"),
+        (";created=9999999999999999", "malformed"),
+        (";Created=1", "malformed"),
+        (";=1", "malformed"),
+        (';keyid="é"', "something else"),
+        (';keyid="a', "malformed"),
+        (';keyid="\\a"', "malformed"),
+    ],
+)
+def test_invalid_parameters_are_refused(parameters: str, words: str) -> None:
+    assert words in refusal(signed(parameters=parameters))
+
+
+@pytest.mark.parametrize(
+    ("created", "words"),
+    [
+        (";created={0}", None),
+        (";created={-3600}", None),
+        (";created={-3601}", "too long ago"),
+        (";created={300}", None),
+        (";created={301}", "in the future"),
+        (";created=-999999999999999", "too long ago"),
+        (";created=999999999999999", "in the future"),
+        ("", "does not say when"),
+    ],
+)
+def test_the_age_is_checked_only_if_the_policy_limits_it(created: str, words: str | None) -> None:
+    number = created.partition("{")[2].rstrip("}")
+    message = signed(parameters=f";created={CREATED + int(number)}" if number else created)
+    assert verify_hmac(message, [KEY], POLICY, NOW)
+    strict = Policy(COVERED, max_age=timedelta(hours=1))
+    if words is None:
+        assert verify_hmac(message, [KEY], strict, NOW)
+    else:
+        assert words in refusal(message, strict)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        '("@method" "@target-uri" "content-digest"',
+        '"@method" "@target-uri" "content-digest"',
+        '("@method""@target-uri" "content-digest")',
+        '("@method","@target-uri","content-digest")',
+        "(@method @target-uri content-digest)",
+        '("@method" "@target-uri" "content-digest")trailing',
+        '("@method" "@target-uri" "content-digest"),',
+        '("@method"\t"@target-uri" "content-digest")',
+    ],
+)
+def test_a_malformed_component_list_is_refused(inner: str) -> None:
+    assert "malformed" in refusal(with_header(signed(), "Signature-Input", f"sig={inner}"))
+
+
+@pytest.mark.parametrize(
+    ("component", "words"),
+    [
+        ('"@query-param";name="a"', "parameters"),
+        ('"content-digest";sf', "parameters"),
+        ('"x-missing"', "no header X-Missing"),
+        ('"@status"', "not supported"),
+        ('"@"', "not supported"),
+        ('"Content-Digest"', "name is none"),
+        ('""', "name is none"),
+        ('"a b"', "name is none"),
+        ('"a\\"b"', "name is none"),
+    ],
+)
+def test_components_that_cannot_be_derived_are_refused(component: str, words: str) -> None:
+    value = f'sig=("@method" "@target-uri" "content-digest" {component})'
+    assert words in refusal(with_header(signed(), "Signature-Input", value))
+
+
+def test_an_invalid_target_uri_is_refused() -> None:
+    message = replace(signed((*COVERED, "@authority")), target_uri="https://[::1/hooks")
+    assert "no URL" in refusal(message)
+
+
+@pytest.mark.parametrize(
+    ("uri", "authority", "request_target"),
+    [
+        ("https://Example.test:443", "example.test", "/"),
+        ("http://example.test:80/a?", "example.test", "/a?"),
+        ("http://example.test:8080?x", "example.test:8080", "/?x"),
+    ],
+)
+def test_derived_components_are_normalized(uri: str, authority: str, request_target: str) -> None:
+    raw = '("@authority" "@request-target")'
+    proof = signature(raw, [f'"@authority": {authority}', f'"@request-target": {request_target}'])
+    headers = (("Signature-Input", f"sig={raw}"), ("Signature", f"sig=:{proof}:"))
+    policy = Policy(("@authority", "@request-target"))
+    assert verify_hmac(Message("GET", uri, headers, b""), [KEY], policy, NOW)
