@@ -73,7 +73,7 @@ class ContractBase(ABC):
         if not hasattr(cls, "provider"):
             return  # one of the classes of this package
         for name in dir(cls):
-            condition = getattr(getattr(cls, name), "needs", None)
+            condition = getattr(getattr(cls, name, None), "needs", None)
             if condition and not condition(cls.provider.capabilities):
                 setattr(cls, name, None)
 
