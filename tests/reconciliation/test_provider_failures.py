@@ -43,8 +43,8 @@ def due_again(subscription: Subscription) -> float:
 
 
 FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
-    "500": ({"status": 500}, "unavailable", "in trouble"),
-    "503": ({"status": 503}, "unavailable", "in trouble"),
+    "500": ({"status": 500}, "unavailable", "has a problem"),
+    "503": ({"status": 503}, "unavailable", "has a problem"),
     "429": ({"status": 429, "retry_after": 7}, "throttled", "limit of calls"),
     "401": ({"status": 401}, "authentication_failed", "access token"),
     "403": ({"status": 403}, "permission_missing", "does not permit"),

@@ -262,7 +262,7 @@ def test_a_refused_new_token_is_an_authentication_failure(api: StubServer, clien
         (Scripted(403), AuthenticationFailed, "Administration API application"),
         (Scripted(404), InvalidResponse, "Check the host name"),
         (Scripted(429, headers={"Retry-After": "9"}), Throttled, "Too many"),
-        (Scripted(500), Unavailable, "in trouble"),
+        (Scripted(500), Unavailable, "has a problem"),
         (Scripted(302, headers={"Location": "/login"}), InvalidResponse, "redirect"),
         (Scripted(200, b"<html>"), InvalidResponse, "not JSON"),
         (Scripted.json({}), InvalidResponse, "authToken"),

@@ -182,11 +182,11 @@ def test_a_token_is_cached_until_shortly_before_it_expires(
         (Scripted(401), AuthenticationFailed, "client ID and client secret"),
         (Scripted(403), AuthenticationFailed, "client ID and client secret"),
         (Scripted(404), InvalidResponse, "login_url"),
-        (Scripted(500), Unavailable, "trouble"),
+        (Scripted(500), Unavailable, "has a problem"),
         (Scripted(429, b"", {"Retry-After": "9"}), Throttled, "Too many"),
         (Scripted.json({}), InvalidResponse, "access_token"),
         (Scripted.json({"access_token": "a b\n"}), InvalidResponse, "access_token"),
-        (Scripted.json([]), InvalidResponse, "no object"),
+        (Scripted.json([]), InvalidResponse, "not an object"),
     ],
 )
 def test_a_failed_login_is_explained(

@@ -42,10 +42,10 @@ from providers.sidedrawer.tests.samples import (
     WEBHOOK,
     fill_in,
 )
+from tests.harness.inbound import inbound
 from tests.harness.live_session import Live
 from tests.harness.provider_contract import ProviderContract
 from tests.harness.stub_server import Scripted, StubServer
-from tests.harness.inbound import inbound
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
