@@ -34,12 +34,12 @@ from subscriptions.models import (
 )
 from subscriptions.problems import detector, remediation
 
-HOURS = 48
-SHOWN = 6
-EVENTS_SHOWN = 8
-TROUBLED = (State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING)
+CHART_HOURS = 48
+MAX_ROWS = 6
+MAX_EVENTS = 8
+PROBLEM_STATES = (State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING)
 DETECTION_LIMIT = timedelta(minutes=2)  # a longer time since the last problem detection is an error
-ORDER = (State.ACTIVE, State.PENDING, *TROUBLED, State.DISABLED, State.MANUAL, State.DELETING)
+STATE_ORDER = (State.ACTIVE, State.PENDING, *PROBLEM_STATES, State.DISABLED, State.MANUAL, State.DELETING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
+class OpenProblem:
     """An open problem: its page, and the page of its next action. `phrase` names it within a sentence."""
 
     state: str
@@ -78,7 +78,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": request.user.has_perm("events.view_event"),
         "operations": request.user.has_perm("subscriptions.view_operation"),
     }
-    concerns = _concerns() if sees["problems"] else []
+    problems = _open_problems() if sees["problems"] else []
     parts = {"Worker": health.heartbeat("worker"), "Scheduler": health.heartbeat("scheduler")}
     spool = health.spool()
     states = _states() if sees["subscriptions"] else []
@@ -86,9 +86,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         title="Home",
         sees=sees,
         moved=sees["subscriptions"] and not is_confirmed(),
-        verdict=_verdict(concerns, states),
+        verdict=_verdict(problems, states),
         states=states,
-        concerns=concerns,
+        problems=problems,
         parts={**parts, "Spool": spool},
         renewals=_renewals() if sees["subscriptions"] else [],
         events=_latest_events() if sees["events"] else [],
@@ -100,14 +100,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _concerns() -> list[Concern]:
+def _open_problems() -> list[OpenProblem]:
     """Return the problems that need attention, most severe first."""
     rows = Problem.objects.needing_attention().most_severe_first()
-    return [_concern(row) for row in rows.select_related("account").defer("sample", "account__credentials")[:SHOWN]]
+    return [
+        _open_problem(row) for row in rows.select_related("account").defer("sample", "account__credentials")[:MAX_ROWS]
+    ]
 
 
-def _concern(row: Problem) -> Concern:
-    return Concern(
+def _open_problem(row: Problem) -> OpenProblem:
+    return OpenProblem(
         row.severity,
         row.get_severity_display(),
         str(row),
@@ -138,16 +140,16 @@ def _states() -> list[dict[str, Any]]:
     link = reverse("admin:subscriptions_subscription_changelist")
     return [
         {"state": state, "label": state.label, "count": counts[state], "link": f"{link}?state={state.value}"}
-        for state in ORDER
+        for state in STATE_ORDER
         if counts.get(state)
     ]
 
 
-def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> Verdict:
+def _verdict(problems: Sequence[OpenProblem], states: Sequence[dict[str, Any]]) -> Verdict:
     if not _is_detecting_problems():
         return Verdict("bad", "error", "Monitoring has stopped. Is a worker running?", "#installation")
-    if concerns:
-        return _open_problems_verdict(concerns)
+    if problems:
+        return _open_problems_verdict(problems)
     acknowledged = Problem.objects.filter(state=ProblemState.ACKNOWLEDGED).count_label()
     if acknowledged != "0":
         text = f"No open problems. {acknowledged} acknowledged."
@@ -163,10 +165,10 @@ def _verdict(concerns: Sequence[Concern], states: Sequence[dict[str, Any]]) -> V
     return Verdict("good", "check_circle", f"No open problems. {active} of {total} subscriptions are active.", "")
 
 
-def _open_problems_verdict(concerns: Sequence[Concern]) -> Verdict:
-    worst = concerns[0]
+def _open_problems_verdict(problems: Sequence[OpenProblem]) -> Verdict:
+    worst = problems[0]
     tone, icon = ("bad", "error") if worst.state == Severity.CRITICAL else ("warn", "warning")
-    if len(concerns) == 1:
+    if len(problems) == 1:
         return Verdict(tone, icon, f"1 open problem: {worst.phrase}.", worst.link)
     count = Problem.objects.needing_attention().count_label()
     return Verdict(tone, icon, f"{count} open problems. Most severe: {worst.phrase}.", worst.link)
@@ -176,16 +178,16 @@ def _renewals() -> list[Subscription]:
     rows = Subscription.objects.filter(
         deleted_at=None, present=True, enabled=True, auto_renew=True, managed=Managed.API, renew_at__isnull=False
     )
-    return list(rows.select_related("account").order_by("renew_at")[:SHOWN])
+    return list(rows.select_related("account").order_by("renew_at")[:MAX_ROWS])
 
 
 def _latest_events() -> list[Event]:
-    return list(Event.objects.select_related("subscription").defer("data").order_by("-pk")[:EVENTS_SHOWN])
+    return list(Event.objects.select_related("subscription").defer("data").order_by("-pk")[:MAX_EVENTS])
 
 
 def _latest_operations() -> list[Operation]:
     rows = Operation.objects.select_related("subscription").defer("request", "response")
-    return list(rows.order_by("-pk")[:SHOWN])
+    return list(rows.order_by("-pk")[:MAX_ROWS])
 
 
 def _first_steps(request: HttpRequest) -> list[dict[str, Any]] | None:
@@ -220,7 +222,7 @@ def _first_steps(request: HttpRequest) -> list[dict[str, Any]] | None:
 
 def _chart() -> dict[str, Any]:
     """Return the requests per hour, for Chart.js."""
-    hours = received_per_hour(timezone.now(), HOURS)
+    hours = received_per_hour(timezone.now(), CHART_HOURS)
     total = sum(hour.count for hour in hours[-24:])
     before = sum(hour.count for hour in hours[:-24])
     return {

@@ -16,7 +16,7 @@ from django.utils import timezone
 from events.admin import outcome_text
 from events.models import Outcome, WebhookRequest
 from events.storage.time_range import TIME_SPANS
-from providers.dashboard.list_page import narrow
+from providers.dashboard.list_page import filter_rows
 from providers.filters import Filter, read_typed_time, row_number
 
 MAX_COUNTED = 1000  # a larger selection is shown as "more than 1,000"
@@ -53,7 +53,7 @@ def select(query: QueryDict, filters: Sequence[Filter]) -> Selection:
     try:
         keys = [row_number(key) for key in query.getlist("pk")]
         selecting = _selecting(query, {"pk", *(item.name for item in filters)})
-        rows, used = narrow(selecting, WebhookRequest.objects.all(), filters)
+        rows, used = filter_rows(selecting, WebhookRequest.objects.all(), filters)
     except ValidationError:
         raise Http404("A filter or a selected request is invalid.") from None
     if keys:

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from providers.dashboard.list_page import page_of
+from providers.dashboard.list_page import build_page
 from providers.filters import Filter
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class PageAdmin(ModelAdmin[M]):
         """Show one page of the list."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        page = page_of(
+        page = build_page(
             request, self.rows(request), filters=self.filters, search=self.search if self.search_hint else None
         )
         context = {

@@ -16,7 +16,7 @@ from django.http import HttpRequest, QueryDict
 
 from providers.filters import Choices, Filter, row_number
 
-PAGE = 50
+PAGE_SIZE = 50
 TIME_FILTERS = ("since", "until")
 MAX_CHOICES = 200  # a longer select is not shown; the filter is then only used through links
 
@@ -68,7 +68,7 @@ class ListPage(Generic[M]):
         return any(item.value for item in self.time_filters)
 
 
-def page_of(
+def build_page(
     request: HttpRequest,
     rows: QuerySet[M],
     *,
@@ -76,11 +76,11 @@ def page_of(
     search: Callable[[QuerySet[M], str], QuerySet[M]] | None = None,
 ) -> ListPage[M]:
     """Return the page that the query string asks for. Invalid filter values are ignored, with a warning."""
-    asked = request.GET
-    query = _parameter(asked, "q") if search else ""
+    params = request.GET
+    query = _parameter(params, "q") if search else ""
     used = 0
     for item in filters:
-        value = _parameter(asked, item.name)
+        value = _parameter(params, item.name)
         if not value:
             continue
         try:
@@ -90,10 +90,10 @@ def page_of(
             messages.warning(request, f"“{value[:80]}” is not valid for the filter “{item.label}”, which was ignored.")
     if query and search:
         rows = search(rows, query)
-    found, newer, older = _cut(rows, asked)
+    page_rows, newer, older = _page_rows(rows, params)
     return ListPage(
-        rows=found,
-        filters=tuple(shown_filters(asked, filters)),
+        rows=page_rows,
+        filters=tuple(shown_filters(params, filters)),
         query=query,
         newer=newer,
         older=older,
@@ -101,62 +101,62 @@ def page_of(
     )
 
 
-def narrow(asked: QueryDict, rows: QuerySet[M], filters: Sequence[Filter]) -> tuple[QuerySet[M], int]:
+def filter_rows(params: QueryDict, rows: QuerySet[M], filters: Sequence[Filter]) -> tuple[QuerySet[M], int]:
     """Return the matching rows and the number of filters that apply. Raise ValidationError for an invalid value."""
     used = 0
     for item in filters:
-        if value := _parameter(asked, item.name):
+        if value := _parameter(params, item.name):
             rows = item.apply_in_dashboard(rows, value)
             used += 1
     return rows, used
 
 
-def shown_filters(asked: QueryDict, filters: Sequence[Filter]) -> list[ShownFilter]:
+def shown_filters(params: QueryDict, filters: Sequence[Filter]) -> list[ShownFilter]:
     """Return the filters with their current values."""
-    return [_shown(item, asked) for item in filters]
+    return [_shown(item, params) for item in filters]
 
 
-def _parameter(asked: QueryDict, name: str) -> str:
+def _parameter(params: QueryDict, name: str) -> str:
     """Return a query parameter without NUL, which the database refuses."""
-    return str(asked.get(name, "")).replace("\0", "").strip()
+    return str(params.get(name, "")).replace("\0", "").strip()
 
 
-def _shown(item: Filter, asked: QueryDict) -> ShownFilter:
-    value = _parameter(asked, item.name)
+def _shown(item: Filter, params: QueryDict) -> ShownFilter:
+    value = _parameter(params, item.name)
     choices = list(item.choices())[: MAX_CHOICES + 1] if item.choices else None
     if choices is not None and len(choices) > MAX_CHOICES:
         choices = [(value, f"No. {value}")] if value else []
     return ShownFilter(item.name, item.label, value, choices, item.placeholder, item.unset)
 
 
-def _cut(rows: QuerySet[M], asked: QueryDict) -> tuple[list[M], str | None, str | None]:
+def _page_rows(rows: QuerySet[M], params: QueryDict) -> tuple[list[M], str | None, str | None]:
     """Return one page and the query strings of its newer and older neighbours. Read one row more than shown."""
-    after, before = _key(asked, "after"), _key(asked, "before")
+    after, before = _key(params, "after"), _key(params, "before")
     if after is not None:
-        found = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
-        more, found = len(found) > PAGE, found[:PAGE][::-1]
+        page_rows = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE_SIZE + 1])
+        more, page_rows = len(page_rows) > PAGE_SIZE, page_rows[:PAGE_SIZE][::-1]
         has_newer, has_older = more, True
     else:
         if before is not None:
             rows = rows.filter(pk__lt=before)
-        found = list(rows.order_by("-pk")[: PAGE + 1])
-        has_newer, has_older = before is not None, len(found) > PAGE
-        found = found[:PAGE]
-    newer = _query(asked, "after", found[0].pk if found else None) if has_newer else None
-    older = _query(asked, "before", found[-1].pk) if has_older and found else None
-    return found, newer, older
+        page_rows = list(rows.order_by("-pk")[: PAGE_SIZE + 1])
+        has_newer, has_older = before is not None, len(page_rows) > PAGE_SIZE
+        page_rows = page_rows[:PAGE_SIZE]
+    newer = _query(params, "after", page_rows[0].pk if page_rows else None) if has_newer else None
+    older = _query(params, "before", page_rows[-1].pk) if has_older and page_rows else None
+    return page_rows, newer, older
 
 
-def _key(asked: QueryDict, name: str) -> int | None:
+def _key(params: QueryDict, name: str) -> int | None:
     try:
-        return row_number(str(asked[name])) if name in asked else None
+        return row_number(str(params[name])) if name in params else None
     except ValidationError:
         return None
 
 
-def _query(asked: QueryDict, name: str, key: Any) -> str:
+def _query(params: QueryDict, name: str, key: Any) -> str:
     """Return the query string of a neighbour; without a key, that of the first page."""
-    query = asked.copy()
+    query = params.copy()
     for old in ("after", "before"):
         query.pop(old, None)
     if key is not None:

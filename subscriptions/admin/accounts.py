@@ -29,7 +29,7 @@ from subscriptions.lifecycle import account_deletion, accounts, activity_log
 from subscriptions.lifecycle.account_deletion import NotBeingDeleted
 from subscriptions.models import Problem
 
-SHOWN = 25
+MAX_SUBSCRIPTIONS = 25
 CHECK_SECONDS = 10.0
 
 
@@ -76,7 +76,7 @@ class AccountAdmin(RemoteSubscriptionPages):
             "settings": [entry for entry in settings if entry not in defaults],
             "default_settings": defaults,
             "credential_names": sorted(name for name, value in row.credentials.items() if value),
-            "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:SHOWN]),
+            "subscriptions": list(row.subscriptions.exclude(deleted_at__isnull=False)[:MAX_SUBSCRIPTIONS]),
             "sees_operations": request.user.has_perm("subscriptions.view_operation"),
             "oldest_kept": row.webhook_requests.order_by("pk").values_list("received_at", flat=True).first(),
             "sees_subscriptions": request.user.has_perm("subscriptions.view_subscription"),
@@ -159,12 +159,14 @@ class AccountAdmin(RemoteSubscriptionPages):
                 raise PermissionDenied
             return self._delete(request, row, with_subscriptions=with_subscriptions)
         living = list(
-            account_deletion.remaining_subscriptions(row).select_related("account").defer("secrets")[: SHOWN + 1]
+            account_deletion.remaining_subscriptions(row)
+            .select_related("account")
+            .defer("secrets")[: MAX_SUBSCRIPTIONS + 1]
         )
         context = {
             "row": row,
-            "living": living[:SHOWN],
-            "more": len(living) > SHOWN,
+            "living": living[:MAX_SUBSCRIPTIONS],
+            "more": len(living) > MAX_SUBSCRIPTIONS,
             "may_remove": may_remove,
             "row_url": self.page_url(row),
         }

@@ -25,7 +25,7 @@ from subscriptions.remote.adoption import AlreadyManaged, BeingDeleted
 from subscriptions.remote.inventory import InventoryItem, Kind
 from subscriptions.remote.orphans import NotAnOrphan
 
-SHOWN = 100  # of each kind
+MAX_PER_GROUP = 100  # of each kind
 REFUSALS = (AlreadyManaged, BeingDeleted, NotAnOrphan, AccountBeingDeleted, ProviderError)
 
 
@@ -168,7 +168,7 @@ def _permissions(request: HttpRequest) -> dict[str, bool]:
 def _groups(found: Sequence[InventoryItem]) -> list[Group]:
     def group(title: str, explanation: str, items: list[InventoryItem], *, folded: bool = False) -> Group:
         items.sort(key=lambda item: item.remote.remote_id)
-        return Group(title, explanation, items[:SHOWN], max(len(items) - SHOWN, 0), folded)
+        return Group(title, explanation, items[:MAX_PER_GROUP], max(len(items) - MAX_PER_GROUP, 0), folded)
 
     shown = [item for item in found if not item.ignored]
     kinds = {kind: [item for item in shown if item.kind is kind] for kind in Kind}

@@ -9,11 +9,11 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse, QueryDict
 
 from providers.dashboard.base import PageAdmin
-from providers.dashboard.list_page import PAGE
+from providers.dashboard.list_page import PAGE_SIZE
 from subscriptions import timeline
 from subscriptions.timeline import Entry, Subject, Timeline
 
-SHOWN = 10
+LATEST_ENTRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Part:
 
 def latest_entries(row: Subject) -> list[Entry]:
     """Return the newest entries, for the page of the account or subscription."""
-    return Timeline(row).part(SHOWN)
+    return Timeline(row).part(LATEST_ENTRIES)
 
 
 def timeline_page(admin: PageAdmin[Any], request: HttpRequest, row: Subject) -> HttpResponse:
@@ -49,14 +49,14 @@ def timeline_page(admin: PageAdmin[Any], request: HttpRequest, row: Subject) -> 
 
 def _part(whole: Timeline, params: QueryDict) -> Part:
     above, below = _key(params, "after"), _key(params, "before")
-    found = whole.part(PAGE + 1, above=above) if above is not None else []
+    found = whole.part(PAGE_SIZE + 1, above=above) if above is not None else []
     if found:
-        more, entries = len(found) > PAGE, found[-PAGE:]
+        more, entries = len(found) > PAGE_SIZE, found[-PAGE_SIZE:]
         has_newer, has_older = more, True
     else:  # nothing is newer: show the newest page
-        found = whole.part(PAGE + 1, below=below)
-        entries = found[:PAGE]
-        has_newer, has_older = bool(below and not above), len(found) > PAGE
+        found = whole.part(PAGE_SIZE + 1, below=below)
+        entries = found[:PAGE_SIZE]
+        has_newer, has_older = bool(below and not above), len(found) > PAGE_SIZE
     newer = _query(params, "after", entries[0].key if entries else None) if has_newer else None
     older = _query(params, "before", entries[-1].key) if has_older and entries else None
     return Part(entries, newer, older)

@@ -88,7 +88,7 @@ def test_a_problem_is_named_and_linked(boss: Client, alive: None, hook: Subscrip
 def test_intended_states_are_no_problems(boss: Client, alive: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
     detector.detect()
-    assert boss.get(HOME).context["concerns"] == []
+    assert boss.get(HOME).context["problems"] == []
 
 
 def test_failing_accounts_and_unprocessed_requests_are_listed(boss: Client, alive: None, hook: Subscription) -> None:
@@ -98,7 +98,7 @@ def test_failing_accounts_and_unprocessed_requests_are_listed(boss: Client, aliv
     normalize_pending()
     detector.detect()
     response = boss.get(HOME)
-    assert [item.state for item in response.context["concerns"]] == ["critical", "warning", "warning"]
+    assert [item.state for item in response.context["problems"]] == ["critical", "warning", "warning"]
     page = response.content.decode()
     assert "Get a new token." in page
     assert "outcome=rejected" in page
@@ -110,10 +110,10 @@ def test_acknowledged_and_info_problems_need_no_attention(boss: Client, alive: N
     refuse_credentials()
     detector.detect()
     detector.acknowledge(Problem.objects.get(), by="staff:ann")
-    assert boss.get(HOME).context["concerns"] == []
+    assert boss.get(HOME).context["problems"] == []
     assert verdict(boss) == "No open problems. 1 acknowledged."
     Problem.objects.update(state="open", severity="info")
-    assert boss.get(HOME).context["concerns"] == []
+    assert boss.get(HOME).context["problems"] == []
 
 
 def test_the_verdict_counts_all_problems(boss: Client, alive: None, hook: Subscription) -> None:
@@ -135,7 +135,7 @@ def test_a_stopped_scheduler_is_the_most_severe_problem(
     refuse_credentials()
     Subscription.objects.update(state=State.MISSING)
     detector.detect()
-    assert [item.title for item in boss.get(HOME).context["concerns"]] == [
+    assert [item.title for item in boss.get(HOME).context["problems"]] == [
         "Scheduler down",
         "Credentials: Fake account",
         f"Missing: {hook.uid}",

@@ -29,7 +29,7 @@ def rows_of(client: Client, name: str, query: str = "") -> list[int]:
 @pytest.fixture
 def many(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seven requests, newest first, on pages of three."""
-    monkeypatch.setattr(list_page, "PAGE", 3)
+    monkeypatch.setattr(list_page, "PAGE_SIZE", 3)
     return [store_request(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
 
 

@@ -111,7 +111,7 @@ def test_one_can_be_ignored_and_shown_again(boss: Client, account: ProviderAccou
 def test_a_long_list_is_cut_and_says_how_many_are_left_out(
     boss: Client, account: ProviderAccount, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_pages, "SHOWN", 1)
+    monkeypatch.setattr(remote_pages, "MAX_PER_GROUP", 1)
     for number in range(3):
         make(f"https://elsewhere.example/{number}")
     assert "2 more are not shown" in boss.get(page_of("discover", account)).content.decode()

@@ -16,7 +16,7 @@ def test_durations(seconds: float, words: str) -> None:
     assert formatting.duration(seconds) == words
 
 
-def test_what_a_provider_says_without_a_full_stop_does_not_run_into_the_next_sentence() -> None:
+def test_sentences_end_with_a_full_stop() -> None:
     said = formatting.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
     assert said == "The call failed. (access_denied). It is tried again. Why?"
 
@@ -34,7 +34,7 @@ def test_what_a_provider_says_without_a_full_stop_does_not_run_into_the_next_sen
         ({}, "\N{EN DASH}"),
     ],
 )
-def test_values(value: object, words: str) -> None:
+def test_config_values(value: object, words: str) -> None:
     assert config_value(value) == words
 
 
@@ -53,12 +53,12 @@ def test_names_of_fields_and_actors() -> None:
     ]
 
 
-def test_what_a_plug_in_marks_as_code_is_shown_as_code_and_nothing_else() -> None:
+def test_backticks_become_code_and_the_rest_is_escaped() -> None:
     assert inline_code("Give `a<b` as <i>it</i>.") == (
         'Give <code class="hk-mono">a&lt;b</code> as &lt;i&gt;it&lt;/i&gt;.'
     )
 
 
-def test_long_words_break_behind_their_separators() -> None:
+def test_long_words_may_break_after_separators() -> None:
     assert breakable("/a/<b>.txt") == "/<wbr>a/<wbr>&lt;b&gt;.txt"
     assert breakable("") == ""
