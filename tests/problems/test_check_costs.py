@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -9,6 +10,8 @@ from django.utils import timezone
 from subscriptions.models import Problem, Severity, State, Subscription
 from subscriptions.problems import detector
 from tests.problems.conftest import DAY, open_problems, set_lease
+
+pytestmark = pytest.mark.slow
 
 
 def test_healthy_rows_need_no_queries(row: Subscription) -> None:
