@@ -30,7 +30,7 @@ def kinds(api: Api, account_path: str) -> dict[str, tuple[str, bool]]:
     return {item["remote_id"]: (item["kind"], item["ignored"]) for item in found}
 
 
-# -- Removing --------------------------------------------------------------------------------------------------------
+# -- Deleting --------------------------------------------------------------------------------------------------------
 
 
 def test_deletes_an_orphan_and_logs_it(api: Api, account_path: str, orphan: str, control: Control) -> None:

@@ -32,7 +32,7 @@ def by_id(answer: dict[str, Any]) -> dict[str, Any]:
     return {item["remote_id"]: item for item in answer["results"]}
 
 
-# -- What there is ---------------------------------------------------------------------------------------------------
+# -- Inventory -------------------------------------------------------------------------------------------------------
 
 
 def test_lists_the_owner_of_each(api: Api, active: Subscription, account_path: str, foreign: str) -> None:

@@ -288,7 +288,7 @@ def test_an_account_in_use_stays(api: Api, subscription: Subscription, account_p
     assert api.get(account_path).status == 200
 
 
-# -- How long its events are kept --------------------------------------------------------------------------------------
+# -- Retention ---------------------------------------------------------------------------------------------------------
 
 
 def test_retention(api: Api) -> None:

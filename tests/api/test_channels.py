@@ -1,4 +1,4 @@
-"""/channels/: who is told of problems."""
+"""/channels/: list, create, read, change, delete, test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, without a warning, public, and the one that is checked in."""
+"""The OpenAPI document: complete, without a warning, public, and equal to the committed file."""
 
 from __future__ import annotations
 

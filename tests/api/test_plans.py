@@ -35,7 +35,7 @@ def named(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"action": step["action"], "remote_id": step["remote_id"]} for step in steps]
 
 
-# -- Chosen steps of one ---------------------------------------------------------------------------------------------
+# -- Chosen steps ----------------------------------------------------------------------------------------------------
 
 
 def test_does_only_the_chosen_step(api: Api, path: str, drifted: Subscription, control: Control) -> None:
@@ -108,7 +108,7 @@ def test_nothing_is_done_while_another_process_holds_the_claim(
     assert drifted.operations.count() == 1
 
 
-# -- An account ------------------------------------------------------------------------------------------------------
+# -- One account -----------------------------------------------------------------------------------------------------
 
 
 def test_plans_an_account_with_one_list_call(
@@ -163,7 +163,7 @@ def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: 
     assert control.calls() == []
 
 
-# -- Everything ------------------------------------------------------------------------------------------------------
+# -- All accounts ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""/problems/, and what a program may say about one."""
+"""/problems/: list, read, acknowledge, resolve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is expected of a subscription: `quiet_after` and `quiet_hours`."""
+"""The silence rules of a subscription in the API: `quiet_after` and `quiet_hours`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schemathesis against the live server: whatever is sent, the answers are those that the OpenAPI document promises."""
+"""Schemathesis against the live server: all answers conform to the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: the command, the row, scopes, revoking, and who does not get in."""
+"""Bearer tokens: the command, the row, scopes, and revocation."""
 
 from __future__ import annotations
 

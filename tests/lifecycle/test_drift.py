@@ -1,4 +1,4 @@
-"""Somebody changed the config at the provider: put back, accepted, or only reported."""
+"""Drift: a config that was changed at the provider is reverted, accepted, or only reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quiet hours: what counts, by the clocks of a place, over changes of the clocks as well."""
+"""Quiet hours: which time is counted, in local time and across daylight saving changes."""
 
 from __future__ import annotations
 

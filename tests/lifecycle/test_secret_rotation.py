@@ -36,7 +36,7 @@ def no_signals_recorded() -> None:
     rotation_signals.reset()
 
 
-# -- The whole of it -------------------------------------------------------------------------------------------------
+# -- A whole rotation ------------------------------------------------------------------------------------------------
 
 
 def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscription, control: Control) -> None:
@@ -181,7 +181,7 @@ def test_a_revoked_provider_secret_is_refused_once_the_new_one_exists(sandbox: S
     assert row.rotation is None
 
 
-# -- By hand ---------------------------------------------------------------------------------------------------------
+# -- Manually managed subscriptions ----------------------------------------------------------------------------------
 
 
 def test_a_manual_rotation_ends_with_the_first_request_using_the_new_secret(
@@ -226,7 +226,7 @@ def test_rotation_is_refused_without_a_secret(hook: Subscription, fake: FakeProv
         actions.check(hook, SubscriptionAction.ROTATE)
 
 
-# -- What people see -------------------------------------------------------------------------------------------------
+# -- What the dashboard shows ----------------------------------------------------------------------------------------
 
 
 def test_an_overdue_rotation_is_a_problem_and_both_secrets_stay_accepted(active: Subscription) -> None:

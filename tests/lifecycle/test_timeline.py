@@ -1,4 +1,4 @@
-"""The timeline: one story out of several tables, a page at a time."""
+"""The timeline: entries of several tables, merged and paged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an account has at each provider: told apart, taken over as was foretold, removed only when it is an orphan."""
+"""The inventory at each provider: kinds, adoption as predicted, and deletion of orphans only."""
 
 from __future__ import annotations
 

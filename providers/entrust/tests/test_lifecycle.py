@@ -153,7 +153,7 @@ def test_a_kill_between_answer_and_commit(
         assert check_only_one(subscription, control)["remote_id"] not in left
 
 
-# -- Staying alive ---------------------------------------------------------------------------------------------------
+# -- Renewal and repair ----------------------------------------------------------------------------------------------
 
 
 def test_renews_in_place_and_keeps_the_token(active: Subscription, control: Control) -> None:
@@ -287,7 +287,7 @@ def test_disable_enable_delete(active: Subscription, control: Control) -> None:
     assert operations(active) == ["register", "disable", "enable", "delete"]
 
 
-# -- What we lack the secret of --------------------------------------------------------------------------------------
+# -- Unknown secrets -------------------------------------------------------------------------------------------------
 
 
 def test_a_webhook_with_our_url_but_unknown_token_is_replaced(active: Subscription, control: Control) -> None:
