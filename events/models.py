@@ -183,11 +183,11 @@ class SilenceQuerySet(models.QuerySet["Silence"]):
 
     def suspected(self) -> SilenceQuerySet:
         """Return the silences that have been probed and are not confirmed yet."""
-        return self.filter(found_at=None, ended_at=None)
+        return self.filter(confirmed_at=None, ended_at=None)
 
-    def found(self) -> SilenceQuerySet:
+    def confirmed(self) -> SilenceQuerySet:
         """Return the confirmed silences that last."""
-        return self.filter(found_at__isnull=False, ended_at=None)
+        return self.filter(confirmed_at__isnull=False, ended_at=None)
 
 
 class Silence(models.Model):
@@ -202,8 +202,8 @@ class Silence(models.Model):
     since = models.DateTimeField()
     probed_at = models.DateTimeField()
     tested = models.BooleanField(default=False)  # the provider was asked for a test webhook, and supports it
-    words = models.TextField(blank=True, default="")  # the result of the probe
-    found_at = models.DateTimeField(null=True)
+    message = models.TextField(blank=True, default="")  # the result of the probe
+    confirmed_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
     objects = SilenceQuerySet.as_manager()
@@ -230,7 +230,7 @@ class Purge(Claimable):
 
     account = models.OneToOneField(ProviderAccount, models.CASCADE, related_name="purge")
     due_at = models.DateTimeField(default=timezone.now, db_index=True)
-    looked_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
     kept_since = models.DateTimeField(null=True)  # when the oldest stored request was received
     purged_at = models.DateTimeField(null=True)
     purged_requests = models.PositiveBigIntegerField(default=0)

@@ -81,13 +81,13 @@ def _decide(silence: Silence, now: datetime) -> bool:
     times = newest.values_list("received_at", flat=True)[: tested + 1]
     arrived = sum(received_at >= silence.probed_at for received_at in times)
     if arrived > tested or not watched().filter(pk=silence.subscription_id).exists():
-        Silence.objects.filter(pk=silence.pk, found_at=None).delete()
+        Silence.objects.filter(pk=silence.pk, confirmed_at=None).delete()
         return False
-    text = silence.words or INTERRUPTED
+    text = silence.message or INTERRUPTED
     if tested:
         text += f" {_test_result(arrived=bool(arrived))}"
     with transaction.atomic():
-        if not Silence.objects.filter(pk=silence.pk, found_at=None).update(found_at=now, words=text):
+        if not Silence.objects.filter(pk=silence.pk, confirmed_at=None).update(confirmed_at=now, message=text):
             return False
         Subscription.objects.filter(pk=silence.subscription_id).update(silent_since=silence.since, silence_reason=text)
     return True
@@ -102,10 +102,10 @@ def _test_result(*, arrived: bool) -> str:
 
 def _end_silences(now: datetime) -> None:
     """End silences whose subscription received an event, changed its expectation, or is no longer watched."""
-    for silence in Silence.objects.found().select_related("subscription").defer("subscription__secrets"):
-        row, found_at = silence.subscription, silence.found_at
-        event_arrived = row.last_event_at is not None and found_at is not None and row.last_event_at > found_at
-        changed = row.quiet_from is not None and found_at is not None and row.quiet_from > found_at
+    for silence in Silence.objects.confirmed().select_related("subscription").defer("subscription__secrets"):
+        row, confirmed_at = silence.subscription, silence.confirmed_at
+        event_arrived = row.last_event_at is not None and confirmed_at is not None and row.last_event_at > confirmed_at
+        changed = row.quiet_from is not None and confirmed_at is not None and row.quiet_from > confirmed_at
         if event_arrived or changed or not watched().filter(pk=row.pk).exists():
             with transaction.atomic():
                 Silence.objects.filter(pk=silence.pk).update(ended_at=row.last_event_at if event_arrived else now)

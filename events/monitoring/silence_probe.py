@@ -35,7 +35,7 @@ def probe(row: Subscription, since: datetime) -> None:
     findings.append(failure)
     # `probed_at` stays the time before the probe: an event received after it may be the test webhook.
     text = " ".join(finding for finding in findings if finding)
-    Silence.objects.filter(pk=silence.pk).update(words=text, tested=tested)
+    Silence.objects.filter(pk=silence.pk).update(message=text, tested=tested)
 
 
 def may_test(plugin: AnyProvider) -> bool:

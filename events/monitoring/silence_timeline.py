@@ -17,15 +17,15 @@ SILENCE = "silence"
 
 def _entries(subject: Subject, span: Span) -> Iterable[Entry]:
     of = Q(subscription=subject.pk) if isinstance(subject, Subscription) else Q(account=subject.pk)
-    rows = Silence.objects.filter(of, found_at__isnull=False).select_related("subscription")
+    rows = Silence.objects.filter(of, confirmed_at__isnull=False).select_related("subscription")
     for row in span.cut(rows.defer("subscription__secrets")):
         ended = f" It ended at {readable_time(row.ended_at)}." if row.ended_at else ""
         yield Entry(
             key=row.uid,
-            at=row.found_at or row.probed_at,
+            at=row.confirmed_at or row.probed_at,
             kind=SILENCE,
             what="fell silent",
-            why=f"No event since {readable_time(row.since)}. {row.words}{ended}",
+            why=f"No event since {readable_time(row.since)}. {row.message}{ended}",
             actor=SCHEDULER,
             subscription=row.subscription.uid,
         )

@@ -84,7 +84,7 @@ def purge_due() -> int:
     known = Purge.objects.values_list("account", flat=True)
     for pk in ProviderAccount.with_deleted.exclude(pk__in=known).values_list("pk", flat=True):
         Purge.objects.get_or_create(account_id=pk, defaults={"due_at": now})
-    stepped_back = before_clock_step("looked_at", now)
+    stepped_back = before_clock_step("checked_at", now)
     total = 0
     for row in Purge.objects.filter(Q(due_at__lte=now) | stepped_back).order_by("due_at"):
         result = purge(row)
@@ -105,7 +105,7 @@ def purge(row: Purge) -> PurgeResult:
             _delete_expired(row, holder, retention, result)
         now = timezone.now()
         Purge.objects.filter(pk=row.pk).update(
-            due_at=now if result.more else now + PURGE_INTERVAL, looked_at=now, kept_since=_oldest(row.account_id)
+            due_at=now if result.more else now + PURGE_INTERVAL, checked_at=now, kept_since=_oldest(row.account_id)
         )
         if result.requests:
             logger.info("Purged %d requests and %d events of account %s", result.requests, result.events, account.uid)

@@ -24,7 +24,7 @@ def test_networks_are_changed_in_the_dashboard(boss: Client, subscription: Subsc
     entry = HistoryEntry.objects.filter(action="changed").latest("pk")
     assert entry.actor == "staff:ann"
     wrong = boss.post(edit, {**TYPED, "allowed_networks": "192.0.2.1/24"})
-    assert "the network there is 192.0.2.0/24" in wrong.context["form"].errors["allowed_networks"][0]
+    assert "the network is 192.0.2.0/24" in wrong.context["form"].errors["allowed_networks"][0]
     boss.post(edit, TYPED)
     subscription.refresh_from_db()
     assert subscription.allowed_networks == []

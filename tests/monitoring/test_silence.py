@@ -143,7 +143,7 @@ def test_a_silence_ends_when_no_events_are_expected(quiet_one: Subscription, at:
     Subscription.objects.filter(pk=quiet_one.pk).update(**change)
     at(found + 2 * HOUR)
     assert silence_of(quiet_one) == (None, "")
-    assert Silence.objects.get(found_at=found).ended_at == found + 2 * HOUR
+    assert Silence.objects.get(confirmed_at=found).ended_at == found + 2 * HOUR
 
 
 def test_a_changed_expectation_counts_from_the_change(
