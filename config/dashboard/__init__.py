@@ -1,0 +1,1 @@
+"""The home page, the navigation, and the comparison of providers."""

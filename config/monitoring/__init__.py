@@ -1,0 +1,1 @@
+"""Health checks, metrics, logs, and what watches the processes themselves."""

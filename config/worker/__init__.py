@@ -1,0 +1,1 @@
+"""The Celery worker: the scheduler, the base class of tasks, the embedded broker."""

@@ -1,0 +1,1 @@
+"""The silence alarm, and checks for problems with inbound requests."""

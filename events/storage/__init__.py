@@ -1,0 +1,1 @@
+"""Rows, bodies and bulk inserts, and look-ups by time."""

@@ -1,0 +1,1 @@
+"""Sessions at providers: rate limits, the circuit breaker, stored access tokens."""

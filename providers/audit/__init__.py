@@ -1,0 +1,1 @@
+"""The audit trail, and the record of every change of a state."""

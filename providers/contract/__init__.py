@@ -1,0 +1,1 @@
+"""What a plug-in declares and does, and what it may use. No Django here."""

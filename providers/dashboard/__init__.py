@@ -1,0 +1,1 @@
+"""What all pages of the dashboard share: lists, forms from schemas, JSON trees, formatting."""

@@ -1,0 +1,1 @@
+"""Model fields, encryption, IDs, claims on rows."""

@@ -1,0 +1,1 @@
+"""The sandbox: simulated providers behind one control API. No Django here."""

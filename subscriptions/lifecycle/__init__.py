@@ -1,0 +1,1 @@
+"""What may be done with a subscription, and changes of its desired state."""

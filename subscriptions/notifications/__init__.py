@@ -1,0 +1,1 @@
+"""Tell people about problems, by e-mail and webhook."""

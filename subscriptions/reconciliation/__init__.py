@@ -1,0 +1,1 @@
+"""Sync accounts, compute and apply plans, and retry."""

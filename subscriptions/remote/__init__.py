@@ -1,0 +1,1 @@
+"""What an account has at its provider, whoever registered it."""
