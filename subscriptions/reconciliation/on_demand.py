@@ -113,8 +113,8 @@ def plan_everything(*, deadline: float | None = None) -> Iterator[AccountPlan]:
 def apply_steps(subscription: Subscription, choice: Choice, *, by: str, seconds: float = 10.0) -> None:
     """Apply only the chosen steps, waiting up to `seconds` for the claim. Provider errors are stored on the row.
 
-    Raises PlanChanged and Incomplete, Busy if the claim was not released in time, and Conflict if the subscription is
-    deleted. Nothing was done then.
+    Raises PlanChanged and IncompleteChoice, Busy if the claim was not released in time, and Conflict if the
+    subscription is deleted. Nothing was done then.
     """
     actions.check(subscription, SubscriptionAction.RECONCILE)
     deadline = time.monotonic() + seconds

@@ -57,7 +57,7 @@ def _updated_columns(row: Subscription, remote_id: str, before: Remotes, after: 
 def _renewed_columns(
     row: Subscription, old: RemoteSubscription | None, new: RemoteSubscription | None, now: datetime
 ) -> ColumnValues:
-    """A lease that ends later, or is as long as a fresh one, is renewed; otherwise renewing in place has no effect."""
+    """Return whether renewing in place worked: the lease ends later than before, or is as long as a new one."""
     if old is None or new is None or old.expires_at is None or new.expires_at is None:
         return {}
     left = new.expires_at - now

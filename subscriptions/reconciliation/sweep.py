@@ -1,4 +1,4 @@
-"""What is due now, and doing it. The rows are the queue: no message is needed for any of it."""
+"""Find the work that is due, and do it. The rows are the queue: no message is needed for any of it."""
 
 from __future__ import annotations
 
@@ -28,27 +28,28 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 THREADS = 16
-UNREADABLE_RETRY = timedelta(minutes=5)  # for rows that no encryption key opens
+UNDECRYPTABLE_RETRY = timedelta(minutes=5)
 
 _pool: ThreadPoolExecutor | None = None
-_in_hand: set[int] = set()  # accounts that a thread of this process is working on
+_in_progress: set[int] = set()  # accounts that a thread of this process works on
 _lock = threading.Lock()
 
 
 def due_subscriptions() -> QuerySet[Subscription]:
-    """Subscriptions that ask for work now, the longest overdue first. Those that wait for their account's calls ask as
-    soon as these no longer rest. One that was reconciled in the future was so before the clock was set back: its times
-    mean nothing any more."""
+    """Return the subscriptions that need work now, the longest overdue first.
+
+    Those that wait for their account's open circuit are due as soon as it is closed. Times of a row that was
+    reconciled in the future were written before the clock was set back and do not count."""
     now = timezone.now()
     stepped_back = before_clock_step("last_reconciled_at", now)
-    lifted = Q(paused_since__isnull=False, account__calls_paused_until=None)
+    circuit_closed = Q(paused_since__isnull=False, account__calls_paused_until=None)
     return Subscription.objects.filter(
-        Q(due_at__lte=now) | stepped_back | lifted, unclaimed(now), deleted_at=None
+        Q(due_at__lte=now) | stepped_back | circuit_closed, unclaimed(now), deleted_at=None
     ).order_by("due_at")
 
 
 def due_accounts() -> QuerySet[ProviderAccount]:
-    """Accounts with subscriptions whose remote state is to be looked at now."""
+    """Return the accounts with subscriptions that are due for a sync."""
     now = timezone.now()
     stepped_back = before_clock_step("synced_at", now)
     subscribed = Subscription.objects.filter(account=OuterRef("pk"), deleted_at=None, managed=Managed.API)
@@ -58,14 +59,14 @@ def due_accounts() -> QuerySet[ProviderAccount]:
 
 
 def sweep() -> int:
-    """Hands each account with something due to a thread of its own and returns at once, so that a provider that is
-    slow to answer keeps nobody else waiting. Accounts still being worked on are left to their thread. Returns how
-    many accounts were handed out."""
-    return sum(_hand_out(account_id) for account_id in _accounts_with_work())
+    """Start a thread for each account with due work, and return the number of accounts without waiting for them.
+
+    A slow provider then delays no other account. Accounts that a thread still works on are left to it."""
+    return sum(_start_thread(account_id) for account_id in _accounts_with_work())
 
 
 def sweep_inline() -> int:
-    """The same in this thread, one account after the other. Returns how many had something due."""
+    """Do the due work in this thread, one account after another. Return the number of accounts that had some."""
     accounts = _accounts_with_work()
     for account_id in accounts:
         process_account(account_id)
@@ -73,34 +74,33 @@ def sweep_inline() -> int:
 
 
 def process_account(account_id: int) -> None:
-    """Does all that is due for one account: first its subscriptions, then the look at the whole. One that is to go has
-    them removed first, and goes when they are gone."""
+    """Do all due work of one account: its deletion, then its subscriptions, then the sync of the account."""
     if accounts_being_deleted().filter(pk=account_id).exists():
         _guarded(partial(continue_deletion, account_id), f"Deleting account {account_id}")
     due = due_subscriptions().filter(account_id=account_id)
     for pk in list(due.values_list("pk", flat=True)[:BATCH]):
         _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
     if due_accounts().filter(pk=account_id).exists():
-        _guarded(partial(_look, account_id), f"Looking at account {account_id}")
+        _guarded(partial(_sync, account_id), f"Syncing account {account_id}")
 
 
 def _reconcile(pk: int) -> None:
     try:
         row = Subscription.objects.select_related("account").get(pk=pk)
-    except Undecryptable as error:  # its own secret, or the account's credentials
+    except Undecryptable as error:  # its secret, or the account's credentials
         write(
             Subscription.objects.filter(pk=pk),
             by=SCHEDULER,
             state=State.FAILING,
             state_reason=str(error),
-            due_at=timezone.now() + UNREADABLE_RETRY,
+            due_at=timezone.now() + UNDECRYPTABLE_RETRY,
         )
-        logger.error("Subscription %s cannot be worked on: %s", pk, error)
+        logger.error("Subscription %s cannot be reconciled: %s", pk, error)
     else:
         reconcile(row)
 
 
-def _look(account_id: int) -> None:
+def _sync(account_id: int) -> None:
     try:
         account = ProviderAccount.objects.get(pk=account_id)
     except Undecryptable as error:
@@ -109,44 +109,44 @@ def _look(account_id: int) -> None:
             by=SCHEDULER,
             status=AccountStatus.FAILING,
             status_reason=str(error),
-            sync_due_at=timezone.now() + UNREADABLE_RETRY,
+            sync_due_at=timezone.now() + UNDECRYPTABLE_RETRY,
             synced_at=timezone.now(),
         )
-        logger.error("Account %s cannot be looked at: %s", account_id, error)
+        logger.error("Account %s cannot be synced: %s", account_id, error)
     else:
         sync_account(account)
 
 
 def _accounts_with_work() -> list[int]:
-    subscribed = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
-    looked = due_accounts().values_list("pk", flat=True)
-    to_go = accounts_being_deleted().values_list("pk", flat=True)
-    first = [item["account_id"] for item in subscribed[:BATCH]]
-    return list(dict.fromkeys([*first, *looked[:BATCH], *to_go[:BATCH]]))
+    by_account = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
+    syncs = due_accounts().values_list("pk", flat=True)
+    deletions = accounts_being_deleted().values_list("pk", flat=True)
+    first = [item["account_id"] for item in by_account[:BATCH]]
+    return list(dict.fromkeys([*first, *syncs[:BATCH], *deletions[:BATCH]]))
 
 
-def _guarded(job: Callable[[], object], what: str) -> None:
+def _guarded(job: Callable[[], object], description: str) -> None:
     try:
         job()
-    except Exception:  # one row's trouble, a plug-in's bug perhaps, must not keep the others from their turn
-        logger.exception("%s failed.", what)
+    except Exception:  # an error with one row, perhaps a plug-in's bug, must not affect the others
+        logger.exception("%s failed.", description)
 
 
-def _hand_out(account_id: int) -> bool:
+def _start_thread(account_id: int) -> bool:
     global _pool
     with _lock:
-        if account_id in _in_hand:
+        if account_id in _in_progress:
             return False
-        _in_hand.add(account_id)
+        _in_progress.add(account_id)
         _pool = _pool or ThreadPoolExecutor(THREADS, thread_name_prefix="sweep")
-    _pool.submit(_in_thread, account_id)
+    _pool.submit(_run_in_thread, account_id)
     return True
 
 
-def _in_thread(account_id: int) -> None:
+def _run_in_thread(account_id: int) -> None:
     try:
         _guarded(partial(process_account, account_id), f"The sweep of account {account_id}")
     finally:
         with _lock:
-            _in_hand.discard(account_id)
+            _in_progress.discard(account_id)
         connections.close_all()

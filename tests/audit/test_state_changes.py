@@ -109,7 +109,7 @@ def test_states_of_rows_that_cannot_be_decrypted_are_recorded(
     monkeypatch.setattr(Subscription.objects.all().__class__, "get", cannot)
     monkeypatch.setattr(ProviderAccount.objects.all().__class__, "get", cannot)
     sweep._reconcile(hook.pk)
-    sweep._look(hook.account_id)
+    sweep._sync(hook.account_id)
     assert changes(hook) == [("pending", "failing", "clock", 1)]
     assert changes(hook.account) == [("unchecked", "failing", "clock", 1)]
 

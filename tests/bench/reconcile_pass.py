@@ -38,7 +38,7 @@ def measure(accounts: int, each: int) -> None:
     """Print the table."""
     from subscriptions.problems.detector import detect
     from subscriptions.reconciliation.sweep import sweep_inline
-    from tests.harness.many_subscriptions import ListingProvider, all_looked_at, cost_of
+    from tests.harness.many_subscriptions import ListingProvider, cost_of, make_all_due
 
     provider = ListingProvider(details=True)
     with provider.serving():
@@ -51,7 +51,7 @@ def measure(accounts: int, each: int) -> None:
             ("a pass over the problems", detect),
         ):
             if "full" in what:
-                all_looked_at()
+                make_all_due()
             cost = cost_of(provider, work)
             sys.stdout.write(f"| {what} | {cost.queries} | {cost.writes} | {cost.calls} | {cost.seconds:.2f} |\n")
             sys.stdout.flush()

@@ -1,6 +1,7 @@
-"""A world for proofs of the lifecycle: one account at a provider's simulator, a clock that only the test moves, faults,
-somebody else's webhooks beside ours, and deaths of workers. No sockets and no threads, so that many lives fit into a
-minute; everything of ours above the socket is the real thing.
+"""A simulated world for lifecycle tests: one account at a provider's simulator, faults, and killed workers.
+
+Only the test moves the clock, and foreign webhooks exist beside ours. There are no sockets and no threads, so that many
+lifetimes fit into a minute; all of our code above the socket is real.
 """
 
 from __future__ import annotations
@@ -45,37 +46,40 @@ from subscriptions.reconciliation import sweep
 from tests.harness.provider_contract import contract_of
 
 SANDBOX = "http://127.0.0.1:8010"
-LEASE = 3600.0  # seconds; long beside the claims of the dead, which have to end before anybody goes on
-CLAIMS_END = 125.0  # seconds after which nobody dead holds anything
-ROOM = ("max_webhooks", "max_active")  # how simulators call their limit of webhooks
+LEASE = 3600.0  # seconds; much longer than claims, because those of killed workers must end first
+CLAIMS_END = 125.0  # seconds after which a killed worker holds no claim
+ROOM = ("max_webhooks", "max_active")  # names of the simulators' options for their limit of webhooks
 SLUGS = tuple(all_providers())
 
 
 class Death(BaseException):
-    """Stands for a kill: nothing in the code under test may catch it."""
+    """Stand for a kill; the code under test must not catch it."""
 
 
 class Reaper:
-    """Kills a worker right before the n-th thing it does that lasts: a write outside a transaction, a commit, a call to
-    the provider; right before the next one is right after this one. What a transaction held is lost, and nothing that
-    would run afterwards does anything: claims stay."""
+    """Kill a worker right before its n-th lasting effect: a write outside a transaction, a commit, or a call.
+
+    Right before the next effect is right after the previous one. An open transaction is lost, and nothing that would
+    run afterwards has an effect: claims stay."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.dead, self._depth = at, False, 0
         self.events: list[str] = []
 
     def lasting(self, what: str) -> None:
-        """Something that lasts is about to happen."""
+        """Count a lasting effect that is about to happen, or die."""
         if self.dead or len(self.events) == self.at:
             self.dead = True
             raise Death(f"before {what}")
         self.events.append(what)
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        """A wrapper for Django's `execute_wrapper`. In a test's own transaction, those of the code are savepoints."""
+        """Wrap a query, for Django's `execute_wrapper`.
+
+        Within the transaction of a test, those of the code are savepoints."""
         word = sql.split(None, 1)[0].upper()
         if self.dead and word not in ("ROLLBACK", "RELEASE"):
-            raise Death("dead already")
+            raise Death("already dead")
         if word == "SAVEPOINT":
             self._depth += 1
         elif word == "RELEASE":
@@ -95,7 +99,7 @@ class Reaper:
 
 
 class World:
-    """One account and what is at its provider. `clock` is everybody's: ours and the provider's."""
+    """One account and what its provider has. `clock` is both our clock and the provider's."""
 
     def __init__(self, slug: str, clock: time_machine.Traveller) -> None:
         self.slug, self.clock, self.contract = slug, clock, contract_of(slug)
@@ -106,7 +110,7 @@ class World:
         self.reaper: Reaper | None = None
         self.during_call: Callable[[], None] = lambda: None
         self.our_clock_is_off_by = timedelta(0)
-        self.aged = 0.0  # seconds by which the provider's clock went ahead alone
+        self.aged = 0.0  # seconds by which the provider's clock is ahead
         self.foreign: dict[str, dict[str, Any]] = {}
         with suppress(KeyError):
             self.option(calls_per_second=None)
@@ -123,20 +127,20 @@ class World:
 
     @contextmanager
     def alive(self) -> Iterator[World]:
-        """Calls go to the simulator, and our own receiver is taken to answer."""
+        """Send calls to the simulator, and let our receiver answer."""
         with ExitStack() as stack:
             stack.callback(self.simulator.close)
             stack.enter_context(mock.patch.object(GuardedAdapter, "send", self._send))
             stack.enter_context(mock.patch.object(receiver_probe, "find_receiver_error", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
-            waits = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
-            stack.enter_context(mock.patch.object(rate_limiter, "time", waits))  # as long as it likes
+            sleeper = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
+            stack.enter_context(mock.patch.object(rate_limiter, "time", sleeper))  # waits cost no real time
             yield self
 
     def _our_clock(self) -> datetime:
         return datetime.now(UTC) + self.our_clock_is_off_by
 
-    # -- The wire ------------------------------------------------------------------------------------------------------
+    # -- The network ---------------------------------------------------------------------------------------------------
 
     def _send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
         if self.reaper:
@@ -156,14 +160,14 @@ class World:
         )
         return HTTPAdapter().build_response(request, raw)
 
-    # -- Their side ----------------------------------------------------------------------------------------------------
+    # -- The provider --------------------------------------------------------------------------------------------------
 
     def knows(self, option: str) -> bool:
-        """Whether the simulator has this option."""
+        """Return whether the simulator has this option."""
         return option in type(self.simulator).options_model.model_fields
 
     def option(self, **changes: object) -> None:
-        """Sets options of the simulator; KeyError when it has none of that name."""
+        """Set options of the simulator. Raises KeyError for one that it does not have."""
         for name in changes:
             if not self.knows(name):
                 raise KeyError(name)
@@ -175,23 +179,23 @@ class World:
         return next((name for name in ROOM if self.knows(name)), None)
 
     def room_for(self, ours: int) -> None:
-        """So many webhooks of ours fit beside the foreign ones."""
+        """Limit the number of our webhooks, beside the foreign ones."""
         assert self.limit
         self.option(**{self.limit: ours + len(self.foreign)})
 
     def faults(self, *faults: Mapping[str, Any]) -> None:
-        """What goes wrong next, in this order; nothing any more when none is given."""
+        """Replace the faults that the next calls meet, in this order."""
         self.spare.faults.clear()
         for fault in faults:
             self.simulator.add_fault([self.spare], Fault(**fault))
 
     def age(self, seconds: float) -> None:
-        """The provider's clock goes ahead alone."""
+        """Advance only the provider's clock."""
         self.simulator.age([self.spare], seconds)
         self.aged += seconds
 
     def hooks(self, row: Subscription | None = None) -> list[Any]:
-        """Webhooks there: of this subscription, or all that are not foreign."""
+        """Return the webhooks at the provider: of this subscription, or all of ours."""
         urls = None if row is None else {row.callback_url, *row.former_callback_urls}
         return [
             hook
@@ -200,15 +204,15 @@ class World:
         ]
 
     def behind_our_back(self, remote_id: str, **change: Any) -> None:
-        """Somebody changes one of them."""
+        """Change a webhook at the provider, as another person would."""
         self.simulator.change_remote([self.spare], remote_id, **change)
 
     def register(self, row: Subscription) -> RemoteSubscription:
-        """A webhook for this subscription that we know nothing of, as a crash of ours would leave it."""
+        """Register a webhook for this subscription that is not recorded here, as a crash would leave it."""
         return self._register(row.callback_url, row.config, next(iter(row.secrets), None))
 
     def somebody_registers(self, url: str) -> None:
-        """A foreign webhook, made with the same credentials by another program."""
+        """Register a foreign webhook with the same credentials, as another program would."""
         made = self._register(url, self.contract.config, "a-secret-of-somebody-else")
         self.foreign[made.remote_id] = self._state(made.remote_id)
 
@@ -235,38 +239,38 @@ class World:
         return {**state, "expires_at": ends and round(ends + self.aged, 3)}
 
     def changes(self) -> dict[str, object]:
-        """Another config, as far as it can be changed in place."""
+        """Return another config, without the immutable fields."""
         fixed = self.can.immutable_fields
         return {name: value for name, value in self.contract.other_config.items() if name not in fixed}
 
-    # -- Our side ------------------------------------------------------------------------------------------------------
+    # -- Hookkeeper ----------------------------------------------------------------------------------------------------
 
     def subscribe(self, **wishes: Any) -> Subscription:
-        """A subscription, wanted and due."""
+        """Create a subscription, which is due at once."""
         return desired_state.subscribe(self.account, by="staff:ann", config=self.contract.config, **wishes)
 
     def begin(self, **wishes: Any) -> Subscription:
-        """A subscription that is registered and well."""
+        """Create a subscription and wait until it is registered and healthy."""
         row = self.subscribe(**wishes)
         self.settle(row)
         return row
 
     def sweep(self) -> None:
-        """A worker does what is due."""
+        """Let a worker do the due work."""
         sweep.sweep_inline()
 
     def sweep_and_die(self, reaper: Reaper) -> None:
-        """A worker does what is due until it is killed."""
+        """Let a worker do the due work until it is killed."""
         with connection.execute_wrapper(reaper), mock.patch.object(self, "reaper", reaper), suppress(Death):
             sweep.sweep_inline()
-        connection.needs_rollback = False  # a single statement has no savepoint of its own that would reset it
+        connection.needs_rollback = False  # a single statement has no savepoint that resets it
 
     def pass_time(self, seconds: float) -> None:
-        """For everybody."""
+        """Advance the clock of everybody."""
         self.clock.shift(seconds)
 
     def settle(self, *rows: Subscription, passes: int = 6, apart: float = CLAIMS_END) -> None:
-        """All is well within so many passes, and no pass after that does anything."""
+        """Check that the rows converge within this number of passes."""
         for _ in range(passes):
             self.sweep()
             if all(self.trouble(row) is None for row in rows):
@@ -277,7 +281,7 @@ class World:
         self.foreign_untouched()
 
     def trouble(self, row: Subscription) -> str | None:
-        """What is not as it must be once all has settled; None when it is."""
+        """Return what is wrong with a row that should have converged, or None."""
         row.refresh_from_db()
         hooks = self.hooks(row)
         working = [hook for hook in hooks if works(hook)]
@@ -297,13 +301,13 @@ class World:
         return None if not row.drift or reported else "it differs"
 
     def foreign_untouched(self) -> None:
-        """To the last byte."""
+        """Check that the foreign webhooks are unchanged, byte by byte."""
         for remote_id, before in self.foreign.items():
             assert remote_id in self.spare.hooks, f"{remote_id} was deleted, and it is not ours"
             assert self._state(remote_id) == before
 
     def story(self, row: Subscription) -> str:
-        """For whoever has to find out what went wrong."""
+        """Return the history of a row, for the message of a failed test."""
         steps = [f"{o.action} {o.remote_id} {o.status}: {o.reason} {o.error or ''}" for o in row.operations.all()[::-1]]
         account = ProviderAccount.with_deleted.get(pk=self.account.pk)
         facts = (row.state, row.state_reason, row.last_error, row.due_at, row.remote_id, account.calls_paused_reason)
@@ -311,11 +315,11 @@ class World:
         calls = [(c["method"], c["path"], c["status"]) for c in list(self.simulator.calls)[-20:]]
         return "\n".join(map(str, (self.trouble(row), facts, *there, "--", *steps, "--", *calls, timezone.now())))
 
-    # -- Again and again -----------------------------------------------------------------------------------------------
+    # -- Repeating -----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What happens inside has never happened afterwards: in the database, at the provider, on the clock."""
+        """Undo at the end what happens inside: in the database, at the provider, on the clock."""
         at, now = transaction.savepoint(), timezone.now()
         tenants, foreign, aged = copy.deepcopy(self.simulator.tenants), copy.deepcopy(self.foreign), self.aged
         own = {name: copy.deepcopy(value) for name, value in vars(self.simulator).items() if name in self._own}
@@ -331,19 +335,19 @@ class World:
 
     @property
     def _own(self) -> Sequence[str]:
-        """What a simulator keeps beside its tenants: budgets of calls, numbers, tokens."""
+        """The state of the simulator beside its tenants: call budgets, counters, tokens."""
         kept = ("base_url", "sender", "wake", "random", "lock", "calls", "deliveries", "pool", "tenants")
         return [name for name in vars(self.simulator) if name not in kept]
 
 
 def works(hook: Any) -> bool:
-    """Whether it is switched on and its lease has not ended."""
+    """Return whether a webhook is enabled and its lease has not ended."""
     return hook.enabled and (hook.expires_at is None or hook.expires_at > time.time())
 
 
 @contextmanager
 def a_world(slug: str) -> Iterator[World]:
-    """A new one, with a foreign webhook or two in it."""
+    """Create a world with two foreign webhooks."""
     with (
         override_settings(SANDBOX_URL=SANDBOX),
         time_machine.travel(timezone.now(), tick=True) as clock,

@@ -1,5 +1,7 @@
-"""Many healthy subscriptions over many accounts at a provider that answers in this process, and what a pass over them
-costs: queries, calls, seconds."""
+"""Many healthy subscriptions at a provider that answers in this process, and the cost of a pass over them.
+
+The cost is counted in queries, calls and seconds.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ GRANTED = timedelta(days=30)
 
 
 class ListingProvider(FakeProvider):
-    """Lists what its accounts have; `details` tells whether the list carries them. It counts the calls."""
+    """A provider that lists what its accounts have, and counts the calls. `details`: the list contains them."""
 
     slug = "many"
     name = "Many"
@@ -58,11 +60,11 @@ class ListingProvider(FakeProvider):
         self.has: dict[str, list[RemoteSubscription]] = {}  # by account
 
     def origin(self, settings: Any) -> str:
-        """Never reached: see `serving`."""
+        """Return an address that is never called; see `serving`."""
         return "https://many.example.test"
 
     def list_remote(self, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
-        """One call for all."""
+        """List all with one call."""
         found: list[RemoteSubscription] = []
         for item in session.http.call("GET", f"{self.api_origin(session.settings)}/list").json():
             ends = datetime.fromtimestamp(item["ends"], UTC)
@@ -73,7 +75,7 @@ class ListingProvider(FakeProvider):
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Whatever is sent to a provider is answered here."""
+        """Answer every call to a provider in this process."""
 
         def send(_: object, request: requests.PreparedRequest, **__: object) -> requests.Response:
             self.calls += 1
@@ -89,7 +91,7 @@ class ListingProvider(FakeProvider):
             yield
 
     def fill(self, accounts: int, each: int) -> None:
-        """So many accounts with so many healthy subscriptions each, as they are once all has settled."""
+        """Create accounts with healthy, reconciled subscriptions."""
         now = timezone.now()
         for number in range(accounts):
             host = f"{number}.many.example.test"
@@ -130,14 +132,14 @@ class ListingProvider(FakeProvider):
 
 
 def at(moment: datetime | None) -> float:
-    """As a number, for an answer."""
+    """Return a time as a number, for an answer."""
     assert moment
     return moment.timestamp()
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What something took."""
+    """The cost of a piece of work."""
 
     queries: int
     writes: int
@@ -146,7 +148,7 @@ class Cost:
 
 
 def cost_of(provider: ListingProvider, work: Callable[[], object]) -> Cost:
-    """Does it, and tells what it took."""
+    """Do the work and return its cost."""
     queries = writes = 0
 
     def count(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -161,6 +163,6 @@ def cost_of(provider: ListingProvider, work: Callable[[], object]) -> Cost:
     return Cost(queries, writes, provider.calls - calls, time.perf_counter() - began)
 
 
-def all_looked_at() -> None:
-    """Every account is due for a look."""
+def make_all_due() -> None:
+    """Make every account due for a sync."""
     ProviderAccount.objects.update(sync_due_at=timezone.now())

@@ -1,4 +1,4 @@
-"""What a provider's API really answers, with something odd in it: for tests of everything that reads answers."""
+"""Real answers of a provider's API with one odd part, for tests of the code that reads answers."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ CALLS: Mapping[str, Call] = {
 }
 
 
-class Recording(Http):
-    """Keeps every answer as it came."""
+class RecordingHttp(Http):
+    """An HTTP client that records every answer unchanged."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -49,21 +49,23 @@ class Recording(Http):
         return answer
 
 
-class Told(Http):
-    """Gives these answers in turn, then the last one for ever, without a network."""
+class ReplayingHttp(Http):
+    """An HTTP client without a network that returns these answers in turn, then the last one forever."""
 
     def __init__(self, answers: Sequence[ProviderResponse]) -> None:
-        self.kept: list[object] = []
-        super().__init__(guard=AddressGuard(), record=self.kept.append)
+        self.exchanges: list[object] = []
+        super().__init__(guard=AddressGuard(), record=self.exchanges.append)
         self._answers = list(answers)
 
     def _send(self, *_: Any) -> ProviderResponse:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
-def told_login(session: ProviderSession[Any, Any], answers: Sequence[ProviderResponse]) -> ProviderSession[Any, Any]:
-    """The same login, whose calls get these answers; it has no token yet."""
-    return ProviderSession(session.settings, session.credentials, Told(answers), MemoryTokens())
+def replaying_session(
+    session: ProviderSession[Any, Any], answers: Sequence[ProviderResponse]
+) -> ProviderSession[Any, Any]:
+    """Return a copy of the session whose calls get these answers; it has no token yet."""
+    return ProviderSession(session.settings, session.credentials, ReplayingHttp(answers), MemoryTokens())
 
 
 ODD_TEXTS = st.sampled_from(
@@ -72,7 +74,7 @@ ODD_TEXTS = st.sampled_from(
         "2026-13-45T00:00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "{", "[1", '{"urls": 1}',
     ]
 )  # fmt: skip
-ODD: st.SearchStrategy[object] = (
+ODD_VALUES: st.SearchStrategy[object] = (
     st.none()
     | st.booleans()
     | st.sampled_from([0, -1, 2**63, 10**400, 1e308, -0.5])
@@ -91,39 +93,39 @@ HEADERS = st.dictionaries(
 
 
 @st.composite
-def twisted(draw: st.DrawFn, answers: Sequence[ProviderResponse]) -> list[ProviderResponse]:
-    """These answers, one of which is not as it should be."""
+def distorted(draw: st.DrawFn, answers: Sequence[ProviderResponse]) -> list[ProviderResponse]:
+    """Draw these answers with one of them distorted."""
     index = draw(st.integers(0, len(answers) - 1))
     answer = answers[index]
     value: object = json.loads(answer.body) if answer.body else None
-    body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else dumped(draw(_twist(value)))
+    body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else lax_json(draw(_distort(value)))
     status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else answer.status
     headers = requests.structures.CaseInsensitiveDict({**answer.headers, **draw(HEADERS)})
     return [*answers[:index], ProviderResponse(status, headers, body), *answers[index + 1 :]]
 
 
 @st.composite
-def _twist(draw: st.DrawFn, value: object) -> object:
-    """The value with something odd at some place within it."""
+def _distort(draw: st.DrawFn, value: object) -> object:
+    """Draw the value with one odd part."""
     deeper = draw(st.integers(0, 4))
     if isinstance(value, dict) and value and deeper:
         key = draw(st.sampled_from(sorted(value)))
         if deeper == 1:
             return {name: item for name, item in value.items() if name != key}
-        return {**value, key: draw(_twist(value[key]))}
+        return {**value, key: draw(_distort(value[key]))}
     if isinstance(value, list) and value and deeper:
         index = draw(st.integers(0, len(value) - 1))
-        return [*value[:index], draw(_twist(value[index])), *value[index + 1 :]]
-    return draw(ODD)
+        return [*value[:index], draw(_distort(value[index])), *value[index + 1 :]]
+    return draw(ODD_VALUES)
 
 
-def dumped(value: object) -> bytes:
-    """JSON, with what strict JSON does not have."""
+def lax_json(value: object) -> bytes:
+    """Encode as JSON, including values that strict JSON does not permit."""
     return json.dumps(value).encode()
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """Every text in what a call returned."""
+    """Yield every string in what a call returned."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -134,11 +136,11 @@ def texts_in(value: object) -> Iterator[str]:
             yield from texts_in(item)
 
 
-def check_it_can_be_kept(outcome: object) -> None:
-    """Whatever a call returned or raised must fit into the database and into an answer of ours."""
+def check_storable(outcome: object) -> None:
+    """Check that what a call returned or raised fits into the database and into strict JSON."""
     if isinstance(outcome, tuple | list):
         for item in outcome:
-            check_it_can_be_kept(item)
+            check_storable(item)
     elif isinstance(outcome, RemoteSubscription):
         assert 0 < len(outcome.remote_id) <= MAX_REMOTE_ID
         assert 0 < len(outcome.status) <= MAX_STATUS

@@ -14,7 +14,7 @@ from django.utils import timezone
 from subscriptions.models import Operation, Problem, State, Subscription
 from subscriptions.problems.detector import detect
 from subscriptions.reconciliation.sweep import sweep_inline
-from tests.harness.many_subscriptions import Cost, ListingProvider, all_looked_at, cost_of
+from tests.harness.many_subscriptions import Cost, ListingProvider, cost_of, make_all_due
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +34,7 @@ def full_pass(accounts: int, each: int, *, details: bool) -> Cost:
     """Return the cost of a second pass; the first one creates the rows of the accounts' limits."""
     with provider_with(accounts, each, details=details) as provider:
         for _ in range(2):
-            all_looked_at()
+            make_all_due()
             began = timezone.now()
             cost = cost_of(provider, sweep_inline)
         assert not Operation.objects.exists()

@@ -18,7 +18,7 @@ from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.sandbox.server import Sandbox
 from tests.harness.live_session import LOOPBACK, Live
-from tests.harness.odd_answers import CALLS, Recording, check_it_can_be_kept, told_login, twisted
+from tests.harness.odd_answers import CALLS, RecordingHttp, check_storable, distorted, replaying_session
 from tests.harness.provider_contract.base import ContractBase
 from tests.harness.stub_server import StubServer
 
@@ -34,14 +34,14 @@ class OddResponseTests(ContractBase):
         def check(data: st.DataObject) -> None:
             name = data.draw(st.sampled_from(sorted(recorded)))
             remote_id, answers = recorded[name]
-            login = told_login(self._plain_session(), data.draw(twisted(answers)))
+            login = replaying_session(self._plain_session(), data.draw(distorted(answers)))
             outcome: object = None
             try:
                 outcome = CALLS[name](self.provider, login, remote_id, self.registration())
             except ProviderError as error:
                 outcome = error
-            check_it_can_be_kept(outcome)
-            for exchange in login.http.kept:  # type: ignore[attr-defined]
+            check_storable(outcome)
+            for exchange in login.http.exchanges:  # type: ignore[attr-defined]
                 json.dumps(dataclasses.asdict(exchange), allow_nan=False)
 
         check()
@@ -70,7 +70,7 @@ class OddResponseTests(ContractBase):
             for name, call in CALLS.items():
                 if possible.get(name, True):
                     login = live.session_with()
-                    http = Recording(guard=LOOPBACK)
+                    http = RecordingHttp(guard=LOOPBACK)
                     call(self.provider, dataclasses.replace(login, http=http), remote_id, registration)
                     found[name] = (remote_id, http.answers)
                     http.close()
