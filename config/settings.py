@@ -169,7 +169,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Hookkeeper",
-    "DESCRIPTION": "Keeps your webhook subscriptions alive, and every event they send.",
+    "DESCRIPTION": "Keeps webhook subscriptions alive and stores every event they send.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -192,7 +192,7 @@ LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD = {
     "SITE_TITLE": "Hookkeeper",
     "SITE_HEADER": "Hookkeeper",
-    "SITE_SUBHEADER": "Webhooks, kept alive",
+    "SITE_SUBHEADER": "Webhook subscriptions, kept alive",
     "SITE_SYMBOL": "webhook",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("hookkeeper/icon.svg")}],
     "SITE_URL": None,  # the dashboard is the site
