@@ -1,8 +1,7 @@
-"""HTTP Message Signatures (RFC 9421) with HMAC-SHA256, and Content-Digest (RFC 9530): is a message what was signed?
+"""Verify HTTP Message Signatures (RFC 9421) with HMAC-SHA256, and Content-Digest (RFC 9530).
 
-Everything in a message may have been made to hurt: whatever is odd in it is refused with a reason, in bounded time.
-The signature parameters are taken byte for byte as they were sent, never written anew from what was parsed.
-No Django here, and no provider: which components must be covered is the caller's to say.
+Messages may be hostile: anything unusual is refused with a reason, in bounded time. The signature parameters are used
+byte for byte as sent, never serialized again. The caller decides which components must be covered. No Django here.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 ALGORITHM = "hmac-sha256"
-MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; more is no signature but an attack
+MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; longer headers are attacks
 MAX_SIGNATURES = 8
 MAX_COMPONENTS = 32
-CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be, where `created` counts
+CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be, if the age is checked
 
 _DIGESTS: Mapping[str, Callable[[bytes], bytes]] = {
     "sha-256": lambda body: hashlib.sha256(body).digest(),
@@ -32,13 +31,15 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class SignatureRefused(ValueError):
-    """Why a message is not taken as signed, in words for a person; never holds a key."""
+    """The message is not validly signed. The text explains why and never contains a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What may have been signed. `target_uri` is the address as the signer knows it: where a proxy stands in between,
-    that is never what the Host header says."""
+    """An HTTP message.
+
+    `target_uri` is the URL as the signer knows it, which behind a proxy differs from the Host header.
+    """
 
     method: str
     target_uri: str
@@ -48,8 +49,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is asked of a signature: which components it must cover, and how old `created` may be (None: any age, and
-    `created` may be missing). `expires` always counts where it is there."""
+    """The requirements on a signature.
+
+    `must_cover` names the required components. `max_age` limits the age of `created`; with None, any age is accepted
+    and `created` may be missing. `expires` is always checked if present.
+    """
 
     must_cover: tuple[str, ...]
     max_age: timedelta | None = None
@@ -57,17 +61,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which signature fits, and which of the keys."""
+    """The label of the valid signature, and the index of its key."""
 
     label: str
     key_index: int
 
 
 def verify_hmac(message: Message, keys: Sequence[bytes], policy: Policy, now: datetime) -> Match:
-    """The first signature that covers enough, is in time and fits one of the keys. An empty key never fits.
+    """Return the first signature that meets the policy and matches one of the keys. Raises SignatureRefused.
 
-    Where the content digest must be covered, it is compared with the body before anything else. Of several signatures
-    each must stand for itself. Raises SignatureRefused.
+    An empty key never matches. If the content digest must be covered, it is compared with the body first. Several
+    signatures are never combined: one of them must meet the whole policy.
     """
     fields = _by_name(message.headers)
     if "content-digest" in policy.must_cover:
@@ -80,15 +84,17 @@ def verify_hmac(message: Message, keys: Sequence[bytes], policy: Policy, now: da
     for label, signed in inputs.items():
         try:
             base = _base(message, fields, signed, policy, now)
-            return Match(label, _key_that_fits(base, signatures.get(label), keys))
+            return Match(label, _matching_key(base, signatures.get(label), keys))
         except SignatureRefused as refusal:
             reasons.append(f"Signature {label}: {refusal}")
     raise SignatureRefused(" ".join(reasons))
 
 
 def check_content_digest(message: Message) -> None:
-    """Compares Content-Digest with the body. Of the algorithms sha-256 and sha-512 at least one must be there, and
-    whichever is there must be right; others are not looked at. Raises SignatureRefused."""
+    """Compare Content-Digest with the body. Raises SignatureRefused.
+
+    At least one of sha-256 and sha-512 must be present, and each that is present must match; others are ignored.
+    """
     digests = _read_bytes(_required(_by_name(message.headers), "content-digest"), "Content-Digest")
     known = [name for name in digests if name in _DIGESTS]
     if not known:
@@ -103,7 +109,7 @@ def check_content_digest(message: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """One member of Signature-Input. `raw` is its text from the first bracket on, byte for byte."""
+    """One member of Signature-Input. `raw` is its unmodified text from the first bracket on."""
 
     components: tuple[str, ...]
     has_parameters: bool  # of single components, such as `;sf` or `;req`
@@ -112,7 +118,7 @@ class _Input:
 
 
 def _base(message: Message, fields: Mapping[str, list[str]], signed: _Input, policy: Policy, now: datetime) -> bytes:
-    """The signature base of RFC 9421, section 2.5, once everything but the HMAC is in order."""
+    """Return the signature base of RFC 9421, section 2.5, after all checks but the HMAC."""
     if signed.has_parameters:
         raise SignatureRefused("It has components with parameters, which are not supported.")
     if len(signed.components) > MAX_COMPONENTS:
@@ -148,17 +154,17 @@ def _seconds(parameters: Mapping[str, int | str | None], name: str) -> int | Non
         return None
     value = parameters[name]
     if not isinstance(value, int):
-        raise SignatureRefused(f"Its parameter {name} is no time.")
+        raise SignatureRefused(f"Its parameter {name} is not a time.")
     return value
 
 
-def _key_that_fits(base: bytes, signature: bytes | None, keys: Sequence[bytes]) -> int:
+def _matching_key(base: bytes, signature: bytes | None, keys: Sequence[bytes]) -> int:
     if signature is None:
         raise SignatureRefused("The header Signature does not have it.")
     for index, key in enumerate(keys):
         if key and hmac.compare_digest(hmac.new(key, base, hashlib.sha256).digest(), signature):
             return index
-    raise SignatureRefused("It fits none of the keys.")
+    raise SignatureRefused("It matches none of the keys.")
 
 
 # -- Components ------------------------------------------------------------------------------------------------------
@@ -170,7 +176,7 @@ _PRINTABLE = re.compile(r"[\x20-\x7e\t]*")
 def _component(message: Message, fields: Mapping[str, list[str]], name: str) -> str:
     if not name.startswith("@"):
         if not _FIELD_NAME.fullmatch(name):
-            raise SignatureRefused("It covers a component whose name is none.")
+            raise SignatureRefused("It covers a component with an invalid name.")
         return _required(fields, name)
     if name == "@method":
         return _printable(message.method, name)
@@ -180,7 +186,7 @@ def _component(message: Message, fields: Mapping[str, list[str]], name: str) -> 
     try:
         parts = urlsplit(message.target_uri)
     except ValueError:
-        raise SignatureRefused("The address that was called is no URL.") from None
+        raise SignatureRefused("The target URI is not a URL.") from None
     return _printable(derive(message.target_uri, parts), name)
 
 
@@ -206,7 +212,7 @@ def _by_name(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _required(fields: Mapping[str, list[str]], name: str) -> str:
-    """A header's value; of one that was sent several times, all, as section 2.1 joins them."""
+    """Return a header's value; repeated headers are joined as in section 2.1."""
     values = fields.get(name)
     if values is None:
         raise SignatureRefused(f"There is no header {name.title()}.")
@@ -218,11 +224,11 @@ def _required(fields: Mapping[str, list[str]], name: str) -> str:
 def _printable(value: str, name: str) -> str:
     # A line break in a value could make one component look like two.
     if not _PRINTABLE.fullmatch(value):
-        raise SignatureRefused(f"{name} holds a line break or something else than printable ASCII.")
+        raise SignatureRefused(f"{name} contains a line break or something other than printable ASCII.")
     return value
 
 
-# -- Structured fields (RFC 8941), as far as they are used here ------------------------------------------------------
+# -- Structured fields (RFC 8941), the parts used here ------------------------------------------------------
 
 _SPACES = re.compile(r" *")
 _BETWEEN = re.compile(r"[ \t]*,[ \t]*")
@@ -234,7 +240,7 @@ _BYTES = re.compile(r":([A-Za-z0-9+/=]*):")
 
 
 class _Scanner:
-    """Reads a text from its start to its end, piece by piece; whatever does not fit is refused."""
+    """Reads a text from start to end; text that does not match is refused."""
 
     def __init__(self, text: str, name: str) -> None:
         self.text = text
@@ -264,7 +270,7 @@ class _Scanner:
         raise SignatureRefused(f"The header {self.name} is malformed at character {self.at + 1}.")
 
     def key(self, known: Mapping[str, object]) -> str:
-        """The key of a dictionary's member. One that comes twice would mean different things to different readers."""
+        """Read the key of a dictionary's member. Repeated keys are refused, because parsers treat them differently."""
         if len(known) >= MAX_SIGNATURES:
             raise SignatureRefused(f"The header {self.name} has more than {MAX_SIGNATURES} members.")
         key = self.need(_KEY).group()
@@ -275,14 +281,14 @@ class _Scanner:
         return key
 
     def next_member(self) -> bool:
-        """Steps over the comma; false at the end."""
+        """Skip the comma before the next member. Return False at the end."""
         if self.done:
             return False
         self.need(_BETWEEN)
         return not self.done or self.refuse()
 
     def parameters(self) -> dict[str, int | str | None]:
-        """`;name=value` as often as it comes: integers and strings by value, anything else as None."""
+        """Read all `;name=value`: integers and strings by value, anything else as None."""
         found: dict[str, int | str | None] = {}
         while self.skip(";"):
             self.need(_SPACES)
@@ -306,7 +312,7 @@ def _unescaped(text: re.Match[str]) -> str:
 
 
 def _read_inputs(value: str) -> dict[str, _Input]:
-    """Signature-Input by label."""
+    """Return the members of Signature-Input by label."""
     scanner = _Scanner(value, "Signature-Input")
     found: dict[str, _Input] = {}
     while not scanner.done:
@@ -321,7 +327,7 @@ def _read_inputs(value: str) -> dict[str, _Input]:
 
 
 def _read_components(scanner: _Scanner) -> tuple[tuple[str, ...], bool]:
-    """The names between the brackets, and whether any has parameters."""
+    """Return the component names between the brackets, and whether any has parameters."""
     if not scanner.skip("("):
         scanner.refuse()
     names: list[str] = []
@@ -337,7 +343,7 @@ def _read_components(scanner: _Scanner) -> tuple[tuple[str, ...], bool]:
 
 
 def _read_bytes(value: str, name: str) -> dict[str, bytes]:
-    """A dictionary of byte sequences, such as Signature and Content-Digest."""
+    """Return a dictionary of byte sequences, such as Signature and Content-Digest."""
     scanner = _Scanner(value, name)
     found: dict[str, bytes] = {}
     while not scanner.done:

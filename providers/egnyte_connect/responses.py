@@ -82,8 +82,10 @@ def read_config(details: Mapping[str, object]) -> dict[str, object]:
 
 
 def canonical(event_types: list[str] | tuple[str, ...], paths: list[str] | tuple[str, ...]) -> dict[str, object]:
-    """Return the config in canonical form: sorted, unique, without types that a wildcard covers, and without the
-    final slash of a path."""
+    """Return the config in canonical form.
+
+    Values are sorted and unique, types that a wildcard covers are removed, and paths have no final slash.
+    """
     trimmed = (path.strip() for path in paths)
     return {
         "event_types": without_covered(name.strip() for name in event_types if name.strip()),
@@ -107,8 +109,10 @@ def _expiry(item: Mapping[str, object]) -> datetime | None:
 
 
 def read_identity(response: ProviderResponse) -> Identity:
-    """Return the owner of the token from `{clientId, username, domain, scopes}`, with a warning if the scope is
-    missing."""
+    """Return the owner of the token from `{clientId, username, domain, scopes}`.
+
+    The warning names the webhook scope if it is missing.
+    """
     item = response.json_object()
     facts = pick_texts(item, ("clientId", "username", "domain"))
     if not facts:

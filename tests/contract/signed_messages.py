@@ -51,7 +51,7 @@ def signed(
     extra: tuple[tuple[str, str], ...] = (),
     key: bytes = KEY,
 ) -> Message:
-    """A message with a right signature over these components, in this order."""
+    """Return a message with a valid signature over these components, in this order."""
     digest = digest or digest_of(BODY)
     values = {
         "@method": "POST",
@@ -77,7 +77,7 @@ def signed(
 
 
 def with_header(message: Message, name: str, value: str) -> Message:
-    """The same with one header's value changed, or added."""
+    """Return the message with one header changed or added."""
     kept = tuple((key, old) for key, old in message.headers if key.lower() != name.lower())
     return replace(message, headers=(*kept, (name, value)))
 

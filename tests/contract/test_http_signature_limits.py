@@ -52,7 +52,7 @@ def test_many_headers_and_signatures_take_bounded_time() -> None:
     message = with_header(with_header(signed(), "Signature-Input", inputs), "Signature", proofs)
     message = replace(message, headers=(*message.headers, *((f"X-{n}", "v") for n in range(50_000))))
     started = time.thread_time()
-    assert refusal(message, keys=[b"key"] * 4).count("fits none") == 8
+    assert refusal(message, keys=[b"key"] * 4).count("matches none") == 8
     assert time.thread_time() - started < 2
 
 

@@ -91,7 +91,7 @@ RFC_BASES = {
 
 
 def signed_base(message: Message, base: str) -> Message:
-    """The message with a signature over that very base."""
+    """Return the message with a signature over that very base."""
     raw = base.rpartition('"@signature-params": ')[2]
     proof = b64(hmac.new(RFC_KEY, base.encode(), hashlib.sha256).digest())
     return with_header(with_header(message, "Signature-Input", f"sig={raw}"), "Signature", f"sig=:{proof}:")
@@ -180,7 +180,7 @@ def test_parameters_are_signed_byte_for_byte(parameters: str) -> None:
     message = signed(parameters=parameters)
     assert verify_hmac(message, [KEY], POLICY, NOW)
     spaced = header(message, "Signature-Input").replace('("@method"', '( "@method"')
-    assert "fits none of the keys" in refusal(with_header(message, "Signature-Input", spaced))
+    assert "matches none of the keys" in refusal(with_header(message, "Signature-Input", spaced))
 
 
 def test_signed_extra_spaces_are_accepted() -> None:

@@ -1,4 +1,4 @@
-"""The table in the docs is the one that the plug-ins declare."""
+"""The provider table in the docs matches the plug-ins' declarations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sixth provider is one folder: it is put into a copy of the project, and nothing else there is touched."""
+"""A new provider is one folder: it is added to a copy of the project without any other change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "tests" / "sample_provider"
-PARTS = (
+PROJECT_PATHS = (
     "config",
     "events",
     "providers",
@@ -24,7 +24,7 @@ PARTS = (
     "pyproject.toml",
 )
 
-SEEN_EVERYWHERE = """
+CHECK_REGISTRATION = """
 from django.test import Client
 from providers.contract.registry import all_providers
 from providers.sandbox.server import find_simulators
@@ -35,14 +35,14 @@ assert "acme-box" in [kind.slug for kind in find_simulators()]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the sample in its place."""
+    """Return a copy of the project with the sample provider."""
     copy = tmp_path_factory.mktemp("project")
-    for part in PARTS:
-        source = ROOT / part
+    for name in PROJECT_PATHS:
+        source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, copy / part)
+            shutil.copy(source, copy / name)
     shutil.copytree(SAMPLE, copy / "providers" / "acme_box", ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
@@ -60,13 +60,13 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_sample_provider_passes_the_contract_suite(project: Path) -> None:
-    ended = run(project, "-m", "pytest", "-q", "-p", "no:randomly", "providers/acme_box/tests")
-    assert ended.returncode == 0, ended.stdout[-4000:]
-    assert " passed" in ended.stdout
+    result = run(project, "-m", "pytest", "-q", "-p", "no:randomly", "providers/acme_box/tests")
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert " passed" in result.stdout
 
 
 def test_registry_sandbox_and_checks_find_the_sample_provider(project: Path) -> None:
-    ended = run(project, "manage.py", "shell", "-c", SEEN_EVERYWHERE)
-    assert ended.returncode == 0, ended.stderr
-    ended = run(project, "manage.py", "makemigrations", "--check", "--dry-run")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = run(project, "manage.py", "shell", "-c", CHECK_REGISTRATION)
+    assert result.returncode == 0, result.stderr
+    result = run(project, "manage.py", "makemigrations", "--check", "--dry-run")
+    assert result.returncode == 0, result.stdout + result.stderr

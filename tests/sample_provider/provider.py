@@ -1,4 +1,4 @@
-"""Acme Box: registers and deletes, nothing else. It cannot list, so what is ours is asked for by its id."""
+"""Acme Box, which can only register, read and delete webhooks, but not list them."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
     secret_keys = frozenset({"key"})
 
     def origin(self, settings: AcmeSettings) -> str:
-        """One host per team."""
+        """Return the team's host."""
         return f"https://{settings.team}.acme.example"
 
     def identify(self, session: AcmeSession) -> Identity:
-        """The team."""
+        """Return the team."""
         team = self._call(session, "GET", "/acme/team").get("team")
         if not isinstance(team, str):
-            raise InvalidResponse("Acme does not say which team this is.")
+            raise InvalidResponse("Acme's response does not name the team.")
         return Identity({"team": team})
 
     def register(self, session: AcmeSession, registration: Registration[AcmeConfig]) -> RemoteSubscription:
@@ -80,23 +80,23 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         )
 
     def canonical(self, config: AcmeConfig) -> dict[str, object]:
-        """Order means nothing."""
+        """Return the kinds sorted and unique."""
         return {"kinds": sorted(set(config.kinds))}
 
     def sensitive_headers(self, settings: AcmeSettings) -> frozenset[str]:
-        """The signature as well."""
+        """Add the signature."""
         return super().sensitive_headers(settings) | {SIGNATURE.lower()}
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AcmeSettings) -> Verification:
-        """HMAC-SHA256 over the body, in hex."""
+        """Check the HMAC-SHA256 of the body, in hex."""
         for name, value in request.headers:
             for index, secret in enumerate(secrets):
                 if name.lower() == SIGNATURE.lower() and secret and same(value, signature(secret, request.body)):
-                    return Verification(VerificationResult.VERIFIED, "The signature fits.", index, (name,))
-        return Verification(VerificationResult.FAILED, "No signature fits.")
+                    return Verification(VerificationResult.VERIFIED, "The signature is valid.", index, (name,))
+        return Verification(VerificationResult.FAILED, "No valid signature.")
 
     def parse(self, request: InboundRequest) -> Parsed:
-        """One event per call."""
+        """Parse the one event of a call."""
         if not request.body.strip():
             return Parsed(ping=True)
         value = load_json(request.body)
@@ -105,11 +105,11 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
             or not isinstance(value.get("id"), str)
             or not isinstance(value.get("kind"), str)
         ):
-            raise UnreadableRequest("An object with the texts id and kind is expected.")
-        known = self.event_type(value["kind"])
+            raise UnreadableRequest("Expected an object with the strings id and kind.")
+        event_type = self.event_type(value["kind"])
         event = ParsedEvent(
             type=value["kind"],
-            action=known.action if known else Action.OTHER,
+            action=event_type.action if event_type else Action.OTHER,
             data=value,
             dedup_key=value["id"][:200],
             provider_event_id=value["id"][:200],
@@ -126,7 +126,7 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
 
 
 def signature(secret: str, body: bytes) -> str:
-    """What Acme puts into the header."""
+    """Return the signature in Acme's header."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
@@ -134,12 +134,12 @@ def _auth(session: AcmeSession) -> dict[str, str]:
     return {"X-Acme-Key": session.credentials.key}
 
 
-def _remote(answer: Mapping[str, object]) -> RemoteSubscription:
-    remote_id, target, kinds = answer.get("id"), answer.get("target"), answer.get("kinds")
+def _remote(response: Mapping[str, object]) -> RemoteSubscription:
+    remote_id, target, kinds = response.get("id"), response.get("target"), response.get("kinds")
     if not isinstance(remote_id, str) or not 0 < len(remote_id) <= MAX_ID or not remote_id.isprintable():
-        raise InvalidResponse("Acme answered with a hook that has no usable id.", outcome_unknown=True)
+        raise InvalidResponse("Acme's response has no usable ID.", outcome_unknown=True)
     if not isinstance(target, str) or not isinstance(kinds, list):
-        raise InvalidResponse("Acme answered with something that is no hook.", outcome_unknown=True)
+        raise InvalidResponse("Acme's response is not a hook.", outcome_unknown=True)
     return RemoteSubscription(
         remote_id=remote_id,
         status="on",

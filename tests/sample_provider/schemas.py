@@ -1,4 +1,4 @@
-"""What an account and a subscription at Acme Box consist of."""
+"""Account settings, credentials and subscription config of Acme Box."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class AcmeCredentials(Credentials):
 
 
 class AcmeConfig(SubscriptionConfig):
-    """What to send."""
+    """The events to subscribe to."""
 
     kinds: tuple[Literal["box.filled", "box.emptied"], ...] = Field(
-        min_length=1, title="Kinds", description="What to be told about.", examples=[["box.filled"]]
+        min_length=1, title="Kinds", description="The events to subscribe to.", examples=[["box.filled"]]
     )

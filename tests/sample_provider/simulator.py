@@ -1,4 +1,4 @@
-"""Acme's server."""
+"""Simulate Acme's API."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AcmeTenant = Tenant[Box, Options]
 
 
 class AcmeSimulator(Simulator[Box, Options]):
-    """Two teams."""
+    """Two teams, one per login."""
 
     slug = "acme-box"
     paths: ClassVar[tuple[str, ...]] = ("/acme",)
@@ -39,7 +39,7 @@ class AcmeSimulator(Simulator[Box, Options]):
     options_model = Options
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
-        """One key each."""
+        """Return one key per login."""
         spare, demo = (
             SandboxLogin(login=login, settings={"team": login.value, "base_url": base_url}, credentials={"key": key})
             for key, login in KEYS.items()
@@ -47,11 +47,11 @@ class AcmeSimulator(Simulator[Box, Options]):
         return spare, demo
 
     def login_of(self, call: Call) -> LoginName | None:
-        """By the key."""
+        """Return the login of the key."""
         return next((KEYS.get(value) for name, value in call.headers.items() if name.lower() == "x-acme-key"), None)
 
     def handle(self, tenant: AcmeTenant, call: Call) -> Response:
-        """Register, read, delete."""
+        """Respond to register, read and delete calls."""
         match call.method, call.path.removeprefix("/acme/").split("/"):
             case "GET", ["team"]:
                 return Response(200, {"team": tenant.login.value})
@@ -71,33 +71,33 @@ class AcmeSimulator(Simulator[Box, Options]):
         return Response(201, self.details(tenant, hook))
 
     def error_response(self, status: int) -> Response:
-        """Acme says little."""
+        """Return an error."""
         return Response(status, {"error": status})
 
     def details(self, tenant: AcmeTenant, hook: Box) -> dict[str, object]:
-        """In Acme's words."""
+        """Return the webhook by Acme's field names."""
         return {"id": hook.remote_id, "target": hook.url, "kinds": hook.kinds}
 
     def change(self, tenant: AcmeTenant, hook: Box, *, status: str | None, config: Mapping[str, object] | None) -> None:
-        """Only the kinds can be changed, by somebody with access to Acme's own pages."""
+        """Change the kinds; nothing else can be changed."""
         kinds = (config or {}).get("kinds", hook.kinds)
         if status is not None or not isinstance(kinds, list):
             raise InvalidControlInput("config.kinds: must be a list; there is no status at Acme")
         hook.kinds = kinds
 
     def matches_type(self, hook: Box, event_type: str) -> bool:
-        """By name."""
+        """Return whether the webhook has this kind."""
         return event_type in hook.kinds
 
     def make_event(self, tenant: AcmeTenant, event_type: str, hook: Box) -> Event:
-        """Something about a box."""
+        """Return an event about a box."""
         event_id = str(uuid.uuid4())
         return Event(id=event_id, type=event_type, body={"id": event_id, "kind": event_type, "box": "B-7"})
 
     def build_webhook_call(
         self, tenant: AcmeTenant, hook: Box, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
-        """Signed JSON."""
+        """Return a POST with signed JSON."""
         body = json.dumps(events[0].body).encode()
         key = "wrong" if bad_signature else hook.key
         signature = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()

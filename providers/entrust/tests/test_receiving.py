@@ -61,7 +61,7 @@ def test_an_invalid_signature_is_rejected_and_stored(
     for sent in ({}, headers, {**headers, "Content-Digest": "sha-256=:" + "A" * 4000 + ":"}):
         assert requests.post(active.callback_url, data=b"{}", headers=sent, timeout=5).status_code == 401
     assert set(WebhookRequest.objects.values_list("outcome", "verification")) == {(Outcome.REJECTED, "failed")}
-    assert "fits none of the keys" in WebhookRequest.objects.order_by("id")[0].reason
+    assert "matches none of the keys" in WebhookRequest.objects.order_by("id")[0].reason
 
 
 def test_the_registered_url_is_verified_behind_a_proxy(

@@ -135,7 +135,7 @@ def test_the_signature_age_is_checked_only_with_the_setting() -> None:
         ((), (SECRET,), "no header Content-Digest"),
         (VECTOR.headers[:3], (SECRET,), "no header Signature-Input"),
         (VECTOR.headers[:4], (SECRET,), "no header Signature"),
-        (VECTOR.headers, ("another",), "fits none of the keys"),
+        (VECTOR.headers, ("another",), "matches none of the keys"),
         (VECTOR.headers, ("",), "has no secret"),
     ],
 )
