@@ -33,7 +33,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "watch-silence": {"task": "events.tasks.watch", "schedule": 20.0},
     "purge": {"task": "events.tasks.purge", "schedule": 60.0},
     "notify-people": {"task": "subscriptions.tasks.notify_people", "schedule": 5.0},
-    "normalise-pending": {"task": "events.tasks.normalize_pending", "schedule": 1.0},
+    "normalise-pending": {"task": "events.tasks.normalise_pending", "schedule": 1.0},
 }
 
 app = Celery("hookkeeper", task_cls=WakeUpTask)

@@ -11,7 +11,7 @@ from events.retention import rejected
 from events.retention.purge import purge_due
 
 
-@shared_task(name="events.tasks.normalize_pending")
+@shared_task(name="events.tasks.normalise_pending")
 def normalize_pending() -> int:
     """Normalize the requests that the web processes left pending, and return how many were normalized."""
     return poller.poll()
