@@ -23,7 +23,7 @@ def test_refused_credentials_are_failing_and_say_what_to_do(api: Api, account_pa
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
     answer = api.post(f"{account_path}check/")
     assert (answer.status, answer.json["status"]) == (200, "failing")
-    assert "enter a new one" in answer.json["status_reason"]
+    assert "Enter a new one" in answer.json["status_reason"]
     assert "wrong" not in str(answer.json)
 
 
