@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,23 @@ from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
 from config.models import Scope
+from config.monitoring import problem_monitor
+from config.supervisor import supervisor
+from config.web import granian, receiver_entry
 from events.models import Outcome
+from events.monitoring import silence
+from events.processing import poison_requests
+from events.receiver import group_commit, pending_write, spool_drain
+from events.receiver.spool import file as spool_file
+from events.retention import purge, rejected
+from events.storage import body
+from providers.accounts import circuit_breaker, rate_limiter
+from providers.contract.call_limits import Priority
+from subscriptions.lifecycle import secret_rotation
 from subscriptions.models import ProblemKind
+from subscriptions.problems import detector
+from subscriptions.problems.checks import leases
+from subscriptions.reconciliation import observed_state
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -27,6 +43,10 @@ CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"(?:config|events|subscriptions|providers|tests|docs|templates)(?:/[\w.-]+)+/?")
 SETTING = re.compile(r"environment\.\w+\(\s*\"([A-Z_]+)\"")
 CALL = re.compile(r"(?:GET|POST|PATCH|DELETE) (/[\w{}/.-]*)")
+
+
+def minutes(duration: timedelta) -> str:
+    return f"{duration.total_seconds() / 60:g}"
 
 
 def text_of(file: Path) -> str:
@@ -159,3 +179,60 @@ def test_every_page_is_in_the_index() -> None:
 def test_screenshots_are_used_and_exist() -> None:
     used = {Path(target).name for page in PAGES for target in LINK.findall(text_of(page)) if target.endswith(".png")}
     assert used <= {file.name for file in (ROOT / "docs" / "screenshots").iterdir()}
+
+
+MIB = 1024 * 1024
+FIGURES = {
+    "architecture.md": (f"up to {supervisor.MAX_PAUSE_SECONDS:g} seconds",),
+    "how-to/deploy.md": (
+        f"--blocking-threads {granian.THREADS} ",
+        f"--http1-header-read-timeout {granian.HEADER_SECONDS * 1000} --http1-buffer-size {granian.HEADER_BYTES} ",
+    ),
+    "how-to/detect-silence.md": (f"waits {minutes(silence.ARRIVAL_WAIT)} minutes",),
+    "how-to/rotate-a-secret.md": ("last three old secrets", "After a week"),
+    "how-to/retention.md": (f"newest {rejected.MAX_REQUESTS}", "**twice** the retention", "every ten minutes"),
+    "lifecycle.md": (
+        f"more than {observed_state.MAX_SUSPENSIONS} times in a day",
+        f"up to {observed_state.LONGEST_PAUSE_SECONDS / 3600:g} hours",
+        f"After {minutes(observed_state.HEALTHY_AFTER)} quiet minutes",
+        f"syncs get {rate_limiter.DAY_QUOTA_SHARE[Priority.SYNC]:.0%}".replace("%", " %"),
+        f"changes {rate_limiter.DAY_QUOTA_SHARE[Priority.CHANGE]:.0%}".replace("%", " %"),
+        f"After {circuit_breaker.MAX_FAILURES} failures in a row",
+    ),
+    "receiver.md": (
+        f"More than {group_commit.MAX_WAITING_ROWS:,} waiting requests, or {group_commit.MAX_WAITING_BYTES // MIB} MiB",
+        f"Once {group_commit.BATCH_ROWS} requests or {group_commit.BATCH_BYTES // MIB} MiB wait",
+        f"{spool_file.RESERVED_BYTES // MIB} MiB are reserved",
+        f"A file ends at {spool_file.MAX_FILE_BYTES // MIB} MiB",
+        f"failed {spool_drain.MAX_TRIES} times",
+        f"at most {receiver_entry.MAX_OTHER_REQUESTS} of the {granian.THREADS} threads",
+        f"At most {body.MAX_CONCURRENT_BODIES} of the {granian.THREADS} threads wait for bodies",
+        f"at most {granian.HEADER_BYTES // 1024} KiB of headers",
+        f"Up to {body.DISCARDED_BYTES // MIB} MiB more is read first",
+    ),
+    "reference/problems.md": (
+        f"after {minutes(detector.REOPEN_GRACE)} minutes",
+        f"with {leases.CRITICAL_BELOW:.0%}".replace("%", " %"),
+        f"for {problem_monitor.TAKE_OVER_AFTER.total_seconds():g} seconds",
+    ),
+    "reference/receiver-responses.md": (
+        f"the first {body.TRUNCATED_BODY_BYTES // 1024} KiB",
+        f"the newest {rejected.MAX_REQUESTS} rejected requests",
+        f"at most {rejected.MAX_BYTES // MIB} MiB, for {rejected.MAX_AGE.days} days",
+        "quarantined after three attempts",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_those_of_the_code(name: str) -> None:
+    text = " ".join(text_of(ROOT / "docs" / name).split())
+    assert [figure for figure in FIGURES[name] if figure not in text] == []
+
+
+def test_figures_in_words_are_those_of_the_code() -> None:
+    assert secret_rotation.MAX_FORMER_SECRETS == poison_requests.MAX_ATTEMPTS == 3
+    assert secret_rotation.OVERDUE_AFTER.days == 7
+    assert purge.QUARANTINE_FACTOR == 2
+    assert minutes(purge.PURGE_INTERVAL) == "10"
+    assert pending_write.WAIT_SECONDS == 2  # "The first requests wait two seconds for a hanging database"
