@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     from unfold.admin import ModelAdmin
 
-TOKEN = "token"  # noqa: S105 - the word that the history uses
+TOKEN = "token"  # noqa: S105  # the kind of subject in the audit log
 
 admin.site.unregister(User)
 admin.site.unregister(Group)

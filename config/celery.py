@@ -42,7 +42,7 @@ app.conf.update(
     broker_read_url=settings.CELERY_BROKER_URL,
     broker_write_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,  # for ever
+    broker_connection_max_retries=None,  # unlimited
     broker_connection_timeout=2,
     broker_transport_options={
         "folder": str(settings.DATA_DIR / "broker"),

@@ -1,4 +1,4 @@
-"""Reads settings from the environment, `.env` and `DATA_DIR/secrets.env`, in that order, and validates them."""
+"""Read settings from the environment, `.env` and `DATA_DIR/secrets.env`, in that order, and validate them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def text(name: str, default: str = "") -> str:
 
 def comma_separated(name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the items of a comma-separated list."""
-    return tuple(word.strip() for word in text(name).split(",") if word.strip()) or default
+    return tuple(item.strip() for item in text(name).split(",") if item.strip()) or default
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -59,32 +59,32 @@ def flag(name: str, *, default: bool) -> bool:
     raise SettingError(name, f"{value!r} is not a boolean; use 1 or 0.")
 
 
-def number(name: str, default: int, *, least: int, most: int) -> int:
-    """Return an integer from `least` to `most`. Raise SettingError for any other value."""
+def number(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    """Return an integer from `minimum` to `maximum`. Raise SettingError for any other value."""
     value = text(name, str(default))
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+    if not (value.isascii() and value.isdigit() and minimum <= int(value) <= maximum):
         raise SettingError(
-            name, f"{value!r} is not a whole number from {least} to {most}; for example {name}={default}."
+            name, f"{value!r} is not a whole number from {minimum} to {maximum}; for example {name}={default}."
         )
     return int(value)
 
 
-def choice(name: str, default: str, *, among: tuple[str, ...]) -> str:
-    """Return one of the words in `among`, ignoring case. Raise SettingError for any other value."""
+def choice(name: str, default: str, *, allowed: tuple[str, ...]) -> str:
+    """Return one of the `allowed` values, ignoring case. Raise SettingError for any other value."""
     value = text(name, default).upper()
-    if value not in among:
-        raise SettingError(name, f"{value!r} is not one of {', '.join(among)}.")
+    if value not in allowed:
+        raise SettingError(name, f"{value!r} is not one of {', '.join(allowed)}.")
     return value
 
 
 def networks(name: str) -> tuple[Network, ...]:
     """Return a comma-separated list of networks or addresses. Raise SettingError for an invalid one."""
     result: list[Network] = []
-    for word in comma_separated(name):
+    for item in comma_separated(name):
         try:
-            result.append(ipaddress.ip_network(word))
+            result.append(ipaddress.ip_network(item))
         except ValueError:
-            raise SettingError(name, f"{word!r} is not a network; write it as 10.0.0.0/8 or fd00::/8.") from None
+            raise SettingError(name, f"{item!r} is not a network; write it as 10.0.0.0/8 or fd00::/8.") from None
     return tuple(result)
 
 

@@ -32,7 +32,7 @@ class Scope(models.TextChoices):
     SUBSCRIPTIONS_WRITE = "subscriptions:write", "Change subscriptions"
     EVENTS_READ = "events:read", "See requests and events"
     EVENTS_WRITE = "events:write", "Reprocess requests"
-    SECRETS_READ = "secrets:read", "See the secrets that prove inbound requests"
+    SECRETS_READ = "secrets:read", "See the secrets that authenticate inbound requests"
 
 
 class ApiToken(models.Model):
@@ -47,7 +47,7 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    is_authenticated = True  # as REST framework asks it of a user
+    is_authenticated = True  # REST framework reads this from `request.user`
 
     class Meta:
         verbose_name = "API token"
@@ -69,7 +69,7 @@ class ApiToken(models.Model):
     def find(cls, text: str) -> ApiToken | None:
         """Return the token with that text, or None if there is none or it was revoked.
 
-        The look-up is by digest, so its duration reveals nothing about any token.
+        The lookup is by digest, so its duration reveals nothing about any token.
         """
         return cls.objects.filter(digest=text_digest(text), revoked_at=None).first()
 

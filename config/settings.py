@@ -25,7 +25,7 @@ DEBUG = environment.flag("DEBUG", default=False)
 SECRET_KEY = environment.secret("SECRET_KEY")
 ENCRYPTION_KEYS: tuple[str, ...] = environment.fernet_keys("ENCRYPTION_KEYS")
 HOST = environment.text("HOST", "127.0.0.1")
-PORT = environment.number("PORT", 8000, least=1, most=65535)
+PORT = environment.number("PORT", 8000, minimum=1, maximum=65535)
 PUBLIC_URL = environment.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _host = urlsplit(PUBLIC_URL).hostname or ""
@@ -38,7 +38,7 @@ ADMIN_PASSWORD = environment.text("ADMIN_PASSWORD")
 # The sandbox: a simulation of the providers' servers
 
 DEMO = environment.flag("DEMO", default=True)
-SANDBOX_PORT = environment.number("SANDBOX_PORT", 8010, least=1, most=65535)
+SANDBOX_PORT = environment.number("SANDBOX_PORT", 8010, minimum=1, maximum=65535)
 SANDBOX_URL: str | None = f"http://127.0.0.1:{SANDBOX_PORT}" if DEMO else None
 if DEMO and SANDBOX_PORT == PORT:
     raise environment.SettingError("SANDBOX_PORT", f"{PORT} is also PORT; use another number.")
@@ -47,9 +47,9 @@ if DEMO and SANDBOX_PORT == PORT:
 
 ALLOW_PRIVATE_NETWORKS = environment.networks("ALLOW_PRIVATE_NETWORKS")
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
-MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, least=1, most=2**31)
-RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", among=("DRF", "WSGI"))  # WSGI: in front of Django
-SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, least=32 * 1024 * 1024, most=2**40)
+MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1, maximum=2**31)
+RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", allowed=("DRF", "WSGI"))  # WSGI: in front of Django
+SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, minimum=32 * 1024 * 1024, maximum=2**40)
 RECEIVE_IN_THREADS = True  # a commit thread writes for all requests; off: each request writes for itself
 WATCH_IN_THREAD = True  # the web process detects problems when no worker does
 NORMALIZE_IN_THREAD = True  # the web process normalizes at once; the worker normalizes the rest
@@ -221,7 +221,7 @@ UNFOLD = {
 
 # Logging: one line per record, on standard error
 
-LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOG_LEVEL = environment.choice("LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 _CHATTY = LOG_LEVEL if LOG_LEVEL == "DEBUG" else "WARNING"
 LOGGING: dict[str, Any] = {
     "version": 1,

@@ -82,7 +82,7 @@ v1 = [
 ]
 
 urlpatterns = [
-    # The receiver answers every path below /hooks/, also those that hold no token. Nothing there is redirected.
+    # The receiver answers every path below /hooks/, with or without a token. Nothing there is redirected.
     re_path(r"^hooks\Z", HookView.as_view(), {"token": ""}),
     re_path(r"^hooks/(?P<token>(?s:.*?))/?\Z", HookView.as_view(), name="hook"),
     path("livez", health.livez, name="livez"),

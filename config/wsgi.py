@@ -38,7 +38,7 @@ prepare_to_receive()
 problem_monitor.start()
 watchdog.start()
 
-# A full garbage collection stops every thread; with all modules loaded, for a tenth of a second. So modules are loaded
+# With all modules loaded, a full garbage collection stops every thread for a tenth of a second. So modules are loaded
 # now, and their objects are excluded from later collections.
 resolve("/livez")
 gc.collect()

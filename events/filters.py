@@ -43,7 +43,7 @@ Bound = Callable[[Rows, datetime], Rows]
 
 
 def read_pattern(text: str) -> str:
-    """Return an event type in which `*` stands for any text, without repeated wildcards. Raise ValidationError."""
+    """Return the pattern of an event type with repeated wildcards merged. Raise ValidationError for too many."""
     pattern = re.sub(r"\*+", "*", str(forms.CharField(strip=False).clean(text)))
     if pattern.count("*") > MAX_WILDCARDS:
         raise ValidationError(f"Use at most {MAX_WILDCARDS} wildcards.", code="invalid")
@@ -56,8 +56,8 @@ def matching_types(rows: Rows, patterns: Sequence[str]) -> Rows:
         return rows
     condition = any_of("type", [pattern for pattern in patterns if "*" not in pattern])
     prefixes = [pattern[:-1] for pattern in patterns if pattern.find("*") == len(pattern) - 1]
-    rows, begins = any_prefix(rows, "type", prefixes)
-    condition |= begins
+    rows, has_prefix = any_prefix(rows, "type", prefixes)
+    condition |= has_prefix
     for pattern in patterns:
         if "*" in pattern[:-1]:
             condition |= Q(type__regex=_regex(pattern))

@@ -19,7 +19,7 @@ from subscriptions.models import Subscription
 
 
 class Outcome(models.TextChoices):
-    """What has become of a request."""
+    """The state of a request: not normalized yet, or the result."""
 
     RECEIVED = "received", "Received"  # not normalized yet
     PROCESSED = "processed", "Processed"
@@ -104,7 +104,10 @@ class WebhookRequest(models.Model):
         return f"{self.method} {self.uid}"
 
     def readable_headers(self) -> list[tuple[str, str]] | None:
-        """Return the headers, or None when the stored value cannot be decoded. Queries for this defer the column."""
+        """Return the headers, or None if the stored value cannot be decoded.
+
+        Queries must defer the column, because decoding it would otherwise fail the whole query.
+        """
         try:
             return [(name, value) for name, value in self.headers]
         except (ValueError, TypeError):
@@ -119,9 +122,10 @@ class WebhookRequest(models.Model):
         return [(name, sealed.get(str(index), value)) for index, (name, value) in enumerate(self.headers)]
 
     def inbound(self, *, unsealed: bool = False) -> InboundRequest:
-        """Return the call for the plug-in, with masked secrets, or with those that are stored encrypted if `unsealed`.
+        """Return the call for the plug-in.
 
-        The secret that authenticated an accepted request is not stored.
+        Secret header values are masked, unless `unsealed` restores those that are stored encrypted. The secret that
+        authenticated an accepted request is not stored.
         """
         headers = self.unsealed_headers() if unsealed else [(name, value) for name, value in self.headers]
         return InboundRequest(
@@ -223,7 +227,7 @@ class Silence(models.Model):
 
 
 class Purge(Claimable):
-    """What has been deleted of an account because of its age, and when the next purge is due.
+    """The purges of an account: how much was deleted because of its age, and when the next purge is due.
 
     Only `events.retention.purge` writes it.
     """

@@ -37,5 +37,5 @@ def purge() -> int:
 
 @shared_task(name="events.tasks.watch")
 def watch() -> int:
-    """Find subscriptions that stopped receiving events, and return how many were found."""
+    """Find subscriptions that stopped receiving events, and return how many were confirmed silent."""
     return silence.watch()

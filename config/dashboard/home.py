@@ -60,7 +60,7 @@ class OpenProblem:
     label: str
     title: str
     phrase: str
-    account: str  # of a problem of a subscription
+    account: str  # the account's name, for a problem of a subscription
     detail: str
     since: Any
     link: str
@@ -130,8 +130,8 @@ def _phrase(row: Problem) -> str:
 
 def _is_detecting_problems() -> bool:
     """Return whether problems were detected recently. A new installation, without any detection yet, counts as well."""
-    at = Heartbeat.objects.filter(name=detector.HEARTBEAT).values_list("at", flat=True).first()
-    return at is None or timezone.now() - at < DETECTION_LIMIT
+    detected_at = Heartbeat.objects.filter(name=detector.HEARTBEAT).values_list("at", flat=True).first()
+    return detected_at is None or timezone.now() - detected_at < DETECTION_LIMIT
 
 
 def _states() -> list[dict[str, Any]]:

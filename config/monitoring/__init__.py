@@ -1,1 +1,1 @@
-"""Health checks, metrics, logs, and what watches the processes themselves."""
+"""Health checks, metrics, log format, and monitors of the processes."""

@@ -80,9 +80,9 @@ def migrations() -> Check:
 
 
 def spool() -> Check:
-    """Check what waits in this machine's spool, and whether the spool can take requests."""
-    found = spool_status()
-    return Check("ok" if found.is_ok else "degraded", found.message)
+    """Check whether requests wait in this machine's spool, and whether it can take more."""
+    status = spool_status()
+    return Check("ok" if status.is_ok else "degraded", status.message)
 
 
 def heartbeat(name: str) -> Check:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 
-# Anybody who knows the token of a callback URL can send events to it.
+# Masked, because anyone who knows the token of a callback URL can send requests to it.
 HOOK_TOKEN = re.compile(r"(/hooks/)[^/\s?'\"]+")
 
 

@@ -32,16 +32,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class _Installation(Collector):
     def collect(self) -> Iterator[Metric]:
-        """Collect what needs no database first: it is needed most when the database is down."""
+        """Collect the metrics that need no database first: they matter most when the database is down."""
         yield from _spool()
         try:
-            yield from list(self._of_database())
-            answers = 1
+            yield from list(self._database_metrics())
+            database_up = 1
         except DatabaseError:
-            answers = 0
-        yield GaugeMetricFamily("hookkeeper_database_up", "Whether the database answers.", answers)
+            database_up = 0
+        yield GaugeMetricFamily("hookkeeper_database_up", "Whether the database answers.", database_up)
 
-    def _of_database(self) -> Iterator[Metric]:
+    def _database_metrics(self) -> Iterator[Metric]:
         subscriptions = Subscription.objects.order_by().values_list("state").annotate(number=Count("pk"))
         yield _gauge("subscriptions", "Subscriptions by state.", "state", dict(subscriptions), State.values)
         accounts = ProviderAccount.objects.order_by().values_list("status").annotate(number=Count("pk"))
@@ -64,25 +64,25 @@ def _retention() -> Iterator[Metric]:
         requests=Sum("purged_requests"), events=Sum("purged_events"), oldest=Min("kept_since")
     )
     purged = CounterMetricFamily("hookkeeper_purged", "Rows purged because of their age.", labels=["what"])
-    for what in ("requests", "events"):
-        purged.add_metric([what], totals[what] or 0)
+    for table in ("requests", "events"):
+        purged.add_metric([table], totals[table] or 0)
     yield purged
     age = (timezone.now() - totals["oldest"]).total_seconds() if totals["oldest"] else 0
     yield GaugeMetricFamily("hookkeeper_oldest_kept_seconds", "Age of the oldest stored request.", age)
 
 
 def _spool() -> Iterator[Metric]:
-    found = spool_status()
-    age = (timezone.now() - found.oldest).total_seconds() if found.oldest else 0
+    status = spool_status()
+    age = (timezone.now() - status.oldest).total_seconds() if status.oldest else 0
     name = "hookkeeper_spool"
     yield GaugeMetricFamily(
-        f"{name}_requests", "Requests in this machine's spool, waiting for the database.", found.requests
+        f"{name}_requests", "Requests in this machine's spool, waiting for the database.", status.requests
     )
-    yield GaugeMetricFamily(f"{name}_bytes", "Size of the spool.", found.size)
+    yield GaugeMetricFamily(f"{name}_bytes", "Size of the spool.", status.size)
     yield GaugeMetricFamily(f"{name}_age_seconds", "Age of the oldest request in the spool.", age)
-    yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", found.refused)
-    yield GaugeMetricFamily(f"{name}_damaged", "Damaged spool files that are kept.", found.damaged)
-    yield GaugeMetricFamily(f"{name}_ready", "Whether the spool can take a request.", 0 if found.error else 1)
+    yield GaugeMetricFamily(f"{name}_refused", "Requests that the database refused.", status.refused)
+    yield GaugeMetricFamily(f"{name}_damaged", "Damaged spool files that are kept.", status.damaged)
+    yield GaugeMetricFamily(f"{name}_ready", "Whether the spool can take a request.", 0 if status.error else 1)
 
 
 def _problems() -> Metric:

@@ -1,4 +1,4 @@
-"""Detects problems in the web process when no worker does: a dead worker cannot report itself."""
+"""Detect problems in the web process if no worker does: a dead worker cannot report itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_if_overdue() -> bool:
 
 
 class ProblemMonitor:
-    """A daemon thread of the web process."""
+    """A daemon thread of the web process that runs the detection when it is overdue."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None

@@ -24,13 +24,13 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
-        self._over = threading.Event()
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Start the thread, unless it runs or the settings disable it."""
         if settings.WATCH_IN_THREAD and self._thread is None:
-            self._over = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._over,), name="watchdog", daemon=True)
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._stopped,), name="watchdog", daemon=True)
             faulthandler.register(signal.SIGALRM, all_threads=True, chain=True)  # then the signal ends the process
             self._set(FREEZE_SECONDS)
             self._thread.start()
@@ -45,13 +45,13 @@ class Watchdog:
 
     def _stop(self) -> None:
         # While the interpreter shuts down, no thread can reset the timer.
-        self._over.set()
+        self._stopped.set()
         if self._thread is not None:
             self._thread.join()
         self._set(0)
 
-    def _run(self, over: threading.Event) -> None:
-        while not over.wait(RESET_SECONDS):
+    def _run(self, stopped: threading.Event) -> None:
+        while not stopped.wait(RESET_SECONDS):
             self._set(FREEZE_SECONDS)
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""What REST framework loads by name and needs the models: authentication and the OpenAPI document."""
+"""Parts of the REST API that need the models of this app: authentication and the OpenAPI document."""

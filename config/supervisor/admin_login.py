@@ -18,18 +18,18 @@ class AdminLogin:
     password: str | None = field(repr=False)
 
 
-def ensure_admin(wanted_password: str) -> AdminLogin:
+def ensure_admin(requested_password: str) -> AdminLogin:
     """Create the user with the given password or a random one. Change an existing user's password only if one is given.
 
     Return how to log in.
     """
     user = User.objects.filter(username=USERNAME).first()
     if user is None:
-        password = wanted_password or secrets.token_urlsafe(12)
+        password = requested_password or secrets.token_urlsafe(12)
         User.objects.create_superuser(USERNAME, password=password)
         return AdminLogin(USERNAME, password)
     # Setting the same password again would end all of the user's sessions.
-    if wanted_password and not user.check_password(wanted_password):
-        user.set_password(wanted_password)
+    if requested_password and not user.check_password(requested_password):
+        user.set_password(requested_password)
         user.save(update_fields=["password"])
-    return AdminLogin(USERNAME, wanted_password or None)
+    return AdminLogin(USERNAME, requested_password or None)

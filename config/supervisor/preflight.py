@@ -55,7 +55,8 @@ def check_port(name: str, host: str, port: int) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SettingError(
-                name, f"port {port} on {host} is in use; stop what uses it, or set {name} to another number."
+                name,
+                f"port {port} on {host} is in use; stop the program that uses it, or set {name} to another number.",
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise SettingError("HOST", f"{host} is not an address of this machine; use 127.0.0.1 or 0.0.0.0.") from None

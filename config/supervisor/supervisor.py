@@ -16,7 +16,7 @@ from config.environment import BASE_DIR
 
 MIN_PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 30.0
-STEADY_SECONDS = 60.0  # after this uptime, the next restart waits the shortest pause again
+STEADY_SECONDS = 60.0  # after this uptime, the next restart waits only the shortest pause
 STOP_TIMEOUT_SECONDS = 5.0
 CHECK_INTERVAL_SECONDS = 0.2
 _output = threading.Lock()
@@ -53,7 +53,7 @@ class ChildProcess:
         threading.Thread(target=relay_output, args=(self.name, self.process.stdout), daemon=True).start()
 
     def check(self) -> None:
-        """Notice that the process has ended, and restart it after its pause."""
+        """Restart the process after its pause if it has ended."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             if now - self.started >= STEADY_SECONDS:
@@ -72,7 +72,7 @@ class ChildProcess:
             self.process.terminate()
 
     def kill_group(self) -> None:
-        """Send SIGKILL to what is left of its process group, including its children."""
+        """Send SIGKILL to what is left of the process group: the process and its children."""
         if self.process is not None:
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)

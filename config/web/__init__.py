@@ -1,1 +1,1 @@
-"""How webhooks and pages enter the web process: the receiver's entry, the middleware bypass, proxies, granian."""
+"""The way of requests into the web process: granian, the receiver's entry, proxies, the middleware bypass."""

@@ -1,8 +1,8 @@
 """Deferred answers: another thread sends the response after the WSGI application has returned.
 
 WSGI has no such feature; granian's request object allows it. A thread that waits for a commit costs two thread
-switches a request and cannot serve another one meanwhile. With granian, the receiver's thread goes on to the next
-request and the commit thread sends the response. With any other server, or a granian that works differently, threads
+switches per request and cannot serve another one meanwhile. With granian, the receiver's thread continues with the next
+request, and the commit thread sends the response. With any other server, or an incompatible version of granian, threads
 wait for the commit (`events.receiver.group_commit`).
 """
 
@@ -22,15 +22,15 @@ Serve = Callable[[Any, Any], Any]
 class DeferredAnswer:
     """Wrap granian's protocol object of one request. Pass on the application's response unless it was deferred."""
 
-    __slots__ = ("_left", "_protocol")
+    __slots__ = ("_detached", "_protocol")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
-        self._left = False
+        self._detached = False
 
     def detach(self) -> None:
         """Ignore what the application returns. `send` sends the response, or has sent it already."""
-        self._left = True
+        self._detached = True
 
     def send(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Send a response without a body, from any thread. Only the first one counts; none if the client is gone."""
@@ -38,12 +38,12 @@ class DeferredAnswer:
 
     def response_bytes(self, *answer: Any) -> None:
         """Receive the application's response from granian, as one piece."""
-        if not self._left:
+        if not self._detached:
             self._protocol.response_bytes(*answer)
 
     def response_iter(self, *answer: Any) -> None:
         """Receive the application's response from granian, as an iterator."""
-        if not self._left:
+        if not self._detached:
             self._protocol.response_iter(*answer)
 
 

@@ -18,7 +18,7 @@ FORWARDING_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDE
 class TrustedProxies:
     """Trust forwarding headers from TRUSTED_PROXIES only, and set REMOTE_ADDR to the client that they name.
 
-    Anybody else's forwarding headers are removed, because they could claim any address and HTTPS.
+    Forwarding headers from other addresses are removed, because they could claim any address and HTTPS.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

@@ -1,6 +1,6 @@
-"""The WSGI entry to the receiver, in front of Django: a webhook then costs nothing of the framework.
+"""The WSGI entry to the receiver, in front of Django, so that webhooks avoid the framework's overhead.
 
-It calls the same function as the view does, so checks, responses and stored requests are the same.
+It calls the same function as the view, so checks, responses and stored requests are the same.
 """
 
 from __future__ import annotations

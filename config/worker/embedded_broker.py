@@ -1,7 +1,7 @@
-"""The embedded broker: one file a message in DATA_DIR/broker, one folder a queue. For one machine without services.
+"""The embedded broker, for one machine without services: a folder per queue in DATA_DIR/broker, a file per message.
 
 kombu's own filesystem transport lets readers see half-written files: it lost messages and stopped the worker. Here a
-file gets its final name only once it is complete, and whoever removes the file owns the message.
+file gets its final name only once it is complete, and the reader that removes the file owns the message.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Entry:
     last_failure: tuple[str, float] = ("", 0.0)
 
     def log_failure(self, error: Exception) -> None:
-        """Log why a run failed, and the same reason only once a minute: it may recur every second for hours."""
+        """Log why a run failed. Log the same reason at most once a minute: it may recur every second for hours."""
         now = time.monotonic()
         reason = repr(error)
         if self.last_failure[0] == reason and now - self.last_failure[1] < LOG_AGAIN_SECONDS:
@@ -49,7 +49,7 @@ class Entry:
 
 
 class LocalScheduler:
-    """Run the tasks of Celery's beat schedule in a few threads of this process, where `celery beat` sends messages.
+    """Run the tasks of Celery's beat schedule in a few threads of this process. `celery beat` would send messages.
 
     An entry never runs twice at once in a process. An exception is logged and ends only that run.
     """
@@ -82,7 +82,7 @@ class LocalScheduler:
         for entry in self.entries:
             if entry.due <= now and not entry.running:
                 entry.run = self._pool.submit(self._call, entry)
-                # Counted from now: runs missed during a long run are not made up for.
+                # Counted from now: runs missed during a long run are skipped.
                 entry.due = now + entry.every
         waits = [max(entry.due - now, 0.05) for entry in self.entries]
         return min([MAX_SLEEP_SECONDS, *waits])

@@ -1,4 +1,4 @@
-"""The base class of tasks. Messages only wake workers up: the work is in the database, and the schedule finds it."""
+"""The base class of tasks. Messages only wake up workers: the work is in the database, where the schedule finds it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class WakeUpTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     """The base class of all tasks. Publishing never raises: if the broker is unreachable, the error is logged."""
 
     def apply_async(self, *args: Any, **kwargs: Any) -> AsyncResult[Any] | None:  # type: ignore[override]
-        """Publish the message. Return None if the broker did not take it; periodic tasks then do the work later."""
+        """Publish the message. Return None if the broker is unreachable; periodic tasks then do the work later."""
         if broker_pause.active():
             return None
         try:

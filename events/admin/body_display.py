@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
-MAX_SHOWN_BYTES = 256 * 1024  # of a body on a page; the download has everything
+MAX_SHOWN_BYTES = 256 * 1024  # how much of a body is shown; the download is complete
 MAX_JSON_BYTES = 1024 * 1024  # larger bodies are not shown as a JSON tree
 MAX_PARAMETERS = 200
-HEX_BYTES = 256  # shown of a binary body
+HEX_BYTES = 256  # how much of a binary body is shown
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 

@@ -17,7 +17,7 @@ from providers.contract import registry
 from providers.contract.capabilities import EventType
 from providers.dashboard.base import PageAdmin
 
-MAX_SEARCHED = 100_000  # newest events that a search looks through; a time filter reaches older ones
+MAX_SEARCHED = 100_000  # how many of the newest events a search examines; a time filter reaches older ones
 
 
 @admin.register(Event)
@@ -50,7 +50,7 @@ class EventAdmin(PageAdmin[Event]):
         )
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return how many events a search looks through."""
+        """Return how many events the search examines; None without a search."""
         return {"searched": f"{MAX_SEARCHED:,}" if request.GET.get("q") else None}
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Event]:
@@ -62,7 +62,7 @@ class EventAdmin(PageAdmin[Event]):
         )
 
     def detail_context(self, request: HttpRequest, row: Event) -> dict[str, Any]:
-        """Return the event's type and its neighbours in the same subscription."""
+        """Return the event's type and its neighbors in the same subscription."""
         kind = next((item for item in _event_types(row) if item.name == row.type), None)
         siblings = Event.objects.filter(subscription_id=row.subscription_id).only("pk")
         newer = siblings.filter(pk__gt=row.pk).order_by("pk").first()

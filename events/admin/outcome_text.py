@@ -1,4 +1,4 @@
-"""Texts that explain outcomes and verification results to the person who looks at a request."""
+"""Texts that explain outcomes and verification results on the page of a request."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
         return request.user.has_perm("events.change_webhookrequest")
 
     def reprocess_many_view(self, request: HttpRequest) -> HttpResponse:
-        """Show what will happen or how far it got (GET), or reprocess the next portion (POST)."""
+        """Show a preview or the progress (GET), or reprocess the next portion (POST)."""
         if not self.may_reprocess(request):
             raise PermissionDenied
         query = request.POST if request.method == "POST" else request.GET
@@ -68,7 +68,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
             "done": share_rows(outcomes),
             "total": outcomes.total(),
             "reached": WebhookRequest.objects.filter(pk=after).only("received_at").first(),
-            # A link from elsewhere must not start anything.
+            # Only the session that started the run continues it: opening a link must not start anything.
             "auto_continue": request.session.get(PROGRESS_KEY) == after,
             "after": after,
             "upto": query.get("upto", ""),
@@ -78,7 +78,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
 
     def _reprocess_portion(self, request: HttpRequest, selection: Selection) -> HttpResponse:
         upto = key_of(request.POST, "upto")
-        # Requests that arrive from now on are processed anyway, and could keep this going without end.
+        # Requests that arrive from now on are processed anyway, and the run might never end if it included them.
         rows = selection.rows if upto is None else selection.rows.filter(pk__lte=upto)
         result = reprocess_many(
             rows,

@@ -26,8 +26,8 @@ MAX_COUNTED = 1000  # a larger selection is shown as "more than 1,000"
 class Selection:
     """The selected requests.
 
-    `query` selects the same requests again: by filters, or by the primary keys of selected ones. `narrowed` is False if
-    it selects every request there is.
+    `query` selects the same requests again: by filters, or by primary keys. `narrowed` is False if it selects all
+    requests.
     """
 
     rows: QuerySet[WebhookRequest]
@@ -52,13 +52,13 @@ def select(query: QueryDict, filters: Sequence[Filter]) -> Selection:
     """
     try:
         keys = [row_number(key) for key in query.getlist("pk")]
-        selecting = _selecting(query, {"pk", *(item.name for item in filters)})
-        rows, used = filter_rows(selecting, WebhookRequest.objects.all(), filters)
+        parameters = _selecting_parameters(query, {"pk", *(item.name for item in filters)})
+        rows, used = filter_rows(parameters, WebhookRequest.objects.all(), filters)
     except ValidationError:
         raise Http404("A filter or a selected request is invalid.") from None
     if keys:
         rows = rows.filter(pk__in=keys)
-    return Selection(rows, selecting, narrowed=bool(keys or used))
+    return Selection(rows, parameters, narrowed=bool(keys or used))
 
 
 def preview(selection: Selection) -> dict[str, Any]:
@@ -91,20 +91,20 @@ def key_of(query: QueryDict, name: str) -> int | None:
         return None
 
 
-def _selecting(query: QueryDict, names: set[str]) -> QueryDict:
-    """Return only the parameters that select.
+def _selecting_parameters(query: QueryDict, names: set[str]) -> QueryDict:
+    """Return the parameters with these names that are not empty.
 
     A relative time span becomes an absolute time, so that "the last hour" means the same for all portions.
     """
-    selecting = QueryDict(mutable=True)
+    parameters = QueryDict(mutable=True)
     for name in query:
         if name in names and any(query.getlist(name)):
-            selecting.setlist(name, query.getlist(name))
-    within = selecting.pop("within", [""])[-1]
+            parameters.setlist(name, query.getlist(name))
+    within = parameters.pop("within", [""])[-1]
     if within:
         if within not in TIME_SPANS:
             raise ValidationError("Unknown time span.")
         begin = timezone.now() - TIME_SPANS[within][1]
-        since = max(begin, read_typed_time(str(selecting["since"]))) if "since" in selecting else begin
-        selecting["since"] = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    return selecting
+        since = max(begin, read_typed_time(str(parameters["since"]))) if "since" in parameters else begin
+        parameters["since"] = since.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    return parameters

@@ -66,8 +66,8 @@ class RequestAdmin(ReprocessPages):
             "parameters": parameters(row.query, headers or [], body),
             "kept_until": purge.kept_until(row),
             "reprocess": outcome_text.reprocess_label(row) if self.may_reprocess(request) else None,
-            "newer": self._neighbour_url(row, newer=True),
-            "older": self._neighbour_url(row, newer=False),
+            "newer": self._neighbor_url(row, newer=True),
+            "older": self._neighbor_url(row, newer=False),
         }
 
     def get_urls(self) -> list[URLPattern]:
@@ -108,11 +108,11 @@ class RequestAdmin(ReprocessPages):
         response["Content-Disposition"] = f'attachment; filename="request-{row.uid}.bin"'
         return response
 
-    def _neighbour_url(self, row: WebhookRequest, *, newer: bool) -> str | None:
+    def _neighbor_url(self, row: WebhookRequest, *, newer: bool) -> str | None:
         """Return the URL of the next newer or older request of the same subscription."""
         rows = WebhookRequest.objects.filter(subscription_id=row.subscription_id).only("pk")
         if newer:
-            neighbour = rows.filter(pk__gt=row.pk).order_by("pk").first()
+            neighbor = rows.filter(pk__gt=row.pk).order_by("pk").first()
         else:
-            neighbour = rows.filter(pk__lt=row.pk).order_by("-pk").first()
-        return self.page_url(neighbour) if neighbour else None
+            neighbor = rows.filter(pk__lt=row.pk).order_by("-pk").first()
+        return self.page_url(neighbor) if neighbor else None

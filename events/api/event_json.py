@@ -1,6 +1,6 @@
 """Events as JSON, built directly from the columns.
 
-The feed is read often and in large pages, and model instances and serializers would be most of its cost.
+The feed is read often and in large pages; model instances and serializers would take most of the time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "provider_event_id": row["provider_event_id"],
         "duplicates": row["duplicates"],
         "last_duplicate_at": iso_time(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
-        # We wrote this JSON, so it is sent as it is, including lone surrogates and huge numbers.
+        # Stored as valid JSON, so it is sent unchanged, including lone surrogates and huge numbers.
         "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
     }
 

@@ -49,7 +49,7 @@ class HeadersSerializer(serializers.Serializer[Any]):
 
 
 class ReprocessSerializer(serializers.Serializer[Any]):
-    """Where to continue."""
+    """The request after which a bulk run continues."""
 
     after = serializers.UUIDField(
         required=False,

@@ -24,7 +24,7 @@ from events.models import Outcome, WebhookRequest
 from events.processing.bulk_reprocess import reprocess_many
 from events.processing.reprocess import HISTORY_KIND, reprocess_request
 from events.storage.body import TRUNCATED_BODY_BYTES
-from events.storage.time_range import number_of
+from events.storage.time_range import key_of
 from providers.audit import log
 from providers.conflict import Conflict
 from providers.filters import FilterSet
@@ -85,7 +85,7 @@ class RequestViewSet(ApiViewSet):
             raise ValidationError({"subscription": ["At least one filter is required."]})
         after = 0
         if body.get("after"):
-            number = number_of(body["after"])
+            number = key_of(body["after"])
             if number is None:
                 raise ValidationError({"after": ["There is no such request."]})
             after = number

@@ -16,7 +16,7 @@ from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
 from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
 
 MAX_COUNTED = 1000  # newest requests; more are shown as "1000 or more"
-REJECTED_PERIOD = timedelta(hours=24)  # older rejected requests say nothing about the current state
+REJECTED_PERIOD = timedelta(hours=24)  # older rejected requests do not describe the current state
 MANY_REJECTED = 10
 HOST_TIMEOUT = timedelta(minutes=15)  # without a heartbeat of its spool, a host counts as gone
 HOST_GONE_ACTION = (
@@ -29,7 +29,7 @@ COLUMNS = ("uid", "subscription", "received_at", "reason", "verification_detail"
 
 @source(ProblemKind.QUARANTINE)
 def quarantined(now: datetime) -> Iterator[Cause]:
-    """Find quarantined requests by subscription, including deleted subscriptions, since the requests still wait."""
+    """Find quarantined requests by subscription, including those of deleted subscriptions."""
     quarantine = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
     for row, requests in _by_subscription(quarantine, Q()):
         newest, number = requests[0], _number(requests)
@@ -89,7 +89,7 @@ def backlog(now: datetime) -> Iterator[Cause]:
 def receiver_spool(now: datetime) -> Iterator[Cause]:
     """Find hosts on whose disk requests wait for the database, or whose spool could not store any.
 
-    Each host reports its spool every second. Whether a host that stopped reporting will return, only a person knows.
+    Each host reports its spool every second. Only a person knows whether a host that stopped reporting will return.
     """
     for heartbeat in Heartbeat.objects.filter(name__startswith=SPOOL_HEARTBEAT_PREFIX):
         host = heartbeat.name.removeprefix(SPOOL_HEARTBEAT_PREFIX)
@@ -128,8 +128,7 @@ def _by_subscription(
 ) -> Iterator[tuple[Subscription, Sequence[WebhookRequest]]]:
     """Yield the subscriptions that have such requests, each with its newest ones, newest first.
 
-    However many requests there are, this reads one index entry for each subscription and the newest MAX_COUNTED
-    requests.
+    This reads one index entry for each subscription and the newest MAX_COUNTED requests, so its cost is bounded.
     """
     own = requests.filter(subscription=OuterRef("pk"))
     rows = (

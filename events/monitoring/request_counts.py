@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db.models import Max
 
 from events.models import WebhookRequest
-from events.storage.time_range import first_number_at
+from events.storage.time_range import first_key_at
 
 HOUR = timedelta(hours=1)
 CACHE_SECONDS = 3 * 24 * 3600
@@ -41,13 +41,13 @@ def _first_keys(starts: Sequence[datetime], end: int) -> list[int]:
     keys = {f"first-request:{start.isoformat()}": start for start in starts}
     cached = cache.get_many(keys)
     firsts: dict[str, int] = {}
-    later = end
+    next_first = end
     for key, start in reversed(keys.items()):
-        first = cached.get(key) or first_number_at(WebhookRequest.objects.all(), start)
+        first = cached.get(key) or first_key_at(WebhookRequest.objects.all(), start)
         if first is None:
-            firsts[key] = later
+            firsts[key] = next_first
         elif key not in cached:
             # It never changes: later requests have larger keys.
             cache.set(key, first, CACHE_SECONDS)
-        later = firsts.setdefault(key, first or later)
+        next_first = firsts.setdefault(key, first or next_first)
     return [firsts[key] for key in keys]

@@ -1,7 +1,7 @@
 """The silence alarm: find subscriptions that stopped receiving events.
 
 A subscription that has been quiet for longer than expected is probed first (see `silence_probe`). Only if no event
-arrives within a short wait is the silence stored on the subscription, with what the probe found. It is cleared when
+arrives within a short wait is the silence stored on the subscription, with the result of the probe. It is cleared when
 events arrive again.
 
 The open row of a silence is also the claim: a subscription can have only one, so any number of workers may run this. A
@@ -29,17 +29,18 @@ INTERRUPTED = "The probe was interrupted, so the cause is unknown."
 
 
 def watch() -> int:
-    """Run one pass, and return how many subscriptions were found silent.
+    """Run one pass, and return how many silences were confirmed.
 
-    Ends silences that are over, decides those that were probed, probes new suspects, and updates the suggestions.
+    A pass ends silences that are over, confirms or discards those that were probed, probes new suspects, and updates
+    the suggestions.
     """
     now = timezone.now()
     _end_silences(now)
-    found = sum(_decide(silence, now) for silence in Silence.objects.suspected().filter(_has_waited(now)))
+    confirmed = sum(_decide(silence, now) for silence in Silence.objects.suspected().filter(_has_waited(now)))
     for row, since in _find_suspects(now)[:MAX_PROBES]:
         silence_probe.probe(row, since)
     silence_suggestion.update_suggestions(now)
-    return found
+    return confirmed
 
 
 def watched() -> QuerySet[Subscription]:
@@ -74,7 +75,7 @@ def _find_suspects(now: datetime) -> list[tuple[Subscription, datetime]]:
 
 
 def _decide(silence: Silence, now: datetime) -> bool:
-    """Decide a suspected silence after the wait. Return whether it is confirmed; otherwise it is deleted."""
+    """Confirm a suspected silence after the wait, or delete it. Return whether it was confirmed."""
     tested = int(silence.tested)
     # Newest first, from the index. The event of the test webhook does not count.
     newest = Event.objects.filter(subscription=silence.subscription_id).order_by("-pk")

@@ -18,7 +18,7 @@ RECONCILE_SECONDS = 20.0  # at most
 
 
 def probe(row: Subscription, since: datetime) -> None:
-    """Open a silence for the subscription, probe it, and store what the probe found.
+    """Open a silence for the subscription, probe it, and store the result.
 
     Does nothing if another worker has opened one.
     """
@@ -39,7 +39,7 @@ def probe(row: Subscription, since: datetime) -> None:
 
 
 def may_test(plugin: AnyProvider) -> bool:
-    """Return whether the provider sends test webhooks that nobody mistakes for real events."""
+    """Return whether the provider sends test webhooks that cannot be mistaken for real events."""
     return plugin.capabilities.can_test and plugin.capabilities.test_is_harmless
 
 

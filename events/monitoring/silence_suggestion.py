@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import F, Max, Q
 
 from events.models import Event
-from events.storage.time_range import first_number_at
+from events.storage.time_range import first_key_at
 from subscriptions.lifecycle import quiet_hours
 from subscriptions.lifecycle.quiet_hours import QuietHours
 from subscriptions.models import Subscription
@@ -21,7 +21,7 @@ from subscriptions.models import Subscription
 logger = logging.getLogger(__name__)
 
 HISTORY = timedelta(days=28)
-MAX_SAMPLES = 2000  # events that are read for a suggestion, however many there are
+MAX_SAMPLES = 2000  # how many events are read at most for a suggestion
 MIN_DAYS = 3  # with events; fewer are not enough for a suggestion
 PERCENTILE = 0.9  # of the longest silences of each day
 MARGIN = 1.5
@@ -88,11 +88,11 @@ def suggestion(row: Subscription, now: datetime) -> int | None:
 def sample_times(row: Subscription, now: datetime) -> list[datetime]:
     """Return when events of the last weeks were received, oldest first: all of them, or an even sample.
 
-    The sample is spread evenly over the events of the whole installation, and each costs one step in the index. A gap
-    between two samples is at most about twenty minutes too long.
+    The samples are spread evenly over the events of the whole installation, and each costs one step in the index. This
+    makes a gap between two events at most about twenty minutes too long.
     """
     newest = Event.objects.filter(subscription=row.pk).aggregate(last=Max("pk"))["last"]
-    first = first_number_at(Event.objects.all(), now - HISTORY)
+    first = first_key_at(Event.objects.all(), now - HISTORY)
     if newest is None or first is None:
         return []
     stride = max(newest - first, 0) // MAX_SAMPLES

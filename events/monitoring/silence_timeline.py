@@ -16,8 +16,8 @@ SILENCE = "silence"
 
 
 def _entries(subject: Subject, span: Span) -> Iterable[Entry]:
-    of = Q(subscription=subject.pk) if isinstance(subject, Subscription) else Q(account=subject.pk)
-    rows = Silence.objects.filter(of, confirmed_at__isnull=False).select_related("subscription")
+    condition = Q(subscription=subject.pk) if isinstance(subject, Subscription) else Q(account=subject.pk)
+    rows = Silence.objects.filter(condition, confirmed_at__isnull=False).select_related("subscription")
     for row in span.cut(rows.defer("subscription__secrets")):
         ended = f" It ended at {readable_time(row.ended_at)}." if row.ended_at else ""
         yield Entry(

@@ -29,7 +29,7 @@ class DuplicateKeys(NamedTuple):
 def count(duplicates: Iterable[DuplicateKeys]) -> None:
     """Count the duplicates of many requests in two statements, in this thread's transaction.
 
-    After an outage, providers send again what they sent before, at full speed.
+    Two statements, because providers resend many requests at full speed after an outage.
     """
     duplicates = [request for request in duplicates if request.keys]
     if not duplicates:

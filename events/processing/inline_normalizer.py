@@ -32,16 +32,16 @@ MAX_QUEUED_JOBS = 1000
 IDLE_SECONDS = 5.0  # without a request before the database connection is closed
 RETRY_SECONDS = 1.0  # after the first failure, then doubled
 MAX_RETRY_SECONDS = 30.0
-# After a batch of at least this many requests, the next batch begins no sooner than this after the last one began: a
-# batch of twice the size costs much less than two batches. A single event does not wait.
+# After a batch of at least LARGE_BATCH requests, the next batch starts at least LARGE_BATCH_SECONDS after the start of
+# the last one: a batch of twice the size costs much less than two batches. A single event does not wait.
 LARGE_BATCH = 50
 LARGE_BATCH_SECONDS = 0.06
-# After a large batch, the thread computes for this share of the time at most, down to the lower share when batches are
-# full: the threads that receive need Python's lock as well, and contention for it makes a call half as expensive again.
-# The worker does the rest on another core. A database server computes on its own cores, SQLite in this process.
-SHARE = 0.5
-FULL_BATCH_SHARE = 0.3
-FULL_BATCH_SHARE_SQLITE = 0.1
+# After a large batch, the thread pauses so that it computes for at most this share of the time; for full batches, the
+# share is lower. The receiving threads need the GIL as well, and contention for it makes a call 50% more expensive. The
+# worker does the rest on another core. A database server computes on its own cores, SQLite in this process.
+CPU_SHARE = 0.5
+FULL_BATCH_CPU_SHARE = 0.3
+FULL_BATCH_CPU_SHARE_SQLITE = 0.1
 # Requests after which other threads may compute. Otherwise they would wait for SWITCH_INTERVAL_SECONDS each.
 YIELD_EVERY = 4
 HANGS_AFTER_SECONDS = 30.0  # with one batch; then the thread is abandoned and another one continues
@@ -55,7 +55,7 @@ class InlineNormalizer:
         self.reset()
 
     def reset(self) -> None:
-        """Start over, as a forked process must: it has no thread, and may have inherited held locks."""
+        """Start without a thread and rows, as a forked process must: locks may have been copied while held."""
         self._lock = threading.Lock()
         self._wakeup = threading.Condition()
         self._rows: deque[RequestRow] = deque()
@@ -132,7 +132,7 @@ class InlineNormalizer:
         while self._thread is this_thread:
             rows, jobs = self._next_batch()
             self._batch_started = started = time.monotonic()
-            computed = time.thread_time()
+            cpu_started = time.thread_time()
             pause = 0.0
             try:
                 close_old_connections()
@@ -140,9 +140,9 @@ class InlineNormalizer:
                     job()
                 normalize.normalize_rows(rows, progress=self._step)
                 retry = RETRY_SECONDS
-                pause = self._pause_after(len(rows), time.monotonic() - started, time.thread_time() - computed)
+                pause = self._pause_after(len(rows), time.monotonic() - started, time.thread_time() - cpu_started)
             except Exception:
-                # Whatever it is, the next requests deserve another try. These are left to the worker.
+                # These requests are left to the worker. The thread continues with the next ones.
                 logger.exception("Normalizing in the web process failed; retrying in %.0f s", retry)
                 connection.close()
                 pause = retry
@@ -157,16 +157,16 @@ class InlineNormalizer:
         if self._steps % YIELD_EVERY == 0:
             thread_priority.yield_to_other_threads()
 
-    def _pause_after(self, count: int, took: float, computed: float) -> float:
+    def _pause_after(self, count: int, elapsed: float, cpu_seconds: float) -> float:
         """Return the seconds to wait after a batch of `count` requests.
 
-        It took `took` seconds, of which the thread computed for `computed`.
+        The batch took `elapsed` seconds, of which the thread computed for `cpu_seconds`.
         """
         if count < LARGE_BATCH:
             return 0.0
-        full_batch_share = FULL_BATCH_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_SHARE
-        share = min(SHARE, full_batch_share * normalize.BATCH_SIZE / count)
-        return max(LARGE_BATCH_SECONDS - took, computed / share - took, 0.0)
+        full_batch_share = FULL_BATCH_CPU_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_CPU_SHARE
+        share = min(CPU_SHARE, full_batch_share * normalize.BATCH_SIZE / count)
+        return max(LARGE_BATCH_SECONDS - elapsed, cpu_seconds / share - elapsed, 0.0)
 
     def _next_batch(self) -> tuple[list[RequestRow], list[Job]]:
         """Wait until something is queued, then take it, up to one batch."""

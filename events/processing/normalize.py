@@ -1,7 +1,7 @@
 """Normalize stored requests: parse them and write their events.
 
-A request is committed before it is answered. Its events are written later, in one transaction: all or none. Whatever
-goes wrong, the stored request remains and can be reprocessed.
+A request is committed before it is answered. Its events are written later, in one transaction: all or none. If that
+fails, the stored request remains and can be reprocessed.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _normalize_all(requests: Sequence[PendingRequest], progress: Progress) -> li
         return []
     try:
         return _normalize_together(requests, progress)
-    except Exception as error:  # noqa: BLE001  # whatever it is, one request causes it, so each is tried alone
+    except Exception as error:  # noqa: BLE001  # one request of the batch causes it, so each is tried alone
         logger.info("%s requests are normalized one by one: %s", len(requests), type(error).__name__)
         return _normalize_each(requests, progress)
 
@@ -228,14 +228,14 @@ def _write(request: PendingRequest, parsed: ParsedRequest) -> bool:
 def _insert_events(request: PendingRequest, events: Sequence[EventRow]) -> bool:
     """Insert missing events and count the others as duplicates. Return whether any event is this request's own."""
     event_insert.insert(events)
-    own = set(Event.objects.filter(request=request.pk).values_list("dedup_key", flat=True))
-    duplicates.count([_duplicate_keys(request, events, own)])
-    return bool(own)
+    own_keys = set(Event.objects.filter(request=request.pk).values_list("dedup_key", flat=True))
+    duplicates.count([_duplicate_keys(request, events, own_keys)])
+    return bool(own_keys)
 
 
-def _duplicate_keys(request: PendingRequest, events: Iterable[EventRow], own: set[str]) -> DuplicateKeys:
+def _duplicate_keys(request: PendingRequest, events: Iterable[EventRow], own_keys: set[str]) -> DuplicateKeys:
     """Return the keys of those events that another request brought first."""
-    keys = {event.dedup_key for event in events} - own
+    keys = {event.dedup_key for event in events} - own_keys
     return DuplicateKeys(request.pk, request.subscription_id, request.received_at, keys)
 
 

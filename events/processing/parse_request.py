@@ -23,9 +23,9 @@ MAX_UNREADABLE_LISTED = 10  # elements named in the reason
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """What the plug-in read from a request.
+    """The events that the plug-in read from a request, and the outcome.
 
-    Without an outcome, it depends on the database: `processed`, or `duplicate` if every event is stored already.
+    If `outcome` is None, the database decides it: `duplicate` if every event is stored already, else `processed`.
     """
 
     events: tuple[EventRow, ...] = ()
@@ -49,9 +49,9 @@ def parse(request: PendingRequest) -> ParsedRequest:
         return quarantined("Parsing failed", error)
 
 
-def quarantined(what: str, error: Exception) -> ParsedRequest:
-    """Return the result for a request that an unexpected exception puts into quarantine."""
-    reason = f"{what}: {type(error).__name__}: {error}. See the log for details; reprocess the request after a fix."
+def quarantined(summary: str, error: Exception) -> ParsedRequest:
+    """Return the result for a request that is quarantined because of an unexpected exception."""
+    reason = f"{summary}: {type(error).__name__}: {error}. See the log for details; reprocess the request after a fix."
     return ParsedRequest(outcome=Outcome.QUARANTINED, reason=column_text(reason, MAX_REASON))
 
 

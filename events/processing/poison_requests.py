@@ -1,8 +1,9 @@
 """Poison requests: parsing them hangs or kills the process.
 
-They are retried alone, after all other requests, and quarantined after three attempts. Only requests that have been
-pending for long are counted: the attempt is recorded before parsing, for a whole batch at once; retrying each alone
-then shows which of the batch it was. An attempt under way is left alone for a while, so that no two workers count it.
+They are retried alone, after all other requests, and quarantined after three attempts. Attempts are counted only for
+requests that have been pending for long. An attempt is recorded before parsing, for a whole batch at once; retrying
+each request alone then shows which one of the batch is the cause. While an attempt may still be running, no other
+worker starts one.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from events.models import Outcome, WebhookRequest, WebhookRequestQuerySet
 from providers.db.clock_steps import not_after
 from providers.times import has_elapsed
 
-COUNTED_AFTER = timedelta(seconds=60)  # since arrival; younger requests are parsed without recording an attempt
-ATTEMPT_TIMEOUT = timedelta(seconds=60)  # an attempt that began earlier than this has failed
+COUNTED_AFTER = timedelta(seconds=60)  # since arrival; before, requests are parsed without recording an attempt
+ATTEMPT_TIMEOUT = timedelta(seconds=60)  # after which an attempt counts as failed
 MAX_ATTEMPTS = 3
 REASON = (
     f"Parsing did not end in {MAX_ATTEMPTS} attempts: each took more than {ATTEMPT_TIMEOUT.seconds} seconds or killed "
@@ -33,13 +34,13 @@ def is_late(received_at: datetime, now: datetime) -> bool:
 
 
 def start_attempts(keys: Collection[int]) -> list[int]:
-    """Record an attempt for each of these requests, except where one is under way. Return the keys recorded, sorted."""
+    """Record an attempt for each of these requests that has none under way. Return their keys, sorted."""
     now = timezone.now()
     with transaction.atomic(durable=True):
         rows = _not_under_way().filter(pk__in=keys, outcome=Outcome.RECEIVED, tries__lt=MAX_ATTEMPTS).order_by("pk")
-        mine = list(rows.select_for_update().values_list("pk", flat=True))
-        WebhookRequest.objects.filter(pk__in=mine).update(tries=F("tries") + 1, tried_at=now)
-    return mine
+        claimed = list(rows.select_for_update().values_list("pk", flat=True))
+        WebhookRequest.objects.filter(pk__in=claimed).update(tries=F("tries") + 1, tried_at=now)
+    return claimed
 
 
 def reset_attempts(keys: Collection[int]) -> None:
@@ -60,5 +61,5 @@ def quarantine(key: int) -> bool:
 
 def _not_under_way() -> WebhookRequestQuerySet:
     now = timezone.now()
-    over = Q(tried_at=None) | not_after("tried_at", now - ATTEMPT_TIMEOUT, now)
-    return WebhookRequest.objects.filter(over)
+    has_ended = Q(tried_at=None) | not_after("tried_at", now - ATTEMPT_TIMEOUT, now)
+    return WebhookRequest.objects.filter(has_ended)

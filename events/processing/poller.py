@@ -21,11 +21,11 @@ from events.processing import normalize
 
 logger = logging.getLogger(__name__)
 
-# Younger requests are left to the web process, which normalizes them within a second or so even in a flood. If both
-# parse the same request, one of them works in vain.
+# Younger requests are left to the web process, which usually normalizes them within a second. If both parse the same
+# request, one result is discarded.
 MIN_AGE = timedelta(seconds=2)
 HANGS_AFTER_SECONDS = 30.0  # without progress
-DATABASE_PROMPT_SECONDS = 1.0  # a database that takes longer for a trivial query hangs
+SLOW_QUERY_SECONDS = 1.0  # a database that takes longer for a trivial query counts as hanging
 MAX_ABANDONED_THREADS = 8  # then the process ends, to be restarted
 end_process = os._exit
 
@@ -58,7 +58,7 @@ class Poller:
         self._polls.put(result)
         while not wait([result], timeout=max(0.0, self._deadline() - time.monotonic())).done:
             if time.monotonic() >= self._deadline():
-                if _database_hung():
+                if _was_database_hanging():
                     self._note_progress(self._polls)
                     continue
                 self._abandon(self._thread)
@@ -75,7 +75,7 @@ class Poller:
         return self._progress_at + HANGS_AFTER_SECONDS
 
     def _note_progress(self, polls: Polls) -> None:
-        if self._polls is polls:  # otherwise it is an abandoned thread that continues after all
+        if self._polls is polls:  # otherwise the caller is an abandoned thread that still runs
             self._progress_at = time.monotonic()
 
     def _abandon(self, thread: threading.Thread) -> None:
@@ -98,15 +98,15 @@ class Poller:
         connection.close()
 
 
-def _database_hung() -> bool:
-    """Return whether the thread was waiting for the database: True once the database answers again.
+def _was_database_hanging() -> bool:
+    """Return whether a trivial query takes so long that the thread was probably waiting for the database.
 
-    Raises the database's error if the query fails.
+    Returns once the database answers. Raises the database's error if the query fails.
     """
-    asked_at = time.monotonic()
+    started = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return time.monotonic() - asked_at > DATABASE_PROMPT_SECONDS
+    return time.monotonic() - started > SLOW_QUERY_SECONDS
 
 
 poller = Poller()

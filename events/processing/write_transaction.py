@@ -1,4 +1,4 @@
-"""The transaction in which processing writes: on SQLite it waits for its turn among the writers of this process."""
+"""The transaction in which processing writes. On SQLite, it first waits for the write lock of this process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Group commit: all rows that wait are stored in one transaction, and so share one wait for the disk.
+"""Group commit: all waiting rows are stored in one transaction, and so share one wait for the disk.
 
-Threads that receive a request enqueue its row. Commit threads, each with a connection of its own, store what has been
-enqueued meanwhile. Then they wake the waiting threads, or call the callbacks of rows that no thread waits for.
+Threads that receive a request enqueue its row. Commit threads, each with its own connection, store the rows enqueued
+meanwhile. Then they wake the waiting threads, or call the callbacks of rows that no thread waits for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 # Minimum time between the starts of two commits on SQLite while several rows arrive per commit: a commit costs some CPU
 # time however many rows it stores. A row that arrives alone does not wait.
 BATCH_INTERVAL_SECONDS = 0.0025
-EXPIRY_CHECK_SECONDS = 0.2  # between two checks for overdue rows that no thread waits for
+EXPIRY_CHECK_SECONDS = 0.2  # between two checks for overdue rows with a callback
 HANGING_SECONDS = 1.0  # after which a commit counts as hanging, and new rows go to the spool
 # If each of the last RECENT_COMMITS took longer than OVERLAP_MIN_SECONDS, the next commit starts before the last one
 # has ended: late enough to include the requests that follow the last answers, and early enough to reach the server
@@ -46,7 +46,7 @@ OVERLAP_START_MAX_SECONDS = 0.05
 
 
 class CommitThread:
-    """A thread that commits on a connection of its own, and the lock that it sleeps on."""
+    """A thread that commits on its own connection, and the lock that it sleeps on."""
 
     __slots__ = ("asleep", "batch", "busy_since", "table", "thread", "wakeup")
 
@@ -57,18 +57,19 @@ class CommitThread:
         self.table = RequestTable()
         self.thread: threading.Thread | None = None
         self.busy_since: float | None = None
-        self.batch: Sequence[PendingWrite] = ()  # that it is storing
+        self.batch: Sequence[PendingWrite] = ()  # being stored
 
     def busy_for(self) -> float:
-        """Return the seconds that the current commit has taken so far; 0 when there is none."""
+        """Return the seconds since the current commit started; 0 if there is none."""
         since = self.busy_since
         return 0.0 if since is None else time.monotonic() - since
 
 
 class Writer:
-    """Stores rows by group commit. Its daemon threads start with the first row, because threads do not survive a fork.
+    """Stores rows by group commit.
 
-    SQLite gets one commit thread. A database server gets two, whose commits overlap when its disk is slow.
+    Its daemon threads start with the first row, because threads do not survive a fork. SQLite gets one commit thread. A
+    database server gets two, whose commits overlap when its disk is slow.
 
     When the database fails, waiting rows go to the spool. So do all later ones until the spool is drained, so that rows
     are stored in the order of their arrival.
@@ -93,10 +94,10 @@ class Writer:
         self.in_outage = False
 
     def store(self, row: RequestRow, on_stored: OnStored | None = None) -> bool:
-        """Store the row in the database or the spool. True when it is on disk.
+        """Store the row in the database or the spool. Return True once it is on disk.
 
-        With `on_stored`, the result may be False at once: then `on_stored` is called when the row is on disk or cannot
-        be stored. Raises NotStored.
+        With `on_stored`, this may return False at once; `on_stored` is then called once the row is on disk or cannot be
+        stored. Raises NotStored.
         """
         if not settings.RECEIVE_IN_THREADS:
             self._store_in_this_thread(row)
@@ -105,7 +106,7 @@ class Writer:
             _append_to_spool([row])
             return True
         if len(self._waiting) >= BATCH_ROWS or self._waiting_bytes >= BATCH_BYTES:
-            on_stored = None  # more requests arrive than can be stored: this thread waits, and takes no other call
+            on_stored = None  # more requests arrive than can be stored, so this thread waits and takes no other request
         write = PendingWrite(row, on_stored)
         self._enqueue(write)
         if on_stored is not None:
@@ -119,7 +120,7 @@ class Writer:
         return True
 
     def stop(self) -> None:
-        """End the threads once they have stored what waits."""
+        """End the threads once they have stored the waiting rows."""
         with self._lock:
             self._stopped = True
             sleeping = [thread for thread in self._commit_threads if thread.asleep]
@@ -136,7 +137,7 @@ class Writer:
         """Store rows in the database again. The drainer calls this when the spool is empty."""
         if self.in_outage:
             self.in_outage = False
-            logger.warning("The database takes requests again.")
+            logger.warning("The database is available again; requests are stored in it.")
 
     @property
     def is_running(self) -> bool:
@@ -166,7 +167,7 @@ class Writer:
         with self._lock:
             is_full = len(self._waiting) >= MAX_WAITING_ROWS or self._waiting_bytes + size > MAX_WAITING_BYTES
             if self._waiting and is_full:
-                raise Busy(f"{len(self._waiting)} requests wait to be stored already.")
+                raise Busy(f"{len(self._waiting)} requests are already waiting to be stored.")
             self._waiting.append(write)
             self._waiting_bytes += size
             sleeping = self._claim_sleeping_thread()
@@ -220,7 +221,7 @@ class Writer:
             try:
                 stored = self._write(thread, [write for write in batch if not write.given_up])
             except Exception as error:
-                # Nobody may wait forever, and the next rows are worth another try.
+                # No thread may wait forever, and the next rows may succeed.
                 logger.exception("Requests could not be stored")
                 for write in batch:
                     write.error = NotStored(f"{type(error).__name__}: {error}")
@@ -235,7 +236,7 @@ class Writer:
         django.db.connection.close()  # which callbacks may have opened
 
     def _next_batch(self, thread: CommitThread) -> list[PendingWrite]:
-        """Wait for rows, and return those that wait, up to a batch. An empty list ends the thread."""
+        """Wait for rows, and return up to a batch of them. An empty list ends the thread."""
         pause = 0.0
         if self._last_had_several and uses_sqlite():
             pause = self._last_start + BATCH_INTERVAL_SECONDS - time.monotonic()
@@ -261,13 +262,13 @@ class Writer:
                 thread.wakeup.acquire()
 
     def _overlap_delay(self, thread: CommitThread) -> float:
-        """Return the seconds until the thread may start while another one commits; 0 or less: now."""
+        """Return the seconds until the thread may start while another one commits; 0 or less if it may start now."""
         start = min(OVERLAP_START * self._shortest_duration, OVERLAP_START_MAX_SECONDS)
         others = [other for other in self._commit_threads if other is not thread and other.busy_since is not None]
         return max((start - other.busy_for() for other in others), default=0.0)
 
     def _write(self, thread: CommitThread, writes: Sequence[PendingWrite]) -> Sequence[RequestRow]:
-        """Store the rows in the database or the spool. Returns those that are in the database."""
+        """Store the rows in the database or the spool. Return those that are in the database."""
         rows = [write.row for write in writes]
         if not self.in_outage:
             try:
@@ -284,7 +285,7 @@ class Writer:
         try:
             _append_to_spool(rows)
         except NotStored as error:
-            self.in_outage = False  # without a spool to drain, only the next rows show when the database is back
+            self.in_outage = False  # nothing to drain, so only the next rows can show that the database is back
             for write in writes:
                 write.error = error
         return ()
@@ -292,20 +293,20 @@ class Writer:
     def _begin_outage(self, error: Exception) -> None:
         if not self.in_outage:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.error("The database takes no requests; they go to the spool: %s", reason)
+            logger.error("The database is unavailable; requests are written to the spool: %s", reason)
             self.in_outage = True
 
     def _report_stored(self, rows: Sequence[RequestRow]) -> None:
         try:
             self._on_rows_stored(rows)
         except Exception:
-            # The requests are stored, and the worker processes what is not processed here.
-            logger.exception("Stored requests could not be passed on")
+            # The requests are stored, and the worker normalizes those that are not normalized here.
+            logger.exception("Stored requests could not be queued for normalization")
 
     # -- Rows that no thread waits for
 
     def _expire_stale(self) -> None:
-        """Give up the rows that wait too long and have a callback instead of a thread."""
+        """Give up rows that have a callback and have waited too long."""
         while True:
             self._may_have_callbacks.wait()
             with self._lock:
@@ -328,7 +329,7 @@ def _is_alive(thread: threading.Thread | None) -> bool:
 
 
 def _give_up(writes: Sequence[PendingWrite]) -> None:
-    """Write the rows to the spool instead. If they are committed after all, their IDs prevent duplicates."""
+    """Write the rows to the spool instead. If they are committed later, their IDs prevent duplicates."""
     for write in writes:
         write.given_up = True
     try:

@@ -4,8 +4,8 @@
 `config.web.receiver_entry` in front of Django. `config.web.bypass_middleware` lists the middleware that the view
 bypasses.
 
-Providers disable a webhook after a few refusals. So no 4xx is sent for a reason that may be resolved on our side, and
-never a redirect or a 500.
+Providers disable a webhook after a few refusals. So no 4xx is sent for a reason that Hookkeeper's operators may
+resolve, and never a redirect or a 500.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ NOT_FOUND = HookResponse(404)
 
 
 def respond(hook_request: HookRequest) -> HookResponse:
-    """Return the response for either entry: that of `receive`, or 503 when `receive` fails or defers its response.
+    """Return the response of `receive`, or 503 if it fails or defers its response.
 
-    503 is safe for a deferred response that is sent after all, because it does not confirm anything.
+    The server ignores what is returned for a deferred response. Should it not, a 503 is safe: it confirms nothing.
     """
     try:
         return receive(hook_request) or TRY_LATER
@@ -105,10 +105,10 @@ def respond(hook_request: HookRequest) -> HookResponse:
 
 
 def receive(hook_request: HookRequest) -> HookResponse | None:
-    """Find the subscription, limit the size, verify and store the request. Its events are processed later.
+    """Find the subscription, check the size, verify the request and store it. Its events are processed later.
 
-    Returns None when the thread that stores the request sends the response. Raises SubscriptionDeleted, and whatever
-    the database or a plug-in raises.
+    Returns None if the thread that stores the request sends the response. Raises SubscriptionDeleted, and any exception
+    of the database or the plug-in.
     """
     if hook_request.method not in METHODS:
         return _method_not_allowed(METHODS)
@@ -147,7 +147,7 @@ def prepare_to_receive() -> None:
     if settings.RECEIVE_IN_THREADS:
         thread_priority.shorten_switch_interval()
         thread_priority.lower_wakeup_priority()
-        receivable_subscriptions.refresh()  # or most of many simultaneous first requests would get a 503
+        receivable_subscriptions.refresh()  # otherwise most of many simultaneous first requests would get a 503
         drainer.start()
 
 
@@ -208,7 +208,7 @@ def _verify_and_store(hook_request: HookRequest, subscription: ReceivableSubscri
 def _verify(
     hook_request: HookRequest, subscription: ReceivableSubscription, inbound: InboundRequest, body: Body
 ) -> InboundCall:
-    """Verify the request with what is cached of the subscription."""
+    """Verify the request against the cached subscription."""
     address: str = hook_request.environ.get("REMOTE_ADDR", "")
     return InboundCall(
         subscription_id=subscription.id,
@@ -246,9 +246,9 @@ class HookView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Respond with the method as it was sent: Django's own attribute is upper-cased."""
-        answer = respond(HookRequest(request.META["REQUEST_METHOD"], kwargs["token"], request.META))
-        headers = {"Content-Length": "0", **dict(answer.headers)}
-        response = HttpResponse(status=answer.status, content_type="", headers=headers)
+        hook_response = respond(HookRequest(request.META["REQUEST_METHOD"], kwargs["token"], request.META))
+        headers = {"Content-Length": "0", **dict(hook_response.headers)}
+        response = HttpResponse(status=hook_response.status, content_type="", headers=headers)
         del response["Content-Type"]  # there is no content
         response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # no log line for each refusal
         return response

@@ -21,7 +21,7 @@ def uses_sqlite() -> bool:
 def open_own_connection(*, prepares: bool = False) -> BaseDatabaseWrapper:
     """Open a connection whose commits are on disk when they return.
 
-    `prepares`: statements executed with `prepare=True` are prepared on PostgreSQL.
+    With `prepares`, statements executed with `prepare=True` are prepared on PostgreSQL.
     """
     options = copy.deepcopy(connections.settings[DEFAULT_DB_ALIAS])
     backend = load_backend(options["ENGINE"])

@@ -1,4 +1,4 @@
-"""A row that waits to be stored, and the errors that its sender's thread gets."""
+"""A row that waits to be stored, and the errors that storing it can end with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from events.storage.request_row import RequestRow
 
 logger = logging.getLogger(__name__)
 
-WAIT_SECONDS = 2.0  # until a row is given up and written to the spool instead; a provider waits for three
+WAIT_SECONDS = 2.0  # until a row is given up and written to the spool instead; providers wait for 3 s or more
 
 
 class NotStored(Exception):
@@ -19,7 +19,7 @@ class NotStored(Exception):
 
 
 class Busy(NotStored):
-    """Too many rows wait already."""
+    """Too many rows are already waiting."""
 
 
 class RefusedByDatabase(NotStored):
@@ -47,7 +47,7 @@ class PendingWrite:
             self.started_at = time.monotonic()
 
     def wait(self) -> bool:
-        """Wait until the row is stored or has failed. False when that takes too long."""
+        """Wait until the row is stored or has failed. Return False if that takes too long."""
         return self.done.acquire(timeout=WAIT_SECONDS)
 
     def finish(self) -> None:
@@ -62,7 +62,7 @@ class PendingWrite:
             logger.exception("A request could not be answered")
 
     def is_overdue(self) -> bool:
-        """Whether the row has to be given up. Only for rows that no thread waits for."""
+        """Return whether the row has to be given up. Always False for rows that a thread waits for."""
         if self.on_stored is None or self.given_up:
             return False
         return time.monotonic() - self.started_at > WAIT_SECONDS

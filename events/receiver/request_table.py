@@ -1,4 +1,4 @@
-"""Insert request rows on a connection of their own, and find the rows that the database refuses."""
+"""Insert request rows on a separate connection, and find the rows that the database refuses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RequestTable:
             self._insert(rows)
 
     def insert_each(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
-        """Insert the rows, except those that the database refuses. Returns the IDs of these with the reason.
+        """Insert the rows, except those that the database refuses. Return the IDs of these with the reason.
 
         Refused rows are found by halving. Raises Django's database errors when the database is unavailable.
         """
@@ -124,7 +124,7 @@ def _is_pooler_error(error: django.db.Error) -> bool:
 
 
 def _stop_preparing() -> None:
-    """Let no new connection of this process prepare statements."""
+    """Stop preparing statements on new connections of this process."""
     if RequestTable.prepares:
-        logger.warning("The database's connection pooler mixes up prepared statements; requests are stored without.")
+        logger.warning("The database's connection pooler mixes up prepared statements; no more are used.")
     RequestTable.prepares = False

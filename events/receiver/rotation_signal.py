@@ -1,7 +1,7 @@
 """Report to a secret rotation that the provider uses the new secret, without slowing down requests.
 
 The inline normalizer's thread writes the report to the database, at most once a second for each subscription. If the
-process ends before, the next request with the new secret reports it.
+process ends before that, the next request with the new secret triggers another report.
 """
 
 from __future__ import annotations

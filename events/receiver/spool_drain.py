@@ -29,7 +29,7 @@ from subscriptions.models import Heartbeat
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0  # between two drains
-MAX_TRIES = 30  # of a record at which the database fails while it takes others
+MAX_TRIES = 30  # for a record at which the database fails while it takes others
 SPOOL_HEARTBEAT_PREFIX = "spool of "  # followed by the machine's name: the heartbeat with its spool's status
 HEARTBEAT_NAME_CHARACTERS = 50
 
@@ -49,7 +49,7 @@ class PoisonRecords:
     def insert_others(self, table: RequestTable, rows: Sequence[RequestRow], error: django.db.Error) -> dict[UUID, str]:
         """Insert the rows one by one after the database failed at their batch with this error.
 
-        Returns the IDs that are given up, with the reason; all other rows are stored. Raises a database error when the
+        Returns the IDs that are given up, with the reason; all other rows are stored. Raises a database error if the
         database is unavailable, or a row has to be tried again later.
         """
         if _is_disk_full(error) or not table.can_insert(_empty_copy(rows[0])):
@@ -75,7 +75,7 @@ def _empty_copy(row: RequestRow) -> RequestRow:
 
 
 def _is_disk_full(error: django.db.Error) -> bool:
-    """Return whether the database's disk is full. Small rows may still fit then, which is no fault of a large one."""
+    """Return whether the database's disk is full. Small rows may then still fit, so a large one is not poison."""
     cause = error.__cause__
     return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
 
@@ -102,7 +102,7 @@ class Drainer:
     def after_fork(self) -> None:
         """Start the thread again in a forked process if the parent's ran.
 
-        Otherwise nobody would drain the spool of a server that loads the application before it forks.
+        Otherwise a server that loads the application before it forks would never drain its spool.
         """
         was_running = self._thread is not None and not self._stopped.is_set()
         self.reset()
@@ -122,7 +122,7 @@ class Drainer:
             self._thread.join()
 
     def drain(self) -> int:
-        """Drain all files, the oldest first. Returns how many requests were moved; 0 if the database is unavailable."""
+        """Drain all files, oldest first. Return how many requests were moved; 0 if the database is unavailable."""
         table = RequestTable()
         try:
             insert = make_insert(table, self._on_rows_stored)
@@ -166,7 +166,7 @@ class Drainer:
 
 
 def drain_abandoned() -> int:
-    """Drain the files of ended processes, for a process that does not receive. Returns how many requests were moved."""
+    """Drain the files of ended processes, for a process that does not receive. Return how many requests were moved."""
     table = RequestTable()
     try:
         return drain_abandoned_files(make_insert(table, lambda rows: None))

@@ -1,7 +1,7 @@
 """A cache of the subscriptions in memory, so that a request costs no query and needs no database.
 
-One thread of the process refreshes it every second, and at once when a token is unknown or a signature does not fit: no
-request is refused because of stale data. Secrets are decrypted when they change, and held nowhere else.
+One thread of the process refreshes it every second, and at once when a token is unknown or a signature does not match:
+no request is refused because of stale data. Secrets are decrypted when they change, and held nowhere else.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from subscriptions.models import Subscription
 
 logger = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 1.0  # between two refreshes, or
-REFRESH_PAUSE_FACTOR = 20  # times as long as a refresh takes, if that is longer
-MIN_INTERVAL_SECONDS = 0.05  # between the starts of two refreshes, however many threads ask for one
-WAIT_SECONDS = 1.0  # that a thread waits for a refresh
-MAX_WAITING_THREADS = 8  # that may wait for a refresh; the web process has few threads
-MAX_UNKNOWN_TOKENS = 1000  # that are remembered
-UNKNOWN_TOKEN_SECONDS = 1.0  # that an unknown token is remembered
+# The pause between two refreshes: a multiple of the last refresh's duration, and at least a minimum.
+REFRESH_SECONDS = 1.0
+REFRESH_PAUSE_FACTOR = 20
+MIN_INTERVAL_SECONDS = 0.05  # between the starts of two refreshes, however many threads request one
+WAIT_SECONDS = 1.0  # how long a thread waits for a refresh
+MAX_WAITING_THREADS = 8  # how many threads may wait for a refresh; the web process has few threads
+MAX_UNKNOWN_TOKENS = 1000  # how many unknown tokens are remembered
+UNKNOWN_TOKEN_SECONDS = 1.0  # how long an unknown token is remembered
 
 
 class LookupUnavailable(Exception):
@@ -91,9 +92,9 @@ class SubscriptionCache:
         self._thread: threading.Thread | None = None
 
     def find(self, token: str) -> ReceivableSubscription | None:
-        """Return the subscription, also when it is disabled or being deleted; None when there is none.
+        """Return the subscription, also if it is disabled or being deleted; None if there is none.
 
-        Raises LookupUnavailable when that cannot be determined, or the subscription cannot be used.
+        Raises LookupUnavailable if that cannot be determined, or the subscription cannot be used.
         """
         if not settings.RECEIVE_IN_THREADS:
             self.read()
@@ -187,7 +188,7 @@ class SubscriptionCache:
                     self._failed_at = started_at
                 self._condition.notify_all()
                 self._condition.wait_for(self._has_work, max(REFRESH_SECONDS, REFRESH_PAUSE_FACTOR * duration))
-            # All threads that ask during this pause share the next refresh.
+            # All threads that request one during this pause share the next refresh.
             time.sleep(max(0.0, started_at + MIN_INTERVAL_SECONDS - time.monotonic()))
         connection.close()
 
@@ -228,7 +229,7 @@ def _query_rows() -> Any:
 
 
 def _build_subscription(row: Row) -> ReceivableSubscription | None:
-    """Decode a row; None when the subscription cannot be used, which is logged."""
+    """Decode a row. Return None if the subscription cannot be used, which is logged."""
     token, pk, uid, account_id, provider, account_settings, secrets, callback_url, former_urls, allowed, *rotation = row
     rotation_asked_at, secret_no, secret_seen_no = rotation
     try:
@@ -249,7 +250,7 @@ def _build_subscription(row: Row) -> ReceivableSubscription | None:
             is_rotating=rotation_asked_at is not None and secret_seen_no != secret_no,
         )
     except (UnknownProvider, InvalidInput, Undecryptable) as error:
-        logger.error("Nothing can be received for subscription %s: %s", uid, error)
+        logger.error("Subscription %s cannot receive requests: %s", uid, error)
         return None
 
 

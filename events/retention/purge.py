@@ -26,13 +26,14 @@ from providers.models import ProviderAccount
 
 logger = logging.getLogger(__name__)
 
-QUARANTINE_FACTOR = 2  # quarantined requests are stored for so many retention periods
+QUARANTINE_FACTOR = 2  # quarantined requests are stored for this many retention periods
 PURGE_INTERVAL = timedelta(minutes=10)
 SCAN_BATCH = 500  # requests read at a time to find expired ones
-# Deleted in one transaction: fewer than 100 rows, since SQLite has only one writer
+# Deleted in one transaction: fewer than 100 rows, because SQLite has only one writer.
 MAX_REQUESTS = 40
 MAX_EVENTS = 50
-# Pause between two transactions for other writers: at least so many seconds, and a multiple of the last transaction
+# Pause between two transactions, so that other writers can write: a multiple of the last transaction's duration, and at
+# least a minimum.
 MIN_PAUSE_SECONDS = 0.02
 PAUSE_FACTOR = 4
 MAX_RUN_SECONDS = 20.0  # for one account; the rest is left to the next run
@@ -54,7 +55,7 @@ def retention_of(account: ProviderAccount) -> timedelta | None:
 
 
 def kept_until(request: WebhookRequest) -> datetime | None:
-    """Return when this request and its events will be deleted, as things are; None for never."""
+    """Return when this request and its events will be deleted with the current retention period; None for never."""
     retention = retention_of(request.subscription.account)
     if retention is None or request.outcome == Outcome.RECEIVED:
         return None
@@ -81,8 +82,8 @@ def purge_due() -> int:
     Any number of workers may call this at once: each account is claimed by one of them.
     """
     now = timezone.now()
-    known = Purge.objects.values_list("account", flat=True)
-    for pk in ProviderAccount.with_deleted.exclude(pk__in=known).values_list("pk", flat=True):
+    with_purge = Purge.objects.values_list("account", flat=True)
+    for pk in ProviderAccount.with_deleted.exclude(pk__in=with_purge).values_list("pk", flat=True):
         Purge.objects.get_or_create(account_id=pk, defaults={"due_at": now})
     stepped_back = before_clock_step("checked_at", now)
     total = 0
@@ -130,8 +131,8 @@ def _delete_expired(row: Purge, holder: str, retention: timedelta, result: Purge
 def _expired_batches(account_id: int, retention: timedelta) -> Iterator[Sequence[int]]:
     """Yield the primary keys of expired requests, a few at a time.
 
-    Primary keys follow time. So this reads the account's oldest requests through the index, skips those that are kept
-    longer, and ends where none is old enough and none was stored late.
+    Primary keys nearly follow time. So this reads the account's oldest requests through the index, skips those that are
+    stored for longer, and stops at the first batch that is too young and cannot contain requests that were stored late.
     """
     last = 0
     end = time_range.end_of_requests_until(timezone.now() - retention)

@@ -25,7 +25,7 @@ MAX_REQUESTS = 100  # per subscription; the newest are kept
 MAX_BYTES = 10 * 1024 * 1024  # per subscription, of bodies and headers
 MAX_AGE = timedelta(days=30)
 DELETE_BATCH = 100  # requests deleted in one transaction
-# A process trims a subscription after so many more requests or bytes
+# A process trims a subscription after it has added this many requests or bytes.
 TRIM_AFTER_REQUESTS = 20
 TRIM_AFTER_BYTES = 1024 * 1024
 
@@ -33,14 +33,14 @@ TRIM_AFTER_BYTES = 1024 * 1024
 class Growth:
     """How much this process has added to each subscription since it last trimmed it.
 
-    The first request of each subscription leads to a trim, so that restarts do not add up.
+    The first request of each subscription triggers a trim, so that frequent restarts cannot defeat the limit.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start over, as a forked process must: another thread may have held the lock."""
+        """Reset all counts, as a forked process must: the lock may have been copied while held."""
         self._lock = threading.Lock()
         self._added: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (TRIM_AFTER_REQUESTS, 0))
 
@@ -63,7 +63,7 @@ def size_of(row: RequestRow) -> int:
 
 
 def trim(subscription_id: int) -> None:
-    """Apply the limits to a subscription. A database error is only logged, since a later call repeats it."""
+    """Apply the limits to a subscription. A database error is only logged, because a later call tries again."""
     try:
         delete_old(subscription_id)
     except DatabaseError as error:
@@ -78,10 +78,10 @@ def delete_old(subscription_id: int) -> int:
     )
     newest = rows.order_by("-id").values_list("pk", "size", head_lengths)[: MAX_REQUESTS + 1]
     total = 0
-    for kept, (pk, size, head) in enumerate(newest):
+    for newer_rows, (pk, size, head) in enumerate(newest):
         total += head
         total += size if size <= settings.MAX_BODY_BYTES else TRUNCATED_BODY_BYTES
-        if kept == MAX_REQUESTS or (total > MAX_BYTES and kept > 0):
+        if newer_rows == MAX_REQUESTS or (total > MAX_BYTES and newer_rows > 0):
             return _delete(rows.filter(pk__lte=pk))
     return 0
 

@@ -1,1 +1,1 @@
-"""Rows, bodies and bulk inserts, and look-ups by time."""
+"""How requests are stored and found: rows, bodies, bulk inserts, and lookups by time."""

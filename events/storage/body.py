@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CHUNK_BYTES = 64 * 1024
-TRUNCATED_BODY_BYTES = 64 * 1024  # stored of a body that is too large, if the provider sends files
-MAX_READ_BYTES = 1024**3  # of such a body
-# A server thread waits while a body arrives, and cannot be interrupted. So only some threads may read bodies at once.
+TRUNCATED_BODY_BYTES = 64 * 1024  # what is stored of a body that is too large, if the provider sends files
+MAX_READ_BYTES = 1024**3  # what is read of such a body
+# A server thread cannot be interrupted while it waits for a body. So only some of the threads may read bodies at once.
 MAX_CONCURRENT_BODIES = 24  # of the threads that `manage.py up` starts (config/web/granian.py)
-SLOT_WAIT_SECONDS = 0.25  # a body that is sent at once takes less than a millisecond
-DISCARDED_BYTES = 1024 * 1024  # beyond the limit, read and discarded before the response
+SLOT_WAIT_SECONDS = 0.25  # ample: a body that is sent without pauses takes less than a millisecond
+DISCARDED_BYTES = 1024 * 1024  # how much beyond the limit is read and discarded before the response
 DISCARD_SECONDS = 5.0
 DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -76,13 +76,13 @@ class Body:
 def read_body(environ: Mapping[str, Any], *, limit: int, can_truncate: bool) -> Body:
     """Read the body of a WSGI request, up to `limit` bytes.
 
-    A larger body is truncated if `can_truncate`: its beginning is kept, and the rest read and discarded, because a
-    sender that cannot finish does not read the response. Otherwise BodyTooLarge is raised as early as possible; if
-    little more would follow, that is read first, for the same reason.
+    If `can_truncate`, a larger body is truncated: its beginning is returned, and the rest is read and discarded,
+    because a sender that cannot finish does not read the response. Otherwise BodyTooLarge is raised as early as
+    possible; a small rest is read first, for the same reason.
 
     Raises BrokenBody when the body is shorter than announced, and TooManyBodies. Not every server reports that a
-    chunked body is incomplete. Such a body is accepted as far as it came; the sender gets no response and sends it
-    again.
+    chunked body is incomplete. The part of such a body that arrived is accepted; the sender gets no response and sends
+    the request again.
     """
     expected = _expected_size(environ)
     if expected == 0:
@@ -92,14 +92,14 @@ def read_body(environ: Mapping[str, Any], *, limit: int, can_truncate: bool) -> 
         raise BodyTooLarge
     with body_slots:
         if expected is not None and expected > limit and not can_truncate:
-            if "HTTP_EXPECT" not in environ:  # else the sender waits for our permission, and has sent nothing
+            if "HTTP_EXPECT" not in environ:  # otherwise the sender waits for "100 Continue" and has sent nothing
                 _discard(stream, expected)
             raise BodyTooLarge
         return _read(stream, expected, limit, can_truncate=can_truncate)
 
 
 def _expected_size(environ: Mapping[str, Any]) -> int | None:
-    """Return the announced size in bytes; None means: read to the end of the stream."""
+    """Return the announced size in bytes; None if the body extends to the end of the stream."""
     announced = environ.get("CONTENT_LENGTH") or ""
     if announced:
         if not DIGITS.fullmatch(announced):

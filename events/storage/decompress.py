@@ -25,7 +25,7 @@ class _NotCompressed(ValueError):
 
 
 def decompress_body(request: InboundRequest, *, limit: int) -> InboundRequest:
-    """Return the request with its body decompressed. What is stored are the bytes as they were sent.
+    """Return the request with its body decompressed, for the plug-in. The stored bytes stay as they were sent.
 
     Raises UnreadableRequest when the body cannot be decompressed, or exceeds the limit in bytes: a small body can
     decompress to gigabytes.
@@ -87,7 +87,7 @@ def _inflate(compressed: bytes, limit: int) -> bytes:
 def _decompress(compressed: bytes, window: int, limit: int, *, to_the_end: bool = False) -> bytes:
     """Decompress one stream. Raises zlib.error, BodyTooLarge, and EOFError when the end is missing.
 
-    `to_the_end`: the stream has to end where the body ends, or EOFError is raised.
+    With `to_the_end`, raises EOFError also if the stream ends before the body does.
     """
     decompressor = zlib.decompressobj(window)
     body = decompressor.decompress(compressed, limit + 1)

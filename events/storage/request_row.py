@@ -1,4 +1,4 @@
-"""The row of an inbound call: what is stored of it, as values that the database and the spool take unchanged."""
+"""The row that stores an inbound call, as values that the database and the spool take unchanged."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class InboundCall:
     """A verified call that is to be stored.
 
     `size` is that of the body as it was sent; `truncated` means that `inbound` holds less. `sensitive_headers` are the
-    lower-case names of headers that may hold a secret even if the verification failed. `network_refusal` says why the
-    sender's address is not allowed, whatever the verification says; empty if it is allowed.
+    lower-case names of headers that may hold a secret even if the verification failed. `network_refusal` is the reason
+    why the sender's address is not allowed; empty if it is allowed. It rejects the call even if verification succeeded.
     """
 
     subscription_id: int
@@ -42,7 +42,7 @@ class InboundCall:
 
     @property
     def accepted(self) -> bool:
-        """Whether the call counts as the provider's."""
+        """Whether the call is authentic and its address allowed."""
         return not self.network_refusal and self.verification.result is not VerificationResult.FAILED
 
     @property
@@ -53,7 +53,7 @@ class InboundCall:
 
 
 class RequestRow(NamedTuple):
-    """The columns of a request except its number.
+    """The columns of a request, except its primary key.
 
     The ID is assigned on arrival, so that storing a request twice leaves one row.
     """

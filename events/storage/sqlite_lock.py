@@ -1,8 +1,8 @@
-"""Wait for SQLite's write lock without losing time.
+"""Wait for SQLite's write lock without idle pauses.
 
-SQLite takes one writer at a time. By default a blocked writer retries after pauses that grow to a tenth of a second, in
-which the database may be idle. So the frequent writers of this process queue for a lock of its own, and retry every
-millisecond while another process writes.
+SQLite allows one writer at a time. By default, a blocked writer retries after pauses of up to a tenth of a second, in
+which the database may be idle. So the frequent writers of this process first queue for a lock inside the process, then
+retry every millisecond while another process writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import atomic
 
 LOCK_TIMEOUT_SECONDS = 1.0  # for the lock of this process; then SQLite's own lock decides
-BUSY_TIMEOUT_SECONDS = 0.001  # until SQLite reports that another process writes: its shortest
+BUSY_TIMEOUT_SECONDS = 0.001  # until SQLite reports that another process writes: the shortest that it supports
 
 
 class WriteLock:

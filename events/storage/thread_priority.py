@@ -17,7 +17,7 @@ SWITCH_INTERVAL_SECONDS = 0.001  # Python's default is 0.005
 
 
 def shorten_switch_interval() -> None:
-    """Make running threads release the GIL sooner: receiving needs it for a tenth of a millisecond, pages for long."""
+    """Make running threads release the GIL sooner: receiving needs it only for a tenth of a millisecond at a time."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
 
 
@@ -39,6 +39,6 @@ def restore_wakeup_priority() -> None:
 
 
 def _set_policy(policy: int) -> None:
-    # Where the system forbids it, everything works too, only a little slower.
+    # Where the system forbids it, everything works, only a little slower.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))

@@ -1,6 +1,6 @@
 """Find requests and events by time range through the index on their ID.
 
-They have no index on their times, but their IDs are UUIDv7, which sort by time, and their numbers nearly do.
+Times have no index. But IDs are UUIDv7, which sort by time, and primary keys nearly do.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from django.utils import timezone
 
 from events.models import Event, Outage, WebhookRequest
 
-# Rows that are written at the same moment may get their numbers and their IDs in a different order.
+# Rows that are written at the same moment may get their primary keys and their IDs in a different order.
 ORDER_TOLERANCE = timedelta(minutes=1)
 ORDER_TOLERANCE_ROWS = 20
 UUID_VERSION = 7
-# A request is stored once its body has arrived, after some hours at most. What waited in the spool for longer is
-# recorded as an outage.
+# A request is stored once its body has arrived, within a few hours. Longer delays, in the spool, are recorded as an
+# outage.
 MAX_STORE_DELAY = timedelta(hours=6)
 OUTAGE_MARGIN = timedelta(minutes=10)  # recorded in advance, so that not every batch of a drain is recorded
 
@@ -49,8 +49,8 @@ def _shifted(moment: datetime, by: timedelta) -> datetime:
         return moment
 
 
-def first_number_at(rows: QuerySet[Row], moment: datetime) -> int | None:
-    """Return the number of the first row that was written at that time or later; None if there is none yet."""
+def first_key_at(rows: QuerySet[Row], moment: datetime) -> int | None:
+    """Return the primary key of the first row that was written at that time or later; None if there is none yet."""
     first = (
         rows.order_by("uid").filter(uid__gte=first_id_at(moment)).values_list("pk", flat=True)[:ORDER_TOLERANCE_ROWS]
     )
@@ -58,7 +58,7 @@ def first_number_at(rows: QuerySet[Row], moment: datetime) -> int | None:
 
 
 def record_outage(received: Sequence[datetime]) -> None:
-    """Record an outage before requests are stored that were received at these times, if they waited long enough.
+    """Record an outage if the requests received at these times waited for long. Call this before storing them.
 
     Any number of processes may do so; their outages may overlap. Raises Django's database errors.
     """
@@ -82,37 +82,37 @@ def _outages_over(moment: datetime) -> list[tuple[datetime, datetime]]:
 
 
 def end_of_requests_until(moment: datetime) -> int | None:
-    """Return a number above those of all requests received before that time; None if there is no bound."""
+    """Return a primary key above those of all requests received before that time; None if there is no bound."""
     latest = max([_shifted(moment, MAX_STORE_DELAY), *(stored_by for _, stored_by in _outages_over(moment))])
-    return first_number_at(WebhookRequest.objects.all(), latest)
+    return first_key_at(WebhookRequest.objects.all(), latest)
 
 
 def requests_since(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
     """Return the requests received at that time or later."""
-    return rows.filter(received_at__gte=moment, pk__gt=number_before(moment))
+    return rows.filter(received_at__gte=moment, pk__gt=key_before(moment))
 
 
-def number_before(moment: datetime) -> int:
-    """Return a number below those of all requests received at that time or later, and of some earlier ones."""
+def key_before(moment: datetime) -> int:
+    """Return a primary key below those of all requests received at that time or later, and of some earlier ones."""
     early = _shifted(min([moment, *(since for since, _ in _outages_over(moment))]), -ORDER_TOLERANCE)
     older = WebhookRequest.objects.filter(uid__lt=first_id_at(early)).order_by("-uid")
     return max(older.values_list("pk", flat=True)[:ORDER_TOLERANCE_ROWS], default=0)
 
 
-def number_of(uid: UUID) -> int | None:
-    """Return the number after which the requests follow that were stored after the one with this ID.
+def key_of(uid: UUID) -> int | None:
+    """Return the primary key after which to continue a walk that ended at the request with this ID.
 
-    If that request has been deleted, some that were stored before it follow again, but none is missing. None if the ID
-    was never a request's.
+    If that request has been deleted, the key is an earlier one, so that the walk repeats some requests and misses none.
+    None if no request can have had this ID.
     """
-    number = WebhookRequest.objects.filter(uid=uid).values_list("pk", flat=True).first()
-    if number is not None or uid.version != UUID_VERSION:
-        return number
+    key = WebhookRequest.objects.filter(uid=uid).values_list("pk", flat=True).first()
+    if key is not None or uid.version != UUID_VERSION:
+        return key
     try:
         received_at = datetime.fromtimestamp((uid.int >> 80) / 1000, UTC)
     except (ValueError, OverflowError):
         return None
-    return number_before(received_at)
+    return key_before(received_at)
 
 
 def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
@@ -124,14 +124,14 @@ def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet
 
 def events_since(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
     """Return the events received at that time or later. Events are stored after their request."""
-    first = first_number_at(Event.objects.all(), _shifted(moment, -ORDER_TOLERANCE))
+    first = first_key_at(Event.objects.all(), _shifted(moment, -ORDER_TOLERANCE))
     return rows.none() if first is None else rows.filter(pk__gte=first, received_at__gte=moment)
 
 
 def events_until(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
     """Return the events received before that time.
 
-    The bound is on the request's number, because an event may be normalized long after its request was stored.
+    The bound is on the request's primary key, because an event may be normalized long after its request was stored.
     """
     rows = rows.filter(received_at__lt=moment)
     end = end_of_requests_until(moment)

@@ -104,14 +104,14 @@ def test_each_portion_continues_after_the_previous_one(
     answer = boss.post(PAGE, fields_of(first))
     progress = boss.get(answer["Location"]).content.decode()
     assert "3 requests reprocessed so far." in progress
-    assert "data-goes-on" in progress
+    assert "data-auto-continue" in progress
     assert outcomes() == ["processed"] * 3 + ["quarantined", "received"]
     # A link from elsewhere, or the same URL opened later, continues only on request.
     session = boss.session
     del session["reprocessing"]
     session.save()
     later = boss.get(answer["Location"]).content.decode()
-    assert "data-goes-on" not in later
+    assert "data-auto-continue" not in later
     done = boss.post(PAGE, fields_of(later), follow=True).content.decode()
     assert "4 requests reprocessed: 4 processed." in done
     assert WebhookRequest.objects.get(pk=late.pk).outcome == Outcome.RECEIVED

@@ -15,11 +15,11 @@ from pytest_django import Settings
 from events.models import Event, Outcome
 from events.processing import normalize, parse_request
 from events.processing.inline_normalizer import (
-    FULL_BATCH_SHARE,
-    FULL_BATCH_SHARE_SQLITE,
+    CPU_SHARE,
+    FULL_BATCH_CPU_SHARE,
+    FULL_BATCH_CPU_SHARE_SQLITE,
     LARGE_BATCH,
     LARGE_BATCH_SECONDS,
-    SHARE,
     YIELD_EVERY,
     InlineNormalizer,
 )
@@ -150,14 +150,14 @@ def test_batches_are_bounded_by_rows_and_bytes(
     assert stopped._bytes == 0
 
 
-FULL = FULL_BATCH_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_SHARE
+FULL = FULL_BATCH_CPU_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_CPU_SHARE
 
 
 @pytest.mark.parametrize(
     ("count", "share"),
     [
-        (LARGE_BATCH, min(SHARE, 5 * FULL)),
-        (normalize.BATCH_SIZE * 2 // 3, min(SHARE, 1.5 * FULL)),
+        (LARGE_BATCH, min(CPU_SHARE, 5 * FULL)),
+        (normalize.BATCH_SIZE * 2 // 3, min(CPU_SHARE, 1.5 * FULL)),
         (normalize.BATCH_SIZE, FULL),
     ],
 )

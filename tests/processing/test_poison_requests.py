@@ -190,7 +190,7 @@ def test_no_thread_is_abandoned_while_the_database_hangs(
     fake.before_parse = lambda request: (database_answered.wait(30), None)[1]
     original = BaseDatabaseWrapper.cursor
     with monkeypatch.context() as patch:
-        patch.setattr(poller_module, "DATABASE_PROMPT_SECONDS", 0.4)
+        patch.setattr(poller_module, "SLOW_QUERY_SECONDS", 0.4)
         patch.setattr(BaseDatabaseWrapper, "cursor", answers_late)
         assert tasks.normalize_pending() == 1
     assert fresh(request).outcome == Outcome.PROCESSED

@@ -28,10 +28,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:
-        """Creates and prints it."""
+        """Create the token and print it. Raise CommandError for an invalid name."""
         name = name.strip()
         if not name or len(name) > NAME_LENGTH or not name.isprintable():
-            raise CommandError(f"NAME: 1 to {NAME_LENGTH} printable characters are needed.")
+            raise CommandError(f"NAME must have 1 to {NAME_LENGTH} printable characters.")
         with transaction.atomic():
             token, text = ApiToken.issue(name, scope)
             log.note(

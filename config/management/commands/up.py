@@ -73,13 +73,13 @@ def children() -> list[ChildProcess]:
     python = sys.executable
     manage = str(BASE_DIR / "manage.py")
     # The receiver answers in front of Django unless the settings say otherwise.
-    door = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
+    receiver = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
     worker = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
-    found = [
-        ChildProcess("web", granian.command(settings.HOST, settings.PORT), environment=door),
+    processes = [
+        ChildProcess("web", granian.command(settings.HOST, settings.PORT), environment=receiver),
         ChildProcess("worker", [python, *worker.split()]),
     ]
-    return [*found, ChildProcess("sandbox", [python, manage, "sandbox"])] if settings.DEMO else found
+    return [*processes, ChildProcess("sandbox", [python, manage, "sandbox"])] if settings.DEMO else processes
 
 
 def web_answers() -> bool:

@@ -107,7 +107,7 @@
     return values;
   }
 
-  function recogniseTemplate(fill) {
+  function recognizeTemplate(fill) {
     const text = fillTarget(fill).value.trim();
     for (const item of fill.querySelectorAll("[data-fill-template]")) {
       const values = readTemplate(item.dataset.fillTemplate, text);
@@ -133,7 +133,7 @@
   document.addEventListener("input", function (event) {
     if (event.target.matches("[data-fill-part]")) compose(event.target.closest("[data-fill]"));
     for (const fill of document.querySelectorAll("[data-fill]")) {
-      if (event.target === fillTarget(fill)) recogniseTemplate(fill);
+      if (event.target === fillTarget(fill)) recognizeTemplate(fill);
     }
   });
 
@@ -174,11 +174,11 @@
     const root = document.querySelector("[data-now]");
     if (root) serverOffset = Date.parse(root.dataset.now) - Date.now();
     for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
-    for (const fill of document.querySelectorAll("[data-fill]")) recogniseTemplate(fill);
+    for (const fill of document.querySelectorAll("[data-fill]")) recognizeTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
     openTarget();
     // Work in portions continues after a pause that is long enough to read the results or to stop.
-    for (const form of document.querySelectorAll("form[data-goes-on]")) setTimeout(() => form.requestSubmit(), 1000);
+    for (const form of document.querySelectorAll("form[data-auto-continue]")) setTimeout(() => form.requestSubmit(), 1000);
     tick();
     setInterval(tick, 1000);
   });

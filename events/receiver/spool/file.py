@@ -32,8 +32,8 @@ from providers.db.ids import new_id
 
 logger = logging.getLogger(__name__)
 
-RESERVED_BYTES = 16 * 1024 * 1024  # that each process reserves for itself in case the disk fills up
-EXTENSION_BYTES = 4 * 1024 * 1024  # reserved at a time beyond that
+RESERVED_BYTES = 16 * 1024 * 1024  # reserved by each process in case the disk fills up
+EXTENSION_BYTES = 4 * 1024 * 1024  # reserved at a time when a file grows beyond that
 MAX_FILE_BYTES = 64 * 1024 * 1024  # after which a new file is started
 # Errors of file systems that cannot reserve space, with a C library that does not emulate it.
 CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
@@ -57,7 +57,7 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Unlock the file and abandon it with its content; any process may drain it then."""
+        """Unlock the file and abandon it with its content. Any process may then drain it."""
         if self._file is not None:
             os.close(self._file)
         self._forget_file()
@@ -75,7 +75,7 @@ class Spool:
         return self._drained >= self._end
 
     def prepare(self) -> None:
-        """Create the file and reserve its space while there is some. Raises SpoolError."""
+        """Create the file and reserve its space before the disk may fill up. Raises SpoolError."""
         with self._lock:
             try:
                 self._open()
@@ -102,7 +102,7 @@ class Spool:
             self._end += len(data)
 
     def drain(self, insert: InsertRows, *, when_empty: Callable[[], None] = lambda: None) -> int:
-        """Move the waiting requests into the database, in order. Returns how many were moved.
+        """Move the waiting requests into the database, in order. Return how many were moved.
 
         `when_empty` is called once nothing waits, under the lock that appending takes. Raises what `insert` raises when
         the database is unavailable.
@@ -184,7 +184,7 @@ class Spool:
 
 
 def _reserve(file: int, offset: int, size: int) -> int:
-    """Reserve disk space from the offset on, where the file system can. Returns the end of the reserved range."""
+    """Reserve disk space from the offset on, if the file system supports that. Return the end of the range."""
     try:
         os.posix_fallocate(file, offset, size)
     except OSError as error:
@@ -198,12 +198,6 @@ def _size_of(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_size
     except FileNotFoundError:
         return 0  # another process has drained it
-
-
-# -- The files of the dead ---------------------------------------------------------------------------------------------
-
-
-# -- How it stands -----------------------------------------------------------------------------------------------------
 
 
 spool = Spool()

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 SUFFIX = ".spool"
-UNFINISHED_SUFFIX = ".new"  # being created: not locked yet, so nobody may drain it
+UNFINISHED_SUFFIX = ".new"  # being created: not locked yet, and not to be drained
 DAMAGED_SUFFIX = ".damaged"
 REFUSED_FOLDER = "refused"  # records that the database refuses
 

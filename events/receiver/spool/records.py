@@ -64,7 +64,7 @@ def read_header(file: int) -> tuple[bytes, int] | None:
 def read_row(file: int, key: bytes, offset: int) -> tuple[RequestRow, int] | None:
     """Return the row at the offset, and the offset of the next record.
 
-    None when there is no record, it is incomplete, or another version of Hookkeeper wrote it.
+    None if there is no record, it is incomplete, or another version of Hookkeeper wrote it.
     """
     payload = read_payload(file, key, offset)
     if payload is None:

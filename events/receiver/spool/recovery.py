@@ -46,8 +46,8 @@ InsertRows = Callable[[Sequence[RequestRow]], Mapping[UUID, str]]
 def drain_abandoned_files(insert: InsertRows) -> int:
     """Move the requests in the files of ended processes into the database, oldest file first.
 
-    Returns how many requests were moved. A file that cannot be opened, read or written is logged, and the other files
-    are drained. Raises what `insert` raises.
+    Returns how many requests were moved. A file that cannot be opened, read or written is logged and skipped. Raises
+    what `insert` raises.
     """
     _delete_unfinished_files()
     moved = 0
@@ -74,7 +74,7 @@ def drain_abandoned_files(insert: InsertRows) -> int:
 def store_refused(rows: Sequence[RequestRow], reasons: Mapping[UUID, str]) -> None:
     """Write each row that has a reason to a file in the folder `refused`, and the reason to a text file next to it.
 
-    A file that is moved back into the spool folder is tried again.
+    To retry a row, move its file back into the spool folder.
     """
     for row in rows:
         if row.uid not in reasons:
@@ -88,7 +88,7 @@ def store_refused(rows: Sequence[RequestRow], reasons: Mapping[UUID, str]) -> No
             os.fsync(file)
         finally:
             os.close(file)
-        sync_folders(path.parent, spool_folder())  # before the record is removed from its first file
+        sync_folders(path.parent, spool_folder())  # before the record is removed from its original file
         path.with_suffix(REASON_SUFFIX).write_text(f"{reasons[row.uid]}\n")
         logger.error("The database refuses request %s of the spool (%s); it is in %s", row.uid, reasons[row.uid], path)
 
@@ -101,7 +101,7 @@ def _delete_unfinished_files() -> None:
 
 
 def _drain_abandoned_file(path: Path, file: int, insert: InsertRows) -> int:
-    """Drain a locked file, then delete it, or rename it when it is damaged. Returns how many requests were moved."""
+    """Drain a locked file, then delete it, or rename it if it is damaged. Return how many requests were moved."""
     header = read_header(file)
     moved, damaged = 0, header is None and os.fstat(file).st_size > HEADER_BYTES
     if header is not None:
@@ -115,7 +115,7 @@ def _drain_abandoned_file(path: Path, file: int, insert: InsertRows) -> int:
 
 
 def _drain_records(file: int, key: bytes, offset: int, insert: InsertRows) -> tuple[int, bool]:
-    """Drain every readable record from the offset on. Returns how many, and whether there are unreadable ones."""
+    """Drain every readable record from the offset on. Return how many, and whether there are unreadable ones."""
     moved, damaged = 0, False
     position: int | None = offset
     while position is not None:
@@ -124,7 +124,7 @@ def _drain_records(file: int, key: bytes, offset: int, insert: InsertRows) -> tu
         for rows, offset in batches(read_rows(file, key, position)):
             store_refused(rows, insert(rows))
             moved += len(rows)
-            if not damaged:  # records before this offset may become readable after a repair
+            if not damaged:  # in a damaged file, records before this offset may become readable after a repair
                 os.pwrite(file, pack_header(key, offset), 0)
         # An incomplete record is the normal end of a killed process's file, unless others follow it. A complete record
         # that cannot be decoded has to be kept.

@@ -1,4 +1,4 @@
-"""The state of this machine's spool, read from its files: what waits there, and whether it can take more."""
+"""The state of this machine's spool, read from its files: the waiting requests, and whether it can take more."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from events.receiver.spool.folder import DAMAGED_SUFFIX, REFUSED_FOLDER, SUFFIX,
 from events.receiver.spool.records import count_records, read_header, read_row
 from providers.times import readable_time
 
-FULL_SHARE = 0.95  # of SPOOL_MAX_BYTES, from which on the spool counts as full
+FULL_SHARE = 0.95  # the share of SPOOL_MAX_BYTES from which the spool counts as full
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """What waits in this machine's spool. `error` says why it cannot take requests; None when it can."""
+    """The contents of this machine's spool. `error` is the reason why it cannot take requests; None if it can."""
 
     requests: int
     size: int
@@ -28,7 +28,7 @@ class SpoolStatus:
 
     @property
     def is_ok(self) -> bool:
-        """Whether nothing waits and nothing is wrong."""
+        """Whether the spool is empty and works."""
         return not (self.requests or self.refused or self.damaged or self.error)
 
     @property
@@ -52,7 +52,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def spool_status() -> SpoolStatus:
-    """Return what waits on this machine, whichever process wrote it."""
+    """Return the status of this machine's spool: the files of all processes, running or ended."""
     global _file_counts  # replaced as a whole, since any thread may call this
     requests = size = refused = damaged = 0
     oldest: datetime | None = None
@@ -95,8 +95,8 @@ class _FileCount:
     oldest: datetime | None
 
 
-# The last count of each file, so that the next one only counts what is new: it happens every second, and a gigabyte may
-# wait.
+# The last count of each file, so that the next one counts only new records: files are counted every second and may hold
+# a gigabyte.
 _file_counts: dict[str, _FileCount] = {}
 
 
