@@ -334,7 +334,7 @@ def test_recent_events_need_the_permission(viewer: Client, received: WebhookRequ
     assert "/Shared/Plan.docx" not in other.get(url).content.decode()
 
 
-def test_states_are_named_not_only_coloured(boss: Client, subscription: Subscription) -> None:
+def test_states_are_shown_as_text_not_only_as_colors(boss: Client, subscription: Subscription) -> None:
     for state in State:
         Subscription.objects.filter(pk=subscription.pk).update(state=state, state_reason=f"Because of {state}.")
         text = boss.get(page_of("change", subscription)).content.decode()

@@ -79,11 +79,11 @@ def test_no_answer_contains_credentials(api: Api) -> None:
         ({"settings": []}, {"settings": "not_a_dict"}),
         ({"settings": {"domain": "acme", "calls_per_day": "1000"}}, {"settings.calls_per_day": "invalid"}),
         ({"credentials": {"access_token": "\ud800"}}, {"credentials.access_token": "invalid"}),
-        ({"settings": {"domain": "a b", "colour": 1}}, {"settings.domain": "invalid", "settings.colour": "invalid"}),
+        ({"settings": {"domain": "a b", "color": 1}}, {"settings.domain": "invalid", "settings.color": "invalid"}),
         ({"settings": {"domain": "acme", "base_url": "ftp://x"}}, {"settings.base_url": "invalid"}),
         ({"credentials": {}}, {"credentials.access_token": "required"}),
         ({"settings": {}, "credentials": {}}, {"settings.domain": "required", "credentials.access_token": "required"}),
-        ({"colour": "red"}, {"colour": "unknown"}),
+        ({"color": "red"}, {"color": "unknown"}),
         ({"status": "ok", "id": UNKNOWN_ID}, {"status": "unknown", "id": "unknown"}),
     ],
 )
@@ -137,7 +137,7 @@ def test_filters(api: Api, account: ProviderAccount) -> None:
     assert names("q=spa&status=unchecked") == []
 
 
-@pytest.mark.parametrize("query", ["colour=red", "status=bad", "status=", "q=", "q=a&q=b", "page=1", "offset=1"])
+@pytest.mark.parametrize("query", ["color=red", "status=bad", "status=", "q=", "q=a&q=b", "page=1", "offset=1"])
 def test_refuses_unknown_filters(api: Api, query: str) -> None:
     answer = api.get(f"/accounts/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
@@ -222,7 +222,7 @@ def test_an_empty_change_changes_nothing(api: Api, account_path: str) -> None:
     [
         ({"settings": {}}, {"settings.domain": "required"}),
         ({"credentials": {"access_token": ""}}, {"credentials.access_token": "invalid"}),
-        ({"credentials": {"colour": "x"}}, {"credentials.colour": "invalid"}),
+        ({"credentials": {"color": "x"}}, {"credentials.color": "invalid"}),
         ({"name": None}, {"name": "null"}),
         ({"status": "ok"}, {"status": "unknown"}),
     ],

@@ -58,7 +58,7 @@ def test_the_webhook_url_is_never_shown(api: Api, path: str) -> None:
         ({**EMAIL, "name": ""}, "name", "blank"),
         ({**EMAIL, "every_minutes": 0}, "every_minutes", "min_value"),
         ({**EMAIL, "remind_hours": 9999}, "remind_hours", "max_value"),
-        ({**EMAIL, "colour": "red"}, "colour", "unknown"),
+        ({**EMAIL, "color": "red"}, "color", "unknown"),
     ],
 )
 def test_an_invalid_value_is_an_error_of_its_field(api: Api, body: dict[str, Any], field: str, code: str) -> None:

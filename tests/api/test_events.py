@@ -168,7 +168,7 @@ def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "colour=red",
+        "color=red",
         "action=eaten",
         "order=oldest",
         "since=2026-01-02T12:00:00",
@@ -292,6 +292,6 @@ def test_one_event_is_no_batch(api: Api, emit: Emit) -> None:
 
 
 def test_errors_are_problem_json_for_cloud_events_too(api: Api) -> None:
-    answer = api.get("/events/?colour=red", Accept="application/cloudevents+json")
+    answer = api.get("/events/?color=red", Accept="application/cloudevents+json")
     assert json.dumps(answer.json)
     assert answer.status == 400

@@ -107,7 +107,7 @@ def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscriptio
     assert found("state=open&state=acknowledged") == everything - {str(missing.uid)}
 
 
-@pytest.mark.parametrize("query", ["colour=red", "state=bad", "kind=bad", "severity=9", "account=1"])
+@pytest.mark.parametrize("query", ["color=red", "state=bad", "kind=bad", "severity=9", "account=1"])
 def test_unknown_filters_are_400(api: Api, query: str) -> None:
     answer = api.get(f"/problems/?{query}")
     assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])

@@ -98,7 +98,7 @@ def test_filters(api: Api, hook: Subscription) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["colour=red", "outcome=bad", "since=yesterday", "until=2026-01-01", "account=1", "method=POST"]
+    "query", ["color=red", "outcome=bad", "since=yesterday", "until=2026-01-01", "account=1", "method=POST"]
 )
 def test_rejects_unknown_filters_and_invalid_values(api: Api, query: str) -> None:
     answer = api.get(f"/requests/?{query}")
@@ -157,10 +157,10 @@ def test_reprocess_accepts_no_body(api: Api, hook: Subscription) -> None:
 
 def test_reprocess_with_invalid_account_settings_leaves_the_request_rejected(api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"{}", headers=())
-    ProviderAccount.objects.update(settings={"colour": "red"})
+    ProviderAccount.objects.update(settings={"color": "red"})
     answer = api.post(f"/requests/{request.uid}/reprocess/")
     assert (answer.status, answer.json["outcome"]) == (200, "rejected")
-    assert "colour" in answer.json["reason"]
+    assert "color" in answer.json["reason"]
 
 
 def test_all_requests_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
@@ -171,7 +171,7 @@ def test_all_requests_of_a_subscription_are_reprocessed(api: Api, hook: Subscrip
     answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
     assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
     assert api.post("/requests/reprocess/").fields() == {"subscription": "invalid"}
-    assert api.post("/requests/reprocess/?colour=red").fields() == {"colour": "unknown"}
+    assert api.post("/requests/reprocess/?color=red").fields() == {"color": "unknown"}
     assert api.post("/requests/reprocess/?outcome=ping", {"after": str(uuid4())}).fields() == {"after": "invalid"}
 
 

@@ -115,7 +115,7 @@ def test_a_disabled_subscription_is_not_registered(api: Api, account: ProviderAc
         ({"enabled": 1, "auto_renew": None}, {"enabled": "invalid", "auto_renew": "null"}),
         ({"managed": "both"}, {"managed": "invalid_choice"}),
         ({"state": "active"}, {"state": "unknown"}),
-        ({"callback_url": "https://x", "colour": 1}, {"callback_url": "unknown", "colour": "unknown"}),
+        ({"callback_url": "https://x", "color": 1}, {"callback_url": "unknown", "color": "unknown"}),
     ],
 )
 def test_says_which_fields_are_wrong(
@@ -194,7 +194,7 @@ def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> No
 
 @pytest.mark.parametrize(
     "query",
-    ["colour=red", "state=bad", "enabled=1", "account=x", "account=", "id=x", "name=%00", "enabled=true&enabled=true"],
+    ["color=red", "state=bad", "enabled=1", "account=x", "account=", "id=x", "name=%00", "enabled=true&enabled=true"],
 )
 def test_refuses_unknown_filters(api: Api, query: str) -> None:
     answer = api.get(f"/subscriptions/?{query}")

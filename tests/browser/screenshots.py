@@ -126,7 +126,7 @@ def fill_past(subscription_id: int) -> None:
 
 
 def busy(hour: datetime, chance: random.Random) -> int:
-    """Return the number of requests in an hour."""
+    """Return a plausible number of requests for this hour of the day."""
     return round(18 + 60 * math.exp(-(((hour.hour - 14) / 4) ** 2)) + chance.uniform(0, 14))
 
 
@@ -174,7 +174,7 @@ def take_all(site: str) -> None:
 
 
 def logged_in(browser: Browser, site: str, theme: str) -> Page:
-    """Log in, with one colour theme, and return the home page."""
+    """Log in with a color theme, and return the home page."""
     page = browser.new_page(viewport=SIZE, color_scheme="dark" if theme == "dark" else "light")
     page.goto(f"{site}/admin/")
     page.get_by_label("Username").fill("admin")
@@ -185,7 +185,7 @@ def logged_in(browser: Browser, site: str, theme: str) -> Page:
 
 
 def take_stable_pages(page: Page, site: str, theme: str) -> None:
-    """Take the pages that do not change meanwhile."""
+    """Take the pages that stay the same while the other theme's are taken."""
     page.screenshot(path=SCREENSHOTS / f"home-{theme}.png")
     page.goto(f"{site}/admin/subscriptions/subscription/")
     page.get_by_role("link", name=SHOWN).click()

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 def refuse_the_path(*_: object, **__: object) -> None:
-    """Raise what a provider answers that checks whether a folder exists."""
+    """Raise the error of a provider that checks whether the folder exists."""
     raise Refused("There is no such folder.", field="paths.0")
 
 

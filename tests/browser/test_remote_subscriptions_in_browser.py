@@ -17,7 +17,7 @@ from tests.harness.fixtures import Control, register_without_us
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_adopting_deleting_an_orphan_and_deleting_the_account(strict_page: Page, site: str) -> None:
+def test_adopt_delete_an_orphan_ignore_and_delete_the_account(strict_page: Page, site: str) -> None:
     page = strict_page
     log_in(page, site)
     add_account(page)

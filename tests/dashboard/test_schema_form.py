@@ -40,7 +40,7 @@ class Everything(BaseModel):
     perhaps: bool | None = None
     method: Literal["GET", "POST"] = "GET"
     encoding: Literal["", "RAW"] = "RAW"
-    colour: Colour | None = None
+    color: Colour | None = None
     lines: tuple[str, ...] = ()
     triggers: list[Literal["create", "delete"]] = []
     event_types: list[str] = []
@@ -70,7 +70,7 @@ def test_each_type_has_its_control() -> None:
         "perhaps": FieldKind.CHOICE,
         "method": FieldKind.CHOICE,
         "encoding": FieldKind.CHOICE,
-        "colour": FieldKind.CHOICE,
+        "color": FieldKind.CHOICE,
         "lines": FieldKind.LINES,
         "triggers": FieldKind.CHECKBOXES,
         "event_types": FieldKind.CHECKBOXES,
@@ -81,7 +81,7 @@ def test_each_type_has_its_control() -> None:
 
 def test_typed_values_become_schema_values() -> None:
     form = form_of(
-        "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.encoding=&c.colour=red&c.lines.lines=x%0D%0A%0Ay"
+        "c.text=hi&c.count=5&c.perhaps=false&c.method=POST&c.encoding=&c.color=red&c.lines.lines=x%0D%0A%0Ay"
         "&c.triggers=create&c.event_types=a:one&c.event_types.lines=b:two"
         "&c.watches.type=a:one&c.watches.filter=&c.watches.type=&c.watches.filter="
         "&c.watches.type=odd&c.watches.filter=z&c.extra=%7B%22k%22%3A%22v%22%7D"
@@ -95,7 +95,7 @@ def test_typed_values_become_schema_values() -> None:
         perhaps=False,
         method="POST",
         encoding="",
-        colour=Colour.RED,
+        color=Colour.RED,
         lines=("x", "y"),
         triggers=["create"],
         event_types=["a:one", "b:two"],
@@ -106,7 +106,7 @@ def test_typed_values_become_schema_values() -> None:
 
 def test_stored_values_are_shown_unchanged() -> None:
     values = {"text": "hi", "on": False, "perhaps": True, "lines": ["x"], "event_types": ["a:one", "b:two"]}
-    values |= {"watches": [{"type": "odd", "filter": None}], "colour": "blue", "extra": {"k": "v"}, "count": 0}
+    values |= {"watches": [{"type": "odd", "filter": None}], "color": "blue", "extra": {"k": "v"}, "count": 0}
     fields = {field.name: field for field in form_of(values=values).shown("c.").fields}
     assert fields["c.lines"].lines == "x"
     assert fields["c.event_types"].others == "b:two"

@@ -166,6 +166,6 @@ def assert_stored_once(load: Load) -> None:
 def assert_events_counted(requests: Iterable[bytes], events: Iterable[tuple[str | None, int]]) -> None:
     """Assert that each received event is stored once, with the right number of duplicates."""
     received = Counter(json.loads(body)[0]["eventId"] for body in requests)
-    found = list(events)
-    assert len(found) == len(received)
-    assert dict(found) == {name: count - 1 for name, count in received.items()}
+    stored = list(events)
+    assert len(stored) == len(received)
+    assert dict(stored) == {name: count - 1 for name, count in received.items()}

@@ -48,19 +48,19 @@ for name in FOREIGN_SETTINGS:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settings that make sense in tests only."""
+    """Change the settings that differ in tests."""
     from django.conf import settings
 
-    # Hashing passwords slowly is right in production, and most of a test run's time otherwise.
+    # Slow password hashing would take most of a test run's time.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    # A test that wants events normalises itself: beside a test's transaction, SQLite lets no other thread write.
+    # Tests normalize requests themselves: during a test's transaction, SQLite lets no other thread write.
     settings.NORMALIZE_IN_THREAD = False
-    # For the same reason what a test receives is stored in the test's own transaction.
+    # For the same reason, requests are stored in the test's transaction.
     settings.RECEIVE_IN_THREADS = False
     settings.WATCH_IN_THREAD = False
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":
         database.setdefault("TEST", {})["NAME"] = str(DATA_DIR / "tests.sqlite3")
     else:
-        # Unique, so that two runs against one server do not meet.
+        # Unique, so that two runs against one server do not collide.
         database.setdefault("TEST", {})["NAME"] = f"test_hookkeeper_{os.getpid()}"

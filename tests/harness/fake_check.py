@@ -15,7 +15,7 @@ CLONE, SILENT = ProblemKind.CLONE, ProblemKind.SILENT
 
 
 class FakeCheck:
-    """A problem check that reports what a test tells it to."""
+    """A problem check that reports the causes, or raises the error, that a test sets."""
 
     def __init__(self) -> None:
         self.causes: list[Cause] = []

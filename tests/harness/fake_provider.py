@@ -1,4 +1,4 @@
-"""A provider whose behaviour a test controls, and a subscription at it, for tests of inbound requests."""
+"""A provider whose behavior a test controls, and a subscription at it, for tests of inbound requests."""
 
 from __future__ import annotations
 
@@ -87,10 +87,11 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: AccountSettings) -> Verification:
         if self.capabilities.proof is Proof.URL:
             return Verification(VerificationResult.NOT_VERIFIABLE, "Only the address identifies the provider.")
-        found = find_shared_secrets(request.headers, secrets)
-        if not found:
+        matches = find_shared_secrets(request.headers, secrets)
+        if not matches:
             return Verification(VerificationResult.FAILED, "No header carries the secret.")
-        return Verification(VerificationResult.VERIFIED, "As agreed.", found[0].secret_index, (found[0].header,))
+        match = matches[0]
+        return Verification(VerificationResult.VERIFIED, "The secret matches.", match.secret_index, (match.header,))
 
     def parse(self, request: InboundRequest) -> Parsed:
         self.before_parse(request)
@@ -195,7 +196,7 @@ def run_concurrently(*calls: Callable[[], T]) -> list[T]:
 
 @contextmanager
 def clock_at(monkeypatch: pytest.MonkeyPatch, now: datetime) -> Iterator[None]:
-    """Set Django's clock to another time."""
+    """Set Django's clock to another time while the block runs."""
     with monkeypatch.context() as patch:
         patch.setattr(timezone, "now", lambda: now.astimezone(UTC))
         yield

@@ -30,8 +30,8 @@ class Control:
     url: str
     slug: str
 
-    def post(self, what: str, **body: object) -> dict[str, Any]:
-        response = requests.post(f"{self.url}/_sandbox/{self.slug}/{what}", json=body, timeout=10)
+    def post(self, command: str, **body: object) -> dict[str, Any]:
+        response = requests.post(f"{self.url}/_sandbox/{self.slug}/{command}", json=body, timeout=10)
         assert response.status_code == 200, response.text
         return dict(response.json())
 
@@ -47,7 +47,7 @@ class Control:
 
 @pytest.fixture(autouse=True)
 def just_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That no worker shows life is a problem only some time after a start; a run of all tests takes longer."""
+    """Pretend that the process has just started, so that the missing worker is not a problem yet."""
     monkeypatch.setattr(checks.installation, "_started", time.monotonic())
 
 
@@ -83,7 +83,7 @@ def subscription(account: ProviderAccount) -> Subscription:
 
 
 def register_without_us(account: ProviderAccount, url: str) -> str:
-    """What somebody else does at Egnyte. Returns the new webhook's id."""
+    """Register a webhook at Egnyte as another program would. Return its ID."""
     response = requests.post(
         f"{account.settings['base_url']}/pubapi/v1/webhooks",
         json={"url": url, "eventType": ["fs:add_file"], "authHeader": "x"},
@@ -96,23 +96,23 @@ def register_without_us(account: ProviderAccount, url: str) -> str:
 
 @pytest.fixture
 def make(account: ProviderAccount) -> Make:
-    """Registers a webhook at the provider without us; returns its id."""
+    """Return a function that registers a webhook at the provider without Hookkeeper, and returns its ID."""
     return partial(register_without_us, account)
 
 
 @pytest.fixture
 def orphan(make: Make, settings: Settings) -> str:
-    """One that calls us, but no subscription knows of it."""
+    """Register a webhook with a callback URL of ours that belongs to no subscription."""
     return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
 
 
 @pytest.fixture
 def foreign(make: Make) -> str:
-    """One that is none of our business."""
+    """Register a webhook that calls another system."""
     return make("https://elsewhere.example/in")
 
 
 @pytest.fixture
 def receiver_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no web server runs: our own receiver is taken to answer."""
+    """Pretend that our receiver answers, since no web server runs."""
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)

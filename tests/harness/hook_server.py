@@ -1,4 +1,4 @@
-"""The product's web server in a process of its own, for webhooks over real HTTP."""
+"""The product's web server in a separate process, for webhooks over real HTTP."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A simulated world for lifecycle tests: one account at a provider's simulator, faults, and killed workers.
 
-Only the test moves the clock, and foreign webhooks exist beside ours. There are no sockets and no threads, so that many
+The test advances the clock, and foreign webhooks exist besides ours. There are no sockets and no threads, so that many
 lifetimes fit into a minute; all of our code above the socket is real.
 """
 
@@ -48,58 +48,60 @@ from tests.harness.provider_contract import contract_of
 SANDBOX = "http://127.0.0.1:8010"
 LEASE = 3600.0  # seconds; much longer than claims, because those of killed workers must end first
 CLAIMS_END = 125.0  # seconds after which a killed worker holds no claim
-ROOM = ("max_webhooks", "max_active")  # names of the simulators' options for their limit of webhooks
+LIMIT_OPTIONS = ("max_webhooks", "max_active")  # names of the simulators' options for their limit of webhooks
 SLUGS = tuple(all_providers())
 
 
-class Death(BaseException):
-    """Stand for a kill; the code under test must not catch it."""
+class WorkerKilled(BaseException):
+    """Simulate the kill of a worker. The code under test must not catch it."""
 
 
-class Reaper:
+class WorkerKiller:
     """Kill a worker right before its n-th lasting effect: a write outside a transaction, a commit, or a call.
 
-    Right before the next effect is right after the previous one. An open transaction is lost, and nothing that would
-    run afterwards has an effect: claims stay."""
+    Right before the next effect is right after the previous one. An open transaction is rolled back, and code that
+    still runs has no effect, so claims are not released.
+    """
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.dead, self._depth = at, False, 0
         self.events: list[str] = []
 
-    def lasting(self, what: str) -> None:
-        """Count a lasting effect that is about to happen, or die."""
+    def record_effect(self, effect: str) -> None:
+        """Record a lasting effect that is about to happen, or kill the worker instead."""
         if self.dead or len(self.events) == self.at:
             self.dead = True
-            raise Death(f"before {what}")
-        self.events.append(what)
+            raise WorkerKilled(f"before {effect}")
+        self.events.append(effect)
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         """Wrap a query, for Django's `execute_wrapper`.
 
-        Within the transaction of a test, those of the code are savepoints."""
-        word = sql.split(None, 1)[0].upper()
-        if self.dead and word not in ("ROLLBACK", "RELEASE"):
-            raise Death("already dead")
-        if word == "SAVEPOINT":
+        Within the transaction of a test, transactions of the code are savepoints.
+        """
+        verb = sql.split(None, 1)[0].upper()
+        if self.dead and verb not in ("ROLLBACK", "RELEASE"):
+            raise WorkerKilled("already dead")
+        if verb == "SAVEPOINT":
             self._depth += 1
-        elif word == "RELEASE":
+        elif verb == "RELEASE":
             self._depth -= 1
             if self._depth == 0 and not self.dead:
                 self._commit(execute, sql, params, many, context)
-        elif word in ("INSERT", "UPDATE", "DELETE") and self._depth == 0:
-            self.lasting(" ".join((word, sql.split('"')[1])))
+        elif verb in ("INSERT", "UPDATE", "DELETE") and self._depth == 0:
+            self.record_effect(" ".join((verb, sql.split('"')[1])))
         return execute(sql, params, many, context)
 
     def _commit(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> None:
         try:
-            self.lasting("commit")
-        except Death:
+            self.record_effect("commit")
+        except WorkerKilled:
             execute(sql.replace("RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT"), params, many, context)
             raise
 
 
 class World:
-    """One account and what its provider has. `clock` is both our clock and the provider's."""
+    """One account and the webhooks at its provider. `clock` is both our clock and the provider's."""
 
     def __init__(self, slug: str, clock: time_machine.Traveller) -> None:
         self.slug, self.clock, self.contract = slug, clock, contract_of(slug)
@@ -107,9 +109,9 @@ class World:
         kind = next(kind for kind in find_simulators() if kind.slug == slug)
         self.simulator = kind(SANDBOX, sender=WebhookSender({}), options={"lease_seconds": LEASE}, seed=1)
         self.spare, self.demo = self.simulator.tenants.values()
-        self.reaper: Reaper | None = None
+        self.killer: WorkerKiller | None = None
         self.during_call: Callable[[], None] = lambda: None
-        self.our_clock_is_off_by = timedelta(0)
+        self.clock_offset = timedelta(0)
         self.aged = 0.0  # seconds by which the provider's clock is ahead
         self.foreign: dict[str, dict[str, Any]] = {}
         with suppress(KeyError):
@@ -126,25 +128,25 @@ class World:
         )
 
     @contextmanager
-    def alive(self) -> Iterator[World]:
+    def running(self) -> Iterator[World]:
         """Send calls to the simulator, and let our receiver answer."""
         with ExitStack() as stack:
             stack.callback(self.simulator.close)
             stack.enter_context(mock.patch.object(GuardedAdapter, "send", self._send))
             stack.enter_context(mock.patch.object(receiver_probe, "find_receiver_error", return_value=None))
             stack.enter_context(mock.patch.object(timezone, "now", self._our_clock))
-            sleeper = SimpleNamespace(sleep=self.pass_time, monotonic=time.monotonic)
+            sleeper = SimpleNamespace(sleep=self.advance_clock, monotonic=time.monotonic)
             stack.enter_context(mock.patch.object(rate_limiter, "time", sleeper))  # waits cost no real time
             yield self
 
     def _our_clock(self) -> datetime:
-        return datetime.now(UTC) + self.our_clock_is_off_by
+        return datetime.now(UTC) + self.clock_offset
 
     # -- The network ---------------------------------------------------------------------------------------------------
 
     def _send(self, request: requests.PreparedRequest, **_: object) -> requests.Response:
-        if self.reaper:
-            self.reaper.lasting("call")
+        if self.killer:
+            self.killer.record_effect("call")
         parts = urlsplit(request.url or "")
         body = request.body.encode() if isinstance(request.body, str) else request.body or b""
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -162,24 +164,24 @@ class World:
 
     # -- The provider --------------------------------------------------------------------------------------------------
 
-    def knows(self, option: str) -> bool:
+    def has_option(self, option: str) -> bool:
         """Return whether the simulator has this option."""
         return option in type(self.simulator).options_model.model_fields
 
     def option(self, **changes: object) -> None:
         """Set options of the simulator. Raises KeyError for one that it does not have."""
         for name in changes:
-            if not self.knows(name):
+            if not self.has_option(name):
                 raise KeyError(name)
         self.simulator.set_options([self.spare], changes)
 
     @property
     def limit(self) -> str | None:
         """The option that limits the number of webhooks."""
-        return next((name for name in ROOM if self.knows(name)), None)
+        return next((name for name in LIMIT_OPTIONS if self.has_option(name)), None)
 
-    def room_for(self, ours: int) -> None:
-        """Limit the number of our webhooks, beside the foreign ones."""
+    def limit_webhooks(self, ours: int) -> None:
+        """Limit the number of our webhooks, not counting the foreign ones."""
         assert self.limit
         self.option(**{self.limit: ours + len(self.foreign)})
 
@@ -203,7 +205,7 @@ class World:
             if (hook.url in urls if urls is not None else hook.remote_id not in self.foreign)
         ]
 
-    def behind_our_back(self, remote_id: str, **change: Any) -> None:
+    def change_remotely(self, remote_id: str, **change: Any) -> None:
         """Change a webhook at the provider, as another person would."""
         self.simulator.change_remote([self.spare], remote_id, **change)
 
@@ -211,27 +213,27 @@ class World:
         """Register a webhook for this subscription that is not recorded here, as a crash would leave it."""
         return self._register(row.callback_url, row.config, next(iter(row.secrets), None))
 
-    def somebody_registers(self, url: str) -> None:
+    def register_foreign(self, url: str) -> None:
         """Register a foreign webhook with the same credentials, as another program would."""
-        made = self._register(url, self.contract.config, "a-secret-of-somebody-else")
-        self.foreign[made.remote_id] = self._state(made.remote_id)
+        remote = self._register(url, self.contract.config, "a-secret-of-somebody-else")
+        self.foreign[remote.remote_id] = self._state(remote.remote_id)
 
     def _register(self, url: str, config: Mapping[str, object], secret: str | None) -> RemoteSubscription:
-        plugin, waiting = all_providers()[self.slug], list(self.spare.faults)
+        plugin, pending_faults = all_providers()[self.slug], list(self.spare.faults)
         self.spare.faults.clear()
         by_us = plugin.capabilities.secret_made_by is SecretMadeBy.US
         typed = validate(plugin.config_model, dict(config))
-        with mock.patch.object(self, "reaper", None), http.Http(guard=session.address_guard()) as line:
+        with mock.patch.object(self, "killer", None), http.Http(guard=session.address_guard()) as line:
             login: ProviderSession[Any, Any] = ProviderSession(
                 settings=self.account.typed_settings,
                 credentials=validate(plugin.credentials_model, self.account.credentials),
                 http=line,
             )
-            made = plugin.register(
+            remote = plugin.register(
                 login, Registration(callback_url=url, config=typed, secret=secret if by_us else None, name="Other")
             )
-        self.spare.faults.extend(waiting)
-        return made
+        self.spare.faults.extend(pending_faults)
+        return remote
 
     def _state(self, remote_id: str) -> dict[str, Any]:
         state: dict[str, Any] = asdict(self.spare.hooks[remote_id])
@@ -245,99 +247,101 @@ class World:
 
     # -- Hookkeeper ----------------------------------------------------------------------------------------------------
 
-    def subscribe(self, **wishes: Any) -> Subscription:
+    def subscribe(self, **options: Any) -> Subscription:
         """Create a subscription, which is due at once."""
-        return desired_state.subscribe(self.account, by="staff:ann", config=self.contract.config, **wishes)
+        return desired_state.subscribe(self.account, by="staff:ann", config=self.contract.config, **options)
 
-    def begin(self, **wishes: Any) -> Subscription:
+    def subscribe_and_settle(self, **options: Any) -> Subscription:
         """Create a subscription and wait until it is registered and healthy."""
-        row = self.subscribe(**wishes)
+        row = self.subscribe(**options)
         self.settle(row)
         return row
 
     def sweep(self) -> None:
-        """Let a worker do the due work."""
+        """Run a worker's sweep."""
         sweep.sweep_inline()
 
-    def sweep_and_die(self, reaper: Reaper) -> None:
-        """Let a worker do the due work until it is killed."""
-        with connection.execute_wrapper(reaper), mock.patch.object(self, "reaper", reaper), suppress(Death):
+    def sweep_and_die(self, killer: WorkerKiller) -> None:
+        """Run a worker's sweep until the worker is killed."""
+        with connection.execute_wrapper(killer), mock.patch.object(self, "killer", killer), suppress(WorkerKilled):
             sweep.sweep_inline()
         connection.needs_rollback = False  # a single statement has no savepoint that resets it
 
-    def pass_time(self, seconds: float) -> None:
-        """Advance the clock of everybody."""
+    def advance_clock(self, seconds: float) -> None:
+        """Advance our clock and the provider's."""
         self.clock.shift(seconds)
 
     def settle(self, *rows: Subscription, passes: int = 6, apart: float = CLAIMS_END) -> None:
         """Check that the rows converge within this number of passes."""
         for _ in range(passes):
             self.sweep()
-            if all(self.trouble(row) is None for row in rows):
+            if all(self.why_not_converged(row) is None for row in rows):
                 break
-            self.pass_time(apart)
+            self.advance_clock(apart)
         for row in rows:
-            assert self.trouble(row) is None, self.story(row)
-        self.foreign_untouched()
+            assert self.why_not_converged(row) is None, self.history_of(row)
+        self.assert_foreign_unchanged()
 
-    def trouble(self, row: Subscription) -> str | None:
-        """Return what is wrong with a row that should have converged, or None."""
+    def why_not_converged(self, row: Subscription) -> str | None:
+        """Return why a row has not converged to its desired state, or None if it has."""
         row.refresh_from_db()
         hooks = self.hooks(row)
         working = [hook for hook in hooks if works(hook)]
         if row.operations.filter(status=OperationStatus.RUNNING).exists():
-            return "an operation looks as if it were running"
+            return "an operation is still marked as running"
         if not row.present:
-            return None if (row.state, hooks) == (State.DELETED, []) else "it is not gone"
+            return None if (row.state, hooks) == (State.DELETED, []) else "it is not deleted"
         if not row.enabled:
-            return None if (row.state, working) == (State.DISABLED, []) else "it is not off"
+            return None if (row.state, working) == (State.DISABLED, []) else "it is not disabled"
         reported = row.state == State.DRIFTED and row.drift_policy == DriftPolicy.REPORT
         if row.state != State.ACTIVE and not reported:
             return f"it is {row.state}"
         if [hook.remote_id for hook in hooks] != [row.remote_id] or working != hooks:
-            return "there is not exactly one, and that ours"
+            return "the provider does not have exactly one working webhook with the recorded ID"
         if self.can.secret_made_by is SecretMadeBy.PROVIDER and row.secret_for != row.remote_id:
             return "its secret is not known"
         return None if not row.drift or reported else "it differs"
 
-    def foreign_untouched(self) -> None:
+    def assert_foreign_unchanged(self) -> None:
         """Check that the foreign webhooks are unchanged, byte by byte."""
         for remote_id, before in self.foreign.items():
-            assert remote_id in self.spare.hooks, f"{remote_id} was deleted, and it is not ours"
+            assert remote_id in self.spare.hooks, f"the foreign webhook {remote_id} was deleted"
             assert self._state(remote_id) == before
 
-    def story(self, row: Subscription) -> str:
+    def history_of(self, row: Subscription) -> str:
         """Return the history of a row, for the message of a failed test."""
         steps = [f"{o.action} {o.remote_id} {o.status}: {o.reason} {o.error or ''}" for o in row.operations.all()[::-1]]
         account = ProviderAccount.with_deleted.get(pk=self.account.pk)
         facts = (row.state, row.state_reason, row.last_error, row.due_at, row.remote_id, account.calls_paused_reason)
-        there = [asdict(hook) for hook in self.hooks(row)]
+        hooks = [asdict(hook) for hook in self.hooks(row)]
         calls = [(c["method"], c["path"], c["status"]) for c in list(self.simulator.calls)[-20:]]
-        return "\n".join(map(str, (self.trouble(row), facts, *there, "--", *steps, "--", *calls, timezone.now())))
+        return "\n".join(
+            map(str, (self.why_not_converged(row), facts, *hooks, "--", *steps, "--", *calls, timezone.now()))
+        )
 
     # -- Repeating -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def undone(self) -> Iterator[None]:
-        """Undo at the end what happens inside: in the database, at the provider, on the clock."""
-        at, now = transaction.savepoint(), timezone.now()
+    def rolled_back(self) -> Iterator[None]:
+        """Undo all changes of the block: in the database, at the provider, and of the clock."""
+        savepoint, now = transaction.savepoint(), timezone.now()
         tenants, foreign, aged = copy.deepcopy(self.simulator.tenants), copy.deepcopy(self.foreign), self.aged
-        own = {name: copy.deepcopy(value) for name, value in vars(self.simulator).items() if name in self._own}
+        state = {name: copy.deepcopy(value) for name, value in vars(self.simulator).items() if name in self._own_state}
         try:
             yield
         finally:
-            transaction.savepoint_rollback(at)
-            transaction.savepoint_commit(at)
+            transaction.savepoint_rollback(savepoint)
+            transaction.savepoint_commit(savepoint)
             self.simulator.tenants, self.foreign, self.aged = tenants, foreign, aged
-            vars(self.simulator).update(own)
+            vars(self.simulator).update(state)
             self.spare, self.demo = tenants.values()
             self.clock.move_to(now)
 
     @property
-    def _own(self) -> Sequence[str]:
-        """The state of the simulator beside its tenants: call budgets, counters, tokens."""
-        kept = ("base_url", "sender", "wake", "random", "lock", "calls", "deliveries", "pool", "tenants")
-        return [name for name in vars(self.simulator) if name not in kept]
+    def _own_state(self) -> Sequence[str]:
+        """The names of the simulator's state besides its tenants: call budgets, counters, tokens."""
+        unchanged = ("base_url", "sender", "wake", "random", "lock", "calls", "deliveries", "pool", "tenants")
+        return [name for name in vars(self.simulator) if name not in unchanged]
 
 
 def works(hook: Any) -> bool:
@@ -346,13 +350,13 @@ def works(hook: Any) -> bool:
 
 
 @contextmanager
-def a_world(slug: str) -> Iterator[World]:
+def create_world(slug: str) -> Iterator[World]:
     """Create a world with two foreign webhooks."""
     with (
         override_settings(SANDBOX_URL=SANDBOX),
         time_machine.travel(timezone.now(), tick=True) as clock,
-        World(slug, clock).alive() as world,
+        World(slug, clock).running() as world,
     ):
-        world.somebody_registers("https://elsewhere.example.test/in")
-        world.somebody_registers("https://elsewhere.example.test/hooks/somebody-elses-token")
+        world.register_foreign("https://elsewhere.example.test/in")
+        world.register_foreign("https://elsewhere.example.test/hooks/somebody-elses-token")
         yield world

@@ -20,7 +20,7 @@ LOOPBACK = AddressGuard(networks=(ip_network("127.0.0.0/8"),))
 
 
 class Live:
-    """A session at a provider's simulator; all its exchanges are recorded."""
+    """A session that records all its exchanges, with the account and the secrets that it uses."""
 
     def __init__(self, provider: AnyProvider, sandbox: Sandbox) -> None:
         self.provider = provider

@@ -1,6 +1,6 @@
-"""Many healthy subscriptions at a provider that answers in this process, and the cost of a pass over them.
+"""Many healthy subscriptions at a provider inside this process, and the cost of work on them.
 
-The cost is counted in queries, calls and seconds.
+The cost is measured in queries, calls and seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ GRANTED = timedelta(days=30)
 
 
 class ListingProvider(FakeProvider):
-    """A provider that lists what its accounts have, and counts the calls. `details`: the list contains them."""
+    """A provider that lists the subscriptions of its accounts and counts the calls.
+
+    With `details`, the list contains configs and URLs.
+    """
 
     slug = "many"
     name = "Many"
@@ -57,7 +60,7 @@ class ListingProvider(FakeProvider):
             secret_made_by=SecretMadeBy.US,
         )
         self.calls = 0
-        self.has: dict[str, list[RemoteSubscription]] = {}  # by account
+        self.remotes_by_host: dict[str, list[RemoteSubscription]] = {}
 
     def origin(self, settings: Any) -> str:
         """Return an address that is never called; see `serving`."""
@@ -65,13 +68,13 @@ class ListingProvider(FakeProvider):
 
     def list_remote(self, session: ProviderSession[Any, Any]) -> tuple[RemoteSubscription, ...]:
         """List all with one call."""
-        found: list[RemoteSubscription] = []
+        remotes: list[RemoteSubscription] = []
         for item in session.http.call("GET", f"{self.api_origin(session.settings)}/list").json():
             ends = datetime.fromtimestamp(item["ends"], UTC)
             brief = RemoteSubscription(remote_id=item["id"], status="enabled", enabled=True, expires_at=ends)
-            whole = self.capabilities.list_has_details
-            found.append(replace(brief, config={}, url=item["url"]) if whole else brief)
-        return tuple(found)
+            has_details = self.capabilities.list_has_details
+            remotes.append(replace(brief, config={}, url=item["url"]) if has_details else brief)
+        return tuple(remotes)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -79,8 +82,8 @@ class ListingProvider(FakeProvider):
 
         def send(_: object, request: requests.PreparedRequest, **__: object) -> requests.Response:
             self.calls += 1
-            here = self.has[urlsplit(request.url or "").hostname or ""]
-            body = [{"id": item.remote_id, "url": item.url, "ends": at(item.expires_at)} for item in here]
+            remotes = self.remotes_by_host[urlsplit(request.url or "").hostname or ""]
+            body = [{"id": item.remote_id, "url": item.url, "ends": timestamp_of(item.expires_at)} for item in remotes]
             raw = urllib3.HTTPResponse(io.BytesIO(json.dumps(body).encode()), status=200, preload_content=False)
             return HTTPAdapter().build_response(request, raw)
 
@@ -103,12 +106,12 @@ class ListingProvider(FakeProvider):
                 synced_at=now,
                 sync_due_at=now + timedelta(hours=1),
             )
-            rows = [self._healthy(account, f"{number}-{place}", now) for place in range(each)]
-            self.has[host] = [remote for _, remote in rows]
-            made = Subscription.objects.bulk_create([row for row, _ in rows])
+            rows = [self._healthy(account, f"{number}-{index}", now) for index in range(each)]
+            self.remotes_by_host[host] = [remote for _, remote in rows]
+            created = Subscription.objects.bulk_create([row for row, _ in rows])
             KnownRemote.objects.bulk_create(
                 KnownRemote(account=account, remote_id=row.remote_id or "", subscription=row, url=row.callback_url)
-                for row in made
+                for row in created
             )
 
     def _healthy(
@@ -131,8 +134,8 @@ class ListingProvider(FakeProvider):
         return row, remote
 
 
-def at(moment: datetime | None) -> float:
-    """Return a time as a number, for an answer."""
+def timestamp_of(moment: datetime | None) -> float:
+    """Return a time as a number, for JSON."""
     assert moment
     return moment.timestamp()
 
@@ -157,10 +160,10 @@ def cost_of(provider: ListingProvider, work: Callable[[], object]) -> Cost:
         writes += sql.startswith(("INSERT", "UPDATE", "DELETE"))
         return execute(sql, params, many, context)
 
-    calls, began = provider.calls, time.perf_counter()
+    calls, started = provider.calls, time.perf_counter()
     with connection.execute_wrapper(count):
         work()
-    return Cost(queries, writes, provider.calls - calls, time.perf_counter() - began)
+    return Cost(queries, writes, provider.calls - calls, time.perf_counter() - started)
 
 
 def make_all_due() -> None:

@@ -27,11 +27,11 @@ def programs() -> Path:
     """Return the folder of the newest installed version's programs. Raises MissingPostgres."""
     if os.getuid() == 0 and shutil.which("setpriv") is None:
         raise MissingPostgres("setpriv is not installed (Debian: apt-get install util-linux).")
-    found = sorted(
+    installed = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name), reverse=True
     )
-    if found:
-        return found[0].parent
+    if installed:
+        return installed[0].parent
     on_path = shutil.which("initdb")
     if on_path is None:
         raise MissingPostgres("initdb is not installed (Debian: apt-get install postgresql).")

@@ -1,4 +1,4 @@
-"""Run code in a process of its own on the test database, so that it can be killed."""
+"""Run code in a separate process on the test database, so that it can be killed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def database_url() -> str:
     """Return the DATABASE_URL of this test's database."""
-    at = connection.settings_dict
+    database = connection.settings_dict
     if connection.vendor == "sqlite":
-        return f"sqlite:///{at['NAME']}"
-    login = quote(at["USER"]) + (f":{quote(at['PASSWORD'])}" if at["PASSWORD"] else "")
-    return f"postgresql://{login}@{at['HOST'] or 'localhost'}:{at['PORT'] or 5432}/{at['NAME']}"
+        return f"sqlite:///{database['NAME']}"
+    login = quote(database["USER"]) + (f":{quote(database['PASSWORD'])}" if database["PASSWORD"] else "")
+    return f"postgresql://{login}@{database['HOST'] or 'localhost'}:{database['PORT'] or 5432}/{database['NAME']}"
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return the environment for such a process, with the settings of this test run and the given changes."""
+    """Return the environment for a separate process: the settings of this test run with the given changes."""
     return {**os.environ, "DATABASE_URL": database_url(), "PUBLIC_URL": settings.PUBLIC_URL, **changes}
 
 

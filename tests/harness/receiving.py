@@ -64,7 +64,7 @@ class DatabaseOutage:
 
         def insert(table: RequestTable, rows: Sequence[RequestRow]) -> None:
             if self.active:
-                raise OperationalError("the database is away\nwith details")
+                raise OperationalError("the database is unavailable\nwith details")
             original(table, rows)
 
         monkeypatch.setattr(RequestTable, "insert", insert)
@@ -91,7 +91,7 @@ def make_row(subscription: Subscription, body: bytes = b"{}", **changes: object)
         body=body,
         size=len(body),
         verification="verified",
-        verification_detail="As agreed.",
+        verification_detail="The secret matches.",
         outcome=Outcome.RECEIVED.value,
         reason="",
         processed_at=None,
@@ -143,7 +143,7 @@ class ReceiverEntryClient(Client):
 
 @pytest.fixture(params=ENTRIES)
 def hook_client(request: pytest.FixtureRequest) -> Client:
-    """Django's test client; each test runs once with each entry to the receiver."""
+    """Return a test client; each test runs once for each entry to the receiver."""
     return ReceiverEntryClient() if request.param == "wsgi" else Client()
 
 

@@ -1,4 +1,4 @@
-"""The product's web application with slow commits, for a web process of its own.
+"""The product's web application with slow commits, for a separate web process.
 
 Environment: SLOW_COMMIT, the seconds that each commit takes longer; COMMITS, a file that gets a line with the number of
 rows when a commit starts; GIVES_UP_AFTER, the seconds that the writer waits.

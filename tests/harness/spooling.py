@@ -23,7 +23,7 @@ class FakeInsert:
 
     def __call__(self, rows: Sequence[RequestRow]) -> dict[UUID, str]:
         if self.fails_after is not None and len(self.rows) + len(rows) > self.fails_after:
-            raise OperationalError("away")
+            raise OperationalError("the database is unavailable")
         self.rows += rows
         return {row.uid: "DataError" for row in rows if row in self.refuses}
 

@@ -1,4 +1,4 @@
-"""The demo accounts that `make run` adds, and what becomes of them at the next start."""
+"""The demo accounts that `make run` adds, and how a second start treats them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from subscriptions.models import Subscription
 pytestmark = pytest.mark.django_db
 
 
-def test_one_account_for_each_provider_subscribed_and_due() -> None:
+def test_each_provider_has_an_account_with_a_due_subscription() -> None:
     ensure_demo()
     assert sorted(ProviderAccount.objects.values_list("provider", flat=True)) == sorted(all_providers())
     assert {kind.slug for kind in find_simulators()} == set(all_providers())
@@ -25,7 +25,7 @@ def test_one_account_for_each_provider_subscribed_and_due() -> None:
     assert not Subscription.objects.filter(due_at=None).exists()
 
 
-def test_a_second_start_adds_nothing_and_follows_to_other_ports(settings: Settings) -> None:
+def test_a_second_start_adds_nothing_and_adapts_to_other_ports(settings: Settings) -> None:
     ensure_demo()
     count = Subscription.objects.count()
     settings.SANDBOX_URL, settings.PUBLIC_URL = "http://127.0.0.1:9010", "http://127.0.0.1:9000"
@@ -36,7 +36,7 @@ def test_a_second_start_adds_nothing_and_follows_to_other_ports(settings: Settin
         assert row.callback_url.startswith("http://127.0.0.1:9000/hooks/")
 
 
-def test_what_staff_deleted_is_not_added_again() -> None:
+def test_a_deleted_demo_account_is_not_added_again() -> None:
     ensure_demo()
     account = ProviderAccount.objects.first()
     assert account is not None

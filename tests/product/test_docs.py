@@ -1,4 +1,4 @@
-"""The documentation names only what exists: pages, files, commands, settings, URLs, metrics and figures."""
+"""All pages, files, commands, settings, URLs, metrics and images that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_metrics_exist(document: Path) -> None:
         assert any(part in sources for part in (stem, *(stem.split("_", 1)[1:] or [stem]))), name
 
 
-def test_the_references_list_every_kind_outcome_and_scope_family() -> None:
+def test_the_references_list_every_problem_kind_and_outcome() -> None:
     problems = text_of(ROOT / "docs" / "reference" / "problems.md")
     assert set(re.findall(r"^(?:\| |- \*\*)`([a-z_]+)`", problems, re.MULTILINE)) == set(ProblemKind.values)
     responses = text_of(ROOT / "docs" / "reference" / "receiver-responses.md")

@@ -1,4 +1,4 @@
-"""The layout of the code: files are short, names say what is in them, and private names stay in their module."""
+"""The layout of the code: files are short, modules have specific names, and private names stay in their module."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ APPS = ("config", "events", "subscriptions", "providers")
 MAX_LINES = 450
 MAX_MEDIAN_LINES = 120
 VAGUE_NAMES = {"utils", "helpers", "services", "common", "manager", "managers", "misc", "base_utils"}
-# A room is a folder whose files have one subject; these are the folders that each app must have.
-ROOMS = {
+# The packages that each app must have; the files of a package have one subject.
+PACKAGES = {
     "config": {"web", "worker", "supervisor", "monitoring", "dashboard", "rest"},
     "events": {"receiver", "processing", "retention", "storage", "monitoring", "admin", "api"},
     "subscriptions": {
@@ -53,10 +53,10 @@ def test_no_module_has_a_vague_name() -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_every_room_exists_and_says_what_is_in_it(app: str) -> None:
-    for room in ROOMS[app]:
-        init = ROOT / app / room / "__init__.py"
-        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), f"{app}/{room}/__init__.py has no docstring"
+def test_every_package_exists_and_has_a_docstring(app: str) -> None:
+    for package in PACKAGES[app]:
+        init = ROOT / app / package / "__init__.py"
+        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), f"{app}/{package}/__init__.py has no docstring"
 
 
 def test_private_names_stay_in_their_module() -> None:

@@ -1,4 +1,4 @@
-"""What must be in order before the product is started; the rest of it is tried by starting it (test_up.py)."""
+"""Checks before the product starts. Those that need a real start are tested in `test_up.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.supervisor import preflight
 
 
 @pytest.mark.django_db
-def test_a_database_that_cannot_say_what_it_inserted_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outdated_sqlite_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     preflight.check_database()
     monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
     with pytest.raises(SettingError, match=r"DATABASE_URL.*older than 3\.35"):

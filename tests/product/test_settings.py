@@ -1,4 +1,4 @@
-"""Settings: what is wrong is said in one sentence, whichever program reads it."""
+"""Settings: every program reports an invalid setting in one sentence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Values = dict[str, str]
 
 @pytest.fixture
 def values(monkeypatch: pytest.MonkeyPatch) -> Values:
-    """The environment that settings are read from: empty, to be filled by the test."""
+    """Return the environment that settings are read from: empty, for the test to fill."""
     empty: Values = {}
     monkeypatch.setattr(Environment, "ENVIRON", empty)
     return empty
@@ -69,7 +69,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: str) -> None:
+def test_an_invalid_setting_is_named_in_one_sentence(name: str, value: str) -> None:
     assert_one_sentence(run("manage.py", "check", env={name: value}), name)
 
 
@@ -82,7 +82,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: str) -> None
     ],
     ids=["celery", "wsgi", "up"],
 )
-def test_every_program_says_it_the_same_way(command: tuple[str, ...]) -> None:
+def test_every_program_reports_an_invalid_setting_the_same_way(command: tuple[str, ...]) -> None:
     assert_one_sentence(run(*command, env={"PORT": "eighty"}), "PORT")
 
 
@@ -90,7 +90,7 @@ def test_the_ports_must_differ() -> None:
     assert_one_sentence(run("manage.py", "check", env={"PORT": "9000", "SANDBOX_PORT": "9000"}), "SANDBOX_PORT")
 
 
-def test_the_tests_own_settings_pass_the_checks() -> None:
+def test_the_settings_of_the_tests_pass_the_checks() -> None:
     assert run("manage.py", "check", env={}).returncode == 0
 
 
@@ -119,7 +119,7 @@ def test_an_origin_loses_only_its_final_slash(values: Values, url: str) -> None:
         "https://[::1",
     ],
 )
-def test_what_is_no_origin_is_refused(values: Values, url: str) -> None:
+def test_a_url_that_is_not_an_origin_is_refused(values: Values, url: str) -> None:
     values["PUBLIC_URL"] = url
     with pytest.raises(SettingError):
         environment.origin("PUBLIC_URL", "")
@@ -133,9 +133,9 @@ def test_networks_may_be_single_addresses(values: Values) -> None:
 
 def test_sqlite_waits_for_other_writers_and_survives_a_power_cut(values: Values) -> None:
     values["DATABASE_URL"] = "sqlite:///var/x.sqlite3"
-    found = environment.database("DATABASE_URL", "")
-    assert found["NAME"] == BASE_DIR / "var/x.sqlite3"
-    assert found["OPTIONS"] == {
+    database = environment.database("DATABASE_URL", "")
+    assert database["NAME"] == BASE_DIR / "var/x.sqlite3"
+    assert database["OPTIONS"] == {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
@@ -144,33 +144,34 @@ def test_sqlite_waits_for_other_writers_and_survives_a_power_cut(values: Values)
 
 def test_postgres_is_read_from_its_url(values: Values) -> None:
     values["DATABASE_URL"] = "postgres://ann:p%40ss@db.example.com:5433/hooks?sslmode=require"
-    found = environment.database("DATABASE_URL", "")
-    assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"]) == ("ann", "p@ss", "db.example.com", 5433)
-    assert found["NAME"] == "hooks"
-    assert found["OPTIONS"] == {"sslmode": "require", **environment.POSTGRES_TIMEOUTS}
+    database = environment.database("DATABASE_URL", "")
+    login = (database["USER"], database["PASSWORD"], database["HOST"], database["PORT"])
+    assert login == ("ann", "p@ss", "db.example.com", 5433)
+    assert database["NAME"] == "hooks"
+    assert database["OPTIONS"] == {"sslmode": "require", **environment.POSTGRES_TIMEOUTS}
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite://:memory:", "postgres://host", "postgres://host:port/x", "x"])
-def test_a_database_that_processes_cannot_share_or_find_is_refused(values: Values, url: str) -> None:
+def test_an_incomplete_or_in_memory_database_url_is_refused(values: Values, url: str) -> None:
     values["DATABASE_URL"] = url
     with pytest.raises(SettingError):
         environment.database("DATABASE_URL", "")
 
 
-def test_the_secrets_are_made_once_and_for_their_owner_only(
+def test_secrets_are_generated_once_in_a_file_that_only_the_owner_can_read(
     values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "secrets.env"
     monkeypatch.setattr(secret_keys, "SECRETS_FILE", file)
     secret_keys.ensure_secrets()
-    made = file.read_text()
+    generated = file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert environment.fernet_keys("ENCRYPTION_KEYS")
     secret_keys.ensure_secrets()
-    assert file.read_text() == made
+    assert file.read_text() == generated
 
 
-def test_a_given_secret_is_not_made(values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_is_set_is_not_generated(values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "secrets.env"
     monkeypatch.setattr(secret_keys, "SECRETS_FILE", file)
     values["ENCRYPTION_KEYS"] = Fernet.generate_key().decode()
@@ -179,7 +180,7 @@ def test_a_given_secret_is_not_made(values: Values, tmp_path: Path, monkeypatch:
     assert "ENCRYPTION_KEYS=" not in file.read_text()
 
 
-def test_files_fill_in_what_the_environment_lacks(values: Values, tmp_path: Path) -> None:
+def test_files_add_settings_that_the_environment_lacks(values: Values, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=9000\nHOST='0.0.0.0'\n")
     values["PORT"] = "9001"
     Environment.read_env(tmp_path / ".env")
@@ -191,7 +192,7 @@ def test_the_public_host_and_loopback_are_allowed() -> None:
     assert {"127.0.0.1", "localhost", "[::1]"} <= set(settings.ALLOWED_HOSTS)
 
 
-def test_https_brings_the_settings_that_belong_to_it() -> None:
+def test_an_https_url_enables_secure_cookies_hsts_and_redirects() -> None:
     code = (
         "from config import settings as s; "
         "print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS > 0, s.SECURE_SSL_REDIRECT,"

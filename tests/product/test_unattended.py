@@ -1,4 +1,4 @@
-"""The product as a newcomer meets it: started by its one command, left alone, then poked at through the sandbox."""
+"""The product as a newcomer meets it: started by one command, left alone, then disturbed through the sandbox."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from config.environment import BASE_DIR
 from providers.contract.registry import all_providers
 from tests.product.test_up import Up
 
-# One product for all of them, also where several processes share the tests.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("alive")]
+# All these tests use one running product, even if several processes share the tests.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("running_product")]
 
 
-class Alive:
-    """A running product, seen through its REST API, and its sandbox."""
+class Product:
+    """A running product, through its REST API and its sandbox."""
 
     def __init__(self, up: Up) -> None:
         self.up = up
@@ -40,8 +40,8 @@ class Alive:
             "DATABASE_URL": "",
         }
         command = [sys.executable, "manage.py", "create_api_token", "test"]
-        done = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout.strip()
+        result = subprocess.run(command, cwd=BASE_DIR, env=env, capture_output=True, text=True, timeout=60, check=True)
+        return result.stdout.strip()
 
     def get(self, path: str, **params: str | int) -> Any:
         url = path if path.startswith("http") else f"http://127.0.0.1:{self.up.port}/api/v1/{path}"
@@ -51,99 +51,99 @@ class Alive:
 
     def everything(self, path: str, **params: str | int) -> list[Any]:
         page = self.get(path, limit=250, **params)
-        found = list(page["results"])
+        rows = list(page["results"])
         while page["next"]:
             page = self.get(page["next"])
-            found += page["results"]
-        return found
+            rows += page["results"]
+        return rows
 
     def subscriptions(self) -> dict[str, Any]:
-        """The demo subscriptions by their provider's slug; a provider with several: the newest."""
+        """Return the newest demo subscription of each provider, by slug."""
         providers = {account["id"]: account["provider"] for account in self.everything("accounts/")}
         return {providers[row["account"]]: row for row in reversed(self.everything("subscriptions/"))}
 
-    def control(self, slug: str, what: str, **body: object) -> Any:
-        url = f"http://127.0.0.1:{self.up.sandbox_port}/_sandbox/{slug}/{what}"
+    def control(self, slug: str, command: str, **body: object) -> Any:
+        url = f"http://127.0.0.1:{self.up.sandbox_port}/_sandbox/{slug}/{command}"
         response = requests.post(url, json=body, timeout=20)
         assert response.status_code == 200, response.text
         return response.json()
 
     def operations(self, subscription: str) -> list[str]:
-        """What was done to it, oldest first."""
+        """Return the actions of the subscription's operations, oldest first."""
         return [item["action"] for item in reversed(self.everything(f"subscriptions/{subscription}/operations/"))]
 
 
-def within(seconds: float, condition: Callable[[], object], what: str) -> None:
-    """Waits until something is so."""
+def within(seconds: float, condition: Callable[[], object], message: str) -> None:
+    """Wait until the condition holds. Fail with the message if that takes longer."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, message
         time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
-def alive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alive]:
-    data_dir: Path = tmp_path_factory.mktemp("alive") / "data"
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    data_dir: Path = tmp_path_factory.mktemp("product") / "data"
     data_dir.mkdir()
     up = Up(data_dir, {"DEMO": "1"}).start().wait_ready()
-    yield Alive(up)
+    yield Product(up)
     up.stop()
 
 
-def test_without_touching_anything_it_is_alive(alive: Alive) -> None:
+def test_everything_becomes_healthy_without_intervention(product: Product) -> None:
     def accounts() -> dict[str, str]:
-        return {account["provider"]: account["status"] for account in alive.everything("accounts/")}
+        return {account["provider"]: account["status"] for account in product.everything("accounts/")}
 
     assert set(accounts()) == set(all_providers())
     within(120, lambda: set(accounts().values()) == {"ok"}, f"accounts: {accounts()}")
     within(
         120,
-        lambda: {row["state"] for row in alive.everything("subscriptions/")} == {"active"},
-        f"{alive.everything('subscriptions/')}",
+        lambda: {row["state"] for row in product.everything("subscriptions/")} == {"active"},
+        f"{product.everything('subscriptions/')}",
     )
-    within(120, lambda: json.loads(alive.up.get("/readyz")[1])["status"] == "ok", str(alive.up.get("/readyz")))
+    within(120, lambda: json.loads(product.up.get("/readyz")[1])["status"] == "ok", str(product.up.get("/readyz")))
 
 
 @pytest.mark.parametrize("slug", all_providers())
-def test_events_of_all_types_arrive(alive: Alive, slug: str) -> None:
-    alive.control(slug, "stream", per_minute=600)
+def test_events_of_all_types_arrive(product: Product, slug: str) -> None:
+    product.control(slug, "stream", per_minute=600)
     declared = {item.name for item in all_providers()[slug].event_types if not item.wildcard}
 
     def missing() -> set[str]:
-        return declared - {event["type"] for event in alive.everything("events/", provider=slug)}
+        return declared - {event["type"] for event in product.everything("events/", provider=slug)}
 
     within(180, lambda: not missing(), f"still missing: {missing()}")
-    alive.control(slug, "stream", per_minute=0)
+    product.control(slug, "stream", per_minute=0)
 
 
 @pytest.mark.parametrize("slug", all_providers())
-def test_what_is_done_behind_our_back_is_repaired(alive: Alive, slug: str) -> None:
+def test_changes_at_the_provider_are_repaired(product: Product, slug: str) -> None:
     can = all_providers()[slug].capabilities
-    row = alive.subscriptions()[slug]
+    row = product.subscriptions()[slug]
 
-    def settled(what: str, holds: Callable[[Any], bool] = lambda seen: True) -> Any:
-        """The subscription, once it is active and as it should be: all told by one look."""
+    def settled(expectation: str, holds: Callable[[Any], bool] = lambda seen: True) -> Any:
+        """Wait until the subscription is active and the condition holds, both in one response. Return it."""
         last: list[Any] = []
 
-        def is_so() -> bool:
-            last[:] = [alive.get(f"subscriptions/{row['id']}/")]
+        def is_settled() -> bool:
+            last[:] = [product.get(f"subscriptions/{row['id']}/")]
             return bool(last[0]["state"] == "active" and last[0]["remote_id"] and holds(last[0]))
 
-        within(120, is_so, f"not {what} in time")
+        within(120, is_settled, f"not {expectation} in time")
         return last[0]
 
     if row["expires_at"]:
         before = datetime.fromisoformat(settled("active", lambda seen: seen["expires_at"] is not None)["expires_at"])
-        alive.control(slug, "clock", advance_seconds=60)
+        product.control(slug, "clock", advance_seconds=60)
         settled("renewed", lambda seen: seen["expires_at"] and datetime.fromisoformat(seen["expires_at"]) > before)
-        done = alive.operations(row["id"])
+        done = product.operations(row["id"])
         assert {"renew", "replace"} & set(done), done
     if can.can_set_status or can.update_may_enable:
-        count = len(alive.operations(row["id"]))
-        alive.control(slug, f"remote/{settled('active')['remote_id']}", status="disabled")
-        settled("switched on", lambda seen: len(alive.operations(row["id"])) > count)
+        count = len(product.operations(row["id"]))
+        product.control(slug, f"remote/{settled('active')['remote_id']}", status="disabled")
+        settled("enabled", lambda seen: len(product.operations(row["id"])) > count)
     if can.can_list:
-        gone = settled("active")["remote_id"]
-        alive.control(slug, f"remote/{gone}", deleted=True)
-        settled("registered again", lambda seen: seen["remote_id"] != gone)
-        assert "register" in alive.operations(row["id"])[1:]
+        deleted = settled("active")["remote_id"]
+        product.control(slug, f"remote/{deleted}", deleted=True)
+        settled("registered again", lambda seen: seen["remote_id"] != deleted)
+        assert "register" in product.operations(row["id"])[1:]

@@ -1,4 +1,4 @@
-"""`manage.py up`, for real: what it starts, prints, restarts and stops, and what it leaves behind (nothing)."""
+"""`manage.py up` as a real process: its start, output, restarts and stop. Nothing is left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from config.environment import BASE_DIR
 
 pytestmark = pytest.mark.e2e
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties processes to their parents")
-PROMPT = 20  # seconds: those that the supervisor grants before it kills, and some for a busy machine
+MAX_STOP_SECONDS = 20  # the supervisor's timeout before it kills, and a reserve for a busy machine
 
 
 def free_port() -> int:
@@ -44,7 +44,7 @@ class Up:
     process: subprocess.Popen[str] | None = None
 
     @property
-    def output(self) -> Path:
+    def output_file(self) -> Path:
         return self.data_dir.parent / f"output-{self.port}"
 
     @property
@@ -54,27 +54,27 @@ class Up:
 
     def start(self) -> Up:
         secrets = {"SECRET_KEY": "", "ENCRYPTION_KEYS": "", "PUBLIC_URL": "", "DATABASE_URL": ""}
-        own = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "SANDBOX_PORT": str(self.sandbox_port)}
-        env = {**os.environ, **secrets, "CELERY_BROKER_URL": "", **own, **self.settings}
-        with self.output.open("w") as output:
+        run = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "SANDBOX_PORT": str(self.sandbox_port)}
+        env = {**os.environ, **secrets, "CELERY_BROKER_URL": "", **run, **self.settings}
+        with self.output_file.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up"], cwd=BASE_DIR, env=env, stdout=output, stderr=output, text=True
             )
         return self
 
-    def said(self) -> str:
-        return self.output.read_text()
+    def output_text(self) -> str:
+        return self.output_file.read_text()
 
     def wait_ready(self) -> Up:
-        done = "Hookkeeper is running."
-        wait_until(lambda: done in self.said() or self.running.poll() is not None, about=self, seconds=120)
-        assert done in self.said(), self.said()
+        banner = "Hookkeeper is running."
+        wait_until(lambda: banner in self.output_text() or self.running.poll() is not None, about=self, seconds=120)
+        assert banner in self.output_text(), self.output_text()
         return self
 
     def password(self) -> str:
-        found = re.search(r"^ +Password +(.*)$", self.said(), re.MULTILINE)
-        assert found, self.said()
-        return found[1]
+        match = re.search(r"^ +Password +(.*)$", self.output_text(), re.MULTILINE)
+        assert match, self.output_text()
+        return match[1]
 
     def get(self, path: str) -> tuple[int, bytes]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -92,25 +92,25 @@ class Up:
             return False
 
     def processes(self) -> dict[int, str]:
-        """All processes of this run, found by their environment, with their command lines."""
+        """Return the command lines of all processes of this run, found by their environment."""
         mark = f"DATA_DIR={self.data_dir}".encode()
-        found: dict[int, str] = {}
+        processes: dict[int, str] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
+                    processes[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return processes
 
-    def find(self, words: str, *, parent: int | None = None) -> int | None:
-        """The process with these words in its command line that the supervisor, or the given parent, has started."""
+    def find(self, text: str, *, parent: int | None = None) -> int | None:
+        """Return the process with this text in its command line whose parent is the supervisor, or the given one."""
         parent = parent or self.running.pid
-        mine = [pid for pid, command in self.processes().items() if words in command and parent_of(pid) == parent]
-        return mine[0] if mine else None
+        matching = [pid for pid, command in self.processes().items() if text in command and parent_of(pid) == parent]
+        return matching[0] if matching else None
 
     def stop(self, number: int = signal.SIGTERM) -> float:
-        """Seconds until it was gone."""
+        """Stop the run with a signal. Return the seconds until it had ended."""
         start = time.monotonic()
         self.running.send_signal(number)
         self.running.wait(60)
@@ -118,7 +118,7 @@ class Up:
 
 
 def parent_of(pid: int) -> int | None:
-    """None for a process that is gone."""
+    """Return the parent of a process; None if the process has ended."""
     with contextlib.suppress(OSError):
         return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
     return None
@@ -127,25 +127,25 @@ def parent_of(pid: int) -> int | None:
 def wait_until(condition: Callable[[], bool], *, about: Up, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, about.said()
+        assert time.monotonic() < deadline, about.output_text()
         time.sleep(0.1)
 
 
 def login(up: Up, password: str) -> bool:
-    """Whether the admin lets this password in."""
+    """Return whether the admin accepts the password."""
     import requests
 
     url = f"http://127.0.0.1:{up.port}/admin/login/"
     with requests.Session() as session:
         session.get(url, timeout=10).raise_for_status()
         form = {"username": "admin", "password": password, "csrfmiddlewaretoken": session.cookies["csrftoken"]}
-        answer = session.post(url, data=form, timeout=10, allow_redirects=False)
-    return answer.status_code == 302
+        response = session.post(url, data=form, timeout=10, allow_redirects=False)
+    return response.status_code == 302
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    """A run that is not started yet; whatever it left running is killed."""
+    """Return a run that is not started yet, and kill it at the end."""
     run = Up(tmp_path / "data")
     yield run
     if run.process is not None and run.process.poll() is None:
@@ -154,7 +154,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 @linux
-def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
+def test_first_start_crashes_and_second_start(up: Up) -> None:
     up.start().wait_ready()
     password = up.password()
     assert login(up, password)
@@ -162,22 +162,22 @@ def test_a_first_start_a_second_one_and_what_a_crash_does(up: Up) -> None:
     wait_until(lambda: json.loads(up.get("/readyz")[1])["status"] == "ok", about=up)
 
     for name in ("-m celery", "-m granian", "manage.py sandbox"):
-        crash(up, lambda words=name: up.find(words))  # type: ignore[misc]
-    # granian serves from a child of its own.
+        crash(up, lambda text=name: up.find(text))  # type: ignore[misc]
+    # granian serves from a child process.
     crash(up, lambda: up.find("-m granian", parent=up.find("-m granian")))
     wait_until(lambda: up.answers("/livez"), about=up)
     assert sum("-m granian" in command for command in up.processes().values()) == 2, "an orphan still serves"
 
-    assert up.stop(signal.SIGINT) < PROMPT
+    assert up.stop(signal.SIGINT) < MAX_STOP_SECONDS
     assert up.running.returncode == 0
     assert up.processes() == {}
 
     start = time.monotonic()
     up.start().wait_ready()
-    assert time.monotonic() - start < 45  # a few seconds on an idle machine; nothing is installed or made again
+    assert time.monotonic() - start < 45  # a few seconds on an idle machine; nothing is installed or created again
     assert up.password().startswith("(unchanged")
     assert login(up, password)
-    assert up.stop() < PROMPT
+    assert up.stop() < MAX_STOP_SECONDS
     assert up.processes() == {}
 
 
@@ -193,7 +193,7 @@ def test_a_killed_supervisor_leaves_no_orphan(up: Up) -> None:
 
 
 def crash(up: Up, find: Callable[[], int | None]) -> None:
-    """Kills a process, and waits until another one is there instead."""
+    """Kill a process, and wait until another one replaces it."""
     victim = find()
     assert victim is not None, up.processes()
     os.kill(victim, signal.SIGKILL)
@@ -201,11 +201,11 @@ def crash(up: Up, find: Callable[[], int | None]) -> None:
 
 
 def refused(up: Up) -> str:
-    """What a start says that must fail at once."""
+    """Check that a start fails at once with one line of output, and return that line."""
     up.start()
-    assert up.running.wait(30) == 1, up.said()
-    assert up.said().count("\n") == 1, up.said()
-    return up.said()
+    assert up.running.wait(30) == 1, up.output_text()
+    assert up.output_text().count("\n") == 1, up.output_text()
+    return up.output_text()
 
 
 @pytest.mark.parametrize("name", ["PORT", "SANDBOX_PORT"])
@@ -234,7 +234,7 @@ def test_a_host_of_another_machine_is_named(up: Up) -> None:
 
 
 @linux
-def test_two_on_one_data_dir_are_refused(up: Up) -> None:
+def test_a_second_run_on_the_same_data_dir_is_refused(up: Up) -> None:
     up.settings["DEMO"] = "0"
     up.start().wait_ready()
     second = Up(up.data_dir, settings=up.settings)
@@ -244,7 +244,7 @@ def test_two_on_one_data_dir_are_refused(up: Up) -> None:
 
 @pytest.fixture
 def services(up: Up) -> Iterator[Up]:
-    """The same on the services of `make test-services`, with a database of its own."""
+    """Return a run on the services of `make test-services`, with a temporary database."""
     import psycopg
     from psycopg import sql
 
@@ -266,7 +266,7 @@ def services(up: Up) -> Iterator[Up]:
     execute("DROP DATABASE {} WITH (FORCE)")
 
 
-def test_two_urls_move_it_to_other_services(services: Up) -> None:
+def test_the_database_and_broker_urls_select_other_services(services: Up) -> None:
     services.start().wait_ready()
 
     def ready() -> dict[str, Any]:

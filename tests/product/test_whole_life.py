@@ -1,4 +1,4 @@
-"""The whole life of a subscription, over HTTP only: as a program with nothing but a token, and a provider, see it."""
+"""The whole life of a subscription over HTTP, as a program with an API token and the provider see it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.harness.fixtures import Control
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CONFIG = {"event_types": ["fs:*"], "paths": ["/Shared"]}
-Seen = dict[str, Any]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Service:
-    """Another service that uses the REST API. Between its calls, the worker gets its turn."""
+    """Another service that uses the REST API. While it waits, the worker's tasks run."""
 
     url: str
     token: str
@@ -46,7 +46,7 @@ class Service:
         return response.json() if response.content else None
 
     def until(self, path: str, holds: Callable[[Any], bool], *, seconds: float = 60) -> Any:
-        """Looks again and again until it is as expected."""
+        """Repeat a GET, and the worker's tasks, until the condition holds. Return the response."""
         deadline = time.monotonic() + seconds
         while not holds(seen := self.call("GET", path, status=200)):
             assert time.monotonic() < deadline, seen
@@ -56,7 +56,7 @@ class Service:
 
 
 def work() -> None:
-    """What the worker does, with the next look at the provider brought forward."""
+    """Run the worker's tasks, with all accounts due for a sync."""
     ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep_inline()
     normalize.normalize_pending()
@@ -68,17 +68,17 @@ def service(settings: Settings, live_server: LiveServer) -> Service:
     return Service(live_server.url, ApiToken.issue("another service")[1])
 
 
-def test_from_nothing_to_the_first_event_and_away_again(service: Service, sandbox: Sandbox, control: Control) -> None:
+def test_whole_life_of_a_subscription(service: Service, sandbox: Sandbox, control: Control) -> None:
     account = add_account(service, sandbox)
     path = subscribe(service, account, control)
-    feed = sees_events(service, path, control)
-    renews_in_time(service, path, control)
-    comes_back_after_a_switch_off(service, path, control)
-    comes_back_after_a_deletion(service, path, control)
-    puts_a_changed_config_back(service, path, control)
-    changes_and_switches(service, path, control)
-    assert len(still_sees_events(service, feed, control)) == 1
-    goes_away(service, account, path, control)
+    feed = check_first_event(service, path, control)
+    check_renewal(service, path, control)
+    check_repair_after_disabling(service, path, control)
+    check_repair_after_deletion(service, path, control)
+    check_reverted_drift(service, path, control)
+    check_changes_and_disabling(service, path, control)
+    assert len(receive_another_event(service, feed, control)) == 1
+    check_deletion(service, account, path, control)
 
 
 def add_account(service: Service, sandbox: Sandbox) -> str:
@@ -100,23 +100,24 @@ def add_account(service: Service, sandbox: Sandbox) -> str:
 
 
 def subscribe(service: Service, account: str, control: Control) -> str:
-    """A config that we refuse, one that the provider refuses, and one that is good."""
-    ours = {"event_types": ["fs:*"], "paths": ["/Shared/a,b"]}
-    problem = service.call("POST", "/subscriptions/", {"account": account, "config": ours}, status=400)
+    """Try a config that we refuse, one that the provider refuses, and a valid one. Return the subscription's path."""
+    refused_by_us = {"event_types": ["fs:*"], "paths": ["/Shared/a,b"]}
+    problem = service.call("POST", "/subscriptions/", {"account": account, "config": refused_by_us}, status=400)
     assert [error["field"] for error in problem["errors"]] == ["config.paths.0"]
-    theirs = {"event_types": ["fs:nonsense"]}
-    made = service.call("POST", "/subscriptions/", {"account": account, "config": theirs}, status=201)
-    assert (made["state"], made["last_error"]["code"]) == ("failing", "refused")
-    assert made["last_error"]["field"].startswith("event_types")
+    refused_by_provider = {"event_types": ["fs:nonsense"]}
+    body = {"account": account, "config": refused_by_provider}
+    created = service.call("POST", "/subscriptions/", body, status=201)
+    assert (created["state"], created["last_error"]["code"]) == ("failing", "refused")
+    assert created["last_error"]["field"].startswith("event_types")
     assert control.remotes() == []
-    path = f"/subscriptions/{made['id']}/"
+    path = f"/subscriptions/{created['id']}/"
     changed = service.call("PATCH", path, {"config": CONFIG}, status=200)
     assert (changed["state"], changed["last_error"]) == ("active", None), changed
     return path
 
 
-def sees_events(service: Service, path: str, control: Control) -> str:
-    """Returns where the feed goes on."""
+def check_first_event(service: Service, path: str, control: Control) -> str:
+    """Check that an event arrives. Return the URL at which the feed continues."""
     feed = service.call("GET", "/events/?order=feed", status=200)
     assert feed["results"] == []
     (delivery,) = control.post("emit", event_type="fs:add_file")["deliveries"]
@@ -134,7 +135,7 @@ def sees_events(service: Service, path: str, control: Control) -> str:
     return str(page["next"])
 
 
-def renews_in_time(service: Service, path: str, control: Control) -> None:
+def check_renewal(service: Service, path: str, control: Control) -> None:
     before = service.call("GET", path, status=200)
     time.sleep(1.1)  # the provider counts whole seconds
     control.post("clock", advance_seconds=70)
@@ -146,14 +147,14 @@ def renews_in_time(service: Service, path: str, control: Control) -> None:
     assert remote["webhookId"] == after["remote_id"]
 
 
-def comes_back_after_a_switch_off(service: Service, path: str, control: Control) -> None:
+def check_repair_after_disabling(service: Service, path: str, control: Control) -> None:
     (remote,) = control.remotes()
     control.post(f"remote/{remote['webhookId']}", status="disabled")
     assert [step["action"] for step in plan(service, path)] == ["enable"]
     service.until(path, lambda seen: control.remotes()[0]["status"] == "enabled" and seen["state"] == "active")
 
 
-def comes_back_after_a_deletion(service: Service, path: str, control: Control) -> None:
+def check_repair_after_deletion(service: Service, path: str, control: Control) -> None:
     (old,) = control.remotes()
     control.post(f"remote/{old['webhookId']}", deleted=True)
     assert [step["action"] for step in plan(service, path)] == ["register"]
@@ -161,7 +162,7 @@ def comes_back_after_a_deletion(service: Service, path: str, control: Control) -
     assert len(control.remotes()) == 1
 
 
-def puts_a_changed_config_back(service: Service, path: str, control: Control) -> None:
+def check_reverted_drift(service: Service, path: str, control: Control) -> None:
     (remote,) = control.remotes()
     control.post(f"remote/{remote['webhookId']}", config={"paths": ["/Private"]})
     (step,) = plan(service, path)
@@ -169,7 +170,7 @@ def puts_a_changed_config_back(service: Service, path: str, control: Control) ->
     service.until(path, lambda seen: control.remotes()[0]["path"] == "/Shared" and seen["state"] == "active")
 
 
-def changes_and_switches(service: Service, path: str, control: Control) -> None:
+def check_changes_and_disabling(service: Service, path: str, control: Control) -> None:
     changed = service.call("PATCH", path, {"config": {"event_types": ["fs:*", "link:*"]}}, status=200)
     assert changed["state"] == "active"
     assert sorted(control.remotes()[0]["eventType"]) == ["fs:*", "link:*"]
@@ -180,13 +181,13 @@ def changes_and_switches(service: Service, path: str, control: Control) -> None:
     assert service.call("POST", f"{path}enable/", status=200)["state"] == "active"
 
 
-def still_sees_events(service: Service, feed: str, control: Control) -> list[Seen]:
+def receive_another_event(service: Service, feed: str, control: Control) -> list[Row]:
     control.post("emit", event_type="link:create")
     page = service.until(feed, lambda seen: bool(seen["results"]))
     return list(page["results"])
 
 
-def goes_away(service: Service, account: str, path: str, control: Control) -> None:
+def check_deletion(service: Service, account: str, path: str, control: Control) -> None:
     problem = service.call("DELETE", f"/accounts/{account}/", status=409)
     assert problem["code"] == "account_in_use"
     assert service.call("DELETE", path, status=202)["state"] == "deleted"
@@ -196,5 +197,5 @@ def goes_away(service: Service, account: str, path: str, control: Control) -> No
     assert plan(service, path) == []
 
 
-def plan(service: Service, path: str) -> list[Seen]:
+def plan(service: Service, path: str) -> list[Row]:
     return list(service.call("GET", f"{path}plan/", status=200)["steps"])

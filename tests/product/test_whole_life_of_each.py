@@ -1,4 +1,4 @@
-"""The whole life of a subscription, over HTTP only, at each provider: what its API allows happens, and nothing else."""
+"""The whole life of a subscription over HTTP, at each provider, within the capabilities of its API."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ class Life:
         self.path = ""
         self.account = ""
 
-    def now(self) -> dict[str, Any]:
+    def current(self) -> dict[str, Any]:
         return dict(self.service.call("GET", self.path, status=200))
 
     def remotes(self) -> list[dict[str, Any]]:
         return self.control.remotes()
 
     def operations(self) -> list[str]:
-        found = self.service.call("GET", f"{self.path}operations/", status=200)["results"]
-        return [operation["action"] for operation in reversed(found)]
+        operations = self.service.call("GET", f"{self.path}operations/", status=200)["results"]
+        return [operation["action"] for operation in reversed(operations)]
 
-    def settled(self) -> None:
-        """Active, with exactly one enabled remote subscription, which is the one that the row names."""
+    def assert_settled(self) -> None:
+        """Wait until the subscription is active, and check that its remote subscription is the only one and enabled."""
         seen = self.service.until(self.path, lambda row: row["state"] == "active" and not plan(self.service, self.path))
         assert [(remote["remote_id"], remote["enabled"]) for remote in self.remotes()] == [(seen["remote_id"], True)]
 
-    # -- Its chapters ------------------------------------------------------------------------------------------------
+    # -- Stages of its life --------------------------------------------------------------------------------------------
 
-    def begins(self) -> None:
+    def check_registration(self) -> None:
         fields = all_providers()[self.slug].settings_model.model_fields
         pace = {"calls_per_second": 100} if "calls_per_second" in fields else {}
         body = {
@@ -70,15 +70,15 @@ class Life:
         self.account = f"/accounts/{self.service.call('POST', '/accounts/', body, status=201)['id']}/"
         checked = self.service.call("POST", f"{self.account}check/", status=200)
         assert checked["status"] == "ok", checked
-        wish = {"account": checked["id"], "config": dict(self.contract.config), "name": "Life"}
-        made = self.service.call("POST", "/subscriptions/", wish, status=201)
-        self.path = f"/subscriptions/{made['id']}/"
-        assert made["state"] == "active", made
-        self.settled()
+        body = {"account": checked["id"], "config": dict(self.contract.config), "name": "Life"}
+        created = self.service.call("POST", "/subscriptions/", body, status=201)
+        self.path = f"/subscriptions/{created['id']}/"
+        assert created["state"] == "active", created
+        self.assert_settled()
         assert self.operations() == ["register"]
 
-    def sees_an_event(self, feed: str) -> str:
-        """Returns where the feed goes on."""
+    def check_event(self, feed: str) -> str:
+        """Check that an event arrives. Return the URL at which the feed continues."""
         deliveries = self.control.post("emit", count=1)["deliveries"]
         assert [delivery["status"] for delivery in deliveries] == [200]
         page = self.service.until(feed, lambda seen: bool(seen["results"]))
@@ -89,59 +89,59 @@ class Life:
         assert request["verification"] == "verified"
         return str(page["next"])
 
-    def is_renewed(self) -> None:
-        before = self.now()
+    def check_renewal(self) -> None:
+        before = self.current()
         if before["expires_at"] is None:
             assert before["renew_at"] is None
             return
-        time.sleep(1.1)  # some count whole seconds
+        time.sleep(1.1)  # some providers count whole seconds
         self.control.post("clock", advance_seconds=70)
         self.service.until(self.path, lambda row: row["expires_at"] > before["expires_at"])
-        self.settled()
+        self.assert_settled()
         assert {"renew", "replace"} & set(self.operations())
 
-    def outlives_its_lease(self) -> None:
-        if self.now()["expires_at"] is None:
+    def check_expired_lease(self) -> None:
+        if self.current()["expires_at"] is None:
             return
         self.control.post("clock", advance_seconds=500)
         work()
-        self.settled()
+        self.assert_settled()
 
-    def comes_back_after_a_switch_off(self) -> None:
+    def check_repair_after_disabling(self) -> None:
         if not (self.can.can_set_status or self.can.update_may_enable):
             return
         before = len(self.operations())
-        self.control.post(f"remote/{self.now()['remote_id']}", status="disabled")
+        self.control.post(f"remote/{self.current()['remote_id']}", status="disabled")
         self.service.until(self.path, lambda _: len(self.operations()) > before)
-        self.settled()
+        self.assert_settled()
 
-    def comes_back_after_a_deletion(self) -> None:
-        gone = self.now()["remote_id"]
-        self.control.post(f"remote/{gone}", deleted=True)
-        self.service.until(self.path, lambda row: row["remote_id"] != gone)
-        self.settled()
+    def check_repair_after_deletion(self) -> None:
+        deleted = self.current()["remote_id"]
+        self.control.post(f"remote/{deleted}", deleted=True)
+        self.service.until(self.path, lambda row: row["remote_id"] != deleted)
+        self.assert_settled()
 
-    def puts_a_changed_config_back(self) -> None:
+    def check_reverted_drift(self) -> None:
         before = len(self.operations())
         other = {
             name: value
             for name, value in self.contract.other_config.items()
-            if name not in self.can.immutable_fields  # nobody can change those in place
+            if name not in self.can.immutable_fields  # they cannot be changed in place
         }
-        self.control.post(f"remote/{self.now()['remote_id']}", config=other)
+        self.control.post(f"remote/{self.current()['remote_id']}", config=other)
         assert plan(self.service, self.path)[0]["changes"]
         self.service.until(self.path, lambda _: len(self.operations()) > before)
-        self.settled()
+        self.assert_settled()
         assert {"update", "replace"} & set(self.operations()[before:])
 
-    def changes(self) -> None:
+    def check_config_changes(self) -> None:
         for config in (self.contract.other_config, self.contract.config):
             changed = self.service.call("PATCH", self.path, {"config": dict(config)}, status=200)
             assert (changed["state"], changed["last_error"]) == ("active", None), changed
-            self.settled()
+            self.assert_settled()
 
-    def rotates_its_secret(self, feed: str) -> str:
-        """Returns where the feed goes on."""
+    def check_secret_rotation(self, feed: str) -> str:
+        """Rotate the secret where that is supported. Return the URL at which the feed continues."""
         before = self.service.call("POST", f"{self.path}secret/", status=200)["value"]
         if self.can.proof is Proof.URL:
             refused = self.service.call("POST", f"{self.path}rotate-secret/", status=409)
@@ -151,30 +151,30 @@ class Life:
         assert (rotated["state"], rotated["last_error"]) == ("active", None), rotated
         assert rotated["secret_rotation"]["set_at"]
         assert rotated["secret_rotation"]["old_accepted"]
-        self.settled()
+        self.assert_settled()
         after = self.service.call("POST", f"{self.path}secret/", status=200)["value"]
         assert after != before
-        feed = self.sees_an_event(feed)
+        feed = self.check_event(feed)
         self.service.until(self.path, lambda row: row["secret_rotation"] is None)
-        (kept,) = Subscription.objects.get(uid=rotated["id"]).secrets
-        assert kept == after
+        (remaining,) = Subscription.objects.get(uid=rotated["id"]).secrets
+        assert remaining == after
         assert self.control.post("emit", count=1, bad_signature=True)["deliveries"][0]["status"] == 401
-        return self.sees_an_event(feed)
+        return self.check_event(feed)
 
-    def is_switched_off_and_on(self) -> None:
+    def check_disabling_and_enabling(self) -> None:
         assert self.service.call("POST", f"{self.path}disable/", status=200)["state"] == "disabled"
         work()
         assert [remote for remote in self.remotes() if remote["enabled"]] == []
-        assert self.now()["state"] == "disabled"
+        assert self.current()["state"] == "disabled"
         assert self.service.call("POST", f"{self.path}enable/", status=200)["state"] == "active"
-        self.settled()
+        self.assert_settled()
 
-    def is_tried_out(self) -> None:
+    def check_test_webhook(self) -> None:
         result = self.service.call("POST", f"{self.path}test/", status=200)
         assert result["ok"], result
         assert result["detail"]
 
-    def ends(self) -> None:
+    def check_deletion(self) -> None:
         assert self.service.call("DELETE", self.path, status=202)["state"] == "deleted"
         assert self.remotes() == []
         self.service.call("DELETE", self.account, status=204)
@@ -182,19 +182,19 @@ class Life:
 
 
 @pytest.mark.parametrize("slug", all_providers())
-def test_from_nothing_to_the_first_event_and_away_again(slug: str, service: Service, sandbox: Sandbox) -> None:
+def test_whole_life_of_a_subscription(slug: str, service: Service, sandbox: Sandbox) -> None:
     life = Life(slug, service, sandbox)
     feed = service.call("GET", "/events/?order=feed", status=200)["next"]
-    life.begins()
-    feed = life.sees_an_event(feed)
-    life.is_renewed()
-    life.comes_back_after_a_switch_off()
-    life.comes_back_after_a_deletion()
-    life.puts_a_changed_config_back()
-    life.changes()
-    feed = life.rotates_its_secret(feed)
-    life.is_switched_off_and_on()
-    life.outlives_its_lease()
-    life.sees_an_event(feed)
-    life.is_tried_out()
-    life.ends()
+    life.check_registration()
+    feed = life.check_event(feed)
+    life.check_renewal()
+    life.check_repair_after_disabling()
+    life.check_repair_after_deletion()
+    life.check_reverted_drift()
+    life.check_config_changes()
+    feed = life.check_secret_rotation(feed)
+    life.check_disabling_and_enabling()
+    life.check_expired_lease()
+    life.check_event(feed)
+    life.check_test_webhook()
+    life.check_deletion()

@@ -24,7 +24,7 @@ from subscriptions.planning.kept_remote import REPLACE_AFTER_SUSPENSIONS
 from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import apply
 from subscriptions.reconciliation.observed_state import FIRST_PAUSE_SECONDS
-from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, Death, Reaper, World, a_world
+from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, WorkerKilled, WorkerKiller, World, create_world
 
 pytestmark = pytest.mark.django_db
 
@@ -53,67 +53,67 @@ def never_registered(world: World) -> Subscription:
 
 
 def deleted_at_provider(world: World) -> Subscription:
-    row = world.begin()
-    world.behind_our_back(row.remote_id or "", deleted=True)
+    row = world.subscribe_and_settle()
+    world.change_remotely(row.remote_id or "", deleted=True)
     return row
 
 
 def changed_by_us(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     desired_state.change(row, by="staff:ann", config={**world.contract.config, **world.changes()})
     return row
 
 
 def immutable_field_changed(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     fixed = {name: f"{world.contract.config[name]}/Other" for name in world.can.immutable_fields}
     desired_state.change(row, by="staff:ann", config={**world.contract.config, **fixed})
     return row
 
 
 def changed_at_provider(world: World) -> Subscription:
-    row = world.begin()
-    world.behind_our_back(row.remote_id or "", config=world.changes())
+    row = world.subscribe_and_settle()
+    world.change_remotely(row.remote_id or "", config=world.changes())
     return row
 
 
 def drift_accepted(world: World) -> Subscription:
-    row = world.begin(drift_policy=DriftPolicy.ACCEPT)
-    world.behind_our_back(row.remote_id or "", config=world.changes())
+    row = world.subscribe_and_settle(drift_policy=DriftPolicy.ACCEPT)
+    world.change_remotely(row.remote_id or "", config=world.changes())
     return row
 
 
 def suspended(world: World) -> Subscription:
-    row = world.begin()
-    world.behind_our_back(row.remote_id or "", status="disabled")
+    row = world.subscribe_and_settle()
+    world.change_remotely(row.remote_id or "", status="disabled")
     return row
 
 
 def suspended_repeatedly(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     Subscription.objects.update(suspended_count=REPLACE_AFTER_SUSPENSIONS - 1)
-    world.behind_our_back(row.remote_id or "", status="disabled")
+    world.change_remotely(row.remote_id or "", status="disabled")
     make_sync_due()
     world.sweep()  # it is observed, and a pause begins
-    world.pass_time(FIRST_PAUSE_SECONDS * 2**REPLACE_AFTER_SUSPENSIONS)
+    world.advance_clock(FIRST_PAUSE_SECONDS * 2**REPLACE_AFTER_SUSPENSIONS)
     return row
 
 
 def disabled_by_us(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     desired_state.change(row, by="staff:ann", enabled=False)
     return row
 
 
 def enabled_by_us(world: World) -> Subscription:
-    row = world.begin(enabled=False)
+    row = world.subscribe_and_settle(enabled=False)
     desired_state.change(row, by="staff:ann", enabled=True)
     return row
 
 
 def due_for_renewal(world: World) -> Subscription:
-    row = world.begin()
-    world.pass_time(LEASE * 0.67)
+    row = world.subscribe_and_settle()
+    world.advance_clock(LEASE * 0.67)
     return row
 
 
@@ -123,18 +123,18 @@ def due_without_extending_updates(world: World) -> Subscription:
 
 
 def due_without_room(world: World) -> Subscription:
-    world.room_for(1)
+    world.limit_webhooks(1)
     return due_without_extending_updates(world)
 
 
 def lease_ended(world: World) -> Subscription:
-    row = world.begin()
-    world.pass_time(LEASE * 1.1)
+    row = world.subscribe_and_settle()
+    world.advance_clock(LEASE * 1.1)
     return row
 
 
 def renewal_requested(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     desired_state.request_renewal(row, by="staff:ann")
     return row
 
@@ -147,13 +147,13 @@ def unknown_registration(world: World) -> Subscription:
 
 
 def second_registration(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     world.register(row)
     return row
 
 
 def deleted(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     desired_state.request_deletion(row, by="staff:ann")
     return row
 
@@ -165,7 +165,7 @@ def deleted_with_two_registrations(world: World) -> Subscription:
 
 
 def account_deleted(world: World) -> Subscription:
-    row = world.begin()
+    row = world.subscribe_and_settle()
     account_deletion.request_deletion(world.account, by="staff:ann")
     return row
 
@@ -197,7 +197,7 @@ def scenarios(world: World) -> Iterator[Scenario]:
         yield Scenario(due_for_renewal, ("renew",) if in_place else ("replace", "delete"))
         yield Scenario(renewal_requested, ("renew",) if in_place else ("replace", "delete"))
         yield Scenario(lease_ended, ("replace", "delete"))
-    if in_place and world.knows("update_extends"):
+    if in_place and world.has_option("update_extends"):
         yield Scenario(due_without_extending_updates, ("renew", "replace", "delete"))
         if world.limit:
             yield Scenario(due_without_room, ("renew", "replace", "delete", "register"))
@@ -212,20 +212,20 @@ def kill_workers(world: World, scenario: Scenario, places: slice) -> None:
     """Kill a worker at each of these boundaries of the scenario in turn."""
     row = scenario.set_up(world)
     before = row.operations.count()
-    world.pass_time(1)
+    world.advance_clock(1)
     make_sync_due()
-    whole = Reaper()
-    with world.undone():
+    whole = WorkerKiller()
+    with world.rolled_back():
         world.sweep_and_die(whole)
         made = tuple(operation.action for operation in row.operations.order_by("pk")[before:])
-        assert scenario.steps in (made, None), world.story(row)
+        assert scenario.steps in (made, None), world.history_of(row)
         world.settle(row)
     for number, event in list(enumerate(whole.events))[places]:
-        with world.undone():
-            reaper = Reaper(number)
-            world.sweep_and_die(reaper)
-            assert reaper.dead, f"it did not come to number {number}, {event}"
-            world.pass_time(CLAIMS_END)
+        with world.rolled_back():
+            killer = WorkerKiller(number)
+            world.sweep_and_die(killer)
+            assert killer.dead, f"it did not come to number {number}, {event}"
+            world.advance_clock(CLAIMS_END)
             try:
                 world.settle(row)
             except AssertionError as error:
@@ -236,9 +236,9 @@ def kill_workers(world: World, scenario: Scenario, places: slice) -> None:
 @pytest.mark.timeout(0)  # `make soak` kills at all of them
 @pytest.mark.parametrize("slug", SLUGS)
 def test_the_next_worker_recovers_from_a_kill_at_any_boundary(slug: str) -> None:
-    with a_world(slug) as world:
+    with create_world(slug) as world:
         for number, scenario in enumerate(scenarios(world)):
-            with world.undone():
+            with world.rolled_back():
                 kill_workers(world, scenario, slice((number + SLUGS.index(slug)) % EVERY_NTH, None, EVERY_NTH))
 
 
@@ -246,14 +246,14 @@ def test_the_next_worker_recovers_from_a_kill_at_any_boundary(slug: str) -> None
 def test_work_that_a_sync_began_is_resumed_without_another_sync(
     slug: str,
 ) -> None:
-    with a_world(slug) as world:
+    with create_world(slug) as world:
         row = changed_at_provider(world)
         make_sync_due()
-        with mock.patch.object(apply, "record_answer", side_effect=Death), suppress(Death):
+        with mock.patch.object(apply, "record_answer", side_effect=WorkerKilled), suppress(WorkerKilled):
             world.sweep()
         Subscription.objects.update(claimed_until=timezone.now())  # a killed worker releases nothing
-        world.pass_time(CLAIMS_END)
+        world.advance_clock(CLAIMS_END)
         ProviderAccount.objects.update(sync_due_at=timezone.now() + timedelta(days=1))
         world.sweep()
-        assert world.trouble(row) is None, world.story(row)
+        assert world.why_not_converged(row) is None, world.history_of(row)
         assert {item.status for item in row.operations.all()} == {"succeeded", "unknown"}

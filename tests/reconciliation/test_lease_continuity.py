@@ -15,7 +15,7 @@ import pytest
 
 from providers.contract.capabilities import Renewal
 from providers.contract.registry import all_providers
-from tests.harness.lifecycle_world import LEASE, SLUGS, World, a_world
+from tests.harness.lifecycle_world import LEASE, SLUGS, World, create_world
 from tests.reconciliation.test_lifecycle_of_each_provider import FAULTS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
@@ -31,7 +31,7 @@ def live_through(world: World, seed: int) -> list[str]:
 
     The first lease has one kind of failure up to the last moment. Return the times at which no live webhook existed, at
     any call of ours and at any sweep."""
-    row, chance = world.begin(), random.Random(seed)
+    row, chance = world.subscribe_and_settle(), random.Random(seed)
     gaps: list[str] = []
 
     def check_live() -> None:
@@ -57,11 +57,11 @@ def live_through(world: World, seed: int) -> list[str]:
                 world.faults()
             world.sweep()
             check_live()
-            world.pass_time(EVERY)
+            world.advance_clock(EVERY)
         world.during_call = lambda: None
         world.faults()
-        assert gaps or row.expires_at.timestamp() > ends or row.remote_id != before, world.story(row)
-    return [*gaps, *([] if not gaps else [world.story(row)])]
+        assert gaps or row.expires_at.timestamp() > ends or row.remote_id != before, world.history_of(row)
+    return [*gaps, *([] if not gaps else [world.history_of(row)])]
 
 
 EXPIRING = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal is not Renewal.NONE]
@@ -71,8 +71,8 @@ EXPIRING = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal
 @pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.parametrize("slug", EXPIRING)
 def test_no_lease_ends_while_the_provider_answers_once_in_its_last_third(slug: str, seed: int) -> None:
-    with a_world(slug) as world:
-        if world.knows("update_extends"):
+    with create_world(slug) as world:
+        if world.has_option("update_extends"):
             world.option(update_extends=bool(seed % 2))
         gaps = live_through(world, seed)
         assert not gaps, "\n".join(gaps)
@@ -80,13 +80,13 @@ def test_no_lease_ends_while_the_provider_answers_once_in_its_last_third(slug: s
 
 @pytest.mark.parametrize("slug", EXPIRING)
 def test_a_gap_is_recorded_where_the_provider_has_no_room_for_two(slug: str) -> None:
-    with a_world(slug) as world:
-        if not world.limit or not world.knows("update_extends"):
+    with create_world(slug) as world:
+        if not world.limit or not world.has_option("update_extends"):
             pytest.skip("Its simulator has no limit, or its updates always extend the lease.")
         world.option(update_extends=False)
-        world.room_for(1)
-        row = world.begin()
-        world.pass_time(LEASE * 0.67)
+        world.limit_webhooks(1)
+        row = world.subscribe_and_settle()
+        world.advance_clock(LEASE * 0.67)
         gone: list[str] = []
         world.during_call = lambda: gone.extend(["gap"] if not world.hooks(row) else [])
         world.sweep()

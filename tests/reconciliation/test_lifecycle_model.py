@@ -76,7 +76,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.sandbox.close()
 
     @initialize(extends=st.booleans(), room=st.sampled_from([10, 1]))
-    def begin(self, extends: bool, room: int) -> None:
+    def initialize_world(self, extends: bool, room: int) -> None:
         self.room = room
         self.control.post("options", update_extends=extends, max_webhooks=room)
         login = self.sandbox.logins("egnyte-connect")[0]
@@ -129,7 +129,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: self.room > 1 and len(self.foreign) < 2)
     @rule()
-    def somebody_registers(self) -> None:
+    def register_foreign(self) -> None:
         response = requests.post(
             f"{self.sandbox.url}/pubapi/v1/webhooks",
             json={"url": f"https://elsewhere.example.test/{len(self.foreign)}", "eventType": ["fs:*"]},
@@ -138,7 +138,7 @@ class Lifecycle(RuleBasedStateMachine):
         )
         if response.status_code == 201:  # a fault may have hit this call
             remote_id = response.json()["webhookId"]
-            self.foreign[remote_id] = self.lasting(self.remote(remote_id))
+            self.foreign[remote_id] = self.record_effect(self.remote(remote_id))
 
     @rule(
         data=st.data(), change=st.sampled_from([{"status": "disabled"}, {"deleted": True}, {"config": {"path": "/x"}}])
@@ -197,7 +197,7 @@ class Lifecycle(RuleBasedStateMachine):
         for row in Subscription.objects.filter(account=self.account):
             self.check(row, [remote for remote in remotes if remote["url"] == row.callback_url])
         for remote_id, before in self.foreign.items():
-            assert self.lasting(self.remote(remote_id)) == before
+            assert self.record_effect(self.remote(remote_id)) == before
 
     def check(self, row: Subscription, remotes: list[dict[str, Any]]) -> None:
         story = [f"{item.action} {item.status}: {item.reason} {item.error or ''}" for item in row.operations.all()]
@@ -230,7 +230,7 @@ class Lifecycle(RuleBasedStateMachine):
     def remote(self, remote_id: str) -> dict[str, Any]:
         return next(remote for remote in self.control.remotes() if remote["webhookId"] == remote_id)
 
-    def lasting(self, remote: dict[str, Any]) -> dict[str, Any]:
+    def record_effect(self, remote: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that only a person or program changes; the lease ages."""
         return {key: remote[key] for key in ("webhookId", "url", "eventType", "status")}
 

@@ -29,7 +29,7 @@ from providers.contract.capabilities import Renewal
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.planning.states import DriftPolicy
-from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, Reaper, World, a_world
+from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, WorkerKiller, World, create_world
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ FAULTS: list[dict[str, Any]] = [
     {"garbage": True},
     {"redirect": True},
 ]
-# Optional behaviour of providers: options of the simulators, where one has them.
+# Optional behavior of providers: options of the simulators, where one has them.
 OPTIONAL_BEHAVIOURS = (
     "update_extends",
     "update_enables",
@@ -68,7 +68,7 @@ class Lifecycle(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.stack.enter_context(transaction.atomic())
-        self.world: World = self.stack.enter_context(a_world(self.slug))
+        self.world: World = self.stack.enter_context(create_world(self.slug))
 
     def teardown(self) -> None:
         try:
@@ -79,13 +79,13 @@ class Lifecycle(RuleBasedStateMachine):
             self.stack.close()
 
     @initialize(data=st.data(), policy=st.sampled_from(list(DriftPolicy)))
-    def begin(self, data: st.DataObject, policy: DriftPolicy) -> None:
+    def initialize_world(self, data: st.DataObject, policy: DriftPolicy) -> None:
         for name in OPTIONAL_BEHAVIOURS:
-            if self.world.knows(name):
+            if self.world.has_option(name):
                 self.world.option(**{name: data.draw(st.booleans(), name)})
         self.crowded = bool(self.world.limit) and data.draw(st.booleans(), "room for one only")
         if self.world.limit:
-            self.world.room_for(1 if self.crowded else 20)
+            self.world.limit_webhooks(1 if self.crowded else 20)
         self.world.subscribe(drift_policy=policy)
 
     # -- People and programs -----------------------------------------------------------------------------------------
@@ -118,19 +118,19 @@ class Lifecycle(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.crowded and len(self.world.foreign) < 4)
     @rule()
-    def somebody_registers(self) -> None:
-        self.world.somebody_registers(f"https://elsewhere.example.test/{len(self.world.foreign)}")
+    def register_foreign(self) -> None:
+        self.world.register_foreign(f"https://elsewhere.example.test/{len(self.world.foreign)}")
 
     @precondition(lambda self: self.world.hooks())
     @rule(data=st.data(), change=st.sampled_from(["off", "on", "deleted", "config"]))
     def somebody_changes(self, data: st.DataObject, change: str) -> None:
         hook = data.draw(st.sampled_from(sorted(self.world.hooks(), key=lambda item: item.created_at)))
         if change == "deleted":
-            self.world.behind_our_back(hook.remote_id, deleted=True)
+            self.world.change_remotely(hook.remote_id, deleted=True)
         elif change == "config":
-            self.world.behind_our_back(hook.remote_id, config=self.world.changes())
+            self.world.change_remotely(hook.remote_id, config=self.world.changes())
         elif self.world.can.can_set_status or self.world.can.update_may_enable:
-            self.world.behind_our_back(hook.remote_id, status="disabled" if change == "off" else "enabled")
+            self.world.change_remotely(hook.remote_id, status="disabled" if change == "off" else "enabled")
 
     @rule(data=st.data(), times=st.integers(1, 4))
     def calls_fail(self, data: st.DataObject, times: int) -> None:
@@ -140,7 +140,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([5.0, 60.0, LEASE / 2, LEASE * 0.7, LEASE * 2]))
     def time_passes(self, seconds: float) -> None:
-        self.world.pass_time(seconds)
+        self.world.advance_clock(seconds)
 
     @rule(seconds=st.sampled_from([60.0, LEASE / 2, LEASE * 2]))
     def their_clock_jumps(self, seconds: float) -> None:
@@ -148,7 +148,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([-300, -30, 0, 30, 300]))
     def our_clock_is_set(self, seconds: int) -> None:
-        self.world.our_clock_is_off_by = timedelta(seconds=seconds)
+        self.world.clock_offset = timedelta(seconds=seconds)
 
     # -- Workers   ---------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 40))
     def a_worker_is_killed(self, number: int) -> None:
-        self.world.sweep_and_die(Reaper(number))
+        self.world.sweep_and_die(WorkerKiller(number))
 
     @rule(call=st.integers(0, 4), late=st.booleans())
     def another_worker_works_during_a_call(self, call: int, late: bool) -> None:
@@ -169,7 +169,7 @@ class Lifecycle(RuleBasedStateMachine):
             nonlocal calls
             calls += 1
             if calls == call + 1:
-                self.world.pass_time(CLAIMS_END if late else 0.0)
+                self.world.advance_clock(CLAIMS_END if late else 0.0)
                 self.world.sweep()
 
         self.world.during_call = during
@@ -184,12 +184,12 @@ class Lifecycle(RuleBasedStateMachine):
             row.refresh_from_db()
             if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long, so a person acts
                 desired_state.change(row, by="staff:ann", enabled=row.enabled)
-        world.pass_time(CLAIMS_END)
+        world.advance_clock(CLAIMS_END)
         world.settle(*Subscription.objects.filter(account=world.account), passes=PASSES, apart=APART)
 
     @invariant()
     def foreign_webhooks_are_untouched(self) -> None:
-        self.world.foreign_untouched()
+        self.world.assert_foreign_unchanged()
 
     # -- Helpers -----------------------------------------------------------------------------------------------------
 

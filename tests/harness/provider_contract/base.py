@@ -1,4 +1,4 @@
-"""What a plug-in's contract test declares, and helpers for the tests."""
+"""The base class of contract tests: the declarations of a plug-in's test, and helpers."""
 
 from __future__ import annotations
 

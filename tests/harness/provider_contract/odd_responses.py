@@ -17,8 +17,8 @@ from providers.contract.responses import ProviderResponse
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
 from providers.sandbox.server import Sandbox
+from tests.harness.distorted_responses import CALLS, RecordingHttp, check_storable, distorted, replaying_session
 from tests.harness.live_session import LOOPBACK, Live
-from tests.harness.odd_answers import CALLS, RecordingHttp, check_storable, distorted, replaying_session
 from tests.harness.provider_contract.base import ContractBase
 from tests.harness.stub_server import StubServer
 
@@ -33,8 +33,8 @@ class OddResponseTests(ContractBase):
         @given(st.data())
         def check(data: st.DataObject) -> None:
             name = data.draw(st.sampled_from(sorted(recorded)))
-            remote_id, answers = recorded[name]
-            login = replaying_session(self._plain_session(), data.draw(distorted(answers)))
+            remote_id, responses = recorded[name]
+            login = replaying_session(self._plain_session(), data.draw(distorted(responses)))
             outcome: object = None
             try:
                 outcome = CALLS[name](self.provider, login, remote_id, self.registration())
@@ -61,7 +61,7 @@ class OddResponseTests(ContractBase):
             "switch": can.can_set_status,
             "test": can.can_test,
         }
-        found: dict[str, tuple[str, list[ProviderResponse]]] = {}
+        recorded: dict[str, tuple[str, list[ProviderResponse]]] = {}
         with Sandbox(port=0) as sandbox, StubServer() as receiver:
             live = Live(self.provider, sandbox)
             live.control("options", **self.sandbox_options)
@@ -72,7 +72,7 @@ class OddResponseTests(ContractBase):
                     login = live.session_with()
                     http = RecordingHttp(guard=LOOPBACK)
                     call(self.provider, dataclasses.replace(login, http=http), remote_id, registration)
-                    found[name] = (remote_id, http.answers)
+                    recorded[name] = (remote_id, http.responses)
                     http.close()
             live.close()
-        return found
+        return recorded

@@ -1,4 +1,4 @@
-"""Real answers of a provider's API with one odd part, for tests of the code that reads answers."""
+"""Real responses of a provider's API with one odd part, for tests of the code that reads responses."""
 
 from __future__ import annotations
 
@@ -37,35 +37,35 @@ CALLS: Mapping[str, Call] = {
 
 
 class RecordingHttp(Http):
-    """An HTTP client that records every answer unchanged."""
+    """An HTTP client that records every response unchanged."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self.answers: list[ProviderResponse] = []
+        self.responses: list[ProviderResponse] = []
 
     def _send(self, *arguments: Any) -> ProviderResponse:
-        answer = super()._send(*arguments)
-        self.answers.append(answer)
-        return answer
+        response = super()._send(*arguments)
+        self.responses.append(response)
+        return response
 
 
 class ReplayingHttp(Http):
-    """An HTTP client without a network that returns these answers in turn, then the last one forever."""
+    """An HTTP client without a network that returns these responses in turn, then the last one forever."""
 
-    def __init__(self, answers: Sequence[ProviderResponse]) -> None:
+    def __init__(self, responses: Sequence[ProviderResponse]) -> None:
         self.exchanges: list[object] = []
         super().__init__(guard=AddressGuard(), record=self.exchanges.append)
-        self._answers = list(answers)
+        self._responses = list(responses)
 
     def _send(self, *_: Any) -> ProviderResponse:
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return self._responses.pop(0) if len(self._responses) > 1 else self._responses[0]
 
 
 def replaying_session(
-    session: ProviderSession[Any, Any], answers: Sequence[ProviderResponse]
+    session: ProviderSession[Any, Any], responses: Sequence[ProviderResponse]
 ) -> ProviderSession[Any, Any]:
-    """Return a copy of the session whose calls get these answers; it has no token yet."""
-    return ProviderSession(session.settings, session.credentials, ReplayingHttp(answers), MemoryTokens())
+    """Return a copy of the session whose calls get these responses; it has no token yet."""
+    return ProviderSession(session.settings, session.credentials, ReplayingHttp(responses), MemoryTokens())
 
 
 ODD_TEXTS = st.sampled_from(
@@ -93,15 +93,15 @@ HEADERS = st.dictionaries(
 
 
 @st.composite
-def distorted(draw: st.DrawFn, answers: Sequence[ProviderResponse]) -> list[ProviderResponse]:
-    """Draw these answers with one of them distorted."""
-    index = draw(st.integers(0, len(answers) - 1))
-    answer = answers[index]
-    value: object = json.loads(answer.body) if answer.body else None
+def distorted(draw: st.DrawFn, responses: Sequence[ProviderResponse]) -> list[ProviderResponse]:
+    """Draw these responses with one of them distorted."""
+    index = draw(st.integers(0, len(responses) - 1))
+    response = responses[index]
+    value: object = json.loads(response.body) if response.body else None
     body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else lax_json(draw(_distort(value)))
-    status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else answer.status
-    headers = requests.structures.CaseInsensitiveDict({**answer.headers, **draw(HEADERS)})
-    return [*answers[:index], ProviderResponse(status, headers, body), *answers[index + 1 :]]
+    status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else response.status
+    headers = requests.structures.CaseInsensitiveDict({**response.headers, **draw(HEADERS)})
+    return [*responses[:index], ProviderResponse(status, headers, body), *responses[index + 1 :]]
 
 
 @st.composite
@@ -125,7 +125,7 @@ def lax_json(value: object) -> bytes:
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """Yield every string in what a call returned."""
+    """Yield every string in the value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
