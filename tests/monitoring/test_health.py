@@ -44,7 +44,7 @@ def test_ready_when_worker_and_scheduler_are_alive(client: Client) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("dead", ["worker", "scheduler"])
-def test_a_dead_worker_degrades_but_keeps_receiving(client: Client, dead: str) -> None:
+def test_a_dead_worker_or_scheduler_only_degrades_the_status(client: Client, dead: str) -> None:
     Heartbeat.beat("worker")
     Heartbeat.beat("scheduler")
     Heartbeat.objects.filter(name=dead).update(at=timezone.now() - timedelta(seconds=31))
@@ -58,9 +58,9 @@ def test_a_missing_heartbeat_is_reported(client: Client) -> None:
     assert body["checks"]["worker"]["detail"] == "The worker has not sent a heartbeat yet."
 
 
-def test_without_a_database_it_is_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_is_unavailable_without_a_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
-        raise DatabaseError("connection refused\nmore of it")
+        raise DatabaseError("connection refused\nwith details")
 
     monkeypatch.setattr(connection, "cursor", refuse)
     status, body = readyz(client)
@@ -91,7 +91,7 @@ def test_the_spool_is_reported_without_a_database(
 
 
 @pytest.mark.django_db
-def test_missing_migrations_make_it_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_is_unavailable_with_missing_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MigrationExecutor, "migration_plan", lambda *_: [object()])
     status, body = readyz(client)
     assert (status, body["checks"]["migrations"]["status"]) == (503, "unavailable")

@@ -19,7 +19,7 @@ def test_a_record_is_one_line_in_utc() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING x: first \| second", line)
 
 
-def test_a_traceback_stays_on_the_line() -> None:
+def test_a_traceback_is_on_the_same_line() -> None:
     try:
         raise ValueError("broken")
     except ValueError:
@@ -37,7 +37,7 @@ def test_the_token_of_a_callback_url_is_masked() -> None:
 
 
 def test_a_foreign_host_header_logs_at_most_one_line() -> None:
-    # In a process of its own: pytest adds handlers to every logger.
+    # In a separate process, because pytest adds handlers to every logger.
     code = "from django.test import Client; print(Client().get({path!r}, headers={{'Host': 'foreign.example.test'}}))"
     for path in ("/admin/", "/api/v1/providers/"):
         ended = run_python(code.format(path=path))

@@ -32,7 +32,7 @@ def test_the_web_process_reports_a_dead_worker(
         ProblemKind.WORKER_DOWN,
     }
     assert len(mailoutbox) == 1
-    assert not problem_monitor.run_if_overdue(), "now it was this process"
+    assert not problem_monitor.run_if_overdue(), "this process has just made a pass"
 
 
 def wait_for(condition: object) -> None:
@@ -42,56 +42,57 @@ def wait_for(condition: object) -> None:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
-    done: list[int] = []
+def passes(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[int]:
+    """Replace the detection by one that fails at first. Return the process ID of each pass."""
+    pids: list[int] = []
 
-    def look() -> None:
-        done.append(os.getpid())
-        if len(done) == 1:
-            raise RuntimeError("the database is away")
+    def run_pass() -> None:
+        pids.append(os.getpid())
+        if len(pids) == 1:
+            raise RuntimeError("the database is unavailable")
 
     settings.WATCH_IN_THREAD = True
     monkeypatch.setattr(problem_monitor, "CHECK_SECONDS", 0.01)
-    monkeypatch.setattr(problem_monitor, "run_if_overdue", look)
-    return done
+    monkeypatch.setattr(problem_monitor, "run_if_overdue", run_pass)
+    return pids
 
 
 @pytest.fixture
-def own(looks: list[int]) -> Iterator[problem_monitor.ProblemMonitor]:
+def monitor(passes: list[int]) -> Iterator[problem_monitor.ProblemMonitor]:
     """Return a monitor whose threads end with the test."""
-    own = problem_monitor.ProblemMonitor()
-    yield own
-    own.stop()
+    monitor = problem_monitor.ProblemMonitor()
+    yield monitor
+    monitor.stop()
     for thread in threading.enumerate():
-        if thread.name == "watch":
+        if thread.name == "problem monitor":
             thread.join(5)
 
 
 def test_the_thread_survives_errors(
-    own: problem_monitor.ProblemMonitor, looks: list[int], caplog: pytest.LogCaptureFixture
+    monitor: problem_monitor.ProblemMonitor, passes: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    own.start()
-    own.start()  # not a second one
-    wait_for(lambda: len(looks) > 3)
-    own.stop()
-    wait_for(lambda: not own.running)
-    assert not own.running
-    assert len(looks) > 3
-    assert caplog.text.count("the database is away") == 1
+    monitor.start()
+    monitor.start()  # starts no second thread
+    wait_for(lambda: len(passes) > 3)
+    monitor.stop()
+    wait_for(lambda: not monitor.running)
+    assert not monitor.running
+    assert len(passes) > 3
+    assert caplog.text.count("the database is unavailable") == 1
 
 
-def test_a_forked_process_restarts_the_thread_if_the_parent_had_one(own: problem_monitor.ProblemMonitor) -> None:
-    own.after_fork()
-    assert not own.running
-    own.start()
-    first = own._thread
-    own.after_fork()
-    assert own.running
-    assert own._thread is not first
+def test_a_forked_process_restarts_the_thread_if_the_parent_had_one(monitor: problem_monitor.ProblemMonitor) -> None:
+    monitor.after_fork()
+    assert not monitor.running
+    monitor.start()
+    first = monitor._thread
+    monitor.after_fork()
+    assert monitor.running
+    assert monitor._thread is not first
 
 
-def test_the_settings_can_disable_it(settings: Settings) -> None:
+def test_the_settings_can_disable_the_thread(settings: Settings) -> None:
     assert settings.WATCH_IN_THREAD is False
-    own = problem_monitor.ProblemMonitor()
-    own.start()
-    assert not own.running
+    monitor = problem_monitor.ProblemMonitor()
+    monitor.start()
+    assert not monitor.running

@@ -30,11 +30,11 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 NOW = timezone.now()
 HOUR = timedelta(hours=1)
 
-At = Callable[[datetime], int]
+RunPassAt = Callable[[datetime], int]
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> At:
+def run_pass_at(monkeypatch: pytest.MonkeyPatch) -> RunPassAt:
     """Return a function that runs one pass at the given time."""
 
     def run(moment: datetime) -> int:
@@ -45,8 +45,8 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
 
 
 @pytest.fixture
-def quiet_one(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
-    """Return an active manual subscription that should send every hour and whose last event is of now."""
+def quiet_hook(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> Subscription:
+    """Return an active manual subscription that should send every hour and sent its last event at NOW."""
     with clock_at(monkeypatch, NOW - 2 * HOUR):
         desired_state.set_silence_rules(hook, by="staff:ann", quiet_after=3600)
     Subscription.objects.filter(pk=hook.pk).update(
@@ -68,63 +68,67 @@ def silence_of(row: Subscription) -> tuple[datetime | None, str]:
     return row.silent_since, row.silence_reason
 
 
-def test_a_silence_is_confirmed_only_after_the_expected_time_and_a_probe(quiet_one: Subscription, at: At) -> None:
-    assert at(NOW + HOUR - timedelta(seconds=1)) == 0
+def test_a_silence_is_confirmed_only_after_the_expected_time_and_a_probe(
+    quiet_hook: Subscription, run_pass_at: RunPassAt
+) -> None:
+    assert run_pass_at(NOW + HOUR - timedelta(seconds=1)) == 0
     assert not Silence.objects.exists()
     suspected_at = NOW + HOUR + timedelta(seconds=1)
-    assert at(suspected_at) == 0
-    assert silence_of(quiet_one) == (None, "")
-    assert at(suspected_at + ARRIVAL_WAIT / 2) == 0
-    assert at(suspected_at + ARRIVAL_WAIT) == 1
-    since, reason = silence_of(quiet_one)
+    assert run_pass_at(suspected_at) == 0
+    assert silence_of(quiet_hook) == (None, "")
+    assert run_pass_at(suspected_at + ARRIVAL_WAIT / 2) == 0
+    assert run_pass_at(suspected_at + ARRIVAL_WAIT) == 1
+    since, reason = silence_of(quiet_hook)
     assert since == NOW
     assert reason == (
         "The subscription is managed manually, so the provider cannot be asked for its state. "
         "The receiver answers at its callback URL."
     )
-    assert at(suspected_at + 10 * ARRIVAL_WAIT) == 0
+    assert run_pass_at(suspected_at + 10 * ARRIVAL_WAIT) == 0
     assert Silence.objects.count() == 1
 
 
-def test_an_event_during_the_wait_ends_the_suspicion(quiet_one: Subscription, at: At) -> None:
-    at(NOW + 1.1 * HOUR)
-    send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=30))
-    assert at(NOW + 1.2 * HOUR) == 0
-    assert silence_of(quiet_one) == (None, "")
+def test_an_event_during_the_wait_ends_the_suspicion(quiet_hook: Subscription, run_pass_at: RunPassAt) -> None:
+    run_pass_at(NOW + 1.1 * HOUR)
+    send(quiet_hook, NOW + 1.1 * HOUR + timedelta(seconds=30))
+    assert run_pass_at(NOW + 1.2 * HOUR) == 0
+    assert silence_of(quiet_hook) == (None, "")
     assert not Silence.objects.exists()
 
 
-def silent(row: Subscription, at: At) -> datetime:
-    """Make the subscription silent, and return when that was found."""
-    at(NOW + 1.1 * HOUR)
-    found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
-    assert at(found) == 1
-    return found
+def make_silent(row: Subscription, run_pass_at: RunPassAt) -> datetime:
+    """Make the subscription silent, and return when that was confirmed."""
+    run_pass_at(NOW + 1.1 * HOUR)
+    confirmed_at = NOW + 1.1 * HOUR + ARRIVAL_WAIT
+    assert run_pass_at(confirmed_at) == 1
+    return confirmed_at
 
 
-def test_a_silence_ends_when_events_arrive(quiet_one: Subscription, at: At) -> None:
-    found = silent(quiet_one, at)
-    send(quiet_one, found + HOUR)
-    at(found + HOUR + timedelta(seconds=20))
-    assert silence_of(quiet_one) == (None, "")
-    assert Silence.objects.get().ended_at == found + HOUR
-    assert at(found + 2.1 * HOUR) == 0
-    assert at(found + 2.2 * HOUR) == 1
+def test_a_silence_ends_when_events_arrive(quiet_hook: Subscription, run_pass_at: RunPassAt) -> None:
+    confirmed_at = make_silent(quiet_hook, run_pass_at)
+    send(quiet_hook, confirmed_at + HOUR)
+    run_pass_at(confirmed_at + HOUR + timedelta(seconds=20))
+    assert silence_of(quiet_hook) == (None, "")
+    assert Silence.objects.get().ended_at == confirmed_at + HOUR
+    assert run_pass_at(confirmed_at + 2.1 * HOUR) == 0
+    assert run_pass_at(confirmed_at + 2.2 * HOUR) == 1
     assert Silence.objects.count() == 2
 
 
-def test_a_silence_is_a_problem_while_it_lasts_and_stays_on_the_timeline(quiet_one: Subscription, at: At) -> None:
-    found = silent(quiet_one, at)
+def test_a_silence_is_a_problem_while_it_lasts_and_stays_on_the_timeline(
+    quiet_hook: Subscription, run_pass_at: RunPassAt
+) -> None:
+    confirmed_at = make_silent(quiet_hook, run_pass_at)
     (source,) = [item for item in registry.all_sources() if item.kinds == {ProblemKind.SILENT}]
-    (cause,) = source.find(found)
-    assert (cause.kind, cause.since, cause.subject.id) == (ProblemKind.SILENT, NOW, str(quiet_one.uid))
+    (cause,) = source.find(confirmed_at)
+    assert (cause.kind, cause.since, cause.subject.id) == (ProblemKind.SILENT, NOW, str(quiet_hook.uid))
     assert "The receiver answers" in cause.message
-    send(quiet_one, found + HOUR)
-    at(found + 1.1 * HOUR)
-    assert list(source.find(found)) == []
-    for subject in (quiet_one, quiet_one.account):
+    send(quiet_hook, confirmed_at + HOUR)
+    run_pass_at(confirmed_at + 1.1 * HOUR)
+    assert list(source.find(confirmed_at)) == []
+    for subject in (quiet_hook, quiet_hook.account):
         (entry,) = Timeline(subject, frozenset({"silence"})).part(10)
-        assert (entry.what, entry.at, entry.subscription) == ("fell silent", found, quiet_one.uid)
+        assert (entry.what, entry.at, entry.subscription) == ("fell silent", confirmed_at, quiet_hook.uid)
         assert "It ended at" in entry.why
 
 
@@ -138,27 +142,29 @@ def test_a_silence_is_a_problem_while_it_lasts_and_stays_on_the_timeline(quiet_o
         {"quiet_from": NOW + 3 * HOUR},
     ],
 )
-def test_a_silence_ends_when_no_events_are_expected(quiet_one: Subscription, at: At, change: dict[str, object]) -> None:
-    found = silent(quiet_one, at)
-    Subscription.objects.filter(pk=quiet_one.pk).update(**change)
-    at(found + 2 * HOUR)
-    assert silence_of(quiet_one) == (None, "")
-    assert Silence.objects.get(confirmed_at=found).ended_at == found + 2 * HOUR
+def test_a_silence_ends_when_no_events_are_expected(
+    quiet_hook: Subscription, run_pass_at: RunPassAt, change: dict[str, object]
+) -> None:
+    confirmed_at = make_silent(quiet_hook, run_pass_at)
+    Subscription.objects.filter(pk=quiet_hook.pk).update(**change)
+    run_pass_at(confirmed_at + 2 * HOUR)
+    assert silence_of(quiet_hook) == (None, "")
+    assert Silence.objects.get(confirmed_at=confirmed_at).ended_at == confirmed_at + 2 * HOUR
 
 
 def test_a_changed_expectation_counts_from_the_change(
-    quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch
+    quiet_hook: Subscription, run_pass_at: RunPassAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with clock_at(monkeypatch, NOW + 10 * HOUR):
-        desired_state.set_silence_rules(quiet_one, by="staff:ann", quiet_after=7200)
+        desired_state.set_silence_rules(quiet_hook, by="staff:ann", quiet_after=7200)
     for hours in (10.1, 11.9):
-        at(NOW + hours * HOUR)
+        run_pass_at(NOW + hours * HOUR)
         assert not Silence.objects.exists()
-    at(NOW + 12.1 * HOUR)
+    run_pass_at(NOW + 12.1 * HOUR)
     assert Silence.objects.get().since == NOW + 10 * HOUR
 
 
-def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_hours_do_not_count(hook: Subscription, run_pass_at: RunPassAt, monkeypatch: pytest.MonkeyPatch) -> None:
     # Saturday, 24 October 2026, 22:30 in Berlin, half an hour before the quiet hours and the longest night of the year.
     last = datetime.fromisoformat("2026-10-24T20:30:00+00:00")
     with clock_at(monkeypatch, last - HOUR):
@@ -168,23 +174,23 @@ def test_quiet_hours_do_not_count(hook: Subscription, at: At, monkeypatch: pytes
         managed=Managed.MANUAL, state=State.ACTIVE, last_event_at=last, created_at=last - HOUR
     )
     due = datetime.fromisoformat("2026-10-25T06:30:00+00:00")  # 7:30 in winter time
-    at(due - timedelta(seconds=1))
+    run_pass_at(due - timedelta(seconds=1))
     assert not Silence.objects.exists()
-    at(due)
+    run_pass_at(due)
     assert Silence.objects.get().since == last
 
 
-def test_without_any_event_the_silence_counts_from_creation(quiet_one: Subscription, at: At) -> None:
-    Subscription.objects.filter(pk=quiet_one.pk).update(last_event_at=None, created_at=NOW, quiet_from=None)
-    at(NOW + 0.9 * HOUR)
+def test_without_any_event_the_silence_counts_from_creation(quiet_hook: Subscription, run_pass_at: RunPassAt) -> None:
+    Subscription.objects.filter(pk=quiet_hook.pk).update(last_event_at=None, created_at=NOW, quiet_from=None)
+    run_pass_at(NOW + 0.9 * HOUR)
     assert not Silence.objects.exists()
-    at(NOW + 1.1 * HOUR)
+    run_pass_at(NOW + 1.1 * HOUR)
     assert Silence.objects.get().since == NOW
 
 
-def test_subscriptions_without_expectation_are_not_watched(quiet_one: Subscription, at: At) -> None:
-    Subscription.objects.filter(pk=quiet_one.pk).update(quiet_after=None)
-    at(NOW + 1000 * HOUR)
+def test_subscriptions_without_expectation_are_not_watched(quiet_hook: Subscription, run_pass_at: RunPassAt) -> None:
+    Subscription.objects.filter(pk=quiet_hook.pk).update(quiet_after=None)
+    run_pass_at(NOW + 1000 * HOUR)
     assert not Silence.objects.exists()
 
 
@@ -202,33 +208,33 @@ def registered(subscription: Subscription, monkeypatch: pytest.MonkeyPatch, cont
     return subscription
 
 
-def test_the_probe_checks_the_provider(registered: Subscription, at: At, control: Control) -> None:
+def test_the_probe_checks_the_provider(registered: Subscription, run_pass_at: RunPassAt, control: Control) -> None:
     before = len(control.calls("GET"))
     watch()
     assert len(control.calls("GET")) > before
-    assert at(timezone.now() + ARRIVAL_WAIT) == 1
+    assert run_pass_at(timezone.now() + ARRIVAL_WAIT) == 1
     assert silence_of(registered)[1] == (
         "The subscription is active and unchanged at Egnyte Connect. The receiver answers at its callback URL."
     )
 
 
 def test_the_probe_reports_what_it_finds(
-    registered: Subscription, at: At, control: Control, monkeypatch: pytest.MonkeyPatch
+    registered: Subscription, run_pass_at: RunPassAt, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control.post("faults", status=500, times=20)
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 502.")
     watch()
-    assert at(timezone.now() + ARRIVAL_WAIT) == 1
+    assert run_pass_at(timezone.now() + ARRIVAL_WAIT) == 1
     reason = silence_of(registered)[1]
     assert "Checking the provider found the cause" in reason
     assert "Our own receiver answered 502." in reason
 
 
 @pytest.fixture
-def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The fake provider sends harmless test webhooks. The list holds the actors who requested one."""
+def requested_tests(quiet_hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the fake provider send harmless test webhooks. Return the list of actors that requested one."""
     fake.declare(can_test=True, test_is_harmless=True)
-    Subscription.objects.filter(pk=quiet_one.pk).update(managed=Managed.API, remote_id="1")
+    Subscription.objects.filter(pk=quiet_hook.pk).update(managed=Managed.API, remote_id="1")
     requested: list[str] = []
     monkeypatch.setattr(silence_probe, "check_provider", lambda row: "It is there.")
 
@@ -241,49 +247,51 @@ def testable(quiet_one: Subscription, fake: FakeProvider, monkeypatch: pytest.Mo
 
 
 def test_a_test_webhook_that_arrives_is_reported_and_does_not_end_the_silence(
-    quiet_one: Subscription, testable: list[str], at: At
+    quiet_hook: Subscription, requested_tests: list[str], run_pass_at: RunPassAt
 ) -> None:
-    at(NOW + 1.1 * HOUR)
-    assert testable == ["clock"]
-    send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=3))  # the test
-    found = NOW + 1.1 * HOUR + ARRIVAL_WAIT
-    assert at(found) == 1
-    assert silence_of(quiet_one) == (
+    run_pass_at(NOW + 1.1 * HOUR)
+    assert requested_tests == ["clock"]
+    send(quiet_hook, NOW + 1.1 * HOUR + timedelta(seconds=3))  # the test
+    confirmed_at = NOW + 1.1 * HOUR + ARRIVAL_WAIT
+    assert run_pass_at(confirmed_at) == 1
+    assert silence_of(quiet_hook) == (
         NOW,
         "It is there. The receiver answers at its callback URL. The requested test webhook arrived.",
     )
-    at(found + HOUR)
-    assert silence_of(quiet_one)[0] == NOW  # the test webhook does not end it later either
-    send(quiet_one, found + 1.5 * HOUR)
-    at(found + 1.6 * HOUR)
-    assert silence_of(quiet_one)[0] is None
+    run_pass_at(confirmed_at + HOUR)
+    assert silence_of(quiet_hook)[0] == NOW  # the test webhook does not end it later either
+    send(quiet_hook, confirmed_at + 1.5 * HOUR)
+    run_pass_at(confirmed_at + 1.6 * HOUR)
+    assert silence_of(quiet_hook)[0] is None
 
 
-def test_a_test_that_does_not_arrive_is_silence_of(quiet_one: Subscription, testable: list[str], at: At) -> None:
-    silent(quiet_one, at)
-    assert silence_of(quiet_one)[1].endswith("The requested test webhook did not arrive within 2 minutes.")
+def test_a_test_webhook_that_does_not_arrive_is_reported(
+    quiet_hook: Subscription, requested_tests: list[str], run_pass_at: RunPassAt
+) -> None:
+    make_silent(quiet_hook, run_pass_at)
+    assert silence_of(quiet_hook)[1].endswith("The requested test webhook did not arrive within 2 minutes.")
 
 
 def test_an_event_besides_the_test_webhook_ends_the_suspicion(
-    quiet_one: Subscription, testable: list[str], at: At
+    quiet_hook: Subscription, requested_tests: list[str], run_pass_at: RunPassAt
 ) -> None:
-    at(NOW + 1.1 * HOUR)
+    run_pass_at(NOW + 1.1 * HOUR)
     for seconds in (3, 5):
-        send(quiet_one, NOW + 1.1 * HOUR + timedelta(seconds=seconds))
-    assert at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 0
+        send(quiet_hook, NOW + 1.1 * HOUR + timedelta(seconds=seconds))
+    assert run_pass_at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 0
     assert not Silence.objects.exists()
 
 
-def test_no_test_webhook_that_might_be_mistaken_for_an_event(
-    quiet_one: Subscription, testable: list[str], fake: FakeProvider, at: At
+def test_test_webhooks_that_might_be_mistaken_for_events_are_not_requested(
+    quiet_hook: Subscription, requested_tests: list[str], fake: FakeProvider, run_pass_at: RunPassAt
 ) -> None:
     fake.declare(test_is_harmless=False)
-    silent(quiet_one, at)
-    assert testable == []
+    make_silent(quiet_hook, run_pass_at)
+    assert requested_tests == []
 
 
-def test_a_probe_interrupted_by_a_dead_worker_is_decided(
-    quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch
+def test_a_probe_interrupted_by_a_dead_worker_is_concluded(
+    quiet_hook: Subscription, run_pass_at: RunPassAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(url: str) -> None:
         raise KeyboardInterrupt
@@ -291,26 +299,26 @@ def test_a_probe_interrupted_by_a_dead_worker_is_decided(
     with monkeypatch.context() as patch:
         patch.setattr(receiver_probe, "find_receiver_error", die)
         with pytest.raises(KeyboardInterrupt):
-            at(NOW + 1.1 * HOUR)
-    assert at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 1
-    assert "interrupted" in silence_of(quiet_one)[1]
+            run_pass_at(NOW + 1.1 * HOUR)
+    assert run_pass_at(NOW + 1.1 * HOUR + ARRIVAL_WAIT) == 1
+    assert "interrupted" in silence_of(quiet_hook)[1]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_probe_once(quiet_one: Subscription, testable: list[str]) -> None:
-    Subscription.objects.filter(pk=quiet_one.pk).update(
+def test_two_workers_probe_once(quiet_hook: Subscription, requested_tests: list[str]) -> None:
+    Subscription.objects.filter(pk=quiet_hook.pk).update(
         last_event_at=NOW - 2 * HOUR, quiet_from=None, created_at=NOW - 9 * HOUR
     )
     run_concurrently(watch, watch)
-    assert len(testable) == 1
+    assert len(requested_tests) == 1
     assert Silence.objects.count() == 1
 
 
 # -- Suggestions -------------------------------------------------------------------------------------------------------
 
 
-def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create events of the past, with IDs of that time."""
+def create_past_events(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Create events received at these times, with IDs of the same times."""
     request = store_request(row, b"")
     for moment in moments:
         uid = first_id_at(moment)
@@ -331,8 +339,8 @@ def past(row: Subscription, moments: list[datetime], monkeypatch: pytest.MonkeyP
 MONDAY = datetime.fromisoformat("2026-01-05T00:00:00+00:00")
 
 
-def office(days: int) -> list[datetime]:
-    """Every half hour from 8 to 18, from Monday to Friday."""
+def office_hours(days: int) -> list[datetime]:
+    """Return every half hour from 8:00 to 18:00, Monday to Friday."""
     return [
         MONDAY + timedelta(days=day, hours=8, minutes=30 * half)
         for day in range(days)
@@ -342,39 +350,39 @@ def office(days: int) -> list[datetime]:
 
 
 def test_the_suggestion_follows_the_history(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
-    past(hook, office(26), monkeypatch)
+    create_past_events(hook, office_hours(26), monkeypatch)
     now = MONDAY + timedelta(days=26)
     nights_and_weekends = suggestion(hook, now)
     assert nights_and_weekends is not None
     assert nights_and_weekends >= 62 * 3600  # from Friday evening to Monday morning
     hook.quiet_hours = {"time_zone": "UTC", "from": None, "until": None, "weekends": True}
-    assert suggestion(hook, now) == 21 * 3600  # one and a half times a night
+    assert suggestion(hook, now) == 21 * 3600  # a night of 14 hours, and the margin
     hook.quiet_hours = {"time_zone": "UTC", "from": "18:00", "until": "08:00", "weekends": True}
     assert suggestion(hook, now) == 45 * 60
 
 
 def test_one_unusual_day_does_not_change_the_suggestion(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     steady = [MONDAY + timedelta(hours=hour) for hour in range(24 * 20) if not 200 < hour < 230]
-    past(hook, steady, monkeypatch)
+    create_past_events(hook, steady, monkeypatch)
     assert suggestion(hook, MONDAY + timedelta(days=20)) == 90 * 60
 
 
 def test_no_suggestion_with_too_little_history(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     assert suggestion(hook, NOW) is None
-    past(hook, [MONDAY + timedelta(hours=hour) for hour in range(40)], monkeypatch)
+    create_past_events(hook, [MONDAY + timedelta(hours=hour) for hour in range(40)], monkeypatch)
     assert suggestion(hook, MONDAY + timedelta(days=2)) is None
 
 
 @pytest.mark.slow
 def test_a_busy_subscription_is_sampled(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence_suggestion, "MAX_SAMPLES", 100)
-    past(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)
+    create_past_events(hook, [MONDAY + timedelta(minutes=10 * step) for step in range(6 * 24 * 5)], monkeypatch)
     with CaptureQueriesContext(connection) as queries:
-        found = suggestion(hook, MONDAY + timedelta(days=5))
+        suggested = suggestion(hook, MONDAY + timedelta(days=5))
     assert len(queries) <= 5
     assert len(silence_suggestion.sample_times(hook, MONDAY + timedelta(days=5))) <= 102
-    assert found is not None
-    assert 900 <= found <= 3 * 3600
+    assert suggested is not None
+    assert 900 <= suggested <= 3 * 3600
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {silence_suggestion.SAMPLE}", [1, hook.pk, 1, 0, 10])
@@ -383,13 +391,15 @@ def test_a_busy_subscription_is_sampled(hook: Subscription, monkeypatch: pytest.
         assert "SCAN event" not in steps
 
 
-def test_suggestions_are_updated_once_a_day(quiet_one: Subscription, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suggestions_are_updated_once_a_day(
+    quiet_hook: Subscription, run_pass_at: RunPassAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(silence_suggestion, "suggestion", lambda row, now: 5400)
-    at(NOW)
-    quiet_one.refresh_from_db()
-    assert (quiet_one.quiet_suggestion, quiet_one.suggested_minutes) == (5400, 90)
+    run_pass_at(NOW)
+    quiet_hook.refresh_from_db()
+    assert (quiet_hook.quiet_suggestion, quiet_hook.suggested_minutes) == (5400, 90)
     monkeypatch.setattr(silence_suggestion, "suggestion", lambda row, now: 7200)
     for hours, expected in ((23, 5400), (25, 7200)):
-        at(NOW + hours * HOUR)
-        quiet_one.refresh_from_db()
-        assert quiet_one.quiet_suggestion == expected
+        run_pass_at(NOW + hours * HOUR)
+        quiet_hook.refresh_from_db()
+        assert quiet_hook.quiet_suggestion == expected

@@ -1,4 +1,4 @@
-"""The watchdog ends a frozen process, so that it is restarted, and leaves a running one alone."""
+"""The watchdog ends a frozen process, so that it is restarted, and does not touch a running one."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ kept = Slow()
 """
 
 
-@pytest.mark.parametrize("where", ["", FORKS], ids=["itself", "a forked one"])
-def test_a_frozen_process_ends_and_logs_where_it_was(db: None, where: str) -> None:
-    ended = run_python(GUARDED + where + FREEZES)
+@pytest.mark.parametrize("fork", ["", FORKS], ids=["main process", "forked process"])
+def test_a_frozen_process_ends_and_logs_its_stack(db: None, fork: str) -> None:
+    ended = run_python(GUARDED + fork + FREEZES)
     assert (ended.returncode, ended.stdout.split()) == (-signal.SIGALRM, ["lives"])
     assert "holds_the_lock" in ended.stderr
 
 
-def test_a_waiting_process_is_left_alone(db: None) -> None:
+def test_a_waiting_process_is_not_ended(db: None) -> None:
     ended = run_python(GUARDED)
     assert (ended.returncode, ended.stdout.split()) == (0, ["lives"]), ended.stderr
 
 
-@pytest.mark.parametrize("where", ["", FORKS_AND_EXITS], ids=["itself", "a forked one"])
-def test_a_process_that_ends_slowly_is_left_alone(db: None, where: str) -> None:
-    ended = run_python(GUARDED + where + ENDS_SLOWLY)
+@pytest.mark.parametrize("fork", ["", FORKS_AND_EXITS], ids=["main process", "forked process"])
+def test_a_process_that_exits_slowly_is_not_ended(db: None, fork: str) -> None:
+    ended = run_python(GUARDED + fork + ENDS_SLOWLY)
     assert (ended.returncode, ended.stdout.split()) == (0, ["lives", "ends"]), ended.stderr

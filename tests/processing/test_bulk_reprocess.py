@@ -18,7 +18,7 @@ from tests.harness.fake_provider import SECRET, FakeProvider, body_of, fresh, st
 pytestmark = pytest.mark.django_db
 
 
-def test_reprocesses_a_selection_in_portions(hook: Subscription, fake: FakeProvider) -> None:
+def test_a_selection_is_reprocessed_in_portions(hook: Subscription, fake: FakeProvider) -> None:
     good = store_request(hook, body_of({"id": 1, "type": "made"}))
     waiting = [store_request(hook, body_of({"id": number})) for number in range(2, 5)]
     refused = store_request(hook, body_of({"id": 9, "type": "made"}), headers=(("X-Secret", "later"),))
@@ -69,11 +69,11 @@ def test_the_command_reprocesses_the_selected_requests(hook: Subscription, fake:
     request = store_request(hook, body_of({"id": 1}))
     normalize.normalize_pending()
     fake.fixed = True
-    said = io.StringIO()
+    output = io.StringIO()
     with pytest.raises(CommandError, match="Select requests"):
         call_command("reprocess")
     with pytest.raises(CommandError, match="not an ID"):
         call_command("reprocess", subscription="x")
-    call_command("reprocess", subscription=str(hook.uid), outcome=["quarantined"], stdout=said)
-    assert said.getvalue() == "1 processed\n1 reprocessed\n"
+    call_command("reprocess", subscription=str(hook.uid), outcome=["quarantined"], stdout=output)
+    assert output.getvalue() == "1 processed\n1 reprocessed\n"
     assert fresh(request).outcome == "processed"

@@ -45,7 +45,7 @@ def test_duplicates_within_a_batch_are_counted_as_if_processed_one_by_one(hook: 
     for seconds, ids in enumerate(bodies):
         for subscription in (hook, other):
             body = body_of(*({"id": number, "type": "made"} for number in ids))
-            # The third was received before the others and is processed after them.
+            # The third body was received before the others and is processed after them.
             store_request(subscription, body, received_at=now + timedelta(seconds=-5 if seconds == 2 else seconds))
     assert normalize.normalize_pending() == 10
     for subscription in (hook, other):
@@ -84,7 +84,7 @@ def test_last_duplicate_at_never_moves_back(hook: Subscription) -> None:
     assert (event.duplicates, event.last_duplicate_at) == (2, now + timedelta(minutes=2))
 
 
-def test_many_duplicates_take_as_many_queries_as_one(hook: Subscription) -> None:
+def test_many_duplicates_take_no_more_queries_than_one(hook: Subscription) -> None:
     def queries_for(ids: range) -> int:
         for number in ids:
             store_request(hook, body_of({"id": number, "type": "made"}))
@@ -129,7 +129,7 @@ def test_the_database_rejects_a_second_event_with_the_same_key(hook: Subscriptio
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_same_events_in_two_concurrent_requests(hook: Subscription, fake: FakeProvider) -> None:
+def test_the_same_events_in_two_concurrent_requests_are_stored_once(hook: Subscription, fake: FakeProvider) -> None:
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     elements = [{"id": number, "type": "made"} for number in range(60)]

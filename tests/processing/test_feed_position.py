@@ -32,7 +32,7 @@ def test_positions_follow_the_events(hook: Subscription) -> None:
     assert positions() == {"a": 1, "b": 2, "c": 3}
 
 
-def test_positions_of_requests_in_one_batch(hook: Subscription) -> None:
+def test_positions_follow_the_requests_of_a_batch(hook: Subscription) -> None:
     for number in range(6):
         store_request(hook, body_of({"id": f"{number}a", "type": "made"}, {"id": f"{number}b", "type": "made"}))
     normalize.normalize_pending()
@@ -50,14 +50,14 @@ def test_existing_events_keep_their_position(hook: Subscription) -> None:
     assert FeedEnd.objects.get().position >= after["d"]
 
 
-def test_events_after_returns_the_next_in_order(hook: Subscription) -> None:
+def test_events_after_returns_the_next_events_in_order(hook: Subscription) -> None:
     receive(hook, "a", "b", "c", "d")
     assert [event.provider_event_id for event in feed_position.events_after(1, 2)] == ["b", "c"]
     assert [event.provider_event_id for event in feed_position.events_after(0, 100)] == ["a", "b", "c", "d"]
     assert list(feed_position.events_after(4, 10)) == []
 
 
-def test_a_position_is_never_allocated_again(hook: Subscription) -> None:
+def test_a_position_is_never_reused(hook: Subscription) -> None:
     receive(hook, "a", "b")
     Event.objects.all().delete()
     receive(hook, "c")

@@ -1,4 +1,4 @@
-"""The inline normalizer: a thread of the web process, its bounded queue and its share of the processor."""
+"""The inline normalizer: a thread of the web process, its bounded queue and its share of the CPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -55,7 +55,7 @@ def running(
 ) -> Iterator[tuple[InlineNormalizer, threading.Event]]:
     """Return a normalizer for this test, and an event that is set when its connection is closed."""
     settings.NORMALIZE_IN_THREAD = True
-    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # so that the process's normalizer gets no rows
     monkeypatch.setattr("events.processing.inline_normalizer.RETRY_SECONDS", 0.05)
     monkeypatch.setattr("events.processing.inline_normalizer.IDLE_SECONDS", 0.1)
     watched = WatchedConnection(threading.Event())
@@ -150,23 +150,23 @@ def test_batches_are_bounded_by_rows_and_bytes(
     assert stopped._bytes == 0
 
 
-FULL = FULL_BATCH_CPU_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_CPU_SHARE
+FULL_BATCH = FULL_BATCH_CPU_SHARE_SQLITE if connection.vendor == "sqlite" else FULL_BATCH_CPU_SHARE
 
 
 @pytest.mark.parametrize(
     ("count", "share"),
     [
-        (LARGE_BATCH, min(CPU_SHARE, 5 * FULL)),
-        (normalize.BATCH_SIZE * 2 // 3, min(CPU_SHARE, 1.5 * FULL)),
-        (normalize.BATCH_SIZE, FULL),
+        (LARGE_BATCH, min(CPU_SHARE, 5 * FULL_BATCH)),
+        (normalize.BATCH_SIZE * 2 // 3, min(CPU_SHARE, 1.5 * FULL_BATCH)),
+        (normalize.BATCH_SIZE, FULL_BATCH),
     ],
 )
 def test_large_batches_are_followed_by_a_pause(count: int, share: float) -> None:
-    rest = InlineNormalizer()._pause_after
-    assert rest(LARGE_BATCH - 1, 0.5, 0.5) == 0
-    assert rest(count, 0.01, 0.001) == pytest.approx(LARGE_BATCH_SECONDS - 0.01)
-    assert rest(count, 0.5, 0.4) == pytest.approx(0.4 / share - 0.5, rel=0.01)
-    assert rest(count, 5, 0.01) == 0  # it waited longer for the database
+    pause_after = InlineNormalizer()._pause_after
+    assert pause_after(LARGE_BATCH - 1, 0.5, 0.5) == 0
+    assert pause_after(count, 0.01, 0.001) == pytest.approx(LARGE_BATCH_SECONDS - 0.01)
+    assert pause_after(count, 0.5, 0.4) == pytest.approx(0.4 / share - 0.5, rel=0.01)
+    assert pause_after(count, 5, 0.01) == 0  # it waited longer for the database
 
 
 def test_other_threads_may_compute_every_few_requests(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Normalizing: events of a request appear all or none, in order, in batches and under concurrency."""
+"""Normalizing: the events of a request are stored all or none, in order, in batches and under concurrency."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.receiving import row_of_request
 pytestmark = pytest.mark.django_db
 
 
-def test_stores_the_events_of_a_request_in_order(hook: Subscription) -> None:
+def test_the_events_of_a_request_are_stored_in_order(hook: Subscription) -> None:
     element = {
         "type": "made",
         "id": "e1",
@@ -163,7 +163,7 @@ def test_a_request_locked_by_another_process_is_skipped(hook: Subscription) -> N
     assert normalize.normalize_pending() == 1
 
 
-def test_a_request_processed_elsewhere_meanwhile_is_left_alone(
+def test_a_request_processed_by_another_worker_is_not_changed(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [store_request(hook, body_of({"id": number, "type": "made"})) for number in range(3)]
@@ -186,7 +186,7 @@ def test_large_batches_are_loaded_in_portions() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_store_the_events_of_a_request_once(hook: Subscription, fake: FakeProvider) -> None:
+def test_two_concurrent_workers_store_events_once(hook: Subscription, fake: FakeProvider) -> None:
     barrier = threading.Barrier(2)
     fake.before_parse = lambda request: (barrier.wait(10), None)[1]
     request = store_request(hook, body_of({"id": 1, "type": "made"}, {"id": 2, "type": "made"}))

@@ -1,4 +1,4 @@
-"""Parsing: what cannot be parsed is quarantined with the reason and affects no other request."""
+"""Parsing: requests that cannot be parsed are quarantined with the reason and affect no others."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_unreadable_elements_are_quarantined_and_the_others_stored(hook: Subscri
     assert list(Event.objects.order_by("position").values_list("dedup_key", flat=True)) == ["1", "3", "2"]
 
 
-def test_unstorable_characters_are_replaced_in_columns_and_kept_in_data(hook: Subscription) -> None:
+def test_unstorable_characters_are_replaced_in_columns_but_not_in_data(hook: Subscription) -> None:
     body = (
         b'{"events": [{"id": "a\\u0000\\ud800", "type": "t\\u0000\\udfff", "by": "\\u0000",'
         b' "path": "/\\ud83d\\ude00\\ud83d", "n": 123456789012345678901234567890},'

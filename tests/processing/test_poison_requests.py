@@ -81,7 +81,7 @@ def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processe
     assert run_python(NORMALIZE).returncode == 139
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
     later = received("later")
-    assert run_python(NORMALIZE).stdout.split() == ["1"]  # an attempt of the others seems to be under way
+    assert run_python(NORMALIZE).stdout.split() == ["1"]  # attempts for the others count as under way
     assert fresh(later).outcome == Outcome.PROCESSED
     pass_attempt_timeout()
     assert run_python(NORMALIZE).returncode == 139
@@ -95,7 +95,7 @@ def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processe
     assert (fresh(deadly).outcome, fresh(deadly).reason) == (Outcome.QUARANTINED, poison_requests.REASON)
     detect()
     assert poison_requests.REASON in Problem.objects.get(kind="quarantine", state="open").message
-    assert reprocess.reprocess_request(deadly).outcome == Outcome.PROCESSED  # it kills only the other process
+    assert reprocess.reprocess_request(deadly).outcome == Outcome.PROCESSED  # only the subprocess has the deadly parser
     assert set(Event.objects.values_list("provider_event_id", flat=True)) == {"before", "deadly", "behind", "later"}
 
 
@@ -103,12 +103,12 @@ def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processe
 def poller(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, fake: FakeProvider
 ) -> Iterator[Poller]:
-    """Replace the worker's poller by one with a short timeout. Threads that hang continue at the end."""
+    """Replace the worker's poller by one with a short timeout. Hanging threads are released at the end."""
     settings.NORMALIZE_IN_THREAD = True
     monkeypatch.setattr(poller_module, "HANGS_AFTER_SECONDS", 0.3)
-    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # keeps the normalizer of this process asleep
-    own = Poller()
-    monkeypatch.setattr(tasks, "poller", own)
+    monkeypatch.setattr(writer, "_on_rows_stored", lambda rows: None)  # so that the process's normalizer gets no rows
+    poller = Poller()
+    monkeypatch.setattr(tasks, "poller", poller)
     threads: list[threading.Thread] = []
     original = threading.Thread.start
 
@@ -124,9 +124,9 @@ def poller(
             release.wait(60)
 
     fake.before_parse = hang
-    yield own
+    yield poller
     release.set()
-    own.stop()
+    poller.stop()
     for thread in threads:
         thread.join(10)
 
@@ -230,7 +230,7 @@ def test_the_inline_normalizer_abandons_a_request_that_hangs(
     inline_normalizer.stop()
 
 
-def test_young_requests_are_not_counted(hook: Subscription) -> None:
+def test_attempts_are_not_counted_for_young_requests(hook: Subscription) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}))
     assert normalize.normalize_pending() == 1
     assert (fresh(request).tries, fresh(request).tried_at) == (0, None)
@@ -266,7 +266,7 @@ class CountedWrites:
         return execute(sql, params, many, context)
 
 
-def test_a_request_that_cannot_be_written_is_no_poison_request(
+def test_a_request_that_cannot_be_written_is_not_counted_as_poison(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = late(hook, 1)
@@ -285,10 +285,10 @@ def test_a_request_that_cannot_be_written_is_no_poison_request(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_attempt_belongs_to_one_worker(hook: Subscription) -> None:
+def test_concurrent_workers_never_attempt_the_same_request(hook: Subscription) -> None:
     keys = [late(hook, number).pk for number in range(20)]
-    mine = run_concurrently(*[lambda: poison_requests.start_attempts(keys)] * 4)
-    assert sorted(key for part in mine for key in part) == keys
+    claimed = run_concurrently(*[lambda: poison_requests.start_attempts(keys)] * 4)
+    assert sorted(key for part in claimed for key in part) == keys
     assert set(WebhookRequest.objects.values_list("tries", flat=True)) == {1}
 
 

@@ -1,4 +1,4 @@
-"""The worker's poller: which requests it takes."""
+"""The worker's poller: which requests it normalizes."""
 
 from __future__ import annotations
 

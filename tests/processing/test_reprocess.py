@@ -39,12 +39,12 @@ def test_reprocessing_a_duplicate_counts_it_once(hook: Subscription) -> None:
     assert Event.objects.get().duplicates == 1
 
 
-def test_reprocessing_that_fails_keeps_existing_events(hook: Subscription, fake: FakeProvider) -> None:
+def test_failed_reprocessing_does_not_delete_events(hook: Subscription, fake: FakeProvider) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}))
     normalize.normalize_request(request.pk)
 
     def unreadable(request: InboundRequest) -> None:
-        raise UnreadableRequest("No longer understood.")
+        raise UnreadableRequest("The format is no longer supported.")
 
     fake.before_parse = unreadable
     assert reprocess.reprocess_request(request).outcome == Outcome.QUARANTINED

@@ -1,4 +1,4 @@
-"""What requests change on their subscription: `accepted_at`, `last_event_at` and `due_at`."""
+"""The columns that requests change on their subscription: `accepted_at`, `last_event_at` and `due_at`."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_last_event_at_of_several_subscriptions(hook: Subscription) -> None:
     ]
     for number, subscription in enumerate([hook, *others]):
         for age in (8, 4):
-            came = now - timedelta(seconds=age + number)
-            store_request(subscription, body_of({"id": age, "type": "made"}), received_at=came)
+            received_at = now - timedelta(seconds=age + number)
+            store_request(subscription, body_of({"id": age, "type": "made"}), received_at=received_at)
     normalize.normalize_pending()
-    found = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
-    assert [(now - at).total_seconds() for at in found if at] == [4, 5, 6, 0]
+    times = Subscription.objects.order_by("pk").values_list("last_event_at", flat=True)
+    assert [(now - at).total_seconds() for at in times if at] == [4, 5, 6, 0]
 
 
 def test_last_event_at_is_written_once_per_batch(hook: Subscription, django_assert_max_num_queries: Any) -> None:

@@ -19,7 +19,7 @@ from tests.harness.receiving import ENTRIES
 
 @pytest.fixture(params=[(entry, 8) for entry in ENTRIES])
 def server(request: pytest.FixtureRequest, egnyte_subscription: Subscription, tmp_path: Path) -> Iterator[HookServer]:
-    """Run a web server for each entry, and check its log for tracebacks. The parameters: the entry, and threads."""
+    """Run a web server for each entry, and check its log for tracebacks. The parameters are the entry and threads."""
     entry, threads = request.param
     port, log = free_port(), tmp_path / "web.log"
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
@@ -38,7 +38,7 @@ def stored_batches() -> list[list[UUID]]:
 
 @pytest.fixture
 def own_writer(settings: Settings, stored_batches: list[list[UUID]]) -> Iterator[Writer]:
-    """Run a writer with threads of its own, and stop it in the end."""
+    """Run a writer with its own threads, and stop it at the end."""
     settings.RECEIVE_IN_THREADS = True
     writer = Writer(on_rows_stored=lambda rows: stored_batches.append([row.uid for row in rows]))
     yield writer

@@ -68,7 +68,7 @@ def test_reason_names_both_wrong_secret_and_network(hook_client: Client, hook: S
     assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
 
 
-def test_network_counts_without_a_signature_too(
+def test_networks_also_apply_without_a_signature(
     hook_client: Client, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.declare(proof=Proof.URL)
@@ -86,14 +86,14 @@ def test_head_from_another_network_is_200(hook_client: Client, hook: Subscriptio
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "status"),
     [
-        ((), "192.0.2.7", 401),  # anybody can send this header
+        ((), "192.0.2.7", 401),  # any client can send this header
         (("10.0.0.0/8",), "192.0.2.7", 401),
         (("127.0.0.0/8",), "192.0.2.7", 200),
         (("127.0.0.0/8",), "192.0.2.7, 203.0.113.7", 401),
         (("127.0.0.0/8",), "made-up", 401),
     ],
 )
-def test_address_of_the_client_counts_behind_a_trusted_proxy(
+def test_client_address_behind_a_trusted_proxy_is_checked(
     hook_client: Client, hook: Subscription, settings: Settings, proxies: tuple[str, ...], forwarded: str, status: int
 ) -> None:
     settings.TRUSTED_PROXIES = tuple(ip_network(item) for item in proxies)
@@ -107,7 +107,7 @@ def test_changed_list_applies_at_once(
 ) -> None:
     allow(hook, "192.0.2.0/24")
     assert post_status(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 401
-    # The thread refreshes by itself only much later.
+    # The thread would refresh on its own only much later.
     monkeypatch.setattr("events.receiver.subscription_cache.REFRESH_SECONDS", 60.0)
     assert receivable_subscriptions.refresh()
     allow(hook, "203.0.113.0/24")

@@ -60,7 +60,7 @@ def test_callback_gets_the_error_of_a_refused_row(hook: Subscription, own_writer
     assert accepted.wait() is None
 
 
-def test_failing_callback_does_not_harm_others(
+def test_failing_callback_does_not_affect_others(
     hook: Subscription, own_writer: Writer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_writer, "_start_threads", lambda: None)
@@ -73,7 +73,7 @@ def test_failing_callback_does_not_harm_others(
     assert "A request could not be answered" in caplog.text
 
 
-def test_threads_wait_when_more_than_a_batch_waits(
+def test_threads_wait_when_the_queue_exceeds_a_batch(
     hook: Subscription, own_writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group_commit, "BATCH_ROWS", 2)

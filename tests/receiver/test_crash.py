@@ -1,6 +1,6 @@
-"""No accepted request is lost: whatever is killed, every body is stored exactly once, byte for byte.
+"""No accepted request is lost: after any kill, every body is stored exactly once, byte for byte.
 
-The test run does a few rounds; `make crash` does many (CRASH_ROUNDS).
+The normal test run does a few rounds; `make crash` does many (CRASH_ROUNDS).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def test_kill_the_web_process_while_the_database_is_locked(web: WebProcess, egny
 def test_two_web_processes_store_each_request_once(
     web: WebProcess, egnyte_subscription: Subscription, spool_folder: Path
 ) -> None:
-    """Usual with PostgreSQL, and possible with SQLite."""
+    """Two web processes are usual with PostgreSQL and possible with SQLite."""
     second = WebProcess(spool_folder.parent / "second.log", DATA_DIR=str(spool_folder.parent))
     web.start()
     second.start()
@@ -144,7 +144,7 @@ def test_kill_the_drainer(egnyte_subscription: Subscription, spool_folder: Path)
     assert list(spool_folder.iterdir()) == []
 
 
-# -- A PostgreSQL of its own -------------------------------------------------------------------------------------------
+# -- With a temporary PostgreSQL server --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ class Installation:
         wait_until_drained()
         for web in self.webs:
             web.kill()
-        # After many rounds tens of thousands wait. Half are duplicates, which take a few milliseconds each.
+        # After many rounds, tens of thousands are pending. Half are duplicates, which take a few milliseconds each.
         normalize_all = "from events.processing.normalize import normalize_pending\nnormalize_pending()"
         normalized = run_python(normalize_all, timeout=600, DATABASE_URL=self.url)
         assert normalized.returncode == 0, normalized.stderr
@@ -232,9 +232,9 @@ def test_kill_the_database_server(postgres: OwnPostgres, installation: Installat
 
 @pytest.mark.skipif(not IS_SQLITE, reason="runs once, with its own server")
 def test_hanging_database_server(postgres: OwnPostgres, installation: Installation) -> None:
-    """Requests that wait for it go to the spool, and may be committed as well when it continues.
+    """While the server hangs, requests go to the spool, and pages leave threads for webhooks.
 
-    Pages that wait for the database leave threads to webhooks.
+    A request may be both spooled and, once the server continues, committed.
     """
     load, web = installation.load, installation.webs[0]
     with ThreadPoolExecutor(64) as pool:  # so that the threads there have connections that will hang
@@ -257,7 +257,7 @@ def test_hanging_database_server(postgres: OwnPostgres, installation: Installati
     installation.assert_nothing_lost()
 
 
-# -- A disk of its own -------------------------------------------------------------------------------------------------
+# -- On a separate file system -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Nothing of Django and REST framework can reject or lose a webhook; headers and addresses are read correctly."""
+"""Django and REST framework cannot reject or lose a webhook; headers and addresses are read correctly."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_upload_limits_of_django_do_not_apply(hook_client: Client, hook: Subscri
     assert bytes(WebhookRequest.objects.get().body) == form
 
 
-def test_neither_csrf_check_nor_session(hook_client: Client, hook: Subscription) -> None:
+def test_no_csrf_check_and_no_session(hook_client: Client, hook: Subscription) -> None:
     hook_client.handler.enforce_csrf_checks = True
     response = post_hook(hook_client, hook, headers={"Cookie": "sessionid=whatever", "Origin": "https://evil.example"})
     assert is_empty_200(response)
@@ -88,7 +88,7 @@ def test_process_environment_is_not_read_as_headers(monkeypatch: pytest.MonkeyPa
         "wsgi.version": (1, 0),
     }
     assert handler.read_headers(environ) == (("X-A-B", "1"), ("Content-Type", "text/plain"))
-    assert handler.read_headers({"HTTP_PROXY": "sent by somebody"}) == (("Proxy", "sent by somebody"),)
+    assert handler.read_headers({"HTTP_PROXY": "sent by a client"}) == (("Proxy", "sent by a client"),)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Random requests at callback URLs of all providers, at each entry, cause neither a 5xx nor a traceback.
+"""Random requests at the callback URLs of all providers, through each entry, cause neither a 5xx nor a traceback.
 
-The test run sends some requests; `make crash` sends many (FUZZ_REQUESTS). FUZZ_SEED repeats a failed run.
+The normal test run sends some requests; `make crash` sends many (FUZZ_REQUESTS). FUZZ_SEED repeats a failed run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.harness.crashing import WebProcess
 from tests.harness.receiving import ENTRIES
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "250"))  # at each entry
-ANSWER_SECONDS = 3.0  # some requests announce more than they send
+RESPONSE_SECONDS = 3.0  # some requests announce more than they send
 FIXTURES = Path(__file__).parents[2] / "providers"
 SETTINGS = {
     "egnyte-connect": {"domain": "acme"},
@@ -78,7 +78,7 @@ def web(request: pytest.FixtureRequest, spool_folder: Path, transactional_db: No
 
 
 def bodies(chance: random.Random) -> Iterator[bytes]:
-    """Yield real, broken and odd bodies without end."""
+    """Yield an endless stream of real, broken and odd bodies."""
     real = [path.read_bytes() for path in sorted(FIXTURES.glob("*/fixtures/*")) if "expected" not in path.name]
     while True:
         body = chance.choice(real)
@@ -147,13 +147,13 @@ def send(port: int, request: bytes) -> int | None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         try:
             connection.sendall(request)
-            connection.settimeout(ANSWER_SECONDS)
-            answer = connection.recv(65536)
+            connection.settimeout(RESPONSE_SECONDS)
+            response = connection.recv(65536)
         except OSError:
             return None
-    while answer.startswith(b"HTTP/1.1 100"):
-        answer = answer.partition(b"\r\n\r\n")[2]
-    return int(answer.split()[1]) if answer.startswith(b"HTTP/1.1 ") else None
+    while response.startswith(b"HTTP/1.1 100"):
+        response = response.partition(b"\r\n\r\n")[2]
+    return int(response.split()[1]) if response.startswith(b"HTTP/1.1 ") else None
 
 
 @pytest.mark.crash
@@ -167,15 +167,15 @@ def test_random_requests_cause_neither_5xx_nor_traceback(subscriptions: list[Sub
         headers |= {"Host": "x", "Content-Length": "2", "Connection": "close"}
         lines = [f"POST /hooks/{subscription.token} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         assert send(web.port, ("\r\n".join(lines) + "\r\n\r\n[]").encode()) == 200, subscription.account
-    answers: Counter[int | None] = Counter()
+    statuses: Counter[int | None] = Counter()
     stream = bodies(chance)
     for _ in range(REQUESTS):
         request = random_request(chance, chance.choice(subscriptions), next(stream))
         status = send(web.port, request)
-        answers[status] += 1
+        statuses[status] += 1
         assert status is None or status < 500, (seed, status, request[:2000])
     assert "Traceback" not in web.log.read_text(), seed
-    assert answers[200] > REQUESTS / 20, (seed, answers)
+    assert statuses[200] > REQUESTS / 20, (seed, statuses)
     # A request whose parsing fails with an internal error is quarantined; none may be.
     normalize.normalize_pending()
     failed = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED, reason__contains="Parsing failed")

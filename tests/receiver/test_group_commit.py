@@ -25,7 +25,7 @@ from tests.harness.receiving import make_row, stored_ids, wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_rows_that_wait_are_committed_together(
+def test_waiting_rows_are_committed_together(
     hook: Subscription, own_writer: Writer, stored_batches: list[list[UUID]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending_write, "WAIT_SECONDS", 20.0)
@@ -56,7 +56,7 @@ def test_rows_that_wait_are_committed_together(
     wait_until(lambda: sum(map(len, stored_batches)) == 20)
 
 
-def test_single_rows_are_not_delayed_and_several_are_briefly(
+def test_only_batches_of_several_rows_are_delayed(
     hook: Subscription, own_writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -170,7 +170,7 @@ def test_same_row_is_stored_once(hook: Subscription, own_writer: Writer) -> None
     assert WebhookRequest.objects.count() == 1
 
 
-def test_refused_row_does_not_harm_its_batch(
+def test_refused_row_does_not_affect_its_batch(
     hook: Subscription, own_writer: Writer, stored_batches: list[list[UUID]]
 ) -> None:
     good = [make_row(hook) for _ in range(9)]
@@ -204,7 +204,7 @@ def test_batch_is_limited_by_rows_and_bytes(
     assert (own_writer._waiting, own_writer._waiting_bytes) == ([], 0)
 
 
-def test_store_raises_busy_when_too_much_waits(
+def test_store_raises_busy_when_the_queue_is_full(
     hook: Subscription, own_writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_writer, "_start_threads", lambda: None)

@@ -28,7 +28,7 @@ def wait_for_requests(count: int) -> list[WebhookRequest]:
     return list(WebhookRequest.objects.order_by("id"))
 
 
-def test_server_without_end_of_chunked_bodies_responds_400_instead_of_hanging(
+def test_server_that_does_not_signal_the_end_of_chunked_bodies_responds_400(
     hook: Subscription, live_server: LiveServer
 ) -> None:
     url = live_server.url + hook_path(hook)
@@ -51,7 +51,7 @@ def test_chunked_body_is_stored_byte_for_byte(server: HookServer) -> None:
     assert request.remote_addr == "127.0.0.1"
 
 
-def test_too_large_bodies_are_413_with_and_without_length(server: HookServer) -> None:
+def test_too_large_body_is_413_with_and_without_content_length(server: HookServer) -> None:
     body = b"x" * (12 * 1024 * 1024)
     for data in (body, iter([body[:6_000_000], body[6_000_000:]])):
         response = requests.post(server.hook_url, data=data, headers=server.authentication, timeout=20)

@@ -1,4 +1,4 @@
-"""What happens to rows while the database hangs or is unavailable."""
+"""Rows are spooled while the database hangs or is unavailable."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_rows_go_to_the_spool_during_an_outage(
     database_outage.active = True
     own_writer.store(rows[1])
     database_outage.active = False
-    own_writer.store(rows[2])  # after the one that waits
+    own_writer.store(rows[2])  # behind the row in the spool, to preserve the order
     assert stored_ids() == {rows[0].uid}
-    assert caplog.text.count("they go to the spool: the database is away") == 1
+    assert caplog.text.count("requests are written to the spool: the database is unavailable") == 1
     reported: list[UUID] = []
     drainer = Drainer(own_writer, spool, lambda rows: reported.extend(row.uid for row in rows))
     assert drainer.drain() == 2
@@ -65,7 +65,7 @@ def test_rows_go_to_the_spool_during_an_outage(
     assert (WebhookRequest.objects.count(), drainer.drain()) == (4, 0)
 
 
-def test_without_a_spool_the_database_is_tried_again(
+def test_database_is_tried_again_if_the_spool_is_unusable(
     hook: Subscription, own_writer: Writer, database_outage: DatabaseOutage, spool_folder: Path
 ) -> None:
     spool_folder.write_text("a file where the folder should be")

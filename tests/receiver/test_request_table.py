@@ -1,4 +1,4 @@
-"""Inserting rows on an own connection: columns, durability, prepared statements and locks."""
+"""Inserting rows on a separate connection: columns, durability, prepared statements and locks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_statement_is_prepared(hook: Subscription) -> None:
 
 
 @pytest.mark.parametrize("error", [InvalidSqlStatementName, DuplicatePreparedStatement])
-def test_no_statement_is_prepared_behind_a_pooler_that_mixes_them_up(
+def test_statements_are_not_prepared_behind_an_incompatible_pooler(
     hook: Subscription, own_writer: Writer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     opened: list[bool] = []

@@ -1,4 +1,4 @@
-"""How the receiver responds, and what it stores of each request."""
+"""The receiver's responses, and the stored requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_request_is_stored_with_and_without_trailing_slash(
     assert (headers["Content-Type"], headers["Content-Length"]) == ("application/json", str(len(body)))
 
 
-def test_get_with_a_query_is_wait_for_requests(hook_client: Client, hook: Subscription) -> None:
+def test_get_with_a_query_is_stored(hook_client: Client, hook: Subscription) -> None:
     assert is_empty_200(hook_client.get(hook_path(hook) + "?path=a%20b", headers=AUTHENTICATION))
     request = WebhookRequest.objects.get()
     assert (request.method, request.query, bytes(request.body), request.size) == ("GET", "path=a%20b", b"", 0)
@@ -161,13 +161,13 @@ def test_database_error_is_503(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object) -> None:
-        raise OperationalError("the database is away\nwith details")
+        raise OperationalError("the database is unavailable\nwith details")
 
     with monkeypatch.context() as patch:
         patch.setattr(f"events.receiver.handler.{where}", fail)
         response = post_hook(hook_client, hook)
     assert (response.status_code, response["Retry-After"], response.content) == (503, "10", b"")
-    assert "could not be stored: the database is away" in caplog.text
+    assert "could not be stored: the database is unavailable" in caplog.text
     assert is_empty_200(post_hook(hook_client, hook))
 
 

@@ -1,4 +1,4 @@
-"""Clients that send bodies or headers slowly, or too much, do not block the product."""
+"""Clients that send bodies or headers slowly, or too large ones, do not block the product."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_hundred_slow_senders_do_not_block_the_product(server: HookServer) -> No
     try:
         for connection in slow:
             connection.sendall(server.head("Content-Length: 1000") + b"{")
-        time.sleep(2)  # those beyond the limit are refused, a few at a time
+        time.sleep(2)  # senders beyond the limit are refused, a few at a time
         assert requests.get(server.url + "/livez", timeout=5).status_code == 200
         assert requests.head(server.hook_url, timeout=5).status_code == 200
         assert requests.post(server.hook_url, data=b"{}", headers=server.authentication, timeout=5).status_code == 503
@@ -72,7 +72,7 @@ def test_client_that_sends_everything_before_reading_gets_the_413(server: HookSe
 
 @pytest.fixture
 def server_with_limits(server: HookServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HookServer]:
-    """Another web server with the limits of `manage.py up`, but a shorter timeout for headers."""
+    """Run another web server with the limits of `manage.py up`, but a shorter timeout for headers."""
     monkeypatch.setattr(granian, "HEADER_SECONDS", 1)
     port = free_port()
     settings = {"RECEIVER_DOOR": "wsgi", "DATA_DIR": str(tmp_path)}
@@ -82,13 +82,13 @@ def server_with_limits(server: HookServer, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("server", [("wsgi", 8)], indirect=True)
-def test_slow_or_endless_headers_are_cut_off(server_with_limits: HookServer) -> None:
+def test_connections_with_slow_or_too_large_headers_are_closed(server_with_limits: HookServer) -> None:
     unfinished_head = server_with_limits.head("X-Slow: 1")[:-4]
     with socket.create_connection(("127.0.0.1", server_with_limits.port), timeout=10) as connection:
         connection.sendall(unfinished_head)
         started = time.monotonic()
-        answer = connection.recv(4096)
-        assert answer == b"" or b" 408 " in answer
+        response = connection.recv(4096)
+        assert response == b"" or b" 408 " in response
         assert time.monotonic() - started < 8
     too_many = "\r\n".join(f"X-{number}: 1" for number in range(101))
     for lines in (f"X-Large: {'x' * granian.HEADER_BYTES}", too_many):

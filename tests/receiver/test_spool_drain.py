@@ -64,7 +64,7 @@ def test_rows_of_a_killed_process_are_drained(hook: Subscription, spool_folder: 
     assert tasks.drain_spool() == 0
 
 
-def test_drain_that_is_killed_halfway_stores_no_row_twice(
+def test_interrupted_drain_stores_no_row_twice(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "BATCH_ROWS", 2)
@@ -108,7 +108,7 @@ def test_refused_record_does_not_block_the_drain(
 
 
 def fail_inserts_of(monkeypatch: pytest.MonkeyPatch, *poison: RequestRow, error: Exception) -> None:
-    """Make inserts fail with the error, as if the database were away, but only for these rows."""
+    """Make inserts of these rows fail with the error, as if the database were unavailable."""
     original = RequestTable.insert
 
     def insert(self: RequestTable, batch: Sequence[RequestRow]) -> None:
@@ -145,7 +145,7 @@ def test_poison_record_is_set_aside_after_some_tries(
     monkeypatch.undo()
 
 
-def test_nothing_is_set_aside_while_the_database_is_away_or_full(
+def test_no_record_is_set_aside_while_the_database_is_unavailable_or_full(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [make_row(hook) for _ in range(3)]
@@ -155,7 +155,7 @@ def test_nothing_is_set_aside_while_the_database_is_away_or_full(
     full = OperationalError("database or disk is full")
     full.__cause__ = sqlite3.OperationalError("database or disk is full")
     full.__cause__.sqlite_errorname = "SQLITE_FULL"
-    for error, can_insert in ((OperationalError("away"), False), (full, True)):
+    for error, can_insert in ((OperationalError("the database is unavailable"), False), (full, True)):
         with monkeypatch.context() as patch:
             fail_inserts_of(patch, *rows, error=error)
             patch.setattr(RequestTable, "can_insert", lambda *_, result=can_insert: result)

@@ -1,4 +1,4 @@
-"""The spool file: rows are on disk once appended, and drained once and in order."""
+"""The spool file: appended rows are on disk, and are drained once and in order."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def other_file(own_spool: Spool) -> Path:
     return path
 
 
-def test_forked_process_uses_a_file_of_its_own(hook: Subscription, spool_folder: Path) -> None:
+def test_forked_process_uses_its_own_file(hook: Subscription, spool_folder: Path) -> None:
     own_spool = Spool()
     own_spool.append([make_row(hook)])
     child = os.fork()

@@ -28,7 +28,7 @@ def test_file_of_a_running_process_is_not_drained(hook: Subscription, spool_fold
     assert not own_spool.is_empty
 
 
-def test_incomplete_last_record_is_ignored_and_no_damage(hook: Subscription, spool_folder: Path) -> None:
+def test_incomplete_last_record_does_not_count_as_damage(hook: Subscription, spool_folder: Path) -> None:
     rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own_spool = Spool()
     own_spool.append(rows)
@@ -41,7 +41,7 @@ def test_incomplete_last_record_is_ignored_and_no_damage(hook: Subscription, spo
     assert list(spool_folder.iterdir()) == []
 
 
-def test_complete_records_of_a_cut_file_are_drained(hook: Subscription, spool_folder: Path) -> None:
+def test_complete_records_of_a_truncated_file_are_drained(hook: Subscription, spool_folder: Path) -> None:
     rows = [make_row(hook, b"x" * 1000) for _ in range(3)]
     own_spool = Spool()
     own_spool.append(rows)
@@ -65,8 +65,8 @@ def test_damage_in_the_middle_loses_only_the_damaged_record(
         file.write(b"?")
     assert drain_abandoned_rows() == [rows[0], rows[2]]
     assert "is damaged" in caplog.text
-    (kept,) = spool_folder.iterdir()
-    assert (kept.suffix, status.spool_status().damaged) == (".damaged", 1)
+    (damaged_file,) = spool_folder.iterdir()
+    assert (damaged_file.suffix, status.spool_status().damaged) == (".damaged", 1)
 
 
 def test_body_cannot_be_mistaken_for_a_record(hook: Subscription, spool_folder: Path) -> None:
@@ -89,7 +89,7 @@ def test_file_without_a_header_is_deleted(spool_folder: Path, content: bytes) ->
     assert list(spool_folder.iterdir()) == []
 
 
-def test_file_with_a_damaged_header_is_kept(hook: Subscription, spool_folder: Path) -> None:
+def test_file_with_a_damaged_header_is_renamed_not_deleted(hook: Subscription, spool_folder: Path) -> None:
     own_spool = Spool()
     own_spool.append([make_row(hook)])
     own_spool.close()
@@ -97,20 +97,20 @@ def test_file_with_a_damaged_header_is_kept(hook: Subscription, spool_folder: Pa
     content[9] ^= 1
     only_file(spool_folder).write_bytes(content)
     assert drain_abandoned_rows() == []
-    (kept,) = spool_folder.iterdir()
-    assert (kept.suffix, kept.read_bytes()) == (".damaged", bytes(content))
+    (damaged_file,) = spool_folder.iterdir()
+    assert (damaged_file.suffix, damaged_file.read_bytes()) == (".damaged", bytes(content))
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_undecodable_record_is_kept_and_others_are_drained(
-    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, which: int
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_undecodable_record_is_preserved_and_others_are_drained(
+    hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch, index: int
 ) -> None:
     rows = [make_row(hook) for _ in range(3)]
     original = records.decode
 
     def decode(payload: bytes) -> RequestRow:
         row = original(payload)
-        if row == rows[which]:
+        if row == rows[index]:
             raise KeyError("an unknown column")
         return row
 
@@ -125,12 +125,12 @@ def test_undecodable_record_is_kept_and_others_are_drained(
         with contextlib.suppress(OperationalError):
             recovery.drain_abandoned_files(insert)  # the database becomes unavailable again
         assert {row.uid for row in [*insert.rows, *drain_abandoned_rows()]} == {
-            row.uid for row in rows if row is not rows[which]
+            row.uid for row in rows if row is not rows[index]
         }
         assert (status.spool_status().damaged, status.spool_status().requests) == (1, 1)
-    (kept,) = spool_folder.glob("*.damaged")
-    kept.rename(kept.with_suffix(".spool"))
-    assert drain_abandoned_rows() == rows[which:]
+    (damaged_file,) = spool_folder.glob("*.damaged")
+    damaged_file.rename(damaged_file.with_suffix(".spool"))
+    assert drain_abandoned_rows() == rows[index:]
 
 
 def test_file_that_cannot_be_opened_or_written_does_not_block_others(
@@ -165,7 +165,7 @@ def test_file_that_cannot_be_opened_or_written_does_not_block_others(
     assert drain_abandoned_rows() == rows[:2]
 
 
-def test_unfinished_file_is_deleted_only_when_it_is_old(spool_folder: Path) -> None:
+def test_only_an_old_unfinished_file_is_deleted(spool_folder: Path) -> None:
     spool_folder.mkdir()
     unfinished = spool_folder / "a.new"
     unfinished.write_bytes(b"")

@@ -51,7 +51,7 @@ def test_status_counts_only_new_records(
     assert len(reads) < 10
 
 
-def test_incremental_status_equals_a_fresh_count(
+def test_incremental_status_equals_a_full_count(
     hook: Subscription, spool_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(records, "BATCH_ROWS", 3)

@@ -1,4 +1,4 @@
-"""The cache of subscriptions: fresh within a second, and never the reason for a refusal."""
+"""The cache of subscriptions: it is at most a second old, and stale data never causes a refusal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def cache(settings: Settings, transactional_db: None) -> Iterator[SubscriptionCache]:
-    """Run a cache with a thread of its own."""
+    """Run a cache with its own thread."""
     settings.RECEIVE_IN_THREADS = True
     cache = SubscriptionCache()
     yield cache
@@ -49,7 +49,7 @@ def fail_reads(cache: SubscriptionCache, monkeypatch: pytest.MonkeyPatch) -> Non
     """Let every refresh fail, as during a database outage."""
 
     def fail() -> None:
-        raise OperationalError("the database is away")
+        raise OperationalError("the database is unavailable")
 
     monkeypatch.setattr(cache, "read", fail)
 
@@ -167,7 +167,7 @@ def test_unknown_token_is_looked_up_once_a_second(
     assert len(cache._unknown_tokens) <= subscription_cache.MAX_UNKNOWN_TOKENS
 
 
-def test_many_threads_share_a_refresh_and_few_wait(
+def test_threads_share_a_refresh_and_only_a_few_wait_for_it(
     cache: SubscriptionCache, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookup(cache, hook)
@@ -216,7 +216,7 @@ def test_lookup_is_unavailable_before_the_first_refresh(
     lookup(cache, hook)
 
 
-def test_unusable_subscription_does_not_harm_others(
+def test_unusable_subscription_does_not_affect_others(
     cache: SubscriptionCache, hook: Subscription, caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown_provider = ProviderAccount.objects.create(provider="gone", name="Gone")

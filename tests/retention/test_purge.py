@@ -1,4 +1,4 @@
-"""Purging: deletes exactly what has expired, in small transactions that can be interrupted anywhere."""
+"""Purging deletes exactly the expired rows, in small transactions that can be interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_nothing_is_deleted_without_a_retention_period(monkeypatch: pytest.Monke
     assert (row.kept_since, row.purged_at) == (NOW - timedelta(days=3000), None)
 
 
-def test_each_account_has_its_own_retention_period_even_when_deleted(
+def test_each_account_has_its_own_retention_period_even_if_it_is_deleted(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:
     other = Subscription.objects.create(
@@ -118,7 +118,7 @@ def test_pending_and_quarantined_requests_are_kept(
     assert purge_due() == 2  # the request after twice the period, and its one parsed event
     assert set(WebhookRequest.objects.all()) == {pending, quarantined}
 
-    # Once released, its events are kept for a whole period.
+    # Once released, its events are stored for a whole period.
     fake.fixed = True
     released = reprocess.reprocess_request(quarantined)
     assert released.outcome == Outcome.PROCESSED
@@ -192,9 +192,9 @@ def test_transactions_are_small_and_bodies_are_not_loaded(
     original = QuerySet.delete
 
     def counting_delete(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
-        done = original(rows)
-        sizes.append(done[0])
-        return done
+        result = original(rows)
+        sizes.append(result[0])
+        return result
 
     monkeypatch.setattr(QuerySet, "delete", counting_delete)
     with CaptureQueriesContext(connection) as queries:
@@ -205,9 +205,9 @@ def test_transactions_are_small_and_bodies_are_not_loaded(
     assert stored() == ([], 0)
 
 
-@pytest.mark.parametrize("at", range(1, 9))
-def test_the_next_run_finishes_after_a_kill_at_any_statement(
-    monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, at: int
+@pytest.mark.parametrize("statement", range(1, 9))
+def test_the_next_run_completes_a_run_killed_at_any_statement(
+    monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount, statement: int
 ) -> None:
     monkeypatch.setattr(purge, "MAX_EVENTS", 3)
     monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
@@ -222,8 +222,8 @@ def test_the_next_run_finishes_after_a_kill_at_any_statement(
     def delete_or_die(rows: QuerySet[Event]) -> tuple[int, dict[str, int]]:
         nonlocal count
         count += 1
-        if count == (at + 1) // 2:
-            if at % 2:
+        if count == (statement + 1) // 2:
+            if statement % 2:
                 raise KeyboardInterrupt
             original(rows)
             raise KeyboardInterrupt
@@ -235,15 +235,18 @@ def test_the_next_run_finishes_after_a_kill_at_any_statement(
             purge_due()
     orphans = Event.objects.exclude(request__in=WebhookRequest.objects.values("pk"))
     assert not orphans.exists()
-    done = Purge.objects.get()
-    totals = (done.purged_requests + WebhookRequest.objects.count(), done.purged_events + Event.objects.count())
+    purge_row = Purge.objects.get()
+    totals = (
+        purge_row.purged_requests + WebhookRequest.objects.count(),
+        purge_row.purged_events + Event.objects.count(),
+    )
     assert totals == (3, 7)  # exactly the deleted rows were counted
     make_due()
     Purge.objects.update(claimed_until=None)  # the claim of the killed process expires
     purge_due()
     assert stored() == ([3.0], 1)
-    done.refresh_from_db()
-    assert (done.purged_requests, done.purged_events) == (2, 6)
+    purge_row.refresh_from_db()
+    assert (purge_row.purged_requests, purge_row.purged_events) == (2, 6)
 
 
 def test_a_run_stops_after_its_time_limit_and_is_due_at_once(
@@ -253,9 +256,9 @@ def test_a_run_stops_after_its_time_limit_and_is_due_at_once(
     monkeypatch.setattr(purge, "MAX_REQUESTS", 2)
     for number in range(5):
         received(monkeypatch, hook, days_ago=50 - number)
-    for left in (3, 1, 0):
+    for remaining in (3, 1, 0):
         purge_due()
-        assert WebhookRequest.objects.count() == left
+        assert WebhookRequest.objects.count() == remaining
     assert purge_due() == 0
 
 

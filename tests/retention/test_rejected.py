@@ -26,15 +26,15 @@ pytestmark = pytest.mark.django_db
 
 def test_rejected_requests_are_limited_by_number(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
-    kept = store_request(hook, body_of({"id": 1, "type": "made"}))
+    accepted = store_request(hook, body_of({"id": 1, "type": "made"}))
     uids = [
         store_request(hook, b"{}", headers=()).uid
         for _ in range(rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS + 1)
     ]
-    left = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
-    assert rejected.MAX_REQUESTS <= len(left) <= rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS
-    assert list(left) == uids[-len(left) :]  # the newest
-    assert fresh(kept)
+    remaining = WebhookRequest.objects.filter(outcome=Outcome.REJECTED).order_by("id").values_list("uid", flat=True)
+    assert rejected.MAX_REQUESTS <= len(remaining) <= rejected.MAX_REQUESTS + rejected.TRIM_AFTER_REQUESTS
+    assert list(remaining) == uids[-len(remaining) :]  # the newest
+    assert fresh(accepted)
     rejected.delete_old(hook.pk)
     assert WebhookRequest.objects.filter(outcome=Outcome.REJECTED).count() == rejected.MAX_REQUESTS
 
@@ -67,7 +67,7 @@ def test_a_forked_process_does_not_wait_for_a_lock_of_its_parent(hook: Subscript
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_only_some_requests_lead_to_a_trim(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_some_requests_trigger_a_trim(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed: list[int] = []
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     monkeypatch.setattr(rejected, "delete_old", trimmed.append)

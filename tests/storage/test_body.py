@@ -51,7 +51,7 @@ def test_endless_body_is_read_up_to_the_limit_only() -> None:
 @pytest.mark.parametrize(
     ("environ", "body"),
     [
-        ({"CONTENT_LENGTH": "3"}, Body(b"abc", 3)),  # what follows belongs to the next request
+        ({"CONTENT_LENGTH": "3"}, Body(b"abc", 3)),  # the rest belongs to the next request
         ({"CONTENT_LENGTH": "3", "wsgi.input_terminated": True}, Body(b"abc", 3)),
         ({"CONTENT_LENGTH": "0"}, Body(b"", 0)),
         ({"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}, Body(b"abcdef", 6)),

@@ -39,7 +39,7 @@ TOO_LARGE = "body decompresses to more than MAX_BODY_BYTES (1000)."
         ("deflate", zlib.compress(EVENT)),
         ("deflate", zlib.compress(EVENT, wbits=9)),
         ("deflate", RAW_DEFLATE),
-        ("gzip", EVENT),  # not compressed, whatever the header says
+        ("gzip", EVENT),  # not compressed, despite the header
         ("deflate", EVENT),
         ("identity", EVENT),
         ("", EVENT),
@@ -94,7 +94,7 @@ def test_signature_may_cover_the_uncompressed_body(
 
     def verify_uncompressed(self: FakeProvider, request: InboundRequest, *rest: Any) -> Verification:
         if request.body != EVENT:
-            return Verification(VerificationResult.FAILED, "The signature fits another body.")
+            return Verification(VerificationResult.FAILED, "The signature is for another body.")
         return original(self, request, *rest)
 
     monkeypatch.setattr(FakeProvider, "verify", verify_uncompressed)

@@ -1,4 +1,4 @@
-"""Storing a request: its exact bytes, and secrets only encrypted or not at all."""
+"""Storing a request: the exact bytes of the body, and secrets only encrypted or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.fake_provider import SECRET, FakeProvider, fresh, run_concurr
 pytestmark = pytest.mark.django_db
 
 
-def test_stores_exact_bytes_and_replaces_the_secret_by_a_marker(hook: Subscription) -> None:
+def test_exact_bytes_are_stored_and_the_secret_is_masked(hook: Subscription) -> None:
     body = b'\xef\xbb\xbf{"a" :1,\r\n"b":"\xff"}\x00'
     request = fresh(store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "v\xe9"))))
     assert bytes(request.body) == body
@@ -54,7 +54,7 @@ def test_storing_commits_on_its_own_and_refuses_an_outer_transaction(hook: Subsc
         store_request(hook, b"{}")
 
 
-def test_a_request_protected_by_its_url_only_is_accepted_unverified(hook: Subscription, fake: FakeProvider) -> None:
+def test_a_request_without_authentication_is_accepted_as_not_verifiable(hook: Subscription, fake: FakeProvider) -> None:
     fake.declare(proof=Proof.URL)
     request = store_request(hook, b"", headers=())
     assert (request.outcome, request.verification) == (Outcome.RECEIVED, "not_verifiable")

@@ -1,4 +1,4 @@
-"""Time ranges of requests, also of requests that were stored long after they arrived."""
+"""Time ranges of requests, including those that were stored long after they arrived."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def drain(rows: Sequence[RequestRow]) -> None:
 def rows_around_outage(hook: Subscription, spool_folder: Path) -> dict[str, RequestRow]:
     """Store requests from before, during and after an outage of two days.
 
-    Those from the outage are stored last but one, after many later ones.
+    Those from the outage are stored after many later ones, and before the last one.
     """
     now = timezone.now()
     early = [make_row_at(hook, now - 100 * HOUR + timedelta(minutes=n)) for n in range(30)]

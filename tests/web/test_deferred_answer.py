@@ -1,4 +1,4 @@
-"""Deferred answers: the commit thread answers, and the request's thread serves the next request meanwhile."""
+"""Deferred answers: the commit thread sends the response, while the request's thread serves the next request."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ class GranianCall:
     """The protocol object that granian passes to the application's wrapper."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[Any, ...]] = []
+        self.responses: list[tuple[Any, ...]] = []
 
-    def response_bytes(self, *answer: Any) -> None:
-        self.answers.append(answer)
+    def response_bytes(self, *response: Any) -> None:
+        self.responses.append(response)
 
     response_iter = response_bytes
 
 
-def test_the_applications_response_is_sent_unless_it_is_deferred() -> None:
+def test_the_response_of_the_application_is_sent_unless_it_is_deferred() -> None:
     call = GranianCall()
-    own = DeferredAnswer(call)
-    own.response_bytes(200, [], b"page")
-    own.response_iter(200, [], [b"page"])
-    assert call.answers == [(200, [], b"page"), (200, [], [b"page"])]
-    own.detach()
-    own.response_bytes(200, [], b"page")
-    own.response_iter(200, [], [b"page"])
-    assert len(call.answers) == 2
-    own.send(503, [("Retry-After", "10")])
-    assert call.answers[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
+    deferred = DeferredAnswer(call)
+    deferred.response_bytes(200, [], b"page")
+    deferred.response_iter(200, [], [b"page"])
+    assert call.responses == [(200, [], b"page"), (200, [], [b"page"])]
+    deferred.detach()
+    deferred.response_bytes(200, [], b"page")
+    deferred.response_iter(200, [], [b"page"])
+    assert len(call.responses) == 2
+    deferred.send(503, [("Retry-After", "10")])
+    assert call.responses[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
 
 
 def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.Monk
     calls = [GranianCall(), GranianCall()]
     for call in calls:
         serve(call, {"PATH_INFO": "/"})
-    assert [call.answers for call in calls] == [[(204, [], b"")]] * 2
+    assert [call.responses for call in calls] == [[(204, [], b"")]] * 2
     assert isinstance(seen[0], DeferredAnswer)
     assert seen[0] is not seen[1]
 
@@ -75,33 +75,33 @@ def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.Monk
 def test_nothing_is_deferred_with_another_server_interface() -> None:
     served: list[tuple[Any, Any]] = []
     call, scope = object(), object()
-    deferred_answer._with_deferred_answer(lambda *given: served.append(given))(call, scope)
+    deferred_answer._with_deferred_answer(lambda *arguments: served.append(arguments))(call, scope)
     assert served == [(call, scope)]
 
 
-class Noted:
+class RecordedAnswer:
     """A deferred answer that records what was sent."""
 
     def __init__(self) -> None:
-        self.left = False
-        self.given: list[tuple[int, list[tuple[str, str]]]] = []
+        self.detached = False
+        self.responses: list[tuple[int, list[tuple[str, str]]]] = []
 
     def detach(self) -> None:
-        self.left = True
+        self.detached = True
 
     def send(self, status: int, headers: Any) -> None:
-        self.given.append((status, list(headers)))
+        self.responses.append((status, list(headers)))
 
     def wait(self) -> None:
         deadline = time.monotonic() + 10
-        while not self.given:
+        while not self.responses:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
-def send(hook_client: Client, hook: Subscription, noted: Noted, **headers: str) -> int:
+def send(hook_client: Client, hook: Subscription, recorded: RecordedAnswer, **headers: str) -> int:
     """Return the status that the application returns; it is not sent if the answer was deferred."""
-    content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED_RESPONSE_KEY: noted}
+    content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED_RESPONSE_KEY: recorded}
     status: int = hook_client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
     return status
 
@@ -111,11 +111,13 @@ def send(hook_client: Client, hook: Subscription, noted: Noted, **headers: str) 
 def test_the_answer_is_sent_once_the_request_is_stored(
     hook_client: Client, hook: Subscription, secret: str, status: int
 ) -> None:
-    noted = Noted()
-    assert send(hook_client, hook, noted, Authorization=secret or hook.secrets[0]) == 503  # it claims nothing
-    assert noted.left
-    noted.wait()
-    assert noted.given == [(status, [])]
+    recorded = RecordedAnswer()
+    assert (
+        send(hook_client, hook, recorded, Authorization=secret or hook.secrets[0]) == 503
+    )  # in case it is sent after all, it confirms nothing
+    assert recorded.detached
+    recorded.wait()
+    assert recorded.responses == [(status, [])]
     assert WebhookRequest.objects.count() == 1
 
 
@@ -124,10 +126,10 @@ def test_a_request_that_cannot_be_stored_is_answered_503(
     hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("events.receiver.request_table.RequestTable.insert", lambda table, rows: 1 / 0)
-    noted = Noted()
-    assert send(hook_client, hook, noted, Authorization=hook.secrets[0]) == 503
-    noted.wait()
-    assert noted.given == [(503, [("Retry-After", "10")])]
+    recorded = RecordedAnswer()
+    assert send(hook_client, hook, recorded, Authorization=hook.secrets[0]) == 503
+    recorded.wait()
+    assert recorded.responses == [(503, [("Retry-After", "10")])]
     assert "A webhook request could not be stored: ZeroDivisionError" in caplog.text
 
 
@@ -136,16 +138,16 @@ def test_an_answer_that_needs_no_commit_is_not_deferred(
     hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_is_hanging", lambda: True)  # so it goes to the spool at once
-    noted = Noted()
-    assert send(hook_client, hook, noted, Authorization=hook.secrets[0]) == 200
-    assert not noted.left
-    assert noted.given == []
+    recorded = RecordedAnswer()
+    assert send(hook_client, hook, recorded, Authorization=hook.secrets[0]) == 200
+    assert not recorded.detached
+    assert recorded.responses == []
 
 
-# -- Served by granian -------------------------------------------------------------------------------------------------
+# -- With granian -------------------------------------------------------------------------------------------------
 
 
-class Slow:
+class SlowServer:
     """A web process with a single request thread, on a database with slow commits."""
 
     def __init__(self, web: WebProcess, commits: Path, subscription: Subscription) -> None:
@@ -157,10 +159,10 @@ class Slow:
     def post(self, body: bytes) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=20)
         connection.request("POST", self._path, body, {"Authorization": self._secret})
-        answer = connection.getresponse()
-        assert (answer.getheader("Content-Length"), answer.read()) == ("0", b"")
+        response = connection.getresponse()
+        assert (response.getheader("Content-Length"), response.read()) == ("0", b"")
         connection.close()
-        return answer.status
+        return response.status
 
     @property
     def commits(self) -> list[int]:
@@ -175,32 +177,32 @@ class Slow:
 
 
 @contextmanager
-def slow(
-    tmp_path: Path, egnyte_subscription: Subscription, door: str, seconds: float, patience: float = 10.0
-) -> Iterator[Slow]:
+def run_slow_server(
+    tmp_path: Path, egnyte_subscription: Subscription, entry: str, seconds: float, give_up_after: float = 10.0
+) -> Iterator[SlowServer]:
     commits = tmp_path / "commits"
     web = WebProcess(
         tmp_path / "web.log",
-        entry=door,
+        entry=entry,
         application="tests.harness.slow_commits:application",
         threads=1,
         DATA_DIR=str(tmp_path),
         SLOW_COMMIT=str(seconds),
         COMMITS=str(commits),
-        GIVES_UP_AFTER=str(patience),
+        GIVES_UP_AFTER=str(give_up_after),
     )
     web.start()
     try:
-        yield Slow(web, commits, egnyte_subscription)
+        yield SlowServer(web, commits, egnyte_subscription)
     finally:
         web.kill()
 
 
-@pytest.mark.parametrize("door", ENTRIES)
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_one_thread_serves_many_requests_in_one_commit(
-    tmp_path: Path, egnyte_subscription: Subscription, door: str
+    tmp_path: Path, egnyte_subscription: Subscription, entry: str
 ) -> None:
-    with slow(tmp_path, egnyte_subscription, door, 1.0) as server, ThreadPoolExecutor(12) as pool:
+    with run_slow_server(tmp_path, egnyte_subscription, entry, 1.0) as server, ThreadPoolExecutor(12) as pool:
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(12)]))
     assert statuses == [200] * 12
     assert sum(server.commits) == 12
@@ -208,26 +210,31 @@ def test_one_thread_serves_many_requests_in_one_commit(
     assert WebhookRequest.objects.count() == 12
 
 
-@pytest.mark.parametrize("door", ENTRIES)
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_a_server_that_is_terminated_still_answers(
-    tmp_path: Path, egnyte_subscription: Subscription, door: str
+    tmp_path: Path, egnyte_subscription: Subscription, entry: str
 ) -> None:
-    with slow(tmp_path, egnyte_subscription, door, 1.0) as server, ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(server.post, b"{}")
+    with run_slow_server(tmp_path, egnyte_subscription, entry, 1.0) as server, ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(server.post, b"{}")
         server.wait_for_a_commit()
         server.web.terminate()
-        assert asked.result(10) == 200
+        assert pending.result(10) == 200
     assert WebhookRequest.objects.count() == 1
 
 
-@pytest.mark.parametrize("door", ENTRIES)
-def test_a_hanging_commit_is_not_waited_for(tmp_path: Path, egnyte_subscription: Subscription, door: str) -> None:
-    with slow(tmp_path, egnyte_subscription, door, 60.0, patience=0.3) as server, ThreadPoolExecutor(8) as pool:
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_requests_do_not_wait_for_a_hanging_commit(
+    tmp_path: Path, egnyte_subscription: Subscription, entry: str
+) -> None:
+    with (
+        run_slow_server(tmp_path, egnyte_subscription, entry, 60.0, give_up_after=0.3) as server,
+        ThreadPoolExecutor(8) as pool,
+    ):
         started = time.monotonic()
         statuses = list(pool.map(server.post, [b"%d" % number for number in range(8)]))
         assert statuses == [200] * 8, server.web.log.read_text()
         assert time.monotonic() - started < 20
-        # All of them, those that the commit has taken already as well.
+        # All requests are in the spool, including those of the hanging commit.
         assert sum(path.stat().st_size > 0 for path in (tmp_path / "spool").iterdir()) == 1
-        assert server.commits  # the one that hangs; the drainer's may hang beside it by now
+        assert server.commits  # the hanging one; by now, the drainer's may hang as well
     assert WebhookRequest.objects.count() == 0

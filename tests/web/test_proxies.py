@@ -1,4 +1,4 @@
-"""Forwarding headers are trusted from TRUSTED_PROXIES and from nobody else."""
+"""Forwarding headers are trusted only from TRUSTED_PROXIES."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.test import RequestFactory
 from config.web.proxies import TrustedProxies
 
 
-def seen(remote: str, **headers: str) -> HttpRequest:
+def received_request(remote: str, **headers: str) -> HttpRequest:
     """Return the request as a view sees it."""
     requests: list[HttpRequest] = []
 
@@ -47,16 +47,16 @@ def _proxy(settings: Any) -> None:
     ],
 )
 def test_the_client_address_comes_from_a_trusted_proxy(remote: str, forwarded: str, client: str) -> None:
-    assert seen(remote, x_forwarded_for=forwarded).META["REMOTE_ADDR"] == client
+    assert received_request(remote, x_forwarded_for=forwarded).META["REMOTE_ADDR"] == client
 
 
 def test_only_a_trusted_proxy_can_declare_https() -> None:
-    assert seen("10.0.0.1", x_forwarded_proto="https").is_secure()
-    assert not seen("192.0.2.1", x_forwarded_proto="https").is_secure()
+    assert received_request("10.0.0.1", x_forwarded_proto="https").is_secure()
+    assert not received_request("192.0.2.1", x_forwarded_proto="https").is_secure()
 
 
 def test_without_trusted_proxies_forwarding_headers_are_ignored(settings: Any) -> None:
     settings.TRUSTED_PROXIES = ()
-    request = seen("10.0.0.1", x_forwarded_for="198.51.100.7", x_forwarded_proto="https")
+    request = received_request("10.0.0.1", x_forwarded_for="198.51.100.7", x_forwarded_proto="https")
     assert request.META["REMOTE_ADDR"] == "10.0.0.1"
     assert not request.is_secure()

@@ -15,39 +15,39 @@ from config.web import granian, receiver_entry
 from config.web.receiver_entry import ReceiverEntry
 
 
-class Hanging:
-    """An application that answers only when it is released, behind the receiver's entry."""
+class HangingApplication:
+    """An application behind the receiver's entry whose pages respond only once `may_respond` is set."""
 
     def __init__(self) -> None:
-        self.let_go = threading.Event()
-        self.inside = threading.Semaphore(0)
-        self.door = ReceiverEntry(self._answer)
+        self.may_respond = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.entry = ReceiverEntry(self._respond)
 
     def get(self, path: str) -> str:
         """Return the status."""
-        return self.ask(path)[0]
+        return self.request(path)[0]
 
-    def ask(self, path: str) -> tuple[str, dict[str, str], bytes]:
+    def request(self, path: str) -> tuple[str, dict[str, str], bytes]:
         """Return status, headers and body."""
-        said: list[Any] = []
+        response: list[Any] = []
         environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
-        body = b"".join(self.door(environ, lambda status, headers: said.extend((status, dict(headers)))))
-        return said[0], said[1], body
+        body = b"".join(self.entry(environ, lambda status, headers: response.extend((status, dict(headers)))))
+        return response[0], response[1], body
 
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/livez":
-            self.inside.release()
-            self.let_go.wait(10)
+            self.entered.release()
+            self.may_respond.wait(10)
         start_response("200 OK", [])
         return ()
 
 
 @pytest.fixture
-def hanging() -> Hanging:
-    return Hanging()
+def hanging() -> HangingApplication:
+    return HangingApplication()
 
 
-def test_hanging_pages_leave_threads_for_webhooks(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_pages_leave_threads_for_webhooks(hanging: HangingApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     assert receiver_entry.MAX_OTHER_REQUESTS < granian.THREADS
     monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.2)
     threads = [
@@ -55,35 +55,39 @@ def test_hanging_pages_leave_threads_for_webhooks(hanging: Hanging, monkeypatch:
     ]
     for thread in threads:
         thread.start()
-        assert hanging.inside.acquire(timeout=10)
+        assert hanging.entered.acquire(timeout=10)
     assert hanging.get("/livez") == "200 OK"
-    assert hanging.get("/admin/") == "503 Service Unavailable"  # after a while
+    assert hanging.get("/admin/") == "503 Service Unavailable"  # after WAIT_SECONDS
     monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.1)
     time.sleep(0.1)
     started = time.monotonic()
-    assert [hanging.get("/admin/") for _ in range(20)] == ["503 Service Unavailable"] * 20  # at once by now
+    assert [hanging.get("/admin/") for _ in range(20)] == [
+        "503 Service Unavailable"
+    ] * 20  # at once, because most are slow
     assert time.monotonic() - started < 1
-    _, headers, body = hanging.ask("/api/v1/events/")
+    _, headers, body = hanging.request("/api/v1/events/")
     assert (headers["Retry-After"], headers["Content-Type"]) == ("1", "application/problem+json")
     assert json.loads(body)["code"] == "busy"
-    hanging.let_go.set()
+    hanging.may_respond.set()
     for thread in threads:
         thread.join(10)
     assert hanging.get("/admin/") == "200 OK"
 
 
-def test_requests_wait_for_a_thread_while_pages_are_quick(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_wait_for_a_thread_while_pages_are_quick(
+    hanging: HangingApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 10.0)
-    said: list[str] = []
+    statuses: list[str] = []
     threads = [
-        threading.Thread(target=lambda: said.append(hanging.get("/admin/")))
+        threading.Thread(target=lambda: statuses.append(hanging.get("/admin/")))
         for _ in range(3 * receiver_entry.MAX_OTHER_REQUESTS)
     ]
     for thread in threads:
         thread.start()
     for _ in range(receiver_entry.MAX_OTHER_REQUESTS):
-        assert hanging.inside.acquire(timeout=10)
-    hanging.let_go.set()
+        assert hanging.entered.acquire(timeout=10)
+    hanging.may_respond.set()
     for thread in threads:
         thread.join(10)
-    assert said == ["200 OK"] * 3 * receiver_entry.MAX_OTHER_REQUESTS
+    assert statuses == ["200 OK"] * 3 * receiver_entry.MAX_OTHER_REQUESTS

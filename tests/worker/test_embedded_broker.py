@@ -57,21 +57,21 @@ def test_several_producers_and_a_consumer_lose_nothing(folder: Path, queue: Simp
     producers = [
         subprocess.Popen([sys.executable, "-c", PRODUCER, str(folder), name, "1000"], cwd=BASE_DIR) for name in "abc"
     ]
-    got: list[tuple[str, int]] = []
+    received: list[tuple[str, int]] = []
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         running = any(producer.poll() is None for producer in producers)
         try:
             name, number = queue.get(timeout=0.5).payload
-            got.append((name, number))
+            received.append((name, number))
         except Empty:
             if not running:
                 break
     assert [producer.wait() for producer in producers] == [0, 0, 0]
-    assert sorted(got) == [(name, number) for name in "abc" for number in range(1000)]
+    assert sorted(received) == [(name, number) for name in "abc" for number in range(1000)]
 
 
-def test_messages_come_in_the_order_they_were_sent(queue: SimpleQueue) -> None:
+def test_messages_are_received_in_the_order_they_were_sent(queue: SimpleQueue) -> None:
     for number in range(20):
         queue.put(number)
     assert [take(queue) for _ in range(20)] == list(range(20))

@@ -1,4 +1,4 @@
-"""Periodic tasks run without a broker, whatever other tasks and the clock do."""
+"""Periodic tasks run without a broker, despite failing or hanging tasks and clock steps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def scheduled(jobs: dict[str, Job], *, every: float = 0.1) -> Iterator[LocalSche
 def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
@@ -60,7 +60,7 @@ def test_entries_run_periodically_without_a_broker() -> None:
     runs: list[float] = []
     with scheduled({"job": lambda: runs.append(time.monotonic())}):
         wait_until(lambda: len(runs) >= 8)
-    # The first may start late, and the second at once after it; from there on the pause is kept.
+    # The first run may start late, and the second right after it; later runs keep the interval.
     assert runs[7] - runs[0] >= 0.59
 
 
@@ -81,19 +81,19 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_long_run_does_not_overlap_the_next_one() -> None:
-    running, most, begun = 0, 0, 0
+    running, highest, runs = 0, 0, 0
 
     def slow() -> None:
-        nonlocal running, most, begun
-        begun += 1
+        nonlocal running, highest, runs
+        runs += 1
         running += 1
-        most = max(most, running)
+        highest = max(highest, running)
         time.sleep(0.3)
         running -= 1
 
     with scheduled({"job": slow}, every=0.05):
-        wait_until(lambda: begun >= 3)
-    assert most == 1
+        wait_until(lambda: runs >= 3)
+    assert highest == 1
 
 
 def test_a_hanging_entry_does_not_stop_the_others() -> None:
@@ -119,7 +119,7 @@ def test_a_clock_step_delays_nothing(year: int) -> None:
             before, started = len(runs), time.monotonic()
             wait_until(lambda: len(runs) >= before + 5)
             ran, elapsed = len(runs) - before, time.monotonic() - started
-    assert ran <= elapsed / 0.1 + 2  # nor does it hurry
+    assert ran <= elapsed / 0.1 + 2  # nor does it run too often
 
 
 def test_every_entry_of_the_schedule_is_a_task() -> None:
