@@ -235,7 +235,8 @@ def any_of(column: str, values: Sequence[Any]) -> Q:
 def belonging_to(column: str, owners: QuerySet[Any, Any], uids: Sequence[Any]) -> Q:
     """Match rows whose foreign key is one of `owners` with these public IDs; match every row if there are none.
 
-    The owners are looked up first, so that the index on the foreign key serves the list."""
+    The owners are looked up first, so that the index on the foreign key serves the list.
+    """
     if not uids:
         return Q()
     keys = list(owners.filter(uid__in=uids).order_by().values_list("pk", flat=True))
@@ -245,7 +246,8 @@ def belonging_to(column: str, owners: QuerySet[Any, Any], uids: Sequence[Any]) -
 def any_prefix(rows: QuerySet[Any, Any], column: str, prefixes: Sequence[str]) -> tuple[QuerySet[Any, Any], Q]:
     """Return the rows, annotated, with the condition that the column begins with one of these prefixes.
 
-    The comparison is literal; LIKE ignores case on SQLite."""
+    The comparison is literal; LIKE ignores case on SQLite.
+    """
     condition = Q()
     for length in sorted({len(prefix) for prefix in prefixes}):
         alias = f"{column}_{length}"

@@ -43,7 +43,8 @@ class ProviderAccount(Claimable):
     """An account at a provider: settings and encrypted credentials.
 
     A deleted account keeps its row, without credentials, because its events and operations are kept. Only
-    `providers.audit.state_changes` writes `status`."""
+    `providers.audit.state_changes` writes `status`.
+    """
 
     subject: ClassVar[str] = "account"
     state_field: ClassVar[str] = "status"
@@ -181,7 +182,8 @@ class HistoryEntry(models.Model):
 class StateChange(models.Model):
     """A change of the state of an account or a subscription, and its reason. Never deleted.
 
-    Only `providers.audit.state_changes` writes it, and counts repeated changes on one row."""
+    Only `providers.audit.state_changes` writes it, and counts repeated changes on one row.
+    """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
     account = models.ForeignKey(ProviderAccount, models.PROTECT, db_index=False, related_name="+")

@@ -1,1 +1,1 @@
-"""Subscriptions: what is wanted, what is observed at the provider, and the plan that makes them one."""
+"""Subscriptions: their desired state, their state at the provider, and the plan that brings the two together."""

@@ -117,7 +117,7 @@ PROBLEM_FILTERS = FilterSet(
         ProblemState.choices,
         label="State",
         choices=lambda: _PROBLEM_STATES,
-        unset="Not resolved",
+        unset="Unresolved",
         read_in_dashboard=one_of(_PROBLEM_STATES),
         narrow_in_dashboard=_in_problem_state,
     ),

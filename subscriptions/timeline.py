@@ -1,8 +1,8 @@
 """The timeline of an account or a subscription: operations, state changes, actions, problems, newest first.
 
-Nothing is copied for it: each source has its own rows, and they are merged when the timeline is read. That is cheap
-because every row's ID is a UUIDv7: the IDs of all tables follow time, so one ID is a position in all of them, and each
-source reads one page from an index. A sync that finds nothing new writes no row, so it does not appear.
+Each source has its own rows, and they are merged when the timeline is read. That is cheap because every row's ID is a
+UUIDv7: the IDs of all tables are ordered by time, so an ID is a position in all of them, and each source reads one page
+from an index. A sync that finds nothing new writes no row, so it does not appear.
 """
 
 from __future__ import annotations
@@ -36,18 +36,17 @@ class SubscriptionName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry of a timeline. `key` is the UUIDv7 of its row, and its position.
+    """One entry of a timeline. `key` is the UUIDv7 of its row, which is also its position.
 
-    `what` is a short title, `why` the reason in a sentence, `status` the resulting state, if any. `times` and `last_at`
-    are set for an entry that stands for several.
+    `status` is the resulting state, if any. `times` and `last_at` are set for an entry that stands for several.
     """
 
     key: UUID
     at: datetime
     kind: str
-    what: str
+    title: str
     actor: str
-    why: str = ""
+    reason: str = ""
     status: str | None = None
     changes: Sequence[Mapping[str, object]] = ()
     operation: Operation | None = None
@@ -124,17 +123,17 @@ class Timeline:
         """Return the `count` entries next to a position, newest first; the newest ones without a position."""
         entries: list[Entry] = []
         for source in _sources:
-            asked = frozenset(source.kinds) & self.only if self.only else frozenset(source.kinds)
-            if asked:
-                entries += source.read(self.subject, Span(count, below, above, asked))
+            requested = frozenset(source.kinds) & self.only if self.only else frozenset(source.kinds)
+            if requested:
+                entries += source.read(self.subject, Span(count, below, above, requested))
         entries.sort(key=lambda entry: entry.key, reverse=True)
         nearest = entries[-count:] if above is not None else entries[:count]
         return _with_names(nearest)
 
     def keyed(self, count: int, *, key: int | None, back: bool) -> list[tuple[int, Entry]]:
         """Return the entries next to a key, nearest first, for pagination by key."""
-        place = None if key is None else UUID(int=key)
-        entries = self.part(count, above=place)[::-1] if back else self.part(count, below=place)
+        position = None if key is None else UUID(int=key)
+        entries = self.part(count, above=position)[::-1] if back else self.part(count, below=position)
         return [(entry.key.int, entry) for entry in entries]
 
 
@@ -146,15 +145,15 @@ def subject_filter(subject: Subject) -> Q:
 
 
 def _operations(subject: Subject, span: Span) -> Iterable[Entry]:
-    of = Q(account=subject.pk) if isinstance(subject, ProviderAccount) else Q(subscription=subject.pk)
-    rows = Operation.objects.filter(of).select_related("subscription").defer("request", "response")
+    owner = Q(account=subject.pk) if isinstance(subject, ProviderAccount) else Q(subscription=subject.pk)
+    rows = Operation.objects.filter(owner).select_related("subscription").defer("request", "response")
     for row in span.cut(rows.defer("subscription__secrets", "request", "response")):
         yield Entry(
             key=row.uid,
             at=row.started_at,
             kind=OPERATION,
-            what=row.action,
-            why=" ".join(text for text in (row.reason, row.error) if text),
+            title=row.action,
+            reason=" ".join(text for text in (row.reason, row.error) if text),
             actor=row.actor,
             status=row.status,
             operation=row,
@@ -168,8 +167,8 @@ def _states(subject: Subject, span: Span) -> Iterable[Entry]:
             key=row.uid,
             at=row.at,
             kind=STATE,
-            what=f"became {row.after}",
-            why=row.reason,
+            title=f"became {row.after}",
+            reason=row.reason,
             actor=row.actor,
             status=row.after,
             changes=({"field": "state", "from": row.before, "to": row.after},),
@@ -185,12 +184,12 @@ def _history(subject: Subject, span: Span) -> Iterable[Entry]:
     if len(span.kinds) == 1:
         rows = rows.filter(secret) if SECRET in span.kinds else rows.exclude(secret)
     for row in span.cut(rows):
-        is_own = row.subject_type in (Subscription.subject, ProviderAccount.subject)
+        is_about_subject = row.subject_type in (Subscription.subject, ProviderAccount.subject)
         yield Entry(
             key=row.uid,
             at=row.at,
             kind=SECRET if SECRET in row.action else ACTION,
-            what=row.action if is_own else f"{row.subject_type} {row.action}",
+            title=row.action if is_about_subject else f"{row.subject_type} {row.action}",
             actor=row.actor,
             changes=row.changes,
             subscription=_subscription_of(row),
@@ -200,16 +199,16 @@ def _history(subject: Subject, span: Span) -> Iterable[Entry]:
 def _problems(subject: Subject, span: Span) -> Iterable[Entry]:
     rows = ProblemTransition.objects.filter(subject_filter(subject)).select_related("problem__subscription")
     for row in span.cut(rows.defer("problem__sample", "problem__subscription__secrets")):
-        about = row.problem.subscription
+        subscription = row.problem.subscription
         yield Entry(
             key=row.uid,
             at=row.at,
             kind=PROBLEM,
-            what=f"{row.problem.get_kind_display()}: {row.get_transition_display().lower()}",
-            why="" if row.transition in WITHOUT_REASON else row.message,
+            title=f"{row.problem.get_kind_display()}: {row.get_transition_display().lower()}",
+            reason="" if row.transition in WITHOUT_REASON else row.message,
             actor=row.actor,
             problem=row.problem,
-            subscription=about.uid if about else None,
+            subscription=subscription.uid if subscription else None,
         )
 
 

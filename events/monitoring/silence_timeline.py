@@ -24,8 +24,8 @@ def _entries(subject: Subject, span: Span) -> Iterable[Entry]:
             key=row.uid,
             at=row.confirmed_at or row.probed_at,
             kind=SILENCE,
-            what="fell silent",
-            why=f"No event since {readable_time(row.since)}. {row.message}{ended}",
+            title="fell silent",
+            reason=f"No event since {readable_time(row.since)}. {row.message}{ended}",
             actor=SCHEDULER,
             subscription=row.subscription.uid,
         )

@@ -161,7 +161,8 @@ class AccountGate:
         """Run after a session that ended with an error.
 
         If the provider refuses the whole account, pause its calls until the credentials change, a person checks the
-        account, or a probe succeeds."""
+        account, or a probe succeeds.
+        """
         if not isinstance(error, AuthenticationFailed) and not (
             isinstance(error, PermissionMissing) and error.whole_account
         ):

@@ -37,7 +37,8 @@ class DatabaseLimiter:
         """Wait for the next free slot.
 
         Raise Throttled, before anything is sent, if the wait would be too long, if the provider asked us to stop
-        calling, or if this priority's share of the day quota is used."""
+        calling, or if this priority's share of the day quota is used.
+        """
         while True:
             wait = self._take_slot(priority, deadline)
             if wait is not None:
@@ -47,7 +48,8 @@ class DatabaseLimiter:
     def penalise(self, seconds: float) -> None:
         """Store, for all processes, that the provider accepts no calls for this long.
 
-        A later end that it asked for before still holds."""
+        A later end that it asked for before still holds.
+        """
         now = timezone.now()
         until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER_SECONDS))
         AccountLimit.objects.get_or_create(account=self.account)

@@ -51,7 +51,8 @@ def open_session(
 
     `deadline` (monotonic seconds) limits all its calls together. `secrets` are masked in recorded calls, in addition
     to the credentials. With `insist`, set when a person asked, calls are made even while they are paused. Raise Refused
-    if the stored settings or credentials do not match the provider's schema."""
+    if the stored settings or credentials do not match the provider's schema.
+    """
     plugin = account.plugin
     try:
         settings = validate(plugin.settings_model, account.settings)
@@ -119,7 +120,8 @@ def set_failure(account: ProviderAccount, error: ProviderError) -> None:
 def accounts_sharing_limit(account: ProviderAccount) -> list[ProviderAccount]:
     """Return the other accounts whose webhooks count against the same limit at the provider.
 
-    They are the accounts whose known identities agree with this one in `Capabilities.count_limit_by`."""
+    They are the accounts whose known identities agree with this one in `Capabilities.count_limit_by`.
+    """
     names = account.plugin.capabilities.count_limit_by
     ours = [account.identity.get(name) for name in names]
     if not names or None in ours:

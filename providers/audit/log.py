@@ -25,7 +25,8 @@ def note(
     """Record an action. Call it in the transaction of the change itself.
 
     Of `before` and `after` only the fields that differ are stored, those named in `secret` as `***`. `account_id` is
-    the primary key of the account on whose timeline the entry appears."""
+    the primary key of the account on whose timeline the entry appears.
+    """
     changes = [
         {"field": field, "from": _masked(field, old, secret), "to": _masked(field, new, secret)}
         for field, old, new in _differences(before or {}, after or {})

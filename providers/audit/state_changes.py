@@ -26,7 +26,8 @@ def write(rows: QuerySet[M], *, by: str, **values: Any) -> int:
     """Run `rows.update(**values)` and record each change of state in the same transaction.
 
     Return the number of updated rows. `by` is the actor. The model names the field of its state in `state_field`, the
-    path to its account's primary key in `account_key`, and its subject type in `subject`."""
+    path to its account's primary key in `account_key`, and its subject type in `subject`.
+    """
     field: str = rows.model.state_field  # type: ignore[attr-defined]  # see above
     if field not in values:
         return rows.update(**values)

@@ -14,7 +14,8 @@ class JSONTextField(models.TextField[Any, Any]):
     """JSON stored as ASCII text.
 
     The text keeps the order of keys, and holds what the databases' JSON types refuse: an escaped NUL, or half of a
-    surrogate pair. It cannot be queried inside."""
+    surrogate pair. It cannot be queried inside.
+    """
 
     _pyi_private_set_type: Any  # for the type checker: any JSON goes in and comes out
     _pyi_private_get_type: Any

@@ -25,7 +25,8 @@ class TimeField(serializers.DateTimeField):
 class ObjectField(serializers.DictField):
     """A JSON object whose shape a provider's schema decides.
 
-    `part` names the schema: settings, credentials or config."""
+    `part` names the schema: settings, credentials or config.
+    """
 
     def __init__(self, *, part: str, **kwargs: Any) -> None:
         self.part = part

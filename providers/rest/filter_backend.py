@@ -15,7 +15,8 @@ from providers.rest.pagination import PARAMETERS
 class StrictFilterBackend(BaseFilterBackend):
     """Applies the filters that the view's `filters_of` names for its action.
 
-    An unknown parameter is an error: ignoring a misspelt filter would return every row."""
+    An unknown parameter is an error: ignoring a misspelt filter would return every row.
+    """
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
         """Return the rows that match. Raise ValidationError for unknown parameters and invalid values."""
@@ -44,7 +45,8 @@ class StrictFilterBackend(BaseFilterBackend):
 def read_flag_parameter(request: Request, name: str) -> bool:
     """Return the only parameter of a request that is not a list; false if it is absent.
 
-    Raise REST framework's ValidationError for a value other than true or false, and for unknown parameters."""
+    Raise REST framework's ValidationError for a value other than true or false, and for unknown parameters.
+    """
     query = request.query_params
     errors = {other: [ErrorDetail("This parameter does not exist.", code="unknown")] for other in set(query) - {name}}
     values = query.getlist(name, ["false"])

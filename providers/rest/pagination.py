@@ -78,7 +78,8 @@ class KeysetPagination(BasePagination):
 
     A view may have `feed_end()`. If that returns a position, the list is the feed in commit order: `next` is never
     null, and an empty page leads to that position. A view may have `weight(row)`, in bytes, so that a page of large
-    rows ends before its limit."""
+    rows ends before its limit.
+    """
 
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any] | Merged, request: Request, view: Any = None
@@ -172,7 +173,8 @@ class KeysetPagination(BasePagination):
     def _mirrored(self, way: int) -> int:
         """Return the cursor's key as seen from the other direction.
 
-        `way` is 1 to continue forward after an empty page back, and -1 to go back from an empty page."""
+        `way` is 1 to continue forward after an empty page back, and -1 to go back from an empty page.
+        """
         key = self.cursor.key if self.cursor else 0
         return max(key + (way if self.shape.descending else -way), 0)
 

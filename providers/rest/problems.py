@@ -1,7 +1,8 @@
 """Errors of the REST API as problem details (RFC 9457), each with its request ID.
 
 `exception_handler` turns exceptions of views into problems. `ProblemDetailsMiddleware` does the same for what no view
-answers: unexpected exceptions and Django's own error pages."""
+answers: unexpected exceptions and Django's own error pages.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ class Problem:
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     """Return the response for an exception of a view, as REST framework's `EXCEPTION_HANDLER`.
 
-    Return None for unexpected exceptions; the middleware logs them and returns a 500."""
+    Return None for unexpected exceptions; the middleware logs them and returns a 500.
+    """
     problem = problem_for(error)
     return problem.response(context["request"]) if problem else None
 
@@ -160,7 +162,8 @@ def _flat(detail: Any, path: str = "") -> Iterator[Mapping[str, str]]:
 class NotFoundView(APIView):
     """Answers 404 at every path under /api/ that has no view, without authentication.
 
-    Without it Django would redirect to the path with a slash."""
+    Without it Django would redirect to the path with a slash.
+    """
 
     schema = None
     authentication_classes = ()

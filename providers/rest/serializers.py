@@ -12,7 +12,8 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 class StrictSerializer(serializers.Serializer[Any]):
     """A request body in which an unknown field is an error.
 
-    `immutable` names fields that a change may contain only with their `current` values."""
+    `immutable` names fields that a change may contain only with their `current` values.
+    """
 
     immutable: ClassVar[tuple[str, ...]] = ()
 

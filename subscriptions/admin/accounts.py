@@ -94,7 +94,7 @@ class AccountAdmin(RemoteSubscriptionPages):
     # -- Writing ---------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URLs of the form, the check, keeping, and the timeline."""
+        """Add the URLs of the form, the check, the cancellation of a deletion, and the timeline."""
         return [
             self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
             self.own_url("<int:pk>/check/", self.check_view, "check"),
@@ -173,7 +173,7 @@ class AccountAdmin(RemoteSubscriptionPages):
         return self.render(request, "accounts/delete.html", f"Delete “{row}”?", context, parent=True)
 
     def keep_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Stop the deletion of an account and its subscriptions."""
+        """Cancel the deletion of an account and its subscriptions."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))

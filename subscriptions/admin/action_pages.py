@@ -20,7 +20,7 @@ from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
 from subscriptions.reconciliation.action_runner import Outcome
 
-MAX_ROWS = 50  # of one bulk action
+MAX_ROWS = 50  # per bulk action
 REMOVING = (SubscriptionAction.DELETE, SubscriptionAction.FORGET)
 
 
@@ -37,7 +37,7 @@ class ActionPages(PageAdmin[Subscription]):
         return [(action, text) for action, text in ACTION_TEXTS.items() if (delete if action in REMOVING else change)]
 
     def available_actions(self, request: HttpRequest, row: Subscription) -> list[tuple[SubscriptionAction, ActionText]]:
-        """Return the allowed actions that are possible in the present state of the subscription."""
+        """Return the allowed actions that are possible in the current state of the subscription."""
         if plugin_of(row.account) is None:
             return []
         return [item for item in self.allowed_actions(request) if actions.is_offered(row, item[0])]
@@ -59,17 +59,17 @@ class ActionPages(PageAdmin[Subscription]):
             return HttpResponseRedirect(
                 self.page_url(rows[0]) if len(rows) == 1 and not is_removed else self.list_url()
             )
-        prospects = dashboard_actions.prospects(rows, action, timezone.now())
-        words = ACTION_TEXTS[action]
+        previews = dashboard_actions.preview(rows, action, timezone.now())
+        text = ACTION_TEXTS[action]
         context = {
             "action": action,
-            "words": words,
-            "prospects": prospects,
-            "possible": any(not item.skipped for item in prospects),
+            "text": text,
+            "previews": previews,
+            "possible": any(not item.skipped for item in previews),
             "back_url": self.page_url(rows[0]) if len(rows) == 1 else self.list_url(),
         }
         subject = f"“{rows[0]}”" if len(rows) == 1 else f"{len(rows)} subscriptions"
-        return self.render(request, "subscriptions/confirm.html", f"{words.question} {subject}?", context, parent=True)
+        return self.render(request, "subscriptions/confirm.html", f"{text.question} {subject}?", context, parent=True)
 
     def _selected(self, request: HttpRequest, keys: Sequence[str]) -> list[Subscription]:
         try:

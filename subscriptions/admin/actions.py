@@ -16,12 +16,12 @@ from subscriptions.reconciliation.action_runner import Outcome, attempt
 from subscriptions.reconciliation.dry_run import predict_plan
 
 SECONDS_FOR_ONE = 10.0
-SECONDS_FOR_ALL = 20.0  # the worker does what does not fit
+SECONDS_FOR_ALL = 20.0  # the worker does the rest
 
 
 @dataclass(frozen=True, slots=True)
 class ActionText:
-    """An action as it is named on buttons and in questions."""
+    """The texts of an action: its button, its confirmation question, and its explanation."""
 
     button: str
     question: str
@@ -73,15 +73,15 @@ ACTION_TEXTS: dict[SubscriptionAction, ActionText] = {
         "Forget",
         "Forget",
         "link_off",
-        "Hookkeeper gives up on deleting the subscription at the provider. Use this only if the provider can never be "
-        "reached again, or its credentials are lost for good.",
+        "Hookkeeper stops trying to delete the subscription at the provider. Use this only if the provider can never "
+        "be reached again, or if its credentials are permanently lost.",
         dangerous=True,
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Prospect:
+class ActionPreview:
     """What an action would do with one subscription. `skipped`: why it would do nothing, or an empty string."""
 
     row: Subscription
@@ -89,21 +89,21 @@ class Prospect:
     plan: Plan
 
 
-def prospects(rows: Sequence[Subscription], action: SubscriptionAction, now: datetime) -> list[Prospect]:
+def preview(rows: Sequence[Subscription], action: SubscriptionAction, now: datetime) -> list[ActionPreview]:
     """Return what the action would do with each subscription, predicted from the last sync."""
-    predicted: list[Prospect] = []
+    previews: list[ActionPreview] = []
     for row in rows:
         refused = actions.refusal(row, action)
         skipped = str(refused) if refused else actions.no_effect(row, action)
-        predicted.append(Prospect(row, skipped, Plan() if skipped else predict_plan(row, now, action)))
-    return predicted
+        previews.append(ActionPreview(row, skipped, Plan() if skipped else predict_plan(row, now, action)))
+    return previews
 
 
 def run(rows: Sequence[Subscription], action: SubscriptionAction, *, by: str, revoke: bool = False) -> list[Outcome]:
-    """Apply an action to each subscription, and return how each stands afterwards.
+    """Apply an action to each subscription, and return the outcome of each.
 
-    The changes are written for all of them first, then the provider is called for one after the other as long as time
-    is left; the worker does the rest. `revoke`: the old secrets are refused at once.
+    The changes are written for all of them first. Then the provider is called for one after the other until the time
+    limit; the worker does the rest. With `revoke` the old secrets are refused at once.
     """
     refused: dict[int, str] = {}
     for row in rows:

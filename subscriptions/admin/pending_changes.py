@@ -47,7 +47,7 @@ class PendingChangesPages(PageAdmin[Subscription]):
             raise PermissionDenied
         account = _account(request.GET.get("account"))
         refreshed = request.GET.get("look") == "now"
-        plans, hidden = _shown(_fetch_plans(account)) if refreshed else ([], 0)
+        plans, hidden = _fit_on_page(_fetch_plans(account)) if refreshed else ([], 0)
         context = {
             "account": account,
             "refreshed": refreshed,
@@ -78,14 +78,14 @@ class PendingChangesPages(PageAdmin[Subscription]):
         self._apply(request, rows, choices)
         if request.POST.get("back") == "subscription" and len(rows) == 1:
             return HttpResponseRedirect(f"{self.page_url(rows[0])}?plan=now#plan")
-        return HttpResponseRedirect(self.plan_url(account, look=account is not None))
+        return HttpResponseRedirect(self.plan_url(account, refresh=account is not None))
 
-    def plan_url(self, account: ProviderAccount | None, *, look: bool = False) -> str:
-        """Return the URL of the plans of an account or of all; with `look`, of freshly fetched ones."""
+    def plan_url(self, account: ProviderAccount | None, *, refresh: bool = False) -> str:
+        """Return the URL of the plans of an account or of all; with `refresh`, of freshly fetched ones."""
         query = QueryDict(mutable=True)
         if account is not None:
             query["account"] = str(account.pk)
-        if look:
+        if refresh:
             query["look"] = "now"
         return f"{self.list_url()}plan/{f'?{query.urlencode()}' if query else ''}"
 
@@ -120,7 +120,7 @@ def _fetch_plans(account: ProviderAccount | None) -> list[AccountPlan]:
         return [AccountPlan(account=account, synced_at=timezone.now(), error=error.message)]
 
 
-def _shown(plans: list[AccountPlan]) -> tuple[list[AccountPlan], int]:
+def _fit_on_page(plans: list[AccountPlan]) -> tuple[list[AccountPlan], int]:
     """Return as many plans as fit on a page, and the number of subscriptions left out."""
     room, hidden, shown = MAX_SHOWN, 0, []
     for plan in plans:
@@ -174,8 +174,8 @@ def _choices(params: QueryDict) -> dict[int, Choice]:
             pk, action, remote_id = text.split(":", 2)
             keys.setdefault(row_number(pk), []).append((StepAction(action), remote_id or None))
         for text in params.getlist("version"):
-            pk, named = text.split(":", 1)
-            versions[row_number(pk)] = named
+            pk, version = text.split(":", 1)
+            versions[row_number(pk)] = version
     except (ValueError, ValidationError):
         raise Http404("This is not a step of a plan.") from None
     return {pk: Choice(chosen, versions.get(pk)) for pk, chosen in keys.items()}

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
+from providers.contract.base import RemoteSubscription
 from providers.contract.errors import InvalidInput, ProviderError
 from providers.contract.registry import UnknownProvider
 from providers.dashboard.base import PageAdmin, actor_of
@@ -25,7 +26,7 @@ from subscriptions.remote.adoption import AlreadyManaged, BeingDeleted
 from subscriptions.remote.inventory import InventoryItem, Kind
 from subscriptions.remote.orphans import NotAnOrphan
 
-MAX_PER_GROUP = 100  # of each kind
+MAX_PER_GROUP = 100  # remote subscriptions shown
 REFUSALS = (AlreadyManaged, BeingDeleted, NotAnOrphan, AccountBeingDeleted, ProviderError)
 
 
@@ -58,11 +59,11 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
         row = self._row(request, pk, "view")
         context: dict[str, Any] = {"row": row, "confirmed": is_confirmed(), **_permissions(request)}
         try:
-            found = inventory.list_remotes(row)
+            items = inventory.list_remotes(row)
         except ProviderError as error:
             context["error"] = error.message
         else:
-            context |= {"groups": _groups(found), "count": len(found)}
+            context |= {"groups": _groups(items), "count": len(items)}
         return self.render(
             request, "accounts/remote_subscriptions.html", f"Remote subscriptions of {row}", context, parent=True
         )
@@ -79,7 +80,7 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
             return self._back(request, row, error.message)
         if item.kind is Kind.MANAGED:
             return self._back(request, row, f"{remote_id} already belongs to a subscription.")
-        plan, problems = _adoption_plan(row, item)
+        plan, problems = _adoption_plan(row, item.remote)
         context = {"row": row, "item": item, "plan": plan, "problems": problems, "back_url": self._url(row)}
         return self.render(request, "accounts/import.html", f"Import {remote_id}", context, parent=True)
 
@@ -131,10 +132,10 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
         messages.add_message(request, messages.SUCCESS if result.ok else messages.ERROR, f"Imported. {result.text}")
         return HttpResponseRedirect(reverse("admin:subscriptions_subscription_change", args=[imported.pk]))
 
-    def _row(self, request: HttpRequest, pk: int, may: str) -> ProviderAccount:
-        """Return the account. Raises PermissionDenied without the subscription permission `may`."""
+    def _row(self, request: HttpRequest, pk: int, permission: str) -> ProviderAccount:
+        """Return the account. Raises PermissionDenied without this permission (such as `add`) for subscriptions."""
         row = self.row_or_404(request, str(pk))
-        if not request.user.has_perm(f"subscriptions.{may}_subscription"):
+        if not request.user.has_perm(f"subscriptions.{permission}_subscription"):
             raise PermissionDenied
         try:
             row.plugin  # noqa: B018 - raises if the plug-in is not installed
@@ -165,12 +166,12 @@ def _permissions(request: HttpRequest) -> dict[str, bool]:
     }
 
 
-def _groups(found: Sequence[InventoryItem]) -> list[Group]:
+def _groups(inventory_items: Sequence[InventoryItem]) -> list[Group]:
     def group(title: str, explanation: str, items: list[InventoryItem], *, folded: bool = False) -> Group:
         items.sort(key=lambda item: item.remote.remote_id)
         return Group(title, explanation, items[:MAX_PER_GROUP], max(len(items) - MAX_PER_GROUP, 0), folded)
 
-    shown = [item for item in found if not item.ignored]
+    shown = [item for item in inventory_items if not item.ignored]
     kinds = {kind: [item for item in shown if item.kind is kind] for kind in Kind}
     groups = [
         group(
@@ -184,16 +185,21 @@ def _groups(found: Sequence[InventoryItem]) -> list[Group]:
             kinds[Kind.FOREIGN],
         ),
         group("Managed", "Each belongs to a subscription.", kinds[Kind.MANAGED]),
-        group("Ignored", "Hidden from the groups above.", [item for item in found if item.ignored], folded=True),
+        group(
+            "Ignored",
+            "Hidden from the groups above.",
+            [item for item in inventory_items if item.ignored],
+            folded=True,
+        ),
     ]
     return [item for item in groups if item.items]
 
 
-def _adoption_plan(account: ProviderAccount, item: InventoryItem) -> tuple[Plan | None, Sequence[str]]:
+def _adoption_plan(account: ProviderAccount, remote: RemoteSubscription) -> tuple[Plan | None, Sequence[str]]:
     """Return what adopting would change at the provider, or the reasons why it is not possible."""
-    if item.remote.config is None:
+    if remote.config is None:
         return None, ["Its config could not be fetched."]
     try:
-        return adoption.plan_adoption(account, item.remote), []
+        return adoption.plan_adoption(account, remote), []
     except InvalidInput as error:
-        return None, [f"{found.field}: {found.message}" if found.field else found.message for found in error.errors]
+        return None, [f"{item.field}: {item.message}" if item.field else item.message for item in error.errors]

@@ -22,7 +22,7 @@ RENEWING = (StepAction.RENEW, StepAction.REPLACE, StepAction.REGISTER)
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A subscription with a lease, and the last operation that began a lease or tried to."""
+    """A subscription with a lease, and the last operation that started a lease or tried to."""
 
     row: Subscription
     last: Operation | None
@@ -42,13 +42,13 @@ def with_lease() -> QuerySet[Subscription]:
 
 
 def last_renewals(rows: Sequence[Subscription]) -> dict[int, Operation]:
-    """Return, by subscription, the last operation that began a lease or tried to.
+    """Return, by subscription, the last operation that started a lease or tried to.
 
     Takes one index lookup per row, whatever the number of operations.
     """
     newest = Operation.objects.filter(subscription=OuterRef("pk"), action__in=RENEWING).order_by("-pk").values("pk")[:1]
-    found = Subscription.objects.filter(pk__in=[row.pk for row in rows]).annotate(newest=Subquery(newest))
-    keys = [key for key in found.values_list("newest", flat=True) if key is not None]
+    subscriptions = Subscription.objects.filter(pk__in=[row.pk for row in rows]).annotate(newest=Subquery(newest))
+    keys = [key for key in subscriptions.values_list("newest", flat=True) if key is not None]
     operations = Operation.objects.filter(pk__in=keys).defer("request", "response")
     return {operation.subscription_id: operation for operation in operations}
 
@@ -67,8 +67,8 @@ class RenewalPages(PageAdmin[Subscription]):
         after = _after(request.GET)
         rows = with_lease()
         if after is not None:
-            at, pk = after
-            rows = rows.filter(Q(renew_at__gt=at) | Q(renew_at=at, pk__gt=pk))
+            renew_at, pk = after
+            rows = rows.filter(Q(renew_at__gt=renew_at) | Q(renew_at=renew_at, pk__gt=pk))
         page = list(rows[: PAGE_SIZE + 1])
         shown = page[:PAGE_SIZE]
         last = last_renewals(shown)
@@ -84,8 +84,8 @@ class RenewalPages(PageAdmin[Subscription]):
 def _after(params: QueryDict) -> tuple[datetime, int] | None:
     """Return the key at which the previous page ended; None, for the first page, if it is missing or invalid."""
     try:
-        at, _, pk = str(params.get("after", "")).partition("_")
-        return read_typed_time(at), row_number(pk)
+        renew_at, _, pk = str(params.get("after", "")).partition("_")
+        return read_typed_time(renew_at), row_number(pk)
     except ValidationError:
         return None
 

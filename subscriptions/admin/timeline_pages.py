@@ -17,8 +17,8 @@ LATEST_ENTRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One page of a timeline, and the query strings of its neighbours."""
+class TimelinePage:
+    """One page of a timeline, and the query strings of the pages next to it."""
 
     entries: list[Entry]
     newer: str | None
@@ -35,31 +35,31 @@ def timeline_page(admin: PageAdmin[Any], request: HttpRequest, row: Subject) -> 
     kinds = timeline.kinds()
     kind = request.GET.get("kind", "")
     only = frozenset({kind} & set(kinds))
-    part = _part(Timeline(row, only), request.GET)
+    page = _page(Timeline(row, only), request.GET)
     context = {
         "row": row,
         "row_url": admin.page_url(row),
         "is_account": row.subject == "account",
         "kinds": [(name, item.label) for name, item in kinds.items()],
         "kind": kind if only else "",
-        "part": part,
+        "part": page,
     }
     return admin.render(request, "timeline/page.html", f"Timeline of {row}", context, parent=True)
 
 
-def _part(whole: Timeline, params: QueryDict) -> Part:
+def _page(timeline: Timeline, params: QueryDict) -> TimelinePage:
     above, below = _key(params, "after"), _key(params, "before")
-    found = whole.part(PAGE_SIZE + 1, above=above) if above is not None else []
-    if found:
-        more, entries = len(found) > PAGE_SIZE, found[-PAGE_SIZE:]
+    nearest = timeline.part(PAGE_SIZE + 1, above=above) if above is not None else []
+    if nearest:
+        more, entries = len(nearest) > PAGE_SIZE, nearest[-PAGE_SIZE:]
         has_newer, has_older = more, True
     else:  # nothing is newer: show the newest page
-        found = whole.part(PAGE_SIZE + 1, below=below)
-        entries = found[:PAGE_SIZE]
-        has_newer, has_older = bool(below and not above), len(found) > PAGE_SIZE
+        nearest = timeline.part(PAGE_SIZE + 1, below=below)
+        entries = nearest[:PAGE_SIZE]
+        has_newer, has_older = bool(below and not above), len(nearest) > PAGE_SIZE
     newer = _query(params, "after", entries[0].key if entries else None) if has_newer else None
     older = _query(params, "before", entries[-1].key) if has_older and entries else None
-    return Part(entries, newer, older)
+    return TimelinePage(entries, newer, older)
 
 
 def _key(params: QueryDict, name: str) -> UUID | None:
@@ -72,8 +72,8 @@ def _key(params: QueryDict, name: str) -> UUID | None:
 def _query(params: QueryDict, name: str, key: UUID | None) -> str:
     """Return the query string of the page next to a key; without a key, of the first page."""
     query = params.copy()
-    for old in ("after", "before"):
-        query.pop(old, None)
+    for name_to_drop in ("after", "before"):
+        query.pop(name_to_drop, None)
     if key is not None:
         query[name] = str(key)
     return f"?{query.urlencode()}"

@@ -1,1 +1,1 @@
-"""The REST API of accounts, subscriptions and operations."""
+"""The REST API of accounts, subscriptions, operations, problems and notification channels."""

@@ -21,7 +21,7 @@ from providers.rest.fields import (
 from providers.rest.serializers import StrictSerializer
 from subscriptions.remote.inventory import Kind
 
-RETENTION_HELP = "Days for which requests and events are kept; null: forever."
+RETENTION_HELP = "Days for which requests and events are stored; null: indefinitely."
 
 
 class RetentionField(StrictIntegerField):
@@ -82,7 +82,7 @@ class NewAccountSerializer(StrictSerializer):
 
 
 class AccountChangesSerializer(StrictSerializer):
-    """The changes of an account. `provider` may be sent, but not changed."""
+    """The fields of an account to change. `provider` may be sent, but not changed."""
 
     immutable: ClassVar[tuple[str, ...]] = ("provider",)
 
@@ -112,7 +112,7 @@ class AccountChangesSerializer(StrictSerializer):
 
 
 class RemoteSubscriptionSerializer(serializers.Serializer[Any]):
-    """A remote subscription at the provider, and its owner."""
+    """A remote subscription, and the subscription here that owns it, if any."""
 
     remote_id = serializers.CharField(source="remote.remote_id")
     kind = serializers.ChoiceField(choices=[item.value for item in Kind])
@@ -121,7 +121,7 @@ class RemoteSubscriptionSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(source="remote.status", help_text="The provider's own status.")
     expires_at = TimeField(allow_null=True)
     config = serializers.DictField(allow_null=True, help_text="Null if it was not read.")
-    ignored = serializers.BooleanField(help_text="A person has hidden it.")
+    ignored = serializers.BooleanField(help_text="Whether a person has hidden it.")
 
 
 class ImportSerializer(StrictSerializer):
@@ -131,7 +131,7 @@ class ImportSerializer(StrictSerializer):
     name = StrictCharField(max_length=200, default="", allow_blank=True)
     take_over = StrictBooleanField(
         default=False,
-        help_text="True: adopt it and replace its URL and secret at the provider. False: only watch it.",
+        help_text="True: adopt it and replace its URL and secret at the provider. False: only monitor it.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The endpoints below /accounts/: accounts, and what they have at their provider."""
+"""The endpoints below /accounts/: accounts and their remote subscriptions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from subscriptions.api.account_serializers import (
 from subscriptions.api.etags import IF_MATCH, account_etag, check_if_match
 from subscriptions.api.plan_serializers import AccountPlanSerializer, AccountResultSerializer
 from subscriptions.api.subscription_serializers import SubscriptionSerializer
-from subscriptions.api.subscriptions import answer as subscription_answer
+from subscriptions.api.subscriptions import subscription_response
 from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
 from subscriptions.filters import ACCOUNT_FILTERS
 from subscriptions.lifecycle import account_deletion, accounts
@@ -42,7 +42,7 @@ from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.remote import adoption, inventory, orphans
 from subscriptions.timeline import Timeline
 
-SECONDS = 10.0  # that a request may spend at the provider
+SECONDS = 10.0  # that a request may spend on calls to the provider
 MAX_REMOTE_ID_LENGTH = 200
 DELETE_SUBSCRIPTIONS = OpenApiParameter(
     "remove_subscriptions", bool, description="Delete its subscriptions first, at the provider too."
@@ -78,12 +78,12 @@ class AccountViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """Create an account. No call is made to the provider; use `check` for that."""
         account = accounts.add_account(**self.body(NewAccountSerializer), by=self.by)
-        return answer(account, status.HTTP_201_CREATED)
+        return account_response(account, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="accounts_read", responses=AccountSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
         """Read one account, without its credentials."""
-        return answer(self.find(ProviderAccount.objects.all()))
+        return account_response(self.find(ProviderAccount.objects.all()))
 
     @extend_schema(
         operation_id="accounts_change",
@@ -102,7 +102,7 @@ class AccountViewSet(ApiViewSet):
             check_if_match(request, account_etag(account))
             if changes:
                 accounts.change_account(account, by=self.by, **changes)
-        return answer(account)
+        return account_response(account)
 
     @extend_schema(
         operation_id="accounts_delete",
@@ -112,8 +112,8 @@ class AccountViewSet(ApiViewSet):
     def destroy(self, request: Request, **path: object) -> Response:
         """Delete an account without subscriptions.
 
-        With `remove_subscriptions=true` these are deleted first, at the provider too: the answer is 202, and
-        the account is deleted after them. `keep` cancels that.
+        With `remove_subscriptions=true` its subscriptions are deleted first, at the provider too. The answer is then
+        202, and the account is deleted after them. `keep` cancels this.
         """
         with_subscriptions = read_flag_parameter(request, DELETE_SUBSCRIPTIONS.name)
         with transaction.atomic():
@@ -125,30 +125,30 @@ class AccountViewSet(ApiViewSet):
             account_deletion.request_deletion(account, by=self.by)
         if account_deletion.continue_deletion(account.pk):
             return Response(status=status.HTTP_204_NO_CONTENT)
-        return answer(account, status.HTTP_202_ACCEPTED)
+        return account_response(account, status.HTTP_202_ACCEPTED)
 
     @extend_schema(operation_id="accounts_keep", request=None, responses=AccountSerializer)
     def keep(self, request: Request, **path: object) -> Response:
         """Cancel the deletion of an account with its subscriptions.
 
-        Subscriptions that are already being deleted are deleted all the same.
+        Subscriptions whose deletion has already started are still deleted.
         """
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         account_deletion.cancel_deletion(account, by=self.by)
-        return answer(account)
+        return account_response(account)
 
     @extend_schema(operation_id="accounts_check", request=None, responses=AccountSerializer)
     def check(self, request: Request, **path: object) -> Response:
-        """Check the credentials at the provider. 200 even if that fails: see `status` and `status_reason`."""
+        """Check the credentials with the provider. 200 even if it rejects them: see `status` and `status_reason`."""
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
         session.check(account, deadline=time.monotonic() + SECONDS, by=self.by)
-        return answer(account)
+        return account_response(account)
 
     @extend_schema(operation_id="accounts_remote_subscriptions", responses=RemoteSubscriptionSerializer(many=True))
     def remote_subscriptions(self, request: Request, **path: object) -> Response:
-        """List everything that the account has at the provider now, whoever registered it. Calls the provider."""
+        """List all remote subscriptions of the account, including those of others. Calls the provider."""
         account = self.find(ProviderAccount.objects.all())
         self.page([], RemoteSubscriptionSerializer)  # refuses an invalid query string before the provider is called
         items = inventory.list_remotes(account, seconds=SECONDS)
@@ -158,7 +158,7 @@ class AccountViewSet(ApiViewSet):
     def remove_orphan(self, request: Request, **path: object) -> Response:
         """Delete an orphan at the provider: a remote subscription with our URL or token, but no subscription here.
 
-        409 for any other. It is checked right before, and the attempt and its result are logged.
+        409 for any other. The ownership is checked right before the call; the attempt and its result are logged.
         """
         account = self.find(ProviderAccount.objects.all())
         try:
@@ -194,14 +194,13 @@ class AccountViewSet(ApiViewSet):
         body = self.body(ImportSerializer)
         subscription = _import(account, body, self.by)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
-        return subscription_answer(subscription, status.HTTP_201_CREATED)
+        return subscription_response(subscription, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="accounts_plan", responses=AccountPlanSerializer)
     def plan(self, request: Request, **path: object) -> Response:
         """Return what a reconciliation of all its subscriptions would do now.
 
-        Reads the provider with one list call and changes nothing; details that the list does not carry are
-        those of the last read.
+        Makes one list call and changes nothing. Details that the list does not contain are those of the last read.
         """
         account = self.find(ProviderAccount.objects.all())
         return Response(AccountPlanSerializer(on_demand.plan_account(account, deadline=_deadline())).data)
@@ -210,7 +209,7 @@ class AccountViewSet(ApiViewSet):
     def reconcile(self, request: Request, **path: object) -> Response:
         """Sync the account once and apply the plans of its subscriptions.
 
-        The worker reconciles what there is no time for (`left`).
+        Subscriptions that do not fit in the time limit (`left`) are reconciled by the worker.
         """
         self.no_body()
         account = self.find(ProviderAccount.objects.all())
@@ -219,12 +218,12 @@ class AccountViewSet(ApiViewSet):
 
     @extend_schema(operation_id="accounts_timeline", responses=EntrySerializer(many=True))
     def timeline(self, request: Request, **path: object) -> Response:
-        """List everything that happened to the account and its subscriptions, newest first."""
+        """List the timeline of the account and its subscriptions, newest first."""
         account: ProviderAccount = self.find(ProviderAccount.objects.defer("credentials"))
         return self.page(Timeline(account), EntrySerializer)
 
     def _remote_id(self) -> str:
-        """Return the remote ID of the path. Raises Http404 for one that no provider can have."""
+        """Return the remote ID from the path. Raises Http404 if it is too long or contains a null character."""
         remote_id = str(self.kwargs["remote_id"])
         if len(remote_id) > MAX_REMOTE_ID_LENGTH or "\0" in remote_id:
             raise Http404
@@ -237,7 +236,7 @@ class AccountViewSet(ApiViewSet):
         return account
 
 
-def answer(account: ProviderAccount, code: int = status.HTTP_200_OK) -> Response:
+def account_response(account: ProviderAccount, code: int = status.HTTP_200_OK) -> Response:
     """Return one account with its ETag."""
     return Response(AccountSerializer(account).data, status=code, headers={"ETag": account_etag(account)})
 

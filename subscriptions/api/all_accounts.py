@@ -13,7 +13,7 @@ from providers.rest.views import ApiViewSet
 from subscriptions.api.plan_serializers import EverythingPlanSerializer, EverythingResultSerializer
 from subscriptions.reconciliation import on_demand
 
-SECONDS = 20.0  # that a request may spend at all providers together
+SECONDS = 20.0  # that a request may spend on calls to all providers together
 
 
 @extend_schema(tags=["subscriptions"])
@@ -26,15 +26,14 @@ class EverythingViewSet(ApiViewSet):
     def plan(self, request: Request) -> Response:
         """Return what a reconciliation of all accounts would do now.
 
-        Reads each provider with one list call per account and changes nothing; `trouble` says why an account
-        could not be synced.
+        Makes one list call per account and changes nothing. `trouble` says why an account could not be synced.
         """
         plans = list(on_demand.plan_everything(deadline=time.monotonic() + SECONDS))
         return Response(EverythingPlanSerializer({"accounts": plans}).data)
 
     @extend_schema(operation_id="reconcile", request=None, responses=EverythingResultSerializer)
     def reconcile(self, request: Request) -> Response:
-        """Sync every account once and apply the plans. The worker reconciles what there is no time for."""
+        """Sync every account once and apply the plans. What does not fit in the time limit is left to the worker."""
         self.no_body()
         results = list(on_demand.apply_everything(by=self.by, deadline=time.monotonic() + SECONDS))
         return Response(EverythingResultSerializer({"accounts": results}).data)

@@ -1,4 +1,4 @@
-"""The endpoints below /channels/: how people are notified about problems."""
+"""The endpoints below /channels/: the channels that notify people of problems."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ChannelSerializer(serializers.Serializer[Channel]):
 
 
 class ChannelChangesSerializer(StrictSerializer):
-    """The changes of a channel."""
+    """The fields of a channel to change."""
 
     immutable: ClassVar[tuple[str, ...]] = ("kind",)
 
@@ -72,7 +72,7 @@ class ChannelChangesSerializer(StrictSerializer):
         return {"kind": self.context["channel"].kind}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Convert the intervals to those of the row."""
+        """Convert the intervals to durations."""
         values = dict(attrs)
         if "every_minutes" in values:
             values["every"] = values.pop("every_minutes") * MINUTE
@@ -83,7 +83,7 @@ class ChannelChangesSerializer(StrictSerializer):
 
 
 class NewChannelSerializer(ChannelChangesSerializer):
-    """The channel to create: `recipients` for e-mail, `url` for a webhook."""
+    """The channel to create: `recipients` for email, `url` for a webhook."""
 
     immutable: ClassVar[tuple[str, ...]] = ()
 

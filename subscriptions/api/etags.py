@@ -1,6 +1,6 @@
 """ETags of the desired state.
 
-The observed state changes by itself, so it is not part of them, and they are never used to answer 304.
+The observed state is not part of them, because it changes without a request. They are never used to answer 304.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def check_if_match(request: Request, etag: str) -> None:
     header = request.headers.get("If-Match")
     if header is None:
         return
-    asked = parse_etags(header)
-    if asked != ["*"] and etag not in asked:
+    etags = parse_etags(header)
+    if etags != ["*"] and etag not in etags:
         raise PreconditionFailed
 
 

@@ -26,7 +26,7 @@ class TestResultSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
-class SentSerializer(serializers.Serializer[Any]):
+class SentRequestSerializer(serializers.Serializer[Any]):
     """The request that was sent to the provider."""
 
     method = serializers.CharField()
@@ -34,7 +34,7 @@ class SentSerializer(serializers.Serializer[Any]):
     body = AnyJSONField()
 
 
-class AnsweredSerializer(serializers.Serializer[Any]):
+class ProviderResponseSerializer(serializers.Serializer[Any]):
     """The provider's answer."""
 
     status = serializers.IntegerField()
@@ -42,7 +42,7 @@ class AnsweredSerializer(serializers.Serializer[Any]):
 
 
 class OperationSerializer(serializers.Serializer[Operation]):
-    """One executed step: who asked, what was sent, and the answer."""
+    """One executed step: its actor, the request, and the provider's answer."""
 
     id = serializers.UUIDField(source="uid", read_only=True)
     subscription = serializers.UUIDField(source="subscription.uid", read_only=True)
@@ -50,8 +50,8 @@ class OperationSerializer(serializers.Serializer[Operation]):
     reason = serializers.CharField(read_only=True)
     actor = serializers.CharField(read_only=True)
     status = serializers.ChoiceField(choices=OperationStatus.choices, read_only=True)
-    request = SentSerializer(read_only=True, allow_null=True)
-    response = AnsweredSerializer(read_only=True, allow_null=True)
+    request = SentRequestSerializer(read_only=True, allow_null=True)
+    response = ProviderResponseSerializer(read_only=True, allow_null=True)
     error = serializers.CharField(read_only=True, allow_null=True)
     started_at = TimeField()
     finished_at = TimeField(allow_null=True)

@@ -21,7 +21,7 @@ from subscriptions.models import (
 from subscriptions.planning.step_selection import Choice, plan_version
 from subscriptions.planning.steps import Plan, StepAction
 
-TROUBLE = "Why the account could not be synced; null if it was."
+SYNC_ERROR_HELP = "Why the account could not be synced; null if it was."
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
@@ -49,7 +49,7 @@ class StepSerializer(serializers.Serializer[Any]):
 
 
 class PlanSerializer(serializers.Serializer[Any]):
-    """The steps in the order in which they are applied; empty if nothing is to do."""
+    """The steps in the order in which they are applied; empty if there is nothing to do."""
 
     steps = StepSerializer(many=True)
     waiting = serializers.CharField(allow_null=True, help_text="Why a necessary step is not done now.")
@@ -95,7 +95,7 @@ class ReconcileSerializer(StrictSerializer):
         return Choice(keys, self.validated_data.get("version"))
 
 
-class PlannedSerializer(serializers.Serializer[Any]):
+class SubscriptionPlanSerializer(serializers.Serializer[Any]):
     """A subscription and its plan."""
 
     subscription = serializers.UUIDField(source="row.uid")
@@ -106,18 +106,18 @@ class PlannedSerializer(serializers.Serializer[Any]):
 
 
 class AccountPlanSerializer(serializers.Serializer[Any]):
-    """The subscriptions of an account whose plan has steps, or something that waits."""
+    """The subscriptions of an account whose plan has steps or is waiting."""
 
     account = serializers.UUIDField(source="account.uid")
     name = serializers.CharField(source="account.name")
     looked_at = TimeField(source="synced_at")
     count = serializers.IntegerField(help_text="Subscriptions that were synced.")
-    trouble = serializers.CharField(source="error", allow_null=True, help_text=TROUBLE)
-    plans = PlannedSerializer(many=True)
+    trouble = serializers.CharField(source="error", allow_null=True, help_text=SYNC_ERROR_HELP)
+    plans = SubscriptionPlanSerializer(many=True)
 
 
-class AttendedSerializer(serializers.Serializer[Subscription]):
-    """A reconciled subscription, as it stands now."""
+class ReconciledSubscriptionSerializer(serializers.Serializer[Subscription]):
+    """A reconciled subscription and its state now."""
 
     subscription = serializers.UUIDField(source="uid")
     name = serializers.CharField()
@@ -133,9 +133,11 @@ class AccountResultSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="account.name")
     looked_at = TimeField(source="synced_at")
     count = serializers.IntegerField(help_text="Subscriptions that were synced.")
-    trouble = serializers.CharField(source="error", allow_null=True, help_text=TROUBLE)
-    done = AttendedSerializer(many=True)
-    left = serializers.IntegerField(help_text="Subscriptions that there was no time for: the worker reconciles them.")
+    trouble = serializers.CharField(source="error", allow_null=True, help_text=SYNC_ERROR_HELP)
+    done = ReconciledSubscriptionSerializer(many=True)
+    left = serializers.IntegerField(
+        help_text="Subscriptions that did not fit in the time limit; the worker reconciles them."
+    )
 
 
 class EverythingPlanSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""/problems/: what needs a person, and what a person or program says about it."""
+"""The endpoints below /problems/: reading, acknowledging and resolving problems."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ProblemRecordSerializer(serializers.Serializer[Problem]):
     acknowledged_at = TimeField(allow_null=True)
     acknowledged_by = serializers.CharField(read_only=True)
     resolved_at = TimeField(allow_null=True)
-    resolved_by = serializers.CharField(read_only=True, help_text="`clock` if its cause was gone.")
+    resolved_by = serializers.CharField(read_only=True, help_text="`clock` if it was resolved automatically.")
 
     @extend_schema_field(ProblemSubjectSerializer)
     def get_subject(self, row: Problem) -> dict[str, object]:
@@ -98,7 +98,7 @@ class ProblemViewSet(ApiViewSet):
     def resolve(self, request: Request, **path: object) -> Response:
         """Resolve a problem.
 
-        It is reopened if its cause still holds after 15 minutes, or, if it is about requests, by the next one.
+        It is reopened if its cause still holds after 15 minutes. A problem about requests is reopened by the next one.
         """
         self.no_body()
         problem = self.find(_rows())
@@ -107,7 +107,7 @@ class ProblemViewSet(ApiViewSet):
 
 
 def _rows() -> QuerySet[Problem]:
-    """Return problems with what is shown, without encrypted columns."""
+    """Return the problems with their accounts and subscriptions, without encrypted columns."""
     return Problem.objects.select_related("account", "subscription").defer(
         "account__credentials", "account__settings", "subscription__secrets", "subscription__config"
     )

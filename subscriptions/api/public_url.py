@@ -16,7 +16,7 @@ from providers.rest.views import ApiViewSet
 from subscriptions.lifecycle import public_url as address
 
 
-class FormerSerializer(serializers.Serializer[Any]):
+class FormerAddressSerializer(serializers.Serializer[Any]):
     """An address with which subscriptions are still registered."""
 
     address = serializers.CharField()
@@ -24,22 +24,22 @@ class FormerSerializer(serializers.Serializer[Any]):
 
 
 class AddressSerializer(serializers.Serializer[Any]):
-    """The address of this installation, and those that providers still have."""
+    """The address of this installation, and the other ones that subscriptions are registered with."""
 
     public_url = serializers.CharField()
     confirmed = serializers.BooleanField(
         help_text="False: subscriptions with another address are not changed at the providers."
     )
-    elsewhere = FormerSerializer(many=True)
+    elsewhere = FormerAddressSerializer(many=True)
 
 
-class ConfirmSerializer(StrictSerializer):
+class ConfirmAddressSerializer(StrictSerializer):
     """The address to confirm. It must be this installation's PUBLIC_URL."""
 
     public_url = StrictCharField(max_length=500)
 
     def validate_public_url(self, value: str) -> str:
-        """Accept only our own address, so that nobody confirms it at the wrong installation."""
+        """Accept only this installation's PUBLIC_URL, so that the wrong installation is not confirmed by mistake."""
         if value.rstrip("/") != settings.PUBLIC_URL:
             raise serializers.ValidationError(
                 f"PUBLIC_URL of this installation is {settings.PUBLIC_URL}.", code="other_address"
@@ -47,7 +47,7 @@ class ConfirmSerializer(StrictSerializer):
         return value
 
 
-class ConfirmedSerializer(AddressSerializer):
+class ConfirmedAddressSerializer(AddressSerializer):
     """The address after it was confirmed."""
 
     moved = serializers.IntegerField(
@@ -67,19 +67,21 @@ class AddressViewSet(ApiViewSet):
 
         If not, this installation has moved, or is a copy of another one.
         """
-        return Response(AddressSerializer(_standing()).data)
+        return Response(AddressSerializer(_address_status()).data)
 
-    @extend_schema(operation_id="address_confirm", request=ConfirmSerializer, responses=ConfirmedSerializer)
+    @extend_schema(
+        operation_id="address_confirm", request=ConfirmAddressSerializer, responses=ConfirmedAddressSerializer
+    )
     def confirm(self, request: Request) -> Response:
         """Confirm that this installation has moved to PUBLIC_URL for good.
 
-        Every callback URL is changed, at the providers too. Never do that in a copy while the original runs: it would
-        lose its subscriptions.
+        Every callback URL is changed, at the providers too. Never do this in a copy while the original runs: the
+        original would lose its subscriptions.
         """
-        moved = address.confirm(str(self.body(ConfirmSerializer)["public_url"]), by=self.by)
-        return Response(ConfirmedSerializer({**_standing(), "moved": moved}).data)
+        moved = address.confirm(str(self.body(ConfirmAddressSerializer)["public_url"]), by=self.by)
+        return Response(ConfirmedAddressSerializer({**_address_status(), "moved": moved}).data)
 
 
-def _standing() -> dict[str, Any]:
+def _address_status() -> dict[str, Any]:
     former = address.former_addresses()
     return {"public_url": settings.PUBLIC_URL, "confirmed": not former, "elsewhere": former}

@@ -58,8 +58,8 @@ class QuietHoursField(serializers.JSONField):
 
 
 NETWORKS_HELP = (
-    "Networks such as 192.0.2.0/24 or fd00::/8, or single addresses. Calls from elsewhere are answered 401 and stored "
-    "as `rejected`. An empty list accepts calls from everywhere."
+    "Networks such as 192.0.2.0/24 or fd00::/8, or single addresses. Requests from other addresses are answered 401 "
+    "and stored as `rejected`. An empty list accepts requests from any address."
 )
 
 
@@ -75,7 +75,7 @@ class NetworkField(StrictCharField):
 
 
 class AllowedNetworksField(serializers.ListField):
-    """The networks from which calls are accepted."""
+    """The networks from which requests are accepted."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -90,9 +90,9 @@ class SubscriptionSerializer(serializers.Serializer[Subscription]):
     )
     allowed_networks = serializers.ListField(child=serializers.CharField(), read_only=True, help_text=NETWORKS_HELP)
     silent_since = TimeField(
-        allow_null=True, help_text="Since when no event has arrived although events were expected."
+        allow_null=True, help_text="The time since which no event has arrived although events were expected."
     )
-    silence_reason = serializers.CharField(read_only=True, help_text="What the check for a reason found.")
+    silence_reason = serializers.CharField(read_only=True, help_text="The cause that was found, if any.")
     last_error = LastErrorSerializer(read_only=True, allow_null=True)
     renewed_at = TimeField(allow_null=True)
     renewal_failing_since = TimeField(allow_null=True)
@@ -135,7 +135,7 @@ class NewSubscriptionSerializer(StrictSerializer):
 
 
 class SubscriptionChangesSerializer(StrictSerializer):
-    """The changes of a subscription. `account`, `provider` and `managed` may be sent, but not changed."""
+    """The fields of a subscription to change. `account`, `provider` and `managed` may be sent, but not changed."""
 
     immutable: ClassVar[tuple[str, ...]] = ("account", "provider", "managed")
 

@@ -36,7 +36,7 @@ from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.timeline import Timeline
 
-SECONDS = 10.0  # that a request may spend at the provider
+SECONDS = 10.0  # that a request may spend on calls to the provider
 
 
 @extend_schema(tags=["subscriptions"])
@@ -68,12 +68,12 @@ class SubscriptionViewSet(ApiViewSet):
             desired_state.set_silence_rules(subscription, by=self.by, **quiet)
             desired_state.set_allowed_networks(subscription, by=self.by, allowed_networks=networks)
         reconcile_soon(subscription, actor=self.by, seconds=SECONDS)
-        return answer(subscription, status.HTTP_201_CREATED)
+        return subscription_response(subscription, status.HTTP_201_CREATED)
 
     @extend_schema(operation_id="subscriptions_read", responses=SubscriptionSerializer)
     def retrieve(self, request: Request, **path: object) -> Response:
         """Read one subscription, including a deleted one."""
-        return answer(self.find(without_secrets()))
+        return subscription_response(self.find(without_secrets()))
 
     @extend_schema(
         operation_id="subscriptions_change",
@@ -94,12 +94,12 @@ class SubscriptionViewSet(ApiViewSet):
             desired_state.set_silence_rules(subscription, by=self.by, **quiet)
             desired_state.set_allowed_networks(subscription, by=self.by, allowed_networks=networks)
         attempt(subscription, SubscriptionAction.EDIT, by=self.by, seconds=SECONDS)
-        return answer(subscription)
+        return subscription_response(subscription)
 
     @extend_schema(operation_id="subscriptions_delete", parameters=[IF_MATCH], responses={202: SubscriptionSerializer})
     def destroy(self, request: Request, **path: object) -> Response:
         """Delete the subscription here and at the provider. It stays readable by its ID."""
-        return answer(self._act(SubscriptionAction.DELETE).row, status.HTTP_202_ACCEPTED)
+        return subscription_response(self._act(SubscriptionAction.DELETE).row, status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         operation_id="subscriptions_enable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
@@ -107,7 +107,7 @@ class SubscriptionViewSet(ApiViewSet):
     def enable(self, request: Request, **path: object) -> Response:
         """Enable the subscription. Enabling an enabled one changes nothing."""
         self.no_body()
-        return answer(self._act(SubscriptionAction.ENABLE).row)
+        return subscription_response(self._act(SubscriptionAction.ENABLE).row)
 
     @extend_schema(
         operation_id="subscriptions_disable", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
@@ -115,7 +115,7 @@ class SubscriptionViewSet(ApiViewSet):
     def disable(self, request: Request, **path: object) -> Response:
         """Disable the subscription at the provider. Events that still arrive are accepted."""
         self.no_body()
-        return answer(self._act(SubscriptionAction.DISABLE).row)
+        return subscription_response(self._act(SubscriptionAction.DISABLE).row)
 
     @extend_schema(
         operation_id="subscriptions_renew", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
@@ -123,7 +123,7 @@ class SubscriptionViewSet(ApiViewSet):
     def renew(self, request: Request, **path: object) -> Response:
         """Renew the lease now. 409 `not_supported` if subscriptions do not expire at this provider."""
         self.no_body()
-        return answer(self._act(SubscriptionAction.RENEW).row)
+        return subscription_response(self._act(SubscriptionAction.RENEW).row)
 
     @extend_schema(
         operation_id="subscriptions_reconcile", request=ReconcileSerializer, responses=SubscriptionSerializer
@@ -142,7 +142,7 @@ class SubscriptionViewSet(ApiViewSet):
             attempt(subscription, SubscriptionAction.RECONCILE, by=self.by, seconds=SECONDS)
         else:
             on_demand.apply_steps(subscription, choice, by=self.by, seconds=SECONDS)
-        return answer(subscription)
+        return subscription_response(subscription)
 
     @extend_schema(operation_id="subscriptions_plan", responses=PlanSerializer)
     def plan(self, request: Request, **path: object) -> Response:
@@ -183,18 +183,18 @@ class SubscriptionViewSet(ApiViewSet):
         creates it and the subscription is managed manually: then enter it.
         """
         revoke = bool(self.body(RotateSecretSerializer)["revoke"])
-        return answer(self._act(SubscriptionAction.ROTATE, revoke=revoke).row)
+        return subscription_response(self._act(SubscriptionAction.ROTATE, revoke=revoke).row)
 
     @extend_schema(
         operation_id="subscriptions_forget", parameters=[IF_MATCH], request=None, responses=SubscriptionSerializer
     )
     def forget(self, request: Request, **path: object) -> Response:
-        """Give up on deleting the subscription at a provider that can never be reached again.
+        """Stop trying to delete the subscription at a provider that can never be reached again.
 
-        Whatever is left there has to be deleted manually. 409 unless the subscription is `deleting`.
+        A registration that is left there has to be deleted manually. 409 unless the subscription is `deleting`.
         """
         self.no_body()
-        return answer(self._act(SubscriptionAction.FORGET).row)
+        return subscription_response(self._act(SubscriptionAction.FORGET).row)
 
     @extend_schema(operation_id="subscriptions_enter_secret", request=EnterSecretSerializer, responses={204: None})
     def enter_secret(self, request: Request, **path: object) -> Response:
@@ -212,7 +212,7 @@ class SubscriptionViewSet(ApiViewSet):
 
     @extend_schema(operation_id="subscriptions_timeline", responses=EntrySerializer(many=True))
     def timeline(self, request: Request, **path: object) -> Response:
-        """List everything that happened to the subscription, newest first: operations, state changes, and actions."""
+        """List the timeline of the subscription, newest first: operations, state changes, actions and problems."""
         subscription: Subscription = self.find(Subscription.objects.only("uid"))
         return self.page(Timeline(subscription), EntrySerializer)
 
@@ -244,12 +244,12 @@ def _split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], lis
     return desired, quiet, networks
 
 
-def answer(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:
+def subscription_response(subscription: Subscription, code: int = status.HTTP_200_OK) -> Response:
     """Return one subscription with its ETag."""
     shown = SubscriptionSerializer(subscription).data
     return Response(shown, status=code, headers={"ETag": subscription_etag(subscription)})
 
 
 def without_secrets() -> QuerySet[Subscription]:
-    """Return subscriptions with their accounts, without the encrypted columns, which an answer does not show."""
+    """Return subscriptions with their accounts, without the encrypted columns, which no answer shows."""
     return Subscription.objects.select_related("account").defer("secrets", "account__credentials")

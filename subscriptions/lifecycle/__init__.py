@@ -1,1 +1,1 @@
-"""What may be done with a subscription, and changes of its desired state."""
+"""Actions on accounts and subscriptions: when they are allowed, and how they change the desired state."""

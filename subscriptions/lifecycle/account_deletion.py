@@ -1,7 +1,7 @@
-"""Deleting an account together with its subscriptions: first these, at the provider too, then the account.
+"""Deleting an account together with its subscriptions. The subscriptions are deleted first, at the provider too.
 
-The request is stored on the account's row, and what is left to do is derived from that row and the subscriptions. So
-the deletion resumes after a crash at any line, and ends if it is cancelled.
+The request is stored on the account's row, and the remaining work is derived from that row and the subscriptions. So
+the deletion resumes after a crash at any line, and stops if it is cancelled.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def accounts_being_deleted() -> QuerySet[ProviderAccount]:
 
 @transaction.atomic
 def request_deletion(account: ProviderAccount, *, by: str) -> None:
-    """Ask for the deletion of an account with its subscriptions. Asking twice changes nothing."""
-    asked = ProviderAccount.objects.filter(pk=account.pk, removal_asked_at=None).update(
+    """Request the deletion of an account with its subscriptions. A second request changes nothing."""
+    requested = ProviderAccount.objects.filter(pk=account.pk, removal_asked_at=None).update(
         removal_asked_at=timezone.now(), removal_asked_by=by
     )
-    if asked:
+    if requested:
         count = remaining_subscriptions(account).count()
         log_account(account, "deletion with subscriptions requested", by, after={"subscriptions": count})
     account.refresh_from_db(fields=["removal_asked_at", "removal_asked_by"])
@@ -42,7 +42,7 @@ def request_deletion(account: ProviderAccount, *, by: str) -> None:
 
 @transaction.atomic
 def cancel_deletion(account: ProviderAccount, *, by: str) -> None:
-    """Cancel the deletion of an account. Subscriptions that are already being deleted are deleted all the same.
+    """Cancel the deletion of an account. Subscriptions whose deletion has already started are still deleted.
 
     Raises NotBeingDeleted if no deletion was requested, or if it is finished.
     """
@@ -93,6 +93,6 @@ def _delete_account(account: ProviderAccount) -> bool:
 
 
 def _lock_while_being_deleted(pk: int) -> bool:
-    """Lock the account's row, so that nobody cancels or finishes the deletion meanwhile. False if it was cancelled."""
+    """Lock the account's row, so that the deletion cannot be cancelled or finished meanwhile. False if it was."""
     locked = ProviderAccount.objects.select_for_update().filter(pk=pk).values_list("removal_asked_at", flat=True)
     return locked.first() is not None

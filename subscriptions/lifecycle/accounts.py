@@ -1,7 +1,7 @@
 """Adding, changing and deleting provider accounts.
 
-Each function validates, writes the account together with its entry in the activity log, and makes no call. `by` is who
-asks: `staff:<user>`, `api:<token>`, `demo` or `command:<name>`.
+Each function validates, writes the account together with its entry in the activity log, and makes no call. `by` is the
+actor: `staff:<user>`, `api:<token>`, `demo` or `command:<name>`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from providers.contract.schemas import validate
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle.activity_log import log_account
 
-UNCHANGED: Any = object()  # a default for parameters where None is a value of its own
+UNCHANGED: Any = object()  # the default of parameters for which None is a valid value
 
 
 class AccountInUse(Conflict):
@@ -43,7 +43,7 @@ def add_account(
     by: str,
     retention_days: int | None = None,
 ) -> ProviderAccount:
-    """Create an account. Its requests and events are kept for `retention_days`, or forever if None.
+    """Create an account. Its requests and events are stored for `retention_days`, or indefinitely if None.
 
     Raises UnknownProvider and InvalidInput.
     """
@@ -85,7 +85,7 @@ def change_account(
     names = ("name", "retention_days", "settings", "credentials", "status", "status_reason", "sync_due_at")
     session.save_facts(account, *names, by=by)
     if settings is not None or credentials is not None:
-        circuit_breaker.end_pause(account)  # what the provider refused may be accepted now
+        circuit_breaker.end_pause(account)  # the provider may accept the new values
     log_account(account, log.CHANGED, by, before=before, after=_values_of(account))
 
 

@@ -1,6 +1,6 @@
-"""The rules of what may be done with a subscription in its current state, and the functions that do it.
+"""The rules for which actions a subscription allows in its current state, and the functions that perform them.
 
-The dashboard, the REST API and the commands all ask here, so they allow and refuse the same actions for the same
+The dashboard, the REST API and the commands all use this module, so they allow and refuse the same actions for the same
 reasons. `apply` only writes to the database; `subscriptions.reconciliation.action_runner` then calls the provider.
 """
 
@@ -15,7 +15,7 @@ from subscriptions.models import Managed, State, Subscription
 
 
 class SubscriptionAction(StrEnum):
-    """What a person or a program can do with a subscription."""
+    """An action that a person or a program can perform on a subscription."""
 
     ENABLE = "enable"
     DISABLE = "disable"
@@ -80,9 +80,9 @@ def check(subscription: Subscription, action: SubscriptionAction) -> None:
 def apply(subscription: Subscription, action: SubscriptionAction, *, by: str, revoke: bool = False) -> None:
     """Check the action and write what it changes. No call is made.
 
-    `by` is who asks, for the history; `revoke` applies to ROTATE and refuses the old secret at once. RECONCILE and
-    TEST write nothing. Edits and entered secrets bring values and have functions of their own: see
-    `desired_state.change` and `enter_secret`. Raises Conflict.
+    `by` is the actor for the activity log; `revoke` applies to ROTATE and refuses the old secret at once. RECONCILE and
+    TEST write nothing. EDIT and ENTER_SECRET take values, so they have their own functions: `desired_state.change` and
+    `enter_secret`. Raises Conflict.
     """
     check(subscription, action)
     match action:
@@ -100,7 +100,7 @@ def apply(subscription: Subscription, action: SubscriptionAction, *, by: str, re
         case SubscriptionAction.RECONCILE | SubscriptionAction.TEST:
             pass
         case SubscriptionAction.EDIT | SubscriptionAction.ENTER_SECRET:
-            raise ValueError(f"{action} needs values; it has a function of its own.")
+            raise ValueError(f"{action} takes values; call its own function.")
 
 
 def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
@@ -113,7 +113,7 @@ def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
 
 
 def _unsupported(subscription: Subscription, action: SubscriptionAction) -> NotSupported | None:
-    """Return why the provider, or a manually managed subscription, never allows the action."""
+    """Return why the provider, or the manual management, never allows the action; None if it may be allowed."""
     plugin = subscription.account.plugin
     made_by = plugin.capabilities.secret_made_by
     manual = subscription.managed == Managed.MANUAL

@@ -1,9 +1,9 @@
 """Creating and changing the desired state of subscriptions.
 
 Each function validates, writes the desired state together with its entry in the activity log, and makes no call;
-`reconcile` applies it at the provider. `by` is who asks: `staff:<user>`, `api:<token>`, `demo`, `command:<name>`, or
-the scheduler where the drift policy accepts a change made at the provider. The rules of what may be done in which state
-are in `subscriptions.lifecycle.actions`.
+`reconcile` applies it at the provider. `by` is the actor: `staff:<user>`, `api:<token>`, `demo`, `command:<name>`, or
+the scheduler where the drift policy accepts a change made at the provider. Which actions are allowed in which state is
+decided in `subscriptions.lifecycle.actions`.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def change(subscription: Subscription, *, by: str, **desired: Any) -> None:
 def set_silence_rules(
     subscription: Subscription, *, by: str, quiet_after: int | None = UNCHANGED, quiet_hours: object = UNCHANGED
 ) -> None:
-    """Set after how many seconds without an event the subscription counts as silent, and what is not counted.
+    """Set after how many seconds without an event the subscription counts as silent, and which hours do not count.
 
-    `quiet_after=None` turns the check off; for `quiet_hours` see `subscriptions.lifecycle.quiet_hours`. The time is
-    counted from now on. The provider is not involved. Raises InvalidQuietHours.
+    `quiet_after=None` disables the check; for `quiet_hours` see `subscriptions.lifecycle.quiet_hours`. Counting starts
+    now. The provider is not involved. Raises InvalidQuietHours.
     """
     row = subscription
     before = {"quiet_after": row.quiet_after, "quiet_hours": row.quiet_hours}
@@ -114,7 +114,7 @@ def set_silence_rules(
 
 @transaction.atomic
 def set_allowed_networks(subscription: Subscription, *, by: str, allowed_networks: Sequence[str] | None) -> None:
-    """Set the networks from which calls are accepted; an empty list accepts all, None changes nothing.
+    """Set the networks from which requests are accepted; an empty list accepts all, None changes nothing.
 
     The provider is not involved. Requests that were refused before can be verified again. Raises InvalidNetwork.
     """
@@ -146,20 +146,20 @@ def accept_drift(subscription: Subscription, config: Mapping[str, Any], *, by: s
 
 @transaction.atomic
 def request_renewal(subscription: Subscription, *, by: str) -> None:
-    """Ask for a renewal before it is due."""
+    """Request a renewal before it is due."""
     subscription.change_desired_state(by=by, renew_asked_at=timezone.now())
     log_subscription(subscription, "renewal requested", by)
 
 
 @transaction.atomic
 def request_deletion(subscription: Subscription, *, by: str) -> None:
-    """Ask for the deletion of a subscription.
+    """Request the deletion of a subscription.
 
     A manually managed one, or one that was never registered, is deleted at once; any other as soon as the provider has
     deleted it.
     """
     subscription.change_desired_state(by=by, present=False)
-    # The row is queried as it stands now: a worker may just be about to register it.
+    # The row's current values are queried, because a worker may have started to register it.
     only_here = Q(managed=Managed.MANUAL) | Q(register_tried_at=None)
     rows = Subscription.objects.filter(only_here, pk=subscription.pk)
     if write(rows, by=by, deleted_at=timezone.now(), state=State.DELETED, state_reason="Deleted here."):
@@ -169,7 +169,7 @@ def request_deletion(subscription: Subscription, *, by: str) -> None:
 
 @transaction.atomic
 def forget(subscription: Subscription, *, by: str) -> None:
-    """Give up on deleting a subscription at a provider that can never be reached again.
+    """Stop trying to delete a subscription at a provider that can never be reached again.
 
     Its account can be deleted then. The remote ID stays on the row and in the log. Raises Conflict if the subscription
     is not being deleted.

@@ -1,4 +1,4 @@
-"""The networks from which calls to a subscription are accepted. An empty list accepts calls from everywhere."""
+"""The networks from which a subscription accepts requests. An empty list accepts requests from any address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-MAX_NETWORKS = 100  # of a subscription
+MAX_NETWORKS = 100  # per subscription
 MAX_NETWORK_LENGTH = 60  # characters
 
 
@@ -45,10 +45,10 @@ def load_networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def rejection_reason(address: str, allowed: Sequence[Network]) -> str:
-    """Return why a call from an address is rejected, or an empty string if it is accepted."""
+    """Return why a request from an address is rejected, or an empty string if it is accepted."""
     if not allowed or _is_allowed(address, allowed):
         return ""
-    return f"The call came from {address or 'an unknown address'}, which is not in the allowed networks."
+    return f"The request came from {address or 'an unknown address'}, which is not in the allowed networks."
 
 
 def _is_allowed(address: str, allowed: Sequence[Network]) -> bool:

@@ -2,9 +2,8 @@
 
 The new secret is committed before it is sent to the provider, and the old one stays accepted beside it. The plan sends
 the new one by an update, or, where the provider creates the secret or has no such update, by a new registration beside
-the old one. The receiver records when a request was authenticated with the new secret; only then the old one is
-retired. Nothing else ends its acceptance, except a person who revokes it: a subscription that is silent for weeks loses
-nothing.
+the old one. The receiver records when a request was authenticated with the new secret; only then is the old one
+retired, unless a person revokes it. There is no timeout, so a subscription that is silent for weeks loses no request.
 
 The progress is derived from the row, so a rotation resumes after a crash at any line.
 """
@@ -26,8 +25,8 @@ from providers.times import readable_time
 from subscriptions.lifecycle.activity_log import log_subscription
 from subscriptions.models import FormerSecret, Managed, Subscription
 
-MAX_ACCEPTED_SECRETS = 5  # at the same time; the provider may use any that was requested
-MAX_FORMER_SECRETS = 3  # no longer accepted, but kept so that a person can release requests signed with them
+MAX_ACCEPTED_SECRETS = 5  # at the same time; the provider may still use any of them
+MAX_FORMER_SECRETS = 3  # no longer accepted, but stored so that a person can release requests signed with them
 PROGRESS_FIELDS = (  # the fields that `progress_text` reads
     *("rotation_asked_at", "managed", "old_revoked", "remote_secret_no", "secret_no", "secret_seen_no"),
     *("secret_set_at", "enabled"),
@@ -45,19 +44,19 @@ def rotate(subscription: Subscription, *, by: str, revoke: bool = False) -> None
 
     `revoke` is for a leaked secret. Where Hookkeeper creates the secret, the old one is refused from now on, even while
     the provider still uses it; where the provider creates it, as soon as it has created the new one. Refused requests
-    are kept, and a person can release them. Raises TooManyRotations.
+    are stored, and a person can release them. Raises TooManyRotations.
     """
     plugin = subscription.account.plugin
     locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)
     secrets = locked.secrets
     if plugin.capabilities.secret_made_by is SecretMadeBy.US:
-        kept = [] if revoke else secrets
-        _retire(subscription, secrets[len(kept) :])
-        secrets = [plugin.new_secret(), *kept]
+        old_secrets = [] if revoke else secrets
+        _retire(subscription, secrets[len(old_secrets) :])
+        secrets = [plugin.new_secret(), *old_secrets]
         if len(secrets) > MAX_ACCEPTED_SECRETS:
             raise TooManyRotations(
-                f"{len(kept)} secrets are already accepted, because no request has been authenticated with a new one. "
-                "Wait for one, or revoke the old secrets."
+                f"{len(old_secrets)} secrets are already accepted, because no request has been authenticated with a "
+                "new one. Wait for such a request, or revoke the old secrets."
             )
     subscription.change_desired_state(
         by=by,
@@ -79,14 +78,14 @@ def enter_secret(subscription: Subscription, value: str, *, by: str) -> None:
     """
     locked = Subscription.objects.select_for_update(no_key=True).only("secrets").get(pk=subscription.pk)
     others = [secret for secret in locked.secrets if secret != value]
-    kept = others[: MAX_ACCEPTED_SECRETS - 1]
-    _retire(subscription, others[len(kept) :])
+    old_secrets = others[: MAX_ACCEPTED_SECRETS - 1]
+    _retire(subscription, others[len(old_secrets) :])
     is_new = locked.secrets[:1] != [value]
     if is_new:
         Subscription.objects.filter(pk=subscription.pk).update(
-            secrets=[value, *kept],
+            secrets=[value, *old_secrets],
             secret_no=F("secret_no") + 1,
-            rotation_asked_at=timezone.now() if kept else None,
+            rotation_asked_at=timezone.now() if old_secrets else None,
             old_revoked=False,
             generation=F("generation") + 1,
             due_at=timezone.now(),
@@ -109,7 +108,7 @@ def record_seen(subscription_pk: int, secret: str) -> bool:
         return False
     if row.managed == Managed.API and not row.secret_is_set:
         return False
-    # Written as a change of the desired state, so that a run which does not know of it leaves the row due.
+    # Written as a change of the desired state, so that a concurrent pass that has not read it leaves the row due.
     Subscription.objects.filter(pk=row.pk).update(
         secret_seen_no=row.secret_no, generation=F("generation") + 1, due_at=timezone.now()
     )
@@ -190,8 +189,8 @@ def overdue(now: datetime) -> Q:
 
 
 def _retire(subscription: Subscription, secrets: list[str]) -> None:
-    """Store secrets, newest first, as no longer accepted, and delete all but the newest retired ones."""
+    """Store secrets (newest first) as no longer accepted, and delete all but the newest retired ones."""
     for value in reversed(secrets):
         FormerSecret.objects.create(subscription_id=subscription.pk, value=value)
-    kept = subscription.former_secrets.order_by("-pk").values_list("pk", flat=True)[:MAX_FORMER_SECRETS]
-    subscription.former_secrets.exclude(pk__in=list(kept)).delete()
+    newest = subscription.former_secrets.order_by("-pk").values_list("pk", flat=True)[:MAX_FORMER_SECRETS]
+    subscription.former_secrets.exclude(pk__in=list(newest)).delete()

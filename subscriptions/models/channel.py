@@ -1,4 +1,4 @@
-"""Notification channels, their messages, and what each channel was told."""
+"""Notification channels, their messages, and the problems that each channel has reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from subscriptions.models.problem import Problem, Severity
 
 
 class ChannelKind(models.TextChoices):
-    """How a channel reaches people."""
+    """The transport of a channel."""
 
     EMAIL = "email", "Email"
     WEBHOOK = "webhook", "Webhook (Slack-compatible)"
@@ -25,7 +25,8 @@ class ChannelKind(models.TextChoices):
 class Channel(Claimable):
     """A channel that notifies people of problems.
 
-    What it said about each problem is stored in `NotifiedProblem`, so that nothing is sent twice or forgotten.
+    What it last reported about each problem is stored in `NotifiedProblem`, so that no change is reported twice or
+    missed.
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)

@@ -26,7 +26,7 @@ class DesiredColumns(models.Model):
     """What is to be registered at the provider.
 
     The reconciler never writes these columns, except through `lifecycle.desired_state.accept_drift`. It reads them
-    again before each save, so that the derived status matches the newest wish.
+    again before each save, so that the derived status matches the newest desired state.
     """
 
     # The URL as registered. Signatures cover it and PUBLIC_URL may change, so it is stored.
@@ -63,7 +63,7 @@ class RequestColumns(models.Model):
 class ReceiverRuleColumns(models.Model):
     """Rules for incoming requests. The provider does not know them, so changing one makes no call."""
 
-    # Longest expected time without an event, in seconds, counted from `quiet_from`; null turns the check off. Quiet
+    # Longest expected time without an event, in seconds, counted from `quiet_from`; null disables the check. Quiet
     # hours do not count (see `subscriptions.lifecycle.quiet_hours`).
     quiet_after = models.PositiveIntegerField(null=True, blank=True)
     quiet_hours = JSONTextField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""Signs of life of the parts of the installation, and turns at periodic work."""
+"""Heartbeats of this installation's processes, and claims on periodic work."""
 
 from __future__ import annotations
 

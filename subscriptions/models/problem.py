@@ -102,13 +102,13 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
         )
         return self.order_by(severity.desc(), breadth.desc(), "-opened_at", "-pk")
 
-    def of_subscription(self, key: int) -> ProblemQuerySet:
+    def of_subscription(self, pk: int) -> ProblemQuerySet:
         """Return the problems of one subscription."""
-        return self.filter(subscription=key)
+        return self.filter(subscription=pk)
 
-    def of_account(self, key: int) -> ProblemQuerySet:
+    def of_account(self, pk: int) -> ProblemQuerySet:
         """Return the problems of an account and of its subscriptions."""
-        return self.filter(account=key)
+        return self.filter(account=pk)
 
 
 class Problem(models.Model):

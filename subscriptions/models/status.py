@@ -1,4 +1,4 @@
-"""Columns that tell where a subscription stands and when it is worked on next."""
+"""Columns for the state of a subscription, its schedule, and its traffic."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ScheduleColumns(models.Model):
 
 
 class TrafficColumns(models.Model):
-    """What the receiver and the silence monitor of the events app found out."""
+    """Facts that the events app records: its receiver, and its silence monitor."""
 
     accepted_at = models.DateTimeField(null=True, blank=True, editable=False)  # first accepted request
     last_event_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -1,1 +1,1 @@
-"""Tell people about problems, by e-mail and webhook."""
+"""Notify people of problems, by email or webhook."""

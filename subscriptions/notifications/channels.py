@@ -25,7 +25,8 @@ SECRET_FIELDS = frozenset({"url"})
 def add(*, by: str, **values: Any) -> Channel:
     """Add a channel; nothing is sent yet. Its first message reports the problems that are open now.
 
-    Raise InvalidInput."""
+    Raise InvalidInput.
+    """
     channel = Channel(**values)
     _check(channel)
     channel.save()

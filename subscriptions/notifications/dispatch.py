@@ -55,7 +55,8 @@ def notify_all() -> int:
 def notify(channel: Channel) -> bool:
     """Send what a channel has to report, if it is time. Return whether a message was sent.
 
-    A failure is stored on the channel, which is retried later."""
+    A failure is stored on the channel, which is retried later.
+    """
     started = timezone.now()
     notices = _pending_notices(channel)
     if not notices:
@@ -92,7 +93,7 @@ def send_test(channel: Channel, *, by: str) -> tuple[bool, str]:
 
 
 def _catch_up(channel: Channel, now: datetime) -> None:
-    """Skip the problems that were resolved until now when looking for notices: none of them is pending."""
+    """Record that no notice about the problems resolved until now is pending, so that they are not queried again."""
     if channel.caught_up_at < now - CATCH_UP_INTERVAL:
         Channel.objects.filter(pk=channel.pk, caught_up_at__lt=now - LATE_COMMIT_MARGIN).update(
             caught_up_at=now - LATE_COMMIT_MARGIN
@@ -191,7 +192,8 @@ def _reminders(
 def _is_time_to_send(channel: Channel, notices: Sequence[Notice]) -> bool:
     """Return whether to send now: at most once per interval, and not before the retry of a failed message.
 
-    An urgent message is sent ahead of the interval, but urgent ones also at most once per interval."""
+    An urgent message is sent ahead of the interval, but urgent ones also at most once per interval.
+    """
     now = timezone.now()
     if not channel.enabled or not [item for item in notices if _is_worth_a_message(item, channel)]:
         return False
@@ -223,11 +225,11 @@ def _send(channel: Channel, holder: str, notices: Sequence[Notice], now: datetim
         _note_failure(channel, holder, message, error)
         return False
     with transaction.atomic():
-        mine = Channel.objects.filter(pk=channel.pk, claimed_by=holder)
+        claimed = Channel.objects.filter(pk=channel.pk, claimed_by=holder)
         values: dict[str, object] = {"sent_at": now, "caught_up_at": now - LATE_COMMIT_MARGIN}
         if _is_urgent(shown):
             values["alarmed_at"] = now
-        if not mine.update(**values, failures=0, last_error="", retry_at=None):
+        if not claimed.update(**values, failures=0, last_error="", retry_at=None):
             # The claim expired while sending, so another process may be sending the same. Record nothing as reported.
             logger.warning("Lost the claim on channel %s while sending.", channel.uid)
             return True
@@ -258,10 +260,10 @@ def _finish_message(message: Message, status: MessageStatus, error: str = "") ->
 @transaction.atomic
 def _note_failure(channel: Channel, holder: str, message: Message, error: DeliveryFailed) -> None:
     failures = channel.failures + 1
-    pause = min(FIRST_RETRY * 2 ** min(failures - 1, 10), MAX_RETRY)
-    pause = max(pause, timedelta(seconds=error.retry_after or 0))
+    delay = min(FIRST_RETRY * 2 ** min(failures - 1, 10), MAX_RETRY)
+    delay = max(delay, timedelta(seconds=error.retry_after or 0))
     Channel.objects.filter(pk=channel.pk, claimed_by=holder).update(
-        failures=failures, last_error=str(error), retry_at=timezone.now() + pause
+        failures=failures, last_error=str(error), retry_at=timezone.now() + delay
     )
     _finish_message(message, MessageStatus.FAILED, str(error))
     logger.warning("Channel %s failed (attempt %d): %s", channel.uid, failures, error)

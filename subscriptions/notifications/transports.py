@@ -34,7 +34,8 @@ class DeliveryFailed(Exception):
 def deliver(channel: Channel, *, subject: str, text: str) -> str:
     """Send a message now and return a sentence about the result. Raise DeliveryFailed.
 
-    Do not call it inside a transaction: it waits for a server."""
+    Do not call it inside a transaction: it waits for a server.
+    """
     if channel.kind == ChannelKind.EMAIL:
         return _mail(channel, subject, text)
     return _post(channel, f"*{_slack(subject)}*\n{_slack(text)}")
@@ -50,7 +51,9 @@ def _mail(channel: Channel, subject: str, text: str) -> str:
         connection = get_connection(timeout=TIMEOUT_SECONDS)
         EmailMessage(subject, text, to=channel.recipients, connection=connection).send()
     except smtplib.SMTPRecipientsRefused as error:
-        refused = "; ".join(f"{who} ({_response_text(code, text)})" for who, (code, text) in error.recipients.items())
+        refused = "; ".join(
+            f"{recipient} ({_response_text(code, text)})" for recipient, (code, text) in error.recipients.items()
+        )
         raise DeliveryFailed(_masked(f"The mail server {server} refused the recipients: {refused}.")) from None
     except smtplib.SMTPAuthenticationError as error:
         answer = _response_text(error.smtp_code, error.smtp_error)
@@ -69,21 +72,21 @@ def _post(channel: Channel, text: str) -> str:
     secrets = [part for part in (parts.path.strip("/"), *parts.path.split("/"), parts.query) if len(part) > 7]
     host = parts.netloc.rpartition("@")[2]
 
-    def refused(answer: ProviderResponse) -> ProviderError:
-        body = answer.body[:MAX_RESPONSE_LENGTH].decode("utf-8", "replace").strip()
-        message = f"{host} responded with {answer.status}" + (f": {body}" if body else "") + "."
-        if answer.status in (429, 503):
-            return Throttled(message, status=answer.status, retry_after=retry_after(answer))
-        if 300 <= answer.status < 400:
-            message = f"{host} responded with {answer.status}, a redirect. Redirects are not followed."
-        return Refused(message, status=answer.status)
+    def read_error(response: ProviderResponse) -> ProviderError:
+        body = response.body[:MAX_RESPONSE_LENGTH].decode("utf-8", "replace").strip()
+        message = f"{host} responded with {response.status}" + (f": {body}" if body else "") + "."
+        if response.status in (429, 503):
+            return Throttled(message, status=response.status, retry_after=retry_after(response))
+        if 300 <= response.status < 400:
+            message = f"{host} responded with {response.status}, a redirect. Redirects are not followed."
+        return Refused(message, status=response.status)
 
     try:
         with Http(guard=address_guard(), secrets=(url, *secrets), deadline=time.monotonic() + TIMEOUT_SECONDS) as http:
-            answer = http.call("POST", url, json_body={"text": text}, read_error=refused)
+            response = http.call("POST", url, json_body={"text": text}, read_error=read_error)
     except ProviderError as error:
         raise DeliveryFailed(error.message, retry_after=error.retry_after) from None
-    return f"{host} responded with {answer.status}."
+    return f"{host} responded with {response.status}."
 
 
 def _url_of(channel: Channel) -> str:

@@ -1,4 +1,4 @@
-"""Where a registration differs from the desired state, who changed it, and what to do about it."""
+"""Differences between a registration and the desired state: who made them, and which are sent or accepted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ MASKED = "***"
 def config_changes(desired: DesiredState, remote: RemoteSubscription) -> tuple[Change, ...]:
     """Return the fields in which a registration differs from the desired state.
 
-    A value that could not be read does not differ."""
+    A value that could not be read does not differ.
+    """
     changes: list[Change] = []
     if remote.url is not None and remote.url != desired.callback_url:
         changes.append(Change("callback_url", remote.url, desired.callback_url))
@@ -26,8 +27,8 @@ def config_changes(desired: DesiredState, remote: RemoteSubscription) -> tuple[C
 
 
 def drifted_changes(desired: DesiredState, observed: ObservedState, remote: RemoteSubscription) -> tuple[Change, ...]:
-    """Return the differences that somebody made at the provider; the others are ours and not sent yet."""
-    if remote.remote_id != observed.current_id:  # possibly left behind by a crash of ours
+    """Return the differences that were made at the provider; the others were made here and are not sent yet."""
+    if remote.remote_id != observed.current_id:  # possibly left behind by a crash
         return ()
     agreed = observed.agreed_config or {}
 
@@ -59,7 +60,7 @@ def accepted_changes(desired: DesiredState, observed: ObservedState, remote: Rem
 
 
 def changes_to_send(desired: DesiredState, observed: ObservedState, remote: RemoteSubscription) -> tuple[Change, ...]:
-    """Return the differences to change at the provider: all, except drift that is only reported."""
+    """Return the differences to correct at the provider: all, except drift that is only reported."""
     changes = config_changes(desired, remote)
     if desired.drift_policy is not DriftPolicy.REPORT:
         return changes

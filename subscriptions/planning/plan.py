@@ -1,7 +1,7 @@
 """The plan: the steps from the observed to the desired state. Pure: no I/O, no clock, no Django.
 
-Everything that happens to a subscription at a provider is a plan: registering, renewing, registering again after a
-deletion, enabling again, reverting a changed config, adopting what a crash left behind.
+Every change of a subscription at a provider is planned here: registering, renewing, registering again after a
+deletion, enabling again, reverting a changed config, and adopting what a crash left behind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 from providers.contract.base import RemoteSubscription
 from providers.contract.capabilities import Capabilities
 from subscriptions.planning.config_diff import accepted_changes
-from subscriptions.planning.kept_remote import gave_up_plan, plan_disabled, plan_enabled
+from subscriptions.planning.registration_steps import gave_up_plan, plan_disabled, plan_enabled
 from subscriptions.planning.remote_choice import choose_remote, is_elsewhere
 from subscriptions.planning.replacement import delete_step, replacement_steps
 from subscriptions.planning.states import DesiredState, ObservedState
@@ -39,35 +39,35 @@ def plan(desired: DesiredState, observed: ObservedState, capabilities: Capabilit
     if elsewhere:
         return Plan(
             waiting=f"The provider has our token at another address ({elsewhere[0].url}): another installation may be "
-            "using it. Nothing is changed there until a person has decided.",
+            "using it. Nothing is changed at the provider until a person decides.",
             wait=Wait.ELSEWHERE,
         )
-    kept = choose_remote(desired, observed, capabilities, now)
-    others = tuple(remote for remote in observed.remotes if remote is not kept)
-    if kept is None:
+    chosen = choose_remote(desired, observed, capabilities, now)
+    others = tuple(remote for remote in observed.remotes if remote is not chosen)
+    if chosen is None:
         return _plan_without_usable(desired, observed, others)
-    return _plan_with_kept(desired, observed, capabilities, kept, others, now)
+    return _plan_with_chosen(desired, observed, capabilities, chosen, others, now)
 
 
-def _plan_with_kept(
+def _plan_with_chosen(
     desired: DesiredState,
     observed: ObservedState,
     capabilities: Capabilities,
-    kept: RemoteSubscription,
+    chosen: RemoteSubscription,
     others: tuple[RemoteSubscription, ...],
     now: datetime,
 ) -> Plan:
     adopt: tuple[Step, ...] = ()
-    if kept.remote_id != observed.current_id:
-        adopt = (Step(StepAction.ADOPT, "It carries our callback URL, so it is adopted.", kept.remote_id),)
-    accepts = accepted_changes(desired, observed, kept)
+    if chosen.remote_id != observed.current_id:
+        adopt = (Step(StepAction.ADOPT, "It carries our callback URL, so it is adopted.", chosen.remote_id),)
+    accepts = accepted_changes(desired, observed, chosen)
     desired = replace(desired, config={**desired.config, **{change.field: change.before for change in accepts}})
-    plan_kept = plan_enabled if desired.enabled else plan_disabled
-    rest = plan_kept(desired, observed, capabilities, kept, now)
-    spare = tuple(delete_step(remote, f"Only one is needed; {kept.remote_id} is newer.") for remote in others)
-    # The others are deleted only when the kept one is known to work; until then they may still be delivering.
-    ready = kept.enabled or not desired.enabled
-    return replace(rest, steps=(*adopt, *rest.steps, *(spare if ready else ())), accepts=accepts)
+    plan_for_chosen = plan_enabled if desired.enabled else plan_disabled
+    chosen_plan = plan_for_chosen(desired, observed, capabilities, chosen, now)
+    deletions = tuple(delete_step(remote, f"Only one is needed; {chosen.remote_id} is newer.") for remote in others)
+    # The others are deleted only when the chosen one is known to work; until then they may still be delivering.
+    is_working = chosen.enabled or not desired.enabled
+    return replace(chosen_plan, steps=(*adopt, *chosen_plan.steps, *(deletions if is_working else ())), accepts=accepts)
 
 
 def _plan_without_usable(

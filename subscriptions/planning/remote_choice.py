@@ -1,4 +1,4 @@
-"""Which of the registrations that carry our token is kept."""
+"""Choosing which of the registrations that carry our token to keep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def choose_remote(
 
     The criteria, in order of weight: enabled, lease not ended, same config, not due for renewal, latest expiry, the
     current one, last in the list. Where the provider generates the secret and shows it only once, a registration whose
-    secret we do not have is not usable."""
+    secret we do not have is not usable.
+    """
 
     def rank(item: tuple[int, RemoteSubscription]) -> tuple[bool, bool, bool, bool, float, bool, int]:
         position, remote = item
@@ -44,7 +45,8 @@ def choose_remote(
 def is_renewal_due(observed: ObservedState, remote: RemoteSubscription, now: datetime) -> bool:
     """Return whether the current registration is due for renewal.
 
-    The lifetime of one that we did not register counts from its first observation, which is now, so it is not due."""
+    One that we did not register is not due, because its lifetime counts from its first observation, which is now.
+    """
     if remote.expires_at is None or remote.remote_id != observed.current_id or is_expired(remote, now):
         return False
     due = renewal_time(observed.granted, remote.expires_at, observed.spread)
@@ -52,7 +54,7 @@ def is_renewal_due(observed: ObservedState, remote: RemoteSubscription, now: dat
 
 
 def is_elsewhere(remote: RemoteSubscription, desired: DesiredState) -> bool:
-    """Return whether this registration sends to another scheme or host than ours, now and formerly."""
+    """Return whether this registration sends to a scheme or host that is not, and never was, ours."""
     if remote.url is None or remote.url in desired.former_urls:
         return False
     return _origin(remote.url) != _origin(desired.callback_url)

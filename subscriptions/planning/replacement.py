@@ -17,7 +17,8 @@ def replacement_steps(
 ) -> tuple[Step, ...]:
     """Return the steps that replace the old registrations: make before break.
 
-    Where the provider has no room for both, break before make; the reasons say that events may be missed."""
+    Where the provider has no room for both, break before make; the reasons say that events may be missed.
+    """
     if observed.replace_refused:
         gap = f"{reason} The provider has no room for a second one, so this one is deleted first: events may be missed."
         deletes = tuple(delete_step(remote, gap) for remote in old)

@@ -11,7 +11,7 @@ from providers.contract.base import RemoteSubscription
 
 
 class DriftPolicy(StrEnum):
-    """What to do when somebody changed the config at the provider.
+    """What to do when the config was changed at the provider.
 
     A changed callback URL or secret is never accepted: where the config would be accepted, they are reverted.
     """
@@ -23,10 +23,10 @@ class DriftPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
-    """What people want registered. `config` is canonical.
+    """The registration that people want. `config` is canonical.
 
-    `address_confirmed` is false when the callback URL was made for another PUBLIC_URL than the current one, and nobody
-    has confirmed the new address.
+    `address_confirmed` is false when the callback URL was made for a PUBLIC_URL other than the current one, and the new
+    address has not been confirmed.
     """
 
     present: bool
@@ -46,8 +46,8 @@ class ObservedState:
     """What the provider has, and what earlier passes learned.
 
     `remotes` are all registrations that carry our token; `current_id` is the one that our row refers to.
-    `agreed_config` is the config on which both sides last agreed: a remote value that differs from it was changed by
-    somebody else, a desired value that differs from it was changed here and has to be sent.
+    `agreed_config` is the config on which both sides last agreed: a remote value that differs from it was changed at
+    the provider, a desired value that differs from it was changed here and has to be sent.
     """
 
     remotes: tuple[RemoteSubscription, ...] = ()

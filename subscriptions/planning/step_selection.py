@@ -32,16 +32,18 @@ def step_key(step: Step) -> StepKey:
 def plan_version(plan: Plan) -> str:
     """Return a digest of what the plan would change, field by field.
 
-    Reasons do not count, because they contain durations that change every second."""
+    Reasons do not count, because they contain durations that change every second.
+    """
     steps = [[*step_key(step), [[item.field, item.before, item.after] for item in step.changes]] for step in plan.steps]
     return json_digest(steps)[:32]
 
 
 def required_with(plan: Plan, step: Step) -> tuple[Step, ...]:
-    """Return the other steps that must be applied with this one, so that no choice deletes what still delivers.
+    """Return the other steps that must be applied with this one, so that no choice deletes the only working one.
 
     An adoption comes before what follows it, and a replacement before the deletion of what it replaces. Where the old
-    registration must be deleted before a new one is possible, the deletion and the registration need each other."""
+    registration must be deleted before a new one is possible, the deletion and the registration need each other.
+    """
     position = plan.steps.index(step)
     pair = (StepAction.DELETE, StepAction.REGISTER)
     paired = step.action in pair and any(item.action is StepAction.REGISTER for item in plan.steps)
@@ -64,7 +66,8 @@ class Choice:
         """Check that the choice can be applied to this plan.
 
         Raises PlanChanged when a chosen step is not in the plan or the version differs, and IncompleteChoice when the
-        choice leaves out a step that a chosen one requires."""
+        choice leaves out a step that a chosen one requires.
+        """
         missing = [item for item in self.keys if item not in map(step_key, plan.steps)]
         if missing:
             action, remote_id = missing[0]

@@ -21,7 +21,7 @@ class StepAction(StrEnum):
 
 
 class Wait(StrEnum):
-    """Why a needed step is not done now."""
+    """Why a needed step is postponed."""
 
     ADDRESS = "address"  # PUBLIC_URL differs from the address that the callback URL was made for
     ELSEWHERE = "elsewhere"  # the provider has our token at another address

@@ -1,1 +1,1 @@
-"""Detect problems from facts in the database, and say what to do about them."""
+"""Detect problems from facts in the database, and advise what to do about them."""

@@ -1,4 +1,4 @@
-"""Problem detection, and what people do with problems.
+"""Detecting, acknowledging and resolving problems.
 
 Detection is level-triggered: nothing "raises" a problem. The checks (`subscriptions.problems.registry`) report which
 causes hold now; a pass compares them with the stored problems and opens, updates, resolves and reopens rows. A pass may
@@ -110,7 +110,8 @@ def acknowledge(problem: Problem, *, by: str) -> None:
 def resolve(problem: Problem, *, by: str) -> None:
     """Resolve a problem; do nothing if it is already resolved.
 
-    It reopens if its cause still holds after REOPEN_GRACE, or with the next occurrence if it has evidence."""
+    It reopens if its cause still holds after REOPEN_GRACE, or with the next occurrence if it has evidence.
+    """
     row = Problem.objects.select_for_update().get(pk=problem.pk)
     if row.is_active:
         now = timezone.now()

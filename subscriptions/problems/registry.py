@@ -6,8 +6,8 @@ Each app registers its own checks when it is ready, so that imports keep pointin
     def quarantined(now: datetime) -> Iterator[Cause]: ...
 
 A check only reads stored facts. It yields every cause that holds at this moment; the problem of a cause that it no
-longer yields is resolved. It needs a fixed number of queries over the rows in trouble, however many others are healthy.
-Its texts contain no relative times (`3 min ago`), which would rewrite the row at every pass.
+longer yields is resolved. It makes a fixed number of queries and reads only the rows with a problem. Its texts contain
+no relative times (`3 min ago`), because they would change the row at every pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to do about each kind of problem: the next action as text, and the dashboard page to do it on."""
+"""The next action for each kind of problem: its text, and the dashboard page for it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sync accounts, compute and apply plans, and retry."""
+"""Reconciliation: sync accounts, compute and apply plans, and retry."""

@@ -27,10 +27,11 @@ SYNC_CLAIM_SECONDS = 120
 
 
 def sync_account(account: ProviderAccount) -> bool:
-    """List what an account has at its provider, and reconcile each subscription that is not in sync.
+    """List the registrations of an account at its provider, and reconcile each subscription that is not in sync.
 
     An account that was not checked yet is checked first. Returns False when another worker syncs it, its circuit is
-    open, or it has nothing to sync. Failures are recorded on the account, not raised."""
+    open, or it has nothing to sync. Failures are recorded on the account, not raised.
+    """
     holder = new_holder()
     if not account.claim(holder, SYNC_CLAIM_SECONDS):
         return False
@@ -73,7 +74,7 @@ def _observe(account: ProviderAccount, rows: list[Subscription]) -> Observation:
 
 def _clear_failing(account: ProviderAccount) -> None:
     """End the state `failing`, because the list call worked. A warning of the last check stays."""
-    if account.status != AccountStatus.FAILING:  # if it became so just now, the next sync ends it
+    if account.status != AccountStatus.FAILING:  # if it was set just now, the next sync clears it
         return
     failing = ProviderAccount.objects.filter(pk=account.pk, status=AccountStatus.FAILING)
     write(failing, by=SCHEDULER, status=AccountStatus.OK, status_reason="")

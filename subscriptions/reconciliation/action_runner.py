@@ -13,7 +13,7 @@ from subscriptions.reconciliation.reconciler import reconcile, reconcile_soon
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a subscription stands after an action, in one sentence."""
+    """The result of an action on a subscription, with one sentence for people."""
 
     row: Subscription
     ok: bool
@@ -23,7 +23,7 @@ class Outcome:
 def attempt(subscription: Subscription, action: SubscriptionAction, *, by: str, seconds: float) -> Outcome:
     """Make the first attempt at the provider after `actions.apply`, waiting for the subscription's claim if needed.
 
-    The worker does what does not fit into `seconds`. Failures are stored on the row and reported in the outcome.
+    What does not fit in `seconds` is left to the worker. Failures are stored on the row and reported in the outcome.
     Raises InvalidInput for TEST if the stored config no longer fits the provider's schema.
     """
     match action:
@@ -42,7 +42,7 @@ def attempt(subscription: Subscription, action: SubscriptionAction, *, by: str, 
 
 
 def outcome(row: Subscription) -> Outcome:
-    """Return how a subscription stands after an attempt at the provider."""
+    """Return the outcome for a subscription after an attempt at the provider."""
     if row.last_error:
         return Outcome(row, ok=False, text=str(row.last_error.get("message", "The provider refused the request.")))
     if row.state == State.DELETING or (row.generation != row.applied_generation and row.managed == Managed.API):

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Boundary(StrEnum):
-    """The points between the parts of a step. A worker killed at one of them leaves only what the next pass repairs."""
+    """The points between the parts of a step. If a worker is killed at one of them, the next pass repairs the rest."""
 
     PLANNED = "planned"  # nothing is recorded yet
     RECORDED = "recorded"  # the operation is committed; the call comes next
@@ -46,7 +46,7 @@ def passed(step: Step, boundary: Boundary) -> None:
 
 @dataclass
 class StepExecutor:
-    """Executes the steps of one pass over a claimed row, and keeps what it learns on the way."""
+    """Executes the steps of one pass over a claimed row, and remembers what they reveal about the provider."""
 
     claimed: ClaimedRow
     actor: str = SCHEDULER  # recorded on the operations
@@ -128,7 +128,8 @@ class StepExecutor:
 def record_answer(operation: Operation, exchanges: Sequence[Exchange], error: ProviderError | None) -> None:
     """Save the answer of the changing call on the operation.
 
-    The changing call is the last one that is not a GET: a login may come before it, and a read after it."""
+    The changing call is the last one that is not a GET: a login may come before it, and a read after it.
+    """
     changing = next((item for item in reversed(exchanges) if item.method != "GET"), exchanges[0] if exchanges else None)
     if changing:
         operation.request = {"method": changing.method, "url": changing.url, "body": changing.request_body}
@@ -157,7 +158,7 @@ def close_interrupted_operations(row: Subscription) -> None:
     """Mark operations that a killed worker left open: whether they took effect shows in the next observation."""
     row.operations.filter(status=OperationStatus.RUNNING).update(
         status=OperationStatus.UNKNOWN,
-        error="The worker stopped before the answer was recorded. The provider is asked again what it has.",
+        error="The worker stopped before the answer was recorded. The provider's state is read again.",
         finished_at=timezone.now(),
     )
 

@@ -55,7 +55,8 @@ class ClaimedRow:
     ) -> AbstractContextManager[ProviderSession[Any, Any]]:
         """Open a session that keeps the claim before each call, because calls wait for a slot and for their answer.
 
-        The exchanges are appended to `exchanges`, with the secrets masked."""
+        The exchanges are appended to `exchanges`, with the secrets masked.
+        """
         return open_session(
             self.row.account,
             priority=priority,
@@ -69,8 +70,9 @@ class ClaimedRow:
     def save(self, actor: str) -> None:
         """Write the reconciled columns that changed, and the state derived from them. Raises ClaimLost.
 
-        Columns of the desired state are never written. They are read again first, because somebody may have changed
-        them and the state depends on them."""
+        Columns of the desired state are never written. They are read again first, because they may have been changed
+        and the state depends on them.
+        """
         row, deleted_at = self.row, self.row.deleted_at
         row.refresh_from_db(fields=REFRESHED)
         row.deleted_at = row.deleted_at or deleted_at
@@ -82,7 +84,7 @@ class ClaimedRow:
         self.saved = copy.deepcopy(values)
 
     def mark_saved(self, name: str) -> None:
-        """Record that the current value of a column has been saved by somebody else."""
+        """Record that the current value of a column has been saved by other code."""
         self.saved[name] = copy.deepcopy(getattr(self.row, name))
 
     def save_schedule(self, generation: int) -> None:
@@ -94,7 +96,8 @@ class ClaimedRow:
         """Make the row due now.
 
         A sync finds work on rows that are not due. If this worker is killed, the sweep must resume as soon as the
-        claim ends, even when the next sync would find nothing to do."""
+        claim ends, even when the next sync would find nothing to do.
+        """
         now = timezone.now()
         self._rows().filter(Q(due_at=None) | Q(due_at__gt=now)).update(due_at=now)
 

@@ -26,7 +26,8 @@ def plan_for(
 ) -> Plan:
     """Return the plan for a row and the registrations that carry its token at the provider.
 
-    `no_update`: the provider has just answered that it has no update call after all."""
+    `no_update`: the provider has just answered that it has no update call after all.
+    """
     capabilities = row.account.plugin.capabilities
     if no_update:
         capabilities = replace(capabilities, can_update=False, update_may_enable=False)
@@ -55,7 +56,8 @@ def observed_remotes(row: Subscription, observation: Observation) -> tuple[Remot
 def is_in_sync(row: Subscription, observation: Observation) -> bool:
     """Return whether a row needs no work and nothing about it has changed but the time of observation.
 
-    Most syncs end here, so that thousands of healthy subscriptions share one write instead of taking several each."""
+    Most syncs end here, so that thousands of healthy subscriptions share one write instead of taking several each.
+    """
     now = timezone.now()
     backing_off = row.last_error is not None and row.due_at is not None and row.due_at > now
     needs_work = row.last_error or not row.present or (row.generation != row.applied_generation and not row.waiting)

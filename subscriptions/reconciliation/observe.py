@@ -1,4 +1,4 @@
-"""Ask the provider which registrations an account has, and which of them are ours.
+"""Read the registrations of an account from its provider, and determine which of them are ours.
 
 Registrations without our token are never modified. The owner of a remote ID is looked up once and cached in
 `KnownRemote`.
@@ -28,7 +28,7 @@ _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What an account has at its provider: our registrations by subscription (primary key), and all others."""
+    """The registrations of an account at its provider: ours by subscription (primary key), and all others."""
 
     at: datetime  # just before the provider was asked
     ours: Mapping[int, tuple[RemoteSubscription, ...]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Observation:
 
 
 def token_of_url(url: str | None) -> str | None:
-    """Return the token in a callback URL of ours, at whatever host; None for any other URL."""
+    """Return the token in a callback URL of ours, at any host; None for any other URL."""
     if not url:
         return None
     match = _CALLBACK_PATH.search(urlsplit(url).path)
@@ -53,10 +53,11 @@ def observe(
     *,
     details_of: Collection[int] = (),
 ) -> Observation:
-    """List what the account has at its provider and find the owners.
+    """List the registrations of the account at its provider and find their owners.
 
     A remote ID whose owner is cached is not read again, except for the details of the subscriptions in `details_of`
-    (primary keys). Raises ProviderError."""
+    (primary keys). Raises ProviderError.
+    """
     capabilities, now = account.plugin.capabilities, timezone.now()
     known = {
         row.remote_id: row
@@ -84,7 +85,7 @@ def observe(
             if details is None:
                 continue
             seen = details
-        if not _points_to(owner, seen.url):  # somebody pointed it elsewhere, so it is not ours while that is so
+        if not _points_to(owner, seen.url):  # it was pointed elsewhere, so it is not ours at the moment
             _save_owner(account, seen, owner)
             others.append(seen)
             continue
@@ -181,6 +182,6 @@ def _read_known(
 
 
 def _delete_unlisted(account: ProviderAccount, known: Mapping[str, KnownRemote], listed: Collection[str]) -> None:
-    gone = [remote_id for remote_id in known if remote_id not in listed]
-    if gone:
-        KnownRemote.objects.filter(account=account, remote_id__in=gone).delete()
+    unlisted = [remote_id for remote_id in known if remote_id not in listed]
+    if unlisted:
+        KnownRemote.objects.filter(account=account, remote_id__in=unlisted).delete()

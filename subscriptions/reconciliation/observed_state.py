@@ -17,7 +17,7 @@ from subscriptions.reconciliation.columns import ColumnValues
 from subscriptions.reconciliation.planning_input import desired_state_of
 
 # Pause before a suspended subscription is enabled again; it doubles with each suspension in a row.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 6 * 3600.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 30.0, 6 * 3600.0
 HEALTHY_AFTER = timedelta(minutes=15)  # enabled for that long: the pauses start again from the first
 SUSPENSION_WINDOW = timedelta(days=1)
 MAX_SUSPENSIONS = 10  # within the window; after that only a person enables it again
@@ -103,14 +103,14 @@ def _suspension_columns(row: Subscription, current: RemoteSubscription, now: dat
     """Return who disabled it at the provider, and how often the provider did."""
     if current.enabled:
         return _enabled_columns(row, now)
-    if is_expired(current, now):  # it is off because its lease ended
+    if is_expired(current, now):  # it is disabled because its lease ended
         return {}
     if not row.enabled or row.we_disabled or row.remote_enabled is False:
         return {}
     count = row.suspended_count + 1
     recent = [moment for moment in row.suspensions if datetime.fromisoformat(moment) > now - SUSPENSION_WINDOW]
     suspensions = [*recent, now.isoformat()]
-    pause = 0.0 if count == 1 else min(FIRST_PAUSE_SECONDS * 2 ** (count - 2), LONGEST_PAUSE_SECONDS)
+    pause = 0.0 if count == 1 else min(FIRST_PAUSE_SECONDS * 2 ** (count - 2), MAX_PAUSE_SECONDS)
     values: ColumnValues = {
         "suspended_count": count,
         "suspensions": suspensions,
@@ -124,7 +124,7 @@ def _suspension_columns(row: Subscription, current: RemoteSubscription, now: dat
 def _enabled_columns(row: Subscription, now: datetime) -> ColumnValues:
     enabled_at = row.enabled_at if row.remote_enabled else now
     values: ColumnValues = {"enabled_at": enabled_at, "we_disabled": False}
-    if row.gave_up_at:  # somebody enabled it at the provider
+    if row.gave_up_at:  # it was enabled at the provider
         values |= restart_columns()
     if enabled_at and now - enabled_at > HEALTHY_AFTER:
         values["suspended_count"] = 0

@@ -1,7 +1,7 @@
 """Planning and reconciling on demand: for one subscription, an account, or all accounts.
 
-An account costs one list call, whatever its number of subscriptions. Details that the list does not carry are those of
-the last read; they are only read here if they never were.
+An account takes one list call, regardless of its number of subscriptions. Details that the list does not contain are
+those of the last read; they are read here only if they were never read before.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SubscriptionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPlan:
-    """The plans of one account's subscriptions that have steps, or something that waits.
+    """The plans of one account's subscriptions that have steps or are waiting.
 
     `error` says why the account could not be synced; then there are no plans.
     """
@@ -120,7 +120,7 @@ def apply_steps(subscription: Subscription, choice: Choice, *, by: str, seconds:
     deadline = time.monotonic() + seconds
     while not reconcile(subscription, actor=by, deadline=deadline, details=True, choice=choice):
         if time.monotonic() + CLAIM_RETRY_SECONDS >= deadline:
-            raise Busy("The subscription is being reconciled by someone else. Nothing was done; try again.")
+            raise Busy("Another worker is reconciling the subscription. Nothing was done; try again.")
         time.sleep(CLAIM_RETRY_SECONDS)
     subscription.refresh_from_db()
 
@@ -128,8 +128,8 @@ def apply_steps(subscription: Subscription, choice: Choice, *, by: str, seconds:
 def apply_account(account: ProviderAccount, *, by: str, deadline: float | None = None) -> AccountResult:
     """Sync an account once and apply the plans of its subscriptions.
 
-    Subscriptions that there is no time for are made due, so that the worker reconciles them. Raises ProviderError if
-    the account cannot be synced.
+    Subscriptions that do not fit in the deadline are made due, so that the worker reconciles them. Raises
+    ProviderError if the account cannot be synced.
     """
     rows, observation = _sync(account, Priority.CHANGE, deadline)
     plans = _account_plan(account, rows, observation).plans
@@ -148,7 +148,7 @@ def apply_account(account: ProviderAccount, *, by: str, deadline: float | None =
 
 
 def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[AccountResult]:
-    """Reconcile every account that has subscriptions. Accounts that there is no time for are made due for a sync."""
+    """Reconcile every account that has subscriptions. Accounts not reached by the deadline are made due for a sync."""
     for account in _accounts_with_subscriptions():
         if deadline is not None and time.monotonic() >= deadline:
             ProviderAccount.objects.filter(pk=account.pk).update(sync_due_at=timezone.now())
@@ -163,19 +163,19 @@ def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[Acco
 def apply_subscription(subscription: Subscription, *, by: str, deadline: float | None = None) -> AccountResult:
     """Reconcile one subscription. Provider errors are stored on the row. Raises Conflict if it is deleted."""
     actions.check(subscription, SubscriptionAction.RECONCILE)
-    worked = reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True)
+    was_claimed = reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True)
     subscription.refresh_from_db()
     return AccountResult(
         account=subscription.account,
         synced_at=timezone.now(),
         count=1,
-        done=(subscription,) if worked else (),
-        left=0 if worked else 1,
+        done=(subscription,) if was_claimed else (),
+        left=0 if was_claimed else 1,
     )
 
 
 def _accounts_with_subscriptions() -> QuerySet[ProviderAccount]:
-    """Return the accounts with subscriptions. Credentials are deferred: one that is undecryptable hides no other."""
+    """Return the accounts with subscriptions. Credentials are deferred, so that undecryptable ones affect no others."""
     subscribed = _managed_by_api().filter(account=OuterRef("pk"))
     return ProviderAccount.objects.filter(Exists(subscribed)).defer("credentials").order_by("pk")
 

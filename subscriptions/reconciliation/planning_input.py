@@ -62,7 +62,8 @@ def with_known_details(row: Subscription, remote: RemoteSubscription) -> RemoteS
     """Return the provider's answer, completed with what it does not contain.
 
     Missing details are taken from the last read, and fields that the provider never shows from what we sent last. A
-    secret that was not compared counts as different if the current one was not sent."""
+    secret that was not compared counts as different if the current one was not sent.
+    """
     remote = _with_known_config(row, remote)
     if remote.remote_id == row.remote_id and remote.secret_matches is None and not row.secret_is_set:
         return replace(remote, secret_matches=False)

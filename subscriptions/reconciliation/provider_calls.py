@@ -26,7 +26,8 @@ def call_provider(
 ) -> Remotes:
     """Make the call of a step and return what the provider has then. Raises ProviderError.
 
-    `as_agreed`: send the config that the provider last accepted instead of the desired one, which it refuses."""
+    `as_agreed`: send the config that the provider last accepted instead of the desired one, which it refuses.
+    """
     plugin, remote_id = row.account.plugin, step.remote_id or ""
     old = remote_by_id(remotes, step.remote_id)
 
@@ -64,7 +65,8 @@ def changed_nothing(error: ProviderError, exchanges: Sequence[Exchange]) -> bool
     """Return whether failed calls have certainly changed nothing at the provider.
 
     Each call must have been refused, or only have read, or be the last one, which the error is about, and not have
-    reached the provider."""
+    reached the provider.
+    """
     return not error.outcome_unknown and all(
         item.method == "GET" or (item is exchanges[-1] if item.status is None else item.status >= 400)
         for item in exchanges
@@ -98,7 +100,8 @@ def _with_sent_fields(row: Subscription, answer: RemoteSubscription) -> RemoteSu
 def _merge(old: RemoteSubscription, new: RemoteSubscription) -> RemoteSubscription:
     """Return the newer answer, completed from the older one.
 
-    An answer with a config is complete: if it has no expiry, the registration does not expire (any more)."""
+    An answer with a config is complete: if it has no expiry, the registration does not expire (any more).
+    """
     return replace(
         new,
         expires_at=new.expires_at if new.config is not None else new.expires_at or old.expires_at,

@@ -51,14 +51,15 @@ def reconcile(
 ) -> bool:
     """Bring one subscription from the observed to the desired state, as far as the provider permits.
 
-    `actor` is recorded on the operations; by default the one who last changed the desired state, or the scheduler.
-    `deadline` (monotonic seconds) bounds the calls; what is left continues in the background.
-    `observation` is a recent one, which saves asking the provider again.
+    `actor` is recorded on the operations; by default the actor of the last change of the desired state, or the
+    scheduler.
+    `deadline` (monotonic seconds) bounds the calls; the rest continues in the background.
+    `observation` is a recent one, which saves a call to the provider.
     `details` also reads what the list does not contain.
     `choice` limits the pass to these steps; the others are left to the next pass. Raises PlanChanged or
     IncompleteChoice, and then nothing was done.
-    `insist`: a person asks for it. It is tried even while the account's circuit is open, and a subscription that was
-    given up after too many suspensions is started again.
+    `insist`: a person requested it. It is tried even while the account's circuit is open, and a subscription that was
+    given up after too many suspensions is enabled again.
 
     Returns False when another worker has the row. Failures are recorded on the row, not raised.
     """
@@ -77,7 +78,7 @@ def reconcile(
 
 
 def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0, insist: bool = False) -> None:
-    """Make a first attempt within `seconds`, waiting for another worker to finish. Workers do what is left."""
+    """Make a first attempt within `seconds`, waiting for another worker to finish. The rest is left to the worker."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if reconcile(subscription, actor=actor, deadline=deadline, insist=insist):
@@ -179,12 +180,12 @@ class _Pass:
             remotes = self._apply_or_renew(step, current, remotes)
             self.claimed.save(self.executor.actor)
         else:
-            raise Refused("The provider's answers keep asking for more steps; stopped for now.")
+            raise Refused(f"The provider's state still differs after {MAX_STEPS} steps; stopped for now.")
         self._complete(remotes)
         return False
 
     def _plan(self, remotes: Remotes) -> Plan:
-        """Take over the observation and return the plan for it."""
+        """Set the observed columns on the row and return the plan for them."""
         self.claimed.set(observed_columns(self.row, remotes, timezone.now()))
         current = plan_for(self.row, remotes, timezone.now(), no_update=self.executor.no_update)
         self.claimed.set(
@@ -214,7 +215,7 @@ class _Pass:
         return observed_remotes(row, observation)
 
     def _acted_since(self, moment: datetime) -> bool:
-        """Return whether an observation of that time is outdated: an operation ran since, or a new secret was made."""
+        """Return whether an observation made then is outdated: an operation ran since, or a new secret was created."""
         asked = self.row.rotation_asked_at
         return (asked is not None and asked >= moment) or self.row.operations.filter(
             Q(finished_at=None) | Q(finished_at__gte=moment)
@@ -223,25 +224,27 @@ class _Pass:
     def _is_receiver_ready(self) -> bool:
         """Return whether our receiver answers; otherwise wait.
 
-        A provider that suspended us must not call again before that."""
+        A provider that suspended us must not call again before that.
+        """
         if self.row.we_disabled:
             return True
-        trouble = receiver_probe.find_receiver_error(self.row.callback_url)
-        if trouble:
+        error = receiver_probe.find_receiver_error(self.row.callback_url)
+        if error:
             self.claimed.set(
                 {
-                    "waiting": f"{trouble} It is enabled again when the receiver answers.",
+                    "waiting": f"{error} It is enabled again when the receiver answers.",
                     "waiting_for": Wait.RECEIVER,
                     "enable_not_before": timezone.now() + RECEIVER_RETRY,
                 }
             )
-        return trouble is None
+        return error is None
 
     def _apply_or_renew(self, step: Step, current: Plan, remotes: Remotes) -> Remotes:
         """Execute the step.
 
         If the provider refuses a changed config while a renewal is due, the config that it last accepted is renewed
-        before the refusal is reported: a wrong config must not cost the lease."""
+        before the refusal is reported, so that a wrong config does not end the lease.
+        """
         try:
             return self.executor.execute(step, remotes)
         except (Refused, PermissionMissing):
@@ -255,9 +258,10 @@ class _Pass:
             raise
 
     def _accept(self, changes: Sequence[Change]) -> bool:
-        """Make changes that somebody made at the provider the desired state.
+        """Accept changes made at the provider as the desired state.
 
-        Return False when the desired state was changed meanwhile; that change is then handled first."""
+        Return False when the desired state was changed meanwhile; that change is then handled first.
+        """
         row = self.row
         remote_values = {change.field: change.before for change in changes}
         try:

@@ -52,14 +52,14 @@ def _problem_state(row: Subscription, now: datetime) -> tuple[State, str] | None
         return State.SUSPENDED, _with_error("The provider suspended it.", row)
     if row.remote_id and row.drift:
         fields = ", ".join(change["field"].replace("_", " ") for change in row.drift)
-        return State.DRIFTED, _with_error(f"At the provider it differs in {fields}.{_report_note(row)}", row)
+        return State.DRIFTED, _with_error(f"It differs at the provider in {fields}.{_report_note(row)}", row)
     return (State.FAILING, _with_error("", row)) if row.last_error else None
 
 
 def _report_note(row: Subscription) -> str:
     if row.last_error or row.waiting or row.drift_policy != DriftPolicy.REPORT:
         return ""
-    return " Its drift policy says that this is only reported."
+    return " According to its drift policy, this is only reported."
 
 
 def _normal_state(row: Subscription) -> tuple[State, str]:
@@ -96,7 +96,7 @@ def _with_warnings(text: str, row: Subscription) -> str:
 def _with_error(text: str, row: Subscription) -> str:
     """Append the last error, and when it is tried again."""
     parts = [text, (row.last_error or {}).get("message", "")]
-    if row.last_error and row.due_at and not row.paused_since:  # the error of an open circuit tells its own end
+    if row.last_error and row.due_at and not row.paused_since:  # the error of an open circuit includes its end
         parts.append(f"It is tried again at {readable_time(row.due_at)}.")
     if row.renewal_failing_since:
         parts.append(f"Its renewal has been failing since {readable_time(row.renewal_failing_since)}.")

@@ -26,7 +26,8 @@ def status_columns(row: Subscription, now: datetime) -> ColumnValues:
 def error_columns(row: Subscription, error: ProviderError, now: datetime) -> ColumnValues:
     """Return what went wrong and when to try again.
 
-    While the account's circuit is open, that is when it closes; such a pause is not counted as a failure."""
+    While the account's circuit is open, that is when it closes; such a pause is not counted as a failure.
+    """
     paused = isinstance(error, CallsPaused)
     code = error.cause if isinstance(error, CallsPaused) else error.code
     failures = row.failures + (not paused)

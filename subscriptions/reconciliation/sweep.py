@@ -1,4 +1,4 @@
-"""Find the work that is due, and do it. The rows are the queue: no message is needed for any of it."""
+"""Find the work that is due, and do it. The database rows are the queue, so no messages are needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from subscriptions.reconciliation.reconciler import reconcile
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
 THREADS = 16
 UNDECRYPTABLE_RETRY = timedelta(minutes=5)
 
@@ -39,7 +39,8 @@ def due_subscriptions() -> QuerySet[Subscription]:
     """Return the subscriptions that need work now, the longest overdue first.
 
     Those that wait for their account's open circuit are due as soon as it is closed. Times of a row that was
-    reconciled in the future were written before the clock was set back and do not count."""
+    reconciled in the future were written before the clock was set back and do not count.
+    """
     now = timezone.now()
     stepped_back = before_clock_step("last_reconciled_at", now)
     circuit_closed = Q(paused_since__isnull=False, account__calls_paused_until=None)
@@ -61,12 +62,13 @@ def due_accounts() -> QuerySet[ProviderAccount]:
 def sweep() -> int:
     """Start a thread for each account with due work, and return the number of accounts without waiting for them.
 
-    A slow provider then delays no other account. Accounts that a thread still works on are left to it."""
+    So a slow provider delays no other account. Accounts that a thread still works on are left to that thread.
+    """
     return sum(_start_thread(account_id) for account_id in _accounts_with_work())
 
 
 def sweep_inline() -> int:
-    """Do the due work in this thread, one account after another. Return the number of accounts that had some."""
+    """Do the due work in this thread, one account after another. Return the number of accounts with due work."""
     accounts = _accounts_with_work()
     for account_id in accounts:
         process_account(account_id)
@@ -78,7 +80,7 @@ def process_account(account_id: int) -> None:
     if accounts_being_deleted().filter(pk=account_id).exists():
         _guarded(partial(continue_deletion, account_id), f"Deleting account {account_id}")
     due = due_subscriptions().filter(account_id=account_id)
-    for pk in list(due.values_list("pk", flat=True)[:BATCH]):
+    for pk in list(due.values_list("pk", flat=True)[:BATCH_SIZE]):
         _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
     if due_accounts().filter(pk=account_id).exists():
         _guarded(partial(_sync, account_id), f"Syncing account {account_id}")
@@ -121,8 +123,8 @@ def _accounts_with_work() -> list[int]:
     by_account = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
     syncs = due_accounts().values_list("pk", flat=True)
     deletions = accounts_being_deleted().values_list("pk", flat=True)
-    first = [item["account_id"] for item in by_account[:BATCH]]
-    return list(dict.fromkeys([*first, *syncs[:BATCH], *deletions[:BATCH]]))
+    first = [item["account_id"] for item in by_account[:BATCH_SIZE]]
+    return list(dict.fromkeys([*first, *syncs[:BATCH_SIZE], *deletions[:BATCH_SIZE]]))
 
 
 def _guarded(job: Callable[[], object], description: str) -> None:

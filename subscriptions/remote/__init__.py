@@ -1,1 +1,1 @@
-"""What an account has at its provider, whoever registered it."""
+"""The remote subscriptions of an account: listing, importing, ignoring, and deleting orphans."""

@@ -1,4 +1,4 @@
-"""Importing a remote subscription: watching it as a manually managed one, or adopting it."""
+"""Importing a remote subscription: adopting it, or only monitoring it as a manually managed one."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class InventoryItem:
 
 
 def list_remotes(account: ProviderAccount, *, seconds: float = 10.0) -> list[InventoryItem]:
-    """Return everything that the account has at its provider now.
+    """Return all remote subscriptions of the account.
 
     Details that could not be read within `seconds` are None. Raises ProviderError.
     """
@@ -68,7 +68,7 @@ def find_in_session(
 ) -> InventoryItem:
     """Return one remote subscription, using an open session. Raises NotFound and other ProviderErrors.
 
-    `reread_url` reads where it points to from the provider, even if that is known from an earlier sync.
+    `reread_url` reads its URL from the provider again, even if it is known from an earlier sync.
     """
     items = _classify_all(account, observe(account, session))
     item = next((item for item in items if item.remote.remote_id == remote_id), None)
@@ -105,9 +105,9 @@ def _classify_all(account: ProviderAccount, observation: Observation) -> list[In
     ignored = set(notes.values_list("remote_id", flat=True))
 
     def classify(remote: RemoteSubscription, owner: Subscription | None) -> InventoryItem:
-        living = owner if owner is not None and not owner.deleted_at else imported.get(remote.remote_id)
-        if living is not None:
-            return InventoryItem(remote, Kind.MANAGED, living)
+        subscription = owner if owner is not None and not owner.deleted_at else imported.get(remote.remote_id)
+        if subscription is not None:
+            return InventoryItem(remote, Kind.MANAGED, subscription)
         kind = Kind.ORPHANED if owner is not None else _classify_unknown(account, remote)
         return InventoryItem(remote, kind, owner, ignored=remote.remote_id in ignored)
 
@@ -118,7 +118,7 @@ def _classify_all(account: ProviderAccount, observation: Observation) -> list[In
 def _with_details(
     account: ProviderAccount, session: ProviderSession[Any, Any], items: Iterable[InventoryItem]
 ) -> Iterator[InventoryItem]:
-    """Yield the items with the details that the list does not carry, as long as the provider answers calls."""
+    """Yield the items with the details that the list does not contain, as long as the provider answers calls."""
     calls_left = True
     for item in items:
         if item.remote.config is not None:

@@ -1,6 +1,6 @@
 """Remote subscriptions without a subscription here: deleting an orphan at the provider, and ignoring one.
 
-Only a person or a program asks for either, never the scheduler, and a foreign remote subscription is never deleted.
+Both are done only on request of a person or a program, never by the scheduler. A foreign one is never deleted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NotAnOrphan(Conflict):
 def delete_orphan(account: ProviderAccount, remote_id: str, *, by: str, seconds: float = 10.0) -> None:
     """Delete an orphan at the provider: a remote subscription with our URL or token, but without a subscription here.
 
-    Whether it still is one is checked right before the call, and nobody can import it meanwhile. The attempt and its
+    Whether it still is one is checked right before the call, and it cannot be imported meanwhile. The attempt and its
     result are logged. Raises NotAnOrphan, BeingDeleted, NotFound, and ProviderError.
     """
     _reserve(account, remote_id)
@@ -74,7 +74,7 @@ def stop_ignoring(account: ProviderAccount, remote_id: str, *, by: str) -> None:
 
 @transaction.atomic
 def _reserve(account: ProviderAccount, remote_id: str) -> None:
-    """Prevent the orphan from being imported or deleted by somebody else. Takes the lock that an import takes too."""
+    """Reserve the orphan, so that it is not imported or deleted concurrently. Takes the same lock as an import."""
     _lock(account)
     if account.subscriptions.filter(remote_id=remote_id, deleted_at=None).exists():
         raise NotAnOrphan(f"{remote_id} belongs to a subscription now, so it is not deleted.")

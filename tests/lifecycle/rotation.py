@@ -41,7 +41,7 @@ def actions_at_provider(row: Subscription) -> list[str]:
 def told(row: Subscription) -> list[str]:
     """Return the timeline entries about secrets, oldest first."""
     entries = Timeline(row, frozenset({SECRET})).part(20)
-    return [entry.what for entry in reversed(entries)]
+    return [entry.title for entry in reversed(entries)]
 
 
 def their_secret(control: Control) -> str:

@@ -185,10 +185,10 @@ def test_the_dashboard_announces_refusals_and_actions_without_effect(
     row = in_state(hook, state)
     client = Client()
     client.force_login(User.objects.get(username="ann"))
-    (prospect,) = client.get(f"{DASHBOARD}actions/", {"action": action, "pk": str(row.pk)}).context["prospects"]
+    (preview,) = client.get(f"{DASHBOARD}actions/", {"action": action, "pk": str(row.pk)}).context["previews"]
     refused = actions.refusal(row, action)
-    assert prospect.skipped == (str(refused) if refused else actions.no_effect(row, action))
-    assert (not prospect.skipped) == actions.is_offered(row, action)
+    assert preview.skipped == (str(refused) if refused else actions.no_effect(row, action))
+    assert (not preview.skipped) == actions.is_offered(row, action)
 
 
 PRESENT = frozenset(State) - {State.DELETED, State.DELETING}

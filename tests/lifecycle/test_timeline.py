@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 
 def told(entries: list[Entry]) -> list[tuple[str, str]]:
-    return [(entry.kind, entry.what) for entry in entries]
+    return [(entry.kind, entry.title) for entry in entries]
 
 
 def operate(row: Subscription, action: str = "renew", status: str = OperationStatus.SUCCEEDED) -> Operation:
@@ -75,7 +75,7 @@ def test_a_subscriptions_timeline_has_all_kinds_of_entries(subscription: Subscri
         ("action", "created"),
     ]
     assert [entry.actor for entry in entries] == [*["api:importer"] * 3, *["staff:ann"] * 3]
-    assert all(entry.why for entry in entries if entry.kind != "action")
+    assert all(entry.reason for entry in entries if entry.kind != "action")
     assert entries[2].changes == [{"field": "enabled", "from": True, "to": False}]
     assert {entry.subscription for entry in entries} == {subscription.uid}
 
@@ -141,7 +141,7 @@ def test_repeated_state_changes_are_counted_in_one_entry(hook: Subscription) -> 
     for number in range(40):
         state_changes.write(rows, by="clock", state=State.FAILING if number % 2 else State.ACTIVE, state_reason="To.")
     entries = Timeline(hook).part(50)
-    assert [(entry.what, entry.times) for entry in entries] == [
+    assert [(entry.title, entry.times) for entry in entries] == [
         ("became active", 19),
         ("became failing", 20),
         ("became active", 1),
@@ -174,7 +174,7 @@ def test_problem_transitions_are_entries(hook: Subscription) -> None:
         )
     for subject in (hook, hook.account):
         entries = Timeline(subject, frozenset({"problem"})).part(5)
-        assert [(entry.what, entry.actor, entry.why) for entry in entries] == [
+        assert [(entry.title, entry.actor, entry.reason) for entry in entries] == [
             ("Missing: acknowledged", "staff:ann", ""),
             ("Missing: opened", "clock", "It is gone."),
         ]
@@ -186,7 +186,7 @@ def more() -> Iterator[None]:
     """Another app's source."""
 
     def read(subject: Subject, span: Span) -> list[Entry]:
-        return [Entry(key=new_id(), at=timezone.now(), kind="weather", what="rain", actor="clock")]
+        return [Entry(key=new_id(), at=timezone.now(), kind="weather", title="rain", actor="clock")]
 
     timeline.register(Source({"weather": Kind("Weather", "rainy")}, read))
     yield

@@ -128,8 +128,8 @@ def test_a_silence_is_a_problem_while_it_lasts_and_stays_on_the_timeline(
     assert list(source.find(confirmed_at)) == []
     for subject in (quiet_hook, quiet_hook.account):
         (entry,) = Timeline(subject, frozenset({"silence"})).part(10)
-        assert (entry.what, entry.at, entry.subscription) == ("fell silent", confirmed_at, quiet_hook.uid)
-        assert "It ended at" in entry.why
+        assert (entry.title, entry.at, entry.subscription) == ("fell silent", confirmed_at, quiet_hook.uid)
+        assert "It ended at" in entry.reason
 
 
 @pytest.mark.parametrize(

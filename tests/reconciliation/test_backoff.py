@@ -13,7 +13,7 @@ from providers.contract.errors import CallsPaused, PermissionMissing, ProviderEr
 from subscriptions.models import Managed, Subscription
 from subscriptions.planning.renewal_times import renewal_time
 from subscriptions.planning.steps import Wait
-from subscriptions.reconciliation.backoff import URGENT_PART, WAITING_RETRY, next_due, pause_after, urgency
+from subscriptions.reconciliation.backoff import URGENT_FRACTION, WAITING_RETRY, next_due, pause_after, urgency
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LIVES = st.integers(60, 90 * 86400).map(lambda seconds: timedelta(seconds=seconds))
@@ -98,7 +98,7 @@ def test_urgency_grows_towards_the_lease_end() -> None:
     life = timedelta(days=30)
     assert urgency(leased(life), NOW) is Priority.CHANGE
     assert urgency(leased(life, left=life * 0.3), NOW) is Priority.RENEWAL
-    assert urgency(leased(life, left=life * (URGENT_PART - 0.01)), NOW) is Priority.URGENT
+    assert urgency(leased(life, left=life * (URGENT_FRACTION - 0.01)), NOW) is Priority.URGENT
     ended = leased(life, left=-timedelta(seconds=1))
     assert urgency(ended, NOW) is Priority.RENEWAL, "there is no lease left that would be lost"
     for changes in ({"enabled": False}, {"auto_renew": False}, {"present": False}, {"remote_id": None}):

@@ -20,7 +20,7 @@ from providers.contract.capabilities import Renewal, SecretMadeBy
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import account_deletion, desired_state
 from subscriptions.models import Subscription
-from subscriptions.planning.kept_remote import REPLACE_AFTER_SUSPENSIONS
+from subscriptions.planning.registration_steps import REPLACE_AFTER_SUSPENSIONS
 from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import apply
 from subscriptions.reconciliation.observed_state import FIRST_PAUSE_SECONDS

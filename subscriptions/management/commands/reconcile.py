@@ -21,7 +21,7 @@ from subscriptions.reconciliation import on_demand
 from subscriptions.reconciliation.on_demand import AccountPlan, AccountResult
 
 ACTOR = "command:reconcile"
-EXIT_FAILED, EXIT_STEPS = 1, 3  # 2 is that of an invalid option
+EXIT_FAILED, EXIT_STEPS = 1, 3  # 2 means an invalid option
 
 HELP = """Sync the providers now and repair every difference from the configuration; with --plan, only print the steps.
 Exit codes: 0, nothing is left to do; 1, something could not be synced or failed; 2, an invalid option; 3, with --plan:
@@ -115,12 +115,12 @@ def _subscription(text: str) -> Subscription:
 
 def _account(text: str) -> ProviderAccount:
     uid = _uid(text)
-    found = list(ProviderAccount.objects.filter(uid=uid) if uid else ProviderAccount.objects.filter(name=text)[:2])
-    if len(found) > 1:
+    accounts = list(ProviderAccount.objects.filter(uid=uid) if uid else ProviderAccount.objects.filter(name=text)[:2])
+    if len(accounts) > 1:
         raise CommandError(f"There are several accounts called {text}; use the ID of one.", returncode=2)
-    if not found:
+    if not accounts:
         raise CommandError(f"There is no account {text}.", returncode=2)
-    return found[0]
+    return accounts[0]
 
 
 def _uid(text: str) -> UUID | None:

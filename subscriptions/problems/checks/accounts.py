@@ -16,7 +16,7 @@ from subscriptions.problems.checks.leases import expiring
 from subscriptions.problems.checks.rows import MIN_FAILURES, error_code, error_message, undeleted_subscriptions
 from subscriptions.problems.registry import Cause, about_account, about_subscription, source
 
-MIN_BLOCK, LONG_BLOCK = timedelta(minutes=1), timedelta(minutes=15)  # how long a provider asks us not to call
+MIN_BLOCK, LONG_BLOCK = timedelta(minutes=1), timedelta(minutes=15)  # for which a provider accepts no calls
 
 # Error codes of subscriptions that concern the whole account.
 ACCOUNT_ERRORS = {
@@ -27,7 +27,7 @@ ACCOUNT_ERRORS = {
     "bad_answer": ProblemKind.UNREACHABLE,
     "address_refused": ProblemKind.UNREACHABLE,
 }
-TEMPORARY_ERRORS = ("throttled", "unavailable", "bad_answer")  # these often pass by themselves
+TEMPORARY_ERRORS = ("throttled", "unavailable", "bad_answer")  # these often end without action
 REPORTED_BY_STATE = (State.EXPIRED, State.SUSPENDED, State.MISSING, State.DRIFTED)
 
 

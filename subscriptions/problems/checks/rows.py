@@ -1,4 +1,4 @@
-"""The rows that the checks read, and what they have in common."""
+"""The query for the rows that the checks read, and functions that several checks use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from django.db.models import QuerySet
 
 from subscriptions.models import Subscription
 
-MIN_FAILURES = 3  # consecutive failures before something that may pass by itself becomes a problem
+MIN_FAILURES = 3  # consecutive failures before a possibly temporary error becomes a problem
 
 
 def undeleted_subscriptions() -> QuerySet[Subscription]:
-    """Return the subscriptions with the columns that checks read. None of them has to be decrypted."""
+    """Return the subscriptions with the columns that checks read. None of these columns is encrypted."""
     return (
         Subscription.objects.filter(deleted_at=None)
         .select_related("account")

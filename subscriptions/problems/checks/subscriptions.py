@@ -14,7 +14,7 @@ from subscriptions.planning.steps import Wait
 from subscriptions.problems.checks.rows import undeleted_subscriptions
 from subscriptions.problems.registry import Cause, about_subscription, source
 
-CRITICAL_SUSPENSIONS = 3  # as often as this, suspensions are critical
+CRITICAL_SUSPENSIONS = 3  # suspensions in a row from which the problem is critical
 
 REPORT_ONLY_ACTION = (
     "Compare the fields. Then correct them at the provider, or change the subscription to the provider's values."
@@ -58,14 +58,14 @@ def tokens_elsewhere(now: datetime) -> Iterator[Cause]:
             subject=about_subscription(row),
             severity=Severity.CRITICAL,
             message=row.waiting,
-            action="Find out whose address that is. If another installation uses it, delete the subscription here. "
+            action="Find out which installation uses that address. If one does, delete the subscription here. "
             "Otherwise delete it at the provider; it is then registered again.",
         )
 
 
 @source(ProblemKind.ROTATION)
 def rotations(now: datetime) -> Iterator[Cause]:
-    """Find secret rotations that take long. The old secrets are still accepted; no job drops them."""
+    """Find secret rotations that take too long. The old secrets are still accepted: there is no timeout for them."""
     rows = undeleted_subscriptions().filter(secret_rotation.overdue(now), present=True)
     for row in rows.only(
         *("uid", "name", "account__uid", "account__name", "account__provider"), *secret_rotation.PROGRESS_FIELDS
