@@ -193,7 +193,7 @@ FIGURES = {
     "how-to/retention.md": (f"newest {rejected.MAX_REQUESTS}", "**twice** the retention", "every ten minutes"),
     "lifecycle.md": (
         f"more than {observed_state.MAX_SUSPENSIONS} times in a day",
-        f"up to {observed_state.LONGEST_PAUSE_SECONDS / 3600:g} hours",
+        f"up to {observed_state.MAX_PAUSE_SECONDS / 3600:g} hours",
         f"After {minutes(observed_state.HEALTHY_AFTER)} quiet minutes",
         f"syncs get {rate_limiter.DAY_QUOTA_SHARE[Priority.SYNC]:.0%}".replace("%", " %"),
         f"changes {rate_limiter.DAY_QUOTA_SHARE[Priority.CHANGE]:.0%}".replace("%", " %"),
