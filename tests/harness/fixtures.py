@@ -7,9 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 import requests
+from django.core.management.color import Style
+from django.core.management.commands import flush
+from django.core.management.sql import sql_flush
+from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django import Settings
 
 from providers.models import ProviderAccount
@@ -43,6 +48,27 @@ class Control:
 
     def calls(self, method: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.state()["calls"] if method in (None, call["method"])]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keep_permissions() -> Iterator[None]:
+    """Keep content types and permissions when the tables are emptied after a test with transactions.
+
+    Django would write them again after each such test, which takes longer than most of the tests.
+    """
+
+    def sql_flush_most(style: Style, connection: BaseDatabaseWrapper, **options: bool) -> list[str]:
+        table_names = connection.introspection.django_table_names
+        kept = {"django_content_type", "auth_permission"}
+
+        def most_tables(**filters: bool) -> list[str]:
+            return [name for name in table_names(**filters) if name not in kept]
+
+        with mock.patch.object(connection.introspection, "django_table_names", most_tables):
+            return sql_flush(style, connection, **options)
+
+    with mock.patch.object(flush, "sql_flush", sql_flush_most), mock.patch.object(flush, "emit_post_migrate_signal"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,18 @@ START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
+class ServerProcess:
+    """A running web server."""
+
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
 class HookServer:
     """A running web server, and a subscription at a real provider (other processes do not know the fake one)."""
 
@@ -57,16 +69,14 @@ class HookServer:
 
 
 @contextmanager
-def serve(
-    command: Sequence[str], port: int, subscription: Subscription, log: Path, **settings: str
-) -> Iterator[HookServer]:
+def serve(command: Sequence[str], port: int, log: Path, **settings: str) -> Iterator[ServerProcess]:
     """Run the server's command while the block runs."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=environment(**settings), cwd=ROOT, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        server = HookServer(port, subscription, log)
+        server = ServerProcess(port, log)
         _wait_until_ready(server, process)
         yield server
     finally:
@@ -75,7 +85,7 @@ def serve(
         process.wait(20)
 
 
-def _wait_until_ready(server: HookServer, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(server: ServerProcess, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:

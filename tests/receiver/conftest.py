@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
+import requests
 from pytest_django import Settings
 
+from events.models import WebhookRequest
 from events.receiver.group_commit import Writer
 from subscriptions.models import Subscription
-from tests.harness.hook_server import HookServer, serve
+from tests.harness.hook_server import HookServer, ServerProcess, serve
 from tests.harness.processes import free_port
 from tests.harness.receiving import ENTRIES
 
 
-@pytest.fixture(params=[(entry, 8) for entry in ENTRIES])
-def server(request: pytest.FixtureRequest, egnyte_subscription: Subscription, tmp_path: Path) -> Iterator[HookServer]:
-    """Run a web server for each entry, and check its log for tracebacks. The parameters are the entry and threads."""
+@pytest.fixture(scope="module", params=[(entry, 8) for entry in ENTRIES])
+def server_process(
+    request: pytest.FixtureRequest, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """Run a web server for each entry, for all tests of a module. The parameters: the entry, and threads."""
     entry, threads = request.param
-    port, log = free_port(), tmp_path / "web.log"
+    folder = tmp_path_factory.mktemp("web")
+    port = free_port()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--blocking-threads", str(threads), "config.wsgi:application"]
-    settings = {"HTTP_PROXY_OF_OURS": "our own", "RECEIVER_DOOR": entry, "DATA_DIR": str(tmp_path)}
-    with serve(command, port, egnyte_subscription, log, **settings) as running:
+    settings = {"HTTP_PROXY_OF_OURS": "our own", "RECEIVER_DOOR": entry, "DATA_DIR": str(folder)}
+    with serve(command, port, folder / "web.log", **settings) as running:
         yield running
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture
+def server(server_process: ServerProcess, egnyte_subscription: Subscription) -> Iterator[HookServer]:
+    """Yield the module's web server, with a subscription of this test's own.
+
+    Afterwards, wait until it has normalized everything: it must not write into the next test's database.
+    """
+    running = HookServer(server_process.port, egnyte_subscription, server_process.log)
+    assert requests.head(running.hook_url, timeout=10).status_code == 200  # it knows the subscription from now on
+    yield running
+    deadline = time.monotonic() + 10
+    while WebhookRequest.objects.unprocessed().exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_request_from_another_network_is_401_and_can_be_released(hook_client: Cl
     assert post_status(hook_client, hook, REMOTE_ADDR="203.0.113.7") == 401
     request = WebhookRequest.objects.latest("pk")
     assert (request.outcome, request.verification, request.remote_addr) == ("rejected", "verified", "203.0.113.7")
-    assert "203.0.113.7, which is in none" in request.reason
+    assert "203.0.113.7, which is not in the allowed networks" in request.reason
     assert dict(request.headers)["X-Secret"] == "***"
     assert SECRET in request.sealed_headers.values()  # it is needed to verify the request again
     assert reprocess.reprocess_request(request).outcome == Outcome.REJECTED
@@ -63,7 +63,7 @@ def test_reason_names_both_wrong_secret_and_network(hook_client: Client, hook: S
     Subscription.objects.filter(pk=hook.pk).update(secrets=["wrong"])
     again = reprocess.reprocess_request(request)
     assert (again.outcome, again.verification) == (Outcome.REJECTED, "verified")
-    assert again.reason.startswith("It came from 203.0.113.7")
+    assert again.reason.startswith("The call came from 203.0.113.7")
     allow(hook)
     assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
 

@@ -39,7 +39,7 @@ from tests.harness.own_postgres import MissingPostgres, OwnPostgres, programs
 from tests.harness.processes import ROOT, environment, run_python
 from tests.harness.receiving import make_row
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
 IS_SQLITE = connection.vendor == "sqlite"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.crash, pytest.mark.timeout(120 + 60 * ROUNDS)]

@@ -16,7 +16,8 @@ from subscriptions.models import Subscription
 from tests.harness.hook_server import HookServer
 from tests.harness.receiving import AUTHENTICATION, hook_path
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+# One web server for all tests of the module, also where several processes share the tests.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.xdist_group("http")]
 
 
 def wait_for_requests(count: int) -> list[WebhookRequest]:

@@ -14,14 +14,16 @@ import requests
 from config.web import granian
 from events.models import WebhookRequest
 from events.storage import body as bodies
+from subscriptions.models import Subscription
 from tests.harness.hook_server import HookServer, serve
 from tests.harness.processes import free_port
 from tests.harness.receiving import hook_path
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+# One web server for all tests of the module, also where several processes share the tests.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.xdist_group("slow senders")]
 
 
-@pytest.mark.parametrize("server", [("wsgi", granian.THREADS), ("drf", granian.THREADS)], indirect=True)
+@pytest.mark.parametrize("server_process", [("wsgi", granian.THREADS), ("drf", granian.THREADS)], indirect=True)
 def test_hundred_slow_senders_do_not_block_the_product(server: HookServer) -> None:
     slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(100)]
     try:
@@ -71,17 +73,18 @@ def test_client_that_sends_everything_before_reading_gets_the_413(server: HookSe
 
 
 @pytest.fixture
-def server_with_limits(server: HookServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HookServer]:
-    """Run another web server with the limits of `manage.py up`, but a shorter timeout for headers."""
+def server_with_limits(
+    egnyte_subscription: Subscription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HookServer]:
+    """Run a web server with the limits of `manage.py up`, but a shorter timeout for headers."""
     monkeypatch.setattr(granian, "HEADER_SECONDS", 1)
     port = free_port()
     settings = {"RECEIVER_DOOR": "wsgi", "DATA_DIR": str(tmp_path)}
     command = granian.command("127.0.0.1", port)
-    with serve(command, port, server.subscription, tmp_path / "limited.log", **settings) as running:
-        yield running
+    with serve(command, port, tmp_path / "limited.log", **settings) as running:
+        yield HookServer(running.port, egnyte_subscription, running.log)
 
 
-@pytest.mark.parametrize("server", [("wsgi", 8)], indirect=True)
 def test_connections_with_slow_or_too_large_headers_are_closed(server_with_limits: HookServer) -> None:
     unfinished_head = server_with_limits.head("X-Slow: 1")[:-4]
     with socket.create_connection(("127.0.0.1", server_with_limits.port), timeout=10) as connection:

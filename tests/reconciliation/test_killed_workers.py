@@ -28,9 +28,7 @@ from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, WorkerKilled
 
 pytestmark = pytest.mark.django_db
 
-EVERY_NTH = int(
-    os.environ.get("KILL_AT_EVERY", "8")
-)  # only every n-th boundary, shifted per scenario; `make soak` takes all
+EVERY_NTH = int(os.environ.get("KILL_AT_EVERY", "16"))  # boundaries, shifted per scenario; `make soak` takes all
 
 Setup = Callable[[World], Subscription]
 

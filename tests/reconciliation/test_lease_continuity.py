@@ -20,7 +20,7 @@ from tests.reconciliation.test_lifecycle_of_each_provider import FAULTS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
 
-SEEDS = int(os.environ.get("LEASE_SEEDS", "2"))  # `make soak` asks for more
+SEEDS = int(os.environ.get("LEASE_SEEDS", "1"))  # `make soak` asks for more
 LEASES = 2  # to live through
 EVERY = 20.0  # seconds between two sweeps
 LAST_MOMENT = 0.06  # of the lease is left, at the latest, when the provider answers again
