@@ -63,7 +63,7 @@ def test_reason_names_both_wrong_secret_and_network(hook_client: Client, hook: S
     Subscription.objects.filter(pk=hook.pk).update(secrets=["wrong"])
     again = reprocess.reprocess_request(request)
     assert (again.outcome, again.verification) == (Outcome.REJECTED, "verified")
-    assert again.reason.startswith("The call came from 203.0.113.7")
+    assert again.reason.startswith("The request came from 203.0.113.7")
     allow(hook)
     assert reprocess.reprocess_request(request).outcome == Outcome.PROCESSED
 
