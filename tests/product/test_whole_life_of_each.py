@@ -1,24 +1,75 @@
-"""The whole life of a subscription over HTTP, at each provider, within the capabilities of its API."""
+"""The whole life of a subscription over HTTP, at each provider, within the capabilities of its API.
+
+A program with an API token and the provider see nothing else of it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
+from django.utils import timezone
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from config.models import ApiToken
+from events.processing import normalize
 from providers.contract.capabilities import Capabilities, Proof
 from providers.contract.registry import all_providers
+from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
 from subscriptions.models import Subscription
+from subscriptions.reconciliation.sweep import sweep_inline
 from tests.harness.fixtures import Control
 from tests.harness.provider_contract import contract_of
-from tests.product.test_whole_life import Service, plan, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Service:
+    """Another service that uses the REST API. While it waits, the worker's tasks run."""
+
+    url: str
+    token: str
+
+    def call(self, method: str, path: str, body: object = None, *, status: int) -> Any:
+        response = requests.request(
+            method,
+            path if path.startswith("http") else f"{self.url}/api/v1{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=20,
+            allow_redirects=False,
+        )
+        assert response.status_code == status, response.text
+        return response.json() if response.content else None
+
+    def until(self, path: str, holds: Callable[[Any], bool], *, seconds: float = 60) -> Any:
+        """Repeat a GET, and the worker's tasks, until the condition holds. Return the response."""
+        deadline = time.monotonic() + seconds
+        while not holds(seen := self.call("GET", path, status=200)):
+            assert time.monotonic() < deadline, seen
+            work()
+            time.sleep(0.05)
+        return seen
+
+
+def work() -> None:
+    """Run the worker's tasks, with all accounts due for a sync."""
+    ProviderAccount.objects.update(sync_due_at=timezone.now())
+    sweep_inline()
+    normalize.normalize_pending()
+
+
+def plan(service: Service, path: str) -> list[Row]:
+    return list(service.call("GET", f"{path}plan/", status=200)["steps"])
 
 
 @pytest.fixture
@@ -65,11 +116,14 @@ class Life:
             "provider": self.slug,
             "name": "Life",
             "settings": {**self.login["settings"], **pace},
-            "credentials": self.login["credentials"],
+            "credentials": {name: f"wrong-{value}" for name, value in self.login["credentials"].items()},
         }
         self.account = f"/accounts/{self.service.call('POST', '/accounts/', body, status=201)['id']}/"
+        assert self.service.call("POST", f"{self.account}check/", status=200)["status"] == "failing"
+        self.service.call("PATCH", self.account, {"credentials": self.login["credentials"]}, status=200)
         checked = self.service.call("POST", f"{self.account}check/", status=200)
         assert checked["status"] == "ok", checked
+        assert bool(checked["identity"]) or not self.can.can_identify
         body = {"account": checked["id"], "config": dict(self.contract.config), "name": "Life"}
         created = self.service.call("POST", "/subscriptions/", body, status=201)
         self.path = f"/subscriptions/{created['id']}/"
@@ -87,6 +141,10 @@ class Life:
         request = self.service.call("GET", f"/requests/{event['request']}/", status=200)
         assert request["outcome"] == "processed"
         assert request["verification"] == "verified"
+        assert request["events"] == [event["id"]]
+        assert self.current()["last_event_at"] == request["received_at"]
+        secret = self.service.call("POST", f"{self.path}secret/", status=200)["value"]
+        assert secret is None or secret not in str(request)
         return str(page["next"])
 
     def check_renewal(self) -> None:
@@ -118,6 +176,7 @@ class Life:
     def check_repair_after_deletion(self) -> None:
         deleted = self.current()["remote_id"]
         self.control.post(f"remote/{deleted}", deleted=True)
+        assert [step["action"] for step in plan(self.service, self.path)] == ["register"]
         self.service.until(self.path, lambda row: row["remote_id"] != deleted)
         self.assert_settled()
 
@@ -175,8 +234,12 @@ class Life:
         assert result["detail"]
 
     def check_deletion(self) -> None:
+        assert self.service.call("DELETE", self.account, status=409)["code"] == "account_in_use"
         assert self.service.call("DELETE", self.path, status=202)["state"] == "deleted"
         assert self.remotes() == []
+        assert self.current()["state"] == "deleted"
+        assert self.service.call("GET", "/subscriptions/", status=200)["results"] == []
+        assert plan(self.service, self.path) == []
         self.service.call("DELETE", self.account, status=204)
         self.service.call("GET", self.account, status=404)
 
@@ -184,7 +247,9 @@ class Life:
 @pytest.mark.parametrize("slug", all_providers())
 def test_whole_life_of_a_subscription(slug: str, service: Service, sandbox: Sandbox) -> None:
     life = Life(slug, service, sandbox)
-    feed = service.call("GET", "/events/?order=feed", status=200)["next"]
+    page = service.call("GET", "/events/?order=feed", status=200)
+    assert page["results"] == []
+    feed = page["next"]
     life.check_registration()
     feed = life.check_event(feed)
     life.check_renewal()
