@@ -1,4 +1,4 @@
-"""Pauses of an account's calls: when they begin, who may probe, and what happens to its subscriptions meanwhile."""
+"""Pauses of an account's calls: when they begin and end, who may probe, and how they affect subscriptions."""
 
 from __future__ import annotations
 
@@ -36,21 +36,23 @@ def fresh(account: ProviderAccount) -> ProviderAccount:
     return ProviderAccount.objects.get(pk=account.pk)
 
 
-def call(account: ProviderAccount, answer: Exception | None = None, priority: Priority = Priority.CHANGE) -> None:
-    """One call through the gate, with this answer."""
+def call(account: ProviderAccount, error: Exception | None = None, priority: Priority = Priority.CHANGE) -> None:
+    """Make a call through the gate that ends with this error, or succeeds."""
     gate = AccountGate(account)
     gate.enter(priority)
-    assert answer is None or isinstance(answer, NoAnswer | Throttled | Refused)
-    gate.note(answer)
+    assert error is None or isinstance(error, NoAnswer | Throttled | Refused)
+    gate.note(error)
 
 
-def break_off(account: ProviderAccount) -> ProviderAccount:
+def open_circuit(account: ProviderAccount) -> ProviderAccount:
+    """Let calls fail until the circuit opens, and return the account."""
     for _ in range(MAX_FAILURES):
         call(account, NoAnswer("No."))
     return fresh(account)
 
 
-def pause_is_over(account: ProviderAccount) -> None:
+def end_pause_time(account: ProviderAccount) -> None:
+    """Let the time of the pause pass, so that one call may probe."""
     now = timezone.now()
     rows = ProviderAccount.objects.filter(pk=account.pk)
     rows.update(calls_paused_until=now - timedelta(seconds=1), calls_paused_at=now - timedelta(seconds=60))
@@ -61,7 +63,7 @@ def pause_is_over(account: ProviderAccount) -> None:
 
 @pytest.fixture
 def refused(account: ProviderAccount, control: Control) -> list[Subscription]:
-    """Three subscriptions of an account whose credentials were just refused, once."""
+    """Return three subscriptions of an account whose credentials were just refused, once."""
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(3)]
     control.post("faults", status=401, times=1)
     for row in rows:
@@ -76,7 +78,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
     assert len(control.calls()) == 1
     sync_account(fresh(account))
     sweep.sweep_inline()
-    assert len(control.calls()) == 1, "neither the look nor the sweep calls"
+    assert len(control.calls()) == 1, "neither the sync nor the sweep makes a call"
     account = fresh(account)
     assert account.status == AccountStatus.FAILING
     assert account.calls_paused_for == "authentication_failed"
@@ -122,7 +124,7 @@ def test_a_successful_probe_ends_the_pause_even_after_unanswered_calls(
     refused: list[Subscription], account: ProviderAccount
 ) -> None:
     ProviderAccount.objects.update(call_failures=2)
-    pause_is_over(account)
+    end_pause_time(account)
     reconcile(refused[0])
     account = fresh(account)
     assert (account.calls_paused_for, account.call_failures) == ("", 0)
@@ -134,9 +136,9 @@ def test_refused_credentials_are_probed_rarely_and_by_one_call(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
     control.post("faults", status=401, times=20)
-    rests: list[float] = []
+    pauses: list[float] = []
     for number in range(2, 8):
-        pause_is_over(account)
+        end_pause_time(account)
         ProviderAccount.objects.update(sync_due_at=timezone.now())
         sweep.sweep_inline()
         for row in refused:
@@ -145,14 +147,14 @@ def test_refused_credentials_are_probed_rarely_and_by_one_call(
         paused = fresh(account)
         assert paused.calls_paused_until is not None
         assert paused.calls_paused_at is not None
-        rests.append((paused.calls_paused_until - paused.calls_paused_at) / paused.sync_interval)
-    assert rests == [2, 4, 8, 12, 12, 12]
+        pauses.append((paused.calls_paused_until - paused.calls_paused_at) / paused.sync_interval)
+    assert pauses == [2, 4, 8, 12, 12, 12]
 
 
-def test_a_probe_finds_that_credentials_work_again(
+def test_a_successful_probe_reactivates_the_account(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
-    pause_is_over(account)
+    end_pause_time(account)
     ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep.sweep_inline()
     sweep.sweep_inline()
@@ -182,7 +184,7 @@ def test_a_missing_list_permission_pauses_the_account_until_it_is_granted(
     paused = fresh(account)
     assert (paused.status, paused.calls_paused_for) == (AccountStatus.FAILING, "permission_missing")
     assert "does not permit" in paused.status_reason
-    pause_is_over(account)
+    end_pause_time(account)
     ProviderAccount.objects.update(sync_due_at=timezone.now())
     sweep.sweep_inline()
     assert fresh(account).status == AccountStatus.OK
@@ -204,7 +206,7 @@ def test_a_permission_missing_for_one_subscription_does_not_pause_the_account(
 
 
 def test_only_account_errors_pause_calls(account: ProviderAccount) -> None:
-    AccountGate(account).failed(PermissionMissing("Not that one."))
+    AccountGate(account).failed(PermissionMissing("Not permitted."))
     AccountGate(account).failed(Refused("No."))
     assert fresh(account).calls_paused_until is None
 
@@ -215,15 +217,15 @@ def test_only_account_errors_pause_calls(account: ProviderAccount) -> None:
 def test_consecutive_unanswered_calls_open_the_circuit(account: ProviderAccount) -> None:
     for _ in range(MAX_FAILURES - 1):
         call(account, NoAnswer("No."))
-    call(account, Refused("An answer all the same."))
+    call(account, Refused("A refusal is an answer."))
     for _ in range(MAX_FAILURES - 1):
         call(account, NoAnswer("No."))
     assert fresh(account).calls_paused_until is None
     call(account, NoAnswer("It is in trouble."))
-    broken = fresh(account)
-    assert broken.calls_paused_for == BREAKER
-    assert "in trouble" in broken.calls_paused_reason
-    assert broken.status != AccountStatus.FAILING
+    paused = fresh(account)
+    assert paused.calls_paused_for == BREAKER
+    assert "in trouble" in paused.calls_paused_reason
+    assert paused.status != AccountStatus.FAILING
     with pytest.raises(CallsPaused, match="paused until"):
         call(account)
 
@@ -236,8 +238,8 @@ def test_deadlines_and_rate_limits_do_not_open_the_circuit(account: ProviderAcco
 
 
 def test_one_probe_closes_the_circuit(account: ProviderAccount) -> None:
-    break_off(account)
-    pause_is_over(account)
+    open_circuit(account)
+    end_pause_time(account)
     probe = AccountGate(account)
     probe.enter(Priority.SYNC)
     with pytest.raises(CallsPaused):
@@ -248,24 +250,24 @@ def test_one_probe_closes_the_circuit(account: ProviderAccount) -> None:
 
 
 def test_each_failed_probe_prolongs_the_pause(account: ProviderAccount) -> None:
-    broken = break_off(account)
-    since, rests = broken.calls_paused_since, []
+    paused = open_circuit(account)
+    since, pauses = paused.calls_paused_since, []
     for _ in range(6):
-        broken = fresh(account)
-        assert broken.calls_paused_until is not None
-        assert broken.calls_paused_at is not None
-        rests.append(broken.calls_paused_until - broken.calls_paused_at)
-        pause_is_over(account)
+        paused = fresh(account)
+        assert paused.calls_paused_until is not None
+        assert paused.calls_paused_at is not None
+        pauses.append(paused.calls_paused_until - paused.calls_paused_at)
+        end_pause_time(account)
         call(account, NoAnswer("Still no."))
-    assert rests[:3] == [FIRST_BREAK, 2 * FIRST_BREAK, 4 * FIRST_BREAK]
-    assert max(rests) == MAX_BREAK
+    assert pauses[:3] == [FIRST_BREAK, 2 * FIRST_BREAK, 4 * FIRST_BREAK]
+    assert max(pauses) == MAX_BREAK
     assert fresh(account).calls_paused_since == since
 
 
 def test_an_urgent_renewal_may_probe_early(account: ProviderAccount) -> None:
-    break_off(account)
+    open_circuit(account)
     with pytest.raises(CallsPaused):
-        call(account, priority=Priority.URGENT)  # somebody has just tried
+        call(account, priority=Priority.URGENT)  # another call has just failed
     now = timezone.now()
     ProviderAccount.objects.update(calls_paused_at=now - timedelta(seconds=5))
     with pytest.raises(CallsPaused):
@@ -275,19 +277,19 @@ def test_an_urgent_renewal_may_probe_early(account: ProviderAccount) -> None:
 
 
 def test_a_failed_probe_by_a_person_does_not_prolong_the_pause(account: ProviderAccount) -> None:
-    broken = break_off(account)
+    paused = open_circuit(account)
     for _ in range(4):
         gate = AccountGate(account, insist=True)
         gate.enter(Priority.CHANGE)
         gate.note(NoAnswer("Still no."))
     after = fresh(account)
-    assert after.calls_paused_count == broken.calls_paused_count
-    assert after.calls_paused_until == broken.calls_paused_until
+    assert after.calls_paused_count == paused.calls_paused_count
+    assert after.calls_paused_until == paused.calls_paused_until
 
 
 def test_a_probe_answered_by_a_refusal_begins_a_pause_for_the_credentials(account: ProviderAccount) -> None:
-    break_off(account)
-    pause_is_over(account)
+    open_circuit(account)
+    end_pause_time(account)
     gate = AccountGate(account)
     gate.enter(Priority.CHANGE)
     gate.note(AuthenticationFailed("No."))
@@ -295,11 +297,11 @@ def test_a_probe_answered_by_a_refusal_begins_a_pause_for_the_credentials(accoun
     assert (fresh(account).calls_paused_for, fresh(account).call_failures) == ("authentication_failed", 0)
 
 
-def test_an_unanswered_probe_says_nothing_about_the_credentials(account: ProviderAccount) -> None:
+def test_an_unanswered_probe_does_not_count_as_refused_credentials(account: ProviderAccount) -> None:
     gate = AccountGate(account)
     gate.enter(Priority.CHANGE)
     gate.failed(AuthenticationFailed("No."))
-    pause_is_over(account)
+    end_pause_time(account)
     call(account, NoAnswer("No."))
     paused = fresh(account)
     assert (paused.calls_paused_for, paused.calls_paused_count) == ("authentication_failed", 1)
@@ -308,8 +310,8 @@ def test_an_unanswered_probe_says_nothing_about_the_credentials(account: Provide
 
 
 def test_a_probe_by_a_killed_process_times_out(account: ProviderAccount) -> None:
-    break_off(account)
-    pause_is_over(account)
+    open_circuit(account)
+    end_pause_time(account)
     AccountGate(account).enter(Priority.CHANGE)
     rows = ProviderAccount.objects.filter(pk=account.pk)
     dead = timezone.now() - circuit_breaker.PROBE_TIMEOUT - timedelta(seconds=1)
@@ -318,8 +320,8 @@ def test_a_probe_by_a_killed_process_times_out(account: ProviderAccount) -> None
     assert fresh(account).calls_paused_until is None
 
 
-def test_a_pause_set_before_a_clock_step_is_over(account: ProviderAccount) -> None:
-    break_off(account)
+def test_a_pause_set_before_the_clock_was_set_back_has_ended(account: ProviderAccount) -> None:
+    open_circuit(account)
     ahead = timezone.now() + timedelta(hours=3)
     ProviderAccount.objects.update(calls_paused_at=ahead, calls_paused_until=ahead + FIRST_BREAK)
     call(account)
@@ -332,14 +334,16 @@ def test_an_unreachable_provider_is_not_called_and_recovers(account: ProviderAcc
     for row in rows:
         reconcile(row)
     assert len(control.calls()) == MAX_FAILURES
-    assert Subscription.objects.exclude(paused_since=None).count() == 4, "the one that opened it waits as well"
+    assert Subscription.objects.exclude(paused_since=None).count() == 4, (
+        "the one whose failure opened the circuit waits as well"
+    )
     control.post("faults", times=0)
-    pause_is_over(account)
+    end_pause_time(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
     sweep.sweep_inline()
     sweep.sweep_inline()
     waiting = Subscription.objects.filter(paused_since=None).exclude(state=State.ACTIVE)
-    assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with a pause of their own"
+    assert {row.last_error["code"] for row in waiting} == {"unavailable"}, "those with their own pause"
     assert Subscription.objects.filter(state=State.ACTIVE).count() >= 4
 
 
@@ -367,13 +371,13 @@ def test_two_processes_share_one_circuit_and_one_probe(transactional_db: None, a
     def both(calls: int) -> int:
         code = IN_ANOTHER_PROCESS.format(pk=account.pk, calls=calls)
         with ThreadPoolExecutor(2) as pool:
-            ended = list(pool.map(lambda _: run_python(code), range(2)))
-        assert all(item.returncode == 0 for item in ended), ended
-        return sum(int(item.stdout) for item in ended)
+            results = list(pool.map(lambda _: run_python(code), range(2)))
+        assert all(item.returncode == 0 for item in results), results
+        return sum(int(item.stdout) for item in results)
 
     assert MAX_FAILURES <= both(MAX_FAILURES) <= MAX_FAILURES + 1  # one may have been under way
     assert fresh(account).calls_paused_count == 1
-    pause_is_over(account)
+    end_pause_time(account)
     assert both(1) == 1
     assert fresh(account).calls_paused_count == 2
 
@@ -381,7 +385,7 @@ def test_two_processes_share_one_circuit_and_one_probe(transactional_db: None, a
 # -- Throttled -------------------------------------------------------------------------------------------------------
 
 
-def test_the_start_of_throttling_is_kept_until_a_call_succeeds(
+def test_the_start_of_throttling_is_recorded_until_a_call_succeeds(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     control.post("faults", status=429, retry_after=60, times=1)
@@ -400,14 +404,14 @@ def test_a_deletion_waits_for_the_end_of_the_pause(
     reconcile(subscription)
     subscription.refresh_from_db()
     remote_id = subscription.remote_id
-    broken = break_off(account)
+    paused = open_circuit(account)
     desired_state.request_deletion(subscription, by="staff:ann")
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETING
     assert "calls for this account are paused until" in subscription.state_reason
     assert subscription.remote_id == remote_id
-    circuit_breaker.end_pause(broken)
+    circuit_breaker.end_pause(paused)
     sweep.sweep_inline()
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED

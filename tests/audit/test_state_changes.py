@@ -1,4 +1,4 @@
-"""Every change of a state is written down with it, once, with who and why."""
+"""Every change of a state is recorded once, with actor and reason, in the same transaction."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tests.harness.fixtures import CONFIG, Control
 pytestmark = pytest.mark.django_db
 
 
-def changes(of: Subscription | ProviderAccount) -> list[tuple[str, str, str, int]]:
-    """Before, after, who, and how often; oldest first."""
-    found = StateChange.objects.filter(subject_id=str(of.uid)).order_by("pk")
-    return [(change.before, change.after, change.actor, change.times) for change in found]
+def changes(subject: Subscription | ProviderAccount) -> list[tuple[str, str, str, int]]:
+    """Return the states before and after, actor and count of each record, oldest first."""
+    rows = StateChange.objects.filter(subject_id=str(subject.uid)).order_by("pk")
+    return [(change.before, change.after, change.actor, change.times) for change in rows]
 
 
 def set_state(row: Subscription, state: State, reason: str = "Because.", by: str = "clock") -> int:
@@ -58,12 +58,12 @@ def test_an_unchanged_state_is_not_recorded(hook: Subscription) -> None:
 
 
 def test_nothing_is_recorded_if_no_row_was_updated(hook: Subscription) -> None:
-    rows = Subscription.objects.filter(pk=hook.pk, claimed_by="somebody else")
+    rows = Subscription.objects.filter(pk=hook.pk, claimed_by="another worker")
     assert state_changes.write(rows, by="clock", state=State.FAILING) == 0
     assert changes(hook) == []
 
 
-def test_a_change_and_its_record_are_one_transaction(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_and_its_record_are_written_in_one_transaction(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -82,16 +82,16 @@ def test_repeated_changes_within_an_hour_are_counted_on_one_record(
     for minute in range(90):
         with clock_at(monkeypatch, start + timedelta(minutes=minute)):
             set_state(hook, State.FAILING if minute % 2 == 0 else State.ACTIVE, f"In minute {minute}.")
-    found = StateChange.objects.filter(subject_id=str(hook.uid)).order_by("pk")
-    assert [(change.before, change.after, change.times) for change in found] == [
+    rows = StateChange.objects.filter(subject_id=str(hook.uid)).order_by("pk")
+    assert [(change.before, change.after, change.times) for change in rows] == [
         ("pending", "failing", 1),
         ("failing", "active", 30),
         ("active", "failing", 30),
         ("failing", "active", 15),
         ("active", "failing", 14),
     ]
-    assert found[1].reason == "In minute 59."
-    assert found[1].last_at - found[1].at == timedelta(minutes=58)
+    assert rows[1].reason == "In minute 59."
+    assert rows[1].last_at - rows[1].at == timedelta(minutes=58)
 
 
 def test_deleting_a_manual_subscription_records_the_actor(account: ProviderAccount) -> None:
@@ -103,11 +103,11 @@ def test_deleting_a_manual_subscription_records_the_actor(account: ProviderAccou
 def test_states_of_rows_that_cannot_be_decrypted_are_recorded(
     hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot(*_: object, **__: object) -> None:
-        raise Undecryptable("No key opens it.")
+    def fail(*_: object, **__: object) -> None:
+        raise Undecryptable("No key decrypts it.")
 
-    monkeypatch.setattr(Subscription.objects.all().__class__, "get", cannot)
-    monkeypatch.setattr(ProviderAccount.objects.all().__class__, "get", cannot)
+    monkeypatch.setattr(Subscription.objects.all().__class__, "get", fail)
+    monkeypatch.setattr(ProviderAccount.objects.all().__class__, "get", fail)
     sweep._reconcile(hook.pk)
     sweep._sync(hook.account_id)
     assert changes(hook) == [("pending", "failing", "clock", 1)]
@@ -132,9 +132,9 @@ def test_account_states_are_recorded(account: ProviderAccount) -> None:
 def test_no_other_module_writes_a_state() -> None:
     """`update(state=…)` would bypass the record."""
     rows = r"(?:Subscription|ProviderAccount|account|subscription|row|mine)\b[\w.]*(?:\([^()]*\))?"
-    written = re.compile(rf"{rows}\.update\([^)]*\b(?:state|status)=")
+    writes_state = re.compile(rf"{rows}\.update\([^)]*\b(?:state|status)=")
     for folder in ("config", "events", "providers", "subscriptions"):
         for path in (Path(BASE_DIR) / folder).rglob("*.py"):
             if "migrations" not in path.parts and not path.name.startswith("test"):
-                text = path.read_text().replace("row.operations", "")  # those have a status of their own
-                assert not written.search(text), path
+                text = path.read_text().replace("row.operations", "")  # operations have their own status
+                assert not writes_state.search(text), path

@@ -66,11 +66,11 @@ def signed(
     }
     names = " ".join(f'"{name}"' for name in components)
     raw = f"({names}){parameters}"
-    proof = signature(raw, [f'"{name}": {values.get(name, "")}' for name in components], key)
+    signature_value = signature(raw, [f'"{name}": {values.get(name, "")}' for name in components], key)
     headers = (
         ("Content-Digest", digest),
         ("Signature-Input", f"{label}={raw}"),
-        ("Signature", f"{label}=:{proof}:"),
+        ("Signature", f"{label}=:{signature_value}:"),
         *extra,
     )
     return Message("POST", URI, headers, BODY)
@@ -78,8 +78,8 @@ def signed(
 
 def with_header(message: Message, name: str, value: str) -> Message:
     """Return the message with one header changed or added."""
-    kept = tuple((key, old) for key, old in message.headers if key.lower() != name.lower())
-    return replace(message, headers=(*kept, (name, value)))
+    other_headers = tuple((key, old) for key, old in message.headers if key.lower() != name.lower())
+    return replace(message, headers=(*other_headers, (name, value)))
 
 
 def header(message: Message, name: str) -> str:

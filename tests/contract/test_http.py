@@ -1,4 +1,4 @@
-"""The way out to providers: what it refuses, what it hides, and which error each answer becomes."""
+"""HTTP calls to providers: refused addresses, masked secrets, and the error for each response."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.live_session import LOOPBACK
 from tests.harness.stub_server import Scripted, StubServer
 
 
-def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> ProviderResponse:
+def make_response(status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> ProviderResponse:
     return ProviderResponse(status, headers or {}, body)
 
 
@@ -50,7 +50,7 @@ def test_public_addresses_pass(address: str) -> None:
     AddressGuard().check(address, 443)
 
 
-def test_exactly_what_is_allowed_passes() -> None:
+def test_only_the_allowed_networks_and_endpoints_pass() -> None:
     guard = AddressGuard(networks=(ip_network("10.0.0.0/8"),), endpoints=frozenset({("127.0.0.1", 8010)}))
     guard.check("10.200.0.1", 1)
     guard.check("127.0.0.1", 8010)
@@ -69,28 +69,28 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatc
 
 
 def test_the_checked_address_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    resolved: list[str] = []
     original = socket.getaddrinfo
 
     def resolve(host: str, port: int, *rest: Any) -> Any:
-        asked.append(host)
+        resolved.append(host)
         return original("127.0.0.1" if host == "named.example.test" else host, port, *rest)
 
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         client.call("GET", server.url.replace("127.0.0.1", "named.example.test") + "/x")
         assert server.received[0].header("Host") == server.url.replace("http://127.0.0.1", "named.example.test")
-    assert asked.count("named.example.test") == 1
+    assert resolved.count("named.example.test") == 1
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_from_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         assert client.call("GET", f"{server.url}/").status == 200
 
 
-# -- Answers -----------------------------------------------------------------------------------------------------------
+# -- Responses ---------------------------------------------------------------------------------------------------------
 
 MAPPING = {
     301: errors.InvalidResponse,
@@ -111,55 +111,55 @@ MAPPING = {
 
 
 @pytest.mark.parametrize("status", MAPPING)
-def test_each_status_becomes_the_error_that_says_what_to_do(status: int) -> None:
-    error = error_for(answer(status, body=b'{"message": "their words"}'))
+def test_each_status_becomes_the_matching_error(status: int) -> None:
+    error = error_for(make_response(status, body=b'{"message": "from the provider"}'))
     assert type(error) is MAPPING[status]
     assert error.status == status
     assert str(status) in error.message
 
 
 @given(st.integers(100, 999), st.binary(max_size=300))
-def test_every_status_and_body_becomes_some_error(status: int, body: bytes) -> None:
-    assert error_for(answer(status, body=body)).message
+def test_every_status_and_body_becomes_an_error_with_a_message(status: int, body: bytes) -> None:
+    assert error_for(make_response(status, body=body)).message
 
 
-def test_a_503_with_retry_after_is_throttling() -> None:
-    error = error_for(answer(503, {"Retry-After": "7"}))
+def test_a_503_with_retry_after_counts_as_throttling() -> None:
+    error = error_for(make_response(503, {"Retry-After": "7"}))
     assert isinstance(error, errors.Throttled)
     assert error.retry_after == 7
 
 
 @pytest.mark.parametrize(
-    ("value", "least", "most"),
+    ("value", "minimum", "maximum"),
     [("0", 0, 0), ("12", 12, 12), ("1.5", 1.5, 1.5), ("-3", 0, 0), ("999999999", 86400, 86400), ("inf", 86400, 86400)],
 )
-def test_retry_after_in_seconds_is_bounded(value: str, least: float, most: float) -> None:
-    seconds = retry_after(answer(429, {"Retry-After": value}))
+def test_retry_after_in_seconds_is_bounded(value: str, minimum: float, maximum: float) -> None:
+    seconds = retry_after(make_response(429, {"Retry-After": value}))
     assert seconds is not None
-    assert least <= seconds <= most
+    assert minimum <= seconds <= maximum
 
 
 @pytest.mark.parametrize("value", ["", "soon", "nan", "Tue, 99 Nov 2026 10:00:00 GMT"])
-def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
-    assert retry_after(answer(429, {"Retry-After": value})) is None
+def test_an_invalid_retry_after_is_none(value: str) -> None:
+    assert retry_after(make_response(429, {"Retry-After": value})) is None
 
 
 def test_retry_after_as_a_date() -> None:
-    seconds = retry_after(answer(429, {"Retry-After": formatdate(time.time() + 60, usegmt=True)}))
+    seconds = retry_after(make_response(429, {"Retry-After": formatdate(time.time() + 60, usegmt=True)}))
     assert seconds is not None
     assert 55 <= seconds <= 61
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"[" * 100_000, b"\xff\xfe"], ids=range(5))
-def test_what_is_no_json_is_a_bad_answer(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(errors.InvalidResponse) as caught:
-        answer(200, body=body).json()
+        make_response(200, body=body).json()
     assert caught.value.outcome_unknown
 
 
-def test_what_is_no_object_is_a_bad_answer() -> None:
+def test_a_body_that_is_not_an_object_is_an_invalid_response() -> None:
     with pytest.raises(errors.InvalidResponse):
-        answer(200, body=b"[]").json_object()
+        make_response(200, body=b"[]").json_object()
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -170,7 +170,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert [call.path for call in server.received] == ["/"]
 
 
-def test_an_endless_answer_is_not_read_to_its_end() -> None:
+def test_a_too_large_response_is_not_read_to_its_end() -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
         server.say(Scripted(200, b"x" * (http.MAX_RESPONSE_BYTES + 1)))
         with pytest.raises(errors.InvalidResponse, match="larger than 2 MiB"):
@@ -178,14 +178,14 @@ def test_an_endless_answer_is_not_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
-def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(encoding: str) -> None:
-    packed = gzip.compress(bytes(300 * 1024 * 1024), 9, mtime=0)
+def test_a_decompression_bomb_takes_bounded_memory(encoding: str) -> None:
+    compressed = gzip.compress(bytes(300 * 1024 * 1024), 9, mtime=0)
     if encoding == "deflate":
-        packed = zlib.compress(bytes(300 * 1024 * 1024), 9)
+        compressed = zlib.compress(bytes(300 * 1024 * 1024), 9)
     if encoding == "gzip, gzip":
-        packed = gzip.compress(packed, 9, mtime=0)
+        compressed = gzip.compress(compressed, 9, mtime=0)
     with StubServer() as server, Http(guard=LOOPBACK) as client:
-        server.say(Scripted(200, packed, {"Content-Encoding": encoding}))
+        server.say(Scripted(200, compressed, {"Content-Encoding": encoding}))
         tracemalloc.start()
         try:
             with pytest.raises(errors.InvalidResponse, match="larger than 2 MiB"):
@@ -197,9 +197,9 @@ def test_an_answer_that_unpacks_to_far_more_takes_no_more_memory_than_allowed(en
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd", "br", "no-such-coding"])
-def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encoding: str) -> None:
+def test_a_wrong_content_encoding_fails_the_call(encoding: str) -> None:
     with StubServer() as server, Http(guard=LOOPBACK) as client:
-        server.say(Scripted(200, b"not packed at all", {"Content-Encoding": encoding}))
+        server.say(Scripted(200, b"not compressed at all", {"Content-Encoding": encoding}))
         with pytest.raises((errors.Unavailable, errors.InvalidResponse)) as caught:
             client.call("GET", f"{server.url}/").json()
         assert caught.value.outcome_unknown
@@ -208,28 +208,30 @@ def test_an_answer_that_is_packed_otherwise_than_it_says_is_a_failed_call(encodi
 @pytest.mark.parametrize(
     "body", [b'{"a": NaN}', b'{"a": 1e999}', b'{"a": -Infinity}', b"9" * 5000, b"[" * 200 + b"]" * 200], ids=range(5)
 )
-def test_numbers_and_depths_that_we_could_not_keep_are_a_bad_answer(body: bytes) -> None:
+def test_json_that_cannot_be_stored_is_an_invalid_response(body: bytes) -> None:
     with pytest.raises(errors.InvalidResponse):
-        answer(200, body=body).json()
-    kept: list[http.Exchange] = []
-    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+        make_response(200, body=body).json()
+    recorded: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=recorded.append) as client:
         server.say(Scripted(200, body))
         client.call("GET", f"{server.url}/")
-    assert json.dumps(kept[0].response_body, allow_nan=False)
+    assert json.dumps(recorded[0].response_body, allow_nan=False)
 
 
-def test_what_no_database_keeps_is_replaced_in_words_and_records() -> None:
-    kept: list[http.Exchange] = []
-    with StubServer() as server, Http(guard=LOOPBACK, record=kept.append) as client:
+def test_unstorable_characters_are_replaced_in_messages_and_records() -> None:
+    recorded: list[http.Exchange] = []
+    with StubServer() as server, Http(guard=LOOPBACK, record=recorded.append) as client:
         server.say(Scripted(422, b'{"wr\\u0000ng": "\\ud800"}'))
         with pytest.raises(errors.Refused) as caught:
-            client.call("GET", f"{server.url}/", read_error=lambda got: errors.Refused(f"a\x00b {got.json()}"))
+            client.call(
+                "GET", f"{server.url}/", read_error=lambda response: errors.Refused(f"a\x00b {response.json()}")
+            )
     assert caught.value.message.startswith("a\ufffdb ")
     assert str(caught.value) == caught.value.message
-    assert kept[0].response_body == {"wr\ufffdng": "\ufffd"}
+    assert recorded[0].response_body == {"wr\ufffdng": "\ufffd"}
 
 
-def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_arrives_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "READ_TIMEOUT_SECONDS", 0.5)
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -256,7 +258,7 @@ def test_an_answer_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch)
     listener.close()
 
 
-def test_nobody_listening_means_that_nothing_happened() -> None:
+def test_a_refused_connection_means_that_nothing_happened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with Http(guard=LOOPBACK) as client, pytest.raises(errors.Unavailable) as caught:
@@ -264,7 +266,7 @@ def test_nobody_listening_means_that_nothing_happened() -> None:
     assert not caught.value.outcome_unknown
 
 
-def test_no_call_is_begun_after_the_deadline() -> None:
+def test_no_call_starts_after_the_deadline() -> None:
     with StubServer() as server, Http(guard=LOOPBACK, deadline=time.monotonic() - 1) as client:
         with pytest.raises(errors.Unavailable, match="No time"):
             client.call("GET", f"{server.url}/")
@@ -275,7 +277,7 @@ def test_no_call_is_begun_after_the_deadline() -> None:
 
 
 class Counting(NoLimit):
-    """Remembers what it was asked."""
+    """A limiter that records how it is called."""
 
     def __init__(self) -> None:
         self.priorities: list[Priority] = []
@@ -288,7 +290,7 @@ class Counting(NoLimit):
         self.penalties.append(seconds)
 
 
-def test_the_limiter_is_asked_before_each_call_and_told_of_throttling() -> None:
+def test_the_limiter_is_called_before_each_call_and_after_throttling() -> None:
     limiter = Counting()
     with StubServer() as server, Http(guard=LOOPBACK, limiter=limiter, priority=Priority.RENEWAL) as client:
         server.say(Scripted(), Scripted(429, headers={"Retry-After": "9"}))
@@ -299,7 +301,7 @@ def test_the_limiter_is_asked_before_each_call_and_told_of_throttling() -> None:
     assert limiter.penalties == [9]
 
 
-def test_what_is_recorded_holds_no_secret() -> None:
+def test_recorded_exchanges_contain_no_secret() -> None:
     seen: list[Exchange] = []
     secrets = ("s3cr3t/with+odd=chars", "s3cr3t")
     with StubServer() as server:

@@ -48,8 +48,8 @@ def test_hostile_headers_are_refused_quickly(case: str) -> None:
 
 def test_many_headers_and_signatures_take_bounded_time() -> None:
     inputs = ", ".join(f's{number}=("@method" "@target-uri" "content-digest");created={number}' for number in range(8))
-    proofs = ", ".join(f"s{number}=:AAAA:" for number in range(8))
-    message = with_header(with_header(signed(), "Signature-Input", inputs), "Signature", proofs)
+    signatures = ", ".join(f"s{number}=:AAAA:" for number in range(8))
+    message = with_header(with_header(signed(), "Signature-Input", inputs), "Signature", signatures)
     message = replace(message, headers=(*message.headers, *((f"X-{n}", "v") for n in range(50_000))))
     started = time.thread_time()
     assert refusal(message, keys=[b"key"] * 4).count("matches none") == 8
@@ -74,10 +74,10 @@ def test_verification_raises_only_signature_refused(headers: list[tuple[str, str
 def test_one_changed_character_is_refused(name: str, data: st.DataObject) -> None:
     message = signed()
     value = header(message, name)
-    place = data.draw(st.integers(0, len(value) - 1))
-    changed = value[:place] + data.draw(st.characters().filter(lambda new: new != value[place])) + value[place + 1 :]
+    index = data.draw(st.integers(0, len(value) - 1))
+    changed = value[:index] + data.draw(st.characters().filter(lambda new: new != value[index])) + value[index + 1 :]
     if name == "Signature" and base64_of(changed) == base64_of(value):
-        return  # the unused bits at the end of base64
+        return  # only unused bits at the end of the base64 text differ
     refusal(with_header(message, name, changed))
 
 

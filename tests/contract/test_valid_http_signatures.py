@@ -63,7 +63,7 @@ def test_the_example_of_the_rfc_is_verified() -> None:
     assert "does not cover @method, @target-uri" in refusal(RFC_MESSAGE, POLICY, [RFC_KEY])
 
 
-# Signature bases as the RFC prints them. Their signatures there need keys of other algorithms, so they are signed here.
+# Signature bases as the RFC prints them. The RFC signs them with keys of other algorithms, so they are signed here.
 RFC_BASES = {
     "B.2.1 minimal": """\
 "@signature-params": ();created=1618884473;keyid="test-key-rsa-pss";nonce="b3k2pp5k7z-50gnwp.yemd\"""",
@@ -91,10 +91,10 @@ RFC_BASES = {
 
 
 def signed_base(message: Message, base: str) -> Message:
-    """Return the message with a signature over that very base."""
+    """Return the message with a signature over exactly this base."""
     raw = base.rpartition('"@signature-params": ')[2]
-    proof = b64(hmac.new(RFC_KEY, base.encode(), hashlib.sha256).digest())
-    return with_header(with_header(message, "Signature-Input", f"sig={raw}"), "Signature", f"sig=:{proof}:")
+    signature_value = b64(hmac.new(RFC_KEY, base.encode(), hashlib.sha256).digest())
+    return with_header(with_header(message, "Signature-Input", f"sig={raw}"), "Signature", f"sig=:{signature_value}:")
 
 
 @pytest.mark.parametrize("base", RFC_BASES.values(), ids=RFC_BASES)
@@ -158,7 +158,7 @@ def test_all_known_digests_must_match_and_unknown_ones_are_ignored() -> None:
 @pytest.mark.parametrize(
     "components",
     [
-        tuple(reversed(COVERED)),  # the signer's order counts
+        tuple(reversed(COVERED)),  # in the signer's order
         (*COVERED, "@authority", "@scheme", "@path", "@query", "@request-target", "content-type"),
     ],
 )
@@ -197,7 +197,7 @@ def test_one_sufficient_signature_of_two_is_enough(first: bool) -> None:
     pair = (good, other) if first else (other, good)
     headers = (
         ("Content-Digest", digest_of(BODY)),
-        # One as two headers, the other joined: that means the same.
+        # Two headers, and one header with joined values: both are valid.
         *(("Signature-Input", header(message, "Signature-Input")) for message in pair),
         ("Signature", " , ".join(header(message, "Signature") for message in pair)),
     )

@@ -1,4 +1,4 @@
-"""The filters that the REST API and the dashboard share narrow a list alike."""
+"""The filters that the REST API and the dashboard share select the same rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def sql(rows: QuerySet[Any]) -> str:
 
 
 @pytest.mark.parametrize(("filters", "model", "name"), SHARED)
-def test_each_choice_narrows_alike_in_api_and_dashboard(filters: FilterSet, model: type[Model], name: str) -> None:
+def test_each_choice_selects_the_same_rows_in_api_and_dashboard(
+    filters: FilterSet, model: type[Model], name: str
+) -> None:
     item = filters.for_api[name]
     assert item in filters.for_dashboard
     rows = model._default_manager.all()
@@ -41,7 +43,7 @@ def test_each_choice_narrows_alike_in_api_and_dashboard(filters: FilterSet, mode
 
 
 @pytest.mark.parametrize("pattern", ["fs:*", "*", "a*b", "exact"])
-def test_a_type_pattern_narrows_alike_in_api_and_dashboard(pattern: str) -> None:
+def test_a_type_pattern_selects_the_same_rows_in_api_and_dashboard(pattern: str) -> None:
     item = EVENT_FILTERS.for_api["type"]
     rows = Event.objects.all()
     assert sql(item.narrow(rows, [item.read(pattern)])) == sql(item.apply_in_dashboard(rows, pattern))

@@ -1,4 +1,4 @@
-"""Times and values in words."""
+"""Times, values, names and messages as text."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from providers.templatetags.formats import actor_name, breakable, config_value, 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "expected"),
     [(0, "0 s"), (-5, "0 s"), (119.9, "119 s"), (120, "2 min"), (3600, "1 h"), (3725, "1 h 2 min"), (90000, "1 d 1 h")],
 )
-def test_durations(seconds: float, words: str) -> None:
-    assert formatting.duration(seconds) == words
+def test_durations(seconds: float, expected: str) -> None:
+    assert formatting.duration(seconds) == expected
 
 
 def test_sentences_end_with_a_full_stop() -> None:
-    said = formatting.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
-    assert said == "The call failed. (access_denied). It is tried again. Why?"
+    text = formatting.sentences("The call failed. (access_denied)", "", "It is tried again.", " Why? ")
+    assert text == "The call failed. (access_denied). It is tried again. Why?"
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "expected"),
     [
         (["a", "b"], "a, b"),
         ([], "\N{EN DASH}"),
@@ -34,8 +34,8 @@ def test_sentences_end_with_a_full_stop() -> None:
         ({}, "\N{EN DASH}"),
     ],
 )
-def test_config_values(value: object, words: str) -> None:
-    assert config_value(value) == words
+def test_config_values(value: object, expected: str) -> None:
+    assert config_value(value) == expected
 
 
 def test_names_of_fields_and_actors() -> None:
@@ -59,6 +59,6 @@ def test_backticks_become_code_and_the_rest_is_escaped() -> None:
     )
 
 
-def test_long_words_may_break_after_separators() -> None:
+def test_long_names_may_break_after_separators() -> None:
     assert breakable("/a/<b>.txt") == "/<wbr>a/<wbr>&lt;b&gt;.txt"
     assert breakable("") == ""

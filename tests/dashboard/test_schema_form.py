@@ -1,4 +1,4 @@
-"""Forms made from schemas, with every kind of field that a provider may declare."""
+"""Forms generated from schemas, with every kind of field that a provider may declare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from providers.sidedrawer.resources import RESOURCES
 from providers.sidedrawer.schemas import SideDrawerConfig
 
 
-class Colour(Enum):
+class Color(Enum):
     RED = "red"
     BLUE = "blue"
 
@@ -40,7 +40,7 @@ class Everything(BaseModel):
     perhaps: bool | None = None
     method: Literal["GET", "POST"] = "GET"
     encoding: Literal["", "RAW"] = "RAW"
-    color: Colour | None = None
+    color: Color | None = None
     lines: tuple[str, ...] = ()
     triggers: list[Literal["create", "delete"]] = []
     event_types: list[str] = []
@@ -60,7 +60,7 @@ def form_of(text: str | None = None, values: dict[str, object] | None = None) ->
     return form
 
 
-def test_each_type_has_its_control() -> None:
+def test_each_type_has_the_right_form_control() -> None:
     kinds = {field.name.removeprefix("c."): field.spec.kind for field in form_of().shown("c.").fields}
     assert kinds == {
         "text": FieldKind.TEXT,
@@ -95,7 +95,7 @@ def test_typed_values_become_schema_values() -> None:
         perhaps=False,
         method="POST",
         encoding="",
-        color=Colour.RED,
+        color=Color.RED,
         lines=("x", "y"),
         triggers=["create"],
         event_types=["a:one", "b:two"],
@@ -118,7 +118,7 @@ def test_stored_values_are_shown_unchanged() -> None:
     assert fields["c.on"].value is False
 
 
-def test_an_untouched_form_gives_the_defaults() -> None:
+def test_an_unchanged_form_returns_the_defaults() -> None:
     form = form_of("c.text=hi&c.on=on&c.encoding=RAW")
     assert form.is_valid()
     assert validate(Everything, form.values("c.")) == Everything(text="hi")
@@ -194,7 +194,7 @@ def test_only_the_input_of_a_field_with_templates_is_sent() -> None:
     page = field_page(form, "c.resource")
     assert re.findall(r'\bname="([^"]+)"', page) == ["c.resource"]
     assert 'value="tenant/t1/sidedrawer"' in page
-    assert re.search(r"<div [^>]*data-script-only hidden>", page)  # without script there is the list instead
+    assert re.search(r"<div [^>]*data-script-only hidden>", page)  # without scripts, the list is shown instead
 
 
 def test_any_provider_can_declare_templates_and_they_are_escaped() -> None:
@@ -229,7 +229,7 @@ def test_an_invalid_element_is_not_also_reported_as_missing() -> None:
     ("message", "shown"),
     [("must be a number", "Must be a number."), ("Never.", "Never."), ("such as [1]", "Such as [1]."), ("", "")],
 )
-def test_an_error_is_a_sentence_on_the_page(message: str, shown: str) -> None:
+def test_an_error_is_shown_as_a_sentence(message: str, shown: str) -> None:
     assert sentence(message) == shown
 
 
@@ -250,8 +250,8 @@ def test_advanced_fields_are_folded_until_one_is_changed() -> None:
 
 
 def test_stored_values_have_the_labels_of_the_schema() -> None:
-    found = stored_values(Everything, {"count": 3, "text": "x", "gone": 1})
-    assert found == [
+    values = stored_values(Everything, {"count": 3, "text": "x", "gone": 1})
+    assert values == [
         StoredValue("text", "Text", "x", is_default=False),
         StoredValue("count", "Count", 3, is_default=True),
         StoredValue("gone", "Gone", 1, is_default=False),

@@ -1,4 +1,4 @@
-"""Rules that hold for every template."""
+"""Rules for all templates."""
 
 from __future__ import annotations
 

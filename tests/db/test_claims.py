@@ -35,7 +35,7 @@ def test_only_one_holder_claims_a_row(row: Subscription) -> None:
     assert row.claim("first")
     assert not row.claim("second")
     row.release("second")
-    assert not row.claim("second"), "only the holder gives it back"
+    assert not row.claim("second"), "only the holder can release it"
     row.release("first")
     assert row.claim("second")
 

@@ -1,4 +1,4 @@
-"""Helpers of the tests of secret rotation: reconciling, requests with a secret, and what happens during a step."""
+"""Helpers for the tests of secret rotation: reconcile, send requests with a secret, and run code during a step."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def actions_at_provider(row: Subscription) -> list[str]:
     return [f"{item.action} {item.status}" for item in row.operations.order_by("id")]
 
 
-def told(row: Subscription) -> list[str]:
-    """Return the timeline entries about secrets, oldest first."""
+def secret_events(row: Subscription) -> list[str]:
+    """Return the texts of the timeline entries about secrets, oldest first."""
     entries = Timeline(row, frozenset({SECRET})).part(20)
     return [entry.title for entry in reversed(entries)]
 
@@ -50,11 +50,12 @@ def their_secret(control: Control) -> str:
 
 
 def during(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary, happens: Callable[[], object]) -> None:
-    done: list[bool] = []
+    """Call the function once, when the next such step reaches this boundary."""
+    happened: list[bool] = []
 
     def passed(step: Step, boundary: Boundary) -> None:
-        if (step.action, boundary) == (action, where) and not done:
-            done.append(True)
+        if (step.action, boundary) == (action, where) and not happened:
+            happened.append(True)
             happens()
 
     monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)

@@ -1,4 +1,4 @@
-"""One rule book for actions: the REST API, the dashboard and the command allow and refuse the same, for one reason."""
+"""The rules for actions: the REST API, the dashboard and the command allow and refuse the same for the same reason."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ BLANK: dict[str, Any] = {
 
 @pytest.fixture
 def no_provider(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the calls to the provider that follow an action: they are not compared here."""
+    """Replace the calls to the provider that follow an action, since they are not compared here."""
     User.objects.create(username="ann", is_staff=True, is_superuser=True)
     for module in (action_runner, on_demand):
         monkeypatch.setattr(module, "reconcile", lambda *_, **__: True)
@@ -78,7 +78,7 @@ def no_provider(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_state(subscription: Subscription, state: State) -> Subscription:
-    """Set the facts that make up the state, and forget everything else."""
+    """Set the columns from which the state follows, and reset all others."""
     facts = {**BLANK, **STATES[state]}
     Subscription.objects.filter(pk=subscription.pk).update(state=state, **facts)
     return Subscription.objects.select_related("account").get(pk=subscription.pk)
@@ -91,7 +91,7 @@ def effect_of(subscription: Subscription) -> list[object]:
     return [row.present, row.enabled, row.name, row.secret_no, len(row.secrets), *(time is not None for time in times)]
 
 
-# Each door returns the reason of a refusal, or None.
+# Each of these functions returns the reason of a refusal, or None.
 
 
 def through_api(row: Subscription, action: A) -> str | None:
@@ -104,14 +104,14 @@ def through_api(row: Subscription, action: A) -> str | None:
             f"{path}secret/", {"value": "entered"}, content_type="application/json", headers=headers
         ),
     }
-    answer = calls.get(action, lambda: Client().generic("POST", f"{path}{action}/", headers=headers))()
-    if answer.status_code < 300:
+    response = calls.get(action, lambda: Client().generic("POST", f"{path}{action}/", headers=headers))()
+    if response.status_code < 300:
         return None
-    assert answer.status_code == 409
+    assert response.status_code == 409
     refused = actions.refusal(row, action)
     assert refused is not None
-    assert answer.json()["code"] == refused.code
-    return str(answer.json()["detail"])
+    assert response.json()["code"] == refused.code
+    return str(response.json()["detail"])
 
 
 def through_dashboard(row: Subscription, action: A, *others: Subscription) -> str | None:
@@ -119,14 +119,14 @@ def through_dashboard(row: Subscription, action: A, *others: Subscription) -> st
     client.force_login(User.objects.get(username="ann"))
     if action is A.EDIT:
         form = {"name": "New", "auto_renew": "on", **({"enabled": "on"} if row.enabled else {})}
-        answer = client.post(f"{DASHBOARD}{row.pk}/edit/", form)
+        response = client.post(f"{DASHBOARD}{row.pk}/edit/", form)
     elif action is A.ENTER_SECRET:
-        answer = client.post(f"{DASHBOARD}{row.pk}/secret/", {"value": "entered"})
+        response = client.post(f"{DASHBOARD}{row.pk}/secret/", {"value": "entered"})
     else:
         keys = [str(item.pk) for item in (row, *others)]
-        answer = client.post(f"{DASHBOARD}actions/", {"action": action, "pk": keys})
-    assert answer.status_code == 302
-    errors = [str(item.message) for item in get_messages(answer.wsgi_request) if item.level == ERROR]
+        response = client.post(f"{DASHBOARD}actions/", {"action": action, "pk": keys})
+    assert response.status_code == 302
+    errors = [str(item.message) for item in get_messages(response.wsgi_request) if item.level == ERROR]
     if not errors or row.last_error:  # a stored error is shown after an action that was allowed
         return None if not errors or "No." in errors[0] else errors[0].rpartition(": ")[2]
     return next((text.split(f"{row}: ", 1)[-1] for text in errors), None)
@@ -155,24 +155,24 @@ CASES = [
 
 
 @pytest.mark.parametrize(("provider", "state", "action"), CASES)
-def test_all_doors_agree(hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A) -> None:
+def test_all_interfaces_agree(hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A) -> None:
     fake.declare(**PROVIDERS[provider])
     other = Subscription.objects.create(account=hook.account, due_at=None)
     expected = actions.refusal(in_state(hook, state), action)
-    doors: dict[str, Callable[[Subscription, A], str | None]] = {
+    interfaces: dict[str, Callable[[Subscription, A], str | None]] = {
         "API": through_api,
         "dashboard": through_dashboard,
     }
     if action in CONFIRMED:
-        doors["dashboard, several"] = lambda row, action: through_dashboard(row, action, in_state(other, state))
+        interfaces["dashboard, several"] = lambda row, action: through_dashboard(row, action, in_state(other, state))
     if action is A.RECONCILE:
-        doors["command"] = through_command
+        interfaces["command"] = through_command
     reasons, effects = {}, {}
-    for name, door in doors.items():
+    for name, interface in interfaces.items():
         row = in_state(hook, state)
-        reasons[name] = door(row, action)
+        reasons[name] = interface(row, action)
         effects[name] = effect_of(row)
-    assert reasons == dict.fromkeys(doors, str(expected) if expected else None)
+    assert reasons == dict.fromkeys(interfaces, str(expected) if expected else None)
     assert len({str(effect) for effect in effects.values()}) == 1, effects
 
 
@@ -222,7 +222,7 @@ def test_the_states_in_which_an_action_is_allowed(hook: Subscription, fake: Fake
         ("creates the secret", State.ACTIVE, A.ENTER_SECRET),
     ],
 )
-def test_what_is_never_possible_is_not_supported(
+def test_actions_that_the_provider_lacks_are_not_supported(
     hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A
 ) -> None:
     fake.declare(**PROVIDERS[provider])

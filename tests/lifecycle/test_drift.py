@@ -25,15 +25,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 def drifted(account: ProviderAccount, control: Control, policy: DriftPolicy) -> Subscription:
     """Return an active subscription whose path was changed at the provider."""
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", drift_policy=policy)
-    settled(row)
-    settled(row)  # its details are read, so it is known that both sides are at one
+    reconciled(row)
+    reconciled(row)  # reads the details, so that the agreed config is recorded
     assert row.state == State.ACTIVE
     assert row.agreed_config == row.remote_config
     control.post(f"remote/{row.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     return row
 
 
-def settled(row: Subscription) -> Subscription:
+def reconciled(row: Subscription) -> Subscription:
     assert reconcile(row, details=True)
     row.refresh_from_db()
     return row
@@ -48,7 +48,7 @@ def test_accepted_drift_becomes_the_desired_config(account: ProviderAccount, con
     before = writes(control)
     (change,) = preview(row).accepts
     assert (change.field, change.before) == ("paths", ["/Shared/Elsewhere"])
-    settled(row)
+    reconciled(row)
     assert row.state == State.ACTIVE, row.state_reason
     assert row.config["paths"] == ["/Shared/Elsewhere"]
     assert row.config["event_types"] == CONFIG["event_types"]
@@ -56,7 +56,7 @@ def test_accepted_drift_becomes_the_desired_config(account: ProviderAccount, con
     entry = HistoryEntry.objects.filter(action="drift accepted").get()
     assert (entry.actor, entry.subject_id) == ("clock", str(row.uid))
     assert entry.changes == [{"field": "config.paths", "from": ["/Shared/Finance"], "to": ["/Shared/Elsewhere"]}]
-    settled(row)
+    reconciled(row)
     assert HistoryEntry.objects.filter(action="drift accepted").count() == 1
 
 
@@ -72,7 +72,7 @@ def test_drift_that_the_schema_refuses_is_not_accepted(
         return checked(model, data)
 
     monkeypatch.setattr(reconcile_module, "validate", strict)
-    settled(row)
+    reconciled(row)
     assert row.state == State.DRIFTED
     assert "cannot be accepted" in row.state_reason
     assert "tried again at" in row.state_reason
@@ -93,12 +93,12 @@ def test_a_concurrent_edit_wins_over_accepting_drift(
         return accept(subscription, *args, **kwargs)
 
     monkeypatch.setattr(desired_state, "accept_drift", late)
-    settled(row)
+    reconciled(row)
     monkeypatch.undo()
     monkeypatch.setattr("subscriptions.lifecycle.receiver_probe.find_receiver_error", lambda url: None)
     assert row.due_at is not None
-    assert row.due_at <= timezone.now(), "what the person wants is done next"
-    settled(row)
+    assert row.due_at <= timezone.now(), "the person's change is applied next"
+    reconciled(row)
     assert row.config["paths"] == ["/Shared/Third"]
     assert control.remotes()[0]["path"] == "/Shared/Third"
     assert not HistoryEntry.objects.filter(action="drift accepted").exists()
@@ -107,7 +107,7 @@ def test_a_concurrent_edit_wins_over_accepting_drift(
 def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     before = writes(control)
-    settled(row)
+    reconciled(row)
     sync_account(ProviderAccount.objects.get())
     row.refresh_from_db()
     assert row.state == State.DRIFTED
@@ -116,7 +116,7 @@ def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount
     assert [(change["field"], change["before"]) for change in row.drift] == [("paths", ["/Shared/Elsewhere"])]
     assert (writes(control), row.operations.count()) == (before, 1)
     desired_state.change(row, by="staff:ann", drift_policy=DriftPolicy.REVERT.value)
-    settled(row)
+    reconciled(row)
     assert row.state == State.ACTIVE
     assert control.remotes()[0]["path"] == "/Shared/Finance"
 
@@ -125,10 +125,10 @@ def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount
 def test_reported_drift_survives_a_renewal(in_place: bool, account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     control.post("options", update_extends=in_place)
-    settled(row)
+    reconciled(row)
     desired_state.request_renewal(row, by="staff:ann")
-    settled(row)
-    settled(row)
+    reconciled(row)
+    reconciled(row)
     (remote,) = control.remotes()
     assert remote["path"] == "/Shared/Elsewhere"
     assert remote["webhookId"] == row.remote_id
@@ -138,9 +138,9 @@ def test_reported_drift_survives_a_renewal(in_place: bool, account: ProviderAcco
 
 def test_edits_are_sent_while_other_drift_is_only_reported(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
-    settled(row)
+    reconciled(row)
     desired_state.change(row, by="staff:ann", config={**CONFIG, "event_types": ["comment:*"]})
-    settled(row)
+    reconciled(row)
     (remote,) = control.remotes()
     assert (remote["eventType"], remote["path"]) == (["comment:*"], "/Shared/Elsewhere")
     assert [change["field"] for change in row.drift] == ["paths"]

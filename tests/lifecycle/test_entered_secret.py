@@ -1,4 +1,4 @@
-"""A manually managed subscription whose secret the provider creates: a person enters it."""
+"""A person enters the secret of a manually managed subscription at a provider that creates secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = "the-token-that-was-shown-once"
 
 
 @pytest.fixture
-def by_hand(sandbox: Sandbox) -> Subscription:
+def manual(sandbox: Sandbox) -> Subscription:
     login = sandbox.logins("entrust")[0]
     account = accounts.add_account(
         provider="entrust", name="E", settings=login["settings"], credentials=login["credentials"], by="staff:ann"
@@ -28,36 +28,36 @@ def by_hand(sandbox: Sandbox) -> Subscription:
     return desired_state.subscribe(account, config=config, by="staff:ann", managed=Managed.MANUAL)
 
 
-def test_without_the_secret_the_receiver_answers_503(by_hand: Subscription) -> None:
-    answer = Client().post(f"/hooks/{by_hand.token}", b"{}", content_type="application/json")
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"]
+def test_without_the_secret_the_receiver_answers_503(manual: Subscription) -> None:
+    response = Client().post(f"/hooks/{manual.token}", b"{}", content_type="application/json")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
 
 
-def test_a_secret_entered_over_the_api_is_stored_and_logged_without_its_value(by_hand: Subscription) -> None:
+def test_a_secret_entered_over_the_api_is_stored_and_logged_without_its_value(manual: Subscription) -> None:
     headers = {"Authorization": f"Bearer {ApiToken.issue('ci')[1]}"}
-    path = f"/api/v1/subscriptions/{by_hand.uid}/secret/"
+    path = f"/api/v1/subscriptions/{manual.uid}/secret/"
     for wrong in ({}, {"value": ""}, {"value": 3}, {"value": "x", "more": 1}):
         assert Client().patch(path, wrong, content_type="application/json", headers=headers).status_code == 400
     assert Client().patch(path, {"value": SECRET}, content_type="application/json", headers=headers).status_code == 204
-    by_hand.refresh_from_db()
-    assert by_hand.secrets == [SECRET]
+    manual.refresh_from_db()
+    assert manual.secrets == [SECRET]
     entry = HistoryEntry.objects.latest("id")
     assert (entry.actor, entry.action) == ("api:ci", "secret entered")
     assert SECRET not in str(entry.changes)
-    answer = Client().post(f"/hooks/{by_hand.token}", b"{}", content_type="application/json")
-    assert answer.status_code == 401, "now it is known, and this request does not fit it"
+    response = Client().post(f"/hooks/{manual.token}", b"{}", content_type="application/json")
+    assert response.status_code == 401, "the secret is known now, and the request lacks it"
 
 
-def test_a_secret_entered_in_the_dashboard_keeps_the_previous_one_accepted(by_hand: Subscription) -> None:
+def test_a_secret_entered_in_the_dashboard_keeps_the_previous_one_accepted(manual: Subscription) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("ann"))
-    page = f"/admin/subscriptions/subscription/{by_hand.pk}/change/"
+    page = f"/admin/subscriptions/subscription/{manual.pk}/change/"
     assert "which shows it only once" in client.get(page).content.decode()
     for value in ("", "the-first", SECRET):
-        client.post(f"/admin/subscriptions/subscription/{by_hand.pk}/secret/", {"value": value})
-    by_hand.refresh_from_db()
-    assert by_hand.secrets == [SECRET, "the-first"]
+        client.post(f"/admin/subscriptions/subscription/{manual.pk}/secret/", {"value": value})
+    manual.refresh_from_db()
+    assert manual.secrets == [SECRET, "the-first"]
 
 
 def test_no_secret_is_entered_if_hookkeeper_creates_it(subscription: Subscription) -> None:

@@ -1,4 +1,4 @@
-"""What is guaranteed for leases, deletions and copies of an installation when something goes wrong."""
+"""Guarantees for leases, deletions, copies of an installation and rate limits when something goes wrong."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def active(active: Subscription) -> Subscription:
 # -- Renewal ---------------------------------------------------------------------------------------------------------
 
 
-def test_missing_at_renewal_is_registered_again_in_the_same_run(
+def test_a_registration_missing_at_renewal_is_registered_again_in_the_same_run(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = active.remote_id
     renew = EgnyteConnect.renew
 
-    def gone(self: EgnyteConnect, *args: Any, **kwargs: Any) -> Any:
-        control.post(f"remote/{old}", deleted=True)  # somebody deletes it between our look and our call
+    def delete_and_renew(self: EgnyteConnect, *args: Any, **kwargs: Any) -> Any:
+        control.post(f"remote/{old}", deleted=True)  # another person deletes it between our observation and our call
         return renew(self, *args, **kwargs)
 
-    monkeypatch.setattr(EgnyteConnect, "renew", gone)
+    monkeypatch.setattr(EgnyteConnect, "renew", delete_and_renew)
     control.post("clock", advance_seconds=60)
     reconciled(active)
     assert [item.action for item in active.operations.order_by("id")] == ["register", "renew", "register"]
@@ -109,9 +109,9 @@ def test_a_refused_config_does_not_prevent_the_renewal(
     assert control.remotes()[0]["path"] == "/Shared/Finance"
 
 
-def test_shortly_before_expiry_a_long_penalty_is_not_waited_for(active: Subscription, control: Control) -> None:
+def test_an_urgent_renewal_does_not_wait_for_a_long_penalty(active: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=80)
-    reconciled(active)  # renewed; now it is seen with little left
+    reconciled(active)  # renews it; below, the lease is set to end soon
     now = timezone.now()
     Subscription.objects.filter(pk=active.pk).update(
         granted=timedelta(seconds=90), expires_at=now + timedelta(seconds=9), renew_at=now - timedelta(seconds=20)
@@ -144,7 +144,7 @@ def test_deletion_before_the_registering_call_registers_nothing(
 def test_deletion_during_the_registering_call_deletes_the_registration(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = Subscription.objects.get(pk=subscription.pk)  # as a page has it that was opened before
+    stale = Subscription.objects.get(pk=subscription.pk)  # as on a page that was opened before
 
     def remove(step: Any, boundary: Boundary) -> None:
         if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
@@ -180,9 +180,9 @@ def test_a_failed_deletion_is_retried_and_keeps_the_remote_id(active: Subscripti
 def test_a_copy_at_another_address_changes_nothing_at_the_provider(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
-    gone = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
-    reconciled(gone)
-    desired_state.request_deletion(gone, by="staff:ann")
+    deleting = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
+    reconciled(deleting)
+    desired_state.request_deletion(deleting, by="staff:ann")
     control.post("clock", advance_seconds=60)  # a renewal is due as well
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     before = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
@@ -194,13 +194,13 @@ def test_a_copy_at_another_address_changes_nothing_at_the_provider(
         Subscription.objects.update(due_at=timezone.now())
         sweep.sweep_inline()
     active.refresh_from_db()
-    gone.refresh_from_db()
-    assert (active.waiting_for, gone.waiting_for) == (Wait.ADDRESS, Wait.ADDRESS)
-    assert gone.state == State.DELETING
+    deleting.refresh_from_db()
+    assert (active.waiting_for, deleting.waiting_for) == (Wait.ADDRESS, Wait.ADDRESS)
+    assert deleting.state == State.DELETING
     assert [call for call in control.calls() if call["method"] != "GET"] == writes
     after = [{key: value for key, value in remote.items() if key != "expires"} for remote in control.remotes()]
     assert after == before
-    assert active.renew_asked_at is not None, "what a person asked for is not forgotten"
+    assert active.renew_asked_at is not None, "the requested renewal is not lost"
 
 
 def test_a_copy_adopts_nothing_and_sends_no_test_webhook(
@@ -211,8 +211,8 @@ def test_a_copy_adopts_nothing_and_sends_no_test_webhook(
         import_remote(account, "whatever", by="staff:ann", take_over=True)
     plugin = active.account.plugin
     monkeypatch.setattr(type(plugin), "capabilities", _able_to_test(plugin.capabilities))
-    tried = secrets.send_test_webhook(active, by="staff:ann")
-    assert (tried.ok, "not confirmed" in tried.detail) == (False, True)
+    result = secrets.send_test_webhook(active, by="staff:ann")
+    assert (result.ok, "not confirmed" in result.detail) == (False, True)
 
 
 def _able_to_test(capabilities: Any) -> Any:
@@ -227,11 +227,11 @@ def test_a_copy_syncs_as_rarely_as_the_original(
     settings.PUBLIC_URL = "https://copy.example.test"
     sync_account(ProviderAccount.objects.get())
     active.refresh_from_db()
-    reconciled = active.operations.count()
+    operations = active.operations.count()
     calls = len(control.calls())
     sync_account(ProviderAccount.objects.get())
-    assert len(control.calls()) - calls <= 2  # the list, and the details of the one
-    assert active.operations.count() == reconciled
+    assert len(control.calls()) - calls <= 2  # the list, and the details of one webhook
+    assert active.operations.count() == operations
 
 
 # -- Limits that all processes share -----------------------------------------------------------------------------------
@@ -259,10 +259,10 @@ for _ in range(20):
     print(timezone.now().timestamp())
 """
     with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(lambda _: run_python(code), range(2)))
-    assert all(item.returncode == 0 for item in ended), ended
-    moments = sorted(float(line) for item in ended for line in item.stdout.split())
-    assert len(moments) == 21, "looks get 70 % of 30"
+        results = list(pool.map(lambda _: run_python(code), range(2)))
+    assert all(item.returncode == 0 for item in results), results
+    moments = sorted(float(line) for item in results for line in item.stdout.split())
+    assert len(moments) == 21, "syncs get 70 % of the quota of 30"
     assert moments[-1] - moments[0] >= 20 / 20 * 0.95
     limit = AccountLimit.objects.get()
     assert limit.day_calls == 21

@@ -31,12 +31,12 @@ def test_without_quiet_hours_all_time_is_counted() -> None:
 @pytest.mark.parametrize(
     ("since", "expected"),
     [
-        ("2026-01-12 12:00", "2026-01-12 14:00"),  # Monday, in the day: 13:00 in Berlin
-        ("2026-01-12 20:00", "2026-01-13 06:00"),  # an hour until 22:00, the other from 6:00 in the morning
-        ("2026-01-12 22:00", "2026-01-13 07:00"),  # within the night: all of it from 6:00
+        ("2026-01-12 12:00", "2026-01-12 14:00"),  # Monday during the day: 13:00 in Berlin
+        ("2026-01-12 20:00", "2026-01-13 06:00"),  # one hour until 22:00, the other one from 6:00 on
+        ("2026-01-12 22:00", "2026-01-13 07:00"),  # within the night: both hours from 6:00 on
         ("2026-01-13 02:00", "2026-01-13 07:00"),
-        ("2026-01-12 21:00", "2026-01-13 07:00"),  # at its very start
-        ("2026-01-12 19:00", "2026-01-12 21:00"),  # just done when it starts
+        ("2026-01-12 21:00", "2026-01-13 07:00"),  # exactly at the start of the night
+        ("2026-01-12 19:00", "2026-01-12 21:00"),  # ends exactly at the start of the night
     ],
 )
 def test_nights_are_not_counted(since: str, expected: str) -> None:
@@ -59,7 +59,7 @@ def test_the_night_when_daylight_saving_starts() -> None:
     night = hours("22:00", "06:00")
     assert counted_time(at("2026-03-28 21:00"), at("2026-03-29 04:00"), night) == timedelta(0)
     assert due_at(at("2026-03-28 20:30"), 3600, night) == at("2026-03-29 04:30")
-    # A quiet time that begins in the hour that there is not.
+    # Quiet hours that begin within the hour that does not exist.
     assert counted_time(at("2026-03-28 23:00"), at("2026-03-29 10:00"), hours("02:30", "04:00")) == timedelta(
         hours=10, minutes=30
     )
@@ -100,7 +100,7 @@ def test_due_at_is_the_inverse_of_counted_time(
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "message"),
     [
         (5, "object"),
         ([], "object"),
@@ -116,8 +116,8 @@ def test_due_at_is_the_inverse_of_counted_time(
         ({"weekends": True, "nights": True}, "nights"),
     ],
 )
-def test_invalid_quiet_hours_are_named(value: object, words: str) -> None:
-    with pytest.raises(InvalidQuietHours, match=words):
+def test_invalid_quiet_hours_are_named(value: object, message: str) -> None:
+    with pytest.raises(InvalidQuietHours, match=message):
         quiet_hours.parse_quiet_hours(value)
 
 

@@ -1,4 +1,4 @@
-"""Secret rotations that are interrupted, or that meet others: no secret in use is ever lost."""
+"""Interrupted and concurrent secret rotations: no secret in use is ever lost."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def no_signals_recorded() -> None:
 
 
 class Killed(BaseException):
-    """The process is gone: nothing after this runs, not even what handles errors."""
+    """Simulate the end of the process: no code after this runs, not even error handling."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary) -> None:
-    done: list[bool] = []
+    killed: list[bool] = []
 
     def passed(step: Step, boundary: Boundary) -> None:
-        if (step.action, boundary) == (action, where) and not done:
-            done.append(True)
+        if (step.action, boundary) == (action, where) and not killed:
+            killed.append(True)
             raise Killed
 
     monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
@@ -71,7 +71,7 @@ def test_a_kill_at_any_boundary_leaves_one_authenticating_registration(
     assert again.secret_is_set
     (remote,) = control.remotes()
     assert remote["remote_id"] == again.remote_id
-    assert old in again.secrets, "it is accepted until the new one is seen"
+    assert old in again.secrets, "the old secret is accepted until the new one is seen"
     if made_by is SecretMadeBy.PROVIDER:
         assert (again.secrets[0], again.secret_for) == (remote["token"], remote["remote_id"])
     assert secret_rotation.record_seen(again.pk, again.secrets[0])
@@ -96,7 +96,7 @@ def test_a_rotation_requested_during_another_follows_it(
     sweep.sweep_inline()
     active.refresh_from_db()
     assert their_secret(control) == third
-    assert not secret_rotation.record_seen(active.pk, second), "it is not the newest"
+    assert not secret_rotation.record_seen(active.pk, second), "it is not the newest secret"
     assert secret_rotation.record_seen(active.pk, third)
     sweep.sweep_inline()
     active.refresh_from_db()
@@ -135,10 +135,10 @@ def test_a_rotation_requested_while_the_old_secret_is_retired_keeps_it(active: S
 def test_concurrent_rotations_lose_no_secret(active: Subscription) -> None:
     (first,) = active.secrets
 
-    def ask() -> None:
+    def rotate() -> None:
         secret_rotation.rotate(Subscription.objects.select_related("account").get(pk=active.pk), by="staff:ann")
 
-    run_concurrently(ask, ask)
+    run_concurrently(rotate, rotate)
     active.refresh_from_db()
     assert len(active.secrets) == 3
     assert active.secrets[-1] == first

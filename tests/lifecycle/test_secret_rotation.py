@@ -1,4 +1,4 @@
-"""Rotating secrets at each provider that has one: no request is refused or lost on the way."""
+"""Secret rotation at each provider that has a secret: no request is refused or lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.live_plan import preview
 from tests.harness.fake_provider import FakeProvider
 from tests.harness.fixtures import CONFIG, Control
-from tests.lifecycle.rotation import actions_at_provider, reconciled, send, their_secret, told
+from tests.lifecycle.rotation import actions_at_provider, reconciled, secret_events, send, their_secret
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
@@ -45,7 +45,7 @@ def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscriptio
     new = active.secrets[0]
     assert active.secrets == [new, old]
     assert their_secret(control) == old
-    assert [send(active, old), send(active, new)] == [200, 200], "whoever is first, nothing is refused"
+    assert [send(active, old), send(active, new)] == [200, 200], "both secrets are accepted"
     reconciled(active)
     assert their_secret(control) == new
     assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
@@ -54,10 +54,10 @@ def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscriptio
     assert "Both are accepted until a request uses the new one" in active.state_reason
     assert active.rotation is not None
     assert active.rotation.set_at is not None
-    assert not active.rotation.seen, "the one that came before the provider had it was no proof of that"
+    assert not active.rotation.seen, "a request before the provider had the new secret does not count"
     assert send(active, old) == 200
     reconciled(active)
-    assert active.secrets == [new, old], "only the new one ends it"
+    assert active.secrets == [new, old], "only a request with the new secret ends the rotation"
     rotation_signals.reset()
     assert send(active, new) == 200
     active.refresh_from_db()
@@ -70,7 +70,7 @@ def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscriptio
     assert active.state == State.ACTIVE
     assert "secret" not in active.state_reason
     assert actions_at_provider(active) == ["register succeeded", "update succeeded"]
-    assert told(active) == [
+    assert secret_events(active) == [
         "secret rotation requested",
         "new secret seen in a request",
         "old secret no longer accepted",
@@ -89,7 +89,9 @@ def test_late_requests_with_a_retired_secret_can_be_released(active: Subscriptio
     assert send(active, old) == 401
     request = WebhookRequest.objects.latest("id")
     assert request.outcome == Outcome.REJECTED
-    assert reprocess_request(request).outcome == Outcome.REJECTED, "not among many at once"
+    assert reprocess_request(request).outcome == Outcome.REJECTED, (
+        "former secrets count only if a person releases a single request"
+    )
     assert reprocess_request(request, also_former=True).outcome != Outcome.REJECTED
     assert send(active, "neither of them") == 401
     assert reprocess_request(WebhookRequest.objects.latest("id"), also_former=True).outcome == Outcome.REJECTED
@@ -110,7 +112,7 @@ def test_each_provider_gets_the_new_secret_and_the_old_one_is_retired(each: Subs
     assert steps == (["replace", "delete"] if made_by is SecretMadeBy.PROVIDER else ["update"])
     assert preview(each).steps == ()
     reconciled(each)
-    assert len(actions_at_provider(each)) == 1 + len(steps), "it is sent once"
+    assert len(actions_at_provider(each)) == 1 + len(steps), "the new secret is sent once"
     assert secret_rotation.record_seen(each.pk, new)
     reconciled(each)
     assert (each.secrets, each.rotation, each.state) == ([new], None, State.ACTIVE)
@@ -131,7 +133,7 @@ def test_a_secret_the_provider_never_shows_is_compared_with_the_last_one_sent(
     assert active.secret_is_set
 
 
-def test_reported_drift_does_not_hold_back_a_new_secret(active: Subscription, control: Control) -> None:
+def test_reported_drift_does_not_delay_a_new_secret(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", drift_policy=DriftPolicy.REPORT)
     reconciled(active)
     secret_rotation.rotate(active, by="staff:ann")
@@ -147,7 +149,7 @@ def test_a_revoked_secret_is_refused_at_once(active: Subscription, control: Cont
     control.post("faults", status=500, times=100)
     secret_rotation.rotate(active, by="staff:ann", revoke=True)
     reconciled(active)
-    assert send(active, old) == 401, "although the provider still uses it"
+    assert send(active, old) == 401, "even though the provider still uses it"
     assert "The old one is no longer accepted" in active.state_reason
     assert active.state == State.FAILING
     assert active.rotation is not None
@@ -160,7 +162,7 @@ def test_a_revoked_secret_is_refused_at_once(active: Subscription, control: Cont
     assert send(active, active.secrets[0]) == 200
     request = WebhookRequest.objects.get(outcome=Outcome.REJECTED)
     assert reprocess_request(request, also_former=True).outcome != Outcome.REJECTED, (
-        "a person has decided that it was genuine"
+        "a person has decided that it is authentic"
     )
 
 
@@ -174,7 +176,7 @@ def test_a_revoked_provider_secret_is_refused_once_the_new_one_exists(sandbox: S
     (old,) = row.secrets
     secret_rotation.rotate(row, by="staff:ann", revoke=True)
     row.refresh_from_db()
-    assert row.secrets == [old], "without any, nothing could be accepted and nothing kept"
+    assert row.secrets == [old], "without any secret, no request could be accepted"
     reconciled(row)
     assert len(row.secrets) == 1
     assert row.secrets != [old]
@@ -226,7 +228,7 @@ def test_rotation_is_refused_without_a_secret(hook: Subscription, fake: FakeProv
         actions.check(hook, SubscriptionAction.ROTATE)
 
 
-# -- What the dashboard shows ----------------------------------------------------------------------------------------
+# -- Problems and predictions ----------------------------------------------------------------------------------------
 
 
 def test_an_overdue_rotation_is_a_problem_and_both_secrets_stay_accepted(active: Subscription) -> None:
@@ -245,8 +247,8 @@ def test_an_overdue_rotation_is_a_problem_and_both_secrets_stay_accepted(active:
 def test_the_steps_of_a_rotation_are_predicted(each: Subscription) -> None:
     made_by = each.account.plugin.capabilities.secret_made_by
     steps = [step.action for step in predict_plan(each, timezone.now(), SubscriptionAction.ROTATE).steps]
-    anew = [StepAction.REPLACE, StepAction.DELETE]
-    assert steps == (anew if made_by is SecretMadeBy.PROVIDER else [StepAction.UPDATE])
+    replacement = [StepAction.REPLACE, StepAction.DELETE]
+    assert steps == (replacement if made_by is SecretMadeBy.PROVIDER else [StepAction.UPDATE])
 
 
 def test_the_state_reports_a_rotation_that_the_provider_refuses(active: Subscription, control: Control) -> None:

@@ -1,4 +1,4 @@
-"""Suspended subscriptions are enabled again after growing waits, and not forever."""
+"""Suspended subscriptions are enabled again after growing pauses, until Hookkeeper gives up."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from tests.harness.fixtures import CONFIG, Control
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def settled(row: Subscription, *, insist: bool = False) -> Subscription:
+def reconciled(row: Subscription, *, insist: bool = False) -> Subscription:
     assert reconcile(row, details=True, insist=insist)
     row.refresh_from_db()
     return row
 
 
-def switch_off(row: Subscription, control: Control) -> Subscription:
+def suspend(row: Subscription, control: Control) -> Subscription:
     """Disable the subscription at the provider, and sync."""
     control.post(f"remote/{row.remote_id}", status="disabled")
-    return settled(row)
+    return reconciled(row)
 
 
-def pause_is_over(row: Subscription) -> None:
+def end_pause(row: Subscription) -> None:
     Subscription.objects.filter(pk=row.pk).update(enable_not_before=timezone.now() - timedelta(seconds=1))
 
 
 @pytest.fixture
 def active(subscription: Subscription) -> Subscription:
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE
     return subscription
 
@@ -47,25 +47,25 @@ def active(subscription: Subscription) -> Subscription:
 @pytest.fixture
 def given_up(active: Subscription, control: Control) -> Subscription:
     for _ in range(MAX_SUSPENSIONS + 1):
-        switch_off(active, control)
+        suspend(active, control)
         if active.gave_up_at:
             break
-        pause_is_over(active)
-        settled(active)
+        end_pause(active)
+        reconciled(active)
     return active
 
 
-def test_the_third_suspension_registers_it_again(active: Subscription, control: Control) -> None:
+def test_after_the_third_suspension_it_is_registered_again(active: Subscription, control: Control) -> None:
     first = active.remote_id
     for _ in range(3):
-        switch_off(active, control)
-        pause_is_over(active)
-        settled(active)
+        suspend(active, control)
+        end_pause(active)
+        reconciled(active)
     assert active.state == State.ACTIVE
     assert active.remote_id != first
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
-    done = list(active.operations.order_by("id").values_list("action", flat=True))
-    assert done == ["register", "enable", "enable", "replace", "delete"]
+    actions_done = list(active.operations.order_by("id").values_list("action", flat=True))
+    assert actions_done == ["register", "enable", "enable", "replace", "delete"]
     assert "count from zero" in active.operations.get(action="replace").reason
 
 
@@ -75,8 +75,8 @@ def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, co
     assert given_up.waiting_for == Wait.GAVE_UP
     assert "until a person enables or reconciles it" in given_up.state_reason
     calls = len(control.calls("POST"))
-    pause_is_over(given_up)
-    settled(given_up)
+    end_pause(given_up)
+    reconciled(given_up)
     sync_account(ProviderAccount.objects.get())
     assert len(control.calls("POST")) == calls
     assert control.remotes()[0]["status"] == "disabled"
@@ -84,7 +84,7 @@ def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, co
 
 def test_it_stays_disabled_when_its_lease_ends(given_up: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=200)
-    settled(given_up)
+    reconciled(given_up)
     assert given_up.waiting_for == Wait.GAVE_UP
     assert [remote["status"] for remote in control.remotes()] == ["disabled"]
 
@@ -94,7 +94,7 @@ def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> No
     (step,) = predict_plan(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
     assert step.action == "enable"
     desired_state.change(given_up, by="staff:ann", enabled=True)
-    settled(given_up)
+    reconciled(given_up)
     assert (given_up.state, given_up.gave_up_at, given_up.suspensions) == (State.ACTIVE, None, [])
     last = given_up.operations.first()
     assert last is not None
@@ -102,13 +102,13 @@ def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> No
 
 
 def test_reconciling_on_demand_ends_giving_up(given_up: Subscription) -> None:
-    assert settled(given_up, insist=True).state == State.ACTIVE
+    assert reconciled(given_up, insist=True).state == State.ACTIVE
     assert given_up.gave_up_at is None
 
 
 def test_enabling_at_the_provider_ends_giving_up(given_up: Subscription, control: Control) -> None:
     control.post(f"remote/{given_up.remote_id}", status="enabled")
-    settled(given_up)
+    reconciled(given_up)
     assert (given_up.state, given_up.gave_up_at) == (State.ACTIVE, None)
 
 
@@ -116,14 +116,14 @@ def test_only_recent_suspensions_count(active: Subscription, control: Control) -
     long_ago = (timezone.now() - timedelta(days=2)).isoformat()
     Subscription.objects.filter(pk=active.pk).update(suspensions=[long_ago] * MAX_SUSPENSIONS)
     active.refresh_from_db()
-    switch_off(active, control)
+    suspend(active, control)
     assert active.gave_up_at is None
     assert len(active.suspensions) == 1
 
 
-def test_disabling_it_ourselves_is_no_suspension(active: Subscription, control: Control) -> None:
+def test_disabling_by_a_person_does_not_count_as_suspension(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
-    settled(active)
+    reconciled(active)
     assert (active.state, active.suspensions) == (State.DISABLED, [])
 
 
@@ -132,12 +132,12 @@ def test_updates_do_not_enable_it_before_our_receiver_answers(
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
-    switch_off(active, control)
+    suspend(active, control)
     assert active.waiting_for == Wait.RECEIVER
     assert control.calls("PUT") == []
     assert control.remotes()[0]["status"] == "disabled"
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: None)
-    pause_is_over(active)
-    settled(active)
+    end_pause(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert control.remotes()[0]["path"] == "/Shared/New"

@@ -35,7 +35,7 @@ from tests.harness.fixtures import Control
 pytestmark = pytest.mark.django_db
 
 
-def told(entries: list[Entry]) -> list[tuple[str, str]]:
+def summary(entries: list[Entry]) -> list[tuple[str, str]]:
     return [(entry.kind, entry.title) for entry in entries]
 
 
@@ -46,7 +46,7 @@ def operate(row: Subscription, action: str = "renew", status: str = OperationSta
 
 
 def fill(row: Subscription, count: int) -> None:
-    """Create entries of every kind in turn."""
+    """Create entries of three kinds in turn."""
     for number in range(count):
         match number % 3:
             case 0:
@@ -61,12 +61,12 @@ def fill(row: Subscription, count: int) -> None:
 
 
 @pytest.mark.usefixtures("receiver_answers")
-def test_a_subscriptions_timeline_has_all_kinds_of_entries(subscription: Subscription, control: Control) -> None:
+def test_the_timeline_of_a_subscription_has_all_kinds_of_entries(subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
     desired_state.change(subscription, by="api:importer", enabled=False)
     reconcile(subscription, details=True)
     entries = Timeline(subscription).part(50)
-    assert told(entries) == [
+    assert summary(entries) == [
         ("state", "became disabled"),
         ("operation", "disable"),
         ("action", "changed"),
@@ -83,13 +83,13 @@ def test_a_subscriptions_timeline_has_all_kinds_of_entries(subscription: Subscri
 @pytest.mark.usefixtures("receiver_answers")
 def test_syncs_that_find_nothing_new_never_appear(subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
-    before = told(Timeline(subscription).part(50))
+    before = summary(Timeline(subscription).part(50))
     for _ in range(3):
         reconcile(subscription, details=True)
-    assert told(Timeline(subscription).part(50)) == before
+    assert summary(Timeline(subscription).part(50)) == before
 
 
-def test_an_accounts_timeline_contains_its_own_subscriptions_only(hook: Subscription, fake: object) -> None:
+def test_the_timeline_of_an_account_contains_only_its_own_subscriptions(hook: Subscription, fake: object) -> None:
     fill(hook, 3)
     log.note("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
     other = Subscription.objects.create(
@@ -97,7 +97,7 @@ def test_an_accounts_timeline_contains_its_own_subscriptions_only(hook: Subscrip
     )
     fill(other, 3)
     entries = Timeline(hook.account).part(50)
-    assert told(entries) == [
+    assert summary(entries) == [
         ("action", "changed"),
         ("action", "changed"),
         ("state", "became active"),
@@ -112,16 +112,16 @@ def test_paging_in_both_directions_returns_every_entry_once(hook: Subscription) 
     everything = [entry.key for entry in whole.part(100)]
     assert everything == sorted(everything, reverse=True)
     down: list[UUID] = []
-    place: UUID | None = None
-    while part := whole.part(3, below=place):
-        down += [entry.key for entry in part]
-        place = down[-1]
+    cursor: UUID | None = None
+    while page := whole.part(3, below=cursor):
+        down += [entry.key for entry in page]
+        cursor = down[-1]
     assert down == everything
     up: list[UUID] = []
-    place = everything[-1]
-    while part := whole.part(3, above=place):
-        up = [entry.key for entry in part] + up
-        place = up[0]
+    cursor = everything[-1]
+    while page := whole.part(3, above=cursor):
+        up = [entry.key for entry in page] + up
+        cursor = up[0]
     assert up == everything[:-1]
 
 
@@ -129,8 +129,8 @@ def test_filtering_by_kind(hook: Subscription) -> None:
     fill(hook, 6)
     log.note("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
     for kind in ("operation", "state", "action", "secret"):
-        found = Timeline(hook, frozenset({kind})).part(50)
-        assert {entry.kind for entry in found} == {kind}
+        entries = Timeline(hook, frozenset({kind})).part(50)
+        assert {entry.kind for entry in entries} == {kind}
     assert len(Timeline(hook).part(50)) == 1 + sum(
         len(Timeline(hook, frozenset({kind})).part(50)) for kind in ("operation", "state", "action")
     )
@@ -161,13 +161,13 @@ def test_problem_transitions_are_entries(hook: Subscription) -> None:
         message="It is gone.",
         **dict.fromkeys(("first_at", "opened_at", "last_at", "changed_at"), now),
     )
-    for turn, actor in ((Transition.OPENED, "clock"), (Transition.ACKNOWLEDGED, "staff:ann")):
+    for transition, actor in ((Transition.OPENED, "clock"), (Transition.ACKNOWLEDGED, "staff:ann")):
         ProblemTransition.objects.create(
             problem=problem,
             account=hook.account,
             subject_id=str(hook.uid),
             at=now,
-            transition=turn,
+            transition=transition,
             actor=actor,
             severity=problem.severity,
             message=problem.message,
@@ -182,8 +182,8 @@ def test_problem_transitions_are_entries(hook: Subscription) -> None:
 
 
 @pytest.fixture
-def more() -> Iterator[None]:
-    """Another app's source."""
+def weather_source() -> Iterator[None]:
+    """Register the source of another app."""
 
     def read(subject: Subject, span: Span) -> list[Entry]:
         return [Entry(key=new_id(), at=timezone.now(), kind="weather", title="rain", actor="clock")]
@@ -193,10 +193,10 @@ def more() -> Iterator[None]:
     timeline._sources.pop()
 
 
-@pytest.mark.usefixtures("more")
+@pytest.mark.usefixtures("weather_source")
 def test_other_apps_can_register_a_source(hook: Subscription) -> None:
     fill(hook, 3)
-    assert told(Timeline(hook).part(50))[0] == ("weather", "rain")
+    assert summary(Timeline(hook).part(50))[0] == ("weather", "rain")
     assert Timeline(hook, frozenset({"weather"})).part(50)[0].icon == "rainy"
 
 
@@ -215,7 +215,7 @@ def test_the_queries_use_indexes(hook: Subscription) -> None:
         Timeline(hook).part(10, below=new_id())
         Timeline(hook.account).part(10, above=new_id())
     if connection.vendor != "sqlite":
-        pytest.skip("EXPLAIN reads otherwise there, and a small table is scanned anyway")
+        pytest.skip("EXPLAIN differs on PostgreSQL, which scans small tables anyway")
     for query in queries.captured_queries:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")

@@ -16,7 +16,7 @@ from tests.harness.fake_check import FakeCheck
 
 
 class FakeTransport:
-    """Replaces delivery: records the subjects, or fails as a test tells it to."""
+    """Replaces delivery: records the subjects, or raises the error that a test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[str] = []
@@ -41,11 +41,11 @@ def send_due() -> list[str]:
 
 
 def report_several(fake_check: FakeCheck, *severities: Severity) -> None:
-    found = []
+    causes = []
     for number, severity in enumerate(severities):
         fake_check.report(severity=severity, name=f"n{number}", message=f"Cause {number}.")
-        found += fake_check.causes
-    fake_check.causes = found
+        causes += fake_check.causes
+    fake_check.causes = causes
 
 
 @pytest.fixture

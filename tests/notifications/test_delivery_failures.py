@@ -38,7 +38,7 @@ def test_a_failed_delivery_is_retried_with_growing_delays(
     assert pauses == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
     assert channel.last_error == "hooks.example.com answered 500."
     assert set(Message.objects.values_list("status", flat=True)) == {"failed"}
-    assert detector.detect(set(ProblemKind)).opened == 0, "only the source of the tests is there"
+    assert detector.detect(set(ProblemKind)).opened == 0, "only the fake check is registered"
     assert [cause.message for cause in checks.installation.channels(timezone.now())] == [
         "The channel Ops cannot deliver messages: hooks.example.com answered 500."
     ]
@@ -61,7 +61,7 @@ def test_retry_after_of_the_receiver_is_respected(
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Simulate the end of the process."""
 
 
 def test_a_process_killed_after_sending_sends_again(
@@ -75,12 +75,12 @@ def test_a_process_killed_after_sending_sends_again(
     detector.detect()
     transport.error = Killed()
     with monkeypatch.context() as patch:
-        patch.setattr(Channel, "release", lambda *_: None)  # a dead process releases nothing
+        patch.setattr(Channel, "release", lambda *_: None)  # a killed process releases nothing
         with pytest.raises(Killed):
             dispatch.notify_all()
     transport.error = None
     assert Message.objects.get().status == "sending"
-    assert dispatch.notify_all() == 0, "the dead process's claim still holds"
+    assert dispatch.notify_all() == 0, "the claim of the killed process still holds"
     clock.shift(dispatch.CLAIM_SECONDS + 1)
     assert dispatch.notify_all() == 1
     assert len(transport.sent) == 2
@@ -119,7 +119,7 @@ def test_a_claim_that_expired_while_sending_records_nothing(
     deliver = transport.deliver
 
     def slow(row: Channel, *, subject: str, text: str) -> str:
-        Channel.objects.update(claimed_by="somebody else")
+        Channel.objects.update(claimed_by="another worker")
         return deliver(row, subject=subject, text=text)
 
     monkeypatch.setattr(dispatch, "deliver", slow)
@@ -137,11 +137,11 @@ def test_concurrent_workers_send_one_message(
     in_transaction: list[bool] = []
     deliver = transport.deliver
 
-    def watched(row: Channel, *, subject: str, text: str) -> str:
+    def check_and_deliver(row: Channel, *, subject: str, text: str) -> str:
         in_transaction.append(transaction.get_connection().in_atomic_block)
         return deliver(row, subject=subject, text=text)
 
-    monkeypatch.setattr(dispatch, "deliver", watched)
+    monkeypatch.setattr(dispatch, "deliver", check_and_deliver)
     sent = run_concurrently(*[dispatch.notify_all] * 6)
     assert sum(sent) == 1
     assert len(transport.sent) == 1
@@ -178,7 +178,7 @@ def test_a_test_message_returns_its_result_and_is_logged(
     Channel.objects.update(failures=4, retry_at=timezone.now() + HOUR, last_error="x")
     transport.error = transports.DeliveryFailed("No.")
     assert dispatch.send_test(channel, by="staff:ann") == (False, "No.")
-    assert channel.failures == 4, "what waits is not forgotten"
+    assert channel.failures == 4, "a failed test message does not count as a failure"
     transport.error = None
     dispatch.send_test(channel, by="staff:ann")
     assert (channel.failures, channel.retry_at) == (0, None)

@@ -1,4 +1,4 @@
-"""What channels report and when: grouped, limited in frequency, with reminders and resolutions."""
+"""The messages of channels and their timing: grouped, limited in frequency, with reminders and resolutions."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_a_critical_problem_is_reported_at_once_even_within_the_interval(
     clock.shift(61)
     assert len(send_due()) == 1
     report_several(fake_check, Severity.CRITICAL)
-    assert send_due() == ["Critical: Clone"], "the first critical one does not wait"
+    assert send_due() == ["Critical: Clone"], "the first critical problem is reported at once"
     report_several(fake_check, Severity.CRITICAL, Severity.CRITICAL)
-    assert send_due() == [], "the next one waits for its turn"
+    assert send_due() == [], "the next one waits for the interval"
     clock.shift(9 * MINUTE)
     assert send_due() == []
     clock.shift(MINUTE)
@@ -141,7 +141,7 @@ def test_a_short_problem_is_not_reported(
     assert send_due() == []
 
 
-def test_a_new_channel_does_not_report_earlier_problems(fake_check: FakeCheck, clock: time_machine.Traveller) -> None:
+def test_a_new_channel_does_not_report_resolved_problems(fake_check: FakeCheck, clock: time_machine.Traveller) -> None:
     fake_check.report(severity=Severity.CRITICAL)
     detector.detect()
     clock.shift(HOUR)
@@ -152,7 +152,7 @@ def test_a_new_channel_does_not_report_earlier_problems(fake_check: FakeCheck, c
     assert send_due() == []
 
 
-def test_reminders_of_all_open_problems_come_together_after_a_day(
+def test_all_open_problems_are_in_one_reminder_after_a_day(
     fake_check: FakeCheck, channel: Channel, clock: time_machine.Traveller
 ) -> None:
     report_several(fake_check, Severity.CRITICAL)

@@ -17,14 +17,14 @@ from subscriptions.notifications import transports
 
 
 class Server(BaseHTTPRequestHandler):
-    """A webhook's receiver that answers as told."""
+    """The receiver of a chat webhook, which responds with `status`."""
 
     status: ClassVar[int] = 200
-    got: ClassVar[list[Any]] = []
+    received: ClassVar[list[Any]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).got.append(json.loads(body))
+        type(self).received.append(json.loads(body))
         self.send_response(type(self).status)
         if type(self).status == 302:
             self.send_header("Location", "http://127.0.0.1/elsewhere")
@@ -32,16 +32,18 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(f"no_service for {self.path}".encode())
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def server(settings: Settings) -> Iterator[str]:
-    Server.got, Server.status = [], 200
+    Server.received, Server.status = [], 200
     with HTTPServer(("127.0.0.1", 0), Server) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
-        settings.SANDBOX_URL = f"http://127.0.0.1:{running.server_port}"  # lets the guard pass exactly this address
+        settings.SANDBOX_URL = (
+            f"http://127.0.0.1:{running.server_port}"  # the address guard permits exactly this address
+        )
         yield f"http://127.0.0.1:{running.server_port}/services/T000/B000/top-secret-part"
         running.shutdown()
         thread.join()
@@ -54,23 +56,23 @@ def webhook(url: str) -> Channel:
 def test_a_webhook_receives_escaped_slack_text(server: str) -> None:
     detail = transports.deliver(webhook(server), subject="New: A", text="<!channel> a & b")
     assert detail.endswith(" responded with 200.")
-    assert Server.got == [{"text": "*New: A*\n&lt;!channel&gt; a &amp; b"}]
+    assert Server.received == [{"text": "*New: A*\n&lt;!channel&gt; a &amp; b"}]
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "expected"),
     [(404, "responded with 404: no_service"), (302, "Redirects are not followed"), (503, "responded with 503")],
 )
-def test_a_webhook_error_shows_the_response_without_the_secret(server: str, status: int, words: str) -> None:
+def test_a_webhook_error_shows_the_response_without_the_secret(server: str, status: int, expected: str) -> None:
     Server.status = status
-    with pytest.raises(transports.DeliveryFailed, match=words) as failed:
+    with pytest.raises(transports.DeliveryFailed, match=expected) as failed:
         transports.deliver(webhook(server), subject="s", text="t")
     assert "top-secret-part" not in str(failed.value)
-    assert len(Server.got) == 1
+    assert len(Server.received) == 1
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "expected"),
     [
         ("http://127.0.0.1:9/x", "not a public address"),
         ("http://169.254.169.254/latest/meta-data", "not a public address"),
@@ -78,8 +80,8 @@ def test_a_webhook_error_shows_the_response_without_the_secret(server: str, stat
         ("", "no webhook URL"),
     ],
 )
-def test_a_webhook_url_that_cannot_be_called_is_an_error(url: str, words: str) -> None:
-    with pytest.raises(transports.DeliveryFailed, match=words):
+def test_a_webhook_url_that_cannot_be_called_is_an_error(url: str, expected: str) -> None:
+    with pytest.raises(transports.DeliveryFailed, match=expected):
         transports.deliver(webhook(url), subject="s", text="t")
 
 
@@ -96,7 +98,7 @@ def test_email_without_a_server_is_an_error(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "expected"),
     [
         (smtplib.SMTPAuthenticationError(535, b"bad pa55word-of-ours"), r"refused the login \(535 bad \*\*\*\)"),
         (smtplib.SMTPRecipientsRefused({"ops@example.com": (550, b"unknown")}), r"ops@example.com \(550 unknown\)"),
@@ -109,12 +111,12 @@ def test_email_without_a_server_is_an_error(settings: Settings) -> None:
     ],
 )
 def test_a_mail_server_error_is_shown_without_the_password(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     settings.EMAIL_HOST_PASSWORD = "pa55word-of-ours"
     monkeypatch.setattr("django.core.mail.message.EmailMessage.send", fail)
-    with pytest.raises(transports.DeliveryFailed, match=words):
+    with pytest.raises(transports.DeliveryFailed, match=expected):
         transports.deliver(email(), subject="s", text="t")

@@ -51,7 +51,7 @@ def test_a_matching_registration_wins_over_a_differing_one_without_expiry() -> N
     assert [(step.action.value, step.remote_id) for step in result.steps] == [("delete", "r1")]
 
 
-def test_others_are_not_deleted_before_the_kept_one_is_enabled() -> None:
+def test_others_are_not_deleted_before_the_remaining_one_is_enabled() -> None:
     result = plan(DESIRED, observed_with(remote("r1", enabled=False), remote("r2", enabled=False)), CAPABILITIES, NOW)
     assert "delete" not in actions(result)
     assert "enable" in actions(result)
@@ -129,7 +129,7 @@ def test_drift_policies(policy: DriftPolicy, steps: list[str], accepts: list[str
 @pytest.mark.parametrize("policy", list(DriftPolicy))
 def test_our_own_changes_are_sent_under_every_drift_policy(policy: DriftPolicy) -> None:
     desired = replace(DESIRED, drift_policy=policy)
-    agreed = {"paths": ["/b"], "types": ["x"]}  # as it still stands there
+    agreed = {"paths": ["/b"], "types": ["x"]}  # the remote config
     result = plan(desired, observed_with(DRIFTED, agreed_config=agreed), CAPABILITIES, NOW)
     assert (actions(result), result.accepts) == (["update"], ())
 
@@ -143,7 +143,7 @@ def test_a_changed_callback_url_or_secret_is_never_accepted(changed: RemoteSubsc
     assert plan(reported, observed_with(changed, agreed_config=dict(DESIRED.config)), CAPABILITIES, NOW) == Plan()
 
 
-def test_the_pause_does_not_apply_to_what_we_disabled_ourselves() -> None:
+def test_the_pause_does_not_apply_to_registrations_that_we_disabled() -> None:
     observed = observed_with(remote(enabled=False), enable_not_before=NOW + timedelta(seconds=30), we_disabled=True)
     assert actions(plan(DESIRED, observed, CAPABILITIES, NOW)) == ["enable"]
 
@@ -239,9 +239,9 @@ def test_a_registration_with_an_unknown_secret_is_replaced_not_adopted() -> None
     assert plan(DESIRED, observed_with(remote("r1"), secret_for="r1"), capabilities, NOW) == Plan()
 
 
-@pytest.mark.parametrize(("spread", "least", "most"), [(0.0, 0.6, 0.6), (1.0, 0.66, 0.66), (0.5, 0.62, 0.64)])
-def test_renewal_times_are_spread_and_leave_a_third_of_the_lease(spread: float, least: float, most: float) -> None:
+@pytest.mark.parametrize(("spread", "minimum", "maximum"), [(0.0, 0.6, 0.6), (1.0, 0.66, 0.66), (0.5, 0.62, 0.64)])
+def test_renewal_times_are_spread_and_leave_a_third_of_the_lease(spread: float, minimum: float, maximum: float) -> None:
     due = renewal_time(timedelta(seconds=900), NOW + timedelta(seconds=900), spread)
     assert due is not None
-    assert 900 * least - 1 <= (due - NOW).total_seconds() <= 900 * most + 1
+    assert 900 * minimum - 1 <= (due - NOW).total_seconds() <= 900 * maximum + 1
     assert (NOW + timedelta(seconds=900) - due).total_seconds() >= 300

@@ -82,16 +82,16 @@ capability_sets = st.builds(
 )
 
 
-def applied(
+def apply_step(
     step: Step, desired: DesiredState, observed: ObservedState, number: int
 ) -> tuple[DesiredState, ObservedState]:
-    """Return both states after a provider has done exactly what the step asks."""
-    named = {item.remote_id: item for item in observed.remotes}
-    sent = {**desired.config, **config_to_preserve(desired, observed, named.get(step.remote_id or ""))}
+    """Return both states after a provider has executed the step."""
+    by_id = {item.remote_id: item for item in observed.remotes}
+    sent = {**desired.config, **config_to_preserve(desired, observed, by_id.get(step.remote_id or ""))}
     fresh = remote(f"new{number}", expires_at=NOW + timedelta(seconds=90), config=sent)
     match step.action:
         case StepAction.ADOPT:
-            ends = named[step.remote_id or ""].expires_at
+            ends = by_id[step.remote_id or ""].expires_at
             granted = max(ends - NOW, timedelta(0)) if ends else None
             return desired, replace(observed, current_id=step.remote_id, granted=granted, agreed_config=None)
         case StepAction.REGISTER | StepAction.REPLACE:
@@ -105,21 +105,21 @@ def applied(
                 agreed_config=observed.agreed_config if step.action is StepAction.REPLACE else None,
             )
         case StepAction.DELETE:
-            named.pop(step.remote_id or "")
+            by_id.pop(step.remote_id or "")
         case StepAction.UPDATE:
-            old = named[step.remote_id or ""]
+            old = by_id[step.remote_id or ""]
             on = old.enabled or observed.update_enables is True
-            named[old.remote_id] = replace(old, url=URL, config=sent, secret_matches=True, enabled=on)
+            by_id[old.remote_id] = replace(old, url=URL, config=sent, secret_matches=True, enabled=on)
             observed = replace(observed, update_enables=on if not old.enabled else observed.update_enables)
         case StepAction.ENABLE | StepAction.DISABLE:
             on = step.action is StepAction.ENABLE
-            named[step.remote_id or ""] = replace(named[step.remote_id or ""], enabled=on)
+            by_id[step.remote_id or ""] = replace(by_id[step.remote_id or ""], enabled=on)
             observed = replace(observed, we_disabled=not on)
         case StepAction.RENEW:
-            old = named[step.remote_id or ""]
-            named[old.remote_id] = replace(old, expires_at=NOW + timedelta(seconds=90), config=sent)
+            old = by_id[step.remote_id or ""]
+            by_id[old.remote_id] = replace(old, expires_at=NOW + timedelta(seconds=90), config=sent)
             desired, observed = replace(desired, renew_now=False), replace(observed, granted=timedelta(seconds=90))
-    return desired, replace(observed, remotes=tuple(named.values()))
+    return desired, replace(observed, remotes=tuple(by_id.values()))
 
 
 def converge(
@@ -135,8 +135,8 @@ def converge(
             continue
         if not result.steps:
             return desired, observed, number
-        desired, observed = applied(result.steps[0], desired, observed, number)
-    raise AssertionError(f"It does not converge: {result}")
+        desired, observed = apply_step(result.steps[0], desired, observed, number)
+    raise AssertionError(f"The plan does not converge: {result}")
 
 
 @pytest.mark.slow
@@ -173,12 +173,12 @@ def test_a_converged_registration_differs_only_in_reported_drift(
     desired, observed, _ = converge(desired, observed, capabilities)
     if not desired.present or not desired.enabled or plan(desired, observed, capabilities, NOW).waiting:
         return
-    (kept,) = observed.remotes
-    left = config_changes(desired, kept)
+    (registration,) = observed.remotes
+    differences = config_changes(desired, registration)
     if desired.drift_policy is DriftPolicy.REPORT:
-        assert left == drifted_changes(desired, observed, kept)
+        assert differences == drifted_changes(desired, observed, registration)
     else:
-        assert left == ()
+        assert differences == ()
     if desired.drift_policy is not DriftPolicy.ACCEPT:
         assert desired.config == before.config
 
@@ -192,7 +192,9 @@ def test_only_drift_is_accepted_and_only_by_the_accept_policy(
     assert not accepts or desired.drift_policy is DriftPolicy.ACCEPT
     assert not {change.field for change in accepts} & set(NEVER_ACCEPTED)
     for change in accepts:
-        assert (observed.agreed_config or {})[change.field] == desired.config[change.field], "it was our change"
+        assert (observed.agreed_config or {})[change.field] == desired.config[change.field], (
+            "our own change is not drift"
+        )
 
 
 @settings(deadline=None)
@@ -201,9 +203,9 @@ def test_reported_drift_is_never_changed(
     desired: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     desired = replace(desired, drift_policy=DriftPolicy.REPORT)
-    named = {item.remote_id: item for item in observed.remotes}
+    by_id = {item.remote_id: item for item in observed.remotes}
     for step in plan(desired, observed, capabilities, NOW).steps:
-        old = named.get(step.remote_id or "")
+        old = by_id.get(step.remote_id or "")
         reported = drifted_changes(desired, observed, old) if old and step.action is not StepAction.DELETE else ()
         assert not [change for change in step.changes if change in reported]
 
@@ -213,8 +215,8 @@ def test_reported_drift_is_never_changed(
 def test_a_given_up_subscription_stays_suspended(
     desired: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
-    off = tuple(replace(item, enabled=False) for item in observed.remotes)
-    observed = replace(observed, gave_up=True, we_disabled=False, remotes=off)
+    disabled = tuple(replace(item, enabled=False) for item in observed.remotes)
+    observed = replace(observed, gave_up=True, we_disabled=False, remotes=disabled)
     desired = replace(desired, present=True, enabled=True)
     result = plan(desired, observed, capabilities, NOW)
     assert {step.action for step in result.steps} <= {StepAction.ADOPT}
@@ -234,7 +236,7 @@ def test_every_step_concerns_one_of_our_registrations(
 
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
-def test_registers_beside_a_usable_registration_only_to_replace_it(
+def test_a_usable_registration_is_deleted_before_another_is_registered(
     desired: DesiredState, observed: ObservedState, capabilities: Capabilities
 ) -> None:
     steps = plan(desired, observed, capabilities, NOW).steps

@@ -1,4 +1,4 @@
-"""Applying chosen steps of a plan: never half of a pair, and nothing once the plan has changed."""
+"""Applying chosen steps of a plan: dependent steps only together, and no step once the plan has changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REGISTER = Step(StepAction.REGISTER, "")
 
 
 @pytest.mark.parametrize(
-    ("steps", "step", "needs"),
+    ("steps", "step", "required"),
     [
         ((UPDATE, RENEW), RENEW, ()),
         ((UPDATE, RENEW), UPDATE, ()),
@@ -45,24 +45,24 @@ REGISTER = Step(StepAction.REGISTER, "")
         ((DELETE, DELETE_B), DELETE_B, ()),
     ],
 )
-def test_steps_that_require_each_other(steps: tuple[Step, ...], step: Step, needs: tuple[Step, ...]) -> None:
+def test_steps_that_require_each_other(steps: tuple[Step, ...], step: Step, required: tuple[Step, ...]) -> None:
     plan = Plan(steps)
-    assert required_with(plan, step) == needs
-    alone, whole = Choice([step_key(step)]), Choice([step_key(step), *map(step_key, needs)])
-    whole.check(plan)
-    if needs:
-        assert alone.next_step(plan) is None
-        with pytest.raises(IncompleteChoice, match=needs[0].action):
-            alone.check(plan)
+    assert required_with(plan, step) == required
+    incomplete, complete = Choice([step_key(step)]), Choice([step_key(step), *map(step_key, required)])
+    complete.check(plan)
+    if required:
+        assert incomplete.next_step(plan) is None
+        with pytest.raises(IncompleteChoice, match=required[0].action):
+            incomplete.check(plan)
     else:
-        alone.check(plan)
-        assert alone.next_step(plan) == step
+        incomplete.check(plan)
+        assert incomplete.next_step(plan) == step
 
 
 def test_a_plan_version_depends_on_changes_not_on_reasons() -> None:
-    other_words = Step(StepAction.UPDATE, "In other words.", "a", UPDATE.changes)
+    other_reason = Step(StepAction.UPDATE, "Another reason.", "a", UPDATE.changes)
     other_value = Step(StepAction.UPDATE, "", "a", (Change("paths", ["/A"], ["/C"]),))
-    assert plan_version(Plan((UPDATE,))) == plan_version(Plan((other_words,)))
+    assert plan_version(Plan((UPDATE,))) == plan_version(Plan((other_reason,)))
     assert plan_version(Plan((UPDATE,))) != plan_version(Plan((other_value,)))
     with pytest.raises(PlanChanged):
         Choice([step_key(UPDATE)], plan_version(Plan((other_value,)))).check(Plan((UPDATE,)))
@@ -113,12 +113,12 @@ def test_chosen_steps_are_applied_in_plan_order(drifted: Subscription) -> None:
 
 
 @pytest.mark.django_db
-def test_nothing_is_applied_when_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
-    seen = preview(drifted)
+def test_no_step_is_applied_once_the_plan_has_changed(drifted: Subscription, control: Control) -> None:
+    shown = preview(drifted)
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
     before = drifted.operations.count()
     with pytest.raises(PlanChanged):
-        reconcile(drifted, details=True, choice=Choice([step_key(seen.steps[0])], plan_version(seen)))
+        reconcile(drifted, details=True, choice=Choice([step_key(shown.steps[0])], plan_version(shown)))
     control.post(f"remote/{drifted.remote_id}", status="enabled")
     with pytest.raises(PlanChanged, match="enable"):
         reconcile(drifted, details=True, choice=Choice([(StepAction.ENABLE, drifted.remote_id)]))

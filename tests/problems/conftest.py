@@ -26,7 +26,7 @@ def set_lease(row: Subscription, *, left: float, **values: Any) -> None:
     update(row, expires_at=now + 10 * DAY * left, renew_at=now - timedelta(minutes=1), **values)
 
 
-def error(code: str, message: str = "The provider says no.") -> dict[str, Any]:
+def error(code: str, message: str = "The provider refuses.") -> dict[str, Any]:
     return {"code": code, "message": message, "field": None}
 
 

@@ -1,4 +1,4 @@
-"""The number of queries of a detection pass."""
+"""The number of queries of a detection pass does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.problems.conftest import DAY, open_problems, set_lease
 pytestmark = pytest.mark.slow
 
 
-def test_healthy_rows_need_no_queries(row: Subscription) -> None:
+def test_healthy_rows_cost_no_additional_queries(row: Subscription) -> None:
     set_lease(row, left=0.1)
     open_problems()
     with CaptureQueriesContext(connection) as few:

@@ -1,4 +1,4 @@
-"""Detection of problems: opening, updating, resolving and reopening, also by several passes at once."""
+"""Problem detection: opening, updating, resolving and reopening problems, including by concurrent passes."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_only_a_higher_severity_is_a_transition(fake_check: FakeCheck) -> None:
     row = Problem.objects.get()
     assert row.severity == "critical"
     assert row.changed_at > opened
-    graver = row.changed_at
+    raised_at = row.changed_at
     fake_check.report()
     detector.detect()
     row.refresh_from_db()
-    assert (row.severity, row.changed_at) == ("warning", graver)
+    assert (row.severity, row.changed_at) == ("warning", raised_at)
     assert transitions() == ["opened", "more_severe"]
 
 
@@ -115,15 +115,15 @@ def test_causes_differ_by_kind_and_name(fake_check: FakeCheck) -> None:
     detector.detect()
     assert Problem.objects.count() == 3
     fake_check.clear()
-    assert detector.detect({CLONE}).resolved == 2, "the other kind was not looked at"
+    assert detector.detect({CLONE}).resolved == 2, "the other kind was not checked"
     assert Problem.objects.active().get().kind == SILENT
 
 
 def test_the_more_severe_of_two_equal_causes_counts(fake_check: FakeCheck) -> None:
     fake_check.report(severity=Severity.CRITICAL)
-    grave = fake_check.causes[0]
+    critical = fake_check.causes[0]
     fake_check.report()
-    fake_check.causes = [*fake_check.causes, grave, *fake_check.causes]
+    fake_check.causes = [*fake_check.causes, critical, *fake_check.causes]
     detector.detect()
     assert Problem.objects.get().severity == "critical"
 
@@ -143,12 +143,12 @@ def test_a_failing_check_resolves_nothing(
 # -- People ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_acknowledged_problem_stays_so_while_its_cause_holds(fake_check: FakeCheck) -> None:
+def test_an_acknowledged_problem_stays_acknowledged_while_its_cause_lasts(fake_check: FakeCheck) -> None:
     fake_check.report()
     detector.detect()
     row = Problem.objects.get()
     detector.acknowledge(row, by="staff:ann")
-    detector.acknowledge(row, by="staff:bob")  # says nothing new
+    detector.acknowledge(row, by="staff:bob")  # has no effect
     assert (row.state, row.acknowledged_by) == ("acknowledged", "staff:ann")
     fake_check.report(severity=Severity.CRITICAL, count=9)
     detector.detect()
@@ -178,7 +178,7 @@ def test_a_manually_resolved_problem_reopens_after_the_grace_period(fake_check: 
     row = Problem.objects.get()
     with time_machine.travel(timezone.now(), tick=False) as clock:
         detector.resolve(row, by="staff:ann")
-        detector.resolve(row, by="staff:bob")  # says nothing new
+        detector.resolve(row, by="staff:bob")  # has no effect
         assert (row.state, row.resolved_by) == ("resolved", "staff:ann")
         clock.shift(detector.REOPEN_GRACE - timedelta(seconds=1))
         detector.detect()
@@ -226,7 +226,7 @@ def test_a_problem_with_evidence_stays_resolved_until_the_next_occurrence(fake_c
         assert Problem.objects.get().state == "open"
 
 
-# -- Several at once -------------------------------------------------------------------------------------------------
+# -- Concurrent passes -------------------------------------------------------------------------------------------------
 
 
 def test_concurrent_passes_open_resolve_and_reopen_once(committed_fake_check: FakeCheck) -> None:
@@ -241,54 +241,54 @@ def test_concurrent_passes_open_resolve_and_reopen_once(committed_fake_check: Fa
     assert Problem.objects.get().reopened == 1
 
 
-def test_an_older_pass_does_not_resolve_what_a_newer_pass_saw(
+def test_an_older_pass_does_not_resolve_a_problem_that_a_newer_pass_found(
     fake_check: FakeCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One looks, sees nothing and is held up; meanwhile another sees the cause. The first must not resolve it."""
+    """A slow pass finds nothing; meanwhile another finds the cause. The slow pass must not resolve the problem."""
     fake_check.report()
     detector.detect()
 
-    def held_up(now: datetime) -> Iterator[Cause]:
+    def slow_check(now: datetime) -> Iterator[Cause]:
         monkeypatch.setattr(registry, "_sources", {"tests": Source(fake_check.find, frozenset({CLONE}))})
         fake_check.report(count=2)
         detector.detect({CLONE})
         return iter(())
 
-    monkeypatch.setattr(registry, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
+    monkeypatch.setattr(registry, "_sources", {"slow": Source(slow_check, frozenset({CLONE}))})
     detector.detect({CLONE})
     assert Problem.objects.get().state == "open"
 
 
-def test_an_older_pass_does_not_reopen_what_a_newer_pass_resolved(
+def test_an_older_pass_does_not_reopen_a_problem_that_a_newer_pass_resolved(
     fake_check: FakeCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_check.report()
     detector.detect()
     old = list(fake_check.causes)
 
-    def held_up(now: datetime) -> Iterator[Cause]:
+    def slow_check(now: datetime) -> Iterator[Cause]:
         monkeypatch.setattr(registry, "_sources", {"tests": Source(fake_check.find, frozenset({CLONE}))})
         fake_check.clear()
         detector.detect({CLONE})
         return iter(old)
 
-    monkeypatch.setattr(registry, "_sources", {"slow": Source(held_up, frozenset({CLONE}))})
+    monkeypatch.setattr(registry, "_sources", {"slow": Source(slow_check, frozenset({CLONE}))})
     detector.detect({CLONE})
     assert Problem.objects.get().state == ProblemState.RESOLVED
     assert transitions() == [Transition.OPENED, Transition.RESOLVED]
 
 
 def test_one_process_runs_a_pass_per_interval(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[int] = []
-    monkeypatch.setattr(detector, "detect", lambda: done.append(1))
+    passes: list[int] = []
+    monkeypatch.setattr(detector, "detect", lambda: passes.append(1))
     with time_machine.travel(timezone.now(), tick=False) as clock:
         for _ in range(3):
             detector.detect_if_due()
-        assert len(done) == 1
+        assert len(passes) == 1
         clock.shift(detector.PASS_INTERVAL)
         detector.detect_if_due()
-        assert len(done) == 2
+        assert len(passes) == 2
         clock.shift(-3600)  # the clock is set back
         detector.detect_if_due()
-        assert len(done) == 3
+        assert len(passes) == 3
     assert Heartbeat.objects.get(name="problems")

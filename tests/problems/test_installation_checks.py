@@ -18,7 +18,7 @@ def test_an_unconfirmed_public_url_is_one_problem_of_the_installation(row: Subsc
     others = [Subscription.objects.create(account=row.account, due_at=None) for _ in range(2)]
     for one in (row, *others):
         update(
-            one, waiting="PUBLIC_URL is another.", waiting_for=Wait.ADDRESS, callback_url="https://old.example/hooks/x"
+            one, waiting="PUBLIC_URL has changed.", waiting_for=Wait.ADDRESS, callback_url="https://old.example/hooks/x"
         )
     assert open_problems() == [("clone", "critical")]
     problem = Problem.objects.get()
@@ -53,7 +53,7 @@ def test_a_scheduler_or_worker_without_heartbeat_is_down(row: Subscription, afte
     assert open_problems() == []
 
 
-def test_just_after_a_start_heartbeat_problems_stay_unchanged(
+def test_heartbeat_problems_do_not_change_just_after_a_start(
     row: Subscription, after_startup: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_heartbeat("worker", timezone.now() - timedelta(minutes=5))

@@ -1,4 +1,4 @@
-"""Problems of leases: when they begin, escalate and end."""
+"""Problems of leases: when they open, escalate and resolve."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.problems.conftest import DAY, error, open_problems, set_lease, update
 @pytest.mark.parametrize(
     ("left", "failures", "severity"),
     [
-        (0.38, 0, None),  # renewing has just begun
-        (0.38, 2, None),  # quiet for the first tries
+        (0.38, 0, None),  # the renewal has just become due
+        (0.38, 2, None),  # the first tries do not count
         (0.34, 3, "warning"),
-        (0.24, 0, "warning"),  # nobody seems to try
+        (0.24, 0, "warning"),  # no worker seems to try
         (0.24, 7, "warning"),
         (0.11, 1, "critical"),
         (0.01, 9, "critical"),
@@ -29,8 +29,8 @@ from tests.problems.conftest import DAY, error, open_problems, set_lease, update
 def test_an_expiring_lease_is_first_ignored_then_a_warning_then_critical(
     row: Subscription, left: float, failures: int, severity: str | None
 ) -> None:
-    trouble = error("unavailable") if failures else None
-    set_lease(row, left=left, failures=failures, renewal_tries=failures, last_error=trouble)
+    last_error = error("unavailable") if failures else None
+    set_lease(row, left=left, failures=failures, renewal_tries=failures, last_error=last_error)
     expected = [("expiring", severity)] if severity else []
     if failures >= checks.rows.MIN_FAILURES:
         expected.append(("unreachable", "warning"))
@@ -71,12 +71,12 @@ def test_a_renewed_lease_resolves_the_problem(row: Subscription) -> None:
 
 
 def test_an_ended_lease_is_critical_even_if_its_state_was_not_updated(row: Subscription) -> None:
-    set_lease(row, left=-0.1, state_reason="Registered and switched on.")
-    assert row.state == State.ACTIVE, "the worker is dead: nobody has derived the state anew"
+    set_lease(row, left=-0.1, state_reason="Registered and enabled.")
+    assert row.state == State.ACTIVE, "no worker has updated the state"
     assert open_problems() == [("expired", "critical")]
     problem = Problem.objects.get()
     assert problem.first_at == row.expires_at
-    assert problem.message.endswith("No events arrive."), "what its state said before is over"
+    assert problem.message.endswith("No events arrive."), "the old state reason is not shown"
 
 
 def test_a_lease_that_has_just_ended_is_left_to_the_sweep(row: Subscription) -> None:
@@ -87,9 +87,9 @@ def test_a_lease_that_has_just_ended_is_left_to_the_sweep(row: Subscription) -> 
 
 
 @pytest.mark.parametrize(
-    "quiet",
+    "changes",
     [{"enabled": False}, {"present": False}, {"managed": Managed.MANUAL}, {"remote_id": None}, {"deleted_at": "now"}],
 )
-def test_a_lease_that_need_not_be_renewed_is_no_problem(row: Subscription, quiet: dict[str, Any]) -> None:
-    set_lease(row, left=0.05, **{name: timezone.now() if value == "now" else value for name, value in quiet.items()})
+def test_a_lease_that_need_not_be_renewed_is_no_problem(row: Subscription, changes: dict[str, Any]) -> None:
+    set_lease(row, left=0.05, **{name: timezone.now() if value == "now" else value for name, value in changes.items()})
     assert open_problems() == []

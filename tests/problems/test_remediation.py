@@ -1,4 +1,4 @@
-"""Every kind of problem has an advice and a page."""
+"""Every kind of problem has advice, a button and a page."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.problems.conftest import open_problems, update
 
 
 def test_quarantined_requests_are_one_problem_of_their_subscription(row: Subscription, fake: FakeProvider) -> None:
-    first, newest = store_request(row, b"no json"), store_request(row, b"neither")
+    first, newest = store_request(row, b"no json"), store_request(row, b"no json either")
     normalize.normalize_pending()
     assert open_problems() == [("quarantine", "warning")]
     problem = Problem.objects.get()
@@ -76,7 +76,7 @@ def test_many_requests_of_one_subscription_do_not_hide_another(
     assert Problem.objects.get(subscription=row).message.startswith("3 or more requests")
 
 
-def test_requests_that_wait_too_long_are_a_backlog(row: Subscription) -> None:
+def test_requests_that_are_pending_for_too_long_are_a_backlog(row: Subscription) -> None:
     store_request(row, body_of({"id": 1, "type": "made"}), received_at=timezone.now() - timedelta(minutes=3))
     assert open_problems() == [("backlog", "warning")]
     normalize.normalize_pending()

@@ -1,4 +1,4 @@
-"""Problems of states and errors, which are grouped by account where they concern the account."""
+"""Problems of states and errors. Those that concern the account are grouped by account."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.problems.conftest import error, open_problems, pause_calls, update
     ],
 )
 def test_a_bad_state_is_one_problem(row: Subscription, state: State, values: dict[str, Any], severity: str) -> None:
-    update(row, state=state, state_reason="As it stands.", last_error=error("refused"), **values)
+    update(row, state=state, state_reason="The reason.", last_error=error("refused"), **values)
     assert open_problems() == [(state.value, severity)]
     problem = Problem.objects.get()
-    expected = "The provider says no." if state == State.FAILING else "As it stands."
+    expected = "The provider refuses." if state == State.FAILING else "The reason."
     assert (problem.message, problem.subscription_id, problem.account_id) == (expected, row.pk, row.account_id)
 
 

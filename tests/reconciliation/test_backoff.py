@@ -1,4 +1,4 @@
-"""Retries: growing pauses that never pass the end of the lease."""
+"""Retries: pauses grow, but never last beyond the end of the lease."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ERRORS: dict[str, ProviderError] = {
     "permission": PermissionMissing("No."),
     "throttled for a day": Throttled("No.", retry_after=86400),
     "throttled": Throttled("No."),
-    "the account's calls rest": CallsPaused("No.", cause="authentication_failed", retry_after=3600),
+    "calls are paused": CallsPaused("No.", cause="authentication_failed", retry_after=3600),
 }
 
 
@@ -45,9 +45,9 @@ def seconds(row: Subscription, error: ProviderError) -> float:
 
 def test_pauses_grow_up_to_a_maximum() -> None:
     row = Subscription()
-    for failures, least, most in ((1, 1.8, 2.2), (2, 3.6, 4.4), (5, 28, 36), (30, 270, 330)):
+    for failures, minimum, maximum in ((1, 1.8, 2.2), (2, 3.6, 4.4), (5, 28, 36), (30, 270, 330)):
         row.failures = failures
-        assert least <= seconds(row, Unavailable("No.")) <= most
+        assert minimum <= seconds(row, Unavailable("No.")) <= maximum
     row.failures = 30
     assert 3240 <= seconds(row, Refused("No.")) <= 3960
 
@@ -63,7 +63,7 @@ def test_retry_after_is_respected() -> None:
 
 @settings(deadline=None)
 @given(LIVES, st.floats(0.001, 1), st.integers(1, 40), st.sampled_from(sorted(ERRORS)))
-def test_a_pause_never_passes_the_renewal_time_or_the_lease_end(
+def test_a_pause_never_lasts_beyond_the_renewal_time_or_the_lease_end(
     life: timedelta, part: float, failures: int, error: str
 ) -> None:
     row = leased(life, left=life * part, failures=failures)
@@ -73,7 +73,7 @@ def test_a_pause_never_passes_the_renewal_time_or_the_lease_end(
     left = (row.expires_at - NOW).total_seconds()
     if left > 1:
         assert pause < left
-    if row.renew_at > NOW and error != "the account's calls rest":
+    if row.renew_at > NOW and error != "calls are paused":
         assert pause <= (row.renew_at - NOW).total_seconds()
 
 
@@ -100,7 +100,7 @@ def test_urgency_grows_towards_the_lease_end() -> None:
     assert urgency(leased(life, left=life * 0.3), NOW) is Priority.RENEWAL
     assert urgency(leased(life, left=life * (URGENT_FRACTION - 0.01)), NOW) is Priority.URGENT
     ended = leased(life, left=-timedelta(seconds=1))
-    assert urgency(ended, NOW) is Priority.RENEWAL, "there is no lease left that would be lost"
+    assert urgency(ended, NOW) is Priority.RENEWAL, "there is no lease left to lose"
     for changes in ({"enabled": False}, {"auto_renew": False}, {"present": False}, {"remote_id": None}):
         row = leased(life, left=life * 0.1)
         for name, value in changes.items():
@@ -128,6 +128,6 @@ def test_a_healthy_subscription_is_due_at_its_renewal_time(managed: Managed) -> 
 
 def test_a_subscription_that_waits_for_a_person_is_not_due() -> None:
     row = Subscription(remote_id="r1", register_tried_at=NOW, waiting="It waits.", waiting_for=Wait.GAVE_UP)
-    assert next_due(row, NOW) is None, "the account's looks come by"
+    assert next_due(row, NOW) is None, "the account's syncs check it"
     row.register_tried_at = None
     assert next_due(row, NOW) == NOW + WAITING_RETRY

@@ -1,4 +1,4 @@
-"""Changes and failures during a pass: nothing is lost and nothing gets stuck."""
+"""Changes and failures during a pass: no change is lost, and no row gets stuck."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def active(subscription: Subscription) -> Subscription:
 
 
 def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Run this function while the provider is being called."""
+    """Run this function during the next update call to the provider."""
     original = EgnyteConnect.update
 
     def update(
@@ -50,7 +50,7 @@ def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
     monkeypatch.setattr(EgnyteConnect, "update", update)
 
 
-def test_an_address_confirmed_during_a_pass_is_kept(
+def test_an_address_confirmed_during_a_pass_is_not_lost(
     active: Subscription, control: Control, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def confirm() -> None:
@@ -124,7 +124,7 @@ def test_an_undecryptable_secret_affects_only_its_row(
     assert Subscription.objects.values_list("state", flat=True).get(pk=lost.pk) == State.FAILING
     assert "ENCRYPTION_KEYS" in Subscription.objects.values_list("state_reason", flat=True).get(pk=lost.pk)
     assert control.remotes()[0]["status"] == "enabled"
-    assert sweep.sweep_inline() == 0, "it is put off"
+    assert sweep.sweep_inline() == 0, "the undecryptable row is not due again yet"
 
 
 def test_a_url_changed_and_reverted_at_the_provider_leaves_one_registration(
@@ -198,9 +198,9 @@ def test_a_subscription_that_waits_for_confirmation_stays_due(subscription: Subs
     assert subscription.due_at is not None
 
 
-def test_a_foreign_webhook_with_a_similar_url_is_left_alone(active: Subscription, control: Control) -> None:
+def test_a_foreign_webhook_with_a_similar_url_is_not_changed(active: Subscription, control: Control) -> None:
     login = {"Authorization": f"Bearer {active.account.credentials['access_token']}"}
-    made = requests.post(
+    created = requests.post(
         f"{control.url}/pubapi/v1/webhooks",
         json={"url": "https://other.example.test/hooks/somebody-elses-token", "eventType": ["fs:*"]},
         headers=login,
@@ -209,4 +209,4 @@ def test_a_foreign_webhook_with_a_similar_url_is_left_alone(active: Subscription
     sync_account(active.account)
     desired_state.request_deletion(active, by="staff:ann")
     sweep.sweep_inline()
-    assert [remote["webhookId"] for remote in control.remotes()] == [made["webhookId"]]
+    assert [remote["webhookId"] for remote in control.remotes()] == [created["webhookId"]]

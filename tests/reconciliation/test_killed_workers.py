@@ -1,7 +1,7 @@
-"""A worker is killed at every step boundary of every plan, at every provider; the next worker recovers.
+"""The next worker recovers when a worker is killed at any step boundary of any plan, at every provider.
 
-The boundaries are found, not listed: a first run counts everything that lasts (writes, commits, calls). Then a worker
-is killed right before each of them (in a short run, before some of them), each time in a world of its own.
+A first run counts all lasting effects (writes, commits, calls). Then a worker is killed right before each of them (in a
+short run, before some of them), each time from the same initial situation.
 """
 
 from __future__ import annotations
@@ -206,19 +206,19 @@ def scenarios(world: World) -> Iterator[Scenario]:
     yield Scenario(account_deleted, ("delete",))
 
 
-def kill_workers(world: World, scenario: Scenario, places: slice) -> None:
+def kill_workers(world: World, scenario: Scenario, boundaries: slice) -> None:
     """Kill a worker at each of these boundaries of the scenario in turn."""
     row = scenario.set_up(world)
     before = row.operations.count()
     world.advance_clock(1)
     make_sync_due()
-    whole = WorkerKiller()
+    complete_run = WorkerKiller()
     with world.rolled_back():
-        world.sweep_and_die(whole)
-        made = tuple(operation.action for operation in row.operations.order_by("pk")[before:])
-        assert scenario.steps in (made, None), world.history_of(row)
+        world.sweep_and_die(complete_run)
+        actions = tuple(operation.action for operation in row.operations.order_by("pk")[before:])
+        assert scenario.steps in (actions, None), world.history_of(row)
         world.settle(row)
-    for number, event in list(enumerate(whole.events))[places]:
+    for number, event in list(enumerate(complete_run.events))[boundaries]:
         with world.rolled_back():
             killer = WorkerKiller(number)
             world.sweep_and_die(killer)
@@ -227,7 +227,7 @@ def kill_workers(world: World, scenario: Scenario, places: slice) -> None:
             try:
                 world.settle(row)
             except AssertionError as error:
-                raise AssertionError(f"Killed before number {number} of {whole.events}:\n{error}") from error
+                raise AssertionError(f"Killed before number {number} of {complete_run.events}:\n{error}") from error
 
 
 @pytest.mark.slow

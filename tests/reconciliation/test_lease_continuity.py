@@ -1,6 +1,6 @@
-"""A lease never ends while the provider answers at least once in its last third, whatever it answers before that.
+"""A lease never ends if the provider answers at least once in its last third, no matter how it fails before that.
 
-The one exception is recorded: where updates do not extend the lease and the provider has no room for a second
+There is one exception, which is recorded: if updates do not extend the lease and the provider has no room for a second
 registration, the first one must be deleted before the new one is registered.
 """
 
@@ -21,9 +21,9 @@ from tests.reconciliation.test_lifecycle_of_each_provider import FAULTS
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
 
 SEEDS = int(os.environ.get("LEASE_SEEDS", "1"))  # `make soak` asks for more
-LEASES = 2  # to live through
-EVERY = 20.0  # seconds between two sweeps
-LAST_MOMENT = 0.06  # of the lease is left, at the latest, when the provider answers again
+LEASES = 2  # simulated one after the other
+SWEEP_SECONDS = 20.0  # seconds between two sweeps
+MIN_LEASE_LEFT = 0.06  # as a share of the lease, when the provider answers again
 
 
 def live_through(world: World, seed: int) -> list[str]:
@@ -42,22 +42,22 @@ def live_through(world: World, seed: int) -> list[str]:
         row.refresh_from_db()
         assert row.expires_at
         ends, before = row.expires_at.timestamp(), row.remote_id
-        left = chance.uniform(LAST_MOMENT, 1 / 3) if number else LAST_MOMENT
-        answers_from = ends - LEASE * left
+        left = chance.uniform(MIN_LEASE_LEFT, 1 / 3) if number else MIN_LEASE_LEFT
+        recovers_at = ends - LEASE * left
         kinds = chance.choices(FAULTS, k=3) if number else [FAULTS[(seed + 1) * 5 % len(FAULTS)]]
-        trouble = cycle(kinds)
+        faults = cycle(kinds)
         world.during_call = check_live
-        while time.time() < ends + EVERY:
+        while time.time() < ends + SWEEP_SECONDS:
             row.refresh_from_db()
             if row.expires_at.timestamp() > ends or row.remote_id != before:
                 break
-            if time.time() < answers_from:
-                world.faults(*({**next(trouble), "times": 1} for _ in range(8)))
+            if time.time() < recovers_at:
+                world.faults(*({**next(faults), "times": 1} for _ in range(8)))
             else:
                 world.faults()
             world.sweep()
             check_live()
-            world.advance_clock(EVERY)
+            world.advance_clock(SWEEP_SECONDS)
         world.during_call = lambda: None
         world.faults()
         assert gaps or row.expires_at.timestamp() > ends or row.remote_id != before, world.history_of(row)
@@ -87,10 +87,10 @@ def test_a_gap_is_recorded_where_the_provider_has_no_room_for_two(slug: str) -> 
         world.limit_webhooks(1)
         row = world.subscribe_and_settle()
         world.advance_clock(LEASE * 0.67)
-        gone: list[str] = []
-        world.during_call = lambda: gone.extend(["gap"] if not world.hooks(row) else [])
+        gaps: list[str] = []
+        world.during_call = lambda: gaps.extend(["gap"] if not world.hooks(row) else [])
         world.sweep()
         world.during_call = lambda: None
         world.settle(row)
-        assert gone
+        assert gaps
         assert row.operations.filter(action="delete", reason__contains="events may be missed").exists()

@@ -1,7 +1,7 @@
-"""A model of the lifecycle, driven at random against the sandbox.
+"""A model-based test of the lifecycle: random events against the sandbox over HTTP.
 
-Whatever people, providers, faults and crashes do, in whatever order: the provider ends up with exactly the desired
-state, and foreign webhooks are untouched.
+After any sequence of actions of people, faults and crashes, the provider ends up with exactly the desired state, and
+foreign webhooks are unchanged.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ FAULTS: list[dict[str, object]] = [
 ]
 
 
-class WorkerDiedError(BaseException):
-    """Stand for a kill; the code under test must not catch it."""
+class WorkerKilled(BaseException):
+    """Simulate the kill of a worker. The code under test must not catch it."""
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """The rules are what can happen; `all_settles` checks the promises."""
+    """The rules are the possible events; `all_settles` checks the guarantees."""
 
     django_settings: Settings
 
@@ -125,7 +125,7 @@ class Lifecycle(RuleBasedStateMachine):
         secret_rotation.rotate(row, by="staff:ann", revoke=True)
         self.revoked.add(row.callback_url)
 
-    # -- The provider, and whoever else has access to it -------------------------------------------------------------
+    # -- The provider, and others who have access to it ---------------------------------------------------------------
 
     @precondition(lambda self: self.room > 1 and len(self.foreign) < 2)
     @rule()
@@ -138,7 +138,7 @@ class Lifecycle(RuleBasedStateMachine):
         )
         if response.status_code == 201:  # a fault may have hit this call
             remote_id = response.json()["webhookId"]
-            self.foreign[remote_id] = self.record_effect(self.remote(remote_id))
+            self.foreign[remote_id] = self.stable_fields(self.remote(remote_id))
 
     @rule(
         data=st.data(), change=st.sampled_from([{"status": "disabled"}, {"deleted": True}, {"config": {"path": "/x"}}])
@@ -181,9 +181,9 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(at=st.sampled_from([(apply, "record_answer"), (apply, "record_owner"), (reconciler, "observed_columns")]))
     def worker_is_killed(self, at: tuple[ModuleType, str]) -> None:
         def die(*_: object, **__: object) -> None:
-            raise WorkerDiedError
+            raise WorkerKilled
 
-        with mock.patch.object(*at, die), suppress(WorkerDiedError):
+        with mock.patch.object(*at, die), suppress(WorkerKilled):
             self.sweep_now()
         # As after a kill: `release` never ran.
         Subscription.objects.update(claimed_by="dead", claimed_at=timezone.now(), claimed_until=timezone.now())
@@ -197,27 +197,27 @@ class Lifecycle(RuleBasedStateMachine):
         for row in Subscription.objects.filter(account=self.account):
             self.check(row, [remote for remote in remotes if remote["url"] == row.callback_url])
         for remote_id, before in self.foreign.items():
-            assert self.record_effect(self.remote(remote_id)) == before
+            assert self.stable_fields(self.remote(remote_id)) == before
 
     def check(self, row: Subscription, remotes: list[dict[str, Any]]) -> None:
-        story = [f"{item.action} {item.status}: {item.reason} {item.error or ''}" for item in row.operations.all()]
-        said = f"{row.state}: {row.state_reason}\n{remotes}\n" + "\n".join(reversed(story))
-        assert not row.operations.filter(status="running").exists(), said
+        operations = [f"{item.action} {item.status}: {item.reason} {item.error or ''}" for item in row.operations.all()]
+        details = f"{row.state}: {row.state_reason}\n{remotes}\n" + "\n".join(reversed(operations))
+        assert not row.operations.filter(status="running").exists(), details
         enabled = [remote for remote in remotes if remote["status"] == "enabled"]
         if not row.present:
-            assert (row.state, remotes) == (State.DELETED, []), said
+            assert (row.state, remotes) == (State.DELETED, []), details
             return
-        assert {remote["authHeader"] for remote in remotes} <= {row.secrets[0]}, said
+        assert {remote["authHeader"] for remote in remotes} <= {row.secrets[0]}, details
         if not row.enabled:
-            assert (row.state, enabled) == (State.DISABLED, []), said
+            assert (row.state, enabled) == (State.DISABLED, []), details
         else:
-            assert row.state == State.ACTIVE, said
+            assert row.state == State.ACTIVE, details
             assert (
                 [remote["webhookId"] for remote in remotes] == [row.remote_id] == [e["webhookId"] for e in enabled]
-            ), said
-            assert enabled[0]["expires"] > timezone.now().timestamp(), said
-            assert enabled[0]["eventType"] == row.config["event_types"], said
-            assert (enabled[0].get("path") or "") == ",".join(row.config["paths"]), said
+            ), details
+            assert enabled[0]["expires"] > timezone.now().timestamp(), details
+            assert enabled[0]["eventType"] == row.config["event_types"], details
+            assert (enabled[0].get("path") or "") == ",".join(row.config["paths"]), details
 
     # -- Helpers -----------------------------------------------------------------------------------------------------
 
@@ -230,12 +230,12 @@ class Lifecycle(RuleBasedStateMachine):
     def remote(self, remote_id: str) -> dict[str, Any]:
         return next(remote for remote in self.control.remotes() if remote["webhookId"] == remote_id)
 
-    def record_effect(self, remote: dict[str, Any]) -> dict[str, Any]:
+    def stable_fields(self, remote: dict[str, Any]) -> dict[str, Any]:
         """Return the fields that only a person or program changes; the lease ages."""
         return {key: remote[key] for key in ("webhookId", "url", "eventType", "status")}
 
     def sweep_now(self) -> None:
-        """Sweep with everything due, whatever pauses apply."""
+        """Run a sweep with everything due and without pauses."""
         now = timezone.now() - timedelta(seconds=1)
         AccountLimit.objects.update(blocked_until=None, next_slot_at=now)
         ProviderAccount.objects.update(sync_due_at=now, claimed_until=None, **circuit_breaker.NO_PAUSE)
@@ -247,7 +247,7 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.slow
 @pytest.mark.timeout(0)  # the duration depends on LIFECYCLE_EXAMPLES
 def test_every_sequence_of_events_converges(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: Callable[[str], None] = lambda url: None  # noqa: E731 - our receiver is taken to answer
+    answers: Callable[[str], None] = lambda url: None  # noqa: E731 - pretend that our receiver answers
     monkeypatch.setattr(receiver_probe, "find_receiver_error", answers)
     Lifecycle.django_settings = settings
     run_state_machine_as_test(Lifecycle, settings=BOUNDED)

@@ -1,7 +1,7 @@
-"""A model of the lifecycle, driven at random against the simulator of each provider.
+"""A model-based test of the lifecycle: random events against the simulator of each provider.
 
-Whatever people, providers, faults, clocks, crashes and other workers do, in whatever order: within a bounded number of
-passes the provider has exactly the desired state, and foreign webhooks are never touched.
+After any sequence of actions of people, faults, clock steps, crashes and concurrent workers, the provider has exactly
+the desired state within a bounded number of passes. Foreign webhooks are never changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FAULTS: list[dict[str, Any]] = [
     {"redirect": True},
 ]
 # Optional behavior of providers: options of the simulators, where one has them.
-OPTIONAL_BEHAVIOURS = (
+OPTIONAL_BEHAVIORS = (
     "update_extends",
     "update_enables",
     "allow_update",
@@ -60,7 +60,7 @@ PASSES, APART = 14, 600.0  # the bound: passes, and seconds between them
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """The rules are what can happen; `all_settles` checks the promises."""
+    """The rules are the possible events; `all_settles` checks the guarantees."""
 
     slug: ClassVar[str]
 
@@ -80,7 +80,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize(data=st.data(), policy=st.sampled_from(list(DriftPolicy)))
     def initialize_world(self, data: st.DataObject, policy: DriftPolicy) -> None:
-        for name in OPTIONAL_BEHAVIOURS:
+        for name in OPTIONAL_BEHAVIORS:
             if self.world.has_option(name):
                 self.world.option(**{name: data.draw(st.booleans(), name)})
         self.crowded = bool(self.world.limit) and data.draw(st.booleans(), "room for one only")
@@ -114,7 +114,7 @@ class Lifecycle(RuleBasedStateMachine):
     def remove(self, data: st.DataObject) -> None:
         desired_state.request_deletion(self.any_of(data), by="staff:ann")
 
-    # -- The provider, and whoever else has access to it -------------------------------------------------------------
+    # -- The provider, and others who have access to it ---------------------------------------------------------------
 
     @precondition(lambda self: not self.crowded and len(self.world.foreign) < 4)
     @rule()

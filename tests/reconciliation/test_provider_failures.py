@@ -1,4 +1,4 @@
-"""Failures at the provider and in our own processes, and recovering from them."""
+"""Failures at the provider and in our own processes, and the recovery from them."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ FAULTS: dict[str, tuple[dict[str, object], str, str]] = {
 def test_a_failed_registration_is_explained_and_retried(
     fault: str, subscription: Subscription, control: Control
 ) -> None:
-    order, code, words = FAULTS[fault]
-    control.post("faults", **order, times=1)
+    fault_body, code, message = FAULTS[fault]
+    control.post("faults", **fault_body, times=1)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == code
-    assert words in subscription.state_reason
+    assert message in subscription.state_reason
     assert due_again(subscription) > 0
     AccountLimit.objects.update(blocked_until=None)
     if code == "authentication_failed":
@@ -81,7 +81,9 @@ def test_a_failed_registration_is_explained_and_retried(
     assert [remote["webhookId"] for remote in control.remotes()] == [subscription.remote_id]
 
 
-def test_a_registration_without_an_answer_is_adopted_not_repeated(subscription: Subscription, control: Control) -> None:
+def test_a_registration_whose_response_was_lost_is_adopted_not_repeated(
+    subscription: Subscription, control: Control
+) -> None:
     control.post("faults", drop=True, times=1)
     reconcile(subscription)
     (operation,) = subscription.operations.all()
@@ -126,7 +128,7 @@ def test_throttling_stops_all_calls_of_the_account_for_the_stated_time(active: S
     active.refresh_from_db()
     assert active.last_error["code"] == "throttled"
     assert len(control.calls()) == calls
-    assert 30 < due_again(active) < 160  # not past the time of its renewal, which may be let through
+    assert 30 < due_again(active) < 160  # not beyond its renewal time: a renewal may be permitted
 
 
 def test_refused_credentials_make_the_account_fail_until_new_ones_are_entered(
@@ -203,10 +205,10 @@ def test_a_worker_killed_around_a_call_is_recovered_by_the_next_pass(
         case "delete":
             desired_state.request_deletion(subscription, by="staff:ann")
     code = KILLED.format(sandbox=control.url, method=method, before=before, pk=subscription.pk)
-    ended = run_python(code, SANDBOX_PORT=str(urlsplit(control.url).port))
-    assert ended.returncode == -9, ended.stderr
+    result = run_python(code, SANDBOX_PORT=str(urlsplit(control.url).port))
+    assert result.returncode == -9, result.stderr
     assert Operation.objects.filter(subscription=subscription, status="running").count() == 1
-    assert not reconcile(subscription), "the dead worker's claim still holds"
+    assert not reconcile(subscription), "the claim of the killed worker still holds"
     with time_machine.travel(timezone.now() + timedelta(seconds=50), tick=True):
         assert sweep.due_subscriptions().filter(pk=subscription.pk).exists()
         assert reconcile(subscription)
@@ -225,7 +227,7 @@ def test_a_worker_killed_around_a_call_is_recovered_by_the_next_pass(
         assert remotes[0]["path"] == "/Shared/New"
 
 
-def test_a_clock_set_back_stalls_nothing(active: Subscription, control: Control) -> None:
+def test_a_clock_set_back_delays_nothing(active: Subscription, control: Control) -> None:
     sync_account(active.account)
     control.post(f"remote/{active.remote_id}", status="disabled")
     active.claim("a worker that died just before the clock was set back")
@@ -246,7 +248,7 @@ def test_a_clock_set_forward_replaces_no_working_registration(active: Subscripti
 
 
 def _lost(*_: object, **__: object) -> None:
-    """Drop a message, like a broker that is away."""
+    """Drop a message, like an unreachable broker."""
 
 
 def test_the_sweep_works_without_a_broker(

@@ -23,8 +23,8 @@ def run(*arguments: str) -> tuple[int, str]:
     out = StringIO()
     try:
         call_command("reconcile", *arguments, stdout=out)
-    except SystemExit as left:
-        return int(left.code or 0), out.getvalue()
+    except SystemExit as exit_:
+        return int(exit_.code or 0), out.getvalue()
     return 0, out.getvalue()
 
 
@@ -42,62 +42,62 @@ def options_of(row: Subscription) -> list[list[str]]:
     return [[], ["--account", str(row.account.uid)], ["--account", "Spare"], ["--subscription", str(row.uid)]]
 
 
-@pytest.mark.parametrize("which", range(4))
-def test_plan_option_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Control, which: int) -> None:
+@pytest.mark.parametrize("index", range(4))
+def test_plan_option_prints_the_plan_and_changes_nothing(drifted: Subscription, control: Control, index: int) -> None:
     before = control.remotes()
-    code, said = run("--plan", *options_of(drifted)[which])
+    code, output = run("--plan", *options_of(drifted)[index])
     assert code == 3
-    assert f"update {drifted.remote_id}: It differs from the desired state." in said
-    assert 'paths: ["/Shared/Finance"] -> ["/Shared/New"]' in said
-    assert "enabled: false -> true" in said
-    assert "2 steps to do for 1 subscription." in said
+    assert f"update {drifted.remote_id}: It differs from the desired state." in output
+    assert 'paths: ["/Shared/Finance"] -> ["/Shared/New"]' in output
+    assert "enabled: false -> true" in output
+    assert "2 steps to do for 1 subscription." in output
     assert control.remotes() == before
 
 
 def test_json_option_prints_the_plan_as_json(drifted: Subscription) -> None:
-    code, said = run("--plan", "--json")
+    code, output = run("--plan", "--json")
     assert code == 3
-    (account,) = json.loads(said)["accounts"]
+    (account,) = json.loads(output)["accounts"]
     (planned,) = account["plans"]
     assert (account["name"], planned["subscription"]) == ("Spare", str(drifted.uid))
     assert planned["steps"][0]["changes"] == [{"field": "paths", "from": ["/Shared/Finance"], "to": ["/Shared/New"]}]
 
 
-@pytest.mark.parametrize("which", range(4))
-def test_applies_the_plan(drifted: Subscription, control: Control, which: int) -> None:
-    code, said = run(*options_of(drifted)[which])
+@pytest.mark.parametrize("index", range(4))
+def test_the_plan_is_applied(drifted: Subscription, control: Control, index: int) -> None:
+    code, output = run(*options_of(drifted)[index])
     drifted.refresh_from_db()
     assert (code, drifted.state) == (0, State.ACTIVE)
-    assert "is active" in said
-    assert "Reconciled 1 of 1 subscriptions." in said
+    assert "is active" in output
+    assert "Reconciled 1 of 1 subscriptions." in output
     assert drifted.operations.latest("id").actor == "command:reconcile"
     assert run("--plan") == (0, "0 steps to do for 1 subscription.\n")
 
 
 def test_json_option_prints_the_results(drifted: Subscription) -> None:
-    code, said = run("--json")
+    code, output = run("--json")
     assert code == 0
-    told: dict[str, Any] = json.loads(said)["accounts"][0]
-    assert (told["done"][0]["state"], told["left"]) == ("active", 0)
+    account: dict[str, Any] = json.loads(output)["accounts"][0]
+    assert (account["done"][0]["state"], account["left"]) == ("active", 0)
 
 
-def test_exit_code_when_the_provider_refuses(drifted: Subscription, control: Control) -> None:
+def test_exit_code_is_1_if_the_provider_fails(drifted: Subscription, control: Control) -> None:
     control.post("faults", status=500, times=1)
-    code, said = run("--plan")
+    code, output = run("--plan")
     assert code == 1
-    assert "Spare: not synced." in said
-    assert "1 account could not be synced." in said
+    assert "Spare: not synced." in output
+    assert "1 account could not be synced." in output
     control.post("faults", status=400, times=1)
     with pytest.raises(CommandError) as refused:
         run("--account", "Spare")
     assert refused.value.returncode == 1
 
 
-def test_exit_code_when_work_is_left(drifted: Subscription) -> None:
-    assert drifted.claim("somebody")
-    code, said = run()
+def test_exit_code_is_1_if_work_is_left_to_the_worker(drifted: Subscription) -> None:
+    assert drifted.claim("another worker")
+    code, output = run()
     assert code == 1
-    assert "1 left to the worker" in said
+    assert "1 left to the worker" in output
 
 
 def test_unknown_or_ambiguous_arguments_are_errors(account: ProviderAccount) -> None:
@@ -108,12 +108,12 @@ def test_unknown_or_ambiguous_arguments_are_errors(account: ProviderAccount) -> 
         credentials=account.credentials,
         by="staff:ann",
     )
-    for arguments, said in (
+    for arguments, message in (
         (["--account", "Nobody"], "no account Nobody"),
         (["--account", "Spare"], "several accounts"),
         (["--subscription", "x"], "no subscription x"),
         (["--subscription", "x", "--account", "y"], "not both"),
     ):
-        with pytest.raises(CommandError, match=said) as refused:
+        with pytest.raises(CommandError, match=message) as refused:
             run("--plan", *arguments)
         assert refused.value.returncode == 2

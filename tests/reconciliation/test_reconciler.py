@@ -1,4 +1,4 @@
-"""Observe, plan and apply against the sandbox over HTTP: each kind of repair, and what is recorded about it."""
+"""Observe, plan and apply against the sandbox over HTTP: each kind of repair, and its records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.fixtures import CONFIG, Control
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def settled(subscription: Subscription) -> Subscription:
+def reconciled(subscription: Subscription) -> Subscription:
     """Reconcile the row and return it."""
     assert reconcile(subscription, details=True)
     subscription.refresh_from_db()
@@ -36,7 +36,7 @@ def operations(subscription: Subscription) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def active(subscription: Subscription) -> Subscription:
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.ACTIVE, subscription.state_reason
     return subscription
 
@@ -53,7 +53,7 @@ def test_registers_and_becomes_active(active: Subscription, control: Control) ->
     assert "PUT" not in {call["method"] for call in control.calls()}
 
 
-def test_an_operation_records_actor_request_and_response_with_masked_secrets(active: Subscription) -> None:
+def test_an_operation_has_actor_request_and_response_with_masked_secrets(active: Subscription) -> None:
     operation = active.operations.get()
     assert operation.actor == "staff:ann"
     assert operation.request["method"] == "POST"
@@ -68,8 +68,8 @@ def test_an_operation_records_actor_request_and_response_with_masked_secrets(act
 
 def test_no_changing_call_when_in_sync(active: Subscription, control: Control) -> None:
     before = len(control.calls("POST")) + len(control.calls("PUT"))
-    settled(active)
-    settled(active)
+    reconciled(active)
+    reconciled(active)
     assert len(control.calls("POST")) + len(control.calls("PUT")) == before
     assert operations(active) == [("register", "succeeded")]
 
@@ -77,7 +77,7 @@ def test_no_changing_call_when_in_sync(active: Subscription, control: Control) -
 def test_registers_again_after_deletion_at_the_provider(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert active.remote_id != old
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
@@ -89,7 +89,7 @@ def test_registers_again_after_deletion_at_the_provider(active: Subscription, co
 
 def test_enables_again_after_a_suspension(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert operations(active)[-1] == ("enable", "succeeded")
     assert control.remotes()[0]["status"] == "enabled"
@@ -98,13 +98,13 @@ def test_enables_again_after_a_suspension(active: Subscription, control: Control
 def test_waits_after_the_second_suspension(active: Subscription, control: Control) -> None:
     for _ in range(2):
         control.post(f"remote/{active.remote_id}", status="disabled")
-        settled(active)
+        reconciled(active)
     assert active.state == State.SUSPENDED
     assert "after a pause" in active.state_reason
     assert active.due_at is not None
     assert 15 < (active.due_at - timezone.now()).total_seconds() <= 30
     Subscription.objects.filter(pk=active.pk).update(enable_not_before=timezone.now())
-    assert settled(active).state == State.ACTIVE
+    assert reconciled(active).state == State.ACTIVE
 
 
 def test_stays_suspended_while_our_receiver_does_not_answer(
@@ -112,7 +112,7 @@ def test_stays_suspended_while_our_receiver_does_not_answer(
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
     control.post(f"remote/{active.remote_id}", status="disabled")
-    settled(active)
+    reconciled(active)
     assert active.state == State.SUSPENDED
     assert "answered 500" in active.state_reason
     assert control.remotes()[0]["status"] == "disabled"
@@ -123,7 +123,7 @@ def test_reverts_a_changed_config(active: Subscription, control: Control) -> Non
     control.post(f"remote/{active.remote_id}", config={"paths": ["/Shared/Elsewhere"]})
     changes = preview(active).steps[0].changes
     assert [change.field for change in changes] == ["paths"]
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert operations(active)[-1] == ("update", "succeeded")
     assert control.remotes()[0]["path"] == "/Shared/Finance"
@@ -131,7 +131,7 @@ def test_reverts_a_changed_config(active: Subscription, control: Control) -> Non
 
 def test_a_new_config_is_sent_completely(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="api:ci", config={"event_types": ["comment:*"], "paths": []})
-    settled(active)
+    reconciled(active)
     remote = control.remotes()[0]
     assert remote["eventType"] == ["comment:*"]
     assert not remote.get("path")
@@ -140,15 +140,15 @@ def test_a_new_config_is_sent_completely(active: Subscription, control: Control)
     assert (operation.action, operation.actor) == ("update", "api:ci")
 
 
-def test_disable_enable_delete(active: Subscription, control: Control) -> None:
+def test_a_subscription_can_be_disabled_enabled_and_deleted(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
-    assert settled(active).state == State.DISABLED
+    assert reconciled(active).state == State.DISABLED
     assert control.remotes()[0]["status"] == "disabled"
     desired_state.change(active, by="staff:ann", enabled=True)
-    assert settled(active).state == State.ACTIVE
+    assert reconciled(active).state == State.ACTIVE
     desired_state.request_deletion(active, by="staff:ann")
     active.refresh_from_db()
-    assert settled(active).state == State.DELETED
+    assert reconciled(active).state == State.DELETED
     assert control.remotes() == []
     assert [action for action, _ in operations(active)] == ["register", "disable", "enable", "delete"]
 
@@ -157,7 +157,7 @@ def test_renews_in_place_when_due(active: Subscription, control: Control) -> Non
     before = active.expires_at
     control.post("clock", advance_seconds=60)
     time.sleep(1.1)  # the provider counts whole seconds
-    settled(active)
+    reconciled(active)
     assert operations(active)[-1] == ("renew", "succeeded")
     assert active.renews_in_place is True
     assert active.expires_at is not None
@@ -170,7 +170,7 @@ def test_replaces_where_an_update_does_not_extend_the_lease(active: Subscription
     control.post("options", update_extends=False)
     control.post("clock", advance_seconds=60)
     old = active.remote_id
-    settled(active)
+    reconciled(active)
     assert [action for action, _ in operations(active)] == ["register", "renew", "replace", "delete"]
     assert active.renews_in_place is False
     assert active.remote_id != old
@@ -181,7 +181,7 @@ def test_replaces_where_an_update_does_not_extend_the_lease(active: Subscription
 def test_deletes_first_where_the_provider_has_no_room(active: Subscription, control: Control) -> None:
     control.post("options", update_extends=False, max_webhooks=1)
     control.post("clock", advance_seconds=60)
-    settled(active)
+    reconciled(active)
     assert operations(active)[1:] == [
         ("renew", "succeeded"),
         ("replace", "failed"),
@@ -195,7 +195,7 @@ def test_deletes_first_where_the_provider_has_no_room(active: Subscription, cont
 
 def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=200)
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE
     assert [action for action, _ in operations(active)] == ["register", "replace", "delete"]
     assert len(control.remotes()) == 1
@@ -203,8 +203,8 @@ def test_an_ended_lease_is_replaced(active: Subscription, control: Control) -> N
 
 def test_a_requested_renewal_happens_once(active: Subscription, control: Control) -> None:
     desired_state.request_renewal(active, by="staff:ann")
-    settled(active)
-    settled(active)
+    reconciled(active)
+    reconciled(active)
     assert [action for action, _ in operations(active)] == ["register", "renew"]
     assert active.renew_asked_at is None
 
@@ -212,12 +212,12 @@ def test_a_requested_renewal_happens_once(active: Subscription, control: Control
 def test_a_refused_registration_reports_the_providers_message(account: ProviderAccount, control: Control) -> None:
     control.post("options", max_webhooks=0)
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
-    settled(subscription)
+    reconciled(subscription)
     assert subscription.state == State.FAILING
     assert subscription.last_error["code"] == "limit_reached"
     assert subscription.last_error["message"] in subscription.state_reason
     control.post("options", max_webhooks=10)
-    assert settled(subscription).state == State.ACTIVE
+    assert reconciled(subscription).state == State.ACTIVE
     assert subscription.last_error is None
 
 
@@ -238,7 +238,7 @@ def test_foreign_webhooks_are_never_changed_and_read_once(active: Subscription, 
     assert len(asked) == 1
     assert KnownRemote.objects.get(remote_id=foreign["webhookId"]).subscription is None
     desired_state.request_deletion(active, by="staff:ann")
-    settled(active)
+    reconciled(active)
     assert [remote["webhookId"] for remote in control.remotes()] == [foreign["webhookId"]]
 
 
@@ -258,12 +258,12 @@ def test_nothing_is_changed_after_a_new_public_url_until_confirmed(
 ) -> None:
     settings.PUBLIC_URL = "https://clone.example.test"  # type: ignore[attr-defined]
     control.post(f"remote/{active.remote_id}", status="disabled")
-    settled(active)
+    reconciled(active)
     assert control.remotes()[0]["status"] == "disabled"
     assert "PUBLIC_URL" in active.state_reason
     assert public_url.move_callback_urls(by="staff:ann") == 1
     active.refresh_from_db()
-    settled(active)
+    reconciled(active)
     assert active.state == State.ACTIVE, active.state_reason
     assert control.remotes()[0]["url"] == active.callback_url
     assert active.callback_url.startswith("https://clone.example.test/hooks/")
@@ -287,10 +287,10 @@ def test_a_sync_without_changes_makes_one_write_for_all(
 ) -> None:
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(5)]
     for row in rows:
-        settled(row)
-    sync_account(account)  # checks the account, and takes the details in
+        reconciled(row)
+    sync_account(account)  # checks the account, and reads the details
     calls = len(control.calls())
-    with django_assert_max_num_queries(40):  # most of them hand out slots of the rate limit, one a call
+    with django_assert_max_num_queries(40):  # most of them reserve a slot of the rate limit, one per call
         assert sync_account(ProviderAccount.objects.get())
     assert len(control.calls()) - calls == 6
     assert {row.state for row in Subscription.objects.all()} == {State.ACTIVE}

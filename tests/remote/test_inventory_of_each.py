@@ -27,7 +27,7 @@ SLUGS = sorted(slug for slug, plugin in all_providers().items() if plugin.capabi
 
 
 @pytest.fixture
-def login_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccount:
+def account_at(sandbox: Sandbox, request: pytest.FixtureRequest) -> ProviderAccount:
     """Return an account at the provider that the test names."""
     slug: str = request.param
     contract, login = contract_of(slug), sandbox.logins(slug)[0]
@@ -55,32 +55,32 @@ def register(account: ProviderAccount, url: str) -> RemoteSubscription:
         )
 
 
-@pytest.mark.parametrize("login_at", SLUGS, indirect=True)
-def test_a_foreign_remote_is_never_deleted_and_adopted_as_predicted(login_at: ProviderAccount) -> None:
-    theirs = register(login_at, "https://elsewhere.example.com/in")
-    (found,) = inventory.list_remotes(login_at)
-    assert (found.kind, found.remote.remote_id) == (Kind.FOREIGN, theirs.remote_id)
+@pytest.mark.parametrize("account_at", SLUGS, indirect=True)
+def test_a_foreign_webhook_cannot_be_deleted_and_is_adopted_as_predicted(account_at: ProviderAccount) -> None:
+    theirs = register(account_at, "https://elsewhere.example.com/in")
+    (item,) = inventory.list_remotes(account_at)
+    assert (item.kind, item.remote.remote_id) == (Kind.FOREIGN, theirs.remote_id)
     with pytest.raises(NotAnOrphan):
-        orphans.delete_orphan(login_at, theirs.remote_id, by="staff:ann")
-    foretold = [step.action for step in adoption.plan_adoption(login_at, found.remote).steps]
-    assert foretold
-    row = adoption.import_remote(login_at, theirs.remote_id, by="staff:ann", take_over=True)
+        orphans.delete_orphan(account_at, theirs.remote_id, by="staff:ann")
+    predicted = [step.action for step in adoption.plan_adoption(account_at, item.remote).steps]
+    assert predicted
+    row = adoption.import_remote(account_at, theirs.remote_id, by="staff:ann", take_over=True)
     assert reconcile(row)
     row.refresh_from_db()
     assert row.state == State.ACTIVE, row.state_reason
-    assert list(row.operations.order_by("id").values_list("action", flat=True)) == foretold
-    (found,) = inventory.list_remotes(login_at)
-    assert (found.kind, found.subscription) == (Kind.MANAGED, row)
+    assert list(row.operations.order_by("id").values_list("action", flat=True)) == predicted
+    (item,) = inventory.list_remotes(account_at)
+    assert (item.kind, item.subscription) == (Kind.MANAGED, row)
 
 
-@pytest.mark.parametrize("login_at", SLUGS, indirect=True)
-def test_deleting_an_orphan_deletes_nothing_else(login_at: ProviderAccount, settings: Settings) -> None:
-    if not login_at.plugin.capabilities.reveals_url:
-        pytest.skip("Without URLs nothing can be told to be an orphan.")
+@pytest.mark.parametrize("account_at", SLUGS, indirect=True)
+def test_deleting_an_orphan_deletes_nothing_else(account_at: ProviderAccount, settings: Settings) -> None:
+    if not account_at.plugin.capabilities.reveals_url:
+        pytest.skip("Without URLs, orphans cannot be recognized.")
     settings.PUBLIC_URL = "https://hooks.example.com"
-    orphan = register(login_at, "https://hooks.example.com/hooks/a-token-that-nobody-knows-any-more")
-    foreign = register(login_at, "https://elsewhere.example.com/in")
-    kinds = {item.remote.remote_id: item.kind for item in inventory.list_remotes(login_at)}
+    orphan = register(account_at, "https://hooks.example.com/hooks/a-token-of-no-subscription")
+    foreign = register(account_at, "https://elsewhere.example.com/in")
+    kinds = {item.remote.remote_id: item.kind for item in inventory.list_remotes(account_at)}
     assert kinds == {orphan.remote_id: Kind.ORPHANED, foreign.remote_id: Kind.FOREIGN}
-    orphans.delete_orphan(login_at, orphan.remote_id, by="staff:ann")
-    assert [item.remote.remote_id for item in inventory.list_remotes(login_at)] == [foreign.remote_id]
+    orphans.delete_orphan(account_at, orphan.remote_id, by="staff:ann")
+    assert [item.remote.remote_id for item in inventory.list_remotes(account_at)] == [foreign.remote_id]

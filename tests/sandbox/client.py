@@ -16,7 +16,7 @@ SECRET = "Bearer s3cr3t-1"
 
 
 class Client:
-    """Plays an API client of one login, and the person at the control API."""
+    """A client of the provider's API with one login, and of the control API."""
 
     def __init__(self, sandbox: Sandbox, login: int = 0) -> None:
         facts = sandbox.logins(SLUG)[login]
@@ -37,9 +37,9 @@ class Client:
         )
 
     def register(self, url: str = "https://hooks.example.test/hooks/t", **config: object) -> str:
-        answer = self.call("POST", "/webhooks", {"url": url, "authHeader": SECRET, **config})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["webhookId"])
+        response = self.call("POST", "/webhooks", {"url": url, "authHeader": SECRET, **config})
+        assert response.status_code == 201, response.text
+        return str(response.json()["webhookId"])
 
     def details(self, remote_id: str) -> dict[str, Any]:
         return dict(self.call("GET", f"/webhooks/{remote_id}/details").json())
@@ -47,10 +47,10 @@ class Client:
     def raw(self, method: str, path: str, body: object = None) -> requests.Response:
         return self.session.request(method, f"{self.sandbox.url}/_sandbox/{path}", json=body, timeout=10)
 
-    def control(self, what: str, **body: object) -> dict[str, Any]:
-        answer = self.raw("POST", f"{SLUG}/{what}", body)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+    def control(self, command: str, **body: object) -> dict[str, Any]:
+        response = self.raw("POST", f"{SLUG}/{command}", body)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
 
     def emit(self, **body: object) -> list[dict[str, Any]]:
         return list(self.control("emit", **body)["deliveries"])
@@ -62,7 +62,7 @@ class Client:
 def eventually(check: Callable[[], bool], seconds: float = 30.0) -> None:
     stop = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < stop, "it did not happen in time"
+        assert time.monotonic() < stop, "the condition did not become true in time"
         time.sleep(0.01)
 
 

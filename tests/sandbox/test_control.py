@@ -10,7 +10,7 @@ from providers.sandbox.server import Sandbox, find_simulators
 from tests.sandbox.client import SLUG, Client
 
 
-def test_two_logins_per_provider_are_listed_the_spare_one_first(sandbox: Sandbox, client: Client) -> None:
+def test_two_logins_per_provider_are_listed_with_the_spare_one_first(sandbox: Sandbox, client: Client) -> None:
     entries = [entry for entry in client.raw("GET", "").json()["providers"] if entry["slug"] == SLUG]
     assert entries == sandbox.logins(SLUG)
     assert [entry["login"] for entry in entries] == ["spare", "demo"]
@@ -29,7 +29,7 @@ def test_simulators_are_found_by_their_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "body", "field"),
+    ("command", "body", "field"),
     [
         ("emit", {"count": "many"}, "count"),
         ("emit", {"count": 0}, "count"),
@@ -51,17 +51,17 @@ def test_simulators_are_found_by_their_folder() -> None:
         ("options", {"login": 7}, "login"),
     ],
 )
-def test_bad_control_input_is_400_and_names_the_field(client: Client, what: str, body: object, field: str) -> None:
-    answer = client.raw("POST", f"{SLUG}/{what}", body)
-    assert answer.status_code == 400
-    assert field in answer.json()["error"]
+def test_bad_control_input_is_400_and_names_the_field(client: Client, command: str, body: object, field: str) -> None:
+    response = client.raw("POST", f"{SLUG}/{command}", body)
+    assert response.status_code == 400
+    assert field in response.json()["error"]
 
 
 def test_broken_json_is_400(client: Client) -> None:
-    for what in ("emit", "faults"):
-        answer = client.session.post(f"{client.sandbox.url}/_sandbox/{SLUG}/{what}", data=b"{", timeout=10)
-        assert answer.status_code == 400
-        assert "error" in answer.json()
+    for command in ("emit", "faults"):
+        response = client.session.post(f"{client.sandbox.url}/_sandbox/{SLUG}/{command}", data=b"{", timeout=10)
+        assert response.status_code == 400
+        assert "error" in response.json()
 
 
 def test_unknown_control_paths_are_404(client: Client) -> None:
@@ -73,17 +73,17 @@ def test_unknown_control_paths_are_404(client: Client) -> None:
         ("POST", f"{SLUG}/emit", {"remote_id": "no-such"}),
     ]
     for method, path, body in calls:
-        answer = client.raw(method, path, body)
-        assert answer.status_code == 404, path
-        assert "error" in answer.json()
+        response = client.raw(method, path, body)
+        assert response.status_code == 404, path
+        assert "error" in response.json()
     assert client.session.get(f"{client.sandbox.url}/elsewhere", timeout=10).status_code == 404
 
 
 def test_wrong_methods_are_405(client: Client) -> None:
     for method, path in [("POST", ""), ("GET", f"{SLUG}/emit"), ("PUT", f"{SLUG}/state"), ("GET", f"{SLUG}/remote/1")]:
-        answer = client.raw(method, path)
-        assert answer.status_code == 405, path
-        assert answer.headers["Allow"] in ("GET", "POST")
+        response = client.raw(method, path)
+        assert response.status_code == 405, path
+        assert response.headers["Allow"] in ("GET", "POST")
 
 
 def test_control_paths_may_end_with_a_slash(client: Client) -> None:

@@ -33,7 +33,7 @@ def test_emit_delivers_a_json_array_with_the_secret(client: Client, receiver: St
     assert {"targetPath", "sourcePath", "targetId", "isFolder"} <= set(event["data"])
 
 
-def test_every_event_type_has_data_of_its_own(client: Client, receiver: StubServer) -> None:
+def test_every_event_type_has_its_own_data(client: Client, receiver: StubServer) -> None:
     client.register(f"{receiver.url}/hooks/t")
     for event_type in EgnyteConnectSimulator.event_types:
         client.emit(event_type=event_type)
@@ -50,7 +50,7 @@ def test_every_event_type_has_data_of_its_own(client: Client, receiver: StubServ
     assert {"permissions", "targetPath"} <= keys["permission:permission_change"]
 
 
-def test_count_counts_events_and_ids_are_unique(client: Client, receiver: StubServer) -> None:
+def test_count_is_the_number_of_events_and_ids_are_unique(client: Client, receiver: StubServer) -> None:
     client.register(f"{receiver.url}/hooks/t")
     deliveries = client.emit(count=50)
     sent = [event_id for delivery in deliveries for event_id in delivery["event_ids"]]
@@ -76,8 +76,8 @@ def test_events_are_filtered_by_type_and_wildcard(client: Client, receiver: Stub
 def test_an_unknown_event_type_goes_to_every_webhook(client: Client, receiver: StubServer) -> None:
     client.register(f"{receiver.url}/a", eventType=["group:create"], path="/Shared/A")
     client.register(f"{receiver.url}/b")
-    assert [delivery["status"] for delivery in client.emit(event_type="ai:summarised")] == [200, 200]
-    assert {event["eventType"] for event in events_of(receiver.received)} == {"ai:summarised"}
+    assert [delivery["status"] for delivery in client.emit(event_type="ai:summarized")] == [200, 200]
+    assert {event["eventType"] for event in events_of(receiver.received)} == {"ai:summarized"}
 
 
 def test_path_filters_match_whole_folder_names(client: Client, receiver: StubServer) -> None:
@@ -88,7 +88,7 @@ def test_path_filters_match_whole_folder_names(client: Client, receiver: StubSer
     places: dict[str, list[str]] = {"/a": [], "/ab": [], "/all": []}
     for call in receiver.received:
         places[call.path] += [event["data"]["targetPath"] for event in call.json()]
-    assert [len(found) for found in places.values()] == [20, 20, 20]
+    assert [len(paths) for paths in places.values()] == [20, 20, 20]
     assert all(path.startswith(("/Shared/A/", "/Shared/C/")) for path in places["/a"])
     assert all(path.startswith("/Shared/AB/") for path in places["/ab"])
     assert set(places["/a"]) & set(places["/all"])  # the same event, at both
@@ -104,14 +104,14 @@ def test_overlapping_webhooks_share_events(client: Client, receiver: StubServer)
 
 
 def test_emit_can_be_limited_to_a_webhook_or_login(client: Client, demo: Client, receiver: StubServer) -> None:
-    wanted = client.register(f"{receiver.url}/wanted")
+    target = client.register(f"{receiver.url}/target")
     client.register(f"{receiver.url}/other")
     demo.register(f"{receiver.url}/demo")
-    client.emit(remote_id=wanted, count=2)
-    assert {call.path for call in receiver.received} == {"/wanted"}
+    client.emit(remote_id=target, count=2)
+    assert {call.path for call in receiver.received} == {"/target"}
     client.emit(login="demo")
     assert receiver.received[-1].path == "/demo"
-    assert client.raw("POST", f"{SLUG}/emit", {"remote_id": wanted, "login": "demo"}).status_code == 404
+    assert client.raw("POST", f"{SLUG}/emit", {"remote_id": target, "login": "demo"}).status_code == 404
 
 
 def test_duplicates_are_sent_twice(client: Client, receiver: StubServer) -> None:
@@ -131,7 +131,7 @@ def test_a_bad_signature_is_a_wrong_secret_without_retry(client: Client, receive
     assert state["remote"][0]["failures"] == 0
     client.call("PUT", f"/webhooks/{remote_id}", {"url": f"{receiver.url}/hooks/t"})
     client.emit()
-    assert receiver.received[1].header("Authorization") is None  # no secret was configured any more
+    assert receiver.received[1].header("Authorization") is None  # the update removed the secret
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_the_secret_is_sent_in_the_configured_header(
     client.control("options", auth_delivery=option)
     client.register(f"{receiver.url}/hooks/t", **config)
     client.emit()
-    proofs = {name: receiver.received[0].header(name) for name in ("Authorization", "Authentication", "X-Hook-Key")}
-    assert {name: found for name, found in proofs.items() if found} == {header: value}
+    headers = {name: receiver.received[0].header(name) for name in ("Authorization", "Authentication", "X-Hook-Key")}
+    assert {name: value for name, value in headers.items() if value} == {header: value}
 
 
 def test_every_envelope_is_sent(client: Client, receiver: StubServer) -> None:
@@ -217,7 +217,7 @@ def test_repeated_failures_disable_a_webhook(client: Client, receiver: StubServe
     for expected in (2, 3, 4):
         client.emit()
         assert client.state()["remote"][0]["failures"] == expected
-    client.emit()  # received: they must come in a row
+    client.emit()  # succeeds: only consecutive failures count
     assert client.state()["remote"][0]["failures"] == 0
     receiver.say(*[Scripted(500)] * 5)
     for _ in range(5):

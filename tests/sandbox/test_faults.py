@@ -11,9 +11,9 @@ from tests.sandbox.client import Client
 def test_a_status_fault_has_no_effect_and_ends_after_its_times(client: Client) -> None:
     client.control("faults", status=503, times=2, retry_after=4)
     for _ in range(2):
-        answer = client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"})
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "4")
-        assert set(answer.json()) == {"code", "message", "details"}
+        response = client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"})
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "4")
+        assert set(response.json()) == {"code", "message", "details"}
     assert client.call("GET", "/webhooks").json() == []
 
 

@@ -24,9 +24,9 @@ def test_connections_are_kept_alive(client: Client) -> None:
         connected = connection.sock
         for _ in range(2):
             connection.request("GET", "/_sandbox/")
-            answer = connection.getresponse()
-            assert (answer.status, answer.version) == (200, 11)
-            answer.read()
+            response = connection.getresponse()
+            assert (response.status, response.version) == (200, 11)
+            response.read()
             assert connection.sock is connected
 
 
@@ -50,12 +50,12 @@ def test_a_port_in_use_is_an_error(sandbox: Sandbox) -> None:
 
 
 def test_closing_does_not_wait_for_hanging_connections() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
+    with socket.create_server(("127.0.0.1", 0)) as silent_receiver:
         sandbox = Sandbox()
         sandbox.start()
         client = Client(sandbox)
         with client.session:
-            client.register(f"http://127.0.0.1:{deaf.getsockname()[1]}/hooks/t")
+            client.register(f"http://127.0.0.1:{silent_receiver.getsockname()[1]}/hooks/t")
             client.control("faults", timeout=60)
             hanging = [lambda: client.emit(), lambda: client.call("GET", "/webhooks")]
             threads = [threading.Thread(target=_ignoring_broken_connections, args=(call,)) for call in hanging]
@@ -74,4 +74,4 @@ def _ignoring_broken_connections(call: Callable[[], object]) -> None:
     try:
         call()
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, AssertionError):
-        return  # cut off before, or in the middle of, the answer
+        return  # the connection was closed before or during the response

@@ -91,7 +91,7 @@ def test_a_remote_change_accepts_field_names_of_provider_and_plug_in(client: Cli
 def test_an_invalid_remote_change_is_400(client: Client, change: dict[str, object], field: str) -> None:
     remote_id = client.register()
     before = client.details(remote_id)
-    answer = client.raw("POST", f"{SLUG}/remote/{remote_id}", change)
-    assert answer.status_code == 400
-    assert answer.json()["error"].startswith(field)
+    response = client.raw("POST", f"{SLUG}/remote/{remote_id}", change)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(field)
     assert client.details(remote_id) == before

@@ -11,10 +11,10 @@ from tests.sandbox.client import SECRET, SLUG, Client
 
 
 def test_whoami_returns_client_user_domain_and_scopes(client: Client, demo: Client) -> None:
-    answer = client.call("GET", "/whoami").json()
-    assert set(answer) == {"clientId", "username", "domain", "scopes"}
-    assert answer["domain"] == "acme"
-    assert "Egnyte.webhooks" in answer["scopes"]
+    response = client.call("GET", "/whoami").json()
+    assert set(response) == {"clientId", "username", "domain", "scopes"}
+    assert response["domain"] == "acme"
+    assert "Egnyte.webhooks" in response["scopes"]
     assert demo.call("GET", "/whoami").json()["domain"] == "globex"
     client.control("options", scopes=["Egnyte.filesystem"])
     assert client.call("GET", "/whoami").json()["scopes"] == ["Egnyte.filesystem"]
@@ -23,17 +23,17 @@ def test_whoami_returns_client_user_domain_and_scopes(client: Client, demo: Clie
 def test_the_token_selects_the_provider_of_a_shared_path(client: Client) -> None:
     for slug in (SLUG, "egnyte-msp"):
         for facts in client.sandbox.logins(slug):
-            answer = client.call("GET", "/whoami", token=facts["credentials"]["access_token"])
-            assert answer.json()["domain"] == facts["settings"]["domain"]
+            response = client.call("GET", "/whoami", token=facts["credentials"]["access_token"])
+            assert response.json()["domain"] == facts["settings"]["domain"]
             calls = client.raw("GET", f"{slug}/state?login={facts['login']}").json()["calls"]
             assert [call["path"] for call in calls] == ["/pubapi/v1/whoami"]
     assert client.call("GET", "/webhooks", token=facts["credentials"]["access_token"]).status_code == 401
 
 
 def test_an_unknown_token_is_401(client: Client) -> None:
-    answer = client.call("GET", "/webhooks", token="wrong")
-    assert answer.status_code == 401
-    assert set(answer.json()) == {"code", "message", "details"}
+    response = client.call("GET", "/webhooks", token="wrong")
+    assert response.status_code == 401
+    assert set(response.json()) == {"code", "message", "details"}
     assert client.session.get(f"{client.sandbox.url}/pubapi/v1/whoami", timeout=10).status_code == 401
 
 
@@ -43,9 +43,9 @@ def test_register_read_update_and_delete_a_webhook(client: Client) -> None:
         "eventType": ["fs:add_file", "link:*"],
         "path": "/Shared/A, /Shared/B",
     }
-    answer = client.call("POST", "/webhooks", {**config, "authHeader": SECRET})
-    assert answer.status_code == 201
-    created = answer.json()
+    response = client.call("POST", "/webhooks", {**config, "authHeader": SECRET})
+    assert response.status_code == 201
+    created = response.json()
     assert set(created) == {"webhookId", "expires", "status"}
     assert 85 < created["expires"] - time.time() <= 90
     remote_id = created["webhookId"]
@@ -57,7 +57,7 @@ def test_register_read_update_and_delete_a_webhook(client: Client) -> None:
     assert disabled.json() == {**created, "status": "disabled"}
     assert client.call("PUT", f"/webhooks/{remote_id}", {"url": "https://hooks.example.test/b"}).status_code == 200
     details = client.details(remote_id)
-    assert set(details) == {"webhookId", "expires", "status", "url"}  # everything else was replaced by nothing
+    assert set(details) == {"webhookId", "expires", "status", "url"}  # the update removed all other fields
     assert details["status"] == "disabled"
     update = {"url": "https://hooks.example.test/b", "status": "enabled"}
     assert client.call("PUT", f"/webhooks/{remote_id}", update).json() == {}
@@ -109,10 +109,10 @@ def test_an_invalid_config_is_refused_in_the_providers_format(
 ) -> None:
     remote_id = client.register()
     body = {"url": "https://hooks.example.test/t", **config}
-    for answer in (client.call("POST", "/webhooks", body), client.call("PUT", f"/webhooks/{remote_id}", body)):
-        assert answer.status_code == 400
-        assert set(answer.json()) == {"code", "message", "details"}
-        assert field in answer.json()["details"]
+    for response in (client.call("POST", "/webhooks", body), client.call("PUT", f"/webhooks/{remote_id}", body)):
+        assert response.status_code == 400
+        assert set(response.json()) == {"code", "message", "details"}
+        assert field in response.json()["details"]
     assert len(client.state()["remote"]) == 1
 
 
@@ -138,10 +138,10 @@ def test_a_hundred_paths_loopback_urls_and_all_event_types_are_accepted(client: 
 def test_the_number_of_webhooks_is_limited(client: Client, demo: Client) -> None:
     for _ in range(10):
         client.register()
-    answer = client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"})
-    assert answer.status_code == 409
-    assert set(answer.json()) == {"code", "message", "details"}
-    demo.register()  # a domain of its own
+    response = client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"})
+    assert response.status_code == 409
+    assert set(response.json()) == {"code", "message", "details"}
+    demo.register()  # another domain
     client.control("options", max_webhooks=11)
     client.register()
 

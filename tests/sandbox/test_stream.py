@@ -42,14 +42,14 @@ def test_the_stream_of_one_login_can_be_stopped(client: Client, demo: Client, re
 
     def quiet() -> bool:
         before = len(receiver.received)
-        time.sleep(0.2)  # 20 more would come in that time
+        time.sleep(0.2)  # an active stream would send 20 more in that time
         return len(receiver.received) == before
 
-    eventually(quiet)  # one batch may have been on its way
+    eventually(quiet)  # one batch may still be on its way
     assert {call.path for call in receiver.received} == {"/demo"}
 
 
-def test_at_40_events_per_minute_all_types_come_within_a_minute() -> None:
+def test_at_40_events_per_minute_all_types_are_sent_within_a_minute() -> None:
     simulator = EgnyteConnectSimulator("http://127.0.0.1:1", sender=WebhookSender(), per_minute=40, seed=3)
     headers = {"authorization": "Bearer sandbox-egnyte-connect-demo-token"}
     simulator.respond(

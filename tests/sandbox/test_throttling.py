@@ -9,25 +9,25 @@ from tests.sandbox.client import Client
 def test_a_third_call_in_a_second_gets_403_with_the_mashery_header(client: Client) -> None:
     client.control("options", calls_per_second=2)
     assert [client.call("GET", "/webhooks").status_code for _ in range(3)] == [200, 200, 403]
-    answer = client.call("GET", "/webhooks")
-    assert answer.headers["X-Mashery-Error-Code"] == "ERR_403_DEVELOPER_OVER_QPS"
-    assert answer.headers["Retry-After"] == "1"
+    response = client.call("GET", "/webhooks")
+    assert response.headers["X-Mashery-Error-Code"] == "ERR_403_DEVELOPER_OVER_QPS"
+    assert response.headers["Retry-After"] == "1"
     client.control("clock", advance_seconds=0.6)
     assert client.call("GET", "/webhooks").status_code == 200
 
 
 def test_throttling_with_429_counts_per_token(client: Client, demo: Client) -> None:
     client.control("options", throttle_style="429", calls_per_second=2)
-    answers = [client.call("GET", "/webhooks") for _ in range(3)]
-    assert answers[2].status_code == 429
-    assert answers[2].headers["Retry-After"] == "1"
+    responses = [client.call("GET", "/webhooks") for _ in range(3)]
+    assert responses[2].status_code == 429
+    assert responses[2].headers["Retry-After"] == "1"
     assert demo.call("GET", "/webhooks").status_code == 200
 
 
 def test_a_throttled_call_has_no_effect(client: Client) -> None:
     client.control("options", calls_per_second=1)
-    answers = [client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"}) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [201, 403]
+    responses = [client.call("POST", "/webhooks", {"url": "https://hooks.example.test/t"}) for _ in range(2)]
+    assert [response.status_code for response in responses] == [201, 403]
     assert len(client.state()["remote"]) == 1
 
 
@@ -50,8 +50,8 @@ def test_quota_headers_are_sent_and_the_day_quota_is_optional(client: Client) ->
 def test_calls_spaced_at_the_limit_pass_despite_jitter() -> None:
     budget = CallBudget()
     assert [budget.take(per_second=2, per_day=None) for _ in range(3)] == [None, None, OverBudget.PER_SECOND]
-    for wobble in (-0.02, 0.02, -0.04, 0.04):
-        budget.age(0.5 + wobble)
+    for jitter in (-0.02, 0.02, -0.04, 0.04):
+        budget.age(0.5 + jitter)
         assert budget.take(per_second=2, per_day=None) is None
     budget.age(0.4)
     assert budget.take(per_second=2, per_day=None) is OverBudget.PER_SECOND
