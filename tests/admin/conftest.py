@@ -47,7 +47,7 @@ def viewer(db: None) -> Client:
 
 
 @pytest.fixture
-def nobody(db: None) -> Client:
+def unprivileged(db: None) -> Client:
     """Log in a staff user without permissions."""
     return person("nob")
 

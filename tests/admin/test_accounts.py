@@ -29,7 +29,7 @@ def page_of(name: str, account: ProviderAccount) -> str:
 
 
 @pytest.fixture
-def typed(sandbox: Sandbox) -> dict[str, Any]:
+def form_data(sandbox: Sandbox) -> dict[str, Any]:
     """Return the form fields for the spare login."""
     login = sandbox.logins("egnyte-connect")[0]
     return {
@@ -59,9 +59,9 @@ def test_the_form_comes_from_the_schema(boss: Client) -> None:
 
 
 def test_adding_checks_the_credentials_and_shows_the_identity(
-    boss: Client, control: Control, typed: dict[str, Any]
+    boss: Client, control: Control, form_data: dict[str, Any]
 ) -> None:
-    response = boss.post(ADD + "?provider=egnyte-connect", typed, follow=True)
+    response = boss.post(ADD + "?provider=egnyte-connect", form_data, follow=True)
     account = ProviderAccount.objects.get()
     assert account.status == AccountStatus.OK
     assert account.settings["calls_per_second"] == 100
@@ -69,13 +69,17 @@ def test_adding_checks_the_credentials_and_shows_the_identity(
     page = response.content.decode()
     assert "accepts the credentials" in page
     assert account.identity["username"] in page
-    assert typed["credentials.access_token"] not in page
+    assert form_data["credentials.access_token"] not in page
     assert HistoryEntry.objects.get(action="created").actor == "staff:ann"
 
 
-def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, typed: dict[str, Any]) -> None:
-    typed |= {"settings.domain": "not a domain!", "settings.calls_per_second": "many", "credentials.access_token": ""}
-    response = boss.post(ADD + "?provider=egnyte-connect", typed)
+def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, form_data: dict[str, Any]) -> None:
+    form_data |= {
+        "settings.domain": "not a domain!",
+        "settings.calls_per_second": "many",
+        "credentials.access_token": "",
+    }
+    response = boss.post(ADD + "?provider=egnyte-connect", form_data)
     errors = response.context["form"].errors
     assert set(errors) == {"settings.domain", "settings.calls_per_second", "credentials.access_token"}
     assert errors["credentials.access_token"] == ["This field is required."]
@@ -85,29 +89,29 @@ def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, type
     assert not ProviderAccount.objects.exists()
 
 
-def test_rejected_credentials_are_saved_and_reported(boss: Client, control: Control, typed: dict[str, Any]) -> None:
-    page = boss.post(ADD + "?provider=egnyte-connect", {**typed, "credentials.access_token": "wrong"}, follow=True)
+def test_rejected_credentials_are_saved_and_reported(boss: Client, control: Control, form_data: dict[str, Any]) -> None:
+    page = boss.post(ADD + "?provider=egnyte-connect", {**form_data, "credentials.access_token": "wrong"}, follow=True)
     assert ProviderAccount.objects.get().status == AccountStatus.FAILING
     assert "rejected the credentials" in page.content.decode()
 
 
 def test_an_empty_credential_field_keeps_the_stored_value(
-    boss: Client, account: ProviderAccount, typed: dict[str, Any]
+    boss: Client, account: ProviderAccount, form_data: dict[str, Any]
 ) -> None:
     before = dict(account.credentials)
     page = boss.get(page_of("edit", account)).content.decode()
     assert "Stored. Leave empty to keep it." in page
     assert before["access_token"] not in page
-    boss.post(page_of("edit", account), {**typed, "name": "Renamed", "credentials.access_token": ""})
+    boss.post(page_of("edit", account), {**form_data, "name": "Renamed", "credentials.access_token": ""})
     account.refresh_from_db()
     assert account.name == "Renamed"
     assert account.credentials == before
 
 
 def test_a_new_credential_replaces_the_stored_one(
-    boss: Client, account: ProviderAccount, typed: dict[str, Any]
+    boss: Client, account: ProviderAccount, form_data: dict[str, Any]
 ) -> None:
-    boss.post(page_of("edit", account), {**typed, "credentials.access_token": "other"})
+    boss.post(page_of("edit", account), {**form_data, "credentials.access_token": "other"})
     account.refresh_from_db()
     assert account.credentials == {"access_token": "other"}
     assert account.status == AccountStatus.FAILING
@@ -166,8 +170,8 @@ def test_deleting_with_subscriptions_needs_the_permission_for_them(subscription:
         "You do not have permission to delete subscriptions."
         in deleter.get(page_of("delete", subscription.account)).content.decode()
     )
-    answer = deleter.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"})
-    assert answer.status_code == 403
+    response = deleter.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"})
+    assert response.status_code == 403
     assert ProviderAccount.objects.get().removal_asked_at is None
 
 
@@ -203,7 +207,7 @@ def test_check_requires_post(boss: Client, account: ProviderAccount) -> None:
     assert boss.get(page_of("check", account)).status_code == 405
 
 
-def test_the_form_has_the_retention(boss: Client, control: Control, typed: dict[str, Any]) -> None:
+def test_the_form_has_the_retention(boss: Client, control: Control, form_data: dict[str, Any]) -> None:
     page = boss.get(ADD + "?provider=egnyte-connect").content.decode()
     assert 'name="retention_days" id="id_retention_days" value="365"' in page
     assert "Keep them no longer" not in page
@@ -211,14 +215,16 @@ def test_the_form_has_the_retention(boss: Client, control: Control, typed: dict[
     assert 'name="retention_days" id="id_retention_days" value="30"' in page
     assert "names and e-mail addresses" in page
     for wrong in ("0", "-1", "many", "9999"):
-        form = boss.post(ADD + "?provider=egnyte-connect", {**typed, "retention_days": wrong}).context["form"]
+        form = boss.post(ADD + "?provider=egnyte-connect", {**form_data, "retention_days": wrong}).context["form"]
         assert set(form.errors) == {"retention_days"}
-    page = boss.post(ADD + "?provider=egnyte-connect", {**typed, "retention_days": "90"}, follow=True).content.decode()
+    page = boss.post(
+        ADD + "?provider=egnyte-connect", {**form_data, "retention_days": "90"}, follow=True
+    ).content.decode()
     account = ProviderAccount.objects.get()
     assert account.retention_days == 90
     assert "90 days" in page
     assert "nothing received yet" in page
-    boss.post(page_of("edit", account), {**typed, "retention_days": "", "credentials.access_token": ""})
+    boss.post(page_of("edit", account), {**form_data, "retention_days": "", "credentials.access_token": ""})
     account.refresh_from_db()
     assert account.retention_days is None
     entry = HistoryEntry.objects.filter(action="changed").latest("pk")

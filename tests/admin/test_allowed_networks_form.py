@@ -7,7 +7,7 @@ from django.test import Client
 
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
-from tests.admin.test_silence import TYPED, page_of
+from tests.admin.test_silence import FORM_DATA, page_of
 
 pytestmark = pytest.mark.django_db
 
@@ -15,17 +15,17 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.usefixtures("receiver_answers")
 def test_networks_are_changed_in_the_dashboard(boss: Client, subscription: Subscription) -> None:
     edit = page_of("edit", subscription)
-    typed = {**TYPED, "allowed_networks": "192.0.2.0/24\r\n fd00::/8, 10.1.2.3\r\n"}
-    shown = boss.post(edit, typed, follow=True).content.decode()
+    form_data = {**FORM_DATA, "allowed_networks": "192.0.2.0/24\r\n fd00::/8, 10.1.2.3\r\n"}
+    shown = boss.post(edit, form_data, follow=True).content.decode()
     subscription.refresh_from_db()
     assert subscription.allowed_networks == ["192.0.2.0/24", "fd00::/8", "10.1.2.3/32"]
     assert "192.0.2.0/24" in shown
     assert "192.0.2.0/24\nfd00::/8\n10.1.2.3/32</textarea>" in boss.get(edit).content.decode()
     entry = HistoryEntry.objects.filter(action="changed").latest("pk")
     assert entry.actor == "staff:ann"
-    wrong = boss.post(edit, {**TYPED, "allowed_networks": "192.0.2.1/24"})
-    assert "the network is 192.0.2.0/24" in wrong.context["form"].errors["allowed_networks"][0]
-    boss.post(edit, TYPED)
+    invalid = boss.post(edit, {**FORM_DATA, "allowed_networks": "192.0.2.1/24"})
+    assert "the network is 192.0.2.0/24" in invalid.context["form"].errors["allowed_networks"][0]
+    boss.post(edit, FORM_DATA)
     subscription.refresh_from_db()
     assert subscription.allowed_networks == []
     assert '<span class="hk-muted hk-small">any</span>' in boss.get(edit).content.decode()

@@ -1,4 +1,4 @@
-"""Requests and events: what their pages tell, and reading a request again."""
+"""The pages of requests and events, and reprocessing a request."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def page_of(name: str, row: WebhookRequest) -> str:
     return reverse(f"admin:events_webhookrequest_{name}", args=[row.pk])
 
 
-def read(client: Client, row: WebhookRequest) -> str:
+def open_page(client: Client, row: WebhookRequest) -> str:
     response = client.get(page_of("change", row))
     assert response.status_code == 200
     return response.content.decode()
 
 
 def test_the_request_page_shows_everything_except_secrets(viewer: Client, received: WebhookRequest) -> None:
-    page = read(viewer, received)
+    page = open_page(viewer, received)
     assert "Its events were parsed and stored." in page
     assert "The request comes from the provider." in page
     assert "X-Secret" in page
@@ -43,7 +43,7 @@ def test_the_request_page_shows_everything_except_secrets(viewer: Client, receiv
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, outcome: Outcome) -> None:
     WebhookRequest.objects.update(outcome=outcome)
-    page = read(viewer, received)
+    page = open_page(viewer, received)
     assert f'data-state="{outcome}"' in page
     assert outcome_text.OUTCOMES[outcome] in page
 
@@ -65,7 +65,7 @@ def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, ou
 )
 def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) -> None:
     row = store_request(hook, body)
-    page = read(boss, row)
+    page = open_page(boss, row)
     assert "<script>alert" not in page
     assert len(page) < 1_500_000
     download = boss.get(page_of("body", row))
@@ -77,12 +77,12 @@ def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) ->
 def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
     row = store_request(hook, body_of({"id": 1}))
     normalize_request(row.pk)
-    assert "Reprocess" in read(boss, row)
-    still = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "Still quarantined" in still
+    assert "Reprocess" in open_page(boss, row)
+    first_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Still quarantined" in first_attempt
     fake.fixed = True
-    done = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "Reprocessed. New outcome: processed." in done
+    second_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Reprocessed. New outcome: processed." in second_attempt
     assert Event.objects.count() == 1
     entry = HistoryEntry.objects.latest("pk")
     assert (entry.action, entry.actor, entry.subject_id) == ("reprocessed", "staff:ann", str(row.uid))
@@ -90,13 +90,13 @@ def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Su
 
 def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook: Subscription) -> None:
     row = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "new-secret"),))
-    assert "Verify again and release" in read(boss, row)
-    assert "new-secret" not in read(boss, row)
-    still = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "Still rejected" in still
+    assert "Verify again and release" in open_page(boss, row)
+    assert "new-secret" not in open_page(boss, row)
+    first_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Still rejected" in first_attempt
     Subscription.objects.filter(pk=hook.pk).update(secrets=["new-secret"])
-    done = boss.post(page_of("reprocess", row), follow=True).content.decode()
-    assert "Released. New outcome: processed." in done
+    second_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Released. New outcome: processed." in second_attempt
     assert Event.objects.count() == 1
 
 
@@ -109,7 +109,7 @@ def test_reprocessing_requires_the_permission_and_post(viewer: Client, boss: Cli
 
 def test_a_truncated_request_cannot_be_reprocessed(boss: Client, received: WebhookRequest) -> None:
     WebhookRequest.objects.update(outcome=Outcome.TRUNCATED)
-    assert "Reprocess" not in read(boss, received)
+    assert "Reprocess" not in open_page(boss, received)
     assert boss.post(page_of("reprocess", received)).status_code == 403
 
 
@@ -127,8 +127,8 @@ def test_a_request_deleted_during_reprocessing_returns_404(
     assert boss.post(page_of("reprocess", row)).status_code == 404
 
 
-def test_the_body_download_requires_the_permission(nobody: Client, received: WebhookRequest) -> None:
-    assert nobody.get(page_of("body", received)).status_code == 403
+def test_the_body_download_requires_the_permission(unprivileged: Client, received: WebhookRequest) -> None:
+    assert unprivileged.get(page_of("body", received)).status_code == 403
 
 
 def test_newer_and_older_requests_are_of_the_same_subscription(viewer: Client, hook: Subscription) -> None:
@@ -144,8 +144,8 @@ def test_newer_and_older_requests_are_of_the_same_subscription(viewer: Client, h
 def test_the_event_page_shows_normalized_and_original_data(viewer: Client, received: WebhookRequest) -> None:
     event = Event.objects.get()
     page = viewer.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
-    for words in ("Created", "/Shared/Plan.docx", "emma", str(event.uid), page_of("change", received)):
-        assert words in page
+    for text in ("Created", "/Shared/Plan.docx", "emma", str(event.uid), page_of("change", received)):
+        assert text in page
 
 
 def test_the_request_page_shows_how_long_it_is_stored(viewer: Client, received: WebhookRequest) -> None:

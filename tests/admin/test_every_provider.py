@@ -22,43 +22,43 @@ SIMULATORS = {kind.slug: kind for kind in find_simulators()}
 
 
 class Fields(HTMLParser):
-    """Collects what a browser sends from the fields of a page."""
+    """Collects the form data that a browser would send for a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[tuple[str, str]] = []
-        self.within: tuple[str, str] | None = None  # the select or textarea that is open
+        self.form_data: list[tuple[str, str]] = []
+        self.open_field: tuple[str, str] | None = None  # the select or textarea that is open
         self.chosen: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = {name: value or "" for name, value in attrs}
-        name = found.get("name", "")
+        attributes = {name: value or "" for name, value in attrs}
+        name = attributes.get("name", "")
         if tag == "input" and name:
-            ticked = found.get("type") in ("checkbox", "radio")
-            if not ticked or "checked" in found:
-                self.sent.append((name, found.get("value", "on" if ticked else "")))
+            is_checkable = attributes.get("type") in ("checkbox", "radio")
+            if not is_checkable or "checked" in attributes:
+                self.form_data.append((name, attributes.get("value", "on" if is_checkable else "")))
         elif tag in ("select", "textarea"):
-            self.within, self.chosen = (tag, name), None
-        elif tag == "option" and ("selected" in found or self.chosen is None):
-            self.chosen = found.get("value", "")
+            self.open_field, self.chosen = (tag, name), None
+        elif tag == "option" and ("selected" in attributes or self.chosen is None):
+            self.chosen = attributes.get("value", "")
 
     def handle_data(self, data: str) -> None:
-        if self.within and self.within[0] == "textarea":
+        if self.open_field and self.open_field[0] == "textarea":
             self.chosen = (self.chosen or "") + data
 
     def handle_endtag(self, tag: str) -> None:
-        if self.within and tag == self.within[0]:
-            self.sent.append((self.within[1], self.chosen or ""))
-            self.within = None
+        if self.open_field and tag == self.open_field[0]:
+            self.form_data.append((self.open_field[1], self.chosen or ""))
+            self.open_field = None
 
 
-def untouched(client: Client, url: str) -> dict[str, list[str]]:
+def form_data_of(client: Client, url: str) -> dict[str, list[str]]:
     page = client.get(url)
     assert page.status_code == 200
     parser = Fields()
     parser.feed(page.content.decode())
-    names = dict.fromkeys(name for name, _ in parser.sent)
-    return {name: [value for other, value in parser.sent if other == name] for name in names}
+    names = dict.fromkeys(name for name, _ in parser.form_data)
+    return {name: [value for other, value in parser.form_data if other == name] for name in names}
 
 
 @pytest.fixture(params=sorted(SIMULATORS))
@@ -82,7 +82,7 @@ def test_every_provider_has_a_simulator() -> None:
 
 def test_saving_a_subscription_without_edits_changes_nothing(boss: Client, subscription: Subscription) -> None:
     url = reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])
-    response = boss.post(url, untouched(boss, url))
+    response = boss.post(url, form_data_of(boss, url))
     assert response.status_code == 302, response.context["form"].errors
     changed = Subscription.objects.get(pk=subscription.pk)
     assert changed.generation == subscription.generation + 1
@@ -95,7 +95,7 @@ def test_saving_an_account_without_edits_changes_nothing(boss: Client, subscript
     plugin = account.plugin
     before = plugin.settings_model.model_validate(account.settings)
     url = reverse("admin:providers_provideraccount_edit", args=[account.pk])
-    response = boss.post(url, untouched(boss, url))
+    response = boss.post(url, form_data_of(boss, url))
     assert response.status_code == 302, response.context["form"].errors
     changed = ProviderAccount.objects.get(pk=account.pk)
     assert plugin.settings_model.model_validate(changed.settings) == before

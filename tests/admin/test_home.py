@@ -30,7 +30,7 @@ def empty_cache() -> None:
 
 
 @pytest.fixture
-def alive(db: None) -> None:
+def heartbeats(db: None) -> None:
     Heartbeat.beat("worker")
     Heartbeat.beat("scheduler")
 
@@ -47,7 +47,7 @@ def verdict(client: Client) -> str:
     return str(client.get(HOME).context["verdict"].text)
 
 
-def test_first_steps(boss: Client, alive: None) -> None:
+def test_first_steps(boss: Client, heartbeats: None) -> None:
     page = boss.get(HOME).content.decode()
     assert "Ready. There are no subscriptions yet." in page
     assert 'href="/admin/providers/provideraccount/add/"' in page
@@ -57,11 +57,11 @@ def test_first_steps(boss: Client, alive: None) -> None:
     assert 'href="/admin/subscriptions/subscription/add/"' in page
 
 
-def test_first_steps_end_with_the_first_event(boss: Client, alive: None, received: WebhookRequest) -> None:
+def test_first_steps_end_with_the_first_event(boss: Client, heartbeats: None, received: WebhookRequest) -> None:
     assert boss.get(HOME).context["first_steps"] is None
 
 
-def test_the_verdict_without_problems(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_without_problems(boss: Client, heartbeats: None, hook: Subscription) -> None:
     Subscription.objects.update(state=State.ACTIVE)
     assert verdict(boss) == "The subscription is active."
     Subscription.objects.create(account=hook.account, state=State.DISABLED)
@@ -69,10 +69,10 @@ def test_the_verdict_without_problems(boss: Client, alive: None, hook: Subscript
 
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING])
-def test_a_problem_is_named_and_linked(boss: Client, alive: None, hook: Subscription, state: State) -> None:
+def test_a_problem_is_named_and_linked(boss: Client, heartbeats: None, hook: Subscription, state: State) -> None:
     ended = timezone.now() - timedelta(hours=1)
     Subscription.objects.update(
-        state=state, state_reason="The provider says no.", name="Finance", remote_id="r-1", expires_at=ended
+        state=state, state_reason="The provider refuses.", name="Finance", remote_id="r-1", expires_at=ended
     )
     detector.detect()
     problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
@@ -85,13 +85,15 @@ def test_a_problem_is_named_and_linked(boss: Client, alive: None, hook: Subscrip
 
 
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
-def test_intended_states_are_no_problems(boss: Client, alive: None, hook: Subscription, state: State) -> None:
+def test_intended_states_are_no_problems(boss: Client, heartbeats: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
     detector.detect()
     assert boss.get(HOME).context["problems"] == []
 
 
-def test_failing_accounts_and_unprocessed_requests_are_listed(boss: Client, alive: None, hook: Subscription) -> None:
+def test_failing_accounts_and_unprocessed_requests_are_listed(
+    boss: Client, heartbeats: None, hook: Subscription
+) -> None:
     refuse_credentials()
     store_request(hook, b"{}", headers=())
     store_request(hook, b"no json")
@@ -106,7 +108,7 @@ def test_failing_accounts_and_unprocessed_requests_are_listed(boss: Client, aliv
     assert f'href="/admin/providers/provideraccount/{hook.account_id}/edit/"' in page
 
 
-def test_acknowledged_and_info_problems_need_no_attention(boss: Client, alive: None, hook: Subscription) -> None:
+def test_acknowledged_and_info_problems_need_no_attention(boss: Client, heartbeats: None, hook: Subscription) -> None:
     refuse_credentials()
     detector.detect()
     detector.acknowledge(Problem.objects.get(), by="staff:ann")
@@ -116,7 +118,7 @@ def test_acknowledged_and_info_problems_need_no_attention(boss: Client, alive: N
     assert boss.get(HOME).context["problems"] == []
 
 
-def test_the_verdict_counts_all_problems(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_counts_all_problems(boss: Client, heartbeats: None, hook: Subscription) -> None:
     for number in range(12):
         Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
     detector.detect()
@@ -126,7 +128,7 @@ def test_the_verdict_counts_all_problems(boss: Client, alive: None, hook: Subscr
 
 
 def test_a_stopped_scheduler_is_the_most_severe_problem(
-    boss: Client, alive: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    boss: Client, heartbeats: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
@@ -139,26 +141,28 @@ def test_a_stopped_scheduler_is_the_most_severe_problem(
         "Scheduler down",
         "Credentials: Fake account",
         f"Missing: {hook.uid}",
-    ], "what may be the cause of the others comes first"
+    ], "a possible cause of the others comes first"
 
 
-def test_the_verdict_says_that_monitoring_has_stopped(boss: Client, alive: None, hook: Subscription) -> None:
+def test_the_verdict_reports_stopped_monitoring(boss: Client, heartbeats: None, hook: Subscription) -> None:
     detector.detect_if_due()
     assert "Monitoring has stopped" not in verdict(boss)
     Heartbeat.objects.filter(name=detector.HEARTBEAT).update(at=timezone.now() - timedelta(minutes=5))
     assert verdict(boss) == "Monitoring has stopped. Is a worker running?"
 
 
-def test_users_without_permissions_see_no_data(nobody: Client, alive: None, received: WebhookRequest) -> None:
+def test_users_without_permissions_see_no_data(
+    unprivileged: Client, heartbeats: None, received: WebhookRequest
+) -> None:
     Subscription.objects.update(name="Finance", state=State.FAILING)
     detector.detect()
-    page = nobody.get(HOME).content.decode()
+    page = unprivileged.get(HOME).content.decode()
     assert "Finance" not in page
     assert "Plan.docx" not in page
     assert "<canvas" not in page
 
 
-def test_renewals_are_ordered_by_time(boss: Client, alive: None, hook: Subscription) -> None:
+def test_renewals_are_ordered_by_time(boss: Client, heartbeats: None, hook: Subscription) -> None:
     now = timezone.now()
     later = Subscription.objects.create(account=hook.account, renew_at=now + timedelta(hours=2), expires_at=now)
     Subscription.objects.filter(pk=hook.pk).update(renew_at=now + timedelta(hours=1), expires_at=now)
@@ -166,23 +170,23 @@ def test_renewals_are_ordered_by_time(boss: Client, alive: None, hook: Subscript
     assert [row.pk for row in boss.get(HOME).context["renewals"]] == [hook.pk, later.pk]
 
 
-def arrive(hook: Subscription, moment: datetime, count: int) -> None:
+def receive_requests(hook: Subscription, moment: datetime, count: int) -> None:
     for _ in range(count):
         request = store_request(hook, b"", received_at=moment)
-        own = new_id().int & ((1 << 62) - 1)
-        uid = type(request.uid)(int=first_id_at(moment).int | own)
+        unique_bits = new_id().int & ((1 << 62) - 1)
+        uid = type(request.uid)(int=first_id_at(moment).int | unique_bits)
         WebhookRequest.objects.filter(pk=request.pk).update(uid=uid)
 
 
 def test_requests_per_hour(hook: Subscription) -> None:
     now = timezone.now().replace(minute=30)
     for hours, count in ((60, 1), (47, 2), (3, 4), (1, 3), (0, 1)):
-        arrive(hook, now - timedelta(hours=hours), count)
+        receive_requests(hook, now - timedelta(hours=hours), count)
     expected = {47: 2, 3: 4, 1: 3, 0: 1}
     for _ in range(2):  # the second time from the cache
         counts = [hour.count for hour in received_per_hour(now, 48)]
         assert counts == [expected.get(47 - index, 0) for index in range(48)]
-    arrive(hook, now, 2)
+    receive_requests(hook, now, 2)
     assert received_per_hour(now, 48)[-1].count == 3
 
 
@@ -191,11 +195,11 @@ def test_hours_without_requests_count_zero(db: None) -> None:
 
 
 def test_the_number_of_queries_is_bounded(
-    boss: Client, alive: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
+    boss: Client, heartbeats: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     store_request(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))
     normalize_pending()
     boss.get(HOME)
     assert Event.objects.count() == 30
-    with django_assert_max_num_queries(25 + 48):  # one look-up an hour, each remembered once something came since
+    with django_assert_max_num_queries(25 + 48):  # one lookup per hour, each cached once later requests exist
         boss.get(HOME)

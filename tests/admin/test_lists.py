@@ -27,36 +27,36 @@ def rows_of(client: Client, name: str, query: str = "") -> list[int]:
 
 
 @pytest.fixture
-def many(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Seven requests, newest first, on pages of three."""
+def seven_requests(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Store seven requests and return their keys, newest first, with pages of three."""
     monkeypatch.setattr(list_page, "PAGE_SIZE", 3)
     return [store_request(hook, body_of({"id": number, "type": "made"})).pk for number in range(7)][::-1]
 
 
-def test_pages_lead_to_the_oldest_row_and_back(viewer: Client, many: list[int]) -> None:
+def test_pages_lead_to_the_oldest_row_and_back(viewer: Client, seven_requests: list[int]) -> None:
     seen: list[int] = []
     query: str | None = ""
     while query is not None:
         page = viewer.get(reverse(REQUESTS) + query).context["page"]
         seen += [row.pk for row in page.rows]
         query = page.older
-    assert seen == many
+    assert seen == seven_requests
     back: list[int] = []
     query = page.newer
     while query is not None:
         page = viewer.get(reverse(REQUESTS) + query).context["page"]
         back = [row.pk for row in page.rows] + back
         query = page.newer
-    assert back == many[:6]
+    assert back == seven_requests[:6]
 
 
-def test_a_new_row_does_not_shift_a_page(viewer: Client, hook: Subscription, many: list[int]) -> None:
+def test_a_new_row_does_not_shift_a_page(viewer: Client, hook: Subscription, seven_requests: list[int]) -> None:
     older = viewer.get(reverse(REQUESTS)).context["page"].older
     store_request(hook, body_of({"id": 99, "type": "made"}))
-    assert rows_of(viewer, REQUESTS, older) == many[3:6]
+    assert rows_of(viewer, REQUESTS, older) == seven_requests[3:6]
 
 
-def test_a_filter_is_kept_from_page_to_page(viewer: Client, many: list[int]) -> None:
+def test_a_filter_is_kept_from_page_to_page(viewer: Client, seven_requests: list[int]) -> None:
     page = viewer.get(reverse(REQUESTS) + "?outcome=received").context["page"]
     assert "outcome=received" in page.older
 
@@ -64,17 +64,17 @@ def test_a_filter_is_kept_from_page_to_page(viewer: Client, many: list[int]) -> 
 @pytest.mark.parametrize(
     "query", ["?before=x", "?after=-1", "?before=99999999999999999999999", "?after=", "?p=7", "?o=1"]
 )
-def test_an_invalid_page_key_shows_the_first_page(viewer: Client, many: list[int], query: str) -> None:
-    assert rows_of(viewer, REQUESTS, query) == many[:3]
+def test_an_invalid_page_key_shows_the_first_page(viewer: Client, seven_requests: list[int], query: str) -> None:
+    assert rows_of(viewer, REQUESTS, query) == seven_requests[:3]
 
 
 @pytest.mark.parametrize(
     "query",
     ["?outcome=bogus", "?account=x", "?subscription=1e9", "?since=yesterday", "?until=%00x", "?within=9y"],
 )
-def test_an_invalid_filter_is_reported_and_ignored(viewer: Client, many: list[int], query: str) -> None:
+def test_an_invalid_filter_is_reported_and_ignored(viewer: Client, seven_requests: list[int], query: str) -> None:
     response = viewer.get(reverse(REQUESTS) + query)
-    assert [row.pk for row in response.context["page"].rows] == many[:3]
+    assert [row.pk for row in response.context["page"].rows] == seven_requests[:3]
     assert "was ignored" in response.content.decode()
 
 
@@ -95,18 +95,18 @@ def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None
     event = Event.objects.get()
     for name, key in ((REQUESTS, request.pk), (EVENTS, event.pk)):
         before, after = (now - timedelta(minutes=5)).isoformat(), (now + timedelta(minutes=5)).isoformat()
-        ask = {"since": before.replace("+00:00", ""), "until": after.replace("+00:00", "")}
-        assert rows_of(viewer, name, f"?since={ask['since']}&until={ask['until']}") == [key]
-        assert rows_of(viewer, name, f"?since={ask['until']}") == []
-        assert rows_of(viewer, name, f"?until={ask['since']}") == []
+        bounds = {"since": before.replace("+00:00", ""), "until": after.replace("+00:00", "")}
+        assert rows_of(viewer, name, f"?since={bounds['since']}&until={bounds['until']}") == [key]
+        assert rows_of(viewer, name, f"?since={bounds['until']}") == []
+        assert rows_of(viewer, name, f"?until={bounds['since']}") == []
         assert rows_of(viewer, name, "?within=15m") == [key]
 
 
 def test_a_request_stored_late_is_found_by_its_receipt_time(viewer: Client, hook: Subscription) -> None:
-    came = timezone.now() - timedelta(hours=2)
-    request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=came)
-    until = (came + timedelta(minutes=1)).isoformat().replace("+00:00", "")
-    since = (came - timedelta(minutes=1)).isoformat().replace("+00:00", "")
+    received_at = timezone.now() - timedelta(hours=2)
+    request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=received_at)
+    until = (received_at + timedelta(minutes=1)).isoformat().replace("+00:00", "")
+    since = (received_at - timedelta(minutes=1)).isoformat().replace("+00:00", "")
     assert rows_of(viewer, REQUESTS, f"?since={since}&until={until}") == [request.pk]
 
 
@@ -121,15 +121,17 @@ def test_events_by_provider_action_and_type(viewer: Client, hook: Subscription) 
 
 
 @pytest.fixture
-def two(hook: Subscription) -> tuple[Subscription, Subscription]:
+def two_subscriptions(hook: Subscription) -> tuple[Subscription, Subscription]:
     other = Subscription.objects.create(
         account=hook.account, name="Legal", secrets=["s"], remote_id="wh-77", state=State.FAILING, due_at=None
     )
     return hook, other
 
 
-def test_subscriptions_by_state_and_search(viewer: Client, two: tuple[Subscription, Subscription]) -> None:
-    plain, legal = two
+def test_subscriptions_by_state_and_search(
+    viewer: Client, two_subscriptions: tuple[Subscription, Subscription]
+) -> None:
+    plain, legal = two_subscriptions
     assert rows_of(viewer, SUBSCRIPTIONS) == [legal.pk, plain.pk]
     assert rows_of(viewer, SUBSCRIPTIONS, "?state=failing") == [legal.pk]
     for text in ("lega", "wh-77", legal.callback_url, legal.token, str(legal.uid)):
@@ -139,9 +141,9 @@ def test_subscriptions_by_state_and_search(viewer: Client, two: tuple[Subscripti
 
 
 def test_deleted_subscriptions_are_only_listed_with_the_state_filter(
-    viewer: Client, two: tuple[Subscription, Subscription]
+    viewer: Client, two_subscriptions: tuple[Subscription, Subscription]
 ) -> None:
-    plain, legal = two
+    plain, legal = two_subscriptions
     Subscription.objects.filter(pk=legal.pk).update(state=State.DELETED, deleted_at=timezone.now())
     assert rows_of(viewer, SUBSCRIPTIONS) == [plain.pk]
     assert rows_of(viewer, SUBSCRIPTIONS, "?state=deleted") == [legal.pk]

@@ -1,4 +1,4 @@
-"""What holds for every page: permissions, no buttons for viewers, few queries, empty states, escaping."""
+"""Checks that apply to every page: permissions, no buttons for viewers, few queries, empty states, escaping."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def list_url(name: str) -> str:
 
 @pytest.fixture
 def rows(received: WebhookRequest) -> dict[str, int]:
-    """One row of everything, by the name of its pages."""
+    """Create one row of each kind, and return the keys by the name of the admin pages."""
     subscription = received.subscription
     operation = Operation.objects.create(
         subscription=subscription,
@@ -53,7 +53,7 @@ def rows(received: WebhookRequest) -> dict[str, int]:
         status=OperationStatus.FAILED,
         request={"method": "POST", "url": "https://fake.example.test/hooks", "body": {"url": "<b>bold</b>"}},
         response={"status": 400, "body": "no <b>such</b> thing"},
-        error="It said no.",
+        error="Refused.",
         finished_at=timezone.now(),
     )
     after = {"name": "<i>Finance</i>"}
@@ -77,10 +77,12 @@ def test_an_empty_list_has_an_empty_state(viewer: Client, name: str, text: str) 
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_lists_and_details_need_the_permission(nobody: Client, viewer: Client, rows: dict[str, int], name: str) -> None:
+def test_lists_and_details_need_the_permission(
+    unprivileged: Client, viewer: Client, rows: dict[str, int], name: str
+) -> None:
     detail = reverse(f"admin:{name}_change", args=[rows[name]])
     for url in (list_url(name), detail):
-        assert nobody.get(url).status_code == 403
+        assert unprivileged.get(url).status_code == 403
         assert viewer.get(url).status_code == 200
         assert Client().get(url).status_code == 302  # to the login
 
@@ -89,10 +91,10 @@ def test_lists_and_details_need_the_permission(nobody: Client, viewer: Client, r
 def test_viewers_see_no_buttons(viewer: Client, rows: dict[str, int], name: str) -> None:
     for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
         page = text_of(viewer, url)
-        own = page[page.index('<div class="hk"') :]  # below Unfold's frame, which has a form to log out
-        assert 'method="post"' not in own
-        assert "hk-primary" not in own
-        assert 'name="pk"' not in own
+        content = page[page.index('<div class="hk"') :]  # below Unfold's frame, which has a form to log out
+        assert 'method="post"' not in content
+        assert "hk-primary" not in content
+        assert 'name="pk"' not in content
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -130,13 +132,13 @@ def test_more_rows_need_no_more_queries(
         return len(captured.captured_queries)
 
     store_request(hook, body_of({"id": 0, "type": "made"}))
-    few = queries()
+    count_with_one_row = queries()
     for number in range(1, 10):
         store_request(hook, body_of({"id": number, "type": "made"}))
-    assert queries() == few
+    assert queries() == count_with_one_row
 
 
-def test_foreign_text_is_escaped(boss: Client, rows: dict[str, int]) -> None:
+def test_text_from_outside_is_escaped(boss: Client, rows: dict[str, int]) -> None:
     operation = text_of(boss, reverse("admin:subscriptions_operation_change", args=[rows["subscriptions_operation"]]))
     entry = text_of(boss, reverse("admin:providers_historyentry_change", args=[rows["providers_historyentry"]]))
     assert "&lt;b&gt;such&lt;/b&gt;" in operation
@@ -162,12 +164,12 @@ def test_unfold_styles_users_and_groups(boss: Client) -> None:
         assert "unfold" in text_of(boss, reverse(f"admin:{name}_add"))
 
 
-def test_the_navigation_shows_what_the_user_may_view(viewer: Client, nobody: Client) -> None:
+def test_the_navigation_shows_permitted_pages_only(viewer: Client, unprivileged: Client) -> None:
     links = [list_url(name) for name in LISTS]
-    seen, unseen = text_of(viewer, reverse("admin:index")), text_of(nobody, reverse("admin:index"))
-    assert all(f'href="{link}"' in seen for link in links)
-    assert not any(f'href="{link}"' in unseen for link in links)
-    assert list_url("auth_user") not in seen
+    permitted, unpermitted = text_of(viewer, reverse("admin:index")), text_of(unprivileged, reverse("admin:index"))
+    assert all(f'href="{link}"' in permitted for link in links)
+    assert not any(f'href="{link}"' in unpermitted for link in links)
+    assert list_url("auth_user") not in permitted
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -198,8 +200,8 @@ def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, r
     assert link in text_of(viewer, url)
     assert link not in text_of(person("rea", "providers.view_historyentry"), url)
     for kind, uid in (("subscription", "no id"), ("something", str(subscription.uid))):
-        gone = HistoryEntry.objects.create(actor="clock", action="changed", subject_type=kind, subject_id=uid)
-        text_of(boss, reverse("admin:providers_historyentry_change", args=[gone.pk]))
+        unlinked = HistoryEntry.objects.create(actor="clock", action="changed", subject_type=kind, subject_id=uid)
+        text_of(boss, reverse("admin:providers_historyentry_change", args=[unlinked.pk]))
 
 
 @pytest.mark.parametrize(
@@ -212,11 +214,13 @@ def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, r
     ],
 )
 def test_cross_site_forms_are_rejected(boss: Client, rows: dict[str, int], name: str) -> None:
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(User.objects.get(username="ann"))
+    csrf_client = Client(enforce_csrf_checks=True)
+    csrf_client.force_login(User.objects.get(username="ann"))
     key = rows.get(name.rpartition("_")[0])
     args = [] if name.endswith(("_add", "_actions")) else [key]
-    assert strict.post(reverse(f"admin:{name}", args=args), {"pk": key or "", "action": "delete"}).status_code == 403
+    assert (
+        csrf_client.post(reverse(f"admin:{name}", args=args), {"pk": key or "", "action": "delete"}).status_code == 403
+    )
     assert Subscription.objects.get().present
     assert not ApiToken.objects.exclude(revoked_at=None).exists()
 
@@ -234,19 +238,19 @@ def test_no_page_contains_a_secret(boss: Client, rows: dict[str, int]) -> None:
         assert not any(secret in page for secret in secrets), url
 
 
-def test_error_pages_say_what_to_do(boss: Client, nobody: Client) -> None:
-    refused = nobody.get(list_url("events_event"))
+def test_error_pages_say_what_to_do(boss: Client, unprivileged: Client) -> None:
+    refused = unprivileged.get(list_url("events_event"))
     assert refused.status_code == 403
     assert "can grant it" in refused.content.decode()
-    gone = boss.get("/admin/nothing/")
-    assert gone.status_code == 404
-    assert "Page not found" in gone.content.decode()
-    strict = Client(enforce_csrf_checks=True)
-    assert "reload the page" in strict.post(reverse("admin:login")).content.decode()
+    unlinked = boss.get("/admin/nothing/")
+    assert unlinked.status_code == 404
+    assert "Page not found" in unlinked.content.decode()
+    csrf_client = Client(enforce_csrf_checks=True)
+    assert "reload the page" in csrf_client.post(reverse("admin:login")).content.decode()
     assert "was logged" in render_to_string("500.html")
 
 
-def test_a_user_without_permissions_is_told_who_can_grant_them(nobody: Client, viewer: Client) -> None:
-    assert "has no permissions yet" in text_of(nobody, reverse("admin:index"))
-    assert "First steps" not in text_of(nobody, reverse("admin:index"))
+def test_a_user_without_permissions_is_told_who_can_grant_them(unprivileged: Client, viewer: Client) -> None:
+    assert "has no permissions yet" in text_of(unprivileged, reverse("admin:index"))
+    assert "First steps" not in text_of(unprivileged, reverse("admin:index"))
     assert "has no permissions yet" not in text_of(viewer, reverse("admin:index"))

@@ -37,11 +37,11 @@ def page_of(row: Subscription) -> str:
 
 
 def fields_of(page: str) -> dict[str, list[str]]:
-    """Return what the form on the page sends with all steps selected."""
-    found: dict[str, list[str]] = {"step": [], "version": []}
+    """Return the form data of the page with all steps selected."""
+    fields: dict[str, list[str]] = {"step": [], "version": []}
     for name, value in re.findall(r'name="(step|version)" value="([^"]+)"', page):
-        found[name].append(unescape(value))
-    return found
+        fields[name].append(unescape(value))
+    return fields
 
 
 def test_no_call_is_made_before_a_refresh(boss: Client, drifted: Subscription, control: Control) -> None:
@@ -51,11 +51,11 @@ def test_no_call_is_made_before_a_refresh(boss: Client, drifted: Subscription, c
     assert len(control.calls()) == before
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("all_accounts", [True, False])
 def test_shows_each_step_field_by_field(
-    boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool
+    boss: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
 ) -> None:
-    page = boss.get(f"{PLAN}?look=now{'' if whole else f'&account={account.pk}'}").content.decode()
+    page = boss.get(f"{PLAN}?look=now{'' if all_accounts else f'&account={account.pk}'}").content.decode()
     assert "It differs from the desired state." in page
     assert "/Shared/Finance" in page
     assert "/Shared/New" in page
@@ -65,30 +65,32 @@ def test_shows_each_step_field_by_field(
 def test_applies_only_the_selected_steps(
     boss: Client, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:
-    sent = fields_of(boss.get(PLAN, {"look": "now"}).content.decode())
-    assert [step.split(":")[1] for step in sent["step"]] == ["update", "enable"]
-    answer = boss.post(APPLY, {**sent, "step": sent["step"][1:], "account": account.pk}, follow=True)
-    assert "Applied the selected steps of 1 subscription." in answer.content.decode()
+    form_data = fields_of(boss.get(PLAN, {"look": "now"}).content.decode())
+    assert [step.split(":")[1] for step in form_data["step"]] == ["update", "enable"]
+    response = boss.post(APPLY, {**form_data, "step": form_data["step"][1:], "account": account.pk}, follow=True)
+    assert "Applied the selected steps of 1 subscription." in response.content.decode()
     (remote,) = control.remotes()
     assert (remote["status"], remote["path"]) == ("enabled", "/Shared/Finance")
     assert drifted.operations.latest("id").actor == "staff:ann"
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_applies_all_steps(boss: Client, drifted: Subscription, account: ProviderAccount, *, whole: bool) -> None:
-    answer = boss.post(APPLY, {"all": "1", **({} if whole else {"account": account.pk})}, follow=True)
-    assert "Applied the changes of 1 subscription." in answer.content.decode()
+@pytest.mark.parametrize("all_accounts", [True, False])
+def test_applies_all_steps(
+    boss: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
+) -> None:
+    response = boss.post(APPLY, {"all": "1", **({} if all_accounts else {"account": account.pk})}, follow=True)
+    assert "Applied the changes of 1 subscription." in response.content.decode()
     drifted.refresh_from_db()
     assert drifted.state == State.ACTIVE
     assert "No changes needed." in boss.post(APPLY, {"all": "1"}, follow=True).content.decode()
 
 
 def test_a_changed_plan_is_shown_again_and_not_applied(boss: Client, drifted: Subscription, control: Control) -> None:
-    sent = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
-    assert len(sent["step"]) == 2
+    form_data = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
+    assert len(form_data["step"]) == 2
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
-    answer = boss.post(APPLY, {**sent, "back": "subscription"}, follow=True)
-    page = answer.content.decode()
+    response = boss.post(APPLY, {**form_data, "back": "subscription"}, follow=True)
+    page = response.content.decode()
     assert "The plan has changed" in page
     assert "/Shared/Newer" in page
     assert control.remotes()[0]["status"] == "disabled"
@@ -98,7 +100,7 @@ def test_a_changed_plan_is_shown_again_and_not_applied(boss: Client, drifted: Su
     assert drifted.state == State.ACTIVE
 
 
-def test_lists_accounts_that_were_not_reached(boss: Client, drifted: Subscription, control: Control) -> None:
+def test_unreachable_accounts_are_listed(boss: Client, drifted: Subscription, control: Control) -> None:
     control.post("faults", status=500, times=1)
     page = boss.get(PLAN, {"look": "now"}).content.decode()
     assert "Not reached:" in page
@@ -106,7 +108,7 @@ def test_lists_accounts_that_were_not_reached(boss: Client, drifted: Subscriptio
     assert "No changes needed" not in page
 
 
-def test_a_page_is_limited_and_says_how_many_are_left_out(
+def test_a_limited_page_counts_the_omitted_subscriptions(
     boss: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending_changes, "MAX_SHOWN", 1)
@@ -124,18 +126,18 @@ def test_no_pending_changes(boss: Client, drifted: Subscription, account: Provid
 
 def test_no_selection_and_invalid_input(boss: Client, drifted: Subscription) -> None:
     assert "No step was selected" in boss.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
-    for sent in ({"step": "x"}, {"step": "1:explode:2"}, {"account": "x"}, {"account": "999"}):
-        assert boss.post(APPLY, sent).status_code == 404
+    for form_data in ({"step": "x"}, {"step": "1:explode:2"}, {"account": "x"}, {"account": "999"}):
+        assert boss.post(APPLY, form_data).status_code == 404
     assert boss.get(APPLY).status_code == 405
     assert boss.get(PLAN, {"account": "x"}).status_code == 404
 
 
-def test_viewers_see_plans_without_buttons(viewer: Client, nobody: Client, drifted: Subscription) -> None:
+def test_viewers_see_plans_without_buttons(viewer: Client, unprivileged: Client, drifted: Subscription) -> None:
     page = viewer.get(PLAN, {"look": "now"}).content.decode()
     assert "It differs from the desired state." in page
     assert 'name="step"' not in page
     assert "Apply selected" not in page
     assert viewer.post(APPLY, {"all": "1"}).status_code == 403
-    assert nobody.get(PLAN).status_code == 403
+    assert unprivileged.get(PLAN).status_code == 403
     changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
     assert "Apply selected steps" in changer.get(PLAN, {"look": "now"}).content.decode()

@@ -38,7 +38,7 @@ def page_of(client: Client, row: Problem) -> str:
     return response.content.decode()
 
 
-def test_an_empty_list_says_that_there_are_no_open_problems(viewer: Client) -> None:
+def test_an_empty_list_has_an_empty_state(viewer: Client) -> None:
     assert "No open problems." in viewer.get(LIST).content.decode()
 
 
@@ -104,27 +104,27 @@ def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
         page = viewer.get(reverse(f"admin:{name}", args=[key])).content.decode()
         assert f'href="{LIST}{drifted.pk}/change/"' in page
         assert "Drifted: opened" in page, "on the timeline"
-    blind = person("sue", "subscriptions.view_subscription")
-    page = blind.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
+    without_problems = person("sue", "subscriptions.view_subscription")
+    page = without_problems.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
     assert f'href="{LIST}{drifted.pk}/change/"' not in page
 
 
 def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_message(
     boss: Client, viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
-    address = reverse("admin:subscriptions_subscription_change", args=[hook.pk])
-    page = boss.get(address).content.decode()
+    url = reverse("admin:subscriptions_subscription_change", args=[hook.pk])
+    page = boss.get(url).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
-    assert "It differs in paths." not in shown, "the state's note says it"
+    assert "It differs in paths." not in shown, "the note of the state already contains it"
     assert "Compare the fields" in shown
     assert "?plan=now#plan" in shown
-    assert "?plan=now#plan" not in viewer.get(address).content.decode().partition("<h2>Endpoint</h2>")[0]
+    assert "?plan=now#plan" not in viewer.get(url).content.decode().partition("<h2>Endpoint</h2>")[0]
     Subscription.objects.filter(pk=hook.pk).update(
         state=State.ACTIVE, silent_since=timezone.now(), silence_reason="Our receiver answers."
     )
-    assert boss.get(address).content.decode().count("Our receiver answers.") == 1
+    assert boss.get(url).content.decode().count("Our receiver answers.") == 1
     detector.detect()
-    page = boss.get(address).content.decode()
+    page = boss.get(url).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
     assert "Our receiver answers." in shown
     assert 'id="silent"' not in page, "a silence is shown once"
@@ -141,16 +141,18 @@ def test_problems_of_an_account_come_before_those_of_its_subscriptions(
     shown = page[page.index('id="problems"') : page.index("<h2>Subscriptions")]
     assert shown.index("Refused: ") < shown.index("Drifted: ")
     assert "and more" in shown
-    assert "Get a new token" not in shown, "the account's note says it"
+    assert "Get a new token" not in shown, "the note of the account already contains it"
 
 
-def test_the_navigation_counts_problems_that_need_attention(viewer: Client, nobody: Client, drifted: Problem) -> None:
+def test_the_navigation_counts_problems_that_need_attention(
+    viewer: Client, unprivileged: Client, drifted: Problem
+) -> None:
     from config.dashboard.navigation import open_problems
 
     request = viewer.get(LIST).wsgi_request
     assert open_problems(request) == "1"
     assert 'class="hk-count">1<' in viewer.get(LIST).content.decode()
-    assert open_problems(nobody.get("/admin/").wsgi_request) == ""
+    assert open_problems(unprivileged.get("/admin/").wsgi_request) == ""
     detector.acknowledge(drifted, by="staff:ann")
     assert open_problems(request) == ""
     assert "hk-count" not in viewer.get(LIST).content.decode()

@@ -25,7 +25,7 @@ def moved(subscription: Subscription, settings: Settings) -> Subscription:
     return subscription
 
 
-def test_the_home_page_reports_it_and_links_there(boss: Client, moved: Subscription) -> None:
+def test_the_home_page_reports_a_changed_public_url(boss: Client, moved: Subscription) -> None:
     page = boss.get("/admin/").content.decode()
     assert "PUBLIC_URL changed" in page
     assert PAGE in page
@@ -58,9 +58,9 @@ def test_nothing_is_reported_while_the_public_url_is_unchanged(boss: Client, sub
     assert "PUBLIC_URL changed" not in boss.get("/admin/").content.decode()
 
 
-def test_viewers_cannot_confirm(viewer: Client, nobody: Client, moved: Subscription) -> None:
+def test_viewers_cannot_confirm(viewer: Client, unprivileged: Client, moved: Subscription) -> None:
     page = viewer.get(PAGE).content.decode()
     assert "This installation was moved" in page
     assert '<form method="post"' not in page.partition("This installation was moved")[2].partition("</section>")[0]
     assert viewer.post(PAGE, {"public_url": NEW, "sure": "1"}).status_code == 403
-    assert nobody.get(PAGE).status_code == 403
+    assert unprivileged.get(PAGE).status_code == 403

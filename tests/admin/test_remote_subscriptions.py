@@ -11,7 +11,7 @@ from subscriptions.admin import remote_pages
 from subscriptions.models import RemoteNote, State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.admin.conftest import person
-from tests.harness.fixtures import Control, Make
+from tests.harness.fixtures import Control, RegisterRemote
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")
 
@@ -59,14 +59,14 @@ def test_the_import_page_shows_the_effect(
 def test_a_read_only_import_changes_nothing_at_the_provider(
     boss: Client, account: ProviderAccount, foreign: str, control: Control
 ) -> None:
-    answer = boss.post(page_of("import", account), {"remote_id": foreign, "name": "Old one"}, follow=True)
+    response = boss.post(page_of("import", account), {"remote_id": foreign, "name": "Old one"}, follow=True)
     row = Subscription.objects.get()
     assert (row.name, row.state, row.remote_id) == ("Old one", State.MANUAL, foreign)
-    assert answer.redirect_chain[-1][0] == reverse("admin:subscriptions_subscription_change", args=[row.pk])
+    assert response.redirect_chain[-1][0] == reverse("admin:subscriptions_subscription_change", args=[row.pk])
     assert control.remotes()[0]["url"] == "https://elsewhere.example/in"
 
 
-def test_an_import_can_adopt(boss: Client, account: ProviderAccount, foreign: str, control: Control) -> None:
+def test_an_import_can_take_over(boss: Client, account: ProviderAccount, foreign: str, control: Control) -> None:
     boss.post(page_of("import", account), {"remote_id": foreign, "take_over": "1"})
     row = Subscription.objects.get()
     assert row.state == State.ACTIVE
@@ -80,24 +80,24 @@ def test_an_orphan_is_deleted_after_confirmation(
     page = boss.get(page_of("remove_orphan", account), {"remote_id": orphan}).content.decode()
     assert "deleted permanently at Egnyte Connect" in page
     assert len(control.remotes()) == 1
-    answer = boss.post(page_of("remove_orphan", account), {"remote_id": orphan}, follow=True)
-    assert "was deleted at Egnyte Connect" in answer.content.decode()
+    response = boss.post(page_of("remove_orphan", account), {"remote_id": orphan}, follow=True)
+    assert "was deleted at Egnyte Connect" in response.content.decode()
     assert control.remotes() == []
     assert HistoryEntry.objects.latest("pk").action == "orphan deleted"
 
 
-def test_foreign_and_managed_ones_are_never_deleted(
+def test_foreign_and_managed_remotes_are_never_deleted(
     boss: Client, account: ProviderAccount, active: Subscription, foreign: str, control: Control
 ) -> None:
     for remote_id in (foreign, str(active.remote_id), "nothing"):
-        answer = boss.get(page_of("remove_orphan", account), {"remote_id": remote_id})
-        assert answer.status_code == 302
+        response = boss.get(page_of("remove_orphan", account), {"remote_id": remote_id})
+        assert response.status_code == 302
         boss.post(page_of("remove_orphan", account), {"remote_id": remote_id})
     assert len(control.remotes()) == 2
     assert control.calls("DELETE") == []
 
 
-def test_one_can_be_ignored_and_shown_again(boss: Client, account: ProviderAccount, foreign: str) -> None:
+def test_a_foreign_remote_can_be_ignored_and_shown_again(boss: Client, account: ProviderAccount, foreign: str) -> None:
     boss.get(page_of("discover", account))
     page = boss.post(page_of("ignore", account), {"remote_id": foreign}, follow=True).content.decode()
     assert "Ignored" in page
@@ -108,23 +108,23 @@ def test_one_can_be_ignored_and_shown_again(boss: Client, account: ProviderAccou
     assert not RemoteNote.objects.exclude(ignored_at=None).exists()
 
 
-def test_a_long_list_is_cut_and_says_how_many_are_left_out(
-    boss: Client, account: ProviderAccount, make: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_long_list_is_cut_and_counts_the_omitted_remotes(
+    boss: Client, account: ProviderAccount, register_remote: RegisterRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_pages, "MAX_PER_GROUP", 1)
     for number in range(3):
-        make(f"https://elsewhere.example/{number}")
+        register_remote(f"https://elsewhere.example/{number}")
     assert "2 more are not shown" in boss.get(page_of("discover", account)).content.decode()
 
 
 def test_each_permission_allows_only_its_own_pages(
-    viewer: Client, nobody: Client, account: ProviderAccount, orphan: str, control: Control
+    viewer: Client, unprivileged: Client, account: ProviderAccount, orphan: str, control: Control
 ) -> None:
     page = viewer.get(page_of("discover", account)).content.decode()
     assert orphan in page
     for button in (">Import<", ">Delete<", ">Ignore<"):
         assert button not in page
-    assert nobody.get(page_of("discover", account)).status_code == 403
+    assert unprivileged.get(page_of("discover", account)).status_code == 403
     for name in ("import", "remove_orphan", "ignore"):
         assert viewer.post(page_of(name, account), {"remote_id": orphan}).status_code == 403
     views = ("providers.view_provideraccount", "subscriptions.view_subscription")

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("receiver_answers")
 PAGE = "/admin/subscriptions/subscription/renewals/"
 
 
-def leased(account: ProviderAccount, count: int) -> list[Subscription]:
-    """Subscriptions whose renewals follow each other; two of them at the same moment."""
+def create_leases(account: ProviderAccount, count: int) -> list[Subscription]:
+    """Create subscriptions with consecutive renewals, two of them at the same moment, and return them in that order."""
     now = timezone.now()
     for number in range(count):
         row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=f"Lease {number:02}")
@@ -43,19 +43,23 @@ def test_shows_the_lease_and_the_last_renewal(boss: Client, subscription: Subscr
     assert "Succeeded" in page
     assert "90 s" in page or "89 s" in page
     Operation.objects.create(
-        subscription=row, action="renew", actor="clock", status=OperationStatus.FAILED, error="The provider was away."
+        subscription=row,
+        action="renew",
+        actor="clock",
+        status=OperationStatus.FAILED,
+        error="The provider was unavailable.",
     )
     Subscription.objects.update(failures=2, due_at=timezone.now() + timedelta(seconds=30))
     page = boss.get(PAGE).content.decode()
-    assert "The provider was away." in page
+    assert "The provider was unavailable." in page
     assert "2 consecutive failures" in page
 
 
-def test_pages_are_ordered_by_renewal_and_miss_nothing(
+def test_pages_are_ordered_by_renewal_and_complete(
     boss: Client, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renewal_pages, "PAGE_SIZE", 2)
-    expected, seen, url = leased(account, 5), [], PAGE
+    expected, seen, url = create_leases(account, 5), [], PAGE
     while True:
         context = boss.get(url).context
         seen += [item.row.pk for item in context["renewals"]]
@@ -66,18 +70,18 @@ def test_pages_are_ordered_by_renewal_and_miss_nothing(
 
 
 def test_the_number_of_queries_does_not_grow(boss: Client, account: ProviderAccount) -> None:
-    leased(account, 3)
-    with CaptureQueriesContext(connection) as few:
+    create_leases(account, 3)
+    with CaptureQueriesContext(connection) as queries_of_3:
         boss.get(PAGE)
-    leased(account, 20)
-    with CaptureQueriesContext(connection) as many:
+    create_leases(account, 20)
+    with CaptureQueriesContext(connection) as queries_of_23:
         boss.get(PAGE)
-    assert len(many) == len(few)
-    assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in many)
+    assert len(queries_of_23) == len(queries_of_3)
+    assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in queries_of_23)
 
 
-def test_disabled_and_manually_renewed_ones_are_marked(boss: Client, account: ProviderAccount) -> None:
-    rows = leased(account, 2)
+def test_disabled_and_manually_renewed_leases_are_marked(boss: Client, account: ProviderAccount) -> None:
+    rows = create_leases(account, 2)
     Subscription.objects.filter(pk=rows[0].pk).update(auto_renew=False)
     Subscription.objects.filter(pk=rows[1].pk).update(enabled=False)
     page = boss.get(PAGE).content.decode()
@@ -85,12 +89,12 @@ def test_disabled_and_manually_renewed_ones_are_marked(boss: Client, account: Pr
     assert ">disabled<" in page
 
 
-def test_an_empty_list_and_invalid_keys(boss: Client, nobody: Client) -> None:
+def test_an_empty_list_and_invalid_keys(boss: Client, unprivileged: Client) -> None:
     assert "No subscriptions with a lease." in boss.get(PAGE).content.decode()
     for after in ("x", "2026-01-01T00:00:00_x", "_7", "2999-01-01T00:00:00_7"):
         assert boss.get(PAGE, {"after": after}).status_code == 200
-    assert nobody.get(PAGE).status_code == 403
+    assert unprivileged.get(PAGE).status_code == 403
 
 
-def test_the_home_page_links_there(boss: Client, subscription: Subscription) -> None:
+def test_the_home_page_links_to_the_renewals(boss: Client, subscription: Subscription) -> None:
     assert PAGE in boss.get("/admin/").content.decode()

@@ -37,9 +37,9 @@ def waiting(hook: Subscription, fake: FakeProvider) -> list[WebhookRequest]:
 
 def fields_of(page: str) -> dict[str, str]:
     """Return the hidden fields of a page's form, without the CSRF token."""
-    found = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
-    found.pop("csrfmiddlewaretoken", None)
-    return found
+    fields = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
+    fields.pop("csrfmiddlewaretoken", None)
+    return fields
 
 
 def outcomes() -> list[str]:
@@ -48,16 +48,16 @@ def outcomes() -> list[str]:
 
 def test_reprocesses_all_requests_of_a_filter(boss: Client, hook: Subscription, waiting: list[WebhookRequest]) -> None:
     other = store_request(hook, body_of({"id": 9}), headers=(("X-Secret", "wrong"),))
-    shown = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # the second page
-    assert f'href="{PAGE}?outcome=quarantined"' in shown
+    list_page = boss.get(LIST, {"outcome": "quarantined", "before": str(other.pk)}).content.decode()  # the second page
+    assert f'href="{PAGE}?outcome=quarantined"' in list_page
     assert "Reprocess matching requests" not in boss.get(LIST).content.decode()
     page = boss.get(PAGE, {"outcome": "quarantined"}).content.decode()
     assert "4 requests" in page
     assert "Its events are added if it can be parsed now" in page
     assert outcomes()[:4] == ["quarantined"] * 4  # the preview changes nothing
-    answer = boss.post(PAGE, fields_of(page), follow=True)
-    assert answer.redirect_chain == [(f"{LIST}?outcome=quarantined", 302)]
-    assert "4 requests reprocessed: 4 processed." in answer.content.decode()
+    response = boss.post(PAGE, fields_of(page), follow=True)
+    assert response.redirect_chain == [(f"{LIST}?outcome=quarantined", 302)]
+    assert "4 requests reprocessed: 4 processed." in response.content.decode()
     assert outcomes() == ["processed"] * 4 + ["rejected"]
     assert WebhookRequest.objects.get(pk=other.pk).outcome == Outcome.REJECTED
     entry = HistoryEntry.objects.get(action="reprocessed")
@@ -81,8 +81,8 @@ def test_reprocesses_a_subscription_with_rejected_and_truncated_requests(
     cut = store_request(hook, b"x")
     WebhookRequest.objects.filter(pk=cut.pk).update(outcome=Outcome.TRUNCATED)
     Subscription.objects.filter(pk=hook.pk).update(secrets=["later", SECRET])
-    shown = boss.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
-    assert f'href="{PAGE}?subscription={hook.pk}"' in shown
+    list_page = boss.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
+    assert f'href="{PAGE}?subscription={hook.pk}"' in list_page
     page = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
     assert "6 requests" in page
     assert "Verified again. Released" in page
@@ -101,8 +101,8 @@ def test_each_portion_continues_after_the_previous_one(
     monkeypatch.setattr(reprocess, "reprocess_many", three)
     first = boss.get(PAGE, {"subscription": hook.pk}).content.decode()
     late = store_request(hook, body_of({"id": 77}))  # arrived after the preview, so it is not selected
-    answer = boss.post(PAGE, fields_of(first))
-    progress = boss.get(answer["Location"]).content.decode()
+    response = boss.post(PAGE, fields_of(first))
+    progress = boss.get(response["Location"]).content.decode()
     assert "3 requests reprocessed so far." in progress
     assert "data-auto-continue" in progress
     assert outcomes() == ["processed"] * 3 + ["quarantined", "received"]
@@ -110,10 +110,10 @@ def test_each_portion_continues_after_the_previous_one(
     session = boss.session
     del session["reprocessing"]
     session.save()
-    later = boss.get(answer["Location"]).content.decode()
+    later = boss.get(response["Location"]).content.decode()
     assert "data-auto-continue" not in later
-    done = boss.post(PAGE, fields_of(later), follow=True).content.decode()
-    assert "4 requests reprocessed: 4 processed." in done
+    result = boss.post(PAGE, fields_of(later), follow=True).content.decode()
+    assert "4 requests reprocessed: 4 processed." in result
     assert WebhookRequest.objects.get(pk=late.pk).outcome == Outcome.RECEIVED
     notes = HistoryEntry.objects.filter(action="reprocessed").order_by("pk")
     assert [entry.subject_name.split(":")[0] for entry in notes] == ["3 requests", "1 requests"]
@@ -134,24 +134,24 @@ def test_a_relative_time_span_is_fixed_when_the_preview_is_shown(boss: Client, w
     assert outcomes() == ["processed"] * 4
 
 
-@pytest.mark.parametrize("asked", [{"outcome": "nonsense"}, {"pk": "x"}, {"within": "9y"}, {"since": "soon"}])
-def test_invalid_filter_values_return_404(boss: Client, waiting: list[WebhookRequest], asked: dict[str, str]) -> None:
-    assert boss.get(PAGE, asked).status_code == 404
-    assert boss.post(PAGE, asked).status_code == 404
+@pytest.mark.parametrize("query", [{"outcome": "nonsense"}, {"pk": "x"}, {"within": "9y"}, {"since": "soon"}])
+def test_invalid_filter_values_return_404(boss: Client, waiting: list[WebhookRequest], query: dict[str, str]) -> None:
+    assert boss.get(PAGE, query).status_code == 404
+    assert boss.post(PAGE, query).status_code == 404
     assert outcomes() == ["quarantined"] * 4
 
 
 def test_without_a_filter_nothing_is_reprocessed(boss: Client, waiting: list[WebhookRequest]) -> None:
-    answer = boss.post(PAGE, follow=True)
-    assert "Select requests or a filter first." in answer.content.decode()
+    response = boss.post(PAGE, follow=True)
+    assert "Select requests or a filter first." in response.content.decode()
     assert outcomes() == ["quarantined"] * 4
 
 
 def test_a_selection_without_matches(boss: Client, hook: Subscription) -> None:
     page = boss.get(PAGE, {"outcome": "truncated"}).content.decode()
     assert "No requests match the filter." in page
-    done = boss.post(PAGE, {"outcome": "truncated"}, follow=True).content.decode()
-    assert "There was nothing to reprocess." in done
+    result = boss.post(PAGE, {"outcome": "truncated"}, follow=True).content.decode()
+    assert "There was nothing to reprocess." in result
     assert not HistoryEntry.objects.filter(action="reprocessed").exists()
 
 

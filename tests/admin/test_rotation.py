@@ -28,19 +28,19 @@ def page_of(row: Subscription) -> str:
     return reverse("admin:subscriptions_subscription_change", args=[row.pk])
 
 
-def done(client: Client, row: Subscription, action: str, **more: str) -> str:
-    answer = client.post(ACTIONS, {"action": action, "pk": str(row.pk), **more}, follow=True)
+def apply_action(client: Client, row: Subscription, action: str, **more: str) -> str:
+    response = client.post(ACTIONS, {"action": action, "pk": str(row.pk), **more}, follow=True)
     row.refresh_from_db()
-    return answer.content.decode()
+    return response.content.decode()
 
 
 def test_a_rotation_is_confirmed_and_its_progress_shown(boss: Client, active: Subscription) -> None:
     (old,) = active.secrets
     assert 'id="rotation"' not in boss.get(page_of(active)).content.decode()
-    asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(active.pk)}).content.decode()
-    assert "A new secret was requested." in asked
-    assert 'name="revoke"' in asked
-    page = done(boss, active, "rotate-secret")
+    confirmation = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(active.pk)}).content.decode()
+    assert "A new secret was requested." in confirmation
+    assert 'name="revoke"' in confirmation
+    page = apply_action(boss, active, "rotate-secret")
     assert 'id="rotation"' in page
     for text in ("not used in a request yet", "the old secret is accepted until then", "Both are accepted until"):
         assert text in page
@@ -59,29 +59,29 @@ def test_the_page_shows_that_the_provider_has_not_accepted_the_new_secret(
     boss: Client, active: Subscription, control: Control
 ) -> None:
     control.post("faults", status=400, times=100)
-    page = done(boss, active, "rotate-secret")
+    page = apply_action(boss, active, "rotate-secret")
     assert "not set at the provider yet" in page
 
 
 def test_revoking_keeps_only_the_new_secret(boss: Client, active: Subscription) -> None:
     (old,) = active.secrets
-    done(boss, active, "rotate-secret", revoke="1")
+    apply_action(boss, active, "rotate-secret", revoke="1")
     assert len(active.secrets) == 1
     assert active.secrets != [old]
 
 
 def test_a_manual_subscription_shows_the_secret_to_enter(boss: Client, account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed=Managed.MANUAL)
-    asked = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(row.pk)}).content.decode()
-    assert "enter it at the provider" in asked
-    page = done(boss, row, "rotate-secret")
+    confirmation = boss.get(ACTIONS, {"action": "rotate-secret", "pk": str(row.pk)}).content.decode()
+    assert "enter it at the provider" in confirmation
+    page = apply_action(boss, row, "rotate-secret")
     assert "Enter the new secret at the provider" in page
 
 
 def test_too_many_rotations_are_rejected_with_a_reason(boss: Client, active: Subscription) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
-        done(boss, active, "rotate-secret")
-    assert "Wait for one, or revoke the old secrets." in done(boss, active, "rotate-secret")
+        apply_action(boss, active, "rotate-secret")
+    assert "Wait for one, or revoke the old secrets." in apply_action(boss, active, "rotate-secret")
     assert len(active.secrets) == secret_rotation.MAX_ACCEPTED_SECRETS
 
 
@@ -96,10 +96,10 @@ def test_forgetting_is_offered_only_while_deleting(boss: Client, active: Subscri
     reconcile_soon(active, actor="staff:ann")
     assert active.state == State.DELETING
     assert "action=forget" in boss.get(page_of(active)).content.decode()
-    asked = boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
-    assert str(active.remote_id) in asked
-    assert "This cannot be undone." in asked
-    done(boss, active, "forget")
+    confirmation = boss.get(ACTIONS, {"action": "forget", "pk": str(active.pk)}).content.decode()
+    assert str(active.remote_id) in confirmation
+    assert "This cannot be undone." in confirmation
+    apply_action(boss, active, "forget")
     assert active.state == State.DELETED
     assert str(active.remote_id) in boss.get(page_of(active)).content.decode()
 

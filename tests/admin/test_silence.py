@@ -13,7 +13,7 @@ from subscriptions.models import Subscription
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
-TYPED = {
+FORM_DATA = {
     "name": "Finance",
     "enabled": "on",
     "auto_renew": "on",
@@ -29,15 +29,15 @@ def page_of(name: str, row: Subscription) -> str:
 def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Subscription) -> None:
     page = boss.get(page_of("edit", subscription)).content.decode()
     assert "A suggestion is shown here" in page
-    typed = {
-        **TYPED,
+    form_data = {
+        **FORM_DATA,
         "quiet_minutes": "90",
         "quiet_start": "22:00",
         "quiet_until": "06:00",
         "quiet_weekends": "on",
         "quiet_zone": "Europe/Berlin",
     }
-    shown = boss.post(page_of("edit", subscription), typed, follow=True).content.decode()
+    shown = boss.post(page_of("edit", subscription), form_data, follow=True).content.decode()
     subscription.refresh_from_db()
     assert subscription.quiet_after == 5400
     assert subscription.quiet_hours == {
@@ -51,14 +51,14 @@ def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Su
     again = boss.get(page_of("edit", subscription)).content.decode()
     assert 'name="quiet_minutes" id="id_quiet_minutes" value="90"' in again
     assert 'value="22:00"' in again
-    boss.post(page_of("edit", subscription), {**TYPED, "quiet_zone": "UTC"})
+    boss.post(page_of("edit", subscription), {**FORM_DATA, "quiet_zone": "UTC"})
     subscription.refresh_from_db()
     assert subscription.quiet_after is None
     assert subscription.quiet_hours is None
 
 
 @pytest.mark.parametrize(
-    ("typed", "field"),
+    ("form_data", "field"),
     [
         ({"quiet_minutes": "1"}, "quiet_minutes"),
         ({"quiet_minutes": "soon"}, "quiet_minutes"),
@@ -69,9 +69,9 @@ def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Su
     ],
 )
 def test_invalid_quiet_times_are_field_errors(
-    boss: Client, subscription: Subscription, typed: dict[str, str], field: str
+    boss: Client, subscription: Subscription, form_data: dict[str, str], field: str
 ) -> None:
-    response = boss.post(page_of("edit", subscription), {**TYPED, **typed})
+    response = boss.post(page_of("edit", subscription), {**FORM_DATA, **form_data})
     assert field in response.context["form"].errors
     assert 'id="silence" open>' in response.content.decode()
     subscription.refresh_from_db()

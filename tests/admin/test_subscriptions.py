@@ -24,7 +24,7 @@ from tests.harness.fixtures import CONFIG, Control
 
 ADD = "/admin/subscriptions/subscription/add/"
 ACTIONS = "/admin/subscriptions/subscription/actions/"
-TYPED = {
+FORM_DATA = {
     "name": "Legal",
     "enabled": "on",
     "auto_renew": "on",
@@ -50,12 +50,12 @@ def active(subscription: Subscription) -> Subscription:
 def run(client: Client, action: str, *rows: Subscription) -> str:
     """Open the confirmation page and press its button."""
     keys = [str(row.pk) for row in rows]
-    asked = client.get(ACTIONS, {"action": action, "pk": keys})
-    assert asked.status_code == 200
-    answer = client.post(ACTIONS, {"action": action, "pk": keys}, follow=True)
+    confirmation = client.get(ACTIONS, {"action": action, "pk": keys})
+    assert confirmation.status_code == 200
+    response = client.post(ACTIONS, {"action": action, "pk": keys}, follow=True)
     for row in rows:
         row.refresh_from_db()
-    return answer.content.decode()
+    return response.content.decode()
 
 
 # -- Forms
@@ -81,7 +81,7 @@ def test_a_new_subscription_has_a_default_name(boss: Client, account: ProviderAc
 
 
 def test_subscribing_registers_immediately(boss: Client, account: ProviderAccount, control: Control) -> None:
-    page = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True).content.decode()
+    page = boss.post(f"{ADD}?account={account.pk}", FORM_DATA, follow=True).content.decode()
     row = Subscription.objects.get()
     assert row.state == State.ACTIVE
     assert row.config == {
@@ -95,13 +95,13 @@ def test_subscribing_registers_immediately(boss: Client, account: ProviderAccoun
 
 
 def test_a_schema_error_names_the_entry_and_saves_nothing(boss: Client, account: ProviderAccount) -> None:
-    typed = {
-        **TYPED,
+    form_data = {
+        **FORM_DATA,
         "config.paths.lines": "/Shared/Legal\n/Shared/A,B",
         "config.event_types": [],
         "config.event_types.lines": "",
     }
-    response = boss.post(f"{ADD}?account={account.pk}", typed)
+    response = boss.post(f"{ADD}?account={account.pk}", form_data)
     errors = response.context["form"].errors
     assert set(errors) == {"config.paths", "config.event_types"}
     assert errors["config.paths"][0].startswith("Entry 2 (/Shared/A,B): must not contain a comma")
@@ -116,7 +116,7 @@ def test_a_provider_error_is_shown_at_its_field(
         raise Refused("There is no such folder.", field="paths.1")
 
     monkeypatch.setattr(type(account.plugin), "register", refuse)
-    response = boss.post(f"{ADD}?account={account.pk}", TYPED, follow=True)
+    response = boss.post(f"{ADD}?account={account.pk}", FORM_DATA, follow=True)
     row = Subscription.objects.get()
     assert row.state == State.FAILING
     assert response.redirect_chain[-1][0] == page_of("edit", row)
@@ -124,7 +124,7 @@ def test_a_provider_error_is_shown_at_its_field(
     assert field.provider_error == "Entry 2 (/Shared/Board): There is no such folder."
     assert "The provider rejected this" in response.content.decode()
     monkeypatch.undo()
-    boss.post(page_of("edit", row), {**TYPED, "config.paths.lines": "/Shared/Legal"})
+    boss.post(page_of("edit", row), {**FORM_DATA, "config.paths.lines": "/Shared/Legal"})
     row.refresh_from_db()
     assert row.state == State.ACTIVE
 
@@ -143,7 +143,7 @@ def test_the_form_shows_the_current_configuration(boss: Client, subscription: Su
 
 
 def test_changing_the_config_changes_it_at_the_provider(boss: Client, active: Subscription, control: Control) -> None:
-    boss.post(page_of("edit", active), {**TYPED, "config.paths.lines": "/Shared/Sales"})
+    boss.post(page_of("edit", active), {**FORM_DATA, "config.paths.lines": "/Shared/Sales"})
     active.refresh_from_db()
     assert active.name == "Legal"
     assert control.remotes()[0]["path"] == "/Shared/Sales"
@@ -152,7 +152,7 @@ def test_changing_the_config_changes_it_at_the_provider(boss: Client, active: Su
 
 
 def test_a_manual_subscription_shows_the_steps(boss: Client, account: ProviderAccount, control: Control) -> None:
-    page = boss.post(f"{ADD}?account={account.pk}", {**TYPED, "managed": "manual"}, follow=True).content.decode()
+    page = boss.post(f"{ADD}?account={account.pk}", {**FORM_DATA, "managed": "manual"}, follow=True).content.decode()
     assert "Register manually" in page
     assert not control.remotes()
 
@@ -234,15 +234,15 @@ def test_the_dry_run_equals_the_result(
     assert [step.action for step in predict_plan(active, active.created_at, action).steps] == steps
     last = Operation.objects.latest("pk").pk
     run(boss, action, active)
-    done = Operation.objects.filter(pk__gt=last).order_by("pk").values_list("action", flat=True)
-    assert list(done) == [step.value for step in steps]
+    performed = Operation.objects.filter(pk__gt=last).order_by("pk").values_list("action", flat=True)
+    assert list(performed) == [step.value for step in steps]
 
 
 @pytest.mark.parametrize("action", list(SubscriptionAction))
 def test_viewers_cannot_run_actions(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
     for call in (viewer.get, viewer.post):
         assert call(ACTIONS, {"action": action, "pk": str(active.pk)}).status_code == 403
-    assert viewer.post(page_of("edit", active), TYPED).status_code == 403
+    assert viewer.post(page_of("edit", active), FORM_DATA).status_code == 403
     assert viewer.get(ADD).status_code == 403
 
 
@@ -272,8 +272,8 @@ def test_a_deleted_subscription_has_no_actions(boss: Client, subscription: Subsc
     desired_state.request_deletion(subscription, by="staff:ann")
     page = boss.get(page_of("change", subscription)).content.decode()
     assert "actions/?action=" not in page
-    answer = boss.get(page_of("edit", subscription), follow=True)
-    assert "The subscription is deleted." in answer.content.decode()
+    response = boss.get(page_of("edit", subscription), follow=True)
+    assert "The subscription is deleted." in response.content.decode()
 
 
 # -- The page
@@ -319,9 +319,9 @@ def test_the_page_makes_no_call(boss: Client, active: Subscription, control: Con
 
 def test_operations_are_shown_without_secrets(boss: Client, active: Subscription) -> None:
     operation = active.operations.latest("pk")
-    address = f"/admin/subscriptions/operation/{operation.pk}/change/"
-    assert f'href="{address}"' in boss.get(page_of("change", active)).content.decode(), "on the timeline"
-    page = boss.get(address).content.decode()
+    url = f"/admin/subscriptions/operation/{operation.pk}/change/"
+    assert f'href="{url}"' in boss.get(page_of("change", active)).content.decode(), "on the timeline"
+    page = boss.get(url).content.decode()
     assert "/pubapi/v1/webhooks" in page
     assert active.secrets[0] not in page
     assert active.account.credentials["access_token"] not in page

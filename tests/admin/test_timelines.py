@@ -30,41 +30,41 @@ def test_the_latest_entries_are_on_the_page_and_all_on_the_timeline(viewer: Clie
     page = viewer.get(timeline_of(subscription)).content.decode()
     assert reverse("admin:subscriptions_operation_change", args=[operation.pk]) in page
     assert page.index("changed") < page.index("New. Too many.") < page.index("created")
-    whole = viewer.get(timeline_of(subscription.account)).content.decode()
-    assert reverse("admin:subscriptions_subscription_change", args=[subscription.pk]) in whole
+    account_timeline = viewer.get(timeline_of(subscription.account)).content.decode()
+    assert reverse("admin:subscriptions_subscription_change", args=[subscription.pk]) in account_timeline
 
 
 @pytest.mark.slow
-def test_filter_and_pages(viewer: Client, subscription: Subscription) -> None:
+def test_the_timeline_is_filtered_and_paged(viewer: Client, subscription: Subscription) -> None:
     for number in range(60):
         desired_state.change(subscription, by="staff:ann", name=f"Name {number}")
-    address = timeline_of(subscription)
-    first = viewer.get(address)
+    url = timeline_of(subscription)
+    first = viewer.get(url)
     assert len(first.context["part"].entries) == 50
     assert first.context["part"].newer is None
-    second = viewer.get(address + first.context["part"].older)
+    second = viewer.get(url + first.context["part"].older)
     assert len(second.context["part"].entries) == 11
     assert second.context["part"].older is None
-    back = viewer.get(address + second.context["part"].newer)
+    back = viewer.get(url + second.context["part"].newer)
     assert [entry.key for entry in back.context["part"].entries] == [
         entry.key for entry in first.context["part"].entries
     ]
     assert back.context["part"].newer is None
     newest = first.context["part"].entries[0].key
-    assert len(viewer.get(f"{address}?after={newest}").context["part"].entries) == 50
+    assert len(viewer.get(f"{url}?after={newest}").context["part"].entries) == 50
     oldest = second.context["part"].entries[-1].key
-    assert "No more entries." in viewer.get(f"{address}?before={oldest}").content.decode()
-    assert "No entries of this kind." in viewer.get(f"{address}?kind=operation").content.decode()
+    assert "No more entries." in viewer.get(f"{url}?before={oldest}").content.decode()
+    assert "No entries of this kind." in viewer.get(f"{url}?kind=operation").content.decode()
     for query in ("?kind=bogus", "?before=bogus", "?after=", "?kind=%00"):
-        assert len(viewer.get(address + query).context["part"].entries) == 50
+        assert len(viewer.get(url + query).context["part"].entries) == 50
 
 
-def test_the_timeline_needs_the_permission_of_its_subject(nobody: Client, subscription: Subscription) -> None:
+def test_the_timeline_needs_the_permission_of_its_subject(unprivileged: Client, subscription: Subscription) -> None:
     for row in (subscription, subscription.account):
-        assert nobody.get(timeline_of(row)).status_code == 403
-    assert nobody.get(timeline_of(subscription).replace(f"/{subscription.pk}/", "/999/")).status_code == 404
+        assert unprivileged.get(timeline_of(row)).status_code == 403
+    assert unprivileged.get(timeline_of(subscription).replace(f"/{subscription.pk}/", "/999/")).status_code == 404
 
 
 def test_an_empty_timeline(viewer: Client, subscription: Subscription) -> None:
-    bare = ProviderAccount.objects.create(provider="egnyte-connect", name="Bare")
-    assert "No activity yet." in viewer.get(timeline_of(bare)).content.decode()
+    unused_account = ProviderAccount.objects.create(provider="egnyte-connect", name="Bare")
+    assert "No activity yet." in viewer.get(timeline_of(unused_account)).content.decode()

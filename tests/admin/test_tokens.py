@@ -17,23 +17,23 @@ ADD = "/admin/config/apitoken/add/"
 def test_a_token_is_shown_once(boss: Client) -> None:
     response = boss.post(ADD, {"name": "importer", "scopes": ["events:read", "accounts:write"]})
     page = response.content.decode()
-    found = re.search(r'id="token">([^<]+)<', page)
-    assert found
-    token = ApiToken.find(found[1])
+    match = re.search(r'id="token">([^<]+)<', page)
+    assert match
+    token = ApiToken.find(match[1])
     assert token is not None
     assert token.scopes == ["accounts:write", "events:read"]
     assert "no-store" in response["Cache-Control"]
-    later = boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
-    assert found[1] not in later
-    assert token.prefix in later
+    details_page = boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+    assert match[1] not in details_page
+    assert token.prefix in details_page
     entry = HistoryEntry.objects.get()
     assert (entry.actor, entry.action, entry.subject_type) == ("staff:ann", "created", "token")
-    assert found[1] not in str(entry.changes)
+    assert match[1] not in str(entry.changes)
 
 
 def test_a_token_needs_a_name_and_known_scopes(boss: Client) -> None:
-    for typed in ({"scopes": ["events:read"]}, {"name": "x"}, {"name": "x", "scopes": ["events:everything"]}):
-        assert boss.post(ADD, typed).context["form"].errors
+    for form_data in ({"scopes": ["events:read"]}, {"name": "x"}, {"name": "x", "scopes": ["events:everything"]}):
+        assert boss.post(ADD, form_data).context["form"].errors
     assert not ApiToken.objects.exists()
 
 

@@ -20,56 +20,56 @@ UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer. `json` is None without a body."""
+class ApiResponse:
+    """A response. `json` is None without a body."""
 
     status: int
     headers: dict[str, str]
     json: Any
 
     def fields(self) -> dict[str, str]:
-        """Return the code of each field error by field."""
+        """Return the error code of each invalid field."""
         return {error["field"]: error["code"] for error in self.json["errors"]}
 
 
 @dataclass
 class Api:
-    """A client of /api/v1. Checks that every answer has a request ID, and that every error is a problem document."""
+    """A client of /api/v1. Checks that every response has a request ID, and that every error is a problem document."""
 
     token: str | None
     client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
 
-    def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> ApiResponse:
         if self.token:
             headers = {"Authorization": f"Bearer {self.token}", **headers}
         content = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
         target = path if path.startswith("http") else f"/api/v1{path}"
-        got = self.client.generic(method, target, headers=headers, **content)  # type: ignore[arg-type]
-        answer = Answer(got.status_code, dict(got.headers), json.loads(got.content) if got.content else None)
-        assert answer.headers["X-Request-ID"]
-        assert "Location" not in answer.headers
-        if answer.status >= 400 and method != "HEAD":
-            check_problem(answer)
-        return answer
+        raw = self.client.generic(method, target, headers=headers, **content)  # type: ignore[arg-type]
+        response = ApiResponse(raw.status_code, dict(raw.headers), json.loads(raw.content) if raw.content else None)
+        assert response.headers["X-Request-ID"]
+        assert "Location" not in response.headers
+        if response.status >= 400 and method != "HEAD":
+            check_problem(response)
+        return response
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> ApiResponse:
         return self.call("GET", path, **headers)
 
-    def post(self, path: str, body: object = None, **headers: str) -> Answer:
+    def post(self, path: str, body: object = None, **headers: str) -> ApiResponse:
         return self.call("POST", path, body, **headers)
 
-    def patch(self, path: str, body: object, **headers: str) -> Answer:
+    def patch(self, path: str, body: object, **headers: str) -> ApiResponse:
         return self.call("PATCH", path, body, **headers)
 
-    def delete(self, path: str, **headers: str) -> Answer:
+    def delete(self, path: str, **headers: str) -> ApiResponse:
         return self.call("DELETE", path, **headers)
 
 
-def check_problem(answer: Answer) -> None:
-    assert answer.headers["Content-Type"] == PROBLEM
-    problem = answer.json
-    assert problem["status"] == answer.status
-    assert problem["request_id"] == answer.headers["X-Request-ID"]
+def check_problem(response: ApiResponse) -> None:
+    assert response.headers["Content-Type"] == PROBLEM
+    problem = response.json
+    assert problem["status"] == response.status
+    assert problem["request_id"] == response.headers["X-Request-ID"]
     assert problem["type"] == f"urn:hookkeeper:problem:{problem['code']}"
     assert problem["title"]
     assert problem["detail"]
@@ -95,7 +95,7 @@ def api(db: None) -> Api:
 
 
 @pytest.fixture
-def nobody() -> Api:
+def anonymous() -> Api:
     """Return an Api without a token."""
     return Api(None)
 
@@ -121,10 +121,10 @@ def path(active: Subscription) -> str:
 
 
 def check_access(
-    path: str, method: str, *, nobody: Api, wrong: Api, scope: str, wrong_method: str, api: Api, body: object = None
+    path: str, method: str, *, anonymous: Api, wrong: Api, scope: str, wrong_method: str, api: Api, body: object = None
 ) -> None:
-    """Check what all endpoints share: the answers without a token, without the scope, and to a wrong method."""
-    refused = nobody.call(method, path, body)
+    """Check what all endpoints share: the responses without a token, without the scope, and to a wrong method."""
+    refused = anonymous.call(method, path, body)
     assert (refused.status, refused.json["code"]) == (401, "not_authenticated")
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
     forbidden = wrong.call(method, path, body)

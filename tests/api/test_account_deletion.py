@@ -19,16 +19,16 @@ TOGETHER = "?remove_subscriptions=true"
 def test_subscriptions_are_deleted_before_the_account(
     api: Api, active: Subscription, account_path: str, control: Control
 ) -> None:
-    answer = api.delete(account_path + TOGETHER)
-    assert (answer.status, answer.json["id"]) == (202, str(active.account.uid))
-    assert answer.json["removal_asked_at"]
+    response = api.delete(account_path + TOGETHER)
+    assert (response.status, response.json["id"]) == (202, str(active.account.uid))
+    assert response.json["removal_asked_at"]
     assert not Subscription.objects.get().present
     sweep.sweep_inline()
     assert control.remotes() == []
     sweep.sweep_inline()
     assert api.get(account_path).status == 404
-    kept = ProviderAccount.with_deleted.get(pk=active.account_id)
-    assert (kept.credentials, kept.removal_asked_at) == ({}, None)
+    deleted_account = ProviderAccount.with_deleted.get(pk=active.account_id)
+    assert (deleted_account.credentials, deleted_account.removal_asked_at) == ({}, None)
     actions = HistoryEntry.objects.filter(actor="api:ci").order_by("id").values_list("subject_type", "action")
     assert [item for item in actions if item[1] != "state changed"] == [
         ("account", "deletion with subscriptions requested"),
@@ -58,8 +58,8 @@ def test_a_waiting_deletion_can_be_cancelled(
 ) -> None:
     control.post("faults", status=500, times=1)
     api.delete(account_path + TOGETHER)
-    answer = api.post(f"{account_path}keep/")
-    assert (answer.status, answer.json["removal_asked_at"]) == (200, None)
+    response = api.post(f"{account_path}keep/")
+    assert (response.status, response.json["removal_asked_at"]) == (200, None)
     Subscription.objects.update(due_at=active.created_at)
     for _ in range(3):
         sweep.sweep_inline()
@@ -72,18 +72,18 @@ def test_a_waiting_deletion_can_be_cancelled(
 
 def test_no_subscription_is_added_during_the_deletion(api: Api, active: Subscription, account_path: str) -> None:
     api.delete(account_path + TOGETHER)
-    answer = api.post("/subscriptions/", {"account": str(active.account.uid), "config": CONFIG})
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
-    assert "being deleted" in answer.json["detail"]
+    response = api.post("/subscriptions/", {"account": str(active.account.uid), "config": CONFIG})
+    assert (response.status, response.json["code"]) == (409, "conflict")
+    assert "being deleted" in response.json["detail"]
 
 
 def test_the_worker_resumes_a_deletion_after_a_crash(
     active: Subscription, account: ProviderAccount, control: Control
 ) -> None:
     second = desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
-    account_deletion.request_deletion(account, by="staff:ann")  # and then the process died
+    account_deletion.request_deletion(account, by="staff:ann")  # then the process crashed
     assert Subscription.objects.filter(present=True).count() == 2
-    desired_state.request_deletion(second, by="staff:ann")  # or it died after the first
+    desired_state.request_deletion(second, by="staff:ann")  # or it crashed after the first
     for _ in range(2):
         sweep.sweep_inline()
     assert control.remotes() == []
@@ -109,8 +109,8 @@ def test_without_subscriptions_the_account_is_deleted_at_once(
     api: Api, account: ProviderAccount, account_path: str
 ) -> None:
     desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
-    answer = api.delete(account_path + TOGETHER)
-    assert (answer.status, answer.json) == (204, None)
+    response = api.delete(account_path + TOGETHER)
+    assert (response.status, response.json) == (204, None)
     assert api.get(account_path).status == 404
 
 
@@ -140,9 +140,9 @@ def test_cancelling_within_a_batch_stops_the_deletion(
         ("?force=true", {"force": "unknown"}),
     ],
 )
-def test_refuses_other_parameters(api: Api, account_path: str, query: str, fields: dict[str, str]) -> None:
-    answer = api.delete(account_path + query)
-    assert (answer.status, answer.fields()) == (400, fields)
+def test_other_parameters_are_refused(api: Api, account_path: str, query: str, fields: dict[str, str]) -> None:
+    response = api.delete(account_path + query)
+    assert (response.status, response.fields()) == (400, fields)
     assert api.get(account_path).status == 200
 
 
@@ -152,11 +152,11 @@ def test_without_the_parameter_an_account_in_use_stays(api: Api, active: Subscri
     assert api.delete(account_path + TOGETHER, **{"If-Match": '"stale"'}).status == 412
 
 
-def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     check_access(
         f"{account_path}keep/",
         "POST",
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("subscriptions:write"),
         scope="accounts:write",
         wrong_method="GET",

@@ -26,35 +26,35 @@ def path_of(account_path: str, remote_id: object) -> str:
 
 
 def kinds(api: Api, account_path: str) -> dict[str, tuple[str, bool]]:
-    found = api.get(f"{account_path}remote-subscriptions/").json["results"]
-    return {item["remote_id"]: (item["kind"], item["ignored"]) for item in found}
+    results = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    return {item["remote_id"]: (item["kind"], item["ignored"]) for item in results}
 
 
 # -- Deleting --------------------------------------------------------------------------------------------------------
 
 
-def test_deletes_an_orphan_and_logs_it(api: Api, account_path: str, orphan: str, control: Control) -> None:
+def test_deleting_an_orphan_is_logged(api: Api, account_path: str, orphan: str, control: Control) -> None:
     assert kinds(api, account_path) == {orphan: ("orphaned", False)}
-    answer = api.delete(path_of(account_path, orphan))
-    assert (answer.status, answer.json) == (204, None)
+    response = api.delete(path_of(account_path, orphan))
+    assert (response.status, response.json) == (204, None)
     assert control.remotes() == []
-    begun, removed = HistoryEntry.objects.filter(action__startswith="orphan").order_by("id")
-    assert (begun.action, removed.action, removed.actor) == ("orphan deletion started", "orphan deleted", "api:ci")
-    told: dict[str, Any] = {change["field"]: change["to"] for change in removed.changes}
-    assert told["remote_id"] == orphan
-    assert (told["request"]["method"], told["response"]["status"]) == ("DELETE", 204)
-    assert orphan in told["request"]["url"]
+    started, removed = HistoryEntry.objects.filter(action__startswith="orphan").order_by("id")
+    assert (started.action, removed.action, removed.actor) == ("orphan deletion started", "orphan deleted", "api:ci")
+    data: dict[str, Any] = {change["field"]: change["to"] for change in removed.changes}
+    assert data["remote_id"] == orphan
+    assert (data["request"]["method"], data["response"]["status"]) == ("DELETE", 204)
+    assert orphan in data["request"]["url"]
     assert not RemoteNote.objects.exists()
     assert api.delete(path_of(account_path, orphan)).status == 404
 
 
-def test_what_is_not_an_orphan_is_a_conflict_and_stays(
+def test_only_an_orphan_can_be_deleted(
     api: Api, account_path: str, active: Subscription, foreign: str, control: Control
 ) -> None:
-    for remote_id, said in ((foreign, "Foreign"), (active.remote_id, "subscription")):
-        answer = api.delete(path_of(account_path, remote_id))
-        assert (answer.status, answer.json["code"]) == (409, "conflict")
-        assert said in answer.json["detail"]
+    for remote_id, message in ((foreign, "Foreign"), (active.remote_id, "subscription")):
+        response = api.delete(path_of(account_path, remote_id))
+        assert (response.status, response.json["code"]) == (409, "conflict")
+        assert message in response.json["detail"]
     assert len(control.remotes()) == 2
     assert control.calls("DELETE") == []
     assert not HistoryEntry.objects.filter(action__startswith="orphan").exists()
@@ -67,10 +67,10 @@ def test_an_imported_remote_is_no_orphan(api: Api, account_path: str, orphan: st
 
 
 def test_a_remote_whose_url_changed_meanwhile_stays(api: Api, account_path: str, orphan: str, control: Control) -> None:
-    kinds(api, account_path)  # its URL is known from now on, and not asked for again
+    kinds(api, account_path)  # caches its URL
     control.post(f"remote/{orphan}", config={"url": "https://elsewhere.example/in"})
-    answer = api.delete(path_of(account_path, orphan))
-    assert (answer.status, len(control.remotes())) == (409, 1)
+    response = api.delete(path_of(account_path, orphan))
+    assert (response.status, len(control.remotes())) == (409, 1)
 
 
 def test_a_remote_that_becomes_managed_meanwhile_stays(
@@ -126,8 +126,8 @@ def test_a_failure_is_502_and_logged_and_can_be_retried(
         original(*args)
 
     monkeypatch.setattr(EgnyteConnect, "delete", delete)
-    answer = api.delete(path_of(account_path, orphan))
-    assert (answer.status, answer.json["code"]) == (502, "provider_error")
+    response = api.delete(path_of(account_path, orphan))
+    assert (response.status, response.json["code"]) == (502, "provider_error")
     entry = HistoryEntry.objects.latest("id")
     assert entry.action.startswith("orphan deletion")
     assert "error" in {change["field"] for change in entry.changes}
@@ -140,10 +140,10 @@ def test_no_orphan_is_deleted_before_the_address_is_confirmed(
 ) -> None:
     former, settings.PUBLIC_URL = settings.PUBLIC_URL, "https://copy.example.test"
     Subscription.objects.filter(pk=active.pk).update(deleted_at=timezone.now(), state="deleted")
-    left = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann")
-    Subscription.objects.filter(pk=left.pk).update(callback_url=f"{former}/hooks/{left.token}")
-    answer = api.delete(path_of(account_path, active.remote_id))
-    assert (answer.status, "address" in answer.json["detail"]) == (409, True)
+    elsewhere = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann")
+    Subscription.objects.filter(pk=elsewhere.pk).update(callback_url=f"{former}/hooks/{elsewhere.token}")
+    response = api.delete(path_of(account_path, active.remote_id))
+    assert (response.status, "address" in response.json["detail"]) == (409, True)
     assert len(control.remotes()) == 2
 
 
@@ -155,12 +155,12 @@ def test_the_scheduler_never_deletes_an_orphan(
     assert len(control.remotes()) == 2
 
 
-def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
         check_access(
             path_of(account_path, "a"),
             "DELETE",
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=with_scopes(have),
             scope=miss,
             wrong_method="GET",
@@ -174,7 +174,9 @@ def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) ->
 # -- Ignoring --------------------------------------------------------------------------------------------------------
 
 
-def test_ignores_and_shows_again(api: Api, account_path: str, foreign: str, control: Control) -> None:
+def test_a_foreign_remote_is_ignored_and_shown_again(
+    api: Api, account_path: str, foreign: str, control: Control
+) -> None:
     assert kinds(api, account_path) == {foreign: ("foreign", False)}
     writes = [call for call in control.calls() if call["method"] != "GET"]
     for _ in range(2):
@@ -198,7 +200,7 @@ def test_ignoring_survives_a_list_without_the_remote(
     assert kinds(api, account_path) == {foreign: ("foreign", True)}
 
 
-def test_what_is_managed_cannot_be_ignored(api: Api, account_path: str, active: Subscription, foreign: str) -> None:
+def test_a_managed_remote_cannot_be_ignored(api: Api, account_path: str, active: Subscription, foreign: str) -> None:
     assert api.post(f"{path_of(account_path, active.remote_id)}ignore/").status == 409
     kinds(api, account_path)
     api.post(f"{account_path}import/", {"remote_id": foreign})
@@ -212,12 +214,12 @@ def test_importing_an_ignored_remote_ends_ignoring(api: Api, account_path: str, 
     assert kinds(api, account_path) == {foreign: ("managed", False)}
 
 
-def test_access_to_ignoring(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_ignoring(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     for method in ("POST", "DELETE"):
         check_access(
             f"{path_of(account_path, 'a')}ignore/",
             method,
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=with_scopes("accounts:write"),
             scope="subscriptions:write",
             wrong_method="GET",

@@ -28,20 +28,20 @@ def foreign(account: ProviderAccount) -> str:
     return str(response.json()["webhookId"])
 
 
-def by_id(answer: dict[str, Any]) -> dict[str, Any]:
-    return {item["remote_id"]: item for item in answer["results"]}
+def by_id(response: dict[str, Any]) -> dict[str, Any]:
+    return {item["remote_id"]: item for item in response["results"]}
 
 
 # -- Inventory -------------------------------------------------------------------------------------------------------
 
 
-def test_lists_the_owner_of_each(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
-    answer = api.get(f"{account_path}remote-subscriptions/")
-    assert answer.status == 200
-    assert (answer.json["next"], answer.json["previous"]) == (None, None)
-    found = by_id(answer.json)
-    assert set(found) == {active.remote_id, foreign}
-    ours, theirs = found[str(active.remote_id)], found[foreign]
+def test_each_remote_is_listed_with_its_owner(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
+    response = api.get(f"{account_path}remote-subscriptions/")
+    assert response.status == 200
+    assert (response.json["next"], response.json["previous"]) == (None, None)
+    remotes = by_id(response.json)
+    assert set(remotes) == {active.remote_id, foreign}
+    ours, theirs = remotes[str(active.remote_id)], remotes[foreign]
     assert (ours["kind"], ours["subscription"], ours["url"]) == ("managed", str(active.uid), active.callback_url)
     assert ours["expires_at"].endswith("Z")
     assert ours["status"] == "enabled"
@@ -59,39 +59,43 @@ def test_pages(api: Api, active: Subscription, account_path: str, foreign: str) 
 
 def test_a_failing_provider_is_502(api: Api, account_path: str, control: Control) -> None:
     control.post("faults", status=500, times=1)
-    answer = api.get(f"{account_path}remote-subscriptions/")
-    assert (answer.status, answer.json["code"], answer.json["provider_code"]) == (502, "provider_error", "unavailable")
+    response = api.get(f"{account_path}remote-subscriptions/")
+    assert (response.status, response.json["code"], response.json["provider_code"]) == (
+        502,
+        "provider_error",
+        "unavailable",
+    )
 
 
 def test_refused_credentials_are_502_too(api: Api, account_path: str) -> None:
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
-    answer = api.get(f"{account_path}remote-subscriptions/")
-    assert (answer.status, answer.json["provider_code"]) == (502, "authentication_failed")
+    response = api.get(f"{account_path}remote-subscriptions/")
+    assert (response.status, response.json["provider_code"]) == (502, "authentication_failed")
 
 
 def test_refused_credentials_stay_502_while_calls_are_paused(api: Api, account_path: str, control: Control) -> None:
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
     api.post(f"{account_path}check/")
     calls = len(control.calls())
-    answer = api.get(f"{account_path}remote-subscriptions/")
-    assert (answer.status, answer.json["code"]) == (502, "provider_error")
-    assert answer.json["provider_code"] == "authentication_failed"
-    assert int(answer.headers["Retry-After"]) > 0
-    assert len(control.calls()) == calls, "it is not asked again yet"
+    response = api.get(f"{account_path}remote-subscriptions/")
+    assert (response.status, response.json["code"]) == (502, "provider_error")
+    assert response.json["provider_code"] == "authentication_failed"
+    assert int(response.headers["Retry-After"]) > 0
+    assert len(control.calls()) == calls, "the provider is not called during the pause"
 
 
 def test_a_throttling_provider_is_503_with_retry_after(api: Api, account_path: str, control: Control) -> None:
     control.post("faults", status=429, times=1)
-    answer = api.get(f"{account_path}remote-subscriptions/")
-    assert (answer.status, answer.json["code"]) == (503, "provider_throttled")
-    assert int(answer.headers["Retry-After"]) > 0
+    response = api.get(f"{account_path}remote-subscriptions/")
+    assert (response.status, response.json["code"]) == (503, "provider_throttled")
+    assert int(response.headers["Retry-After"]) > 0
 
 
-def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     check_access(
         f"{account_path}remote-subscriptions/",
         "GET",
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("subscriptions:write"),
         scope="accounts:read",
         wrong_method="POST",
@@ -105,42 +109,44 @@ def test_access(with_scopes: Issue, nobody: Api, api: Api, account_path: str) ->
 
 
 def test_imports_without_changes_at_the_provider(api: Api, account_path: str, foreign: str, control: Control) -> None:
-    answer = api.post(f"{account_path}import/", {"remote_id": foreign, "name": "Old one"})
-    assert answer.status == 201
-    told = answer.json
-    assert (told["name"], told["managed"], told["state"], told["remote_id"]) == ("Old one", "manual", "manual", foreign)
-    assert told["config"]["event_types"] == ["fs:add_file"]
-    assert answer.headers["ETag"]
+    response = api.post(f"{account_path}import/", {"remote_id": foreign, "name": "Old one"})
+    assert response.status == 201
+    data = response.json
+    assert (data["name"], data["managed"], data["state"], data["remote_id"]) == ("Old one", "manual", "manual", foreign)
+    assert data["config"]["event_types"] == ["fs:add_file"]
+    assert response.headers["ETag"]
     assert control.remotes()[0]["url"] == "https://elsewhere.example/in"
-    assert {call["method"] for call in control.calls()} == {"GET", "POST"}  # the POST made it
+    assert {call["method"] for call in control.calls()} == {"GET", "POST"}  # the fixture sent the POST
     assert HistoryEntry.objects.latest("id").actor == "api:ci"
 
 
-def test_what_was_imported_is_listed_as_managed_with_its_subscription(
+def test_an_imported_remote_is_listed_as_managed_with_its_subscription(
     api: Api, account_path: str, foreign: str
 ) -> None:
     imported = api.post(f"{account_path}import/", {"remote_id": foreign}).json
-    (told,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
-    assert (told["kind"], told["subscription"], told["url"]) == (
+    (data,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    assert (data["kind"], data["subscription"], data["url"]) == (
         "managed",
         imported["id"],
         "https://elsewhere.example/in",
     )
     api.delete(f"/subscriptions/{imported['id']}/")
-    (told,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
-    assert (told["kind"], told["subscription"]) == ("foreign", None)
+    (data,) = api.get(f"{account_path}remote-subscriptions/").json["results"]
+    assert (data["kind"], data["subscription"]) == ("foreign", None)
 
 
-def test_adopts_a_remote(api: Api, account_path: str, foreign: str, control: Control) -> None:
-    told = api.post(f"{account_path}import/", {"remote_id": foreign, "take_over": True}).json
-    assert (told["managed"], told["state"], told["remote_id"]) == ("api", "active", foreign)
+def test_takes_over_a_remote(api: Api, account_path: str, foreign: str, control: Control) -> None:
+    data = api.post(f"{account_path}import/", {"remote_id": foreign, "take_over": True}).json
+    assert (data["managed"], data["state"], data["remote_id"]) == ("api", "active", foreign)
     (remote,) = control.remotes()
-    assert remote["url"] == told["callback_url"]
+    assert remote["url"] == data["callback_url"]
 
 
-def test_what_is_managed_already_is_a_conflict(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
-    answer = api.post(f"{account_path}import/", {"remote_id": active.remote_id})
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+def test_importing_a_managed_remote_is_a_conflict(
+    api: Api, active: Subscription, account_path: str, foreign: str
+) -> None:
+    response = api.post(f"{account_path}import/", {"remote_id": active.remote_id})
+    assert (response.status, response.json["code"]) == (409, "conflict")
     assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 201
     assert api.post(f"{account_path}import/", {"remote_id": foreign}).status == 409
 
@@ -155,9 +161,9 @@ def test_what_is_managed_already_is_a_conflict(api: Api, active: Subscription, a
         ({"remote_id": "a", "config": {}}, {"config": "unknown"}),
     ],
 )
-def test_refuses_wrong_imports(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
-    answer = api.post(f"{account_path}import/", body)
-    assert (answer.status, answer.fields()) == (400, fields)
+def test_invalid_imports_are_refused(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    response = api.post(f"{account_path}import/", body)
+    assert (response.status, response.fields()) == (400, fields)
     assert not Subscription.objects.exists()
 
 
@@ -167,12 +173,12 @@ def test_a_failing_provider_is_502_on_import(api: Api, account_path: str, contro
     assert not Subscription.objects.exists()
 
 
-def test_access_to_import(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_import(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     for have, miss in (("accounts:write", "subscriptions:write"), ("subscriptions:write", "accounts:read")):
         check_access(
             f"{account_path}import/",
             "POST",
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=with_scopes(have),
             scope=miss,
             wrong_method="GET",

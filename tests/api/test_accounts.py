@@ -41,28 +41,28 @@ def new(**changes: Any) -> dict[str, Any]:
 # -- Create ----------------------------------------------------------------------------------------------------------
 
 
-def test_creates_without_a_call(api: Api, control: Control) -> None:
-    answer = api.post("/accounts/", new())
-    assert answer.status == 201
-    told = answer.json
-    assert set(told) == FIELDS
-    assert UUID(told["id"]).version == 7
-    assert (told["provider"], told["name"], told["settings"]) == ("egnyte-connect", "Acme", {"domain": "acme"})
-    assert (told["status"], told["status_reason"], told["identity"], told["checked_at"]) == ("unchecked", "", {}, None)
-    assert TIME.fullmatch(told["created_at"])
-    assert answer.headers["ETag"]
+def test_creating_an_account_makes_no_call(api: Api, control: Control) -> None:
+    response = api.post("/accounts/", new())
+    assert response.status == 201
+    data = response.json
+    assert set(data) == FIELDS
+    assert UUID(data["id"]).version == 7
+    assert (data["provider"], data["name"], data["settings"]) == ("egnyte-connect", "Acme", {"domain": "acme"})
+    assert (data["status"], data["status_reason"], data["identity"], data["checked_at"]) == ("unchecked", "", {}, None)
+    assert TIME.fullmatch(data["created_at"])
+    assert response.headers["ETag"]
     assert control.calls() == []
     assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
     entry = HistoryEntry.objects.get()
-    assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "created", told["id"])
+    assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "created", data["id"])
 
 
-def test_no_answer_contains_credentials(api: Api) -> None:
+def test_no_response_contains_credentials(api: Api) -> None:
     created = api.post("/accounts/", new())
     path = f"/accounts/{created.json['id']}/"
-    for answer in (created, api.get(path), api.get("/accounts/"), api.patch(path, {"name": "B"})):
-        assert "credentials" not in str(answer.json)
-        assert "very-secret-token" not in str(answer)
+    for response in (created, api.get(path), api.get("/accounts/"), api.patch(path, {"name": "B"})):
+        assert "credentials" not in str(response.json)
+        assert "very-secret-token" not in str(response)
 
 
 @pytest.mark.parametrize(
@@ -87,24 +87,31 @@ def test_no_answer_contains_credentials(api: Api) -> None:
         ({"status": "ok", "id": UNKNOWN_ID}, {"status": "unknown", "id": "unknown"}),
     ],
 )
-def test_says_which_fields_are_wrong(api: Api, changes: dict[str, Any], fields: dict[str, str]) -> None:
-    answer = api.post("/accounts/", new(**changes))
-    assert (answer.status, answer.json["code"]) == (400, "invalid")
-    assert answer.fields() == fields
+def test_invalid_fields_are_named(api: Api, changes: dict[str, Any], fields: dict[str, str]) -> None:
+    response = api.post("/accounts/", new(**changes))
+    assert (response.status, response.json["code"]) == (400, "invalid")
+    assert response.fields() == fields
     assert not ProviderAccount.objects.exists()
 
 
 def test_an_error_does_not_repeat_the_credentials(api: Api) -> None:
-    answer = api.post("/accounts/", new(credentials={"access_token": "very secret with blanks"}))
-    assert answer.fields() == {"credentials.access_token": "invalid"}
-    assert "very secret" not in str(answer)
+    response = api.post("/accounts/", new(credentials={"access_token": "very secret with blanks"}))
+    assert response.fields() == {"credentials.access_token": "invalid"}
+    assert "very secret" not in str(response)
 
 
-def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
+def test_access_to_the_list(with_scopes: Issue, anonymous: Api, api: Api) -> None:
     wrong = with_scopes("subscriptions:write", "events:write", "secrets:read")
     for method, scope in (("GET", "accounts:read"), ("POST", "accounts:write")):
         check_access(
-            "/accounts/", method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="DELETE", api=api, body=new()
+            "/accounts/",
+            method,
+            anonymous=anonymous,
+            wrong=wrong,
+            scope=scope,
+            wrong_method="DELETE",
+            api=api,
+            body=new(),
         )
     assert not ProviderAccount.objects.exists()
 
@@ -115,8 +122,8 @@ def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api) -> None:
 def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -> None:
     ids = [api.post("/accounts/", new(name=f"A{number}")).json["id"] for number in range(3)]
     with CaptureQueriesContext(connection) as queries:
-        told = api.get("/accounts/").json
-    assert [item["id"] for item in told["results"]] == [*reversed(ids), str(account.uid)]
+        data = api.get("/accounts/").json
+    assert [item["id"] for item in data["results"]] == [*reversed(ids), str(account.uid)]
     assert len(queries) == 2  # the token and the page
     assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in queries)
 
@@ -138,28 +145,28 @@ def test_filters(api: Api, account: ProviderAccount) -> None:
 
 
 @pytest.mark.parametrize("query", ["color=red", "status=bad", "status=", "q=", "q=a&q=b", "page=1", "offset=1"])
-def test_refuses_unknown_filters(api: Api, query: str) -> None:
-    answer = api.get(f"/accounts/?{query}")
-    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+def test_unknown_filters_are_refused(api: Api, query: str) -> None:
+    response = api.get(f"/accounts/?{query}")
+    assert (response.status, list(response.fields())) == (400, [query.partition("=")[0]])
 
 
 # -- Read ------------------------------------------------------------------------------------------------------------
 
 
-def test_reads_one(api: Api, account: ProviderAccount, account_path: str) -> None:
-    answer = api.get(account_path)
-    assert answer.status == 200
-    assert set(answer.json) == FIELDS
-    assert answer.json["settings"] == account.settings
+def test_reads_an_account(api: Api, account: ProviderAccount, account_path: str) -> None:
+    response = api.get(account_path)
+    assert response.status == 200
+    assert set(response.json) == FIELDS
+    assert response.json["settings"] == account.settings
 
 
-def test_access_to_one(with_scopes: Issue, nobody: Api, api: Api, account_path: str) -> None:
+def test_access_to_one(with_scopes: Issue, anonymous: Api, api: Api, account_path: str) -> None:
     wrong = with_scopes("subscriptions:write")
     for method, scope in (("GET", "accounts:read"), ("PATCH", "accounts:write"), ("DELETE", "accounts:write")):
         check_access(
             account_path,
             method,
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=wrong,
             scope=scope,
             wrong_method="POST",
@@ -178,20 +185,20 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, uid: str) -> N
 # -- Change ----------------------------------------------------------------------------------------------------------
 
 
-def test_changes_the_name_only(api: Api, account: ProviderAccount, account_path: str) -> None:
+def test_only_the_name_is_changed(api: Api, account: ProviderAccount, account_path: str) -> None:
     ProviderAccount.objects.update(status=AccountStatus.OK)
-    answer = api.patch(account_path, {"name": " New "})
-    assert (answer.status, answer.json["name"], answer.json["status"]) == (200, "New", "ok")
+    response = api.patch(account_path, {"name": " New "})
+    assert (response.status, response.json["name"], response.json["status"]) == (200, "New", "ok")
     entry = HistoryEntry.objects.latest("id")
     assert entry.actor == "api:ci"
     assert entry.changes == [{"field": "name", "from": "Spare", "to": "New"}]
 
 
-def test_replaces_settings_whole_and_merges_credentials(api: Api) -> None:
+def test_settings_are_replaced_and_credentials_merged(api: Api) -> None:
     settings = {"domain": "acme", "calls_per_second": 5, "act_as_email": "ann@example.com"}
     path = f"/accounts/{api.post('/accounts/', new(settings=settings)).json['id']}/"
-    answer = api.patch(path, {"settings": {"domain": "other"}})
-    assert answer.json["settings"] == {"domain": "other"}
+    response = api.patch(path, {"settings": {"domain": "other"}})
+    assert response.json["settings"] == {"domain": "other"}
     assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
     assert api.patch(path, {"credentials": {}}).status == 200
     assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
@@ -200,10 +207,10 @@ def test_replaces_settings_whole_and_merges_credentials(api: Api) -> None:
     assert "newer" not in str(HistoryEntry.objects.latest("id").changes)
 
 
-def test_new_credentials_make_it_unchecked(api: Api, account: ProviderAccount, account_path: str) -> None:
+def test_new_credentials_make_the_account_unchecked(api: Api, account: ProviderAccount, account_path: str) -> None:
     ProviderAccount.objects.update(status=AccountStatus.FAILING, status_reason="Refused.")
-    answer = api.patch(account_path, {"credentials": {"access_token": "newer"}})
-    assert (answer.json["status"], answer.json["status_reason"]) == ("unchecked", "")
+    response = api.patch(account_path, {"credentials": {"access_token": "newer"}})
+    assert (response.json["status"], response.json["status_reason"]) == ("unchecked", "")
 
 
 def test_the_provider_never_changes(api: Api, account_path: str) -> None:
@@ -227,9 +234,9 @@ def test_an_empty_change_changes_nothing(api: Api, account_path: str) -> None:
         ({"status": "ok"}, {"status": "unknown"}),
     ],
 )
-def test_refuses_wrong_changes(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
-    answer = api.patch(account_path, body)
-    assert (answer.status, answer.fields()) == (400, fields)
+def test_invalid_changes_are_refused(api: Api, account_path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    response = api.patch(account_path, body)
+    assert (response.status, response.fields()) == (400, fields)
 
 
 # -- Versions --------------------------------------------------------------------------------------------------------
@@ -241,8 +248,8 @@ def test_a_stale_etag_changes_nothing(api: Api, account_path: str) -> None:
     assert second.status == 200
     assert second.headers["ETag"] != first
     for stale in (first, '"x"', f"W/{second.headers['ETag']}", "nonsense"):
-        answer = api.patch(account_path, {"name": "C"}, **{"If-Match": stale})
-        assert (answer.status, answer.json["code"]) == (412, "precondition_failed")
+        response = api.patch(account_path, {"name": "C"}, **{"If-Match": stale})
+        assert (response.status, response.json["code"]) == (412, "precondition_failed")
         assert api.delete(account_path, **{"If-Match": stale}).status == 412
     assert api.get(account_path).json["name"] == "B"
     assert api.patch(account_path, {"name": "C"}, **{"If-Match": f'"x", {second.headers["ETag"]}'}).status == 200
@@ -259,9 +266,9 @@ def test_the_etag_covers_the_desired_state_only(api: Api, account_path: str) -> 
 # -- Delete ----------------------------------------------------------------------------------------------------------
 
 
-def test_deletes(api: Api, account: ProviderAccount, account_path: str) -> None:
-    answer = api.delete(account_path)
-    assert (answer.status, answer.json) == (204, None)
+def test_an_unused_account_is_deleted(api: Api, account: ProviderAccount, account_path: str) -> None:
+    response = api.delete(account_path)
+    assert (response.status, response.json) == (204, None)
     assert api.get(account_path).status == 404
     assert HistoryEntry.objects.latest("id").action == "deleted"
 
@@ -274,8 +281,8 @@ def test_an_account_without_live_subscriptions_is_deleted_and_its_events_stay(
     assert api.delete(account_path).status == 204
     assert api.get(account_path).status == 404
     assert account_path not in str(api.get("/accounts/").json)
-    kept = ProviderAccount.with_deleted.get(pk=account.pk)
-    assert kept.credentials == {}
+    deleted_account = ProviderAccount.with_deleted.get(pk=account.pk)
+    assert deleted_account.credentials == {}
     assert api.get(f"/subscriptions/{subscription.uid}/").json["account"] == str(account.uid)
     assert api.get(f"/events/?account={account.uid}").status == 200
     refused = api.post("/subscriptions/", {"account": str(account.uid), "config": CONFIG})
@@ -283,8 +290,8 @@ def test_an_account_without_live_subscriptions_is_deleted_and_its_events_stay(
 
 
 def test_an_account_in_use_stays(api: Api, subscription: Subscription, account_path: str) -> None:
-    answer = api.delete(account_path)
-    assert (answer.status, answer.json["code"]) == (409, "account_in_use")
+    response = api.delete(account_path)
+    assert (response.status, response.json["code"]) == (409, "account_in_use")
     assert api.get(account_path).status == 200
 
 
@@ -306,8 +313,8 @@ def test_retention(api: Api) -> None:
     account = ProviderAccount.objects.get()
     since = timezone.now()
     Purge.objects.create(account=account, kept_since=since, purged_at=since)
-    told = api.get("/accounts/").json["results"][0]
-    assert told["kept_since"] == told["purged_at"] == iso_time(since)
+    data = api.get("/accounts/").json["results"][0]
+    assert data["kept_since"] == data["purged_at"] == iso_time(since)
 
 
 def test_the_plug_in_suggests_the_default_retention(api: Api) -> None:
@@ -319,7 +326,7 @@ def test_the_plug_in_suggests_the_default_retention(api: Api) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 3651, 1.5, "30", True, [], {}])
 def test_an_invalid_retention_is_refused(api: Api, value: object) -> None:
-    answer = api.post("/accounts/", new(retention_days=value))
-    assert (answer.status, set(answer.fields())) == (400, {"retention_days"})
+    response = api.post("/accounts/", new(retention_days=value))
+    assert (response.status, set(response.fields())) == (400, {"retention_days"})
     for name in ("kept_since", "purged_at"):
         assert api.post("/accounts/", new(**{name: None})).fields() == {name: "unknown"}

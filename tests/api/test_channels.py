@@ -26,14 +26,14 @@ def path(api: Api) -> str:
 
 
 def test_a_channel_is_created_with_defaults(api: Api) -> None:
-    answer = api.post("/channels/", EMAIL)
-    assert answer.status == 201
-    told = answer.json
-    assert (told["every_minutes"], told["remind_hours"], told["min_severity"]) == (10, 24, "warning")
-    assert told["recoveries"] is told["enabled"] is True
-    assert (told["failures"], told["last_error"], told["sent_at"]) == (0, "", None)
-    assert api.get(f"/channels/{told['id']}/").json == told
-    assert [item["id"] for item in api.get("/channels/").json["results"]] == [told["id"]]
+    response = api.post("/channels/", EMAIL)
+    assert response.status == 201
+    data = response.json
+    assert (data["every_minutes"], data["remind_hours"], data["min_severity"]) == (10, 24, "warning")
+    assert data["recoveries"] is data["enabled"] is True
+    assert (data["failures"], data["last_error"], data["sent_at"]) == (0, "", None)
+    assert api.get(f"/channels/{data['id']}/").json == data
+    assert [item["id"] for item in api.get("/channels/").json["results"]] == [data["id"]]
 
 
 def test_the_webhook_url_is_never_shown(api: Api, path: str) -> None:
@@ -62,18 +62,18 @@ def test_the_webhook_url_is_never_shown(api: Api, path: str) -> None:
     ],
 )
 def test_an_invalid_value_is_an_error_of_its_field(api: Api, body: dict[str, Any], field: str, code: str) -> None:
-    answer = api.post("/channels/", body)
-    assert (answer.status, answer.fields()) == (400, {field: code})
+    response = api.post("/channels/", body)
+    assert (response.status, response.fields()) == (400, {field: code})
     assert not Channel.objects.exists()
 
 
 def test_a_change_keeps_other_fields_and_retries_failures(api: Api, path: str) -> None:
     Channel.objects.update(failures=5, last_error="No.")
-    answer = api.patch(path, {"every_minutes": 30, "remind_hours": 0, "min_severity": "critical", "enabled": False})
-    assert answer.status == 200
-    told = answer.json
-    assert (told["every_minutes"], told["remind_hours"], told["min_severity"]) == (30, 0, "critical")
-    assert (told["enabled"], told["failures"], told["last_error"]) == (False, 0, "")
+    response = api.patch(path, {"every_minutes": 30, "remind_hours": 0, "min_severity": "critical", "enabled": False})
+    assert response.status == 200
+    data = response.json
+    assert (data["every_minutes"], data["remind_hours"], data["min_severity"]) == (30, 0, "critical")
+    assert (data["enabled"], data["failures"], data["last_error"]) == (False, 0, "")
     row = Channel.objects.get()
     assert (row.url, row.remind_every) == (SECRET_URL, None)
     assert api.patch(path, {"kind": "email"}).fields() == {"kind": "immutable"}
@@ -96,8 +96,8 @@ def test_a_test_returns_its_result(api: Api, monkeypatch: pytest.MonkeyPatch) ->
         raise transports.DeliveryFailed("The mail server refused the login.")
 
     monkeypatch.setattr(dispatch, "deliver", fail)
-    answer = api.post(path)
-    assert (answer.status, answer.json) == (200, {"ok": False, "detail": "The mail server refused the login."})
+    response = api.post(path)
+    assert (response.status, response.json) == (200, {"ok": False, "detail": "The mail server refused the login."})
 
 
 def test_a_channel_that_cannot_be_decrypted_can_be_given_a_new_url(api: Api, path: str) -> None:
@@ -113,9 +113,9 @@ def test_a_channel_that_cannot_be_decrypted_can_be_given_a_new_url(api: Api, pat
     assert Channel.objects.get().url == SECRET_URL
 
 
-def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+def test_each_action_requires_its_scope(with_scopes: Issue, anonymous: Api, api: Api, path: str) -> None:
     wrong = with_scopes("events:write", "accounts:write", "secrets:read")
-    for method, where, scope, other in (
+    for method, endpoint, scope, other in (
         ("GET", "/channels/", "subscriptions:read", "DELETE"),
         ("POST", "/channels/", "subscriptions:write", "DELETE"),
         ("GET", path, "subscriptions:read", "POST"),
@@ -123,7 +123,7 @@ def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Ap
         ("DELETE", path, "subscriptions:write", "POST"),
         ("POST", f"{path}test/", "subscriptions:write", "GET"),
     ):
-        check_access(where, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(endpoint, method, anonymous=anonymous, wrong=wrong, scope=scope, wrong_method=other, api=api)
 
 
 @pytest.mark.parametrize(("method", "end"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "test/")])

@@ -32,15 +32,15 @@ pytestmark = pytest.mark.django_db
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 def test_an_unknown_path_is_a_404_without_redirect(api: Api, path: str, method: str) -> None:
-    answer = api.call(method, path)
-    assert (answer.status, answer.json["code"]) == (404, "not_found")
+    response = api.call(method, path)
+    assert (response.status, response.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v2/accounts/", "/api/docs", "/api/schema"])
 def test_unknown_paths_beside_v1(path: str) -> None:
-    answer = Client().get(path)
-    assert answer.status_code == 404
-    assert answer.headers["Content-Type"] == PROBLEM
+    response = Client().get(path)
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == PROBLEM
 
 
 def test_a_path_that_only_starts_like_the_api_is_not_an_api_error() -> None:
@@ -76,47 +76,47 @@ def test_an_invalid_request_id_is_replaced(api: Api, given: str) -> None:
     ],
 )
 def test_malformed_json_is_400(api: Api, body: bytes) -> None:
-    got = api.client.post(
+    raw = api.client.post(
         "/api/v1/accounts/", body, content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
     )
-    assert (got.status_code, got.headers["Content-Type"]) == (400, PROBLEM)
-    assert got.json()["code"] in ("malformed", "invalid")  # an empty body is one without fields
+    assert (raw.status_code, raw.headers["Content-Type"]) == (400, PROBLEM)
+    assert raw.json()["code"] in ("malformed", "invalid")  # an empty body is one without fields
 
 
 @pytest.mark.parametrize("body", [[], "text", 7, True])
 def test_a_json_body_other_than_an_object_is_400(api: Api, body: object) -> None:
-    answer = api.post("/accounts/", body)
-    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "")
+    response = api.post("/accounts/", body)
+    assert (response.status, response.json["errors"][0]["field"]) == (400, "")
 
 
 def test_a_null_body_is_400(api: Api) -> None:
-    got = api.client.post(
+    raw = api.client.post(
         "/api/v1/accounts/", b"null", content_type="application/json", headers={"Authorization": f"Bearer {api.token}"}
     )
-    assert got.status_code == 400
+    assert raw.status_code == 400
 
 
 def test_a_body_that_is_too_large_is_413(api: Api, settings: Settings) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
-    answer = api.post("/accounts/", {"name": "x" * 200})
-    assert (answer.status, answer.json["code"]) == (413, "too_large")
+    response = api.post("/accounts/", {"name": "x" * 200})
+    assert (response.status, response.json["code"]) == (413, "too_large")
 
 
 def test_another_content_type_is_415(api: Api) -> None:
-    got = api.client.post(
+    raw = api.client.post(
         "/api/v1/accounts/", "a=b", content_type="text/plain", headers={"Authorization": f"Bearer {api.token}"}
     )
-    assert (got.status_code, got.headers["Content-Type"]) == (415, PROBLEM)
+    assert (raw.status_code, raw.headers["Content-Type"]) == (415, PROBLEM)
 
 
 def test_a_chunked_body_is_411(api: Api) -> None:
-    answer = api.post("/accounts/", **{"Transfer-Encoding": "chunked"})
-    assert (answer.status, answer.json["code"]) == (411, "length_required")
+    response = api.post("/accounts/", **{"Transfer-Encoding": "chunked"})
+    assert (response.status, response.json["code"]) == (411, "length_required")
 
 
 def test_head_is_a_get_without_a_body(api: Api) -> None:
-    answer = api.call("HEAD", "/accounts/")
-    assert (answer.status, answer.json) == (200, None)
+    response = api.call("HEAD", "/accounts/")
+    assert (response.status, response.json) == (200, None)
 
 
 def test_another_accept_is_406(api: Api) -> None:
@@ -126,8 +126,8 @@ def test_another_accept_is_406(api: Api) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "OPTIONS", "TRACE", "POST"])
 def test_an_unsupported_method_is_405(api: Api, method: str) -> None:
-    answer = api.call(method, "/providers/")
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    response = api.call(method, "/providers/")
+    assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
 def test_an_unhandled_error_is_a_500_problem_without_details(
@@ -138,9 +138,9 @@ def test_an_unhandled_error_is_a_500_problem_without_details(
 
     monkeypatch.setattr(providers_api, "provider_json", fail)
     with caplog.at_level(logging.ERROR):
-        answer = api.get("/providers/", **{"X-Request-ID": "find-me"})
-    assert (answer.status, answer.json["code"]) == (500, "error")
-    assert "plans" not in json.dumps(answer.json)
+        response = api.get("/providers/", **{"X-Request-ID": "find-me"})
+    assert (response.status, response.json["code"]) == (500, "error")
+    assert "plans" not in json.dumps(response.json)
     assert "find-me" in caplog.text
     assert "the secret plans" in caplog.text
 
@@ -150,8 +150,8 @@ def test_429_has_retry_after(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         raise Throttled(wait=7.2)
 
     monkeypatch.setattr(providers_api, "provider_json", fail)
-    answer = api.get("/providers/")
-    assert (answer.status, answer.json["code"], answer.headers["Retry-After"]) == (429, "throttled", "8")
+    response = api.get("/providers/")
+    assert (response.status, response.json["code"], response.headers["Retry-After"]) == (429, "throttled", "8")
 
 
 def test_an_unknown_host_is_a_400_problem(api: Api) -> None:
@@ -160,8 +160,8 @@ def test_an_unknown_host_is_a_400_problem(api: Api) -> None:
 
 def test_plain_http_is_refused_instead_of_redirected_if_https_is_required(api: Api, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    answer = Api(api.token, Client(raise_request_exception=False)).get("/providers/")
-    assert (answer.status, answer.json["code"]) == (403, "https_required")
+    response = Api(api.token, Client(raise_request_exception=False)).get("/providers/")
+    assert (response.status, response.json["code"]) == (403, "https_required")
 
 
 def test_responses_are_not_cached(api: Api) -> None:

@@ -38,9 +38,9 @@ def emit(hook: Subscription) -> Emit:
     return emit
 
 
-def ids(answer: Any) -> list[str]:
-    assert answer.status == 200, answer.json
-    return [item["id"] for item in answer.json["results"]]
+def ids(response: Any) -> list[str]:
+    assert response.status == 200, response.json
+    return [item["id"] for item in response.json["results"]]
 
 
 # -- One -------------------------------------------------------------------------------------------------------------
@@ -49,10 +49,10 @@ def ids(answer: Any) -> list[str]:
 def test_returns_an_event(api: Api, hook: Subscription, emit: Emit) -> None:
     element = {"id": "e1", "type": "made", "path": "/S/f.txt", "by": "ann", "at": "2026-01-02T03:04:05.6789+01:00"}
     uid = emit(**element)
-    answer = api.get(f"/events/{uid}/")
-    assert answer.status == 200
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == {
+    response = api.get(f"/events/{uid}/")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.json == {
         "id": uid,
         "account": str(hook.account.uid),
         "subscription": str(hook.uid),
@@ -70,7 +70,7 @@ def test_returns_an_event(api: Api, hook: Subscription, emit: Emit) -> None:
         "last_duplicate_at": None,
         "data": element,
     }
-    assert list(answer.json["data"]) == list(element)
+    assert list(response.json["data"]) == list(element)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_data_is_returned_as_it_was_sent(api: Api, emit: Emit, data: object) -> 
     assert api.get(f"/events/{uid}/", Accept="application/cloudevents+json").json["data"] == data
 
 
-def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: Api, emit: Emit) -> None:
+def test_authentication_scope_and_methods(with_scopes: Issue, anonymous: Api, api: Api, emit: Emit) -> None:
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for path in ("/events/", f"/events/{emit()}/"):
-        check_access(path, "GET", nobody=nobody, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
+        check_access(path, "GET", anonymous=anonymous, wrong=wrong, scope="events:read", wrong_method="POST", api=api)
 
 
 @pytest.mark.parametrize("uid", [UNKNOWN_ID, "x", "1"])
@@ -101,16 +101,16 @@ def test_lists_newest_first_with_one_query(api: Api, emit: Emit) -> None:
     emitted = [emit() for _ in range(4)]
     api.get("/providers/")  # records the use of the token
     with CaptureQueriesContext(connection) as queries:
-        answer = api.get("/events/")
-    assert ids(answer) == emitted[::-1]
+        response = api.get("/events/")
+    assert ids(response) == emitted[::-1]
     assert len(queries) == 2  # the token and the page
-    assert answer.json["results"][0] == api.get(f"/events/{emitted[-1]}/").json
+    assert response.json["results"][0] == api.get(f"/events/{emitted[-1]}/").json
 
 
 def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
     account = ProviderAccount.objects.create(provider="fake", name="Other")
     other = Subscription.objects.create(account=account, secrets=[SECRET], due_at=None)
-    made = emit(path="/Shared/Finance/a_b%c", by="ann", id="first")
+    created = emit(path="/Shared/Finance/a_b%c", by="ann", id="first")
     file = emit(type="fs:add_file", path="/shared/finance/x", by="bob", received_at=NOON + timedelta(hours=1))
     link = emit(type="link:add_link", to=other, received_at=NOON + timedelta(hours=2))
 
@@ -118,30 +118,30 @@ def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
         return ids(api.get(f"/events/?{query}"))
 
     assert matching(f"account={account.uid}") == [link]
-    assert matching(f"account={account.uid}&account={hook.account.uid}") == [link, file, made]
-    assert matching(f"subscription={hook.uid}") == [file, made]
+    assert matching(f"account={account.uid}&account={hook.account.uid}") == [link, file, created]
+    assert matching(f"subscription={hook.uid}") == [file, created]
     assert matching(f"subscription={hook.uid}&account={account.uid}") == []
     assert matching(f"account={UNKNOWN_ID}") == []
-    assert matching("provider=fake") == [link, file, made]
+    assert matching("provider=fake") == [link, file, created]
     assert matching("provider=egnyte-connect") == []
-    assert matching("type=made") == [made]
-    assert matching("type=made&type=fs:add_file") == [file, made]
+    assert matching("type=made") == [created]
+    assert matching("type=made&type=fs:add_file") == [file, created]
     assert matching("type=fs:*") == [file]
     assert matching("type=FS:*") == []
-    assert matching("type=*") == [link, file, made]
+    assert matching("type=*") == [link, file, created]
     assert matching("type=*:add*") == [link, file]
-    assert matching("type=*:add_*k&type=made") == [link, made]
+    assert matching("type=*:add_*k&type=made") == [link, created]
     assert matching("type=f.*") == []
-    assert matching("action=created") == [made]
-    assert matching("action=created&action=other") == [link, file, made]
-    assert matching("resource_prefix=/Shared/") == [made]
-    assert matching("resource_prefix=/Shared/Finance/a_b%25c") == [made]
+    assert matching("action=created") == [created]
+    assert matching("action=created&action=other") == [link, file, created]
+    assert matching("resource_prefix=/Shared/") == [created]
+    assert matching("resource_prefix=/Shared/Finance/a_b%25c") == [created]
     assert matching("resource_prefix=/Shared/Finance/a__") == []
-    assert matching("resource_prefix=/Shared&resource_prefix=/shared/f") == [file, made]
-    assert matching("actor=ann") == [made]
+    assert matching("resource_prefix=/Shared&resource_prefix=/shared/f") == [file, created]
+    assert matching("actor=ann") == [created]
     assert matching("actor=an") == []
-    assert matching("q=FINANCE") == [file, made]
-    assert matching("q=first") == [made]
+    assert matching("q=FINANCE") == [file, created]
+    assert matching("q=first") == [created]
     assert matching("q=bob&type=made") == []
 
 
@@ -184,8 +184,8 @@ def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
     ],
 )
 def test_rejects_unknown_filters_and_invalid_values(api: Api, query: str) -> None:
-    answer = api.get(f"/events/?{query}")
-    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+    response = api.get(f"/events/?{query}")
+    assert (response.status, list(response.fields())) == (400, [query.partition("=")[0]])
 
 
 # -- Feed ------------------------------------------------------------------------------------------------------------
@@ -250,11 +250,11 @@ def test_a_feed_that_was_reset_does_not_repeat(api: Api, emit: Emit) -> None:
 def test_an_event_as_cloud_event(api: Api, hook: Subscription, emit: Emit) -> None:
     uid = emit(id="e1", path="/S/f.txt", by="ann", received_at=NOON)
     Event.objects.update(occurred_at=NOON - timedelta(seconds=1))
-    answer = api.get(f"/events/{uid}/", Accept="application/cloudevents+json")
-    assert answer.headers["Content-Type"].startswith("application/cloudevents+json")
-    data = answer.json.pop("data")
+    response = api.get(f"/events/{uid}/", Accept="application/cloudevents+json")
+    assert response.headers["Content-Type"].startswith("application/cloudevents+json")
+    data = response.json.pop("data")
     assert data["path"] == "/S/f.txt"
-    assert answer.json == {
+    assert response.json == {
         "specversion": "1.0",
         "id": uid,
         "source": f"urn:uuid:{hook.account.uid}",
@@ -287,11 +287,11 @@ def test_a_page_of_cloud_events(api: Api, emit: Emit) -> None:
     assert batch.headers["Link"] == f'<{page.json["next"]}>; rel="next"'
 
 
-def test_one_event_is_no_batch(api: Api, emit: Emit) -> None:
+def test_a_single_event_is_not_a_batch(api: Api, emit: Emit) -> None:
     assert api.get(f"/events/{emit()}/", Accept="application/cloudevents-batch+json").status == 406
 
 
 def test_errors_are_problem_json_for_cloud_events_too(api: Api) -> None:
-    answer = api.get("/events/?color=red", Accept="application/cloudevents+json")
-    assert json.dumps(answer.json)
-    assert answer.status == 400
+    response = api.get("/events/?color=red", Accept="application/cloudevents+json")
+    assert json.dumps(response.json)
+    assert response.status == 400

@@ -46,25 +46,25 @@ def test_has_every_route(document: dict[str, Any]) -> None:
 
 
 def paths(patterns: list[Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+    routes: list[str] = []
     for item in patterns:
         route = prefix + str(item.pattern)
         if isinstance(item, URLResolver):
-            found += paths(list(item.url_patterns), route)
+            routes += paths(list(item.url_patterns), route)
         elif isinstance(item, URLPattern):
-            found.append(route)
-    return found
+            routes.append(route)
+    return routes
 
 
 def test_every_operation_documents_errors_and_scopes(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            where = f"{method} {path}"
-            assert {"401", "403", "406"} <= set(operation["responses"]), where
-            assert "Scope: " in operation["description"], where
-            assert operation["security"] == [{"token": []}], where
+            operation_name = f"{method} {path}"
+            assert {"401", "403", "406"} <= set(operation["responses"]), operation_name
+            assert "Scope: " in operation["description"], operation_name
+            assert operation["security"] == [{"token": []}], operation_name
             if "{" in path:
-                assert "404" in operation["responses"], where
+                assert "404" in operation["responses"], operation_name
 
 
 def test_shapes_are_typed_by_provider(document: dict[str, Any]) -> None:
@@ -113,4 +113,4 @@ def test_docs_load_no_external_resources() -> None:
         assert url.startswith("/static/")
         assert finders.find(url.removeprefix("/static/")), url
     assert not re.findall(r"https?://", page)
-    assert re.search(r'"validatorUrl": ?null', page)  # or the page would ask swagger.io about our schema
+    assert re.search(r'"validatorUrl": ?null', page)  # else the page would send our schema to swagger.io

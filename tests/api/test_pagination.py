@@ -71,18 +71,18 @@ def test_an_empty_previous_page_links_to_the_next(api: Api, ids: list[str]) -> N
 
 
 def test_links_are_absolute_and_keep_the_filters(api: Api, ids: list[str], hook: Subscription) -> None:
-    answer = api.get(f"/requests/?limit=2&subscription={hook.uid}")
-    url = answer.json["next"]
+    response = api.get(f"/requests/?limit=2&subscription={hook.uid}")
+    url = response.json["next"]
     assert url.startswith("http://testserver/api/v1/requests/?")
     assert f"subscription={hook.uid}" in url
     assert "limit=2" in url
-    assert answer.headers["Link"] == f'<{url}>; rel="next"'
+    assert response.headers["Link"] == f'<{url}>; rel="next"'
 
 
 def test_an_empty_list_has_no_links(api: Api) -> None:
-    answer = api.get("/requests/")
-    assert answer.json == {"next": None, "previous": None, "results": []}
-    assert "Link" not in answer.headers
+    response = api.get("/requests/")
+    assert response.json == {"next": None, "previous": None, "results": []}
+    assert "Link" not in response.headers
 
 
 @pytest.mark.parametrize("limit", ["0", "251", "-1", "x", "", "1.5", "9999999999", "%D9%A1"])

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from providers.models import ProviderAccount
-from subscriptions.api import all_accounts as everything_views
+from subscriptions.api import all_accounts as all_accounts_views
 from subscriptions.api import subscriptions as subscription_views
 from subscriptions.lifecycle import accounts, desired_state
 from subscriptions.models import Subscription
@@ -38,7 +38,7 @@ def named(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # -- Chosen steps ----------------------------------------------------------------------------------------------------
 
 
-def test_does_only_the_chosen_step(api: Api, path: str, drifted: Subscription, control: Control) -> None:
+def test_only_the_chosen_step_is_applied(api: Api, path: str, drifted: Subscription, control: Control) -> None:
     plan = api.get(f"{path}plan/").json
     assert [step["action"] for step in plan["steps"]] == ["update", "enable"]
     (change,) = plan["steps"][0]["changes"]
@@ -54,18 +54,18 @@ def test_does_only_the_chosen_step(api: Api, path: str, drifted: Subscription, c
     assert rest["version"] != plan["version"]
 
 
-def test_a_plan_that_has_changed_is_a_conflict_and_nothing_is_done(
+def test_a_changed_plan_is_a_conflict_and_applies_nothing(
     api: Api, path: str, drifted: Subscription, control: Control
 ) -> None:
     plan = api.get(f"{path}plan/").json
     writes = [call for call in control.calls() if call["method"] != "GET"]
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
-    answer = api.post(f"{path}reconcile/", {"steps": named(plan["steps"]), "version": plan["version"]})
-    assert (answer.status, answer.json["code"]) == (409, "plan_changed")
+    response = api.post(f"{path}reconcile/", {"steps": named(plan["steps"]), "version": plan["version"]})
+    assert (response.status, response.json["code"]) == (409, "plan_changed")
     control.post(f"remote/{drifted.remote_id}", status="enabled")
-    answer = api.post(f"{path}reconcile/", {"steps": named(plan["steps"])})
-    assert (answer.status, answer.json["code"]) == (409, "plan_changed")
-    assert "enable" in answer.json["detail"]
+    response = api.post(f"{path}reconcile/", {"steps": named(plan["steps"])})
+    assert (response.status, response.json["code"]) == (409, "plan_changed")
+    assert "enable" in response.json["detail"]
     assert [call for call in control.calls() if call["method"] != "GET"] == writes
 
 
@@ -76,8 +76,8 @@ def test_a_step_without_its_required_step_is_a_conflict(api: Api, path: str, act
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
     steps = named(api.get(f"{path}plan/").json["steps"])
     assert [step["action"] for step in steps] == ["adopt", "update"]
-    answer = api.post(f"{path}reconcile/", {"steps": steps[1:]})
-    assert (answer.status, answer.json["code"]) == (409, "incomplete_choice")
+    response = api.post(f"{path}reconcile/", {"steps": steps[1:]})
+    assert (response.status, response.json["code"]) == (409, "incomplete_choice")
     assert api.post(f"{path}reconcile/", {"steps": steps}).json["state"] == "active"
 
 
@@ -93,18 +93,18 @@ def test_a_step_without_its_required_step_is_a_conflict(api: Api, path: str, act
         ({"plan": []}, {"plan": "unknown"}),
     ],
 )
-def test_refuses_wrong_choices(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
-    answer = api.post(f"{path}reconcile/", body)
-    assert (answer.status, answer.fields()) == (400, fields)
+def test_invalid_choices_are_refused(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+    response = api.post(f"{path}reconcile/", body)
+    assert (response.status, response.fields()) == (400, fields)
 
 
-def test_nothing_is_done_while_another_process_holds_the_claim(
+def test_nothing_is_applied_while_another_process_holds_the_claim(
     api: Api, path: str, drifted: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription_views, "SECONDS", 0.3)
-    assert drifted.claim("somebody")
-    answer = api.post(f"{path}reconcile/", {"steps": [{"action": "enable", "remote_id": drifted.remote_id}]})
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert drifted.claim("another worker")
+    response = api.post(f"{path}reconcile/", {"steps": [{"action": "enable", "remote_id": drifted.remote_id}]})
+    assert (response.status, response.json["code"]) == (409, "conflict")
     assert drifted.operations.count() == 1
 
 
@@ -118,32 +118,37 @@ def test_plans_an_account_with_one_list_call(
         reconcile(desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=name))
     assert api.get(f"{account_path}plan/").json["count"] == 3  # the first time, details are read
     for row in Subscription.objects.all():
-        reconcile(row, details=True, choice=Choice([]))  # looks, and does nothing
+        reconcile(row, details=True, choice=Choice([]))  # syncs without applying a step
     before = len(control.calls())
-    told = api.get(f"{account_path}plan/").json
+    data = api.get(f"{account_path}plan/").json
     assert len(control.calls()) == before + 1
-    assert (told["account"], told["name"], told["count"], told["trouble"]) == (str(account.uid), "Spare", 3, None)
-    (only,) = told["plans"]
+    assert (data["account"], data["name"], data["count"], data["trouble"]) == (str(account.uid), "Spare", 3, None)
+    (only,) = data["plans"]
     assert (only["subscription"], only["name"], only["waiting"]) == (str(drifted.uid), "Finance", None)
     assert [step["action"] for step in only["steps"]] == ["update", "enable"]
     assert only["version"] == api.get(f"/subscriptions/{drifted.uid}/plan/").json["version"]
 
 
-def test_applies_to_an_account(api: Api, account_path: str, drifted: Subscription, control: Control) -> None:
-    told = api.post(f"{account_path}reconcile/").json
-    (done,) = told["done"]
-    assert (done["subscription"], done["state"], told["left"], told["count"]) == (str(drifted.uid), "active", 0, 1)
+def test_reconciles_an_account(api: Api, account_path: str, drifted: Subscription, control: Control) -> None:
+    data = api.post(f"{account_path}reconcile/").json
+    (finished,) = data["done"]
+    assert (finished["subscription"], finished["state"], data["left"], data["count"]) == (
+        str(drifted.uid),
+        "active",
+        0,
+        1,
+    )
     assert control.remotes()[0]["status"] == "enabled"
     assert api.get(f"{account_path}plan/").json["plans"] == []
     assert api.post(f"{account_path}reconcile/").json["done"] == []
     assert set(drifted.operations.values_list("actor", flat=True)) == {"staff:ann", "api:ci"}
 
 
-def test_what_there_is_no_time_for_is_left_to_the_worker(
+def test_work_without_time_is_left_to_the_worker(
     drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Subscription.objects.update(due_at=None)
-    assert drifted.claim("somebody")
+    assert drifted.claim("another worker")
     result = on_demand.apply_account(account, by="staff:ann")
     assert (list(result.done), result.left) == ([], 1)
     drifted.refresh_from_db()
@@ -158,8 +163,8 @@ def test_a_failing_provider_is_502(api: Api, account_path: str, active: Subscrip
 
 
 def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: str, control: Control) -> None:
-    told = api.get(f"{account_path}plan/").json
-    assert (told["count"], told["plans"]) == (0, [])
+    data = api.get(f"{account_path}plan/").json
+    assert (data["count"], data["plans"]) == (0, [])
     assert control.calls() == []
 
 
@@ -168,7 +173,7 @@ def test_an_account_without_subscriptions_makes_no_call(api: Api, account_path: 
 
 @pytest.fixture
 def broken(account: ProviderAccount) -> ProviderAccount:
-    """Another account, whose credentials are refused."""
+    """Return another account, whose credentials are refused."""
     other = accounts.add_account(
         provider=account.provider,
         name="Broken",
@@ -184,11 +189,11 @@ def broken(account: ProviderAccount) -> ProviderAccount:
 def test_plans_all_accounts_and_names_those_that_failed(
     api: Api, drifted: Subscription, broken: ProviderAccount
 ) -> None:
-    found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
-    assert set(found) == {"Spare", "Broken"}
-    assert [step["action"] for step in found["Spare"]["plans"][0]["steps"]] == ["update", "enable"]
-    assert found["Broken"]["trouble"]
-    assert found["Broken"]["plans"] == []
+    by_name = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
+    assert set(by_name) == {"Spare", "Broken"}
+    assert [step["action"] for step in by_name["Spare"]["plans"][0]["steps"]] == ["update", "enable"]
+    assert by_name["Broken"]["trouble"]
+    assert by_name["Broken"]["plans"] == []
 
 
 def test_an_undecryptable_account_does_not_hide_the_others(api: Api, drifted: Subscription) -> None:
@@ -202,48 +207,48 @@ def test_an_undecryptable_account_does_not_hide_the_others(api: Api, drifted: Su
     desired_state.subscribe(shut, config=CONFIG, by="staff:ann")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE providers_provideraccount SET credentials = 'x' WHERE id = %s", [shut.pk])
-    found = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
-    assert "ENCRYPTION_KEYS" in found["Shut"]["trouble"]
-    assert found["Spare"]["plans"]
+    by_name = {item["name"]: item for item in api.get("/plan/").json["accounts"]}
+    assert "ENCRYPTION_KEYS" in by_name["Shut"]["trouble"]
+    assert by_name["Spare"]["plans"]
 
 
 def test_reconciles_all_accounts(api: Api, drifted: Subscription, broken: ProviderAccount, control: Control) -> None:
-    found = {item["name"]: item for item in api.post("/reconcile/").json["accounts"]}
-    assert found["Spare"]["done"][0]["state"] == "active"
-    assert found["Broken"]["trouble"]
+    by_name = {item["name"]: item for item in api.post("/reconcile/").json["accounts"]}
+    assert by_name["Spare"]["done"][0]["state"] == "active"
+    assert by_name["Broken"]["trouble"]
     assert control.remotes()[0]["status"] == "enabled"
 
 
 def test_without_time_every_account_is_left_to_the_worker(
     api: Api, drifted: Subscription, monkeypatch: pytest.MonkeyPatch, control: Control
 ) -> None:
-    monkeypatch.setattr(everything_views, "SECONDS", 0.0)
+    monkeypatch.setattr(all_accounts_views, "SECONDS", 0.0)
     before = len(control.calls())
-    (told,) = api.get("/plan/").json["accounts"]
-    assert "no time" in told["trouble"]
+    (data,) = api.get("/plan/").json["accounts"]
+    assert "no time" in data["trouble"]
     ProviderAccount.objects.update(sync_due_at=timezone.now() + timedelta(hours=1))
-    (told,) = api.post("/reconcile/").json["accounts"]
-    assert "worker" in told["trouble"]
+    (data,) = api.post("/reconcile/").json["accounts"]
+    assert "worker" in data["trouble"]
     assert ProviderAccount.objects.get().sync_due_at <= timezone.now()
     assert len(control.calls()) == before
 
 
-@pytest.mark.parametrize(("what", "method"), [("plan", "GET"), ("reconcile", "POST")])
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("endpoint", "method"), [("plan", "GET"), ("reconcile", "POST")])
+@pytest.mark.parametrize("all_accounts", [True, False])
 def test_access(
-    with_scopes: Issue, nobody: Api, api: Api, account_path: str, what: str, method: str, *, whole: bool
+    with_scopes: Issue, anonymous: Api, api: Api, account_path: str, endpoint: str, method: str, *, all_accounts: bool
 ) -> None:
     scope = "subscriptions:read" if method == "GET" else "subscriptions:write"
     check_access(
-        f"/{what}/" if whole else f"{account_path}{what}/",
+        f"/{endpoint}/" if all_accounts else f"{account_path}{endpoint}/",
         method,
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("accounts:write", "events:write"),
         scope=scope,
         wrong_method="DELETE",
         api=api,
     )
     if method == "POST":
-        where = f"/{what}/" if whole else f"{account_path}{what}/"
-        assert api.post(where, {"force": True}).fields() == {"force": "unknown"}
-    assert api.call(method, f"/accounts/{UNKNOWN_ID}/{what}/").status == 404
+        path = f"/{endpoint}/" if all_accounts else f"{account_path}{endpoint}/"
+        assert api.post(path, {"force": True}).fields() == {"force": "unknown"}
+    assert api.call(method, f"/accounts/{UNKNOWN_ID}/{endpoint}/").status == 404

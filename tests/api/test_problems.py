@@ -35,7 +35,7 @@ def missing(hook: Subscription) -> Problem:
 
 @pytest.fixture
 def refused(missing: Problem) -> Problem:
-    """Beside it, an account whose credentials are refused."""
+    """Return the problem of an account whose credentials are refused."""
     ProviderAccount.objects.create(
         provider="fake", name="Other", status="failing", calls_paused_for="authentication_failed"
     )
@@ -44,9 +44,9 @@ def refused(missing: Problem) -> Problem:
 
 
 def test_a_problem_shows_its_next_action(api: Api, missing: Problem, hook: Subscription) -> None:
-    answer = api.get(f"/problems/{missing.uid}/")
-    assert answer.status == 200
-    assert answer.json == {
+    response = api.get(f"/problems/{missing.uid}/")
+    assert response.status == 200
+    assert response.json == {
         "id": str(missing.uid),
         "kind": "missing",
         "severity": "critical",
@@ -84,33 +84,33 @@ def test_a_problem_of_the_installation_has_no_account(api: Api) -> None:
         last_at=now,
         changed_at=now,
     )
-    told = api.get(f"/problems/{row.uid}/").json
-    assert told["subject"] == {"type": "installation", "id": None, "name": "This installation"}
-    assert (told["account"], told["subscription"], told["sample"]) == (None, None, None)
+    data = api.get(f"/problems/{row.uid}/").json
+    assert data["subject"] == {"type": "installation", "id": None, "name": "This installation"}
+    assert (data["account"], data["subscription"], data["sample"]) == (None, None, None)
 
 
 def test_filters(api: Api, missing: Problem, refused: Problem, hook: Subscription) -> None:
     unreachable = Problem.objects.get(kind="unreachable")
 
-    def found(query: str) -> set[str]:
+    def ids_of(query: str) -> set[str]:
         return {item["id"] for item in api.get(f"/problems/?{query}").json["results"]}
 
     everything = {str(row.uid) for row in (missing, refused, unreachable)}
-    assert found("") == everything
-    assert found("kind=missing&kind=credentials") == {str(missing.uid), str(refused.uid)}
-    assert found("severity=warning") == {str(unreachable.uid)}
-    assert found(f"subscription={hook.uid}") == {str(missing.uid)}
-    assert found(f"account={hook.account.uid}") == {str(missing.uid), str(unreachable.uid)}
-    assert found(f"account={UNKNOWN_ID}") == set()
+    assert ids_of("") == everything
+    assert ids_of("kind=missing&kind=credentials") == {str(missing.uid), str(refused.uid)}
+    assert ids_of("severity=warning") == {str(unreachable.uid)}
+    assert ids_of(f"subscription={hook.uid}") == {str(missing.uid)}
+    assert ids_of(f"account={hook.account.uid}") == {str(missing.uid), str(unreachable.uid)}
+    assert ids_of(f"account={UNKNOWN_ID}") == set()
     detector.resolve(missing, by="staff:ann")
-    assert found("state=resolved") == {str(missing.uid)}
-    assert found("state=open&state=acknowledged") == everything - {str(missing.uid)}
+    assert ids_of("state=resolved") == {str(missing.uid)}
+    assert ids_of("state=open&state=acknowledged") == everything - {str(missing.uid)}
 
 
 @pytest.mark.parametrize("query", ["color=red", "state=bad", "kind=bad", "severity=9", "account=1"])
 def test_unknown_filters_are_400(api: Api, query: str) -> None:
-    answer = api.get(f"/problems/?{query}")
-    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+    response = api.get(f"/problems/?{query}")
+    assert (response.status, list(response.fields())) == (400, [query.partition("=")[0]])
 
 
 def test_the_list_needs_few_queries_and_no_secrets(api: Api, refused: Problem) -> None:
@@ -122,24 +122,28 @@ def test_the_list_needs_few_queries_and_no_secrets(api: Api, refused: Problem) -
 
 
 def test_acknowledge(api: Api, missing: Problem) -> None:
-    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
-    assert (answer.status, answer.json["state"], answer.json["acknowledged_by"]) == (200, "acknowledged", "api:ci")
+    response = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (response.status, response.json["state"], response.json["acknowledged_by"]) == (
+        200,
+        "acknowledged",
+        "api:ci",
+    )
     again = api.post(f"/problems/{missing.uid}/acknowledge/")
-    assert again.json == answer.json == api.get(f"/problems/{missing.uid}/").json
+    assert again.json == response.json == api.get(f"/problems/{missing.uid}/").json
     entry = HistoryEntry.objects.get(subject_type="problem")
     assert (entry.actor, entry.action, entry.subject_id) == ("api:ci", "acknowledged", str(missing.uid))
 
 
 def test_a_resolved_problem_cannot_be_acknowledged(api: Api, missing: Problem) -> None:
     detector.resolve(missing, by="staff:ann")
-    answer = api.post(f"/problems/{missing.uid}/acknowledge/")
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    response = api.post(f"/problems/{missing.uid}/acknowledge/")
+    assert (response.status, response.json["code"]) == (409, "conflict")
 
 
 def test_resolve(api: Api, missing: Problem) -> None:
-    answer = api.post(f"/problems/{missing.uid}/resolve/")
-    assert (answer.status, answer.json["state"], answer.json["resolved_by"]) == (200, "resolved", "api:ci")
-    assert api.post(f"/problems/{missing.uid}/resolve/").json == answer.json
+    response = api.post(f"/problems/{missing.uid}/resolve/")
+    assert (response.status, response.json["state"], response.json["resolved_by"]) == (200, "resolved", "api:ci")
+    assert api.post(f"/problems/{missing.uid}/resolve/").json == response.json
     assert HistoryEntry.objects.get(subject_type="problem").action == "resolved"
 
 
@@ -148,7 +152,7 @@ def test_actions_take_no_body(api: Api, missing: Problem, end: str) -> None:
     assert api.post(f"/problems/{missing.uid}/{end}/", {"force": True}).fields() == {"force": "unknown"}
 
 
-def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Api, missing: Problem) -> None:
+def test_each_action_requires_its_scope(with_scopes: Issue, anonymous: Api, api: Api, missing: Problem) -> None:
     wrong = with_scopes("events:write", "accounts:write", "secrets:read")
     for method, path, scope, other in (
         ("GET", "/problems/", "subscriptions:read", "POST"),
@@ -156,7 +160,7 @@ def test_each_action_requires_its_scope(with_scopes: Issue, nobody: Api, api: Ap
         ("POST", f"/problems/{missing.uid}/acknowledge/", "subscriptions:write", "GET"),
         ("POST", f"/problems/{missing.uid}/resolve/", "subscriptions:write", "GET"),
     ):
-        check_access(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(path, method, anonymous=anonymous, wrong=wrong, scope=scope, wrong_method=other, api=api)
     assert with_scopes("subscriptions:read").post(f"/problems/{missing.uid}/resolve/").status == 403
 
 

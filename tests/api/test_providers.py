@@ -11,23 +11,23 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_list_has_every_provider_by_name(api: Api) -> None:
-    answer = api.get("/providers/")
-    assert answer.status == 200
-    assert (answer.json["next"], answer.json["previous"]) == (None, None)
-    assert [item["slug"] for item in answer.json["results"]] == list(all_providers())
+    response = api.get("/providers/")
+    assert response.status == 200
+    assert (response.json["next"], response.json["previous"]) == (None, None)
+    assert [item["slug"] for item in response.json["results"]] == list(all_providers())
 
 
 @pytest.mark.parametrize("slug", list(all_providers()))
 def test_a_provider_shows_capabilities_and_schemas(api: Api, slug: str) -> None:
     plugin = all_providers()[slug]
-    told = api.get(f"/providers/{slug}/").json
-    assert set(told) == {"slug", "name", "capabilities", "event_types", "schemas"}
-    assert (told["slug"], told["name"]) == (slug, plugin.name)
-    assert told["capabilities"]["renewal"] == plugin.capabilities.renewal
-    assert told["capabilities"]["methods"] == list(plugin.capabilities.methods)
-    assert len(told["event_types"]) == len(plugin.event_types)
-    assert set(told["schemas"]) == {"settings", "credentials", "config"}
-    assert "base_url" in told["schemas"]["settings"]["properties"]
+    data = api.get(f"/providers/{slug}/").json
+    assert set(data) == {"slug", "name", "capabilities", "event_types", "schemas"}
+    assert (data["slug"], data["name"]) == (slug, plugin.name)
+    assert data["capabilities"]["renewal"] == plugin.capabilities.renewal
+    assert data["capabilities"]["methods"] == list(plugin.capabilities.methods)
+    assert len(data["event_types"]) == len(plugin.event_types)
+    assert set(data["schemas"]) == {"settings", "credentials", "config"}
+    assert "base_url" in data["schemas"]["settings"]["properties"]
 
 
 def test_the_list_is_paged(api: Api) -> None:
@@ -39,9 +39,9 @@ def test_the_list_is_paged(api: Api) -> None:
     assert seen == list(all_providers())
 
 
-def test_any_token_may_read(with_scopes: Issue, nobody: Api) -> None:
+def test_any_token_may_read(with_scopes: Issue, anonymous: Api) -> None:
     assert with_scopes().get("/providers/").status == 200
-    assert nobody.get("/providers/").status == 401
+    assert anonymous.get("/providers/").status == 401
 
 
 def test_unknown_providers_are_404_and_unknown_parameters_400(api: Api) -> None:

@@ -19,19 +19,19 @@ NEW = "https://new.example.test"
 
 
 def test_an_unchanged_public_url_is_confirmed(api: Api, active: Subscription, settings: Settings) -> None:
-    told = api.get("/address/").json
-    assert told == {"public_url": settings.PUBLIC_URL, "confirmed": True, "elsewhere": []}
+    data = api.get("/address/").json
+    assert data == {"public_url": settings.PUBLIC_URL, "confirmed": True, "elsewhere": []}
     assert api.post("/address/confirm/", {"public_url": settings.PUBLIC_URL}).json["moved"] == 0
     assert not HistoryEntry.objects.filter(action="address confirmed").exists()
 
 
-def test_a_copy_notices_and_changes_nothing_until_it_is_confirmed(
+def test_a_copy_is_detected_and_changes_nothing_until_it_is_confirmed(
     api: Api, active: Subscription, settings: Settings, control: Control
 ) -> None:
     former, settings.PUBLIC_URL = settings.PUBLIC_URL, NEW
-    told = api.get("/address/").json
-    assert told["confirmed"] is False
-    assert told["elsewhere"] == [{"address": former, "subscriptions": 1}]
+    data = api.get("/address/").json
+    assert data["confirmed"] is False
+    assert data["elsewhere"] == [{"address": former, "subscriptions": 1}]
     before = control.remotes()
     reconcile(active, details=True)
     assert control.remotes() == before
@@ -50,8 +50,8 @@ def test_a_copy_notices_and_changes_nothing_until_it_is_confirmed(
 
 def test_confirming_another_address_is_refused(api: Api, active: Subscription, settings: Settings) -> None:
     settings.PUBLIC_URL = NEW
-    answer = api.post("/address/confirm/", {"public_url": "https://old.example.test"})
-    assert (answer.status, answer.fields()) == (400, {"public_url": "other_address"})
+    response = api.post("/address/confirm/", {"public_url": "https://old.example.test"})
+    assert (response.status, response.fields()) == (400, {"public_url": "other_address"})
     assert api.get("/address/").json["confirmed"] is False
 
 
@@ -63,12 +63,12 @@ def test_confirming_another_address_is_refused(api: Api, active: Subscription, s
         ({"public_url": NEW, "force": True}, {"force": "unknown"}),
     ],
 )
-def test_refuses_wrong_confirmations(api: Api, body: dict[str, Any], fields: dict[str, str]) -> None:
-    answer = api.post("/address/confirm/", body)
-    assert (answer.status, answer.fields()) == (400, fields)
+def test_invalid_confirmations_are_refused(api: Api, body: dict[str, Any], fields: dict[str, str]) -> None:
+    response = api.post("/address/confirm/", body)
+    assert (response.status, response.fields()) == (400, fields)
 
 
-def test_access(with_scopes: Issue, nobody: Api, api: Api) -> None:
+def test_access(with_scopes: Issue, anonymous: Api, api: Api) -> None:
     for path, method, scope in (
         ("/address/", "GET", "subscriptions:read"),
         ("/address/confirm/", "POST", "subscriptions:write"),
@@ -76,7 +76,7 @@ def test_access(with_scopes: Issue, nobody: Api, api: Api) -> None:
         check_access(
             path,
             method,
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=with_scopes("accounts:write", "events:write"),
             scope=scope,
             wrong_method="PATCH",

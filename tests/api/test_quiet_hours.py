@@ -27,7 +27,7 @@ def test_silence_rules_are_set_changed_and_removed(api: Api, path: str, active: 
     assert changed.headers["ETag"] != before.headers["ETag"]
     assert api.patch(path, {"quiet_after": 60 * 60}).json["quiet_hours"] == HOURS
     active.refresh_from_db()
-    assert active.generation == generation  # nothing of it concerns the provider
+    assert active.generation == generation  # the provider does not know the silence rules
     assert active.quiet_from is not None
     entry = HistoryEntry.objects.filter(action="changed").earliest("pk")
     assert entry.changes[0] == {"field": "quiet_after", "from": None, "to": 7200}
@@ -40,25 +40,25 @@ def test_silence_rules_are_set_changed_and_removed(api: Api, path: str, active: 
 
 def test_silence_rules_at_creation(api: Api, account: ProviderAccount) -> None:
     body: dict[str, Any] = {"account": str(account.uid), "config": CONFIG, "managed": "manual"}
-    made = api.post("/subscriptions/", {**body, "quiet_after": 900, "quiet_hours": {"weekends": True}})
-    assert made.status == 201
-    assert made.json["quiet_after"] == 900
-    assert made.json["quiet_hours"] == {"time_zone": "UTC", "from": None, "until": None, "weekends": True}
+    created = api.post("/subscriptions/", {**body, "quiet_after": 900, "quiet_hours": {"weekends": True}})
+    assert created.status == 201
+    assert created.json["quiet_after"] == 900
+    assert created.json["quiet_hours"] == {"time_zone": "UTC", "from": None, "until": None, "weekends": True}
     assert api.post("/subscriptions/", body).json["quiet_after"] is None
 
 
 @pytest.mark.parametrize("value", [0, 299, 31622401, 1.5, "7200", "PT2H", True, []])
 def test_an_invalid_quiet_after_is_refused(api: Api, path: str, value: object) -> None:
-    answer = api.patch(path, {"quiet_after": value})
-    assert (answer.status, set(answer.fields())) == (400, {"quiet_after"})
+    response = api.patch(path, {"quiet_after": value})
+    assert (response.status, set(response.fields())) == (400, {"quiet_after"})
 
 
 @pytest.mark.parametrize(
     "value", [5, "22-06", {}, {"from": "22:00"}, {**HOURS, "time_zone": "Mars"}, {**HOURS, "x": 1}]
 )
 def test_invalid_quiet_hours_are_refused(api: Api, path: str, value: object) -> None:
-    answer = api.patch(path, {"quiet_hours": value})
-    assert (answer.status, answer.fields()) == (400, {"quiet_hours": "invalid"})
+    response = api.patch(path, {"quiet_hours": value})
+    assert (response.status, response.fields()) == (400, {"quiet_hours": "invalid"})
 
 
 def test_silence_results_are_read_only(api: Api, path: str, active: Subscription) -> None:
@@ -66,8 +66,8 @@ def test_silence_results_are_read_only(api: Api, path: str, active: Subscription
     Subscription.objects.filter(pk=active.pk).update(
         silent_since=now, silence_reason="Nothing is wrong.", quiet_suggestion=5400
     )
-    told = api.get(path).json
-    assert (told["silent_since"], told["silence_reason"], told["quiet_suggestion"]) == (
+    data = api.get(path).json
+    assert (data["silent_since"], data["silence_reason"], data["quiet_suggestion"]) == (
         iso_time(now),
         "Nothing is wrong.",
         5400,

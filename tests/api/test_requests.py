@@ -30,9 +30,9 @@ pytestmark = pytest.mark.django_db
 def test_returns_a_request_as_it_was_sent(api: Api, hook: Subscription) -> None:
     body = b'\xff\x00{"a": 1}'
     request = store_request(hook, body, headers=(("X-Secret", SECRET), ("X-Other", "\xe9"), ("X-Other", "2")))
-    answer = api.get(f"/requests/{request.uid}/")
-    assert answer.status == 200
-    assert answer.json == {
+    response = api.get(f"/requests/{request.uid}/")
+    assert response.status == 200
+    assert response.json == {
         "id": str(request.uid),
         "subscription": str(hook.uid),
         "method": "POST",
@@ -101,11 +101,11 @@ def test_filters(api: Api, hook: Subscription) -> None:
     "query", ["color=red", "outcome=bad", "since=yesterday", "until=2026-01-01", "account=1", "method=POST"]
 )
 def test_rejects_unknown_filters_and_invalid_values(api: Api, query: str) -> None:
-    answer = api.get(f"/requests/?{query}")
-    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+    response = api.get(f"/requests/?{query}")
+    assert (response.status, list(response.fields())) == (400, [query.partition("=")[0]])
 
 
-def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: Api, hook: Subscription) -> None:
+def test_authentication_scope_and_methods(with_scopes: Issue, anonymous: Api, api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"")
     wrong = with_scopes("subscriptions:write", "secrets:read")
     for method, path, scope, other in (
@@ -114,7 +114,7 @@ def test_authentication_scope_and_methods(with_scopes: Issue, nobody: Api, api: 
         ("POST", f"/requests/{request.uid}/reprocess/", "events:write", "GET"),
         ("POST", f"/requests/{request.uid}/headers/", "events:read", "GET"),
     ):
-        check_access(path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method=other, api=api)
+        check_access(path, method, anonymous=anonymous, wrong=wrong, scope=scope, wrong_method=other, api=api)
     assert with_scopes("events:write").post(f"/requests/{request.uid}/headers/").status == 403
 
 
@@ -133,20 +133,20 @@ def test_reprocess_adds_events_that_could_not_be_parsed(api: Api, hook: Subscrip
     path = f"/requests/{request.uid}/"
     assert api.get(path).json["outcome"] == "quarantined"
     fake.fixed = True
-    answer = api.post(f"{path}reprocess/")
-    assert (answer.status, answer.json["outcome"], len(answer.json["events"])) == (200, "processed", 2)
+    response = api.post(f"{path}reprocess/")
+    assert (response.status, response.json["outcome"], len(response.json["events"])) == (200, "processed", 2)
     again = api.post(f"{path}reprocess/")
-    assert again.json == answer.json == api.get(path).json
+    assert again.json == response.json == api.get(path).json
 
 
 def test_reprocess_releases_a_request_with_a_new_secret(api: Api, hook: Subscription) -> None:
     request = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "Bearer new"),))
     path = f"/requests/{request.uid}/reprocess/"
-    answer = api.post(path)
-    assert (answer.status, answer.json["outcome"]) == (200, "rejected")
+    response = api.post(path)
+    assert (response.status, response.json["outcome"]) == (200, "rejected")
     Subscription.objects.filter(pk=hook.pk).update(secrets=["Bearer new", SECRET])
-    answer = api.post(path)
-    assert (answer.json["outcome"], answer.json["verification"]) == ("processed", "verified")
+    response = api.post(path)
+    assert (response.json["outcome"], response.json["verification"]) == ("processed", "verified")
     assert Event.objects.count() == 1
 
 
@@ -158,9 +158,9 @@ def test_reprocess_accepts_no_body(api: Api, hook: Subscription) -> None:
 def test_reprocess_with_invalid_account_settings_leaves_the_request_rejected(api: Api, hook: Subscription) -> None:
     request = store_request(hook, b"{}", headers=())
     ProviderAccount.objects.update(settings={"color": "red"})
-    answer = api.post(f"/requests/{request.uid}/reprocess/")
-    assert (answer.status, answer.json["outcome"]) == (200, "rejected")
-    assert "color" in answer.json["reason"]
+    response = api.post(f"/requests/{request.uid}/reprocess/")
+    assert (response.status, response.json["outcome"]) == (200, "rejected")
+    assert "color" in response.json["reason"]
 
 
 def test_all_requests_of_a_subscription_are_reprocessed(api: Api, hook: Subscription, fake: FakeProvider) -> None:
@@ -168,8 +168,8 @@ def test_all_requests_of_a_subscription_are_reprocessed(api: Api, hook: Subscrip
         store_request(hook, body_of({"id": number}))
     normalize.normalize_pending()
     fake.fixed = True
-    answer = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
-    assert (answer.status, answer.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
+    response = api.post(f"/requests/reprocess/?subscription={hook.uid}&outcome=quarantined")
+    assert (response.status, response.json) == (200, {"reprocessed": 3, "outcomes": {"processed": 3}, "after": None})
     assert api.post("/requests/reprocess/").fields() == {"subscription": "invalid"}
     assert api.post("/requests/reprocess/?color=red").fields() == {"color": "unknown"}
     assert api.post("/requests/reprocess/?outcome=ping", {"after": str(uuid4())}).fields() == {"after": "invalid"}
@@ -200,8 +200,8 @@ def test_a_deleted_request_as_after_does_not_start_from_the_beginning(
     assert (first["reprocessed"], first["after"]) == (4, str(requests[0].uid))
     Event.objects.filter(request=requests[0]).delete()
     requests[0].delete()
-    answer = api.post(path, {"after": first["after"]})
-    assert (answer.status, answer.json["reprocessed"], answer.json["after"]) == (200, 2, None)
+    response = api.post(path, {"after": first["after"]})
+    assert (response.status, response.json["reprocessed"], response.json["after"]) == (200, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_secret_headers_need_a_scope_and_are_logged(with_scopes: Issue, hook: Su
     few = with_scopes("events:read", "secrets:read")
     path = f"/requests/{request.uid}/"
     assert few.get(path).json["headers"] == [["Host", "x"], ["Authorization", "***"]]
-    answer = few.post(f"{path}headers/")
-    assert answer.json == {"headers": [["Host", "x"], ["Authorization", "Bearer wrong"]]}
+    response = few.post(f"{path}headers/")
+    assert response.json == {"headers": [["Host", "x"], ["Authorization", "Bearer wrong"]]}
     entry = HistoryEntry.objects.latest("id")
     assert (entry.actor, entry.action, entry.subject_id) == ("api:limited", "headers revealed", str(request.uid))
 

@@ -1,4 +1,4 @@
-"""Schemathesis against the live server: all answers conform to the OpenAPI document."""
+"""Schemathesis against the live server: all responses conform to the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def token(transactional_db: None) -> str:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_answers_conform_to_the_schema(
+def test_responses_conform_to_the_schema(
     case: schemathesis.Case[Any], token: str, ids: dict[str, list[str]], account: ProviderAccount
 ) -> None:
-    # With what an earlier example has entered, the live calls of this one would fail, and rightly so.
+    # An earlier example may have changed them so that the provider calls of this one would fail.
     account.save(update_fields=["settings", "credentials"], force_update=True)
-    name_what_exists(case, ids)
+    use_existing_ids(case, ids)
     case.call_and_validate(
         headers={"Authorization": f"Bearer {token}"},
         timeout=20,
@@ -112,8 +112,8 @@ def test_answers_conform_to_the_schema(
     )
 
 
-def name_what_exists(case: schemathesis.Case[Any], ids: dict[str, list[str]]) -> None:
-    """Use IDs that exist: made-up ones would mostly be answered 404."""
+def use_existing_ids(case: schemathesis.Case[Any], ids: dict[str, list[str]]) -> None:
+    """Use existing IDs, because random IDs would mostly return 404."""
     if not case.path_parameters or case.meta is None or case.meta.is_negative_at(ParameterLocation.PATH):
         return
     known = ids[case.operation.path.split("/")[3]]

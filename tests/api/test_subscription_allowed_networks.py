@@ -33,8 +33,8 @@ def test_networks_are_changed_in_the_api(api: Api, path: str, active: Subscripti
 
 def test_networks_are_set_when_a_subscription_is_created(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     body = {"account": str(hook.account.uid), "config": {}, "managed": "manual", "allowed_networks": ["fd00::/8"]}
-    made = api.post("/subscriptions/", body)
-    assert (made.status, made.json["allowed_networks"]) == (201, ["fd00::/8"])
+    created = api.post("/subscriptions/", body)
+    assert (created.status, created.json["allowed_networks"]) == (201, ["fd00::/8"])
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_networks_are_set_when_a_subscription_is_created(api: Api, hook: Subscri
     ],
 )
 def test_api_names_the_invalid_network(api: Api, path: str, value: object, field: str) -> None:
-    answer = api.patch(path, {"allowed_networks": value})
-    assert (answer.status, list(answer.fields())) == (400, [field])
+    response = api.patch(path, {"allowed_networks": value})
+    assert (response.status, list(response.fields())) == (400, [field])

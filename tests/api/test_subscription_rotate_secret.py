@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")
 
 
 @pytest.fixture(autouse=True)
-def nothing_told() -> None:
+def no_signals_recorded() -> None:
     rotation_signals.reset()
 
 
@@ -34,12 +34,12 @@ def secret_of(api: Api, path: str) -> str:
 
 
 @pytest.mark.parametrize("action", ["rotate-secret", "forget"])
-def test_access(with_scopes: Issue, nobody: Api, api: Api, path: str, action: str, control: Control) -> None:
+def test_access(with_scopes: Issue, anonymous: Api, api: Api, path: str, action: str, control: Control) -> None:
     calls = len(control.calls())
     check_access(
         f"{path}{action}/",
         "POST",
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("subscriptions:read", "accounts:write", "events:write", "secrets:read"),
         scope="subscriptions:write",
         wrong_method="GET",
@@ -55,13 +55,13 @@ def test_access(with_scopes: Issue, nobody: Api, api: Api, path: str, action: st
 def test_rotation_sends_a_new_secret_and_accepts_both(api: Api, path: str, control: Control) -> None:
     assert api.get(path).json["secret_rotation"] is None
     old = secret_of(api, path)
-    answer = api.post(f"{path}rotate-secret/")
-    assert answer.status == 200
-    assert answer.json["state"] == "active"
-    under_way = answer.json["secret_rotation"]
-    assert set(under_way) == {"asked_at", "set_at", "seen", "old_accepted"}
-    assert under_way["asked_at"] < under_way["set_at"]
-    assert (under_way["seen"], under_way["old_accepted"]) == (False, True)
+    response = api.post(f"{path}rotate-secret/")
+    assert response.status == 200
+    assert response.json["state"] == "active"
+    rotation = response.json["secret_rotation"]
+    assert set(rotation) == {"asked_at", "set_at", "seen", "old_accepted"}
+    assert rotation["asked_at"] < rotation["set_at"]
+    assert (rotation["seen"], rotation["old_accepted"]) == (False, True)
     new = secret_of(api, path)
     assert new != old
     assert control.remotes()[0]["authHeader"] == new
@@ -78,7 +78,7 @@ def test_rotation_is_logged_without_the_value(api: Api, path: str) -> None:
     entry = HistoryEntry.objects.get(action="secret rotation requested")
     assert entry.actor == "api:ci"
     assert entry.changes == [{"field": "old secret", "from": None, "to": "still accepted"}]
-    shown = str([api.get(f"{path}{what}/").json for what in ("timeline", "operations")])
+    shown = str([api.get(f"{path}{endpoint}/").json for endpoint in ("timeline", "operations")])
     assert old not in shown
     assert secret_of(api, path) not in shown
     (operation, _) = api.get(f"{path}operations/").json["results"]
@@ -91,19 +91,19 @@ def test_rotation_is_logged_without_the_value(api: Api, path: str) -> None:
 
 def test_revoking_refuses_the_old_secret_at_once(api: Api, path: str, control: Control) -> None:
     old = secret_of(api, path)
-    answer = api.post(f"{path}rotate-secret/", {"revoke": True})
-    assert answer.status == 200
-    assert answer.json["secret_rotation"] is None, "the provider has the new one: it is over"
+    response = api.post(f"{path}rotate-secret/", {"revoke": True})
+    assert response.status == 200
+    assert response.json["secret_rotation"] is None, "the provider has the new secret, so the rotation is finished"
     assert [send(path, old), send(path, secret_of(api, path))] == [401, 200]
 
 
 def test_a_rotation_refused_by_the_provider_is_200_and_failing(api: Api, path: str, control: Control) -> None:
     old = secret_of(api, path)
     control.post("faults", status=400, times=2)
-    answer = api.post(f"{path}rotate-secret/")
-    assert (answer.status, answer.json["state"]) == (200, "failing")
-    assert answer.json["last_error"]["code"] == "refused"
-    assert answer.json["secret_rotation"]["set_at"] is None
+    response = api.post(f"{path}rotate-secret/")
+    assert (response.status, response.json["state"]) == (200, "failing")
+    assert response.json["last_error"]["code"] == "refused"
+    assert response.json["secret_rotation"]["set_at"] is None
     assert send(path, old) == 200
     control.post("faults", times=0)
     assert api.post(f"{path}reconcile/").json["secret_rotation"]["set_at"]
@@ -115,32 +115,32 @@ def test_an_invalid_body_is_400(api: Api, path: str) -> None:
 
 def test_rotation_without_a_secret_is_409(api: Api, hook: Subscription, fake: FakeProvider) -> None:
     fake.declare(proof=Proof.URL, secret_made_by=SecretMadeBy.NOBODY)
-    answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
-    assert (answer.status, answer.json["code"]) == (409, "not_supported")
+    response = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
+    assert (response.status, response.json["code"]) == (409, "not_supported")
 
 
 def test_rotation_of_a_secret_to_be_entered_is_409(api: Api, hook: Subscription) -> None:
     Subscription.objects.update(managed="manual")
-    answer = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
-    assert (answer.status, answer.json["code"]) == (409, "not_supported")
-    assert "enter it here" in answer.json["detail"]
+    response = api.post(f"/subscriptions/{hook.uid}/rotate-secret/")
+    assert (response.status, response.json["code"]) == (409, "not_supported")
+    assert "enter it here" in response.json["detail"]
 
 
 def test_rotation_of_a_manual_subscription_creates_a_secret_to_enter(api: Api, account: ProviderAccount) -> None:
     row = desired_state.subscribe(account, config=CONFIG, by="staff:ann", managed="manual")
     (old,) = row.secrets
     path = f"/subscriptions/{row.uid}/"
-    answer = api.post(f"{path}rotate-secret/")
-    assert (answer.status, answer.json["secret_rotation"]["set_at"]) == (200, None)
-    assert "Enter the new secret at the provider" in answer.json["state_reason"]
+    response = api.post(f"{path}rotate-secret/")
+    assert (response.status, response.json["secret_rotation"]["set_at"]) == (200, None)
+    assert "Enter the new secret at the provider" in response.json["state_reason"]
     assert [send(path, old), send(path, secret_of(api, path))] == [200, 200]
 
 
 def test_too_many_rotations_and_deleted_subscriptions_are_409(api: Api, path: str) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         assert api.post(f"{path}rotate-secret/").status == 200
-    answer = api.post(f"{path}rotate-secret/")
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    response = api.post(f"{path}rotate-secret/")
+    assert (response.status, response.json["code"]) == (409, "conflict")
     assert api.post(f"{path}rotate-secret/", {"revoke": True}).status == 200
     api.delete(path)
     assert api.post(f"{path}rotate-secret/").status == 409
@@ -150,14 +150,14 @@ def test_too_many_rotations_and_deleted_subscriptions_are_409(api: Api, path: st
 
 
 def test_only_a_subscription_being_deleted_is_forgotten(api: Api, path: str, control: Control) -> None:
-    answer = api.post(f"{path}forget/")
-    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    response = api.post(f"{path}forget/")
+    assert (response.status, response.json["code"]) == (409, "conflict")
     remote_id = api.get(path).json["remote_id"]
     control.post("faults", status=401, times=1000)
     assert api.delete(path).json["state"] == "deleting"
-    answer = api.post(f"{path}forget/")
-    assert (answer.status, answer.json["state"], answer.json["remote_id"]) == (200, "deleted", remote_id)
-    assert remote_id in answer.json["state_reason"]
+    response = api.post(f"{path}forget/")
+    assert (response.status, response.json["state"], response.json["remote_id"]) == (200, "deleted", remote_id)
+    assert remote_id in response.json["state_reason"]
     entry = HistoryEntry.objects.get(action="forgotten")
     assert (entry.actor, entry.changes[0]["to"]) == ("api:ci", remote_id)
     assert api.post(f"{path}forget/").status == 409

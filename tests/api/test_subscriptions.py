@@ -55,48 +55,48 @@ def new(account: ProviderAccount, /, **changes: Any) -> dict[str, Any]:
 
 
 def test_creates_and_registers(api: Api, account: ProviderAccount, control: Control) -> None:
-    answer = api.post("/subscriptions/", new(account))
-    assert answer.status == 201
-    told = answer.json
-    assert set(told) == FIELDS
-    assert UUID(told["id"]).version == 7
-    assert (told["account"], told["provider"], told["config"]) == (str(account.uid), "egnyte-connect", CONFIG)
-    assert (told["enabled"], told["auto_renew"], told["managed"]) == (True, True, "api")
-    assert (told["state"], told["last_error"]) == ("active", None)
+    response = api.post("/subscriptions/", new(account))
+    assert response.status == 201
+    data = response.json
+    assert set(data) == FIELDS
+    assert UUID(data["id"]).version == 7
+    assert (data["account"], data["provider"], data["config"]) == (str(account.uid), "egnyte-connect", CONFIG)
+    assert (data["enabled"], data["auto_renew"], data["managed"]) == (True, True, "api")
+    assert (data["state"], data["last_error"]) == ("active", None)
     (remote,) = control.remotes()
-    assert (remote["webhookId"], remote["url"]) == (told["remote_id"], told["callback_url"])
-    assert told["created_at"] < told["renew_at"] < told["expires_at"]
-    assert 85 <= told["granted_seconds"] <= 91
-    assert api.get(f"/subscriptions/{told['id']}/").headers["ETag"] == answer.headers["ETag"]
+    assert (remote["webhookId"], remote["url"]) == (data["remote_id"], data["callback_url"])
+    assert data["created_at"] < data["renew_at"] < data["expires_at"]
+    assert 85 <= data["granted_seconds"] <= 91
+    assert api.get(f"/subscriptions/{data['id']}/").headers["ETag"] == response.headers["ETag"]
     assert HistoryEntry.objects.latest("id").actor == "api:ci"
     assert Subscription.objects.get().operations.get().actor == "api:ci"
 
 
 def test_a_refusal_by_the_provider_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
     control.post("faults", status=400, times=1)
-    answer = api.post("/subscriptions/", new(account))
-    assert (answer.status, answer.json["state"]) == (201, "failing")
-    assert answer.json["last_error"]["code"] == "refused"
-    assert set(answer.json["last_error"]) == {"code", "message", "field"}
-    assert answer.json["remote_id"] is None
+    response = api.post("/subscriptions/", new(account))
+    assert (response.status, response.json["state"]) == (201, "failing")
+    assert response.json["last_error"]["code"] == "refused"
+    assert set(response.json["last_error"]) == {"code", "message", "field"}
+    assert response.json["remote_id"] is None
 
 
 def test_an_unavailable_provider_is_still_201(api: Api, account: ProviderAccount, control: Control) -> None:
     control.post("faults", drop=True, times=1)
-    answer = api.post("/subscriptions/", new(account))
-    assert (answer.status, answer.json["last_error"]["code"]) == (201, "unavailable")
+    response = api.post("/subscriptions/", new(account))
+    assert (response.status, response.json["last_error"]["code"]) == (201, "unavailable")
 
 
 def test_a_manual_subscription_makes_no_call(api: Api, account: ProviderAccount, control: Control) -> None:
-    told = api.post("/subscriptions/", new(account, managed="manual", auto_renew=False)).json
-    assert (told["managed"], told["state"], told["auto_renew"]) == ("manual", "manual", False)
-    assert told["callback_url"]
+    data = api.post("/subscriptions/", new(account, managed="manual", auto_renew=False)).json
+    assert (data["managed"], data["state"], data["auto_renew"]) == ("manual", "manual", False)
+    assert data["callback_url"]
     assert control.calls() == []
 
 
 def test_a_disabled_subscription_is_not_registered(api: Api, account: ProviderAccount, control: Control) -> None:
-    told = api.post("/subscriptions/", new(account, enabled=False)).json
-    assert (told["enabled"], told["state"]) == (False, "disabled")
+    data = api.post("/subscriptions/", new(account, enabled=False)).json
+    assert (data["enabled"], data["state"]) == (False, "disabled")
     assert control.remotes() == []
 
 
@@ -118,11 +118,11 @@ def test_a_disabled_subscription_is_not_registered(api: Api, account: ProviderAc
         ({"callback_url": "https://x", "color": 1}, {"callback_url": "unknown", "color": "unknown"}),
     ],
 )
-def test_says_which_fields_are_wrong(
+def test_invalid_fields_are_named(
     api: Api, account: ProviderAccount, control: Control, changes: dict[str, Any], fields: dict[str, str]
 ) -> None:
-    answer = api.post("/subscriptions/", new(account, **changes))
-    assert (answer.status, answer.json["code"], answer.fields()) == (400, "invalid", fields)
+    response = api.post("/subscriptions/", new(account, **changes))
+    assert (response.status, response.json["code"], response.fields()) == (400, "invalid", fields)
     assert not Subscription.objects.exists()
     assert control.calls() == []
 
@@ -131,13 +131,13 @@ def test_account_and_config_are_required(api: Api) -> None:
     assert api.post("/subscriptions/", {}).fields() == {"account": "required", "config": "required"}
 
 
-def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api, account: ProviderAccount) -> None:
+def test_access_to_the_list(with_scopes: Issue, anonymous: Api, api: Api, account: ProviderAccount) -> None:
     wrong = with_scopes("accounts:write", "events:write", "secrets:read")
     for method, scope in (("GET", "subscriptions:read"), ("POST", "subscriptions:write")):
         check_access(
             "/subscriptions/",
             method,
-            nobody=nobody,
+            anonymous=anonymous,
             wrong=wrong,
             scope=scope,
             wrong_method="PATCH",
@@ -152,11 +152,11 @@ def test_access_to_the_list(with_scopes: Issue, nobody: Api, api: Api, account: 
 
 def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -> None:
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann", name=str(number)) for number in range(4)]
-    api.get("/providers/")  # writes down that the token is used
+    api.get("/providers/")  # records the use of the token
     with CaptureQueriesContext(connection) as queries:
-        told = api.get("/subscriptions/").json
-    assert [item["id"] for item in told["results"]] == [str(row.uid) for row in reversed(rows)]
-    assert all(set(item) == FIELDS for item in told["results"])
+        data = api.get("/subscriptions/").json
+    assert [item["id"] for item in data["results"]] == [str(row.uid) for row in reversed(rows)]
+    assert all(set(item) == FIELDS for item in data["results"])
     assert len(queries) == 2  # the token and the page
     assert "secrets" not in queries[1]["sql"]
     assert "credentials" not in queries[1]["sql"]
@@ -166,8 +166,10 @@ def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> No
     other = accounts.add_account(
         provider="egnyte-connect", name="B", settings={"domain": "b"}, credentials={"access_token": "t"}, by="staff:ann"
     )
-    off = desired_state.subscribe(other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual")
-    Subscription.objects.filter(pk=off.pk).update(state=State.MANUAL)
+    disabled = desired_state.subscribe(
+        other, config=CONFIG, by="staff:ann", name="Off", enabled=False, managed="manual"
+    )
+    Subscription.objects.filter(pk=disabled.pk).update(state=State.MANUAL)
 
     def names(query: str) -> list[str]:
         return [item["name"] for item in api.get(f"/subscriptions/?{query}").json["results"]]
@@ -196,26 +198,37 @@ def test_filters(api: Api, account: ProviderAccount, active: Subscription) -> No
     "query",
     ["color=red", "state=bad", "enabled=1", "account=x", "account=", "id=x", "name=%00", "enabled=true&enabled=true"],
 )
-def test_refuses_unknown_filters(api: Api, query: str) -> None:
-    answer = api.get(f"/subscriptions/?{query}")
-    assert (answer.status, list(answer.fields())) == (400, [query.partition("=")[0]])
+def test_unknown_filters_are_refused(api: Api, query: str) -> None:
+    response = api.get(f"/subscriptions/?{query}")
+    assert (response.status, list(response.fields())) == (400, [query.partition("=")[0]])
 
 
 # -- Read ------------------------------------------------------------------------------------------------------------
 
 
-def test_reads_one(api: Api, active: Subscription, path: str) -> None:
-    answer = api.get(path)
-    assert (answer.status, answer.json["remote_id"], answer.json["remote_status"]) == (200, active.remote_id, "enabled")
-    assert active.secrets[0] not in str(answer)
+def test_reads_a_subscription(api: Api, active: Subscription, path: str) -> None:
+    response = api.get(path)
+    assert (response.status, response.json["remote_id"], response.json["remote_status"]) == (
+        200,
+        active.remote_id,
+        "enabled",
+    )
+    assert active.secrets[0] not in str(response)
 
 
-def test_access_to_one(with_scopes: Issue, nobody: Api, api: Api, path: str) -> None:
+def test_access_to_one(with_scopes: Issue, anonymous: Api, api: Api, path: str) -> None:
     wrong = with_scopes("accounts:write", "secrets:read")
     read, write = "subscriptions:read", "subscriptions:write"
     for method, scope in (("GET", read), ("PATCH", write), ("DELETE", write)):
         check_access(
-            path, method, nobody=nobody, wrong=wrong, scope=scope, wrong_method="POST", api=api, body={"enabled": False}
+            path,
+            method,
+            anonymous=anonymous,
+            wrong=wrong,
+            scope=scope,
+            wrong_method="POST",
+            api=api,
+            body={"enabled": False},
         )
     assert api.get(path).json["state"] == "active"
 
@@ -230,9 +243,9 @@ def test_unknown_and_malformed_ids_are_404(api: Api, method: str, uid: str) -> N
 
 
 def test_changes_reach_the_provider(api: Api, path: str, control: Control) -> None:
-    answer = api.patch(path, {"config": {"event_types": ["comment:*"]}, "name": "Comments"})
-    assert (answer.status, answer.json["state"], answer.json["name"]) == (200, "active", "Comments")
-    assert answer.json["config"] == {"event_types": ["comment:*"], "paths": []}
+    response = api.patch(path, {"config": {"event_types": ["comment:*"]}, "name": "Comments"})
+    assert (response.status, response.json["state"], response.json["name"]) == (200, "active", "Comments")
+    assert response.json["config"] == {"event_types": ["comment:*"], "paths": []}
     (remote,) = control.remotes()
     assert remote["eventType"] == ["comment:*"]
     assert not remote.get("path")
@@ -243,18 +256,18 @@ def test_changes_reach_the_provider(api: Api, path: str, control: Control) -> No
 
 def test_a_refused_change_is_still_200(api: Api, path: str, control: Control) -> None:
     control.post("faults", status=400, times=9)
-    answer = api.patch(path, {"config": {"event_types": ["link:*"]}})
-    assert (answer.status, answer.json["last_error"]["code"]) == (200, "refused")
-    assert answer.json["config"]["event_types"] == ["link:*"]
+    response = api.patch(path, {"config": {"event_types": ["link:*"]}})
+    assert (response.status, response.json["last_error"]["code"]) == (200, "refused")
+    assert response.json["config"]["event_types"] == ["link:*"]
 
 
 def test_account_provider_and_managed_never_change(api: Api, account: ProviderAccount, path: str) -> None:
-    answer = api.patch(path, {"account": UNKNOWN_ID, "managed": "manual", "provider": "other"})
-    assert answer.status == 400
-    assert answer.fields() == {"account": "immutable", "managed": "immutable", "provider": "immutable"}
+    response = api.patch(path, {"account": UNKNOWN_ID, "managed": "manual", "provider": "other"})
+    assert response.status == 400
+    assert response.fields() == {"account": "immutable", "managed": "immutable", "provider": "immutable"}
     same = {"account": str(account.uid), "managed": "api", "provider": "egnyte-connect", "auto_renew": False}
-    answer = api.patch(path, same)
-    assert (answer.status, answer.json["auto_renew"]) == (200, False)
+    response = api.patch(path, same)
+    assert (response.status, response.json["auto_renew"]) == (200, False)
 
 
 @pytest.mark.parametrize(
@@ -267,10 +280,10 @@ def test_account_provider_and_managed_never_change(api: Api, account: ProviderAc
         ({"id": UNKNOWN_ID}, {"id": "unknown"}),
     ],
 )
-def test_refuses_wrong_changes(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
+def test_invalid_changes_are_refused(api: Api, path: str, body: dict[str, Any], fields: dict[str, str]) -> None:
     before = api.get(path)
-    answer = api.patch(path, body)
-    assert (answer.status, answer.fields()) == (400, fields)
+    response = api.patch(path, body)
+    assert (response.status, response.fields()) == (400, fields)
     assert api.get(path).json == before.json
 
 
@@ -289,13 +302,13 @@ def test_a_stale_etag_changes_nothing(api: Api, path: str, control: Control) -> 
     assert second.status == 200
     assert second.headers["ETag"] != first
     calls = len(control.calls())
-    for answer in (
+    for response in (
         api.patch(path, {"enabled": False}, **{"If-Match": first}),
         api.delete(path, **{"If-Match": first}),
         api.post(f"{path}disable/", **{"If-Match": first}),
         api.post(f"{path}renew/", **{"If-Match": first}),
     ):
-        assert (answer.status, answer.json["code"]) == (412, "precondition_failed")
+        assert (response.status, response.json["code"]) == (412, "precondition_failed")
     assert len(control.calls()) == calls
     assert api.patch(path, {"enabled": False}, **{"If-Match": second.headers["ETag"]}).status == 200
 
@@ -306,7 +319,7 @@ def test_the_etag_covers_the_desired_state_only(api: Api, path: str, control: Co
     after = api.post(f"{path}reconcile/")
     assert after.json["remote_id"] != before.json["remote_id"]
     assert after.headers["ETag"] == before.headers["ETag"]
-    # So an unchanged version never means that nothing is new.
+    # The actual state changed, so the same ETag must not produce a 304.
     assert api.get(path, **{"If-None-Match": before.headers["ETag"]}).status == 200
 
 
@@ -314,8 +327,8 @@ def test_the_etag_covers_the_desired_state_only(api: Api, path: str, control: Co
 
 
 def test_deletes_here_and_at_the_provider(api: Api, path: str, control: Control) -> None:
-    answer = api.delete(path)
-    assert (answer.status, answer.json["state"]) == (202, "deleted")
+    response = api.delete(path)
+    assert (response.status, response.json["state"]) == (202, "deleted")
     assert control.remotes() == []
     assert api.get(path).json["state"] == "deleted"
     assert api.get("/subscriptions/").json["results"] == []
@@ -323,11 +336,11 @@ def test_deletes_here_and_at_the_provider(api: Api, path: str, control: Control)
     assert HistoryEntry.objects.latest("id").action == "deleted"
 
 
-def test_an_unavailable_provider_leaves_it_deleting(api: Api, path: str, control: Control) -> None:
+def test_with_an_unavailable_provider_it_stays_deleting(api: Api, path: str, control: Control) -> None:
     control.post("faults", status=500, times=9)
-    answer = api.delete(path)
-    assert (answer.status, answer.json["state"]) == (202, "deleting")
-    assert answer.json["last_error"]["code"] == "unavailable"
+    response = api.delete(path)
+    assert (response.status, response.json["state"]) == (202, "deleting")
+    assert response.json["last_error"]["code"] == "unavailable"
     assert [item["state"] for item in api.get("/subscriptions/").json["results"]] == ["deleting"]
 
 
@@ -335,22 +348,22 @@ def test_a_subscription_never_registered_is_deleted_without_a_call(
     api: Api, account: ProviderAccount, account_path: str, control: Control
 ) -> None:
     api.patch(account_path, {"credentials": {"access_token": "wrong"}})
-    told = api.post("/subscriptions/", new(account)).json
-    assert (told["state"], told["last_error"]["code"]) == ("failing", "authentication_failed")
+    data = api.post("/subscriptions/", new(account)).json
+    assert (data["state"], data["last_error"]["code"]) == ("failing", "authentication_failed")
     before = len(control.calls())
-    assert api.delete(f"/subscriptions/{told['id']}/").json["state"] == "deleted"
+    assert api.delete(f"/subscriptions/{data['id']}/").json["state"] == "deleted"
     assert len(control.calls()) == before
     assert api.delete(account_path).status == 204
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"garbage": True}])
-def test_a_registration_without_an_answer_is_searched_before_deletion(
+def test_a_registration_without_a_response_is_searched_before_deletion(
     api: Api, account: ProviderAccount, control: Control, fault: dict[str, Any]
 ) -> None:
     control.post("faults", times=1, **fault)
-    told = api.post("/subscriptions/", new(account)).json
-    assert Subscription.objects.get(uid=told["id"]).register_tried_at
-    assert api.delete(f"/subscriptions/{told['id']}/").json["state"] == "deleted"
+    data = api.post("/subscriptions/", new(account)).json
+    assert Subscription.objects.get(uid=data["id"]).register_tried_at
+    assert api.delete(f"/subscriptions/{data['id']}/").json["state"] == "deleted"
     assert control.remotes() == []
 
 
@@ -365,6 +378,6 @@ def test_a_deleted_subscription_cannot_be_changed(api: Api, path: str) -> None:
     api.delete(path)
     answers = [api.patch(path, {"name": "B"})]
     answers += [api.post(f"{path}{action}/") for action in ("enable", "disable", "renew", "reconcile", "test")]
-    assert {(answer.status, answer.json["code"]) for answer in answers} == {(409, "conflict")}
+    assert {(response.status, response.json["code"]) for response in answers} == {(409, "conflict")}
     assert api.get(f"{path}plan/").json["steps"] == []
     assert api.get(f"{path}operations/").status == 200

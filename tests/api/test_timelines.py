@@ -11,11 +11,11 @@ from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def test_access(api: Api, nobody: Api, with_scopes: Issue, active: Subscription, account_path: str) -> None:
+def test_access(api: Api, anonymous: Api, with_scopes: Issue, active: Subscription, account_path: str) -> None:
     check_access(
         f"/subscriptions/{active.uid}/timeline/",
         "GET",
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("accounts:write", "events:write"),
         scope="subscriptions:read",
         wrong_method="POST",
@@ -24,7 +24,7 @@ def test_access(api: Api, nobody: Api, with_scopes: Issue, active: Subscription,
     check_access(
         f"{account_path}timeline/",
         "GET",
-        nobody=nobody,
+        anonymous=anonymous,
         wrong=with_scopes("accounts:write"),
         scope="subscriptions:read",
         wrong_method="DELETE",
@@ -34,15 +34,15 @@ def test_access(api: Api, nobody: Api, with_scopes: Issue, active: Subscription,
     assert with_scopes("subscriptions:read").get(f"/subscriptions/{active.uid}/timeline/").status == 200
 
 
-def test_unknown_and_broken(api: Api, path: str) -> None:
+def test_unknown_ids_and_invalid_parameters(api: Api, path: str) -> None:
     assert api.get(f"/subscriptions/{UNKNOWN_ID}/timeline/").status == 404
     assert api.get(f"/accounts/{UNKNOWN_ID}/timeline/").status == 404
     assert api.get(f"{path}timeline").status == 404
     for query, field in (("kind=bogus", "kind"), ("what=x", "what"), ("limit=0", "limit"), ("cursor=x", "cursor")):
-        answer = api.get(f"{path}timeline/?{query}")
-        assert (answer.status, set(answer.fields())) == (400, {field})
+        response = api.get(f"{path}timeline/?{query}")
+        assert (response.status, set(response.fields())) == (400, {field})
     cursor = api.get("/subscriptions/?limit=1").json["next"]
-    foreign = "bG4xMjM"  # of a list by number
+    foreign = "bG4xMjM"  # the cursor of a list ordered by number
     assert cursor is None
     assert api.get(f"{path}timeline/?cursor={foreign}").status == 400
 

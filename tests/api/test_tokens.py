@@ -61,15 +61,15 @@ def test_the_command_refuses_unknown_scopes(arguments: list[str]) -> None:
     ["Bearer", "Bearer ", "Bearer hkt_wrong", "Bearer " + "x" * 5000, "Bearer hkt_a hkt_b", "Bearer hkt_\xff"],
 )
 def test_a_bad_token_is_401(header: str) -> None:
-    answer = Api(None).get("/providers/", Authorization=header)
-    assert (answer.status, answer.json["code"]) == (401, "bad_token")
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="Hookkeeper"'
+    response = Api(None).get("/providers/", Authorization=header)
+    assert (response.status, response.json["code"]) == (401, "bad_token")
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="Hookkeeper"'
 
 
 @pytest.mark.parametrize("header", ["Basic YTpi", "Token hkt_x", "hkt_x", ""])
 def test_another_authentication_scheme_is_401(header: str) -> None:
-    answer = Api(None).get("/providers/", Authorization=header)
-    assert (answer.status, answer.json["code"]) == (401, "not_authenticated")
+    response = Api(None).get("/providers/", Authorization=header)
+    assert (response.status, response.json["code"]) == (401, "not_authenticated")
 
 
 def test_a_revoked_token_is_401(api: Api) -> None:

@@ -63,7 +63,9 @@ def test_nothing_is_recorded_if_no_row_was_updated(hook: Subscription) -> None:
     assert changes(hook) == []
 
 
-def test_a_change_and_its_record_are_written_in_one_transaction(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_and_its_record_are_written_in_one_transaction(
+    hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

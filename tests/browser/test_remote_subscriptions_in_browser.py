@@ -24,7 +24,7 @@ def test_adopt_delete_an_orphan_ignore_and_delete_the_account(strict_page: Page,
     control = Control(settings.SANDBOX_URL or "", "egnyte-connect")
     control.post("options", calls_per_second=None)
     account = ProviderAccount.objects.get()
-    for url in ("https://old.example/in", "https://other.example/in", f"{site}/hooks/nobody-knows-this-token-any-more"):
+    for url in ("https://old.example/in", "https://other.example/in", f"{site}/hooks/this-token-is-no-longer-in-use"):
         register_without_us(account, url)
 
     page.get_by_role("link", name="Remote subscriptions").click()

@@ -23,7 +23,7 @@ from subscriptions.lifecycle import accounts, desired_state, receiver_probe
 from subscriptions.models import Subscription
 from subscriptions.problems import checks
 
-Make = Callable[[str], str]
+RegisterRemote = Callable[[str], str]
 
 CONFIG = {"event_types": ["fs:*", "link:create"], "paths": ["/Shared/Finance"]}
 
@@ -121,21 +121,21 @@ def register_without_us(account: ProviderAccount, url: str) -> str:
 
 
 @pytest.fixture
-def make(account: ProviderAccount) -> Make:
+def register_remote(account: ProviderAccount) -> RegisterRemote:
     """Return a function that registers a webhook at the provider without Hookkeeper, and returns its ID."""
     return partial(register_without_us, account)
 
 
 @pytest.fixture
-def orphan(make: Make, settings: Settings) -> str:
+def orphan(register_remote: RegisterRemote, settings: Settings) -> str:
     """Register a webhook with a callback URL of ours that belongs to no subscription."""
-    return make(f"{settings.PUBLIC_URL}/hooks/a-token-of-ours-that-nobody-knows-any-more")
+    return register_remote(f"{settings.PUBLIC_URL}/hooks/a-token-that-is-no-longer-in-use")
 
 
 @pytest.fixture
-def foreign(make: Make) -> str:
+def foreign(register_remote: RegisterRemote) -> str:
     """Register a webhook that calls another system."""
-    return make("https://elsewhere.example/in")
+    return register_remote("https://elsewhere.example/in")
 
 
 @pytest.fixture
