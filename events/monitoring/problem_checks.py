@@ -130,9 +130,9 @@ def _by_subscription(
 
     This reads one index entry for each subscription and the newest MAX_COUNTED requests, so its cost is bounded.
     """
-    own = requests.filter(subscription=OuterRef("pk"))
+    of_subscription = requests.filter(subscription=OuterRef("pk"))
     rows = (
-        Subscription.objects.filter(condition, Exists(own))
+        Subscription.objects.filter(condition, Exists(of_subscription))
         .select_related("account")
         .only("uid", "name", "last_event_at", "account__uid")
     )
@@ -142,9 +142,9 @@ def _by_subscription(
     for request in newest.order_by("-pk")[:MAX_COUNTED]:
         by_subscription[request.subscription_id].append(request)
     for pk, row in subscriptions.items():
-        own_newest = by_subscription[pk] or list(requests.filter(subscription=pk).only(*COLUMNS).order_by("-pk")[:1])
-        if own_newest:  # otherwise it has just been reprocessed or deleted
-            yield row, own_newest
+        newest_of_row = by_subscription[pk] or list(requests.filter(subscription=pk).only(*COLUMNS).order_by("-pk")[:1])
+        if newest_of_row:  # otherwise it has just been reprocessed or deleted
+            yield row, newest_of_row
 
 
 def _number(requests: Sequence[WebhookRequest]) -> str:

@@ -108,18 +108,18 @@ def test_the_timeline_of_an_account_contains_only_its_own_subscriptions(hook: Su
 
 def test_paging_in_both_directions_returns_every_entry_once(hook: Subscription) -> None:
     fill(hook, 20)
-    whole = Timeline(hook)
-    everything = [entry.key for entry in whole.part(100)]
+    full_timeline = Timeline(hook)
+    everything = [entry.key for entry in full_timeline.part(100)]
     assert everything == sorted(everything, reverse=True)
     down: list[UUID] = []
     cursor: UUID | None = None
-    while page := whole.part(3, below=cursor):
+    while page := full_timeline.part(3, below=cursor):
         down += [entry.key for entry in page]
         cursor = down[-1]
     assert down == everything
     up: list[UUID] = []
     cursor = everything[-1]
-    while page := whole.part(3, above=cursor):
+    while page := full_timeline.part(3, above=cursor):
         up = [entry.key for entry in page] + up
         cursor = up[0]
     assert up == everything[:-1]
@@ -202,12 +202,12 @@ def test_other_apps_can_register_a_source(hook: Subscription) -> None:
 
 def test_a_page_costs_one_query_per_source(hook: Subscription) -> None:
     fill(hook, 60)
-    whole = Timeline(hook.account)
-    with CaptureQueriesContext(connection) as few:
-        whole.part(10)
-    with CaptureQueriesContext(connection) as many:
-        whole.part(50)
-    assert len(many) == len(few) <= len(timeline._sources) + 1
+    full_timeline = Timeline(hook.account)
+    with CaptureQueriesContext(connection) as queries_of_10:
+        full_timeline.part(10)
+    with CaptureQueriesContext(connection) as queries_of_50:
+        full_timeline.part(50)
+    assert len(queries_of_50) == len(queries_of_10) <= len(timeline._sources) + 1
 
 
 def test_the_queries_use_indexes(hook: Subscription) -> None:

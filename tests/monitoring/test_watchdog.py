@@ -34,7 +34,7 @@ class Slow:
     def __del__(self, wait=time.sleep, say=print):
         wait(3)
         say("ends", flush=True)
-kept = Slow()
+slow = Slow()
 """
 
 

@@ -74,8 +74,8 @@ def test_a_request_that_kills_the_process_is_quarantined_and_the_others_processe
 
     def received(name: str) -> WebhookRequest:
         body = f'[{{"eventId": "{name}", "eventType": "fs:add_file", "data": {{}}}}]'.encode()
-        at = timezone.now() - LATE
-        return store_request(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=at)
+        received_at = timezone.now() - LATE
+        return store_request(subscription, body, headers=(("X", subscription.secrets[0]),), received_at=received_at)
 
     before, deadly, behind = received("before"), received("deadly"), received("behind")
     assert run_python(NORMALIZE).returncode == 139

@@ -90,8 +90,10 @@ def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
     for code in (*CODE.findall(text_of(document)), *re.findall(r"^    (make .*)$", text_of(document), re.MULTILINE)):
         if code.startswith("make ") and "PYTHON=" not in code:
-            words = shlex.split(code.partition("#")[0])[1:]
-            assert {word for word in words if "=" not in word and not word.startswith("-")} <= targets, code
+            arguments = shlex.split(code.partition("#")[0])[1:]
+            assert {
+                argument for argument in arguments if "=" not in argument and not argument.startswith("-")
+            } <= targets, code
 
 
 def test_management_commands_and_their_options_exist(document: Path) -> None:

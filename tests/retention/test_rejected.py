@@ -86,15 +86,15 @@ def test_a_failing_trim_does_not_fail_the_request(hook: Subscription, monkeypatc
 
 
 def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None:
-    def received(days: int, **options: Any) -> WebhookRequest:
-        at = timezone.now() - timedelta(days=days)
-        request = store_request(hook, b"{}", received_at=at, **options)
-        request.uid = UUID(int=first_id_at(at).int + request.pk)  # as an ID of that time
+    def store_old_request(days: int, **options: Any) -> WebhookRequest:
+        received_at = timezone.now() - timedelta(days=days)
+        request = store_request(hook, b"{}", received_at=received_at, **options)
+        request.uid = UUID(int=first_id_at(received_at).int + request.pk)  # as an ID of that time
         request.save(update_fields=["uid"])
         return request
 
-    month = [received(31, headers=()) for _ in range(3)]
-    accepted, young = received(31), received(29, headers=())
+    month = [store_old_request(31, headers=()) for _ in range(3)]
+    accepted, young = store_old_request(31), store_old_request(29, headers=())
     assert tasks.forget_rejected() == len(month)
     assert set(WebhookRequest.objects.all()) == {accepted, young}
 

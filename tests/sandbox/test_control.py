@@ -79,7 +79,7 @@ def test_unknown_control_paths_are_404(client: Client) -> None:
     assert client.session.get(f"{client.sandbox.url}/elsewhere", timeout=10).status_code == 404
 
 
-def test_wrong_methods_are_405(client: Client) -> None:
+def test_unsupported_methods_are_405(client: Client) -> None:
     for method, path in [("POST", ""), ("GET", f"{SLUG}/emit"), ("PUT", f"{SLUG}/state"), ("GET", f"{SLUG}/remote/1")]:
         response = client.raw(method, path)
         assert response.status_code == 405, path

@@ -69,9 +69,9 @@ class DeclarationTests(ContractBase):
     def test_the_base_url_replaces_the_origin(self) -> None:
         base_url = "http://127.0.0.1:8010"
         assert self.provider.api_origin(self.checked_settings(base_url=base_url)) == base_url
-        own = self.provider.api_origin(self.checked_settings())
-        assert own.startswith("https://")
-        assert own.count("/") == 2
+        default_origin = self.provider.api_origin(self.checked_settings())
+        assert default_origin.startswith("https://")
+        assert default_origin.count("/") == 2
 
     def test_capabilities_are_consistent(self) -> None:
         can = self.provider.capabilities
