@@ -1,4 +1,4 @@
-"""Admin pages of the history: who did what. Read-only."""
+"""Admin pages of the audit log. Read-only."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class ProvidersConfig(AppConfig):
-    """Its label is `providers`."""
+    """The app configuration; the label is `providers`."""
 
     name = "providers"
     label = "providers"

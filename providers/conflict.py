@@ -7,10 +7,10 @@ from typing import ClassVar
 
 
 class Conflict(Exception):
-    """A request that the current state does not allow.
+    """An action that the current state does not allow.
 
-    The message is shown to the person or program that asked. `status` and `code` are those of the REST API's answer,
-    so that the API can report each subclass without knowing it.
+    The message is shown to people and programs. `status` and `code` are those of the REST API's response, so that the
+    API can report every subclass without importing it.
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.CONFLICT
@@ -18,6 +18,6 @@ class Conflict(Exception):
 
 
 class NotSupported(Conflict):
-    """A request that the provider, or the way in which the subscription is managed, does not support."""
+    """An action that the provider, or a manually managed subscription, does not support."""
 
     code = "not_supported"

@@ -14,7 +14,7 @@ def text_digest(text: str) -> str:
 def json_digest(value: object) -> str:
     """Return the hex SHA-256 of a JSON value in canonical form: sorted keys, no white space, ASCII only.
 
-    Values that JSON does not have, such as times, count as their text.
+    Values of other types, such as times, are converted to text.
     """
     canonical = json.dumps(value, default=str, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

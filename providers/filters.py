@@ -66,12 +66,12 @@ class Filter:
     label: str = ""
     choices: Callable[[], Choices] | None = None
     placeholder: str = ""
-    unset: str = "All"  # what a select shows when the filter is not used
+    unset: str = "All"  # the label of a select's empty option
     read_in_dashboard: Callable[[str], Any] | None = None
     narrow_in_dashboard: Narrow | None = None
 
     def apply_in_dashboard(self, rows: Any, text: str) -> Any:
-        """Return the rows that match the dashboard's value. Raise ValidationError."""
+        """Return the rows that match the dashboard's value. Raises ValidationError."""
         value = (self.read_in_dashboard or self.read)(text)
         return (self.narrow_in_dashboard or self.narrow)(rows, [value])
 
@@ -84,7 +84,7 @@ class FilterSet:
         self.for_dashboard = tuple(item for item in filters if item.label)
 
     def narrow(self, rows: Any, query: QueryDict) -> Any:
-        """Return the rows that match an API query string. Raise InvalidFilters."""
+        """Return the rows that match an API query string. Raises InvalidFilters."""
         values = self._read(query)
         for name, item in self.for_api.items():
             if name in values:
@@ -189,18 +189,18 @@ def one_of(choices: Choices | Callable[[], Choices]) -> Callable[[str], str]:
 
 
 def read_time(text: str) -> datetime:
-    """Return an ISO 8601 time with its offset, in UTC. Raise ValidationError."""
+    """Return an ISO 8601 time with its offset, in UTC. Raises ValidationError."""
     try:
         moment = parse_datetime(text.upper()) if WITH_OFFSET.fullmatch(text) else None
         if moment is not None and moment.tzinfo is not None:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        moment = None  # well-formed, but no such time
+        moment = None  # well-formed, but not a valid time
     raise ValidationError("Give a time with its offset, such as 2026-01-02T03:04:05Z.", code="invalid")
 
 
 def read_typed_time(text: str) -> datetime:
-    """Return a time that a person typed or picked: UTC unless it has an offset. Raise ValidationError."""
+    """Return a time that a person typed or picked: UTC unless it has an offset. Raises ValidationError."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -209,14 +209,14 @@ def read_typed_time(text: str) -> datetime:
 
 
 def read_flag(text: str) -> bool:
-    """Return `true` or `false` as a bool. Raise ValidationError."""
+    """Return `true` or `false` as a bool. Raises ValidationError."""
     if text not in ("true", "false"):
         raise ValidationError("Give true or false.", code="invalid")
     return text == "true"
 
 
 def row_number(text: str) -> int:
-    """Return a primary key. Raise ValidationError."""
+    """Return a primary key. Raises ValidationError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ValidationError("Give a row number.", code="invalid")
     return int(text)
@@ -235,7 +235,7 @@ def any_of(column: str, values: Sequence[Any]) -> Q:
 def belonging_to(column: str, owners: QuerySet[Any, Any], uids: Sequence[Any]) -> Q:
     """Match rows whose foreign key is one of `owners` with these public IDs; match every row if there are none.
 
-    The owners are looked up first, so that the index on the foreign key serves the list.
+    The owners are looked up first, so that the list can use the index on the foreign key.
     """
     if not uids:
         return Q()

@@ -24,7 +24,7 @@ MAX_RETENTION_DAYS = 3650
 
 
 class AccountStatus(models.TextChoices):
-    """Whether the credentials work, as far as we know."""
+    """Whether the credentials work, according to the last check or call."""
 
     UNCHECKED = "unchecked", "Unchecked"
     OK = "ok", "OK"
@@ -62,9 +62,9 @@ class ProviderAccount(Claimable):
     synced_at = models.DateTimeField(null=True, blank=True)
     sync_due_at = models.DateTimeField(default=timezone.now, db_index=True)
 
-    # The pause of calls, written by `providers.accounts.circuit_breaker`: its end, its cause (an error code), the start
-    # of the trouble, and the number of consecutive pauses. `at` is when the pause was set. `call_failures` counts
-    # consecutive calls without a usable response.
+    # The pause of calls, written by `providers.accounts.circuit_breaker`: its end, the time at which it was set, the
+    # start of the first of consecutive pauses, its cause (an error code), and the number of consecutive pauses.
+    # `call_failures` counts consecutive calls without a usable response.
     calls_paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     calls_paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     calls_paused_since = models.DateTimeField(null=True, blank=True, editable=False)
@@ -75,7 +75,7 @@ class ProviderAccount(Claimable):
 
     retention_days = models.PositiveIntegerField(
         null=True, blank=True
-    )  # of requests and events; null keeps them forever
+    )  # of requests and events; null keeps them indefinitely
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
     # A requested deletion with all subscriptions: the worker deletes those first, then the account.
@@ -94,12 +94,12 @@ class ProviderAccount(Claimable):
 
     @property
     def plugin(self) -> AnyProvider:
-        """Return the provider plug-in. Raise UnknownProvider if it is not installed."""
+        """Return the provider plug-in. Raises UnknownProvider if it is not installed."""
         return get_provider(self.provider)
 
     @property
     def typed_settings(self) -> BaseModel:
-        """Return the settings as the provider's model. Raise InvalidInput if they do not match it."""
+        """Return the settings as the provider's model. Raises InvalidInput if they do not match it."""
         checked: BaseModel = validate(self.plugin.settings_model, self.settings)
         return checked
 

@@ -1,8 +1,8 @@
-"""Times as text, and comparisons of stored times that survive a clock that is set back.
+"""Times as text, and comparisons of stored times that stay correct after the clock is set back.
 
 Processes and hosts write times that others compare with their own clock. When a clock is set back, rows written before
-the step carry times in the future, and work that waits for them would stall for as long as the step was. So a time
-further ahead than `CLOCK_TOLERANCE` is taken to be written before such a step. `providers.db.clock_steps` has the same
+the step have times in the future, and work that waits for them would stall for the length of the step. So a time
+further ahead than `CLOCK_TOLERANCE` is treated as written before such a step. `providers.db.clock_steps` has the same
 rules as database conditions.
 """
 
@@ -39,5 +39,7 @@ def has_elapsed(since: datetime, period: timedelta, now: datetime) -> bool:
 
 
 def still_waits(until: datetime | None, longest: timedelta, now: datetime) -> bool:
-    """Return whether this deadline is ahead. One further ahead than the longest wait was set before a clock step."""
+    """Return whether this deadline is ahead. It does not count if it is further ahead than the longest wait: it was
+    then set before the clock was set back.
+    """
     return until is not None and now < until <= now + longest

@@ -18,7 +18,8 @@ class BearerTokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[ApiToken, ApiToken] | None:
         """Return the token as `request.user` and `request.auth`, or None if the request has no bearer token.
 
-        Raise AuthenticationFailed for a token that does not exist or was revoked."""
+        Raise AuthenticationFailed for a token that does not exist or was revoked.
+        """
         scheme, _, rest = get_authorization_header(request).strip().partition(b" ")
         if scheme.lower() != SCHEME.encode():
             return None

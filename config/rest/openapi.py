@@ -185,7 +185,8 @@ def _type_by_provider(name: str, schemas: dict[str, Schema]) -> None:
     """Type a component per provider.
 
     A component with a `provider` property becomes one of several variants. In any other, the property may have the
-    shape of any provider."""
+    shape of any provider.
+    """
     schema = schemas[name]
     if "provider" not in schema["properties"]:
         for field, part in _parts_of(schema).items():

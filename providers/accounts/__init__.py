@@ -1,1 +1,1 @@
-"""Sessions at providers: rate limits, the circuit breaker, stored access tokens."""
+"""Sessions for calls to providers: rate limits, the circuit breaker, and stored access tokens."""

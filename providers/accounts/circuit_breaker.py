@@ -1,10 +1,9 @@
-"""When the calls of an account are paused, and who may check whether they work again.
+"""The circuit breaker: when the calls of an account are paused, and which call probes whether they work again.
 
 Calls are paused when the provider refuses the credentials, when it refuses to list webhooks (a missing permission),
-and, as with a circuit breaker, after several consecutive calls without a usable response. Once a pause is over, one
-caller at a time makes a probe; a usable response ends the pause for everybody, a failure begins a longer one. The pause
-is stored on the account's row, so all processes share it, and each change is a conditional UPDATE of the pause that was
-read.
+and after several consecutive calls without a usable response. Once a pause is over, one caller at a time makes a probe:
+a usable response ends the pause, a failure starts a longer one. The pause is stored on the account's row, so all
+processes share it, and each change is a conditional UPDATE of the pause that was read.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ NO_PAUSE: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A pause as read from the row. `cause` is the code of the error that began it."""
+    """A pause as read from the row. `cause` is the code of the error that started it."""
 
     cause: str
     reason: str
@@ -92,7 +91,7 @@ def current_pause(account: ProviderAccount) -> Pause | None:
 
 
 def end_pause(account: ProviderAccount, *causes: str) -> None:
-    """End the pause if it has one of these causes, or whatever its cause if none is given."""
+    """End the pause if it has one of these causes. Without causes, end any pause."""
     rows = _rows(account).exclude(calls_paused_for="", call_failures=0)
     if causes:
         rows = rows.filter(calls_paused_for__in=causes)
@@ -105,7 +104,7 @@ def end_pause(account: ProviderAccount, *causes: str) -> None:
 class AccountGate:
     """A `providers.contract.call_limits.Gate` for one session of an account.
 
-    `insist` is set when a person asked for the call: it is tried in any case.
+    `insist` is set when a person requested the call: it is then tried even during a pause.
     """
 
     account: ProviderAccount
@@ -119,7 +118,7 @@ class AccountGate:
     )  # when the pause that this probe interrupted would have ended
 
     def enter(self, priority: Priority) -> None:
-        """Run before each call. Raise CallsPaused if calls are paused and this caller is not the one to probe."""
+        """Run before each call. Raises CallsPaused if calls are paused and this caller is not the one to probe."""
         pause, self._failures, self._throttled = _read(self.account)
         if pause is None or self._probing:
             self._pause = pause or self._pause
@@ -128,10 +127,10 @@ class AccountGate:
         early = self.insist or (priority is Priority.URGENT and pause.may_probe_early(self.account, now))
         if not early and not pause.is_over(now):
             raise pause.error(now)
-        mine = {"calls_paused_at": now, "calls_paused_until": now + PROBE_TIMEOUT}
-        won = _rows(self.account).filter(calls_paused_until=pause.until, calls_paused_at=pause.at).update(**mine)
+        claim = {"calls_paused_at": now, "calls_paused_until": now + PROBE_TIMEOUT}
+        claimed = _rows(self.account).filter(calls_paused_until=pause.until, calls_paused_at=pause.at).update(**claim)
         probe = Pause(pause.cause, pause.reason, now, now + PROBE_TIMEOUT)
-        if not won and not self.insist:
+        if not claimed and not self.insist:
             raise probe.error(now)
         self._pause, self._probing = probe, True
         self._interrupted = None if pause.is_over(now) else pause.until
@@ -169,17 +168,18 @@ class AccountGate:
             return
         now, before = timezone.now(), self._pause if self._probing else None
         rows = _rows(self.account).filter(calls_paused_at=before.at if before else None)
-        seen = rows.values_list("calls_paused_for", "calls_paused_count").first()
-        if seen is None:  # another process has already recorded it
+        stored = rows.values_list("calls_paused_for", "calls_paused_count").first()
+        if stored is None:  # another process has already recorded it
             return
-        again = seen[0] == error.code
-        count = seen[1] + (self._interrupted is None) if again else 1
+        cause, count = stored
+        repeated = cause == error.code
+        count = count + (self._interrupted is None) if repeated else 1
         intervals = min(2 ** min(count - 1, 10), MAX_REFUSED_INTERVALS)
         length = self._length(self.account.sync_interval * intervals, now)
         write(
             rows,
             by=SCHEDULER,
-            **_pause_columns(error, now, length, count, since=F("calls_paused_since") if again else now),
+            **_pause_columns(error, now, length, count, since=F("calls_paused_since") if repeated else now),
             status=AccountStatus.FAILING,
             status_reason=error.message,
             checked_at=now,
@@ -192,7 +192,7 @@ class AccountGate:
         if self._pause is not None:
             if self._probing and self._pause.cause == BREAKER:
                 self._break(problem, now, at=self._pause.at)
-            elif self._probing:  # the probe said nothing about the credentials
+            elif self._probing:  # the probe did not show whether the credentials work
                 until = now + self._length(self.account.sync_interval, now)
                 _rows(self.account).filter(calls_paused_at=self._pause.at).update(calls_paused_until=until)
             self._probing = False
@@ -202,11 +202,11 @@ class AccountGate:
     def _break(self, problem: Unavailable, now: datetime, *, at: datetime | None) -> None:
         rows = _rows(self.account).filter(calls_paused_at=at, call_failures__gte=MAX_FAILURES)
         count = rows.values_list("calls_paused_count", flat=True).first()
-        if count is None:  # another process was faster, or has received a response since
+        if count is None:  # another process has set the pause, or has received a response since
             return
         length = self._length(min(FIRST_BREAK * 2 ** min(count, 10), MAX_BREAK), now)
-        grown = count + (self._interrupted is None)
-        rows.update(**_pause_columns(problem, now, length, grown, since=F("calls_paused_since") if count else now))
+        new_count = count + (self._interrupted is None)
+        rows.update(**_pause_columns(problem, now, length, new_count, since=F("calls_paused_since") if count else now))
 
     def _length(self, length: timedelta, now: datetime) -> timedelta:
         """Return the length of the next pause. A failed early probe does not prolong the pause that it interrupted."""

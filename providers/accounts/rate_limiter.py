@@ -18,11 +18,11 @@ from providers.models import AccountLimit, ProviderAccount
 from providers.times import is_before_clock_step, still_waits
 
 MAX_QUEUE = timedelta(seconds=120)  # no slot is reserved further ahead
-MAX_WAIT_SECONDS = 20.0  # that a call may queue if its caller set no deadline
+MAX_WAIT_SECONDS = 20.0  # for a slot, if the caller sets no deadline
 
 # The share of the day quota that each priority may use, so that syncs never starve changes, and changes never starve
-# renewals. Urgent calls are always tried: our count may be wrong (their day may begin at another time), and a lease
-# that ends costs more than a refusal.
+# renewals. Urgent calls are always tried: our count may be wrong, because the provider's day may start at another time,
+# and an expired lease is worse than a refused call.
 DAY_QUOTA_SHARE = {Priority.SYNC: 0.7, Priority.CHANGE: 0.9, Priority.RENEWAL: 1.0, Priority.URGENT: float("inf")}
 
 
@@ -36,7 +36,7 @@ class DatabaseLimiter:
     def acquire(self, priority: Priority, deadline: float | None) -> None:
         """Wait for the next free slot.
 
-        Raise Throttled, before anything is sent, if the wait would be too long, if the provider asked us to stop
+        Raises Throttled, before anything is sent, if the wait would be too long, if the provider asked us to stop
         calling, or if this priority's share of the day quota is used.
         """
         while True:
@@ -46,9 +46,9 @@ class DatabaseLimiter:
                 return
 
     def penalise(self, seconds: float) -> None:
-        """Store, for all processes, that the provider accepts no calls for this long.
+        """Record for all processes that the provider accepts no calls for this long.
 
-        A later end that it asked for before still holds.
+        A later end that was recorded before is kept.
         """
         now = timezone.now()
         until = now + timedelta(seconds=min(seconds, MAX_RETRY_AFTER_SECONDS))
@@ -59,16 +59,16 @@ class DatabaseLimiter:
         rows.filter(shorter).update(blocked_at=now, blocked_until=until)
 
     def _take_slot(self, priority: Priority, deadline: float | None) -> float | None:
-        """Reserve a slot. Return the seconds to wait for it, or None if another process was faster."""
+        """Reserve a slot. Return the seconds to wait for it, or None if another process took it."""
         row, _ = AccountLimit.objects.get_or_create(account=self.account)
         now = timezone.now()
-        allowed = MAX_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+        max_wait = MAX_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
         slot = row.next_slot_at if still_waits(row.next_slot_at, MAX_QUEUE, now) else now
         blocked = row.blocked_at and not is_before_clock_step(row.blocked_at, now)
         if row.blocked_until and blocked and priority is not Priority.URGENT:
             slot = max(slot, row.blocked_until)
         wait = max((slot - now).total_seconds(), 0.0)
-        if wait > allowed:
+        if wait > max_wait:
             raise Throttled(f"The provider's rate limit allows no call for {wait:.0f} s.", retry_after=wait)
         used = row.day_calls if row.day == now.date() else 0
         self._check_day(used, priority)

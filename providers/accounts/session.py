@@ -1,4 +1,4 @@
-"""Sessions, in which an account's provider can be called, and the check whether its credentials work."""
+"""Sessions for calls to an account's provider, and the check of its credentials."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def open_session(
     """Open a session for an account.
 
     `deadline` (monotonic seconds) limits all its calls together. `secrets` are masked in recorded calls, in addition
-    to the credentials. With `insist`, set when a person asked, calls are made even while they are paused. Raise Refused
+    to the credentials. `insist` is set when a person requested the calls, which are then made even during a pause.
+    Raises Refused
     if the stored settings or credentials do not match the provider's schema.
     """
     plugin = account.plugin
@@ -81,10 +82,10 @@ def open_session(
 
 
 def check(account: ProviderAccount, *, deadline: float | None = None, by: str = SCHEDULER, insist: bool = True) -> None:
-    """Ask the provider for the identity of the account and store the result: `ok`, or `failing` with what to do.
+    """Check the credentials with the provider's identity call, and store the result: `ok`, or `failing` with a reason.
 
-    `by` is the actor. A call that cannot be made (network, throttling) leaves the status and stores the reason. While
-    calls are paused, the provider is asked only with `insist`. Never raise ProviderError.
+    `by` is the actor. If the call cannot be made (network, throttling), the status is unchanged and the reason is
+    stored. During a pause the call is made only with `insist`. Never raises ProviderError.
     """
     try:
         with open_session(account, deadline=deadline, insist=insist) as session:
@@ -123,8 +124,8 @@ def accounts_sharing_limit(account: ProviderAccount) -> list[ProviderAccount]:
     They are the accounts whose known identities agree with this one in `Capabilities.count_limit_by`.
     """
     names = account.plugin.capabilities.count_limit_by
-    ours = [account.identity.get(name) for name in names]
-    if not names or None in ours:
+    identity = [account.identity.get(name) for name in names]
+    if not names or None in identity:
         return []
     others = ProviderAccount.objects.filter(provider=account.provider).exclude(pk=account.pk).order_by("name", "pk")
-    return [other for other in others if [other.identity.get(name) for name in names] == ours]
+    return [other for other in others if [other.identity.get(name) for name in names] == identity]

@@ -37,5 +37,5 @@ class DatabaseTokens:
         AccountToken.objects.filter(account=self.account, name=self._key(name)).delete()
 
     def _key(self, name: str) -> str:
-        # A session that is open while the credentials change stores its token under a name that is no longer read.
+        # The digest keeps a token that was obtained with old credentials from being used after they change.
         return f"{name[:30]}:{json_digest(self.account.credentials)[:16]}"

@@ -1,4 +1,4 @@
-"""Who brings a change about, as operations, the history and the timeline name it.
+"""The actors of changes, as operations, the audit log and the timeline record them.
 
 An actor is `staff:<user>`, `api:<token>`, `command:<name>`, `demo`, or `SCHEDULER` for what the scheduled jobs do.
 """

@@ -24,7 +24,7 @@ def note(
 ) -> None:
     """Record an action. Call it in the transaction of the change itself.
 
-    Of `before` and `after` only the fields that differ are stored, those named in `secret` as `***`. `account_id` is
+    Only the fields in which `before` and `after` differ are stored; those named in `secret` as `***`. `account_id` is
     the primary key of the account on whose timeline the entry appears.
     """
     changes = [

@@ -1,1 +1,1 @@
-"""What a plug-in declares and does, and what it may use. No Django here."""
+"""The contract between plug-ins and the core, and shared code for plug-ins. Independent of Django."""

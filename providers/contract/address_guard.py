@@ -61,7 +61,7 @@ class GuardedAdapter(HTTPAdapter):
             addresses = [str(item[4][0]) for item in results]
             for address in addresses:
                 guard.check(address, port)
-            problem: OSError | None = None
+            last_error: OSError | None = None
             for address in addresses:
                 try:
                     return create_connection(
@@ -70,8 +70,8 @@ class GuardedAdapter(HTTPAdapter):
                 except TimeoutError:
                     raise urllib3.exceptions.ConnectTimeoutError(connection, f"{host} did not answer") from None
                 except OSError as error:
-                    problem = error
-            raise urllib3.exceptions.NewConnectionError(connection, f"{host} could not be reached: {problem}")
+                    last_error = error
+            raise urllib3.exceptions.NewConnectionError(connection, f"{host} could not be reached: {last_error}")
 
         class GuardedHTTPConnection(HTTPConnection):
             def _new_conn(self) -> socket.socket:

@@ -45,7 +45,7 @@ class Registration(Generic[F]):
 
     callback_url: str
     config: F
-    secret: str | None  # None if the provider makes it or none is needed
+    secret: str | None  # None if the provider creates it or none is needed
     enabled: bool = True
     name: str = ""
 
@@ -57,7 +57,7 @@ class RemoteSubscription:
     `url` and `config` are None if the response did not contain them. `config` is canonical (see `Provider.canonical`)
     and holds only the fields that could be read. `secret_matches` is None if it is unknown. `shown_secret` is the
     inbound secret that the response shows (empty if none is set), for the caller to compare. `new_secret` is set only
-    by the register call of a provider that makes the secret itself.
+    by the register call of a provider that creates the secret itself.
     """
 
     remote_id: str
@@ -93,7 +93,7 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class SecretHint:
-    """How to authenticate a request by hand: for the kind `header`, send `header: value`."""
+    """How to authenticate a request manually: for the kind `header`, send `header: value`."""
 
     kind: Proof
     header: str | None
@@ -145,12 +145,12 @@ class Provider(ABC, Generic[S, C, F]):
     # -- Methods required by the declared capabilities------------------------------------------------------------
 
     def identify(self, session: ProviderSession[S, C]) -> Identity:
-        """Check the credentials and return their owner. A provider without a call for this lists instead."""
+        """Check the credentials and return their owner. By default this makes a list call, which returns no owner."""
         self.list_remote(session)
         return Identity(facts={})
 
     def list_remote(self, session: ProviderSession[S, C]) -> tuple[RemoteSubscription, ...]:
-        """Return all subscriptions that these credentials see, ours and foreign."""
+        """Return all subscriptions that are visible with these credentials, ours and foreign."""
         self._unsupported("list")
 
     def read_remote(
@@ -171,7 +171,7 @@ class Provider(ABC, Generic[S, C, F]):
     def renew(
         self, session: ProviderSession[S, C], remote_id: str, registration: Registration[F]
     ) -> RemoteSubscription:
-        """Ask for a longer lease and return the granted expiry as read back."""
+        """Request a longer lease and return the result as read back, with the granted expiry."""
         return self.update(session, remote_id, registration)
 
     def set_enabled(self, session: ProviderSession[S, C], remote_id: str, enabled: bool) -> RemoteSubscription:
@@ -204,11 +204,11 @@ class Provider(ABC, Generic[S, C, F]):
         return self.capabilities.rate_limit
 
     def new_secret(self) -> str:
-        """Return a new secret that authenticates inbound requests, for providers where we make it."""
+        """Return a new secret that authenticates inbound requests, for providers where Hookkeeper creates it."""
         return "hk_" + random_secrets.token_urlsafe(32)
 
     def secret_hint(self, settings: S, secret: str | None) -> SecretHint:
-        """Return how a person can authenticate a request by hand."""
+        """Return how a person can authenticate a request manually."""
         return SecretHint(kind=self.capabilities.proof, header=None, value=secret)
 
     def sensitive_headers(self, settings: S) -> frozenset[str]:

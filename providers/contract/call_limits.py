@@ -1,4 +1,4 @@
-"""What decides whether and when an API call may be made: its priority, the rate limit, and the circuit breaker."""
+"""The limits on API calls: priorities, and the protocols of the rate limiter and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from providers.contract.errors import (
 
 
 class Priority(IntEnum):
-    """Which calls are made first when few are allowed: a sync yields to a change, and a change to a renewal.
+    """The priority of a call when few are allowed: a sync yields to a change, and a change to a renewal.
 
     An urgent call is for a lease that is about to expire: it is tried even while other calls are held back.
     """
@@ -46,7 +46,7 @@ class NoLimit:
     """A limiter that allows every call, for tests and for providers without a limit."""
 
     def acquire(self, priority: Priority, deadline: float | None) -> None:
-        """Return at once."""
+        """Return immediately."""
 
     def penalise(self, seconds: float) -> None:
         """Do nothing."""

@@ -64,7 +64,7 @@ class Proof(StrEnum):
 
 
 class SecretMadeBy(StrEnum):
-    """Who makes the secret that authenticates inbound requests."""
+    """Who creates the secret that authenticates inbound requests."""
 
     US = "us"
     PROVIDER = "provider"
@@ -84,8 +84,8 @@ class Capabilities:
     """What a provider's API can do."""
 
     can_list: bool  # there is a call that lists the registrations
-    list_has_details: bool  # the list contains URL and config; if not, each unknown ID costs a details call
-    reveals_url: bool  # some call returns the callback URL; if not, nothing is ever adopted
+    list_has_details: bool  # the list contains URL and config; if not, each unknown ID takes a details call
+    reveals_url: bool  # some call returns the callback URL; without it, no registration can be adopted
     can_update: bool  # an existing registration can be changed in place
     can_set_status: bool  # an existing registration can be disabled and enabled
     update_may_enable: bool = False  # without a status call: an update may enable it again; if not, replace
@@ -100,10 +100,10 @@ class Capabilities:
     secret_made_by: SecretMadeBy
     methods: tuple[str, ...]  # HTTP methods of its webhook calls
     has_event_id: bool
-    sends_files: bool = False  # a body may be a whole file: store headers and a prefix instead of 413
+    sends_files: bool = False  # a body may be a whole file: store headers and a prefix instead of responding 413
     immutable_fields: tuple[str, ...] = ()  # config fields that only a replacement can change
-    success_statuses: tuple[int, ...] = (200,)  # statuses that it counts as received
-    answer_within: float = 10.0  # seconds after which it counts a webhook call as failed
+    success_statuses: tuple[int, ...] = (200,)  # response statuses that the provider counts as received
+    answer_within: float = 10.0  # seconds after which the provider counts a webhook call as failed
     rate_limit: RateLimit = RateLimit()
     count_limit_by: tuple[str, ...] = ()  # identity facts; accounts equal in all of them share a limit on webhooks
     personal_data: str = ""  # which personal data its events contain, for operators; empty if unknown

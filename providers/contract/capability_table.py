@@ -13,7 +13,7 @@ RENEWAL = {
     Renewal.UPDATE: "by an update, else by a new registration",
     Renewal.REPLACE: "by a new registration",
 }
-EXPIRY = {ExpirySetBy.NOBODY: "nobody", ExpirySetBy.PROVIDER: "the provider", ExpirySetBy.US: "Hookkeeper"}
+EXPIRY = {ExpirySetBy.NOBODY: "no expiry", ExpirySetBy.PROVIDER: "the provider", ExpirySetBy.US: "Hookkeeper"}
 PROOF = {
     Proof.HEADER: "a shared secret in a header",
     Proof.HMAC: "an HMAC over the body",
@@ -23,7 +23,7 @@ PROOF = {
 SECRET = {
     SecretMadeBy.US: "Hookkeeper",
     SecretMadeBy.PROVIDER: "the provider, shown once",
-    SecretMadeBy.NOBODY: "nobody",
+    SecretMadeBy.NOBODY: "no secret",
 }
 
 
@@ -73,7 +73,7 @@ CAPABILITIES: tuple[tuple[str, Callable[[AnyProvider], str]], ...] = (
     ("Test call", lambda p: _yes(p.capabilities.can_test)),
     ("Identity call", lambda p: _yes(p.capabilities.can_identify)),
     ("Authentication", lambda p: PROOF[p.capabilities.proof]),
-    ("Secret made by", lambda p: SECRET[p.capabilities.secret_made_by]),
+    ("Secret created by", lambda p: SECRET[p.capabilities.secret_made_by]),
     ("HTTP methods", lambda p: ", ".join(p.capabilities.methods)),
     ("Events have an ID", lambda p: _yes(p.capabilities.has_event_id)),
     ("May send files", lambda p: _yes(p.capabilities.sends_files)),

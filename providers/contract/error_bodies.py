@@ -1,9 +1,9 @@
-"""Read the message and the field from JSON error bodies, in any of the usual forms."""
+"""Read the message and the field from JSON error bodies, in any of the common forms."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from providers.contract.errors import InvalidResponse
@@ -20,10 +20,19 @@ _LIST_KEYS = ("Errors", "errors", "formErrors")
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What a provider says is wrong. `message` is empty if it says nothing; `field` is our name of the field."""
+    """The error in a response. `message` is empty if the body has none; `field` is our name of the field."""
 
     message: str = ""
     field: str | None = None
+
+
+def error_object(response: ProviderResponse) -> Mapping[str, object]:
+    """Return the JSON object in the body of an error response; empty if the body is anything else."""
+    try:
+        body = response.json()
+    except InvalidResponse:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 class ErrorBodyReader:
@@ -45,11 +54,7 @@ class ErrorBodyReader:
 
     def read(self, response: ProviderResponse) -> ErrorBody:
         """Return all messages in the body, joined, and the first field that it names."""
-        try:
-            body: object = response.json()
-        except InvalidResponse:
-            return ErrorBody()
-        errors = tuple(self._find_errors(body, None, depth=MAX_DEPTH)) if isinstance(body, dict) else ()
+        errors = tuple(self._find_errors(error_object(response), None, depth=MAX_DEPTH))
         return ErrorBody(
             "; ".join(dict.fromkeys(item.message for item in errors))[:MAX_MESSAGE],
             next((item.field for item in errors if item.field), None),
@@ -86,10 +91,15 @@ class ErrorBodyReader:
 
 
 def _message(value: Mapping[str, object]) -> str:
-    text = next((found for key in _TEXT_KEYS if isinstance(found := value.get(key), str) and found.strip()), "")
-    more = next((found for key in _DETAIL_KEYS if isinstance(found := value.get(key), str) and found.strip()), "")
+    text, details = _first_text(value, _TEXT_KEYS), _first_text(value, _DETAIL_KEYS)
     code = value.get("code")
-    message = " - ".join(dict.fromkeys(part.strip() for part in (text, more) if part))
+    message = " - ".join(dict.fromkeys(part for part in (text, details) if part))
     if isinstance(code, str | int) and not isinstance(code, bool) and str(code).strip():
         message = f"{message} ({code})" if message else str(code)
     return message
+
+
+def _first_text(value: Mapping[str, object], keys: Sequence[str]) -> str:
+    """Return the first non-empty string among these keys, stripped; otherwise an empty string."""
+    texts = (text.strip() for key in keys if isinstance(text := value.get(key), str))
+    return next((text for text in texts if text), "")

@@ -1,4 +1,4 @@
-"""Errors of calls to a provider. The class carries the decision; callers never inspect status codes.
+"""Errors of calls to a provider. The class says what to do next, so callers never inspect status codes.
 
     ProviderError
       AddressRefused         the address guard does not allow the address           permanent
@@ -143,7 +143,7 @@ class PluginFailed(ProviderError):
 
 
 class InvalidResponse(ProviderError):
-    """A response that this API cannot send: a redirect, broken JSON, a wrong shape, too many bytes."""
+    """A response that the API should never send: a redirect, broken JSON, an unexpected structure, too many bytes."""
 
     code = "bad_answer"
 

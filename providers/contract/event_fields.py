@@ -62,7 +62,7 @@ def parse_unix_time(value: object) -> datetime | None:
 
 
 def time_from_number(value: float) -> datetime | None:
-    """Return a Unix time given in seconds or milliseconds (told apart by size); None if it is out of range."""
+    """Return a Unix time given in seconds or milliseconds (distinguished by size); None if it is out of range."""
     try:
         seconds = value / 1000 if abs(value) >= MILLISECONDS_FROM else value
         return datetime.fromtimestamp(seconds, tz=UTC)

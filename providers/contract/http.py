@@ -1,6 +1,7 @@
 """The HTTP client for calls to providers, with timeouts, a size limit, the address guard and rate limiting.
 
-Redirects are not followed. This module is free of Django; the database-backed limiter is in `providers.accounts`.
+Redirects are not followed. This module does not depend on Django; the limiter in the database is in
+`providers.accounts.rate_limiter`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from providers.contract.sanitize import sanitize_text
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 15.0
-MIN_SECONDS_LEFT = 0.05  # a call is not begun with less time before the deadline
+MIN_SECONDS_LEFT = 0.05  # no call is started with less time before the deadline
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 MAX_RECORDED_BYTES = 2000  # of a response that is not JSON
 MIN_SECRET_LENGTH = 4  # characters; masking shorter values would garble unrelated text
@@ -240,7 +241,7 @@ def _host(url: str) -> str:
 
 def _read(response: requests.Response, stop: float, timeout_error: type[Unavailable]) -> bytes:
     body = bytearray()
-    # `iter_content` waits until a whole chunk is filled, however slowly it arrives; `read1` returns what has arrived.
+    # `iter_content` waits until a whole chunk has arrived, which may exceed the timeout; `read1` does not wait.
     while chunk := response.raw.read1(64 * 1024, decode_content=True):
         body += chunk
         if len(body) > MAX_RESPONSE_BYTES:

@@ -1,7 +1,7 @@
 """Verify HTTP Message Signatures (RFC 9421) with HMAC-SHA256, and Content-Digest (RFC 9530).
 
 Messages may be hostile: anything unusual is refused with a reason, in bounded time. The signature parameters are used
-byte for byte as sent, never serialized again. The caller decides which components must be covered. No Django here.
+byte for byte as sent, never serialized again. The caller decides which components must be covered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 ALGORITHM = "hmac-sha256"
-MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; longer headers are attacks
+MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; longer headers are refused
 MAX_SIGNATURES = 8
 MAX_COMPONENTS = 32
 CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be, if the age is checked
@@ -252,10 +252,10 @@ class _Scanner:
         return self.at >= len(self.text)
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self.text, self.at)
-        if found:
-            self.at = found.end()
-        return found
+        match = pattern.match(self.text, self.at)
+        if match:
+            self.at = match.end()
+        return match
 
     def need(self, pattern: re.Pattern[str]) -> re.Match[str]:
         return self.take(pattern) or self.refuse()
@@ -289,14 +289,14 @@ class _Scanner:
 
     def parameters(self) -> dict[str, int | str | None]:
         """Read all `;name=value`: integers and strings by value, anything else as None."""
-        found: dict[str, int | str | None] = {}
+        parameters: dict[str, int | str | None] = {}
         while self.skip(";"):
             self.need(_SPACES)
             name = self.need(_KEY).group()
-            if name in found:
+            if name in parameters:
                 raise SignatureRefused(f"The header {self.name} has the parameter {name} twice.")
-            found[name] = self.item() if self.skip("=") else None
-        return found
+            parameters[name] = self.item() if self.skip("=") else None
+        return parameters
 
     def item(self) -> int | str | None:
         if text := self.take(_STRING):
@@ -314,16 +314,16 @@ def _unescaped(text: re.Match[str]) -> str:
 def _read_inputs(value: str) -> dict[str, _Input]:
     """Return the members of Signature-Input by label."""
     scanner = _Scanner(value, "Signature-Input")
-    found: dict[str, _Input] = {}
+    inputs: dict[str, _Input] = {}
     while not scanner.done:
-        label = scanner.key(found)
+        label = scanner.key(inputs)
         start = scanner.at
         components, has_parameters = _read_components(scanner)
         parameters = scanner.parameters()
-        found[label] = _Input(components, has_parameters, parameters, scanner.text[start : scanner.at])
+        inputs[label] = _Input(components, has_parameters, parameters, scanner.text[start : scanner.at])
         if not scanner.next_member():
             break
-    return found
+    return inputs
 
 
 def _read_components(scanner: _Scanner) -> tuple[tuple[str, ...], bool]:
@@ -345,15 +345,15 @@ def _read_components(scanner: _Scanner) -> tuple[tuple[str, ...], bool]:
 def _read_bytes(value: str, name: str) -> dict[str, bytes]:
     """Return a dictionary of byte sequences, such as Signature and Content-Digest."""
     scanner = _Scanner(value, name)
-    found: dict[str, bytes] = {}
+    members: dict[str, bytes] = {}
     while not scanner.done:
-        key = scanner.key(found)
+        key = scanner.key(members)
         encoded = scanner.need(_BYTES).group(1)
         try:
-            found[key] = base64.b64decode(encoded, validate=True)
+            members[key] = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             raise SignatureRefused(f"The header {name} has a member that is not base64.") from None
         scanner.parameters()
         if not scanner.next_member():
             break
-    return found
+    return members

@@ -83,11 +83,11 @@ class Parsed:
     ping: bool = False
 
 
-MAX_ELEMENTS = 100_000  # in one request; a larger batch is an attack on our memory
+MAX_ELEMENTS = 100_000  # in one request, to limit the memory that it takes
 
 
 def parse_elements(elements: Sequence[object], read: Callable[[object], ParsedEvent | str]) -> Parsed:
-    """Parse each element of a batch; no elements are a ping.
+    """Parse each element of a batch. An empty batch is a ping.
 
     `read` returns the event, or the reason why the element cannot be read. One unreadable element does not affect the
     others. Raises UnreadableRequest for more than MAX_ELEMENTS.
@@ -109,10 +109,10 @@ MAX_JSON_DEPTH = strict_json.MAX_DEPTH
 
 
 def load_json(body: bytes) -> object:
-    """Return untrusted bytes as strict JSON. Raises UnreadableRequest for everything else.
+    """Parse untrusted bytes as strict JSON. Raises UnreadableRequest for anything else.
 
-    That is a wrong encoding, wrong syntax, NaN, infinite numbers, numbers too long to convert, and nesting deeper than
-    MAX_JSON_DEPTH.
+    That includes a wrong encoding, wrong syntax, NaN, infinite numbers, numbers too long to convert, and nesting deeper
+    than MAX_JSON_DEPTH.
     """
     try:
         return strict_json.loads(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from providers.contract.errors import InvalidResponse
 
@@ -28,11 +29,16 @@ def read_list(value: object) -> list[object]:
     return value
 
 
+def is_usable_id(value: object) -> TypeGuard[str]:
+    """Return whether a value is a remote ID that is safe to use in a URL path."""
+    # An ID of dots alone would name a parent folder in the path.
+    return isinstance(value, str) and bool(value.strip(" .")) and value.isprintable() and len(value) <= MAX_REMOTE_ID
+
+
 def read_remote_id(fields: Mapping[str, object], key: str) -> str:
     """Return a remote ID that is safe to use in a URL path. Raises InvalidResponse."""
     value = fields.get(key)
-    # An ID of dots alone would name a parent folder in the path.
-    if not isinstance(value, str) or not value.strip(" .") or not value.isprintable() or len(value) > MAX_REMOTE_ID:
+    if not is_usable_id(value):
         raise invalid_field(key, "is not a usable ID")
     return value
 
@@ -43,6 +49,11 @@ def read_text(fields: Mapping[str, object], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise invalid_field(key, "is not a string")
     return value or None
+
+
+def lenient_text(value: object) -> str:
+    """Return a string, stripped; an empty string for any other type."""
+    return value.strip() if isinstance(value, str) else ""
 
 
 def read_required_text(fields: Mapping[str, object], key: str) -> str:

@@ -1,4 +1,4 @@
-"""The response to an API call, and the error that its status stands for."""
+"""The response to an API call, and the error that its status means."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ ErrorReader = Callable[[ProviderResponse], ProviderError | None]
 
 
 def error_for(response: ProviderResponse, message: str | None = None, *, field: str | None = None) -> ProviderError:
-    """Return the error that a status stands for in general, for responses that a plug-in does not interpret itself."""
+    """Return the error that a status generally means, for responses that a plug-in does not interpret itself."""
     status = response.status
     text = message or excerpt(response.body).strip()
     reply = f"the provider answered {status}" + (f": {text.removesuffix('.')}" if text else "")
     if 300 <= status < 400:
-        target = response.headers.get("Location", "nowhere")
+        target = response.headers.get("Location", "no address")
         return InvalidResponse(
             f"The provider answered {status}, a redirect to {target}; redirects are not followed. Check the address.",
             status=status,

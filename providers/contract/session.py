@@ -27,7 +27,7 @@ class TokenStore(Protocol):
 
 
 class MemoryTokens:
-    """A token store in memory, for tests and sessions that end at once."""
+    """A token store in memory, for tests and short-lived sessions."""
 
     def __init__(self) -> None:
         self._tokens: dict[str, tuple[str, datetime]] = {}
@@ -48,7 +48,7 @@ class MemoryTokens:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSession(Generic[S, C]):
-    """What an API call needs: validated settings and credentials, the HTTP client, and the token store."""
+    """The inputs of API calls: validated settings and credentials, the HTTP client, and the token store."""
 
     settings: S
     credentials: C

@@ -42,6 +42,15 @@ def find_shared_secrets(headers: Iterable[tuple[str, str]], secrets: Sequence[st
     return tuple(matches)
 
 
+def missing_secret_reason(headers: Sequence[tuple[str, str]], secrets: Sequence[str], expected: str) -> str:
+    """Return why no header contains one of the shared secrets; `expected` is the header that should contain it."""
+    if not any(secrets):
+        return "No secret is known for this subscription."
+    if any(name.lower() == expected.lower() for name, _ in headers):
+        return f"The header {expected} contains another value, perhaps an older secret. No other header contains it."
+    return f"None of the {len(headers)} headers contains the secret; {expected} is not among them."
+
+
 @dataclass(frozen=True, slots=True)
 class HmacMatch:
     """The header that carries an HMAC, the index of its key, and its form.

@@ -1,1 +1,1 @@
-"""What all pages of the dashboard share: lists, forms from schemas, JSON trees, formatting."""
+"""Shared code of the dashboard's pages: lists, forms from schemas, JSON trees, and formatting."""

@@ -103,7 +103,7 @@ class PageAdmin(ModelAdmin[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the detail page. It is read-only; changes have URLs of their own."""
+        """Show the detail page. It is read-only; changes have their own URLs."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         row = self.row_or_404(request, object_id)
@@ -138,7 +138,7 @@ class PageAdmin(ModelAdmin[M]):
     ) -> TemplateResponse:
         """Render a page within the admin. With `parent`, its breadcrumb links to the list."""
         request.current_app = self.admin_site.name  # as Django's own views do
-        whole = {
+        full_context = {
             **self.admin_site.each_context(request),
             "title": self.list_title,
             "page_title": title,
@@ -148,7 +148,7 @@ class PageAdmin(ModelAdmin[M]):
             "may": self.permissions(request),
             **context,
         }
-        return TemplateResponse(request, template, whole, status=status)
+        return TemplateResponse(request, template, full_context, status=status)
 
     def permissions(self, request: HttpRequest) -> dict[str, bool]:
         """Return whether the user may add, change and delete rows."""

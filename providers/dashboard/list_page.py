@@ -1,6 +1,6 @@
 """Lists of any length: newest first, filtered, with keyset pagination.
 
-Rows are never counted, so a page of millions of rows costs as much as one of a hundred.
+Rows are never counted, so a page takes the same time with a hundred rows as with millions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from providers.filters import Choices, Filter, row_number
 
 PAGE_SIZE = 50
 TIME_FILTERS = ("since", "until")
-MAX_CHOICES = 200  # a longer select is not shown; the filter is then only used through links
+MAX_CHOICES = 200  # a longer select is not shown, and the filter is used only through links
 
 M = TypeVar("M", bound=Model)
 
@@ -48,12 +48,12 @@ class ShownFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[M]):
-    """One page of rows, with links to its neighbours."""
+    """One page of rows, with links to the newer and the older page."""
 
     rows: Sequence[M]
     filters: tuple[ShownFilter, ...]
     query: str  # the text of the search
-    newer: str | None  # query strings of the neighbours
+    newer: str | None  # query strings of these pages
     older: str | None
     narrowed: bool  # whether a filter or a search applies
 
@@ -75,7 +75,7 @@ def build_page(
     filters: Sequence[Filter],
     search: Callable[[QuerySet[M], str], QuerySet[M]] | None = None,
 ) -> ListPage[M]:
-    """Return the page that the query string asks for. Invalid filter values are ignored, with a warning."""
+    """Return the page that the query string selects. Invalid filter values are ignored, with a warning."""
     params = request.GET
     query = _parameter(params, "q") if search else ""
     used = 0
@@ -102,7 +102,7 @@ def build_page(
 
 
 def filter_rows(params: QueryDict, rows: QuerySet[M], filters: Sequence[Filter]) -> tuple[QuerySet[M], int]:
-    """Return the matching rows and the number of filters that apply. Raise ValidationError for an invalid value."""
+    """Return the matching rows and the number of filters that apply. Raises ValidationError for an invalid value."""
     used = 0
     for item in filters:
         if value := _parameter(params, item.name):
@@ -130,7 +130,7 @@ def _shown(item: Filter, params: QueryDict) -> ShownFilter:
 
 
 def _page_rows(rows: QuerySet[M], params: QueryDict) -> tuple[list[M], str | None, str | None]:
-    """Return one page and the query strings of its newer and older neighbours. Read one row more than shown."""
+    """Return one page, and the query strings of the newer and the older page. Reads one row more than it returns."""
     after, before = _key(params, "after"), _key(params, "before")
     if after is not None:
         page_rows = list(rows.filter(pk__gt=after).order_by("pk")[: PAGE_SIZE + 1])
@@ -155,10 +155,10 @@ def _key(params: QueryDict, name: str) -> int | None:
 
 
 def _query(params: QueryDict, name: str, key: Any) -> str:
-    """Return the query string of a neighbour; without a key, that of the first page."""
+    """Return the query string of the page after or before a key; without a key, of the first page."""
     query = params.copy()
-    for old in ("after", "before"):
-        query.pop(old, None)
+    for parameter in ("after", "before"):
+        query.pop(parameter, None)
     if key is not None:
         query[name] = str(key)
     return f"?{query.urlencode()}"

@@ -100,14 +100,14 @@ def field_spec(name: str, info: FieldInfo, event_types: Sequence[EventType], *, 
         advanced=not secret and _is_advanced(name, extra),
         groups=shape.groups,
         columns=shape.columns,
-        # The example of a secret looks like one; in an empty field it would be taken for the stored value.
+        # An example of a secret looks like a secret, so it would be mistaken for the stored value.
         placeholder="" if secret else _placeholder(shape.kind, info),
         templates=_templates(extra) if shape.kind is FieldKind.TEXT and not secret else (),
     )
 
 
 def label_of(name: str, info: FieldInfo | None = None) -> str:
-    """Return the schema's title of a field, or its name as words."""
+    """Return the schema's title of a field, or a label made from its name."""
     return (info and info.title) or name.replace("_", " ").capitalize()
 
 

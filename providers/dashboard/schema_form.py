@@ -1,6 +1,6 @@
 """Forms whose fields come from a provider's schema, with the labels, help and examples that the API uses.
 
-The Django fields only carry what was typed. Validation is done by the schema alone
+The Django fields only hold the entered values. Only the schema validates them
 (`providers.contract.schemas.validate`).
 """
 
@@ -25,7 +25,7 @@ MAX_QUOTED_LENGTH = 80  # of an element that an error message quotes
 
 @dataclass(frozen=True, slots=True)
 class ShownField:
-    """A field ready for the page. `provider_error` is what the provider said about its present value."""
+    """A field ready for the page. `provider_error` is the provider's error about its current value."""
 
     name: str
     bound: forms.BoundField
@@ -42,7 +42,7 @@ class ShownField:
 
     @property
     def value(self) -> Any:
-        """The present value: typed text, or a list."""
+        """The current value: typed text, or a list."""
         return self.bound.value()
 
     @property
@@ -123,7 +123,7 @@ class SchemaForm(forms.Form):
             self.initial[key] = initial_value(spec, (values or {}).get(name, default_of(info)))
 
     def values(self, prefix: str) -> dict[str, Any]:
-        """Return what was entered for a schema.
+        """Return the entered values of a schema.
 
         Empty fields are left out, so that the schema's defaults apply. An emptied field whose default is not empty is
         sent as empty, if the schema allows that.
@@ -144,7 +144,7 @@ class SchemaForm(forms.Form):
         return entered
 
     def _in_stored_order(self, key: str, value: Any) -> Any:
-        """Return the stored list if the same boxes are ticked: their order on the page is no change."""
+        """Return the stored list if the same boxes are ticked, because their order on the page is not a change."""
         before = self.initial.get(key)
         ticked = self.specs[key].kind is FieldKind.CHECKBOXES
         return before if ticked and before and sorted(before) == sorted(value) else value
@@ -190,5 +190,5 @@ class SchemaForm(forms.Form):
 
 
 def sentence(message: str) -> str:
-    """Return an error as a sentence. In the API it follows the field's name, so it starts in lower case there."""
+    """Return an error as a sentence. Schemas write it in lower case, because in the API it follows the field's name."""
     return message if not message else message[0].upper() + message[1:] + ("" if message[-1] in ".!?" else ".")

@@ -42,7 +42,7 @@ class RowsWidget(forms.Widget):
 
 
 class PlainField(forms.Field):
-    """Returns unchanged what its widget read."""
+    """A field whose value is what its widget read, unchanged."""
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare by value; an empty list equals None."""

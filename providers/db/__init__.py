@@ -1,1 +1,1 @@
-"""Model fields, encryption, IDs, claims on rows."""
+"""Model fields, encryption, IDs, and claims on rows."""

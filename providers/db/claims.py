@@ -1,6 +1,6 @@
-"""Claims of rows, so that one worker at a time works on each.
+"""Claims on rows, so that only one worker at a time works on each.
 
-A claim is a conditional UPDATE and expires by itself, so a killed worker blocks nothing for long.
+A claim is a conditional UPDATE and expires automatically, so a killed worker does not block a row for long.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CLAIM_SECONDS = 45  # longer than the longest wait for a rate limit slot and the
 
 
 def new_holder() -> str:
-    """Return a unique name for a claim, which names the host and the process."""
+    """Return a unique holder for a claim, made of the host, the process and a random part."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
 def unclaimed(now: datetime) -> Q:
-    """Match rows that nobody holds: never claimed, released, expired, or claimed before the clock was set back."""
+    """Match rows without a holder: never claimed, released, expired, or claimed before the clock was set back."""
     return Q(claimed_until=None) | Q(claimed_until__lte=now) | before_clock_step("claimed_at", now)
 
 
@@ -40,7 +40,7 @@ class Claimable(models.Model):
         abstract = True
 
     def claim(self, holder: str, seconds: float = CLAIM_SECONDS) -> bool:
-        """Claim the row for `seconds` if nobody else holds it. Return whether the claim succeeded."""
+        """Claim the row for `seconds` if it has no other holder. Return whether the claim succeeded."""
         now = timezone.now()
         return self._update_claim(
             unclaimed(now), claimed_by=holder, claimed_at=now, claimed_until=now + timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Conditions on stored times that survive a clock that is set back; see `providers.times`."""
+"""Conditions on stored times that stay correct after the clock is set back; see `providers.times`."""
 
 from __future__ import annotations
 

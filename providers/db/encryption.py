@@ -9,7 +9,7 @@ from django.conf import settings
 
 
 class Undecryptable(ValueError):
-    """Stored with a key that is no longer in ENCRYPTION_KEYS."""
+    """A stored value was encrypted with a key that is no longer in ENCRYPTION_KEYS."""
 
 
 @lru_cache(maxsize=4)
@@ -23,7 +23,7 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(token: str) -> str:
-    """Return the decrypted text of a token. Raise Undecryptable if no key decrypts it."""
+    """Return the decrypted text of a token. Raises Undecryptable if no key decrypts it."""
     try:
         return _fernet(tuple(settings.ENCRYPTION_KEYS)).decrypt(token.encode()).decode()
     except InvalidToken:

@@ -13,11 +13,11 @@ from providers.db.encryption import decrypt, encrypt
 class JSONTextField(models.TextField[Any, Any]):
     """JSON stored as ASCII text.
 
-    The text keeps the order of keys, and holds what the databases' JSON types refuse: an escaped NUL, or half of a
-    surrogate pair. It cannot be queried inside.
+    The text keeps the order of keys, and can hold what the databases' JSON types refuse: an escaped NUL, or half of a
+    surrogate pair. Queries cannot look inside it.
     """
 
-    _pyi_private_set_type: Any  # for the type checker: any JSON goes in and comes out
+    _pyi_private_set_type: Any  # for the type checker: any JSON value can be set and read
     _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: object) -> Any:
@@ -29,16 +29,16 @@ class JSONTextField(models.TextField[Any, Any]):
         return json.loads(value) if isinstance(value, str) else value
 
     def get_prep_value(self, value: Any) -> str | None:
-        """To the database's text."""
+        """Convert to the text in the database."""
         return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
 
     def value_to_string(self, obj: models.Model) -> str:
-        """To a fixture's text."""
+        """Convert to the text in a fixture."""
         return json.dumps(self.value_from_object(obj))
 
 
 class EncryptedJSONField(models.TextField[Any, Any]):
-    """JSON that is encrypted at rest. An empty object, which hides nothing, is an empty text."""
+    """JSON that is encrypted at rest. An empty object, which contains no secret, is stored as an empty text."""
 
     _pyi_private_set_type: Any
     _pyi_private_get_type: Any
@@ -54,7 +54,7 @@ class EncryptedJSONField(models.TextField[Any, Any]):
         return value
 
     def get_prep_value(self, value: Any) -> str | None:
-        """To the database's text."""
+        """Convert to the text in the database."""
         if value is None:
             return None
         return "" if value == {} else encrypt(json.dumps(value))

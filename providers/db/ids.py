@@ -1,4 +1,4 @@
-"""Identifiers that the world sees."""
+"""Public identifiers of rows."""
 
 from __future__ import annotations
 

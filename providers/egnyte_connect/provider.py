@@ -46,9 +46,9 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         rate_limit=RateLimit(per_second=2, per_day=1000),
         count_limit_by=("clientId", "domain"),
         notes=(
-            "How long a registration lasts, and whether an update extends it. The granted expiry is always read back.",
-            "Which header carries the secret. Every header is compared, unless a setting names one.",
-            "How many webhooks one application may have in a domain (often 10). Egnyte's refusal is shown.",
+            "The lifetime of a registration, and whether an update extends it. The granted expiry is always read back.",
+            "The header that contains the secret. Every header is compared, unless a setting names one.",
+            "The number of webhooks that one application may have in a domain (often 10). Egnyte's error is shown.",
             "The wildcards for workflow, group and user events.",
         ),
     )
@@ -62,7 +62,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         "Enter the callback URL as the URL (`url`), and the event types as the events (`eventType`).",
         "Enter the secret, without the header's name, as the auth header (`authHeader`).",
         "To limit it to folders, enter their paths separated by commas (`path`).",
-        "Renew and enable it there yourself: Egnyte lets it expire, and disables it after failures.",
+        "Renew and re-enable it at Egnyte yourself: it expires, and Egnyte disables it after failures.",
         "The subscription becomes active here with the first event that carries the secret.",
     )
 

@@ -1,4 +1,4 @@
-"""Read the responses of Egnyte's API: webhooks, the identity, and errors. No shape is taken for granted."""
+"""Read the responses of Egnyte's API: webhooks, the identity, and errors. Every field is checked."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _check_domain(value: str) -> str:
 def _check_email(value: str) -> str:
     # Only check that a header can carry it; Egnyte checks whether the user exists.
     if not VISIBLE_ASCII.fullmatch(value) or "@" not in value.strip("@"):
-        raise ValueError("must be an e-mail address")
+        raise ValueError("must be an email address")
     return value
 
 
@@ -100,7 +100,7 @@ class EgnyteSettings(AccountSettings):
     )
     act_as_email: Annotated[str, AfterValidator(_check_email)] | None = Field(
         default=None,
-        title="Act as (e-mail)",
+        title="Act as (email)",
         description="Make calls on behalf of this user (X-Egnyte-Act-As-Email). Empty: the owner of the token.",
         examples=["ann@example.com"],
     )

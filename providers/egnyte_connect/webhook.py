@@ -30,7 +30,7 @@ from providers.contract.parsing import (
     load_json,
     parse_elements,
 )
-from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.contract.signatures import HeaderMatch, find_shared_secrets, missing_secret_reason
 from providers.digests import json_digest
 from providers.egnyte_connect.event_types import EVENT_TYPES
 
@@ -81,23 +81,19 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, only: str | None,
         reason = _failure_reason(request, secrets, matches, expected)
         return Verification(VerificationResult.FAILED, reason, None, secret_headers)
     newest = min(accepted, key=lambda match: match.secret_index)
-    detail = f"The secret came in the header {newest.header}."
+    detail = f"The header {newest.header} contains the secret."
     return Verification(VerificationResult.VERIFIED, detail, newest.secret_index, secret_headers)
 
 
 def _failure_reason(
     request: InboundRequest, secrets: Sequence[str], matches: Sequence[HeaderMatch], expected: str
 ) -> str:
-    if not any(secrets):
-        return "No secret is known for this subscription."
     if matches:
         return (
-            f"The secret came in the header {matches[0].header}, but this account accepts it only in {expected}"
+            f"The header {matches[0].header} contains the secret, but this account accepts it only in {expected}"
             " (setting only_header)."
         )
-    if any(name.lower() == expected.lower() for name, _ in request.headers):
-        return f"The header {expected} carries another value, perhaps an older secret; no other header has it either."
-    return f"None of the {len(request.headers)} headers carries the secret; {expected} is not among them."
+    return missing_secret_reason(request.headers, secrets, expected)
 
 
 # -- Parsing -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def _check_time(value: str) -> str:
 
 
 class LinkNfrManually(BaseModel):
-    """The body of RESELLER_LINK_NFR_MANUALLY: somebody linked an NFR domain to the reseller.
+    """The body of RESELLER_LINK_NFR_MANUALLY: an NFR domain was linked to the reseller manually.
 
     All fields are required; other fields are allowed (source: Egnyte's "MSP Webhooks Receiver specification").
     """
@@ -45,7 +45,7 @@ DOCUMENTED: Mapping[str, type[BaseModel]] = {LINK_NFR: LinkNfrManually}
 
 
 def field_errors(event_type: str, element: Mapping[str, object]) -> str | None:
-    """Return a message that names every wrong field but no value; None if there is none or the type is undocumented."""
+    """Return a message that names every invalid field, without values. None if all are valid or it is undocumented."""
     model = DOCUMENTED.get(event_type)
     if model is None:
         return None

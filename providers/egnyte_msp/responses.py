@@ -1,4 +1,4 @@
-"""Read the responses of Egnyte's MSP API: webhooks, the identity, and errors. No shape is taken for granted."""
+"""Read the responses of Egnyte's MSP API: webhooks, the identity, and errors. Every field is checked."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def read_error(response: ProviderResponse) -> ProviderError:
     if status == 403:
         return PermissionMissing(
             "Egnyte does not permit this. Only approved MSP partners may use this API, with a token of an MSP"
-            " application for a user of the NFR domain whose e-mail address is also that of the MSP portal."
+            " application for a user of the NFR domain whose email address is also that of the MSP portal."
             f"{quote}",
             status=status,
         )

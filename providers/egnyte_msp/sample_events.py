@@ -42,7 +42,7 @@ class Reseller:
     people: tuple[str, ...]
 
     def email_of(self, person: str) -> str:
-        """Return the e-mail address of one of its people."""
+        """Return the email address of one of its people."""
         return f"{person.lower().replace(' ', '.')}@{self.nfr_domain}.example"
 
 
@@ -96,7 +96,7 @@ class SampleReseller:
             "is_event_by_staff_user": by_staff,
             **self._type_fields(event_type),
         }
-        # The ID only tells deliveries in the sandbox apart; it is not sent.
+        # The ID only distinguishes deliveries in the sandbox; it is not sent.
         return Event(id=str(uuid.uuid4()), type=event_type, body=body)
 
     # -- Values --------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from providers.contract.schemas import (
 API_HOST = "egnyte.com"
 
 _EVENT_TYPE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
-# Headers with a meaning of their own in every HTTP call: setting them would break the call.
+# Headers that HTTP itself uses: setting them would break the call.
 _RESERVED_HEADERS = frozenset(
     {"accept", "connection", "content-length", "content-type", "expect", "host", "transfer-encoding", "upgrade"}
 )
@@ -40,7 +40,7 @@ def _check_domain(value: str) -> str:
 
 def _check_not_reserved(value: str) -> str:
     if value.lower() in _RESERVED_HEADERS:
-        raise ValueError("has a meaning of its own in HTTP; choose another name, such as X-Hook-Key")
+        raise ValueError("is used by HTTP itself; choose another name, such as X-Hook-Key")
     return value
 
 
@@ -98,7 +98,7 @@ class MspCredentials(Credentials):
 
     access_token: BearerToken = Field(
         title="Access token",
-        description="OAuth access token of your MSP application, for a user of the NFR domain with the same e-mail"
+        description="OAuth access token of your MSP application, for a user of the NFR domain with the same email"
         " address as in the MSP portal.",
         examples=["v9hkcgzy2mbfxwqsnw4kzpmt"],
         min_length=1,

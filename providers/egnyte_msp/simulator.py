@@ -24,7 +24,7 @@ from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenan
 from providers.sandbox.webhook_sender import WebhookCall
 
 PREFIX = "/pubapi/v1/msp/webhooks"
-WHOAMI = "/pubapi/v1/whoami"  # Egnyte Connect has the same path; the access token tells them apart
+WHOAMI = "/pubapi/v1/whoami"  # Egnyte Connect has the same path; the access token distinguishes them
 EVENT_NAMES: tuple[str, ...] = (
     "RESELLER_LINK_NFR_MANUALLY",
     "RESELLER_CREATED_CONNECT_TRIAL",

@@ -27,7 +27,7 @@ from providers.contract.parsing import (
     load_json,
     parse_elements,
 )
-from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.contract.signatures import HeaderMatch, find_shared_secrets, missing_secret_reason
 from providers.digests import json_digest
 from providers.egnyte_msp.event_types import EVENT_TYPES
 from providers.egnyte_msp.payloads import field_errors
@@ -64,16 +64,12 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, expected: str) ->
 
 
 def _detail(match: HeaderMatch, expected: str) -> str:
-    text = f"The secret came in the header {match.header}."
+    text = f"The header {match.header} contains the secret."
     return text if match.header.lower() == expected.lower() else f"{text} It was expected in {expected}."
 
 
 def _failure_reason(request: InboundRequest, secrets: Sequence[str], expected: str) -> str:
-    if not any(secrets):
-        return "No secret is known for this subscription."
-    if any(name.lower() == expected.lower() for name, _ in request.headers):
-        return f"The header {expected} carries another value, perhaps an older secret; no other header has it either."
-    return f"None of the {len(request.headers)} headers carries the secret; {expected} is not among them."
+    return missing_secret_reason(request.headers, secrets, expected)
 
 
 # -- Parsing -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from providers.contract.error_bodies import MAX_MESSAGE, ErrorBody, error_object
 from providers.contract.errors import (
     AuthenticationFailed,
     InvalidResponse,
@@ -19,7 +19,6 @@ from providers.contract.errors import (
 )
 from providers.contract.responses import ProviderResponse, error_for
 
-MAX_MESSAGE = 500  # characters
 MAX_PARAMETERS = 20
 
 # Entrust's names of the fields that we send, and our names for them
@@ -37,26 +36,13 @@ class UnknownProperty(Refused):
     """The server does not know a property that we sent, because its version predates the property."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """The message of an error body, and our name for the field that it mentions."""
-
-    message: str
-    field: str | None
-
-    @property
-    def quoted(self) -> str:
-        """The message as a sentence to append to ours; empty if there is none."""
-        return f" Entrust's message: {self.message}" if self.message else ""
-
-
 def read_login_error(response: ProviderResponse) -> ProviderError:
     """Return the error for a failed authenticate call."""
     body = _read_error_body(response)
     if response.status in (400, 401, 403):
         return AuthenticationFailed(
             "Entrust refused the application ID or the shared secret. Enter the credentials of an Administration API"
-            f" application that is enabled.{body.quoted}",
+            f" application that is enabled.{_quote(body)}",
             status=response.status,
         )
     if response.status == 404:
@@ -69,34 +55,29 @@ def read_error(response: ProviderResponse, permission: str) -> ProviderError:
     status, body = response.status, _read_error_body(response)
     if status == 401:
         return AuthenticationFailed(
-            f"Entrust refused the access token. Check that the application is enabled.{body.quoted}", status=status
+            f"Entrust refused the access token. Check that the application is enabled.{_quote(body)}", status=status
         )
     if status == 403:
         return PermissionMissing(
             f"Entrust denied this call: the role of the Administration API application needs {permission}."
-            f"{body.quoted}",
+            f"{_quote(body)}",
             status=status,
         )
     if status == 409 or (status == 400 and _LIMIT.search(body.message)):
         return LimitReached(
             "Entrust cannot add another webhook, or reports a conflict. A customer may have 20 active webhooks."
-            f"{body.quoted}",
+            f"{_quote(body)}",
             status=status,
             field=body.field,
         )
     if status == 400 and _UNKNOWN_PROPERTY.search(body.message):
-        return UnknownProperty(f"Refused.{body.quoted}", status=status, field=body.field)
+        return UnknownProperty(f"Refused.{_quote(body)}", status=status, field=body.field)
     return error_for(response, body.message or None, field=body.field)
 
 
 def _read_error_body(response: ProviderResponse) -> ErrorBody:
     """Read `{errorCode, errorMessage, parameters}`; any other body gives an empty message."""
-    try:
-        body: object = response.json()
-    except InvalidResponse:
-        body = None
-    if not isinstance(body, dict):
-        return ErrorBody("", None)
+    body = error_object(response)
     message, code, parameters = body.get("errorMessage"), body.get("errorCode"), body.get("parameters")
     names = _texts(parameters if isinstance(parameters, list) else ())
     text = " - ".join([*_texts([message]), *([", ".join(names)] if names else [])])
@@ -104,6 +85,11 @@ def _read_error_body(response: ProviderResponse) -> ErrorBody:
         text = f"{text} ({code.strip()})" if text else code.strip()
     text = text[:MAX_MESSAGE]
     return ErrorBody(text, next((field for part in (*names, text) if (field := _find_field(part))), None))
+
+
+def _quote(body: ErrorBody) -> str:
+    """Return the message as a sentence to append to ours; empty if there is none."""
+    return f" Entrust's message: {body.message}" if body.message else ""
 
 
 def _texts(values: Sequence[object]) -> list[str]:

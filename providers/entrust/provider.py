@@ -26,7 +26,7 @@ from providers.entrust.schemas import EntrustConfig, EntrustCredentials, Entrust
 
 WEBHOOKS_PATH = "/api/web/v1/webhooks"
 ADD, VIEW, EDIT, REMOVE = "WEBHOOKS:ADD", "WEBHOOKS:VIEW", "WEBHOOKS:EDIT", "WEBHOOKS:REMOVE"
-DEFAULT_NAME = "Hookkeeper"  # newer servers want a name
+DEFAULT_NAME = "Hookkeeper"  # newer servers require a name
 
 
 class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
@@ -63,10 +63,10 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     credentials_model = EntrustCredentials
     config_model = EntrustConfig
     manual_steps = (
-        "Ask someone whose role has WEBHOOKS:ADD to call POST /api/web/v1/webhooks.",
+        "Ask a person whose role has WEBHOOKS:ADD to call POST /api/web/v1/webhooks.",
         "Send the callback URL as callbackUrl, and the events to receive.",
         "Copy the token from the response, which shows it only once, and enter it below as the secret.",
-        "Until it is entered, requests are answered 503, so that Entrust retries them.",
+        "Until you enter it, Hookkeeper answers requests with 503, so that Entrust retries them.",
         "Renew the webhook at Entrust before it expires: Hookkeeper does not renew it.",
         "The subscription becomes active with the first request that has a valid signature.",
     )

@@ -61,7 +61,7 @@ class Webhook:
         )
 
     def days_left(self, now: datetime) -> int:
-        """Return the `expiry` (in days) that keeps the present expiry, rounded up; 0 if the webhook never expires."""
+        """Return the `expiry` (in days) that keeps the current expiry, rounded up; 0 if the webhook never expires."""
         if self.expires_at is None:
             return 0
         days = math.ceil((self.expires_at - now).total_seconds() / SECONDS_A_DAY)
@@ -74,7 +74,7 @@ def read_webhook(value: object) -> Webhook:
     expired = _boolean(item, "expired", absent=False)
     expires_at = _expiry(item.get("expiryDate"))
     if expired:
-        # Entrust's clock decides, even if the date, which has no time zone, disagrees.
+        # Entrust's flag takes precedence over the date, which has no time zone.
         now = datetime.now(UTC)
         expires_at = min(expires_at or now, now)
     return Webhook(

@@ -56,12 +56,12 @@ class Entity:
 class SampleCustomer:
     """One customer and its users. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, customer: str, account_id: str, rng: random.Random) -> None:
+    def __init__(self, customer: str, account_id: str, generator: random.Random) -> None:
         self.customer = customer
         self.account_id = account_id
-        self._random = rng
+        self._random = generator
         self._users: deque[User] = deque(maxlen=100)
-        self._serial = rng.randrange(10_000, 20_000)
+        self._serial = generator.randrange(10_000, 20_000)
 
     def event(self, event_type: str) -> Event:
         """Return a new event of any type."""
@@ -92,7 +92,7 @@ class SampleCustomer:
 
     def _new_user(self) -> User:
         first, last = self._random.choice(NAMES).split()
-        name = f"{first[0]}{last}{self._next()}".lower()
+        name = f"{first[0]}{last}{self._next_number()}".lower()
         user = User(name, str(uuid.uuid4()), first, last, f"{first}.{last}@{self.customer}.example".lower())
         self._users.append(user)
         return user
@@ -112,7 +112,7 @@ class SampleCustomer:
             "subscriberAdminRoleName": "Super Administrator",
         }
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         self._serial += 1
         return self._serial
 
@@ -160,7 +160,7 @@ class SampleCustomer:
         return Entity("MAGICLINKS", str(uuid.uuid4()), user.user_id, attributes), None
 
     def _grid(self, event_type: str) -> tuple[Entity, User | None]:
-        user, serial = self._any_user(), self._next()
+        user, serial = self._any_user(), self._next_number()
         attributes: Attributes = {"serialNumber": serial, "userId": user.user_id}
         if event_type == "grid.created":
             created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -181,7 +181,7 @@ class SampleCustomer:
         return Entity("KBAS", str(uuid.uuid4()), user.user_id, attributes), user
 
     def _token(self, event_type: str) -> tuple[Entity, User | None]:
-        user, serial = self._any_user(), str(self._next())
+        user, serial = self._any_user(), str(self._next_number())
         kind = "ENTRUST_HARDWARE_TOKEN" if event_type.startswith("hardware") else self._random.choice(TOKEN_TYPES)
         state = "ACTIVATING" if event_type == "token.created" else "ACTIVE"
         attributes: Attributes = {"serialNumber": serial, "type": kind, "state": state, "userId": user.user_id}
@@ -198,7 +198,7 @@ class SampleCustomer:
         attributes: Attributes = {"enrollmentDesignId": design_id, "enrollmentDesignName": design}
         if event_type == "credential.print":
             attributes["printer"] = self._random.choice(("Lobby", "HR office"))
-        return Entity("CREDENTIALS", str(uuid.uuid4()), f"{design} {self._next()}", attributes), None
+        return Entity("CREDENTIALS", str(uuid.uuid4()), f"{design} {self._next_number()}", attributes), None
 
     def _other(self, event_type: str) -> tuple[Entity, User | None]:
         return Entity("OTHERS", str(uuid.uuid4()), event_type, {}), None

@@ -6,7 +6,6 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from providers.sandbox.calls import InvalidControlInput
@@ -49,12 +48,11 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def parse_properties(
-    body: Mapping[str, object], *, supports_name: bool, rewrites: Callable[[str], bool]
+    body: Mapping[str, object], *, supports_name: bool, accepts: Callable[[str], bool]
 ) -> WebhookProperties:
     """Check the properties of a webhook. Raises ApiError for the first invalid one.
 
-    `supports_name`: the name is required, otherwise it is an unknown property. `rewrites` tells whether the sandbox
-    sends the calls for a URL to another origin.
+    `supports_name`: the name is required, otherwise it is an unknown property. `accepts` is `WebhookSender.accepts`.
     """
     known = [name for name in PROPERTIES if name != "name" or supports_name]
     for unknown in (name for name in body if name not in known):
@@ -70,7 +68,7 @@ def parse_properties(
     ):
         raise _invalid("expiry", f"must be a number from 0 to {MAX_EXPIRY_DAYS}")
     return WebhookProperties(
-        url=_parse_url(body.get("callbackUrl"), rewrites),
+        url=_parse_url(body.get("callbackUrl"), accepts),
         events=_parse_events(body.get("events")),
         name=name if isinstance(name, str) else None,
         enabled=enabled,
@@ -87,7 +85,7 @@ def api_properties(config: Mapping[str, object]) -> dict[str, object]:
     return changes
 
 
-def _parse_url(url: object, rewrites: Callable[[str], bool]) -> str:
+def _parse_url(url: object, accepts: Callable[[str], bool]) -> str:
     if not isinstance(url, str) or not url:
         raise _invalid("callbackUrl", "is required")
     try:
@@ -95,9 +93,8 @@ def _parse_url(url: object, rewrites: Callable[[str], bool]) -> str:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    # Entrust requires HTTPS. The sandbox also allows HTTP to its own machine and to rewritten origins.
-    local = usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or rewrites(url))
-    if not usable or not url.isascii() or not (parts.scheme == "https" or local):
+
+    if not usable or not url.isascii() or not accepts(url):
         raise _invalid("callbackUrl", "must be a URL that begins with https://")
     return url
 
@@ -118,12 +115,3 @@ def _parse_events(value: object) -> list[dict[str, str]]:
 
 def _invalid(name: str, problem: str) -> ApiError:
     return ApiError(400, "invalid_request", f"{name} {problem}", name)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

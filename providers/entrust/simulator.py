@@ -262,13 +262,13 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         return Response(200)
 
     def _test(self, tenant: EntrustTenant, hook: Webhook) -> Response:
-        """Send a test payload. The real one is unconfirmed, so this one is as unlike an event as possible."""
-        dummy = Event(id="", type="", body={"message": "This is a test of your webhook."})
-        self._submit(Batch(login=tenant.login, remote_id=hook.remote_id, events=(dummy,)))
+        """Send a test payload. The real one is unconfirmed, so this one deliberately differs from an event."""
+        event = Event(id="", type="", body={"message": "This is a test of your webhook."})
+        self._submit(Batch(login=tenant.login, remote_id=hook.remote_id, events=(event,)))
         return Response(200)
 
     def _parse(self, tenant: EntrustTenant, body: Mapping[str, object]) -> WebhookProperties:
-        return parse_properties(body, supports_name=tenant.options.knows_name, rewrites=self.sender.rewrites)
+        return parse_properties(body, supports_name=tenant.options.knows_name, accepts=self.sender.accepts)
 
     # -- Hooks of the base class ---------------------------------------------------------------------------------
 
@@ -350,12 +350,12 @@ def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int) -> dic
 def _login_of_credentials(body: bytes) -> LoginName | None:
     """Return the login whose application credentials a body contains."""
     try:
-        sent: object = json.loads(body)
+        credentials: object = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(sent, dict):
+    if not isinstance(credentials, dict):
         return None
-    pair = (sent.get("applicationId"), sent.get("sharedSecret"))
+    pair = (credentials.get("applicationId"), credentials.get("sharedSecret"))
     return next((login for login, item in CUSTOMERS.items() if pair == (item.application_id, item.shared_secret)), None)
 
 

@@ -174,7 +174,7 @@ def _read_nothing(request: InboundRequest) -> Fields | None:
 
 
 def _read_by_first_byte(body: bytes, start: bytes) -> Fields | None:
-    """Parse a body whose Content-Type does not tell its format; None if it is not a message and thus a file.
+    """Parse a body whose Content-Type does not reveal its format; None if it is not a message and thus a file.
 
     ExaVault's messages came with any Content-Type.
     """

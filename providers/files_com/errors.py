@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from providers.contract.error_bodies import MAX_MESSAGE, error_object
 from providers.contract.errors import (
     AuthenticationFailed,
     InvalidResponse,
@@ -27,7 +28,6 @@ from providers.contract.responses import ProviderResponse, error_for, retry_afte
 # Seconds to wait if Files.com throttles without a Retry-After header
 WAIT_CONCURRENT_SECONDS = 2.0
 WAIT_UNKNOWN_SECONDS = 30.0
-MAX_MESSAGE = 500  # characters
 
 # Temporary locks and outages, with the status 422, 423 or 403
 _TEMPORARY = frozenset(
@@ -106,7 +106,7 @@ def read_error(response: ProviderResponse) -> ProviderError | None:
 
     Return None to apply the general rule: for redirects, and for 5xx, after which the outcome is unknown.
     """
-    body = _body(response)
+    body = error_object(response)
     kind = body.get("type")
     if response.status == 429 or (isinstance(kind, str) and kind.startswith("rate-limited")):
         return _throttled(response, str(kind or ""), _message(body))
@@ -121,13 +121,13 @@ def read_error(response: ProviderResponse) -> ProviderError | None:
 
 def has_type(response: ProviderResponse) -> bool:
     """Return whether this is an error in Files.com's own format, so that the API exists at this host."""
-    kind = _body(response).get("type")
+    kind = error_object(response).get("type")
     return isinstance(kind, str) and bool(kind.strip())
 
 
 def is_about_the_behavior(response: ProviderResponse) -> bool:
     """Return whether a 404 can be about the behavior itself, rather than about a folder that it names."""
-    return str(_body(response).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
+    return str(error_object(response).get("type") or "").strip() in ("", "not-found", "not-found/behavior-not-found")
 
 
 def _by_type(response: ProviderResponse, kind: str, body: Mapping[str, object]) -> ProviderError:
@@ -175,14 +175,6 @@ def _throttled(response: ProviderResponse, kind: str, message: str) -> Throttled
         status=response.status,
         retry_after=wait,
     )
-
-
-def _body(response: ProviderResponse) -> Mapping[str, object]:
-    try:
-        value: object = response.json()
-    except InvalidResponse:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _quote(body: Mapping[str, object]) -> str:

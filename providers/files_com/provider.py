@@ -79,7 +79,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
             "The field names of JSON and XML messages: those of the GET webhook are assumed.",
             "The signature with a verification token, except in the EV1 and EV2 formats: it is not checked.",
             "The metadata sent with a file as the body: the query and X-Files- headers are read.",
-            "The retries of failed messages: some retries over three days are assumed, followed by an e-mail.",
+            "The retries of failed messages: some retries over three days are assumed, followed by an email.",
         ),
     )
     event_types = EVENT_TYPES
@@ -286,7 +286,7 @@ def _with_secret_check(
 
 
 def _path(remote_id: str) -> str:
-    # The ID becomes part of a URL path. IDs are numbers, so nothing else can exist.
+    # The ID becomes part of a URL path. Only numbers are IDs, so nothing else can exist.
     if not (remote_id.isascii() and remote_id.isdecimal()):
         raise NotFound(f"Files.com has no behavior {remote_id!r}; its IDs are numbers.")
     return f"behaviors/{remote_id}"

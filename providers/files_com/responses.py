@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from providers.contract.base import Identity, RemoteSubscription, TestResult
 from providers.contract.errors import InvalidResponse
 from providers.contract.event_fields import parse_iso_time
-from providers.contract.response_fields import invalid_field, unmasked_secret
+from providers.contract.response_fields import invalid_field, lenient_text, unmasked_secret
 from providers.contract.responses import ProviderResponse
 from providers.files_com.schemas import AUTH_HEADER, RESERVED_HEADERS, ROOT, FilesComConfig
 
@@ -119,17 +119,17 @@ def canonical(config: FilesComConfig) -> dict[str, object]:
 def _config(item: Mapping[str, object], value: Mapping[str, object], redundant: list[str]) -> dict[str, object]:
     headers = {name.lower(): text for name, text in _text_map(value.get("headers")).items()}
     return {
-        "path": _canonical_path(_text(item.get("path"))),
+        "path": _canonical_path(lenient_text(item.get("path"))),
         "triggers": sorted(set(_texts(value.get("triggers")))),
-        "method": _text(value.get("method")).upper() or "GET",
-        "encoding": _canonical_encoding(_text(value.get("encoding"))),
+        "method": lenient_text(value.get("method")).upper() or "GET",
+        "encoding": _canonical_encoding(lenient_text(value.get("encoding"))),
         "recursive": _flag(item.get("recursive")),
         "filenames": sorted(set(_texts(value.get("triggering_filenames")))),
         "exclude_filenames": sorted(set(_texts(value.get("exclude_filenames")))),
         "redundant_urls": redundant,
         "headers": {name: text for name, text in sorted(headers.items()) if name not in RESERVED_HEADERS},
         "body": dict(sorted(_text_map(value.get("body")).items())),
-        "file_form_field": _text(value.get("file_form_field")),
+        "file_form_field": lenient_text(value.get("file_form_field")),
         "file_as_body": _flag(value.get("file_as_body")),
         "use_dedicated_ips": _flag(value.get("use_dedicated_ips")),
     }
@@ -174,10 +174,6 @@ def _remote_id(value: object) -> str:
     return str(value)
 
 
-def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _texts(value: object) -> list[str]:
     """Return a list of strings; a string is split at commas, as on Files.com's Behaviors tab."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
@@ -200,7 +196,7 @@ def _flag(value: object) -> bool:
 def read_identity(response: ProviderResponse, now: datetime) -> Identity:
     """Parse the API key's description, with a warning if it is restricted or expires within two weeks."""
     item = response.json_object()
-    label = _text(item.get("descriptive_label")) or _text(item.get("name"))
+    label = lenient_text(item.get("descriptive_label")) or lenient_text(item.get("name"))
     if not label and not isinstance(item.get("id"), int):
         raise InvalidResponse(
             "The provider's description of the API key has neither ID nor label.", status=response.status
@@ -209,8 +205,8 @@ def read_identity(response: ProviderResponse, now: datetime) -> Identity:
         "label": label or None,
         "key_id": item.get("id"),
         "user_id": item.get("user_id"),
-        "permission_set": _text(item.get("permission_set")) or None,
-        "expires_at": _text(item.get("expires_at")) or None,
+        "permission_set": lenient_text(item.get("permission_set")) or None,
+        "expires_at": lenient_text(item.get("expires_at")) or None,
     }
     known = {name: value for name, value in facts.items() if isinstance(value, str | int)}
     return Identity(facts=known, warning=_key_warning(known, now))
@@ -240,7 +236,7 @@ def read_test(response: ProviderResponse) -> TestResult:
     code = item.get("code")
     refused = isinstance(code, int) and not isinstance(code, bool) and not 200 <= code < 300
     ok = item.get("success") is not False and not refused
-    texts = dict.fromkeys(_text(item.get(key)) for key in ("message", "status"))
+    texts = dict.fromkeys(lenient_text(item.get(key)) for key in ("message", "status"))
     detail = " ".join(part for part in ("" if code is None else str(code), *texts) if part)[:MAX_DETAIL]
     outcome = "Files.com sent a test webhook." if ok else "Files.com could not deliver a test webhook."
     return TestResult(ok=ok, detail=f"{outcome} Its message: {detail}" if detail else outcome)

@@ -47,9 +47,9 @@ class Item:
 class SampleSite:
     """One site with its files. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, site: str, rng: random.Random) -> None:
+    def __init__(self, site: str, generator: random.Random) -> None:
         self.site = site
-        self._random = rng
+        self._random = generator
         self._items: deque[Item] = deque(maxlen=200)
         # Names must not repeat after a restart: without event IDs, equal messages are duplicates.
         self._serial = int(time.time()) % 1_000_000 * 10
@@ -84,7 +84,7 @@ class SampleSite:
         return body
 
     def _account_fields(self, group: str) -> dict[str, object]:
-        name = f"{self._random.choice(GROUPS if group == 'group' else PEOPLE)}-{self._next()}"
+        name = f"{self._random.choice(GROUPS if group == 'group' else PEOPLE)}-{self._next_number()}"
         if group == "permission":
             return {"path": self._random.choice(FOLDERS), "permission": self._random.choice(LEVELS), "user": name}
         return {"name": name}
@@ -101,11 +101,11 @@ class SampleSite:
 
     def _name(self, scope: Scope, kind: str) -> str:
         if kind == "directory":
-            return f"{self._random.choice(FOLDERS)}-{self._next()}"
+            return f"{self._random.choice(FOLDERS)}-{self._next_number()}"
         if scope.file_name is not None:
-            return scope.file_name.replace("*", str(self._next())).replace("?", self._random.choice("abcxyz"))
+            return scope.file_name.replace("*", str(self._next_number())).replace("?", self._random.choice("abcxyz"))
         stem, _, ending = self._random.choice(FILES).rpartition(".")
-        return f"{stem} {self._next()}.{ending}"
+        return f"{stem} {self._next_number()}.{ending}"
 
     def _known(self, scope: Scope) -> Item:
         """Return a remembered item in the scope, or a new one if there is none."""
@@ -119,6 +119,6 @@ class SampleSite:
         ]
         return self._random.choice(known) if known else self._new(scope)
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         self._serial += 1
         return self._serial

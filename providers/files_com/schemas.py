@@ -24,7 +24,7 @@ from providers.contract.schemas import (
 PARENT = "files.com"
 ROOT = "/"  # the whole site
 AUTH_HEADER = "Authorization"
-# Files.com sends this header back to us. It tells our parser that the body is a file, whatever its format.
+# Files.com sends this header back to us. It marks the body as a file of any format for our parser.
 FILE_HEADER = "X-Hookkeeper-Body"
 RESERVED_HEADERS = frozenset({AUTH_HEADER.lower(), FILE_HEADER.lower()})
 
@@ -77,7 +77,7 @@ def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
         raise ValueError("must be a URL such as https://backup.example.com/in")
-    parts.port  # noqa: B018 - raises ValueError for a port that is no number
+    parts.port  # noqa: B018 - raises ValueError for a port that is not a number
     return value
 
 

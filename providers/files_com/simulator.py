@@ -53,7 +53,7 @@ KEYS: Mapping[str, LoginName] = {
 }
 SITES: Mapping[LoginName, str] = {LoginName.SPARE: "acme", LoginName.DEMO: "globex"}
 ON_REQUEST = tuple(
-    f"{group}_{what}" for group in ("user", "group", "permission") for what in ("create", "update", "destroy")
+    f"{group}_{change}" for group in ("user", "group", "permission") for change in ("create", "update", "destroy")
 )
 # The demo's subscriptions for the formats other than GET: name, folder and config
 DEMO_FORMATS: Mapping[str, tuple[str, Mapping[str, object]]] = {
@@ -385,17 +385,17 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     def send(self, tenant: FilesComTenant, hook: Behavior, call: WebhookCall) -> SendResult:
         """Send to the first URL, then to the redundant ones until one succeeds."""
         urls = texts(hook.value.get("urls"))
-        rest = call.url.removeprefix(hook.url)
+        query = call.url.removeprefix(hook.url)
         results: list[SendResult] = []
         for url in (hook.url, *urls[1:]):
-            results.append(self.sender.send(replace(call, url=url + rest), timeout=self.answer_within))
+            results.append(self.sender.send(replace(call, url=url + query), timeout=self.answer_within))
             if self.is_received(results[-1].status or 0) and not tenant.options.attempt_all_urls:
                 break
         good = (result for result in results if self.is_received(result.status or 0))
         return next(good, results[0])
 
     def handle_failed_delivery(self, tenant: FilesComTenant, hook: Behavior, batch: Batch) -> None:
-        """Record an e-mail; Files.com does not disable the webhook."""
+        """Record an email; Files.com does not disable the webhook."""
         hook.failures += 1
         self._emails.append(
             {

@@ -1,1 +1,1 @@
-"""What the REST views of all apps share. Authentication and the OpenAPI document are in `config.rest`."""
+"""Shared code of the REST views. Authentication and the OpenAPI document are in `config.rest`."""

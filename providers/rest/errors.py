@@ -32,10 +32,10 @@ def field_errors(errors: InvalidInput, prefix: str) -> dict[str, list[ErrorDetai
 
 
 def schema_errors(model: type[M], data: object, prefix: str) -> dict[str, list[ErrorDetail]]:
-    """Return what a provider's schema finds wrong with the data, by field; empty if the data is valid."""
+    """Return the errors that a provider's schema finds in the data, by field; empty if the data is valid."""
     try:
         validate(model, data)
-        # `validate` converts texts, since forms send nothing else. In JSON a number must be a number.
+        # `validate` converts texts to numbers, because forms only send texts. In JSON a number must be a number.
         model.model_validate_json(json.dumps(data), strict=True)
     except InvalidInput as error:
         return field_errors(error, prefix)

@@ -23,7 +23,7 @@ class TimeField(serializers.DateTimeField):
 
 
 class ObjectField(serializers.DictField):
-    """A JSON object whose shape a provider's schema decides.
+    """A JSON object that a provider's schema describes.
 
     `part` names the schema: settings, credentials or config.
     """

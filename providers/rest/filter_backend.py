@@ -19,7 +19,7 @@ class StrictFilterBackend(BaseFilterBackend):
     """
 
     def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
-        """Return the rows that match. Raise ValidationError for unknown parameters and invalid values."""
+        """Return the rows that match. Raises ValidationError for unknown parameters and invalid values."""
         filters: FilterSet = view.filters_of.get(view.action) or FilterSet()
         known = {*filters.for_api, *PARAMETERS}
         unknown = sorted(set(request.query_params) - known)
@@ -45,7 +45,7 @@ class StrictFilterBackend(BaseFilterBackend):
 def read_flag_parameter(request: Request, name: str) -> bool:
     """Return the only parameter of a request that is not a list; false if it is absent.
 
-    Raise REST framework's ValidationError for a value other than true or false, and for unknown parameters.
+    Raises REST framework's ValidationError for a value other than true or false, and for unknown parameters.
     """
     query = request.query_params
     errors = {other: [ErrorDetail("This parameter does not exist.", code="unknown")] for other in set(query) - {name}}

@@ -1,4 +1,4 @@
-"""Pages by key: no OFFSET, no COUNT. A cursor names the row that the last page ended at."""
+"""Keyset pagination, without OFFSET and COUNT. A cursor contains the key of the row at which the last page ended."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str, kind: str) -> Cursor:
-        """Parse a cursor. Raise ValidationError if it is not one of this kind of list."""
+        """Parse a cursor. Raises ValidationError if it is not one of this kind of list."""
         try:
             decoded = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
@@ -74,17 +74,17 @@ class Merged(Protocol):
 
 
 class KeysetPagination(BasePagination):
-    """Pages by key, newest first by `id`.
+    """Keyset pagination, newest first by `id`.
 
     A view may have `feed_end()`. If that returns a position, the list is the feed in commit order: `next` is never
-    null, and an empty page leads to that position. A view may have `weight(row)`, in bytes, so that a page of large
-    rows ends before its limit.
+    null, and that of an empty page points to that position. A view may have `weight(row)`, in bytes, so that a page of
+    large rows ends before its limit.
     """
 
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any] | Merged, request: Request, view: Any = None
     ) -> list[Any]:
-        """Return the rows of the page that the query string asks for. Raise ValidationError."""
+        """Return the rows of the page that the query string selects. Raises ValidationError."""
         self.request = request
         limit = _limit(request)
         self.end: int | None = getattr(view, "feed_end", lambda: None)()

@@ -28,7 +28,7 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        """Return the value of the body. Raise ParseError and TooLarge."""
+        """Return the value of the body. Raises ParseError and TooLarge."""
         limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
         body: bytes = stream.read(limit + 1)
         if len(body) > limit:

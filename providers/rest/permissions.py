@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 @runtime_checkable
 class ScopedToken(Protocol):
-    """What authentication leaves in `request.auth`."""
+    """The token that authentication stores in `request.auth`."""
 
     def allows(self, scope: str) -> bool:
         """Return whether the token has this scope."""
@@ -21,7 +21,7 @@ class HasScopes(BasePermission):
     """Requires a token with the scopes of the view's action; see `providers.rest.views.ApiViewSet`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Return False without a token. Raise PermissionDenied, naming the missing scope, if the token lacks one."""
+        """Return False without a token. Raises PermissionDenied, naming the missing scope, if the token lacks one."""
         token = request.auth
         if not isinstance(token, ScopedToken):
             return False

@@ -1,7 +1,7 @@
 """Errors of the REST API as problem details (RFC 9457), each with its request ID.
 
-`exception_handler` turns exceptions of views into problems. `ProblemDetailsMiddleware` does the same for what no view
-answers: unexpected exceptions and Django's own error pages.
+`exception_handler` converts exceptions of views to problems. `ProblemDetailsMiddleware` does the same for unexpected
+exceptions and for Django's own error pages.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def problem_for(error: Exception) -> Problem | None:
     """Return the problem that reports this exception, or None if the exception is unexpected."""
     match error:
         case exceptions.ValidationError():
-            return Problem(400, "invalid", "The request has errors.", tuple(_flat(error.detail)))
+            return Problem(400, "invalid", "The request has errors.", tuple(_flatten(error.detail)))
         case exceptions.APIException():
             return _from_framework(error)
         case Http404():
@@ -109,7 +109,7 @@ def problem_for(error: Exception) -> Problem | None:
 def _from_domain(error: Exception) -> Problem | None:
     match error:
         case InvalidInput():
-            return Problem(400, "invalid", "The request has errors.", tuple(_flat(field_errors(error, ""))))
+            return Problem(400, "invalid", "The request has errors.", tuple(_flatten(field_errors(error, ""))))
         case Unsupported() | UnknownProvider():
             return Problem(409, "not_supported", str(error.args[0]))
         case Conflict():
@@ -145,22 +145,22 @@ def _from_framework(error: exceptions.APIException) -> Problem:
     return Problem(error.status_code, code, str(error.detail), headers=headers)
 
 
-def _flat(detail: Any, path: str = "") -> Iterator[Mapping[str, str]]:
+def _flatten(detail: Any, path: str = "") -> Iterator[Mapping[str, str]]:
     """Yield REST framework's nested errors as a flat list with dotted field names."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
-            own = "" if name == "non_field_errors" else str(name)
-            yield from _flat(inner, ".".join(part for part in (path, own) if part))
+            key = "" if name == "non_field_errors" else str(name)
+            yield from _flatten(inner, ".".join(part for part in (path, key) if part))
     elif isinstance(detail, list):
         for index, inner in enumerate(detail):
             nested = isinstance(inner, Mapping | list)
-            yield from _flat(inner, f"{path}.{index}" if nested else path)
+            yield from _flatten(inner, f"{path}.{index}" if nested else path)
     else:
         yield {"field": path, "code": getattr(detail, "code", "invalid"), "message": str(detail)}
 
 
 class NotFoundView(APIView):
-    """Answers 404 at every path under /api/ that has no view, without authentication.
+    """Responds 404 at every path under /api/ that has no view, without authentication.
 
     Without it Django would redirect to the path with a slash.
     """
@@ -185,7 +185,7 @@ def request_id_of(request: HttpRequest) -> str:
 
 
 class ProblemDetailsMiddleware:
-    """Adds the request ID to each response of the API and replaces error pages that no view made by problem details."""
+    """Adds the request ID to each response of the API, and replaces Django's error pages with problem details."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -221,7 +221,7 @@ def _is_redirect(response: HttpResponseBase, request: HttpRequest) -> bool:
 def _problem_instead_of(response: HttpResponseBase, request: HttpRequest) -> HttpResponse:
     status = response.status_code
     if status < 400:
-        # The only redirect is the one to HTTPS. A client that follows it sends its token unencrypted each time.
+        # The only redirect is the one to HTTPS. A client that followed it would send its token unencrypted each time.
         return Problem(403, "https_required", "Use HTTPS.").response(request)
     if status >= 500:
         logger.error("API request %s failed with status %s", request_id_of(request), status)

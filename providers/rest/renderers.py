@@ -14,7 +14,7 @@ _encoder = JSONEncoder()
 
 
 class FastJSONRenderer(BaseRenderer):
-    """Renders JSON with orjson. A value may be an `orjson.Fragment`: JSON text that is inserted as it is."""
+    """Renders JSON with orjson. A value may be an `orjson.Fragment`: JSON text that is inserted unchanged."""
 
     media_type = "application/json"
     format = "json"

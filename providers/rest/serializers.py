@@ -18,7 +18,7 @@ class StrictSerializer(serializers.Serializer[Any]):
     immutable: ClassVar[tuple[str, ...]] = ()
 
     def to_internal_value(self, data: Any) -> Any:
-        """Return the validated values. Raise ValidationError, for unknown fields first."""
+        """Return the validated values. Raises ValidationError, for unknown fields first."""
         if isinstance(data, Mapping):
             self._refuse(data)
         return super().to_internal_value(data)

@@ -37,21 +37,21 @@ class ApiViewSet(GenericViewSet[Any]):
         token: Any = self.request.auth
         return str(token.actor)
 
-    def page(self, rows: Any, show: type[BaseSerializer[Any]]) -> Response:
+    def page(self, rows: Any, serializer: type[BaseSerializer[Any]]) -> Response:
         """Return one page of a list: of rows, of a sequence, or of a `Merged` list."""
         narrowed: Any = self.filter_queryset(rows)
         page = self.paginate_queryset(narrowed) or []
-        return self.get_paginated_response(show(page, many=True).data)
+        return self.get_paginated_response(serializer(page, many=True).data)
 
     def find(self, rows: QuerySet[Any, Any]) -> Any:
-        """Return the row that the path names. Raise Http404."""
+        """Return the row that the path names. Raises Http404."""
         row = rows.filter(uid=self.kwargs["id"]).first()
         if row is None:
             raise Http404
         return row
 
     def body(self, kind: type[BaseSerializer[Any]], **options: Any) -> Mapping[str, Any]:
-        """Return the validated request body. Raise ValidationError."""
+        """Return the validated request body. Raises ValidationError."""
         serializer = kind(data=self.request.data, **options)
         serializer.is_valid(raise_exception=True)
         checked: Mapping[str, Any] = serializer.validated_data

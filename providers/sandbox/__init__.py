@@ -1,1 +1,1 @@
-"""The sandbox: simulated providers behind one control API. No Django here."""
+"""The sandbox: simulated providers behind one control API. Independent of Django."""

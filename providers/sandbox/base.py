@@ -1,10 +1,10 @@
-"""The base class of all simulators: the part of a provider's server that we use. It fails on demand.
+"""The base class of all simulators: the part of a provider's server that we use, with faults on demand.
 
 A provider's `simulator.py` subclasses `Simulator` and assigns the class to `simulator`. `providers.sandbox.server`
 finds it and serves it over HTTP. A simulator shares no code with the plug-in, so that a mistake in one is not hidden by
-the same mistake in the other. No Django here.
+the same mistake in the other. Independent of Django.
 
-Each simulator has two tenants, one per login: "spare" for experiments, and "demo", which sends events by itself. All
+Each simulator has two tenants, one per login: "spare" for experiments, and "demo", which streams random events. All
 state (webhooks, faults, stream, options) belongs to one tenant. It is in memory only and guarded by one lock per
 simulator; webhooks are sent from a thread pool, outside that lock.
 """
@@ -24,7 +24,7 @@ class Simulator(DeliveringSimulator[H, O]):
     """A simulated provider with the operations of the control API."""
 
     def set_stream(self, tenants: Iterable[Tenant[H, O]], per_minute: float) -> None:
-        """Set how many events each tenant sends by itself; 0 turns the stream off."""
+        """Set how many random events each tenant sends per minute; 0 stops the stream."""
         with self.lock:
             for tenant in tenants:
                 tenant.per_minute = per_minute
@@ -40,7 +40,7 @@ class Simulator(DeliveringSimulator[H, O]):
                 tenant.faults.extend([fault] * fault.times)
 
     def age(self, tenants: Iterable[Tenant[H, O]], seconds: float) -> None:
-        """Move every stored deadline back, as if that much time had passed. The clock itself stays correct."""
+        """Move every stored deadline back, as if that much time had passed. The clock does not change."""
         with self.lock:
             for tenant in tenants:
                 for hook in tenant.hooks.values():
@@ -69,7 +69,7 @@ class Simulator(DeliveringSimulator[H, O]):
         deleted: bool = False,
         config: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
-        """Change or delete a webhook as if somebody did it at the provider. Raises KeyError if no tenant has it."""
+        """Change or delete a webhook as if it was done at the provider. Raises KeyError if no tenant has it."""
         with self.lock:
             tenant = next((tenant for tenant in tenants if remote_id in tenant.hooks), None)
             if tenant is None:

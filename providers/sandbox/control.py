@@ -61,7 +61,7 @@ class ClockRequest(ControlRequest):
 
 
 class RemoteRequest(ControlRequest):
-    """A change made at the provider by somebody else."""
+    """A change made directly at the provider."""
 
     status: str | None = Field(default=None, strict=True)
     deleted: bool = Field(default=False, strict=True)

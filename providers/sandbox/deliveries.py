@@ -13,9 +13,9 @@ from providers.sandbox.tenant import Batch, Delivery, Event, H, O, Tenant
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 64  # the stream pauses while that many webhooks of a tenant wait for a response
+MAX_IN_FLIGHT = 64  # webhook calls of a tenant that wait for a response; at that number the stream pauses
 NEVER = float("inf")
-STREAM_BURSTS = {1: 85, 2: 8, 3: 4, 4: 3}  # events that happen at once, and how often in a hundred times
+STREAM_BURSTS = {1: 85, 2: 8, 3: 4, 4: 3}  # number of simultaneous events, and its share in percent
 
 
 class DeliveringSimulator(SimulatedApi[H, O]):
@@ -58,10 +58,10 @@ class DeliveringSimulator(SimulatedApi[H, O]):
         hooks = [hook for hook in tenant.live_hooks() if remote_id in (None, hook.remote_id)]
         events: dict[str, list[Event]] = {hook.remote_id: [] for hook in hooks}
         for hook in hooks:
-            wanted = [event_type] if event_type else list(self.event_types)
-            wanted = [name for name in wanted if self._receives_type(hook, name)]
-            while wanted and len(events[hook.remote_id]) < count:
-                event = self.make_event(tenant, self.random.choice(wanted), hook)
+            types = [event_type] if event_type else list(self.event_types)
+            types = [name for name in types if self._receives_type(hook, name)]
+            while types and len(events[hook.remote_id]) < count:
+                event = self.make_event(tenant, self.random.choice(types), hook)
                 for other in hooks:
                     if len(events[other.remote_id]) < count and (other is hook or self._receives(other, event)):
                         events[other.remote_id].append(event)
@@ -93,10 +93,10 @@ class DeliveringSimulator(SimulatedApi[H, O]):
         now = time.time()
         if not tenant.per_minute or now < tenant.next_event_at:
             return []
-        number = self.random.choices(list(STREAM_BURSTS), list(STREAM_BURSTS.values()))[0]
-        tenant.next_event_at = now + number * 60 / tenant.per_minute * self.random.uniform(0.5, 1.5)
+        count = self.random.choices(list(STREAM_BURSTS), list(STREAM_BURSTS.values()))[0]
+        tenant.next_event_at = now + count * 60 / tenant.per_minute * self.random.uniform(0.5, 1.5)
         hooks = tenant.live_hooks() if tenant.in_flight < MAX_IN_FLIGHT else []
-        events = [event for _ in range(number) if (event := self._next_event(tenant, hooks))]
+        events = [event for _ in range(count) if (event := self._next_event(tenant, hooks))]
         return [
             batch
             for hook in hooks
@@ -106,13 +106,13 @@ class DeliveringSimulator(SimulatedApi[H, O]):
         ]
 
     def _next_event(self, tenant: Tenant[H, O], hooks: Sequence[H]) -> Event | None:
-        """Return the next event of a type that a webhook matches. All types occur before any occurs again."""
-        wanted = {name for name in self.event_types if any(self.matches_type(hook, name) for hook in hooks)}
-        if not wanted:
+        """Return the next event of a type that a webhook matches. Every type is sent once before any is repeated."""
+        types = {name for name in self.event_types if any(self.matches_type(hook, name) for hook in hooks)}
+        if not types:
             return None
-        tenant.upcoming_types = [name for name in tenant.upcoming_types if name in wanted]
+        tenant.upcoming_types = [name for name in tenant.upcoming_types if name in types]
         if not tenant.upcoming_types:
-            tenant.upcoming_types = sorted(wanted)
+            tenant.upcoming_types = sorted(types)
             self.random.shuffle(tenant.upcoming_types)
         name = tenant.upcoming_types.pop()
         return self.make_event(
@@ -196,6 +196,6 @@ class DeliveringSimulator(SimulatedApi[H, O]):
 
 
 def _log_error(future: Future[Delivery | None]) -> None:
-    """Log the error of a delivery that nobody waits for."""
+    """Log the error of a delivery whose result is not awaited."""
     if not future.cancelled() and (error := future.exception()):
         log.error("a simulated delivery failed", exc_info=error)

@@ -40,8 +40,8 @@ class MasheryGateway:
         """Return the API's response, or an error if a limit is exceeded. Each response reports the limits."""
         options = tenant.options
         budget = self._budgets[tenant.login]
-        over = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
-        response = _throttled(options, budget, over) if over else respond()
+        exceeded = budget.take(per_second=options.calls_per_second, per_day=options.day_quota)
+        response = _throttled(options, budget, exceeded) if exceeded else respond()
         return Response(response.status, response.body, {**_quota_headers(options, budget), **response.headers})
 
     def age(self, login: LoginName, seconds: float) -> None:
@@ -49,13 +49,13 @@ class MasheryGateway:
         self._budgets[login].age(seconds)
 
 
-def _throttled(options: MasheryOptions, budget: CallBudget, over: OverBudget) -> Response:
-    left = budget.day_ends_at - time.time() if over is OverBudget.PER_DAY else 1.0
+def _throttled(options: MasheryOptions, budget: CallBudget, exceeded: OverBudget) -> Response:
+    left = budget.day_ends_at - time.time() if exceeded is OverBudget.PER_DAY else 1.0
     headers = {"Retry-After": str(max(1, math.ceil(left)))}
-    message = "Developer Over Rate" if over is OverBudget.PER_DAY else "Developer Over Qps"
+    message = "Developer Over Rate" if exceeded is OverBudget.PER_DAY else "Developer Over Qps"
     if options.throttle_style == "429":
         return Response(429, {"message": message}, headers)
-    code = "ERR_403_DEVELOPER_OVER_RATE" if over is OverBudget.PER_DAY else "ERR_403_DEVELOPER_OVER_QPS"
+    code = "ERR_403_DEVELOPER_OVER_RATE" if exceeded is OverBudget.PER_DAY else "ERR_403_DEVELOPER_OVER_QPS"
     return Response(403, f"<h1>{message}</h1>".encode(), {**headers, "X-Mashery-Error-Code": code})
 
 

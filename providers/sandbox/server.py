@@ -1,4 +1,4 @@
-"""The sandbox: every provider's simulator on one loopback port, with the control API. No Django here."""
+"""The sandbox: every provider's simulator on one loopback port, with the control API. Independent of Django."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 DEMO_EVENTS_PER_MINUTE = 40.0  # per login under `manage.py sandbox`
 MAX_BODY_BYTES = 1024 * 1024
-MAX_SLEEP_SECONDS = 0.5  # so that a change of the clock is noticed soon
+MAX_SLEEP_SECONDS = 0.5  # so that a changed system clock takes effect soon
 CLOSE_TIMEOUT_SECONDS = 5.0  # for calls in progress to end
 
 
@@ -88,7 +88,7 @@ class Sandbox:
             thread.start()
 
     def close(self) -> None:
-        """Stop at once: break off calls and deliveries in progress, then end every thread."""
+        """Stop immediately: abort calls and deliveries in progress, then end every thread."""
         self._closing.set()
         self._wake.set()
         self._server.shutdown()
@@ -111,7 +111,7 @@ class Sandbox:
         candidates = [simulator for simulator in self.simulators.values() if simulator.serves_path(call.path)]
         if not candidates:
             return Response(404, {"error": f"No provider has the path {call.path}."})
-        # Two providers of one vendor may share a path; then the credentials decide.
+        # Two providers of one vendor may share a path; then the credentials select one.
         return next((item for item in candidates if item.login_of(call)), candidates[0]).respond(call)
 
     def _simulator(self, kind: type[AnySimulator]) -> AnySimulator:
@@ -167,7 +167,7 @@ class _Server(ThreadingHTTPServer):
             self._ended.notify_all()
 
     def hang_up(self) -> None:
-        """Close every connection and wait until the threads have noticed."""
+        """Close every connection and wait until its thread has ended."""
         with self._ended:
             for connection in self._connections:
                 try:

@@ -1,4 +1,4 @@
-"""The API side of a simulator: what a plug-in's simulator implements, its state, and the answers to API calls."""
+"""The API side of a simulator: the methods that a plug-in implements, its state, and its responses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SimulatedApi(ABC, Generic[H, O]):
 
     @abstractmethod
     def change(self, tenant: Tenant[H, O], hook: H, *, status: str | None, config: Mapping[str, object] | None) -> None:
-        """Change a webhook as if somebody did it at the provider.
+        """Change a webhook as if it was done at the provider.
 
         `config` uses the provider's field names or the plug-in's. Raises InvalidControlInput before any change.
         """

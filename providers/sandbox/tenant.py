@@ -1,4 +1,4 @@
-"""The state of one login at a simulator: webhooks, faults, options, and deliveries. No Django here."""
+"""The state of one login at a simulator: webhooks, faults, options, and deliveries. Independent of Django."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Tenant(Generic[H, O]):
     hooks: dict[str, H] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     retries: list[Batch] = field(default_factory=list)
-    upcoming_types: list[str] = field(default_factory=list)  # event types that occur before any occurs again
+    upcoming_types: list[str] = field(default_factory=list)  # event types to send before any is sent again
     next_event_at: float = 0.0
     in_flight: int = 0
 
@@ -179,7 +179,7 @@ class Tenant(Generic[H, O]):
 
 
 def iso(moment: float | None) -> str | None:
-    """Unix seconds as `2026-01-02T03:04:05.123Z`."""
+    """Return Unix seconds as `2026-01-02T03:04:05.123Z`."""
     if moment is None:
         return None
     return iso_time(datetime.fromtimestamp(moment, tz=UTC))

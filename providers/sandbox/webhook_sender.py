@@ -45,10 +45,6 @@ class WebhookSender:
         self._lock = threading.Lock()
         self._closed = False
 
-    def rewrites(self, url: str) -> bool:
-        """Return whether calls to this URL go to another origin."""
-        return origin_of(url) in self._redirected
-
     def accepts(self, url: str) -> bool:
         """Return whether a simulator should accept this callback URL.
 
@@ -57,7 +53,7 @@ class WebhookSender:
         parts = urlsplit(url)
         if parts.scheme == "https":
             return True
-        return parts.scheme == "http" and (_is_loopback(parts.hostname or "") or self.rewrites(url))
+        return parts.scheme == "http" and (_is_loopback(parts.hostname or "") or origin_of(url) in self._redirected)
 
     def send(self, call: WebhookCall, *, timeout: float) -> SendResult:
         """Make one call. `timeout` is in seconds, for each wait on the network."""
@@ -79,7 +75,7 @@ class WebhookSender:
             connection.close()
 
     def close(self) -> None:
-        """Break off calls in progress, so that nobody waits for a receiver that does not respond."""
+        """Abort calls in progress, so that no thread waits for a receiver that does not respond."""
         with self._lock:
             self._closed = True
             connections = list(self._open)

@@ -11,10 +11,8 @@ from providers.contract.parsing import (
     load_json,
 )
 
-# JavaScript prints a number without an exponent up to so many digits before the decimal point,
-MAX_PLAIN_DIGITS = 21
-# and up to so many leading zeros, including the one before the point.
-MAX_LEADING_ZEROS = 6
+MAX_PLAIN_DIGITS = 21  # before the decimal point of a number that JavaScript prints without an exponent
+MAX_LEADING_ZEROS = 6  # of such a number, including the zero before the point
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

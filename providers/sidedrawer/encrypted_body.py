@@ -81,7 +81,7 @@ def form_of_list(values: Sequence[object]) -> str | None:
 
 
 def _form_of_field(text: str, parameters: Sequence[str]) -> str | None:
-    """Return the kind of ciphertext of a field: without cipher parameters a short text is an ID, else a ciphertext."""
+    """Return the kind of ciphertext of a field. A short text is an ID, unless there are parameters of a cipher."""
     if not parameters:
         return form_of_text(text, min_hex=MIN_LENGTH)
     form = form_of_text(text)

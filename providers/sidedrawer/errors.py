@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from providers.contract.error_bodies import MAX_MESSAGE
 from providers.contract.errors import (
     AuthenticationFailed,
     InvalidResponse,
@@ -19,7 +20,6 @@ from providers.contract.errors import (
 from providers.contract.responses import ProviderResponse, error_for, retry_after
 
 DEFAULT_WAIT_SECONDS = 30.0  # after a 429 without Retry-After
-MAX_MESSAGE = 500  # characters
 
 # SideDrawer's names of the fields that we send, and our names
 _FIELDS: Mapping[str, str] = {

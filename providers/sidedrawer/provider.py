@@ -53,7 +53,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         has_event_id=False,
         notes=(
             "The paths and the HTTP method that manage webhooks: they are account settings.",
-            "Whether your tenant has an API for webhooks: without one, register by hand (`manual`).",
+            "Whether your tenant has an API for webhooks: without one, register manually (`manual`).",
             "Connection SOCKET: Hookkeeper registers and renews it, but its events do not arrive over HTTP.",
             "Which of any, create, update and delete some resources accept: SideDrawer's error is shown.",
             "The maximum lifetime, and whether an update extends it: the granted expiry is always read back.",
@@ -68,7 +68,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     config_model = SideDrawerConfig
     secret_keys = frozenset({"integrityKey", "clientSecret", "access_token", "accessToken", "refresh_token"})
     manual_steps = (
-        "Register a webhook at SideDrawer as their support tells you: with an API tool, a script, or through them.",
+        "Register a webhook at SideDrawer as its support recommends, for example with an API tool or a script.",
         "Set `notificationUrl` to the callback URL shown here, and `connectionType` to HTTP.",
         "Set `integrityKey` to the secret shown here: without it no hash is sent and events are refused.",
         "Set `resource`, `modificationType`, `maxRetries` and the other fields to the values of the config here.",
@@ -173,14 +173,14 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
             raise InvalidResponse(
                 f"SideDrawer answered {error.status} to {method} {urlsplit(url).path}: this path is not confirmed and"
                 " does not exist. Ask SideDrawer for the right paths and change the account's settings collection_path"
-                " and item_path (and environment, if it is the wrong one), or register by hand (`manual`).",
+                " and item_path (and environment, if it is the wrong one), or register manually (`manual`).",
                 status=error.status,
             ) from None
 
     def _call_item(
         self, session: SideDrawerSession, method: str, remote_id: str, body: object = None
     ) -> ProviderResponse:
-        """Make a call about one webhook; the list tells whether a 404 means the webhook or the path."""
+        """Make a call about one webhook. After a 404 the list shows whether the webhook or the path does not exist."""
         url = self._item_url(session, remote_id)
         try:
             return self._call(session, method, url, body)

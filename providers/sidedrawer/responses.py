@@ -15,7 +15,7 @@ from providers.contract.errors import (
     InvalidResponse,
 )
 from providers.contract.event_fields import parse_iso_time, time_from_number
-from providers.contract.response_fields import invalid_field
+from providers.contract.response_fields import invalid_field, is_usable_id, lenient_text, unmasked_secret
 from providers.contract.signatures import same
 from providers.sidedrawer.schemas import SideDrawerSettings
 
@@ -51,7 +51,7 @@ def read_webhook(
         status=status,
         enabled=enabled,
         expires_at=_expiry(item.get("expirationDateTime")),
-        url=_text(item.get("notificationUrl")),
+        url=lenient_text(item.get("notificationUrl")) or None,
         config=_config(item),
         secret_matches=same(shown, secret) if shown and secret else None,
         shown_secret=None if secret else shown,
@@ -99,8 +99,8 @@ def _remote_id(item: Mapping[str, object], settings: SideDrawerSettings) -> str:
         value = item.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_ID:
             return str(value)
-        # The ID becomes part of a URL path, in which `.` and `..` would be resolved.
-        if isinstance(value, str) and value.strip(" .") and value.isprintable() and len(value) <= 200:
+
+        if is_usable_id(value):
             return value
     raise InvalidResponse(
         f"A webhook in SideDrawer's response has no ID in the fields {', '.join(settings.id_fields)};"
@@ -111,7 +111,7 @@ def _remote_id(item: Mapping[str, object], settings: SideDrawerSettings) -> str:
 
 def _status(item: Mapping[str, object]) -> tuple[str, bool]:
     """Return the status and whether the webhook is enabled. Without a status field it is assumed to be enabled."""
-    status = _text(item.get("status"))
+    status = lenient_text(item.get("status"))
     if status:
         return status[:50], status.strip().lower() not in _DISABLED
     for name in _ENABLED_KEYS:
@@ -135,15 +135,15 @@ def _expiry(value: object) -> datetime | None:
 def _config(item: Mapping[str, object]) -> dict[str, object]:
     """Return the readable fields of the config in canonical form."""
     config: dict[str, object] = {}
-    if resource := _text(item.get("resource")):
+    if resource := lenient_text(item.get("resource")):
         config["resource"] = resource.strip("/")
-    if modification := _text(item.get("modificationType")):
+    if modification := lenient_text(item.get("modificationType")):
         config["modification_type"] = modification.lower()
-    if connection := _text(item.get("connectionType")):
+    if connection := lenient_text(item.get("connectionType")):
         config["connection_type"] = connection.upper()
     for key, name in (("brandCode", "brand_code"), ("notificationMessages", "notification_messages")):
         if key in item and isinstance(item[key], str | None):
-            config[name] = _text(item[key])
+            config[name] = lenient_text(item[key]) or None
     retries = item.get("maxRetries")
     if isinstance(retries, int | float) and not isinstance(retries, bool) and retries == int(retries or 0):
         config["max_retries"] = int(retries)
@@ -152,9 +152,4 @@ def _config(item: Mapping[str, object]) -> dict[str, object]:
 
 def _shown_secret(item: Mapping[str, object]) -> str | None:
     """Return the integrity key; None if it is hidden or masked."""
-    shown = _text(item.get("integrityKey"))
-    return None if shown and "*" in shown else shown
-
-
-def _text(value: object) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
+    return unmasked_secret(item.get("integrityKey"))

@@ -38,10 +38,10 @@ Data = dict[str, object]
 class SampleTenant:
     """One tenant and its entities. Not thread-safe; the simulator's lock protects it."""
 
-    def __init__(self, tenant_id: str, brand: str, rng: random.Random) -> None:
+    def __init__(self, tenant_id: str, brand: str, generator: random.Random) -> None:
         self.tenant_id = tenant_id
         self.brand = brand
-        self._random = rng
+        self._random = generator
         self._entities: dict[str, deque[Data]] = {}  # by the path of their collection
         self._serial = 2026
 
@@ -98,7 +98,7 @@ class SampleTenant:
             known.append(entity)
         return entity
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         self._serial += 1
         return self._serial
 
@@ -112,15 +112,15 @@ class SampleTenant:
         return {"openId": self._open_id(name), "firstName": first, "lastName": last, "email": email}
 
     def _drawer(self) -> Data:
-        name = f"{self._random.choice(DRAWERS)} {self._next()}"
+        name = f"{self._random.choice(DRAWERS)} {self._next_number()}"
         kind = self._random.choice(("individual", "entity"))
         return {"name": name, "type": kind, "brandCode": self.brand, "active": True, "status": "active"}
 
     def _record(self) -> Data:
         record_type, subtype = self._random.choice(FOLDER_TYPES)
         return {
-            "name": f"{self._random.choice(FOLDERS)} {self._next()}",
-            "uniqueReference": f"REF-{self._next()}",
+            "name": f"{self._random.choice(FOLDERS)} {self._next_number()}",
+            "uniqueReference": f"REF-{self._next_number()}",
             "recordTypeName": record_type,
             "recordSubtypeName": subtype,
             "status": self._random.choice(("active", "in_review", "locked")),
@@ -128,7 +128,7 @@ class SampleTenant:
 
     def _file(self) -> Data:
         stem, _, ending = self._random.choice(FILES).rpartition(".")
-        name = f"{stem} {self._next()}.{ending}"
+        name = f"{stem} {self._next_number()}.{ending}"
         return {
             "fileName": name,
             "uploadTitle": stem,
@@ -142,23 +142,23 @@ class SampleTenant:
 
     def _inbox(self) -> Data:
         return {
-            "name": f"Mail for {self._random.choice(DRAWERS)} {self._next()}",
+            "name": f"Mail for {self._random.choice(DRAWERS)} {self._next_number()}",
             "sender": self._person(),
             "status": self._random.choice(("unread", "read", "filed")),
         }
 
     def _plan(self) -> Data:
-        name = f"{self._random.choice(PLANS)} {self._next()}"
+        name = f"{self._random.choice(PLANS)} {self._next_number()}"
         return {"name": name, "requestedBy": self._person(), "status": self._random.choice(PLAN_STATUSES)}
 
     def _item(self) -> Data:
         kind = self._random.choice(("file", "form", "signature", "task"))
-        name = f"{self._random.choice(ITEMS)} ({self._next()})"
+        name = f"{self._random.choice(ITEMS)} ({self._next_number()})"
         return {"name": name, "type": kind, "status": self._random.choice(PLAN_STATUSES)}
 
     def _license(self) -> Data:
         return {
-            "licenseKey": f"LIC-{self._next()}",
+            "licenseKey": f"LIC-{self._next_number()}",
             "assignedTo": self._person(),
             "status": self._random.choice(("available", "assigned", "suspended")),
         }

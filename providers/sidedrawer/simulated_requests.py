@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from providers.sandbox.calls import Response
@@ -60,15 +59,14 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def parse_config(
-    body: Mapping[str, object], *, tenant_id: str, modification_case: str, rewrites: Callable[[str], bool]
+    body: Mapping[str, object], *, tenant_id: str, modification_case: str, accepts: Callable[[str], bool]
 ) -> WebhookConfig:
     """Check a whole webhook. Raises ApiError with a message for each invalid field.
 
-    `modification_case` is `lower`, `capitalised` or `any`. `rewrites` tells whether the sandbox sends the calls for a
-    URL to another origin.
+    `modification_case` is `lower`, `capitalised` or `any`. `accepts` is `WebhookSender.accepts`.
     """
     template, expires_at = _template_of(body.get("resource")), _parse_time(body.get("expirationDateTime"))
-    errors = {**_field_errors(body, modification_case), **_connection_errors(body, rewrites)}
+    errors = {**_field_errors(body, modification_case), **_connection_errors(body, accepts)}
     if errors or template is None or expires_at is None:
         raise ApiError(400, "Bad Request", errors)
     resource = str(body["resource"])
@@ -106,22 +104,21 @@ def _field_errors(body: Mapping[str, object], modification_case: str) -> dict[st
     return errors
 
 
-def _connection_errors(body: Mapping[str, object], rewrites: Callable[[str], bool]) -> dict[str, str]:
+def _connection_errors(body: Mapping[str, object], accepts: Callable[[str], bool]) -> dict[str, str]:
     connection, url = body.get("connectionType") or "HTTP", body.get("notificationUrl")
     errors: dict[str, str] = {}
     if connection not in ("HTTP", "SOCKET"):
         errors["connectionType"] = "must be one of the following values: HTTP, SOCKET"
     if connection == "HTTP" and not url:
         errors["notificationUrl"] = "should not be empty"
-    elif url and not _is_usable(url, rewrites):
+    elif url and not _is_usable(url, accepts):
         errors["notificationUrl"] = "must be an HTTPS URL address"
     if connection == "SOCKET" and not body.get("notificationMessages"):
         errors["notificationMessages"] = "should not be empty"
     return errors
 
 
-def _is_usable(url: object, rewrites: Callable[[str], bool]) -> bool:
-    """Return whether a URL is accepted: HTTPS, or HTTP to the sandbox's own machine and to rewritten origins."""
+def _is_usable(url: object, accepts: Callable[[str], bool]) -> bool:
     if not isinstance(url, str):
         return False
     try:
@@ -129,9 +126,7 @@ def _is_usable(url: object, rewrites: Callable[[str], bool]) -> bool:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    if parts.scheme == "https":
-        return usable
-    return usable and parts.scheme == "http" and (_is_loopback(parts.hostname or "") or rewrites(url))
+    return usable and accepts(url)
 
 
 def _template_of(resource: object) -> str | None:
@@ -158,12 +153,3 @@ def _parse_time(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

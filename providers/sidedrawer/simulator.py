@@ -271,7 +271,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
             body,
             tenant_id=TENANTS[tenant.login].tenant_id,
             modification_case=tenant.options.modification_case,
-            rewrites=self.sender.rewrites,
+            accepts=self.sender.accepts,
         )
 
     # -- Hooks of the base class ---------------------------------------------------------------------------------

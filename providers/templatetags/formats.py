@@ -96,7 +96,7 @@ def config_value(value: object) -> str:
 
 @register.filter
 def field_label(name: str) -> str:
-    """Return a field's name as words: `config.event_types` is `Event types`, `clientId` is `Client ID`."""
+    """Return a field's name as a label: `config.event_types` is `Event types`, `clientId` is `Client ID`."""
     bare = name.removeprefix("config.").removeprefix("settings.").removeprefix("credentials.")
     text = CAMEL_CASE.sub(" ", bare).replace("_", " ").replace(".", " ").lower().capitalize()
     return ABBREVIATIONS.sub(lambda match: match[0].upper(), text)
@@ -123,7 +123,7 @@ def byte_size(count: int) -> str:
 
 @register.filter
 def actor_name(actor: str) -> str:
-    """Return who did something: `staff:ann` is `ann`, `api:importer` is `importer (API)`, the scheduler is `System`."""
+    """Return an actor's name: `staff:ann` is `ann`, `api:importer` is `importer (API)`, the scheduler is `System`."""
     kind, _, name = actor.partition(":")
     match kind:
         case "staff":

@@ -16,7 +16,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """Return a Material Symbols icon. It is decoration: screen readers skip it."""
+    """Return a Material Symbols icon. It is decorative, so screen readers skip it."""
     return format_html('<span class="material-symbols-outlined" aria-hidden="true">{}</span>', name)
 
 

@@ -72,8 +72,8 @@ def _key(params: QueryDict, name: str) -> UUID | None:
 def _query(params: QueryDict, name: str, key: UUID | None) -> str:
     """Return the query string of the page next to a key; without a key, of the first page."""
     query = params.copy()
-    for name_to_drop in ("after", "before"):
-        query.pop(name_to_drop, None)
+    for parameter in ("after", "before"):
+        query.pop(parameter, None)
     if key is not None:
         query[name] = str(key)
     return f"?{query.urlencode()}"

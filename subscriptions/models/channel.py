@@ -34,7 +34,7 @@ class Channel(Claimable):
     kind = models.CharField(max_length=10, choices=ChannelKind.choices)
     enabled = models.BooleanField(default=True)
     recipients = JSONTextField(default=list)  # email addresses
-    url = EncryptedJSONField(default=str)  # of the webhook; a secret, because anybody who knows it may post there
+    url = EncryptedJSONField(default=str)  # of the webhook; a secret, because anyone who knows it can post there
     min_severity = models.CharField(max_length=10, choices=Severity.choices, default=Severity.WARNING)
     every = models.DurationField(default=timedelta(minutes=10))  # minimum interval between two messages
     remind_every = models.DurationField(null=True, blank=True, default=timedelta(hours=24))

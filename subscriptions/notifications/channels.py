@@ -25,7 +25,7 @@ SECRET_FIELDS = frozenset({"url"})
 def add(*, by: str, **values: Any) -> Channel:
     """Add a channel; nothing is sent yet. Its first message reports the problems that are open now.
 
-    Raise InvalidInput.
+    Raises InvalidInput.
     """
     channel = Channel(**values)
     _check(channel)
@@ -36,7 +36,7 @@ def add(*, by: str, **values: Any) -> Channel:
 
 @transaction.atomic
 def change(channel: Channel, *, by: str, **values: Any) -> None:
-    """Change a channel. A failed message is retried at once. Raise InvalidInput."""
+    """Change a channel. A failed message is retried at once. Raises InvalidInput."""
     before, was_enabled = _values(channel), channel.enabled
     for name, value in values.items():
         setattr(channel, name, value)

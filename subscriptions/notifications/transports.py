@@ -32,7 +32,7 @@ class DeliveryFailed(Exception):
 
 
 def deliver(channel: Channel, *, subject: str, text: str) -> str:
-    """Send a message now and return a sentence about the result. Raise DeliveryFailed.
+    """Send a message now and return a sentence about the result. Raises DeliveryFailed.
 
     Do not call it inside a transaction: it waits for a server.
     """

@@ -94,7 +94,7 @@ def detect_if_due(every: timedelta = PASS_INTERVAL) -> bool:
 
 @transaction.atomic
 def acknowledge(problem: Problem, *, by: str) -> None:
-    """Mark a problem as being worked on, which ends its reminders. Raise NotActive if it is resolved."""
+    """Mark a problem as being worked on, which ends its reminders. Raises NotActive if it is resolved."""
     row = Problem.objects.select_for_update().get(pk=problem.pk)
     if row.state == ProblemState.RESOLVED:
         raise NotActive("The problem has already been resolved.")

@@ -213,7 +213,7 @@ def test_the_form_has_the_retention(boss: Client, control: Control, form_data: d
     assert "Keep them no longer" not in page
     page = boss.get(ADD + "?provider=egnyte-msp").content.decode()
     assert 'name="retention_days" id="id_retention_days" value="30"' in page
-    assert "names and e-mail addresses" in page
+    assert "names and email addresses" in page
     for wrong in ("0", "-1", "many", "9999"):
         form = boss.post(ADD + "?provider=egnyte-connect", {**form_data, "retention_days": wrong}).context["form"]
         assert set(form.errors) == {"retention_days"}

@@ -30,7 +30,8 @@ def live_through(world: World, seed: int) -> list[str]:
     """Live through leases at a provider that fails from the start of each until a moment in its last third.
 
     The first lease has one kind of failure up to the last moment. Return the times at which no live webhook existed, at
-    any call of ours and at any sweep."""
+    any call of ours and at any sweep.
+    """
     row, chance = world.subscribe_and_settle(), random.Random(seed)
     gaps: list[str] = []
 

@@ -61,7 +61,7 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         return Identity({"team": team})
 
     def register(self, session: AcmeSession, registration: Registration[AcmeConfig]) -> RemoteSubscription:
-        """POST /acme/hooks."""
+        """Create a webhook: POST /acme/hooks."""
         body = {
             "target": registration.callback_url,
             "kinds": list(registration.config.kinds),
@@ -70,11 +70,11 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         return _remote(self._call(session, "POST", "/acme/hooks", body))
 
     def read_remote(self, session: AcmeSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
-        """GET /acme/hooks/<id>."""
+        """Return one webhook: GET /acme/hooks/<id>."""
         return _remote(self._call(session, "GET", f"/acme/hooks/{remote_id.encode().hex()}"))
 
     def delete(self, session: AcmeSession, remote_id: str) -> None:
-        """DELETE /acme/hooks/<id>."""
+        """Delete a webhook: DELETE /acme/hooks/<id>."""
         session.http.call(
             "DELETE", self._url(session, f"/acme/hooks/{remote_id.encode().hex()}"), headers=_auth(session)
         )

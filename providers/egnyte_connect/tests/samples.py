@@ -20,7 +20,7 @@ ID = "5b0f2a0e-1111-4222-8333-0a0b0c0d0e0f"
 
 
 class StubClient:
-    """A login at a stub server, with what was recorded."""
+    """A session at a stub server, and the recorded exchanges."""
 
     def __init__(self, api: StubServer, **settings: object) -> None:
         self.exchanges: list[Exchange] = []

@@ -63,7 +63,7 @@ def test_register_with_name_and_value_for_another_user(api: StubServer) -> None:
     assert SECRET not in repr(client.exchanges)
 
 
-def test_calls_on_behalf_of_a_user_send_the_user_name(api: StubServer) -> None:
+def test_calls_on_behalf_of_a_user_send_the_username(api: StubServer) -> None:
     client = StubClient(api, act_as_username="alee")
     api.say(Scripted.json([]))
     provider.list_remote(client.session)
@@ -105,7 +105,7 @@ def test_set_enabled_and_delete(api: StubServer, client: StubClient) -> None:
     ]
 
 
-def test_an_id_is_one_segment_of_the_path(api: StubServer, client: StubClient) -> None:
+def test_an_id_is_escaped_in_the_path(api: StubServer, client: StubClient) -> None:
     provider.delete(client.session, "a/../b?c#d")
     assert api.received[0].path == "/pubapi/v1/webhooks/a%2F..%2Fb%3Fc%23d"
 

@@ -99,8 +99,10 @@ class TestEgnyteConnect(ProviderContract):
             live.register(replace(registration, callback_url=f"{receiver.url}/hooks/t"))
             live.control("emit", count=5)
             requests = [inbound(call.body, headers=call.headers) for call in receiver.received]
-        found = [provider.verify(request, [str(registration.secret)], live.session.settings) for request in requests]
-        assert {item.proof_headers for item in found} == {(delivery.capitalize(),)}
+        verifications = [
+            provider.verify(request, [str(registration.secret)], live.session.settings) for request in requests
+        ]
+        assert {item.proof_headers for item in verifications} == {(delivery.capitalize(),)}
         parsed = [provider.parse(request) for request in requests]
         assert sum(len(item.events) for item in parsed) == 5
         assert not any(item.unreadable for item in parsed)
@@ -122,7 +124,7 @@ class TestEgnyteConnect(ProviderContract):
             remote_id = provider.register(login, registration).remote_id
             live.control("emit")
             request = inbound(receiver.received[0].body, headers=receiver.received[0].headers)
-        found = provider.verify(request, [str(registration.secret)], settings)
-        assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, ("X-Hook",))
-        # This API version hides the value, so nothing is known of it.
+        verification = provider.verify(request, [str(registration.secret)], settings)
+        assert (verification.result, verification.proof_headers) == (VerificationResult.VERIFIED, ("X-Hook",))
+        # This API version hides the value, so it cannot be compared.
         assert provider.read_remote(login, remote_id, registration.secret).secret_matches is None

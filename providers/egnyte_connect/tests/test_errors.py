@@ -48,7 +48,7 @@ def test_throttling_reports_the_wait(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "kind", "words"),
+    ("status", "headers", "kind", "excerpt"),
     [
         (401, {}, AuthenticationFailed, "Enter a new one"),
         (403, {}, PermissionMissing, "Egnyte.webhooks"),
@@ -64,10 +64,10 @@ def test_throttling_reports_the_wait(
     ],
 )
 def test_each_status_raises_its_error(
-    api: StubServer, client: StubClient, status: int, headers: dict[str, str], kind: type[ProviderError], words: str
+    api: StubServer, client: StubClient, status: int, headers: dict[str, str], kind: type[ProviderError], excerpt: str
 ) -> None:
     api.say(Scripted.json({"message": "why"}, status, headers))
-    with pytest.raises(kind, match=words) as caught:
+    with pytest.raises(kind, match=excerpt) as caught:
         provider.read_remote(client.session, ID)
     assert type(caught.value) is kind
     assert caught.value.status == status
@@ -81,7 +81,7 @@ def test_404_without_a_webhook_in_the_path_means_a_wrong_address(api: StubServer
 
 
 @pytest.mark.parametrize(
-    ("body", "words", "field"),
+    ("body", "excerpt", "field"),
     [
         ({"code": "BAD", "message": "Bad url", "details": "no https"}, "Bad url - no https (BAD)", "callback_url"),
         ({"message": "nope"}, "nope", None),
@@ -97,12 +97,12 @@ def test_404_without_a_webhook_in_the_path_means_a_wrong_address(api: StubServer
     ],
 )
 def test_every_form_of_error_body_is_read(
-    api: StubServer, client: StubClient, body: dict[str, object], words: str, field: str | None
+    api: StubServer, client: StubClient, body: dict[str, object], excerpt: str, field: str | None
 ) -> None:
     api.say(Scripted.json(body, 400))
     with pytest.raises(Refused) as caught:
         provider.register(client.session, registration())
-    assert f": {words})" in caught.value.message
+    assert f": {excerpt})" in caught.value.message
     assert caught.value.field == field
 
 
@@ -122,6 +122,6 @@ def test_secrets_in_error_bodies_are_masked(api: StubServer, client: StubClient)
     with pytest.raises(Refused) as caught:
         provider.register(client.session, registration())
     assert "authHeader '***' of *** is refused" in caught.value.message
-    told = f"{caught.value} {caught.value.message} {client.exchanges}"
-    assert SECRET not in told
-    assert TOKEN not in told
+    text = f"{caught.value} {caught.value.message} {client.exchanges}"
+    assert SECRET not in text
+    assert TOKEN not in text

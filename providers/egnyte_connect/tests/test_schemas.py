@@ -69,9 +69,9 @@ def test_only_one_act_as_user_is_allowed() -> None:
 
 @pytest.mark.parametrize("token", ["", "a b", "Bearer abc", "a\nb", "tökén"])
 def test_an_invalid_token_is_refused_without_quoting_it(token: str) -> None:
-    told = field_errors(EgnyteCredentials, {"access_token": token})
-    assert list(told) == ["access_token"]
-    assert not token or token not in told["access_token"]
+    errors = field_errors(EgnyteCredentials, {"access_token": token})
+    assert list(errors) == ["access_token"]
+    assert not token or token not in errors["access_token"]
 
 
 def test_unconfirmed_settings_are_marked() -> None:
@@ -82,17 +82,17 @@ def test_unconfirmed_settings_are_marked() -> None:
 
 def test_the_rate_limit_is_a_setting() -> None:
     def limit(**values: object) -> tuple[float | None, int | None]:
-        found = provider.rate_limit(validate(EgnyteSettings, {"domain": "acme", **values}))
-        return found.per_second, found.per_day
+        rate_limit = provider.rate_limit(validate(EgnyteSettings, {"domain": "acme", **values}))
+        return rate_limit.per_second, rate_limit.per_day
 
     assert limit() == (2, 1000)
     assert limit(calls_per_second=0.5, calls_per_day=0) == (0.5, None)
 
 
 def test_a_path_with_a_comma_is_a_field_error() -> None:
-    told = field_errors(EgnyteConfig, {"event_types": ["fs:*"], "paths": ["/a", "/b,c", "d", "/e\x00"]})
-    assert set(told) == {"paths.1", "paths.2", "paths.3"}
-    assert "separates paths with commas" in told["paths.1"]
+    errors = field_errors(EgnyteConfig, {"event_types": ["fs:*"], "paths": ["/a", "/b,c", "d", "/e\x00"]})
+    assert set(errors) == {"paths.1", "paths.2", "paths.3"}
+    assert "separates paths with commas" in errors["paths.1"]
 
 
 def test_the_number_of_paths_is_limited() -> None:
@@ -105,8 +105,8 @@ def test_malformed_event_types_are_field_errors() -> None:
     known = [item.name for item in EVENT_TYPES]
     config = validate(EgnyteConfig, {"event_types": [*known, "fs:something_new", known[0], " fs:* "]})
     assert config.event_types == (*known, "fs:something_new")
-    told = field_errors(EgnyteConfig, {"event_types": ["fs:*", "fs", "", "FS:add", "fs:add file", "a:b:c"]})
-    assert set(told) == {f"event_types.{index}" for index in range(1, 6)}
+    errors = field_errors(EgnyteConfig, {"event_types": ["fs:*", "fs", "", "FS:add", "fs:add file", "a:b:c"]})
+    assert set(errors) == {f"event_types.{index}" for index in range(1, 6)}
     assert field_errors(EgnyteConfig, {"event_types": []}) == {"event_types": "At least 1 required."}
 
 

@@ -23,41 +23,41 @@ from tests.harness.inbound import inbound
 
 @pytest.mark.parametrize("header", ["Authorization", "authentication", "X-Whatever"])
 def test_the_secret_is_accepted_in_any_header(header: str) -> None:
-    found = provider.verify(inbound(headers=(("Host", "x"), (header, f" {SECRET} "))), [SECRET], settings())
-    assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, (header,))
+    verification = provider.verify(inbound(headers=(("Host", "x"), (header, f" {SECRET} "))), [SECRET], settings())
+    assert (verification.result, verification.proof_headers) == (VerificationResult.VERIFIED, (header,))
 
 
 def test_every_header_with_the_secret_is_reported() -> None:
     headers = (("Authorization", SECRET), ("X-Forwarded-Authorization", SECRET), ("X-Other", "y"))
-    found = provider.verify(inbound(headers=headers), [SECRET], settings())
-    assert found.proof_headers == ("Authorization", "X-Forwarded-Authorization")
+    verification = provider.verify(inbound(headers=headers), [SECRET], settings())
+    assert verification.proof_headers == ("Authorization", "X-Forwarded-Authorization")
 
 
 def test_only_header_accepts_one_header_but_reports_others() -> None:
     narrow = settings(only_header=True, auth_header_name="X-Hook")
-    found = provider.verify(inbound(headers=(("Authorization", SECRET),)), [SECRET], narrow)
-    assert (found.result, found.proof_headers) == (VerificationResult.FAILED, ("Authorization",))
-    assert "only in X-Hook" in found.detail
-    found = provider.verify(inbound(headers=(("x-hook", SECRET),)), [SECRET], narrow)
-    assert found.result is VerificationResult.VERIFIED
+    verification = provider.verify(inbound(headers=(("Authorization", SECRET),)), [SECRET], narrow)
+    assert (verification.result, verification.proof_headers) == (VerificationResult.FAILED, ("Authorization",))
+    assert "only in X-Hook" in verification.detail
+    verification = provider.verify(inbound(headers=(("x-hook", SECRET),)), [SECRET], narrow)
+    assert verification.result is VerificationResult.VERIFIED
 
 
 def test_the_newest_matching_secret_is_reported() -> None:
     old, new = SECRET + "1", SECRET + "2"
-    found = provider.verify(inbound(headers=(("A", old), ("B", new))), [new, old], settings())
-    assert found.secret_index == 0
+    verification = provider.verify(inbound(headers=(("A", old), ("B", new))), [new, old], settings())
+    assert verification.secret_index == 0
 
 
 @pytest.mark.parametrize(
-    ("headers", "secrets", "words"),
+    ("headers", "secrets", "excerpt"),
     [
         ((), [SECRET], "Authorization is not among them"),
         ((("Authorization", "Bearer old"),), [SECRET], "another value"),
         ((("Authorization", SECRET),), [], "No secret is known"),
     ],
 )
-def test_a_failure_names_the_reason(headers: tuple[tuple[str, str], ...], secrets: list[str], words: str) -> None:
-    assert words in provider.verify(inbound(headers=headers), secrets, settings()).detail
+def test_a_failure_names_the_reason(headers: tuple[tuple[str, str], ...], secrets: list[str], excerpt: str) -> None:
+    assert excerpt in provider.verify(inbound(headers=headers), secrets, settings()).detail
 
 
 def test_the_named_header_is_sensitive() -> None:
@@ -174,8 +174,12 @@ def test_the_resource_is_read_from_data(data: object, resource: str | None) -> N
 
 
 def test_an_unknown_event_type_is_other_and_keeps_its_name() -> None:
-    found = parse(event(eventType="fs:classify_file", data={"is_folder": True})).events[0]
-    assert (found.type, found.action, found.resource_type) == ("fs:classify_file", Action.OTHER, "folder")
+    parsed_event = parse(event(eventType="fs:classify_file", data={"is_folder": True})).events[0]
+    assert (parsed_event.type, parsed_event.action, parsed_event.resource_type) == (
+        "fs:classify_file",
+        Action.OTHER,
+        "folder",
+    )
 
 
 KEYS = (
@@ -212,7 +216,7 @@ ODD_EVENTS = st.lists(
 )
 
 
-def check_it_can_be_stored(parsed: Parsed) -> None:
+def check_storable(parsed: Parsed) -> None:
     for item in parsed.events:
         for text in (item.type, item.dedup_key, item.resource, item.actor, item.provider_event_id, item.resource_type):
             assert text is None or (text and "\x00" not in text and text.encode())
@@ -225,7 +229,7 @@ def check_it_can_be_stored(parsed: Parsed) -> None:
 def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     with suppress(UnreadableRequest):
         parsed = provider.parse(inbound(body))
-        check_it_can_be_stored(parsed)
+        check_storable(parsed)
         assert provider.parse(inbound(body)) == parsed
         assert parsed.ping != bool(parsed.events or parsed.unreadable)
 
@@ -235,9 +239,9 @@ def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     st.lists(ANY_TEXT, max_size=3),
 )
 def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list[str]) -> None:
-    found = provider.verify(inbound(headers=tuple(headers)), [*secrets, SECRET], settings())
+    verification = provider.verify(inbound(headers=tuple(headers)), [*secrets, SECRET], settings())
     carried = any(value == SECRET for _, value in headers)
-    assert found.result is VerificationResult.VERIFIED or not carried
+    assert verification.result is VerificationResult.VERIFIED or not carried
 
 
 @pytest.mark.parametrize(
@@ -262,5 +266,5 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
 def test_long_texts_are_cut() -> None:
     long = "é" * 1_000_000
     parsed = parse(event(eventId=long, domain=long, user=long, timestamp=long, data={"path": long, long: {long: long}}))
-    check_it_can_be_stored(parsed)
+    check_storable(parsed)
     assert len(parsed.events[0].resource or "") == 2000

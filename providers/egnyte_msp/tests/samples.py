@@ -24,11 +24,11 @@ CANONICAL = {"event_types": ["RESELLER_MRR_CHANGED", "USER_ADDED"]}
 
 
 class StubClient:
-    """A login at a stub server, with what was recorded."""
+    """A session at a stub server, and the recorded exchanges."""
 
     def __init__(self, api: StubServer, **settings: object) -> None:
         self.exchanges: list[Exchange] = []
-        # Only the token is named: the auth header's value must be masked by its key alone.
+        # Only the token is passed as a secret: the auth header's value must be masked because of its key.
         self.http = Http(
             guard=LOOPBACK, secrets=[TOKEN], secret_keys=provider.secret_keys, record=self.exchanges.append
         )

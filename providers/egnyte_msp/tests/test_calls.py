@@ -83,7 +83,7 @@ def test_delete_without_success_is_an_invalid_response(api: StubServer, client: 
         provider.delete(client.session, ID)
 
 
-def test_an_id_is_one_segment_of_the_path(api: StubServer, client: StubClient) -> None:
+def test_an_id_is_escaped_in_the_path(api: StubServer, client: StubClient) -> None:
     provider.delete(client.session, "a/../b?c#d")
     assert api.received[0].path == "/pubapi/v1/msp/webhooks/a%2F..%2Fb%3Fc%23d"
 

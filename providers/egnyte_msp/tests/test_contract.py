@@ -45,7 +45,7 @@ class TestEgnyteMsp(ProviderContract):
         live.control("options", **options, **limit)
         provider.list_remote(live.session)
         with pytest.raises(Throttled) as caught:
-            provider.identify(live.session)  # being throttled is no reason to try another call
+            provider.identify(live.session)  # after throttling, the list call is not tried instead
         assert caught.value.retry_after
         assert (caught.value.retry_after > 60) == ("day_quota" in limit)
         live.control("clock", advance_seconds=86400)
@@ -130,8 +130,8 @@ class TestEgnyteMsp(ProviderContract):
             received = receiver.received
         assert {type(call.json()) for call in received} == {dict if envelope == "object" else list}
         requests = [inbound(call.body, headers=call.headers) for call in received]
-        found = [provider.verify(request, [str(registration.secret)], login.settings) for request in requests]
-        assert {item.proof_headers for item in found} == {("X-Partner-Key",)}
+        verifications = [provider.verify(request, [str(registration.secret)], login.settings) for request in requests]
+        assert {item.proof_headers for item in verifications} == {("X-Partner-Key",)}
         parsed = [provider.parse(request) for request in requests]
         assert not any(item.unreadable for item in parsed)
         assert len({event.dedup_key for item in parsed for event in item.events}) == 12

@@ -45,10 +45,10 @@ def test_throttling_reports_the_wait(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "kind", "words"),
+    ("status", "headers", "kind", "excerpt"),
     [
         (401, {}, AuthenticationFailed, "Enter a new one"),
-        (403, {}, PermissionMissing, "e-mail address is also that of the MSP portal"),
+        (403, {}, PermissionMissing, "email address is also that of the MSP portal"),
         (403, {"X-Mashery-Error-Code": "ERR_403_DEVELOPER_INACTIVE"}, PermissionMissing, "why"),
         (409, {}, LimitReached, "two accounts here may share it"),
         (400, {}, Refused, "why"),
@@ -60,10 +60,10 @@ def test_throttling_reports_the_wait(
     ],
 )
 def test_each_status_raises_its_error(
-    api: StubServer, client: StubClient, status: int, headers: dict[str, str], kind: type[ProviderError], words: str
+    api: StubServer, client: StubClient, status: int, headers: dict[str, str], kind: type[ProviderError], excerpt: str
 ) -> None:
     api.say(Scripted.json({"message": "why"}, status, headers))
-    with pytest.raises(kind, match=words) as caught:
+    with pytest.raises(kind, match=excerpt) as caught:
         provider.read_remote(client.session, ID)
     assert type(caught.value) is kind
     assert caught.value.status == status
@@ -76,7 +76,7 @@ def test_the_limit_error_quotes_the_provider(api: StubServer, client: StubClient
 
 
 @pytest.mark.parametrize(
-    ("body", "words", "field"),
+    ("body", "excerpt", "field"),
     [
         ({"message": "nope", "code": "bad_error"}, "nope (bad_error)", None),
         ({"message": "webhook_url must be https"}, "webhook_url must be https", "callback_url"),
@@ -89,12 +89,12 @@ def test_the_limit_error_quotes_the_provider(api: StubServer, client: StubClient
     ],
 )
 def test_errors_name_our_field(
-    api: StubServer, client: StubClient, body: dict[str, object], words: str, field: str | None
+    api: StubServer, client: StubClient, body: dict[str, object], excerpt: str, field: str | None
 ) -> None:
     api.say(Scripted.json(body, 400))
     with pytest.raises(Refused) as caught:
         provider.register(client.session, registration())
-    assert f": {words})" in caught.value.message
+    assert f": {excerpt})" in caught.value.message
     assert caught.value.field == field
     assert ("event_types_field" in caught.value.message) == (field == "event_types")
 

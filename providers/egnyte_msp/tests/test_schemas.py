@@ -58,9 +58,9 @@ def test_wrong_settings_are_field_errors(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("token", ["", "a b", "Bearer abc", "a\nb", "tökén"])
 def test_an_invalid_token_is_refused_without_quoting_it(token: str) -> None:
-    told = field_errors(MspCredentials, {"access_token": token})
-    assert list(told) == ["access_token"]
-    assert not token or token not in told["access_token"]
+    errors = field_errors(MspCredentials, {"access_token": token})
+    assert list(errors) == ["access_token"]
+    assert not token or token not in errors["access_token"]
 
 
 def test_unconfirmed_settings_are_marked() -> None:
@@ -71,8 +71,8 @@ def test_unconfirmed_settings_are_marked() -> None:
 
 def test_the_rate_limit_is_a_setting() -> None:
     def limit(**values: object) -> tuple[float | None, int | None]:
-        found = provider.rate_limit(validate(MspSettings, {"domain": "acme", **values}))
-        return found.per_second, found.per_day
+        rate_limit = provider.rate_limit(validate(MspSettings, {"domain": "acme", **values}))
+        return rate_limit.per_second, rate_limit.per_day
 
     assert limit() == (2, 1000)
     assert limit(calls_per_second=0.5, calls_per_day=0) == (0.5, None)
@@ -82,8 +82,8 @@ def test_malformed_event_types_are_field_errors() -> None:
     known = [item.name for item in EVENT_TYPES]
     config = validate(MspConfig, {"event_types": [*known, "RESELLER_TIER_2", known[0], " USER_ADDED "]})
     assert config.event_types == (*known, "RESELLER_TIER_2")
-    told = field_errors(MspConfig, {"event_types": ["USER_ADDED", "user_added", "", "USER ADDED", "USER:*", "_A"]})
-    assert set(told) == {f"event_types.{index}" for index in range(1, 6)}
+    errors = field_errors(MspConfig, {"event_types": ["USER_ADDED", "user_added", "", "USER ADDED", "USER:*", "_A"]})
+    assert set(errors) == {f"event_types.{index}" for index in range(1, 6)}
     assert field_errors(MspConfig, {"event_types": []}) == {"event_types": "At least 1 required."}
 
 

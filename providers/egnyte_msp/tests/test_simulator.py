@@ -1,4 +1,4 @@
-"""Egnyte MSP's simulated server over HTTP: its API, its stories, its deliveries and when it gives up."""
+"""Egnyte MSP's simulated server over HTTP: its API, its sample events, its deliveries, and disabling after failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMON_FIELDS = {"event_type", *LinkNfrManually.model_fields} - OWN_FIELDS
 
 
 class Client:
-    """Plays an API client of one login, and the person at the control API."""
+    """A client of the API with one login, and of the control API."""
 
     def __init__(self, sandbox: Sandbox, login: int = 0) -> None:
         facts = sandbox.logins(provider.slug)[login]
@@ -43,8 +43,8 @@ class Client:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["webhook_id"])
 
-    def control(self, what: str, **body: object) -> Any:
-        answer = requests.post(f"{self.sandbox.url}/_sandbox/{provider.slug}/{what}", json=body, timeout=30)
+    def control(self, path: str, **body: object) -> Any:
+        answer = requests.post(f"{self.sandbox.url}/_sandbox/{provider.slug}/{path}", json=body, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -98,7 +98,7 @@ def test_register_read_update_and_delete_a_webhook(client: Client) -> None:
     assert client.call("PATCH").status_code == 405
 
 
-def test_the_two_logins_do_not_see_each_other(client: Client) -> None:
+def test_each_login_has_its_own_webhooks(client: Client) -> None:
     demo = Client(client.sandbox, 1)
     remote_id = demo.register()
     assert client.call("GET").json() == []
@@ -117,7 +117,7 @@ def test_the_two_logins_do_not_see_each_other(client: Client) -> None:
         ({"eventTypes": None}, "eventTypes"),
         ({"eventTypes": None, "event_types": ["NO_SUCH"]}, "event_types"),
         ({"eventTypes": ["USER_ADDED", 7]}, "eventTypes"),
-        ({"auth_header": "two words"}, "auth_header"),
+        ({"auth_header": "two excerpt"}, "auth_header"),
         ({"auth_header": None}, "auth_header"),
         ({"auth_header_value": ""}, "auth_header_value"),
         ({"auth_header_value": "two\nlines"}, "auth_header_value"),
@@ -138,7 +138,7 @@ def test_an_invalid_config_is_refused_in_the_providers_format(
     assert client.call("POST", "", ["list"]).status_code == 400
 
 
-def test_somebody_changes_a_webhook_in_their_words_or_ours(client: Client) -> None:
+def test_control_calls_accept_the_providers_and_our_field_names(client: Client) -> None:
     remote_id = client.register()
     for changes in (
         {"event_types": ["USER_ADDED"]},
@@ -163,7 +163,7 @@ def test_somebody_changes_a_webhook_in_their_words_or_ours(client: Client) -> No
     assert client.state()["remote"][0]["event_types"] == ["USER_TFA_ENABLED"]
 
 
-def test_every_type_tells_a_story_with_the_common_fields_and_its_own(client: Client) -> None:
+def test_every_event_type_has_the_common_fields_and_its_own(client: Client) -> None:
     with StubServer() as receiver:
         client.register(f"{receiver.url}/hooks/t")
         for name in EVENT_NAMES:
@@ -175,7 +175,7 @@ def test_every_type_tells_a_story_with_the_common_fields_and_its_own(client: Cli
     assert len({body["transaction_timestamp"] for body in bodies}) == len(bodies)
 
 
-def test_a_trial_ends_after_it_began_and_an_invoice_keeps_its_number(client: Client) -> None:
+def test_events_of_one_trial_or_invoice_are_consistent(client: Client) -> None:
     with StubServer() as receiver:
         client.register(f"{receiver.url}/hooks/t")
         for name in (
@@ -193,7 +193,7 @@ def test_a_trial_ends_after_it_began_and_an_invoice_keeps_its_number(client: Cli
     assert invoices[2]["amount"] == invoices[1]["amount"] != invoices[0]["amount"]
 
 
-def test_a_type_that_nobody_knows_goes_to_everybody_and_others_only_where_wanted(client: Client) -> None:
+def test_an_unknown_type_goes_to_every_webhook_and_a_known_one_to_subscribed_ones(client: Client) -> None:
     with StubServer() as receiver:
         client.register(f"{receiver.url}/hooks/t", eventTypes=["USER_ADDED"])
         assert client.control("emit", event_type="RESELLER_INVOICE_PAID")["deliveries"] == []
@@ -203,7 +203,7 @@ def test_a_type_that_nobody_knows_goes_to_everybody_and_others_only_where_wanted
     assert call.header("X-Hook-Key") == SECRET
 
 
-def test_repeated_permanent_failures_switch_it_off(client: Client) -> None:
+def test_repeated_failures_disable_the_webhook(client: Client) -> None:
     client.control("options", failures_until_disabled=2)
     with StubServer() as receiver:
         receiver.say(*[Scripted(status) for status in (500, 404, 204, 201, 503, 302)])
@@ -215,7 +215,7 @@ def test_repeated_permanent_failures_switch_it_off(client: Client) -> None:
         assert client.control("emit")["deliveries"] == []
 
 
-def test_the_stream_brings_every_type(client: Client) -> None:
+def test_the_stream_sends_every_event_type(client: Client) -> None:
     with StubServer() as receiver:
         receiver._server.socket.listen(128)  # room for all senders at once; else some connections wait for a second
         client.register(f"{receiver.url}/hooks/t")

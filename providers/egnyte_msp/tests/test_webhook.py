@@ -24,33 +24,33 @@ from tests.harness.inbound import inbound
 
 def test_the_secret_is_accepted_in_the_named_header() -> None:
     headers = (("Host", "x"), ("x-hook-key", f" {SECRET} "))
-    found = provider.verify(inbound(headers=headers), [SECRET], settings())
-    assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, ("x-hook-key",))
-    assert "expected" not in found.detail
+    verification = provider.verify(inbound(headers=headers), [SECRET], settings())
+    assert (verification.result, verification.proof_headers) == (VerificationResult.VERIFIED, ("x-hook-key",))
+    assert "expected" not in verification.detail
 
 
 def test_the_secret_is_accepted_in_a_former_header_with_a_note() -> None:
-    found = provider.verify(inbound(headers=(("X-Old", SECRET), ("X-Copy", SECRET))), [SECRET], settings())
-    assert (found.result, found.proof_headers) == (VerificationResult.VERIFIED, ("X-Old", "X-Copy"))
-    assert "expected in X-Hook-Key" in found.detail
+    verification = provider.verify(inbound(headers=(("X-Old", SECRET), ("X-Copy", SECRET))), [SECRET], settings())
+    assert (verification.result, verification.proof_headers) == (VerificationResult.VERIFIED, ("X-Old", "X-Copy"))
+    assert "expected in X-Hook-Key" in verification.detail
 
 
 def test_the_newest_matching_secret_is_reported() -> None:
     old, new = SECRET + "1", SECRET + "2"
-    found = provider.verify(inbound(headers=(("A", old), ("B", new))), [new, old], settings())
-    assert found.secret_index == 0
+    verification = provider.verify(inbound(headers=(("A", old), ("B", new))), [new, old], settings())
+    assert verification.secret_index == 0
 
 
 @pytest.mark.parametrize(
-    ("headers", "secrets", "words"),
+    ("headers", "secrets", "excerpt"),
     [
         ((), [SECRET], "X-Hook-Key is not among them"),
         ((("X-Hook-Key", "old"),), [SECRET], "another value"),
         ((("X-Hook-Key", SECRET),), [], "No secret is known"),
     ],
 )
-def test_a_failure_names_the_reason(headers: tuple[tuple[str, str], ...], secrets: list[str], words: str) -> None:
-    assert words in provider.verify(inbound(headers=headers), secrets, settings()).detail
+def test_a_failure_names_the_reason(headers: tuple[tuple[str, str], ...], secrets: list[str], excerpt: str) -> None:
+    assert excerpt in provider.verify(inbound(headers=headers), secrets, settings()).detail
 
 
 def test_the_named_header_is_sensitive_and_hinted() -> None:
@@ -125,10 +125,14 @@ def test_link_nfr_is_validated_field_by_field(name: str) -> None:
 
 
 def test_all_wrong_fields_are_named_without_values() -> None:
-    (found,) = parse(link_nfr(email=["ann@private.test"], storage="much", transaction_timestamp="soon")).unreadable
-    assert [name for name in link_nfr() if f"`{name}`" in found.reason] == ["email", "transaction_timestamp", "storage"]
+    (element,) = parse(link_nfr(email=["ann@private.test"], storage="much", transaction_timestamp="soon")).unreadable
+    assert [name for name in link_nfr() if f"`{name}`" in element.reason] == [
+        "email",
+        "transaction_timestamp",
+        "storage",
+    ]
     for value in ("private", "much", "soon"):
-        assert value not in found.reason
+        assert value not in element.reason
 
 
 def test_empty_strings_and_unknown_fields_are_valid() -> None:
@@ -190,14 +194,18 @@ def test_timestamps_are_parsed(timestamp: object, expected: datetime | None) -> 
     ],
 )
 def test_resource_and_actor_are_read(changes: dict[str, object], resource: str | None, actor: str | None) -> None:
-    found = parse(event(**changes)).events[0]
-    assert (found.resource, found.actor) == (resource, actor)
+    parsed_event = parse(event(**changes)).events[0]
+    assert (parsed_event.resource, parsed_event.actor) == (resource, actor)
 
 
 def test_an_unknown_event_type_is_other_and_keeps_its_name() -> None:
-    found = parse(event(event_type="reseller_tier_changed")).events[0]
-    assert (found.type, found.action, found.resource_type) == ("reseller_tier_changed", Action.OTHER, None)
-    assert found.resource == "RX12"
+    parsed_event = parse(event(event_type="reseller_tier_changed")).events[0]
+    assert (parsed_event.type, parsed_event.action, parsed_event.resource_type) == (
+        "reseller_tier_changed",
+        Action.OTHER,
+        None,
+    )
+    assert parsed_event.resource == "RX12"
 
 
 KEYS = tuple(link_nfr())
@@ -223,7 +231,7 @@ ODD_EVENTS = st.lists(
 )
 
 
-def check_it_can_be_stored(parsed: Parsed) -> None:
+def check_storable(parsed: Parsed) -> None:
     for item in parsed.events:
         for text in (item.type, item.dedup_key, item.resource, item.actor, item.resource_type):
             assert text is None or (text and "\x00" not in text and text.encode())
@@ -239,16 +247,16 @@ def check_it_can_be_stored(parsed: Parsed) -> None:
 def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     with suppress(UnreadableRequest):
         parsed = provider.parse(inbound(body))
-        check_it_can_be_stored(parsed)
+        check_storable(parsed)
         assert provider.parse(inbound(body)) == parsed
         assert parsed.ping != bool(parsed.events or parsed.unreadable)
 
 
 @given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT | st.just(SECRET))), st.lists(ANY_TEXT, max_size=3))
 def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list[str]) -> None:
-    found = provider.verify(inbound(headers=tuple(headers)), [*secrets, SECRET], settings())
+    verification = provider.verify(inbound(headers=tuple(headers)), [*secrets, SECRET], settings())
     if any(value == SECRET for _, value in headers):
-        assert found.result is VerificationResult.VERIFIED
+        assert verification.result is VerificationResult.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -273,6 +281,6 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
 def test_long_texts_are_cut() -> None:
     long = "é" * 1_000_000
     parsed = parse([{**link_nfr(), **dict.fromkeys(TEXTS, long)}, {**event(), **dict.fromkeys(TEXTS, long)}])
-    check_it_can_be_stored(parsed)
+    check_storable(parsed)
     assert len(parsed.events[0].resource or "") == 2000
-    assert len(parsed.unreadable[0].reason) < 200  # a million characters are no time
+    assert len(parsed.unreadable[0].reason) < 200  # the invalid time is not quoted

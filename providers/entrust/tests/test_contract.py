@@ -1,4 +1,4 @@
-"""Entrust: the shared contract suite, and live tests of what only Entrust has."""
+"""Entrust: the shared contract suite, and live tests of its own features."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The lifecycle of a subscription at Entrust, which creates the secret itself and shows it only once.
 
-No webhook whose secret is lost is ever kept. Leases are requested in days, which Entrust does not show again.
+A webhook whose secret is lost is never kept. Leases are requested in days, which Entrust does not return.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def test_the_operation_records_the_registration_without_secrets(active: Subscrip
     assert operation.request["url"].endswith(WEBHOOKS)
     assert operation.request["body"]["expiry"] == 90
     assert operation.response["body"]["token"] == "***"
-    told = str((operation.request, operation.response))
+    text = str((operation.request, operation.response))
     token = AccountToken.objects.get().value
-    assert not [secret for secret in (active.secrets[0], token, *active.account.credentials.values()) if secret in told]
+    assert not [secret for secret in (active.secrets[0], token, *active.account.credentials.values()) if secret in text]
 
 
 def test_one_access_token_is_used_until_it_expires(active: Subscription, control: Control) -> None:
@@ -75,7 +75,7 @@ def test_a_reconciled_subscription_makes_no_changing_call(active: Subscription, 
     assert operations(active) == ["register"]
 
 
-def test_a_server_that_knows_no_names(subscription: Subscription, control: Control) -> None:
+def test_the_name_is_omitted_for_a_server_that_does_not_know_it(subscription: Subscription, control: Control) -> None:
     control.post("options", knows_name=False)
     reconciled(subscription)
     check_only_one(subscription, control)
@@ -97,7 +97,7 @@ def test_a_missing_permission_is_named_and_granting_it_resolves_the_error(
     check_only_one(reconciled(subscription), control)
 
 
-def test_after_a_failed_commit_the_next_run_leaves_one_webhook(
+def test_after_a_failed_commit_the_next_pass_leaves_one_webhook(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -134,7 +134,7 @@ reconcile(Subscription.objects.select_related("account").get(pk={pk}))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["first registration", "replacement"])
-def test_a_kill_between_answer_and_commit(
+def test_a_worker_killed_before_the_commit_leaves_one_webhook(
     first: bool, transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:
     subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
@@ -156,7 +156,7 @@ def test_a_kill_between_answer_and_commit(
 # -- Renewal and repair ----------------------------------------------------------------------------------------------
 
 
-def test_renews_in_place_and_keeps_the_token(active: Subscription, control: Control) -> None:
+def test_a_lease_is_renewed_in_place_and_keeps_the_token(active: Subscription, control: Control) -> None:
     secrets, remote_id = active.secrets, active.remote_id
     control.post("clock", advance_seconds=60)
     time.sleep(1.1)  # the provider counts whole seconds
@@ -171,7 +171,7 @@ def test_renews_in_place_and_keeps_the_token(active: Subscription, control: Cont
     check_only_one(active, control)
 
 
-def test_replaces_if_an_update_does_not_extend_the_lease(active: Subscription, control: Control) -> None:
+def test_a_webhook_is_replaced_if_an_update_does_not_extend_the_lease(active: Subscription, control: Control) -> None:
     old = active.secrets[0]
     control.post("options", update_extends=False)
     control.post("clock", advance_seconds=60)
@@ -181,7 +181,7 @@ def test_replaces_if_an_update_does_not_extend_the_lease(active: Subscription, c
     assert active.secrets == [remote["token"], old]
 
 
-def test_deletes_first_if_there_is_no_room(active: Subscription, control: Control) -> None:
+def test_the_old_webhook_is_deleted_first_if_there_is_no_room_for_two(active: Subscription, control: Control) -> None:
     control.post("options", update_extends=False, max_active=1)
     control.post("clock", advance_seconds=60)
     reconciled(active)
@@ -200,7 +200,7 @@ def test_an_expired_webhook_is_replaced_and_not_seen_as_suspended(active: Subscr
 
 def test_a_suspended_webhook_is_enabled_again(active: Subscription, control: Control) -> None:
     control.post("options", failures_until_disabled=3)
-    control.post("emit", count=3)  # nobody listens
+    control.post("emit", count=3)  # no receiver is running
     assert not control.remotes()[0]["enabled"]
     secrets = active.secrets
     reconciled(active)
@@ -219,7 +219,7 @@ def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscript
     assert active.secrets == [remote["token"], old]
 
 
-def test_reverts_a_changed_config(active: Subscription, control: Control) -> None:
+def test_drift_is_reverted(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"events": [{"type": "user.deleted", "filter": "[]"}]})
     assert [change.field for change in preview(active).steps[0].changes] == ["events"]
     reconciled(active)
@@ -273,7 +273,7 @@ def test_renewing_to_no_expiry_ends_renewals(active: Subscription, control: Cont
     check_only_one(active, control)
 
 
-def test_disable_enable_delete(active: Subscription, control: Control) -> None:
+def test_a_subscription_is_disabled_enabled_and_deleted(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert reconciled(active).state == State.DISABLED
     assert not control.remotes()[0]["enabled"]
@@ -313,8 +313,8 @@ def test_an_adopted_foreign_webhook_is_replaced(account: ProviderAccount, contro
     login = {"Authorization": _access(control, account)}
     body = {"callbackUrl": "https://elsewhere.example.test/in", "events": [{"type": "a.b"}], "name": "Theirs"}
     made = requests.post(f"{control.url}{WEBHOOKS}", json=body, headers=login, timeout=5).json()
-    (found,) = list_remotes(account)
-    assert (found.kind, found.remote.new_secret) == ("foreign", None)
+    (item,) = list_remotes(account)
+    assert (item.kind, item.remote.new_secret) == ("foreign", None)
     subscription = import_remote(account, made["id"], by="staff:ann", take_over=True)
     reconciled(subscription)
     assert operations(subscription) == ["replace", "delete"]

@@ -48,7 +48,7 @@ def test_signed_webhooks_are_verified_and_normalized(
     assert event.actor
     assert event.resource == event.data["data"]["entityName"]
     request = event.request
-    # A signature is no secret, and is needed to look at it again.
+    # A signature is not a secret, and reprocessing needs it.
     assert dict(request.headers)["Signature"].startswith("sig=:")
 
 
@@ -140,6 +140,6 @@ def test_a_test_webhook_arrives_and_is_shown(
 
 def test_a_test_that_the_provider_refuses_says_why(active: Subscription, control: Control) -> None:
     control.post("options", permissions=["WEBHOOKS:VIEW"])
-    found = send_test_webhook(active, by="staff:ann")
-    assert not found.ok
-    assert "WEBHOOKS:EDIT" in found.detail
+    result = send_test_webhook(active, by="staff:ann")
+    assert not result.ok
+    assert "WEBHOOKS:EDIT" in result.detail

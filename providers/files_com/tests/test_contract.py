@@ -1,4 +1,4 @@
-"""Files.com: the shared contract suite, and live tests of what only Files.com has."""
+"""Files.com: the shared contract suite, and live tests of its own features."""
 
 from __future__ import annotations
 

@@ -233,8 +233,8 @@ def test_hostile_bodies_are_quarantined_and_kept_whole(account: ProviderAccount)
         )
         assert response.status_code == 200
     assert outcomes() == [("quarantined", "verified")] * 3
-    kept = WebhookRequest.objects.order_by("id")
-    assert [bytes(request.body) for request in kept] == list(bodies.values())
-    assert all(request.reason for request in kept)
-    assert {request.outcome for request in kept} == {Outcome.QUARANTINED}
-    assert "passwd" not in str([request.reason for request in kept])
+    stored = WebhookRequest.objects.order_by("id")
+    assert [bytes(request.body) for request in stored] == list(bodies.values())
+    assert all(request.reason for request in stored)
+    assert {request.outcome for request in stored} == {Outcome.QUARANTINED}
+    assert "passwd" not in str([request.reason for request in stored])

@@ -92,11 +92,11 @@ def test_an_invalid_api_key_is_a_field_error_that_does_not_quote_it(key: str) ->
 
 
 @pytest.mark.parametrize(
-    ("entered", "kept"),
+    ("entered", "normalized"),
     [("/a//b/", "a/b"), ("/", "/"), ("a", "a"), ("Ünïcode/b c", "Ünïcode/b c")],
 )
-def test_paths_are_normalized(entered: str, kept: str) -> None:
-    assert validate(FilesComConfig, {"path": entered}).path == kept
+def test_paths_are_normalized(entered: str, normalized: str) -> None:
+    assert validate(FilesComConfig, {"path": entered}).path == normalized
 
 
 def test_equivalent_configs_have_the_same_canonical_form() -> None:

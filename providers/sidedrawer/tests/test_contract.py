@@ -1,4 +1,4 @@
-"""SideDrawer: the shared contract suite, and live tests of what only SideDrawer has."""
+"""SideDrawer: the shared contract suite, and live tests of its own features."""
 
 from __future__ import annotations
 

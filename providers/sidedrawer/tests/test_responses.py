@@ -48,8 +48,8 @@ def test_readable_fields_become_the_canonical_config(
 ) -> None:
     """An ellipsis marks a field that is omitted."""
     api.say(Scripted.json({**WEBHOOK, **changes}))
-    wanted = {name: value for name, value in {**CANONICAL, **expected}.items() if value is not ...}
-    assert provider.read_remote(client.session, ID).config == wanted
+    config = {name: value for name, value in {**CANONICAL, **expected}.items() if value is not ...}
+    assert provider.read_remote(client.session, ID).config == config
 
 
 @pytest.mark.parametrize(

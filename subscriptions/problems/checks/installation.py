@@ -50,7 +50,7 @@ def _origin(url: str) -> str:
 def heartbeats(now: datetime) -> Iterator[Cause]:
     """Find processes without a recent heartbeat.
 
-    Raise NotKnownYet just after a start, when no process has had the time for a heartbeat.
+    Raises NotKnownYet just after a start, when no process has had the time for a heartbeat.
     """
     beats = dict(Heartbeat.objects.filter(name__in=("worker", "scheduler")).values_list("name", "at"))
     silent = [name for name in ("scheduler", "worker") if name not in beats or now - beats[name] > DOWN_AFTER]

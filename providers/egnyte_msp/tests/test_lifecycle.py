@@ -1,4 +1,4 @@
-"""The life of an Egnyte MSP subscription through the reconciler: no status call, no expiry, few webhooks allowed."""
+"""The lifecycle of an Egnyte MSP subscription: no status call, no expiry, and few webhooks allowed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def actions(subscription: Subscription) -> list[str]:
     return list(subscription.operations.order_by("id").values_list("action", flat=True))
 
 
-def test_registers_and_needs_no_renewal(active: Subscription, control: Control) -> None:
+def test_a_registered_subscription_is_active_without_expiry(active: Subscription, control: Control) -> None:
     (remote,) = control.remotes()
     assert (active.remote_id, active.remote_status) == (remote["webhook_id"], "enabled")
     assert (remote["webhook_url"], remote["auth_header"]) == (active.callback_url, "X-Hook-Key")
@@ -74,7 +74,7 @@ def test_registers_and_needs_no_renewal(active: Subscription, control: Control) 
     assert actions(active) == ["register"]
 
 
-def test_neither_operations_nor_the_row_show_the_secret(active: Subscription, control: Control) -> None:
+def test_operations_and_the_row_do_not_contain_the_secret(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"event_types": ["USER_ADDED"]})
     settled(active)
     for operation in active.operations.all():
@@ -83,7 +83,7 @@ def test_neither_operations_nor_the_row_show_the_secret(active: Subscription, co
     assert active.secrets[0] not in str((active.remote_config, active.drift, active.state_reason))
 
 
-def test_switched_off_there_and_back_by_an_update(active: Subscription, control: Control) -> None:
+def test_a_disabled_webhook_is_enabled_by_an_update(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", status="disabled")
     settled(active)
@@ -92,9 +92,7 @@ def test_switched_off_there_and_back_by_an_update(active: Subscription, control:
     assert control.remotes()[0]["status"] == "enabled"
 
 
-def test_switched_off_there_and_back_by_a_replacement_where_an_update_does_not_help(
-    active: Subscription, control: Control
-) -> None:
+def test_a_disabled_webhook_is_replaced_if_an_update_does_not_enable_it(active: Subscription, control: Control) -> None:
     control.post("options", update_enables=False)
     old = active.remote_id
     control.post(f"remote/{old}", status="disabled")
@@ -106,7 +104,7 @@ def test_switched_off_there_and_back_by_a_replacement_where_an_update_does_not_h
     assert (remote["webhook_id"], remote["status"]) == (active.remote_id, "enabled")
     assert remote["webhook_url"] == active.callback_url
 
-    # What was learned is not tried again, and the second time there is a pause first.
+    # The update that did not help is not tried again, and the second suspension is followed by a pause.
     control.post(f"remote/{active.remote_id}", status="disabled")
     assert settled(active).state == State.SUSPENDED
     Subscription.objects.filter(pk=active.pk).update(enable_not_before=timezone.now())
@@ -114,7 +112,7 @@ def test_switched_off_there_and_back_by_a_replacement_where_an_update_does_not_h
     assert actions(active)[4:] == ["replace", "delete"]
 
 
-def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscription, control: Control) -> None:
+def test_the_old_webhook_is_deleted_first_if_there_is_no_room_for_two(active: Subscription, control: Control) -> None:
     control.post("options", update_enables=False, max_webhooks=1)
     control.post(f"remote/{active.remote_id}", status="disabled")
     settled(active)
@@ -130,7 +128,7 @@ def test_the_old_one_goes_first_where_there_is_no_room_for_two(active: Subscript
     assert len(control.remotes()) == 1
 
 
-def test_stays_suspended_while_our_receiver_does_not_answer(
+def test_a_webhook_stays_suspended_while_our_receiver_does_not_answer(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receiver_probe, "find_receiver_error", lambda url: "Our own receiver answered 500.")
@@ -141,7 +139,7 @@ def test_stays_suspended_while_our_receiver_does_not_answer(
     assert control.remotes()[0]["status"] == "disabled"
 
 
-def test_deleted_behind_our_back_and_registered_again(active: Subscription, control: Control) -> None:
+def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
     settled(active)
@@ -159,9 +157,7 @@ def test_deleted_behind_our_back_and_registered_again(active: Subscription, cont
         ({"auth_header": "X-Somebody-Elses"}, "secret"),
     ],
 )
-def test_what_somebody_changed_there_is_put_back(
-    active: Subscription, control: Control, drift: dict[str, object], field: str
-) -> None:
+def test_drift_is_reverted(active: Subscription, control: Control, drift: dict[str, object], field: str) -> None:
     before = control.remotes()[0]
     control.post(f"remote/{active.remote_id}", config=drift)
     (step,) = preview(active).steps
@@ -174,14 +170,14 @@ def test_what_somebody_changed_there_is_put_back(
     assert after == before
 
 
-def test_a_new_config_is_sent_completely(active: Subscription, control: Control) -> None:
+def test_a_changed_config_is_sent_as_a_whole(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="api:ci", config={"event_types": ["RESELLER_INVOICE_PAID"]})
     settled(active)
     assert control.remotes()[0]["event_types"] == ["RESELLER_INVOICE_PAID"]
     assert actions(active) == ["register", "update"]
 
 
-def test_another_header_name_in_the_settings_is_registered_there(active: Subscription, control: Control) -> None:
+def test_a_changed_header_name_is_sent_to_the_provider(active: Subscription, control: Control) -> None:
     account = active.account
     accounts.change_account(account, by="staff:ann", settings={**account.settings, "auth_header_name": "X-Partner"})
     active.refresh_from_db()
@@ -190,7 +186,7 @@ def test_another_header_name_in_the_settings_is_registered_there(active: Subscri
     assert active.state == State.ACTIVE
 
 
-def test_disabled_here_is_deleted_there_and_enabled_is_registered_again(active: Subscription, control: Control) -> None:
+def test_disabling_deletes_and_enabling_registers_again(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED
     assert control.remotes() == []
@@ -205,7 +201,7 @@ def test_disabled_here_is_deleted_there_and_enabled_is_registered_again(active: 
     assert actions(active) == ["register", "delete", "register", "delete"]
 
 
-def test_what_took_effect_without_an_answer_is_adopted(subscription: Subscription, control: Control) -> None:
+def test_the_webhook_of_an_interrupted_registration_is_adopted(subscription: Subscription, control: Control) -> None:
     control.post("faults", drop=True, times=1)
     settled(subscription)
     settled(subscription)
@@ -214,7 +210,9 @@ def test_what_took_effect_without_an_answer_is_adopted(subscription: Subscriptio
     assert len(control.remotes()) == 1
 
 
-def test_a_full_provider_is_failing_in_their_words_and_heals(account: ProviderAccount, control: Control) -> None:
+def test_a_reached_limit_is_failing_with_the_providers_message_until_there_is_room(
+    account: ProviderAccount, control: Control
+) -> None:
     control.post("options", max_webhooks=0)
     subscription = settled(desired_state.subscribe(account, config=CONFIG, by="staff:ann"))
     assert subscription.state == State.FAILING
@@ -224,7 +222,7 @@ def test_a_full_provider_is_failing_in_their_words_and_heals(account: ProviderAc
     assert settled(subscription).state == State.ACTIVE
 
 
-def test_a_look_at_the_account_checks_it_and_repairs(active: Subscription, control: Control) -> None:
+def test_a_sync_checks_the_account_and_repairs_subscriptions(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", status="disabled")
     assert sync_account(active.account)
     account = ProviderAccount.objects.get()
