@@ -39,7 +39,8 @@ def has_elapsed(since: datetime, period: timedelta, now: datetime) -> bool:
 
 
 def still_waits(until: datetime | None, longest: timedelta, now: datetime) -> bool:
-    """Return whether this deadline is ahead. It does not count if it is further ahead than the longest wait: it was
-    then set before the clock was set back.
+    """Return whether this deadline is still ahead.
+
+    A deadline further ahead than the longest wait does not count: the system clock has been set back since it was set.
     """
     return until is not None and now < until <= now + longest
