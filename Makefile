@@ -33,7 +33,8 @@ e2e: venv-dev
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
 # The lifecycle tests at length: many more random examples, and a kill at every boundary instead of at some.
-LIFECYCLE_TESTS := $(addprefix tests/reconciliation/test_,lifecycle_model.py lifecycle_of_each.py no_gap.py kills.py)
+LIFECYCLE_TESTS := $(addprefix tests/reconciliation/test_,lifecycle_model.py lifecycle_of_each_provider.py \
+	lease_continuity.py killed_workers.py)
 soak: venv-dev
 	LIFECYCLE_EXAMPLES=150 LEASE_SEEDS=50 KILL_AT_EVERY=1 $(BIN)/python -m pytest $(LIFECYCLE_TESTS) $(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""All settings, read from the environment, `.env` or `DATA_DIR/secrets.env`. The README lists them."""
+"""All settings, read from the environment, `.env` or `DATA_DIR/secrets.env`. docs/reference/settings.md lists them."""
 
 from __future__ import annotations
 

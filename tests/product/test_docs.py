@@ -196,7 +196,7 @@ FIGURES = {
     "lifecycle.md": (
         f"more than {observed_state.MAX_SUSPENSIONS} times in a day",
         f"up to {observed_state.MAX_PAUSE_SECONDS / 3600:g} hours",
-        f"After {minutes(observed_state.HEALTHY_AFTER)} quiet minutes",
+        f"enabled for {minutes(observed_state.HEALTHY_AFTER)} minutes",
         f"syncs get {rate_limiter.DAY_QUOTA_SHARE[Priority.SYNC]:.0%}".replace("%", " %"),
         f"changes {rate_limiter.DAY_QUOTA_SHARE[Priority.CHANGE]:.0%}".replace("%", " %"),
         f"After {circuit_breaker.MAX_FAILURES} failures in a row",
@@ -210,6 +210,7 @@ FIGURES = {
         f"at most {receiver_entry.MAX_OTHER_REQUESTS} of the {granian.THREADS} threads",
         f"At most {body.MAX_CONCURRENT_BODIES} of the {granian.THREADS} threads wait for bodies",
         f"at most {granian.HEADER_BYTES // 1024} KiB of headers",
+        f"longer than {group_commit.OVERLAP_MIN_SECONDS * 1000:g} milliseconds",
         f"Up to {body.DISCARDED_BYTES // MIB} MiB more is read first",
     ),
     "reference/problems.md": (
@@ -238,3 +239,10 @@ def test_figures_in_words_are_those_of_the_code() -> None:
     assert purge.QUARANTINE_FACTOR == 2
     assert minutes(purge.PURGE_INTERVAL) == "10"
     assert pending_write.WAIT_SECONDS == 2  # "The first requests wait two seconds for a hanging database"
+
+
+def test_the_lifecycle_tests_of_make_soak_exist() -> None:
+    names = re.search(r"LIFECYCLE_TESTS := \$\(addprefix (\S+),([^)]*)\)", text_of(ROOT / "Makefile"))
+    assert names is not None
+    for name in names[2].replace("\\", "").split():
+        assert (ROOT / f"{names[1]}{name}").exists(), name
