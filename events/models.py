@@ -51,11 +51,12 @@ class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
 class WebhookRequest(models.Model):
     """One inbound HTTP call at a callback URL, stored unmodified.
 
-    The receiver inserts it, and only `events.processing` updates it.
+    The receiver inserts it, and only `events.processing` updates it. A column that the receiver fills must also be
+    added to `events.storage.request_row`.
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    # The indexes below serve both. The account is that of the subscription, repeated for lists by account. It needs no
+    # The composite indexes below serve both foreign keys. The account is that of the subscription, repeated for lists by account. It needs no
     # constraint, which would cost a lookup for each row, because the subscription has one.
     account = models.ForeignKey(
         ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False, db_constraint=False

@@ -158,7 +158,7 @@ class KeysetPagination(BasePagination):
             return self._forward(self.keys[-1])
         if self.end is None:
             return None
-        # Positions become visible in order and without gaps, so nothing up to `end` can still appear. An end before
+        # Positions become visible in order, so nothing up to `end` can still appear. An end before
         # the cursor comes from a database that was restored: the cursor stays.
         return self._forward(max(self.end, self.cursor.key if self.cursor else 0, *self.keys[-1:]))
 

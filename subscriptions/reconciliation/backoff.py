@@ -1,4 +1,7 @@
-"""When a subscription is worked on again, after an error or a success: never later than its lease permits."""
+"""When a subscription is worked on again, after an error or a success: never later than its lease permits.
+
+`providers.accounts.circuit_breaker` decides when the calls of a whole account are paused and retried.
+"""
 
 from __future__ import annotations
 
