@@ -56,8 +56,8 @@ class WebhookRequest(models.Model):
     """
 
     uid = models.UUIDField("id", unique=True, default=new_id, editable=False)
-    # The composite indexes below serve both foreign keys. The account is that of the subscription, repeated for lists by account. It needs no
-    # constraint, which would cost a lookup for each row, because the subscription has one.
+    # The composite indexes below serve both foreign keys. The account is that of the subscription, repeated for lists
+    # by account. It needs no constraint, which would cost a lookup for each row, because the subscription has one.
     account = models.ForeignKey(
         ProviderAccount, models.PROTECT, related_name="webhook_requests", db_index=False, db_constraint=False
     )

@@ -4,8 +4,8 @@ A subscription that has been quiet for longer than expected is probed first (see
 arrives within a short wait is the silence stored on the subscription, with the result of the probe. It is cleared when
 events arrive again.
 
-An open Silence row is also the claim on its subscription, which can have only one: any number of workers may run this. A
-worker that dies while probing leaves a row without findings, and the next pass continues with it.
+An open Silence row is also the claim on its subscription, which can have only one: any number of workers may run this.
+A worker that dies while probing leaves a row without findings, and the next pass continues with it.
 """
 
 from __future__ import annotations
