@@ -26,14 +26,14 @@ django.setup(set_prefix=False)
 from config.monitoring.problem_monitor import problem_monitor  # noqa: E402
 from config.monitoring.watchdog import watchdog  # noqa: E402
 from config.web.bypass_middleware import ReceiverWSGIHandler  # noqa: E402
-from config.web.deferred_answer import defer_answers  # noqa: E402
+from config.web.deferred_response import defer_responses  # noqa: E402
 from config.web.receiver_entry import ReceiverEntry  # noqa: E402
 from events.receiver.handler import prepare_to_receive  # noqa: E402
 
 application: Any = ReceiverWSGIHandler()
 if settings.RECEIVER_DOOR == "WSGI":
     application = ReceiverEntry(application)
-defer_answers()
+defer_responses()
 prepare_to_receive()
 problem_monitor.start()
 watchdog.start()

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.handlers.wsgi import WSGIRequest
 
 from config.web.bypass_middleware import RECEIVER_PREFIX
-from config.web.deferred_answer import NO_CONTENT
+from config.web.deferred_response import NO_CONTENT
 from config.web.proxies import set_origin
 from events.receiver.handler import HookRequest, respond
 from providers.rest.problems import Problem

@@ -64,7 +64,7 @@ class HookRequest:
 
 
 class DeferredResponse(Protocol):
-    """Lets another thread send the response later; see `config.web.deferred_answer`."""
+    """Lets another thread send the response later; see `config.web.deferred_response`."""
 
     def detach(self) -> None:
         """Ignore what the application returns for this request."""

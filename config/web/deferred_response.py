@@ -1,4 +1,4 @@
-"""Deferred answers: another thread sends the response after the WSGI application has returned.
+"""Deferred responses: another thread sends the response after the WSGI application has returned.
 
 WSGI has no such feature; granian's request object allows it. A thread that waits for a commit costs two thread
 switches per request and cannot serve another one meanwhile. With granian, the receiver's thread continues with the next
@@ -19,7 +19,7 @@ NO_CONTENT = ("Content-Length", "0")
 Serve = Callable[[Any, Any], Any]
 
 
-class DeferredAnswer:
+class GranianDeferredResponse:
     """Wrap granian's protocol object of one request. Pass on the application's response unless it was deferred."""
 
     __slots__ = ("_detached", "_protocol")
@@ -36,30 +36,30 @@ class DeferredAnswer:
         """Send a response without a body, from any thread. Only the first one counts; none if the client is gone."""
         self._protocol.response_bytes(status, [NO_CONTENT, *headers], b"")
 
-    def response_bytes(self, *answer: Any) -> None:
+    def response_bytes(self, *response: Any) -> None:
         """Receive the application's response from granian, as one piece."""
         if not self._detached:
-            self._protocol.response_bytes(*answer)
+            self._protocol.response_bytes(*response)
 
-    def response_iter(self, *answer: Any) -> None:
+    def response_iter(self, *response: Any) -> None:
         """Receive the application's response from granian, as an iterator."""
         if not self._detached:
-            self._protocol.response_iter(*answer)
+            self._protocol.response_iter(*response)
 
 
-def defer_answers() -> None:
-    """Enable deferred answers in granian's worker process, before it wraps the application. Do nothing elsewhere."""
+def defer_responses() -> None:
+    """Enable deferred responses in granian's worker process, before it wraps the application. Do nothing elsewhere."""
     server: Any = sys.modules.get("granian.server.mp")
     wrap = getattr(server, "_wsgi_call_wrap", None)
     if wrap is not None:
-        server._wsgi_call_wrap = lambda *application: _with_deferred_answer(wrap(*application))  # noqa: SLF001  # no public way
+        server._wsgi_call_wrap = lambda *application: _with_deferred_response(wrap(*application))  # noqa: SLF001  # no public way
 
 
-def _with_deferred_answer(serve: Serve) -> Serve:
+def _with_deferred_response(serve: Serve) -> Serve:
     def with_deferred(protocol: Any, scope: Any) -> Any:
         if not isinstance(scope, dict):
             return serve(protocol, scope)
-        deferred = scope[DEFERRED_RESPONSE_KEY] = DeferredAnswer(protocol)
+        deferred = scope[DEFERRED_RESPONSE_KEY] = GranianDeferredResponse(protocol)
         return serve(deferred, scope)
 
     return with_deferred

@@ -1,4 +1,4 @@
-"""Deferred answers: the commit thread sends the response, while the request's thread serves the next request."""
+"""Deferred responses: the commit thread sends the response, while the request's thread serves the next request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from django.test import Client
 from granian.server import mp
 
-from config.web import deferred_answer
-from config.web.deferred_answer import NO_CONTENT, DeferredAnswer, defer_answers
+from config.web import deferred_response
+from config.web.deferred_response import NO_CONTENT, GranianDeferredResponse, defer_responses
 from events.models import WebhookRequest
 from events.receiver.group_commit import writer
 from events.receiver.handler import DEFERRED_RESPONSE_KEY
@@ -40,7 +40,7 @@ class GranianCall:
 
 def test_the_response_of_the_application_is_sent_unless_it_is_deferred() -> None:
     call = GranianCall()
-    deferred = DeferredAnswer(call)
+    deferred = GranianDeferredResponse(call)
     deferred.response_bytes(200, [], b"page")
     deferred.response_iter(200, [], [b"page"])
     assert call.responses == [(200, [], b"page"), (200, [], [b"page"])]
@@ -52,7 +52,7 @@ def test_the_response_of_the_application_is_sent_unless_it_is_deferred() -> None
     assert call.responses[2:] == [(503, [NO_CONTENT, ("Retry-After", "10")], b"")]
 
 
-def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_request_of_granian_gets_a_deferred_response(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -62,25 +62,25 @@ def test_each_request_of_granian_gets_a_deferred_answer(monkeypatch: pytest.Monk
 
     server: Any = mp
     monkeypatch.setattr(server, "_wsgi_call_wrap", server._wsgi_call_wrap)
-    defer_answers()
+    defer_responses()
     serve = server._wsgi_call_wrap(application, {}, None)
     calls = [GranianCall(), GranianCall()]
     for call in calls:
         serve(call, {"PATH_INFO": "/"})
     assert [call.responses for call in calls] == [[(204, [], b"")]] * 2
-    assert isinstance(seen[0], DeferredAnswer)
+    assert isinstance(seen[0], GranianDeferredResponse)
     assert seen[0] is not seen[1]
 
 
 def test_nothing_is_deferred_with_another_server_interface() -> None:
     served: list[tuple[Any, Any]] = []
     call, scope = object(), object()
-    deferred_answer._with_deferred_answer(lambda *arguments: served.append(arguments))(call, scope)
+    deferred_response._with_deferred_response(lambda *arguments: served.append(arguments))(call, scope)
     assert served == [(call, scope)]
 
 
-class RecordedAnswer:
-    """A deferred answer that records what was sent."""
+class RecordedResponse:
+    """A deferred response that records what was sent."""
 
     def __init__(self) -> None:
         self.detached = False
@@ -99,8 +99,8 @@ class RecordedAnswer:
             time.sleep(0.01)
 
 
-def send(hook_client: Client, hook: Subscription, recorded: RecordedAnswer, **headers: str) -> int:
-    """Return the status that the application returns; it is not sent if the answer was deferred."""
+def send(hook_client: Client, hook: Subscription, recorded: RecordedResponse, **headers: str) -> int:
+    """Return the status that the application returns; it is not sent if the response was deferred."""
     content: dict[str, Any] = {"data": b"{}", "content_type": "application/json", DEFERRED_RESPONSE_KEY: recorded}
     status: int = hook_client.post(f"/hooks/{hook.token}", **content, headers=headers).status_code
     return status
@@ -108,10 +108,10 @@ def send(hook_client: Client, hook: Subscription, recorded: RecordedAnswer, **he
 
 @pytest.mark.usefixtures("receiver_threads")
 @pytest.mark.parametrize(("secret", "status"), [("", 200), ("wrong", 401)])
-def test_the_answer_is_sent_once_the_request_is_stored(
+def test_the_response_is_sent_once_the_request_is_stored(
     hook_client: Client, hook: Subscription, secret: str, status: int
 ) -> None:
-    recorded = RecordedAnswer()
+    recorded = RecordedResponse()
     assert (
         send(hook_client, hook, recorded, Authorization=secret or hook.secrets[0]) == 503
     )  # in case it is sent after all, it confirms nothing
@@ -126,7 +126,7 @@ def test_a_request_that_cannot_be_stored_is_answered_503(
     hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("events.receiver.request_table.RequestTable.insert", lambda table, rows: 1 / 0)
-    recorded = RecordedAnswer()
+    recorded = RecordedResponse()
     assert send(hook_client, hook, recorded, Authorization=hook.secrets[0]) == 503
     recorded.wait()
     assert recorded.responses == [(503, [("Retry-After", "10")])]
@@ -134,11 +134,11 @@ def test_a_request_that_cannot_be_stored_is_answered_503(
 
 
 @pytest.mark.usefixtures("receiver_threads")
-def test_an_answer_that_needs_no_commit_is_not_deferred(
+def test_a_response_that_needs_no_commit_is_not_deferred(
     hook_client: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_is_hanging", lambda: True)  # so it goes to the spool at once
-    recorded = RecordedAnswer()
+    recorded = RecordedResponse()
     assert send(hook_client, hook, recorded, Authorization=hook.secrets[0]) == 200
     assert not recorded.detached
     assert recorded.responses == []
