@@ -179,7 +179,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["config.rest.openapi.only_the_api"],
+    "PREPROCESSING_HOOKS": ["config.rest.openapi.keep_api_endpoints"],
     "POSTPROCESSING_HOOKS": ["config.rest.openapi.complete"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -79,7 +79,7 @@ def _at_provider(rows: QuerySet[Event], slugs: Sequence[str]) -> QuerySet[Event]
     return rows.filter(account__in=list(accounts))
 
 
-def _owners() -> tuple[Filter, Filter]:
+def _owner_filters() -> tuple[Filter, Filter]:
     return (
         owner_filter(
             "account",
@@ -116,7 +116,7 @@ def _received(since: Bound, until: Bound) -> tuple[Filter, Filter, Filter]:
 
 REQUEST_FILTERS = FilterSet(
     choice_filter("outcome", "outcome", Outcome.choices, label="Outcome"),
-    *_owners(),
+    *_owner_filters(),
     *_received(time_range.requests_since, time_range.requests_until),
 )
 
@@ -130,7 +130,7 @@ EVENT_FILTERS = FilterSet(
         # The dashboard lists by ID only, and for that the index on the account is the faster one.
         narrow_in_dashboard=_at_provider,
     ),
-    *_owners(),
+    *_owner_filters(),
     choice_filter("action", "action", ACTIONS, label="Action"),
     Filter(
         name="type",

@@ -113,7 +113,7 @@ def _open_problem(row: Problem) -> OpenProblem:
         row.severity,
         row.get_severity_display(),
         str(row),
-        _phrase(row),
+        _problem_title(row),
         row.account.name if row.subscription_id and row.account else "",
         row.message,
         row.opened_at,
@@ -123,7 +123,7 @@ def _open_problem(row: Problem) -> OpenProblem:
     )
 
 
-def _phrase(row: Problem) -> str:
+def _problem_title(row: Problem) -> str:
     kind = row.get_kind_display()
     return kind if row.subject_type == SubjectType.INSTALLATION else f"{row.subject_name} ({kind.lower()})"
 

@@ -9,16 +9,16 @@ from django.http import HttpRequest
 from django.urls import reverse_lazy
 
 
-def _may(permission: str) -> Callable[[HttpRequest], bool]:
+def _has_permission(permission: str) -> Callable[[HttpRequest], bool]:
     return lambda request: request.user.has_perm(permission)
 
 
-def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
+def _navigation_item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
     return {
         "title": title,
         "icon": icon,
         "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
-        "permission": _may(f"{app}.view_{model}"),
+        "permission": _has_permission(f"{app}.view_{model}"),
     }
 
 
@@ -38,11 +38,11 @@ NAVIGATION: list[dict[str, Any]] = [
         "items": [
             {"title": "Home", "icon": "home", "link": reverse_lazy("admin:index")},
             {
-                **_item("Problems", "report", "problem", "subscriptions"),
+                **_navigation_item("Problems", "report", "problem", "subscriptions"),
                 "badge": "config.dashboard.navigation.open_problems",
             },
-            _item("Subscriptions", "webhook", "subscription", "subscriptions"),
-            _item("Accounts", "key", "provideraccount", "providers"),
+            _navigation_item("Subscriptions", "webhook", "subscription", "subscriptions"),
+            _navigation_item("Accounts", "key", "provideraccount", "providers"),
             {"title": "Providers", "icon": "hub", "link": reverse_lazy("provider-table")},
         ],
     },
@@ -50,26 +50,26 @@ NAVIGATION: list[dict[str, Any]] = [
         "title": "Inbound",
         "separator": True,
         "items": [
-            _item("Events", "bolt", "event", "events"),
-            _item("Requests", "call_received", "webhookrequest", "events"),
+            _navigation_item("Events", "bolt", "event", "events"),
+            _navigation_item("Requests", "call_received", "webhookrequest", "events"),
         ],
     },
     {
         "title": "Activity",
         "separator": True,
         "items": [
-            _item("Operations", "sync_alt", "operation", "subscriptions"),
-            _item("History", "history", "historyentry", "providers"),
+            _navigation_item("Operations", "sync_alt", "operation", "subscriptions"),
+            _navigation_item("History", "history", "historyentry", "providers"),
         ],
     },
     {
         "title": "Access",
         "separator": True,
         "items": [
-            _item("API tokens", "vpn_key", "apitoken", "config"),
-            _item("Users", "person", "user", "auth"),
-            _item("Groups", "group", "group", "auth"),
-            _item("Notifications", "notifications", "channel", "subscriptions"),
+            _navigation_item("API tokens", "vpn_key", "apitoken", "config"),
+            _navigation_item("Users", "person", "user", "auth"),
+            _navigation_item("Groups", "group", "group", "auth"),
+            _navigation_item("Notifications", "notifications", "channel", "subscriptions"),
         ],
     },
 ]

@@ -137,7 +137,7 @@ class ApiSchema(AutoSchema):
         return sorted(statuses)
 
 
-def only_the_api(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+def keep_api_endpoints(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Leave out endpoints that are not part of the REST API."""
     return [endpoint for endpoint in endpoints if endpoint[0].startswith("/api/v1/")]
 
@@ -150,10 +150,10 @@ def complete(result: Schema, **_: object) -> Schema:
     for name in list(schemas):
         if name.endswith(REQUEST_SUFFIX):
             schemas[name]["additionalProperties"] = False
-    for name in [name for name, schema in schemas.items() if _parts_of(schema)]:
+    for name in [name for name, schema in schemas.items() if _provider_properties(schema)]:
         _type_by_provider(name, schemas)
     for plugin in all_providers().values():
-        for name, schema in _shapes_of(plugin):
+        for name, schema in _component_schemas(plugin):
             schemas[name] = schema
     schemas["Problem"] = PROBLEM
     components["schemas"] = dict(sorted(schemas.items()))
@@ -172,7 +172,7 @@ def _remove_enum_ids(value: Any) -> None:
         _remove_enum_ids(inner)
 
 
-def _parts_of(schema: Schema) -> dict[str, str]:
+def _provider_properties(schema: Schema) -> dict[str, str]:
     """Return the properties that a provider's schema decides, with the part of the schema."""
     return {
         name: value[PART]
@@ -189,7 +189,7 @@ def _type_by_provider(name: str, schemas: dict[str, Schema]) -> None:
     """
     schema = schemas[name]
     if "provider" not in schema["properties"]:
-        for field, part in _parts_of(schema).items():
+        for field, part in _provider_properties(schema).items():
             partial = part == "credentials"  # merged by key, so no key is required
             refs = [_ref(plugin, part, partial=partial) for plugin in all_providers().values()]
             schema["properties"][field] = {**_annotations(schema["properties"][field]), "anyOf": refs}
@@ -208,7 +208,7 @@ def _type_by_provider(name: str, schemas: dict[str, Schema]) -> None:
 def _variant(schema: Schema, plugin: AnyProvider, *, shown: bool) -> Schema:
     properties = dict(schema["properties"])
     properties["provider"] = {"type": "string", "enum": [plugin.slug]}
-    for field, part in _parts_of(schema).items():
+    for field, part in _provider_properties(schema).items():
         choices = [_ref(plugin, part)]
         if shown and part == "config":
             # The config of an imported subscription need not match our schema.
@@ -229,7 +229,7 @@ def _prefix(plugin: AnyProvider) -> str:
     return "".join(word.capitalize() for word in plugin.slug.split("-"))
 
 
-def _shapes_of(plugin: AnyProvider) -> Iterator[tuple[str, Schema]]:
+def _component_schemas(plugin: AnyProvider) -> Iterator[tuple[str, Schema]]:
     """Yield a plug-in's schemas as components, nested schemas included."""
     prefix = _prefix(plugin)
     models = {

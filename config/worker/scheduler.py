@@ -81,7 +81,7 @@ class LocalScheduler:
         now = time.monotonic()
         for entry in self.entries:
             if entry.due <= now and not entry.running:
-                entry.run = self._pool.submit(self._call, entry)
+                entry.run = self._pool.submit(self._run_entry, entry)
                 # Counted from now: runs missed during a long run are skipped.
                 entry.due = now + entry.every
         waits = [max(entry.due - now, 0.05) for entry in self.entries]
@@ -92,7 +92,7 @@ class LocalScheduler:
         while not self._stopped.wait(pause):
             pause = self.tick()
 
-    def _call(self, entry: Entry) -> None:
+    def _run_entry(self, entry: Entry) -> None:
         close_old_connections()
         try:
             self._app.tasks[entry.task]()

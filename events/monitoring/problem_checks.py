@@ -32,12 +32,12 @@ def quarantined(now: datetime) -> Iterator[Cause]:
     """Find quarantined requests by subscription, including those of deleted subscriptions."""
     quarantine = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
     for row, requests in _by_subscription(quarantine, Q()):
-        newest, number = requests[0], _number(requests)
+        newest, count = requests[0], _count_text(requests)
         yield Cause(
             kind=ProblemKind.QUARANTINE,
             subject=about_subscription(row),
             severity=Severity.WARNING,
-            message=f"{number} in quarantine, because parsing failed. Nothing is lost. The newest: {newest.reason}",
+            message=f"{count} in quarantine, because parsing failed. Nothing is lost. The newest: {newest.reason}",
             count=len(requests),
             since=requests[-1].received_at,
             sample=_sample(newest),
@@ -63,7 +63,7 @@ def rejected(now: datetime) -> Iterator[Cause]:
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_number(requests)} of the last day {were} rejected. {since}{detail}".strip(),
+            message=f"{_count_text(requests)} of the last day {were} rejected. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),
@@ -147,7 +147,7 @@ def _by_subscription(
             yield row, newest_of_row
 
 
-def _number(requests: Sequence[WebhookRequest]) -> str:
+def _count_text(requests: Sequence[WebhookRequest]) -> str:
     count = len(requests)
     more = " or more" if count == MAX_COUNTED else ""
     return f"{count}{more} request{'s' if count > 1 else ''}"

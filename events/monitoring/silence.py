@@ -36,7 +36,7 @@ def watch() -> int:
     """
     now = timezone.now()
     _end_silences(now)
-    confirmed = sum(_decide(silence, now) for silence in Silence.objects.suspected().filter(_has_waited(now)))
+    confirmed = sum(_decide(silence, now) for silence in Silence.objects.suspected().filter(_was_probed_long_ago(now)))
     for row, since in _find_suspects(now)[:MAX_PROBES]:
         silence_probe.probe(row, since)
     silence_suggestion.update_suggestions(now)
@@ -54,7 +54,7 @@ def quiet_since(row: Subscription) -> datetime:
     return max(moment for moment in (row.last_event_at, row.quiet_from, row.created_at) if moment)
 
 
-def _has_waited(now: datetime) -> Q:
+def _was_probed_long_ago(now: datetime) -> Q:
     """Match silences that were probed long enough ago for an event to have arrived."""
     return not_after("probed_at", now - ARRIVAL_WAIT, now)
 

@@ -38,7 +38,7 @@ def probe(row: Subscription, since: datetime) -> None:
     Silence.objects.filter(pk=silence.pk).update(message=text, tested=tested)
 
 
-def may_test(plugin: AnyProvider) -> bool:
+def sends_harmless_tests(plugin: AnyProvider) -> bool:
     """Return whether the provider sends test webhooks that cannot be mistaken for real events."""
     return plugin.capabilities.can_test and plugin.capabilities.test_is_harmless
 
@@ -62,7 +62,7 @@ def _check_receiver(row: Subscription) -> str:
 
 def _request_test(row: Subscription) -> tuple[bool, str]:
     """Request a test webhook where that is possible. Return whether one was sent, and why not if it failed."""
-    if not may_test(row.account.plugin) or row.managed == Managed.MANUAL or row.state != State.ACTIVE:
+    if not sends_harmless_tests(row.account.plugin) or row.managed == Managed.MANUAL or row.state != State.ACTIVE:
         return False, ""
     result = secrets.send_test_webhook(row, by=SCHEDULER)
     return result.ok, "" if result.ok else f"A test webhook could not be requested: {result.detail}"

@@ -85,7 +85,7 @@ class InlineNormalizer:
 
     def stop(self) -> None:
         """End the thread once its queue is empty."""
-        self._put((), self._retire)
+        self._put((), self._forget_thread)
 
     def _put(self, rows: Iterable[RequestRow], *jobs: Job) -> None:
         with self._wakeup:
@@ -102,7 +102,7 @@ class InlineNormalizer:
         if self._needs_thread():
             self._start()
 
-    def _retire(self) -> None:
+    def _forget_thread(self) -> None:
         self._thread = None
 
     def _needs_thread(self) -> bool:
@@ -172,16 +172,16 @@ class InlineNormalizer:
         """Wait until something is queued, then take it, up to one batch."""
         with self._wakeup:
             if self._wakeup.wait_for(self._has_work, IDLE_SECONDS):
-                return self._take()
+                return self._take_batch()
         connection.close()
         with self._wakeup:
             self._wakeup.wait_for(self._has_work)
-            return self._take()
+            return self._take_batch()
 
     def _has_work(self) -> bool:
         return bool(self._rows or self._jobs)
 
-    def _take(self) -> tuple[list[RequestRow], list[Job]]:
+    def _take_batch(self) -> tuple[list[RequestRow], list[Job]]:
         rows: list[RequestRow] = []
         size = 0
         while self._rows and len(rows) < normalize.BATCH_SIZE and size < normalize.BATCH_BYTES:

@@ -37,7 +37,11 @@ def start_attempts(keys: Collection[int]) -> list[int]:
     """Record an attempt for each of these requests that has none under way. Return their keys, sorted."""
     now = timezone.now()
     with transaction.atomic(durable=True):
-        rows = _not_under_way().filter(pk__in=keys, outcome=Outcome.RECEIVED, tries__lt=MAX_ATTEMPTS).order_by("pk")
+        rows = (
+            _without_running_attempt()
+            .filter(pk__in=keys, outcome=Outcome.RECEIVED, tries__lt=MAX_ATTEMPTS)
+            .order_by("pk")
+        )
         claimed = list(rows.select_for_update().values_list("pk", flat=True))
         WebhookRequest.objects.filter(pk__in=claimed).update(tries=F("tries") + 1, tried_at=now)
     return claimed
@@ -50,7 +54,7 @@ def reset_attempts(keys: Collection[int]) -> None:
 
 def due() -> WebhookRequestQuerySet:
     """Return the requests to retry or to quarantine, those with the fewest attempts first."""
-    return _not_under_way().filter(outcome=Outcome.RECEIVED, tries__gt=0).order_by("tries", "pk")
+    return _without_running_attempt().filter(outcome=Outcome.RECEIVED, tries__gt=0).order_by("tries", "pk")
 
 
 def quarantine(key: int) -> bool:
@@ -59,7 +63,7 @@ def quarantine(key: int) -> bool:
     return rows.update(outcome=Outcome.QUARANTINED, reason=REASON, processed_at=timezone.now()) == 1
 
 
-def _not_under_way() -> WebhookRequestQuerySet:
+def _without_running_attempt() -> WebhookRequestQuerySet:
     now = timezone.now()
     has_ended = Q(tried_at=None) | not_after("tried_at", now - ATTEMPT_TIMEOUT, now)
     return WebhookRequest.objects.filter(has_ended)

@@ -46,7 +46,9 @@ class PoisonRecords:
     def __init__(self) -> None:
         self._tries: Counter[UUID] = Counter()
 
-    def insert_others(self, table: RequestTable, rows: Sequence[RequestRow], error: django.db.Error) -> dict[UUID, str]:
+    def insert_one_by_one(
+        self, table: RequestTable, rows: Sequence[RequestRow], error: django.db.Error
+    ) -> dict[UUID, str]:
         """Insert the rows one by one after the database failed at their batch with this error.
 
         Returns the IDs that are given up, with the reason; all other rows are stored. Raises a database error if the
@@ -183,7 +185,7 @@ def make_insert(table: RequestTable, on_rows_stored: OnRowsStored) -> InsertRows
         try:
             refused = table.insert_each(rows)
         except django.db.Error as error:
-            refused = poison_records.insert_others(table, rows, error)
+            refused = poison_records.insert_one_by_one(table, rows, error)
         on_rows_stored([row for row in rows if row.uid not in refused])
         return refused
 

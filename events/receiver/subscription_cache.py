@@ -98,7 +98,7 @@ class SubscriptionCache:
         """
         if not settings.RECEIVE_IN_THREADS:
             self.read()
-        elif token not in self._subscriptions and not self._is_known_unknown(token):
+        elif token not in self._subscriptions and not self._is_cached_as_unknown(token):
             if not self.refresh():
                 raise LookupUnavailable
             if token not in self._subscriptions:
@@ -166,7 +166,7 @@ class SubscriptionCache:
         self._rows = rows
         self._unknown_tokens = {}
 
-    def _is_known_unknown(self, token: str) -> bool:
+    def _is_cached_as_unknown(self, token: str) -> bool:
         return time.monotonic() - self._unknown_tokens.get(token, -UNKNOWN_TOKEN_SECONDS) < UNKNOWN_TOKEN_SECONDS
 
     def _remember_unknown(self, token: str) -> None:

@@ -135,7 +135,7 @@ def _expired_batches(account_id: int, retention: timedelta) -> Iterator[Sequence
     stored for longer, and stops at the first batch that is too young and cannot contain requests that were stored late.
     """
     last = 0
-    end = time_range.end_of_requests_until(timezone.now() - retention)
+    end = time_range.key_above_requests_until(timezone.now() - retention)
     while True:
         now = timezone.now()
         rows = WebhookRequest.objects.filter(account=account_id, pk__gt=last).order_by("pk")

@@ -37,7 +37,7 @@ class Target:
         raw: Any = connection.connection
         with connection.wrap_database_errors:
             if connection.vendor == "postgresql":
-                statement = _postgres_statement(self.table, self._typed(), self.returning)
+                statement = _postgres_statement(self.table, self._columns_with_types(), self.returning)
                 with psycopg.Cursor(raw) as cursor:  # binds on the server; Django's cursor would send each body as text
                     # Prepared if the connection allows it; Django's own connections do not.
                     cursor.execute(statement, [list(column) for column in zip(*rows, strict=True)], prepare=True)
@@ -56,7 +56,7 @@ class Target:
         limit: int = raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         return min(MAX_ROWS, limit // len(self.columns))
 
-    def _typed(self) -> tuple[tuple[str, str], ...]:
+    def _columns_with_types(self) -> tuple[tuple[str, str], ...]:
         return tuple((name, self.types.get(name, TEXT)) for name in self.columns)
 
     def _sqlite_values(self, rows: Sequence[tuple[Any, ...]]) -> list[Any]:

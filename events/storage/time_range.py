@@ -81,7 +81,7 @@ def _outages_over(moment: datetime) -> list[tuple[datetime, datetime]]:
     return list(Outage.objects.filter(since__lt=moment, stored_by__gt=moment).values_list("since", "stored_by"))
 
 
-def end_of_requests_until(moment: datetime) -> int | None:
+def key_above_requests_until(moment: datetime) -> int | None:
     """Return a primary key above those of all requests received before that time; None if there is no bound."""
     latest = max([_shifted(moment, MAX_STORE_DELAY), *(stored_by for _, stored_by in _outages_over(moment))])
     return first_key_at(WebhookRequest.objects.all(), latest)
@@ -118,7 +118,7 @@ def key_of(uid: UUID) -> int | None:
 def requests_until(rows: QuerySet[WebhookRequest], moment: datetime) -> QuerySet[WebhookRequest]:
     """Return the requests received before that time."""
     rows = rows.filter(received_at__lt=moment)
-    end = end_of_requests_until(moment)
+    end = key_above_requests_until(moment)
     return rows if end is None else rows.filter(pk__lt=end)
 
 
@@ -134,5 +134,5 @@ def events_until(rows: QuerySet[Event], moment: datetime) -> QuerySet[Event]:
     The bound is on the request's primary key, because an event may be normalized long after its request was stored.
     """
     rows = rows.filter(received_at__lt=moment)
-    end = end_of_requests_until(moment)
+    end = key_above_requests_until(moment)
     return rows if end is None else rows.filter(request_id__lt=end)

@@ -39,7 +39,7 @@ class Command(BaseCommand):
         login = prepare()
         connections.close_all()
         with lock:
-            Supervisor(children()).run(is_ready=web_answers, on_ready=lambda: self.announce(login))
+            Supervisor(children()).run(is_ready=is_web_process_up, on_ready=lambda: self.announce(login))
 
     def announce(self, login: AdminLogin) -> None:
         """Print the URL and how to log in."""
@@ -82,7 +82,7 @@ def children() -> list[ChildProcess]:
     return [*processes, ChildProcess("sandbox", [python, manage, "sandbox"])] if settings.DEMO else processes
 
 
-def web_answers() -> bool:
+def is_web_process_up() -> bool:
     """Return whether the web process answers."""
     connection = http.client.HTTPConnection(LOOPBACK_FOR.get(settings.HOST, settings.HOST), settings.PORT, timeout=1)
     try:
