@@ -12,7 +12,7 @@ from subscriptions.models import Subscription
 from tests.harness.fake_provider import body_of, store_request
 
 
-def person(name: str, *permissions: str) -> Client:
+def log_in_staff(name: str, *permissions: str) -> Client:
     """Log in a staff user with these permissions, such as `subscriptions.view_subscription`."""
     user = User.objects.create_user(name, is_staff=True)
     for permission in permissions:
@@ -24,7 +24,7 @@ def person(name: str, *permissions: str) -> Client:
 
 
 @pytest.fixture
-def boss(db: None) -> Client:
+def superuser(db: None) -> Client:
     """Log in a superuser."""
     user = User.objects.create_superuser("ann")
     client = Client()
@@ -43,13 +43,13 @@ VIEWS = (
 @pytest.fixture
 def viewer(db: None) -> Client:
     """Log in a user with all view permissions and no others."""
-    return person("vic", *VIEWS)
+    return log_in_staff("vic", *VIEWS)
 
 
 @pytest.fixture
 def unprivileged(db: None) -> Client:
     """Log in a staff user without permissions."""
-    return person("nob")
+    return log_in_staff("nob")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from subscriptions.lifecycle import desired_state
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.admin.conftest import person
+from tests.admin.conftest import log_in_staff
 from tests.harness.fixtures import CONFIG, Control
 
 ADD = "/admin/providers/provideraccount/add/"
@@ -43,14 +43,14 @@ def form_data(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
-def test_adding_starts_with_the_choice_of_the_provider(boss: Client) -> None:
-    page = boss.get(ADD).content.decode()
+def test_adding_starts_with_the_choice_of_the_provider(superuser: Client) -> None:
+    page = superuser.get(ADD).content.decode()
     assert "?provider=egnyte-connect" in page
-    assert boss.get(ADD + "?provider=bogus").content.decode().count("?provider=egnyte-connect") == 1
+    assert superuser.get(ADD + "?provider=bogus").content.decode().count("?provider=egnyte-connect") == 1
 
 
-def test_the_form_comes_from_the_schema(boss: Client) -> None:
-    page = boss.get(ADD + "?provider=egnyte-connect").content.decode()
+def test_the_form_comes_from_the_schema(superuser: Client) -> None:
+    page = superuser.get(ADD + "?provider=egnyte-connect").content.decode()
     assert 'name="settings.domain"' in page
     assert 'placeholder="acme"' in page
     assert "The name before .egnyte.com" in page
@@ -59,9 +59,9 @@ def test_the_form_comes_from_the_schema(boss: Client) -> None:
 
 
 def test_adding_checks_the_credentials_and_shows_the_identity(
-    boss: Client, control: Control, form_data: dict[str, Any]
+    superuser: Client, control: Control, form_data: dict[str, Any]
 ) -> None:
-    response = boss.post(ADD + "?provider=egnyte-connect", form_data, follow=True)
+    response = superuser.post(ADD + "?provider=egnyte-connect", form_data, follow=True)
     account = ProviderAccount.objects.get()
     assert account.status == AccountStatus.OK
     assert account.settings["calls_per_second"] == 100
@@ -73,13 +73,13 @@ def test_adding_checks_the_credentials_and_shows_the_identity(
     assert HistoryEntry.objects.get(action="created").actor == "staff:ann"
 
 
-def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, form_data: dict[str, Any]) -> None:
+def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(superuser: Client, form_data: dict[str, Any]) -> None:
     form_data |= {
         "settings.domain": "not a domain!",
         "settings.calls_per_second": "many",
         "credentials.access_token": "",
     }
-    response = boss.post(ADD + "?provider=egnyte-connect", form_data)
+    response = superuser.post(ADD + "?provider=egnyte-connect", form_data)
     errors = response.context["form"].errors
     assert set(errors) == {"settings.domain", "settings.calls_per_second", "credentials.access_token"}
     assert errors["credentials.access_token"] == ["This field is required."]
@@ -89,29 +89,33 @@ def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(boss: Client, form
     assert not ProviderAccount.objects.exists()
 
 
-def test_rejected_credentials_are_saved_and_reported(boss: Client, control: Control, form_data: dict[str, Any]) -> None:
-    page = boss.post(ADD + "?provider=egnyte-connect", {**form_data, "credentials.access_token": "wrong"}, follow=True)
+def test_rejected_credentials_are_saved_and_reported(
+    superuser: Client, control: Control, form_data: dict[str, Any]
+) -> None:
+    page = superuser.post(
+        ADD + "?provider=egnyte-connect", {**form_data, "credentials.access_token": "wrong"}, follow=True
+    )
     assert ProviderAccount.objects.get().status == AccountStatus.FAILING
     assert "rejected the credentials" in page.content.decode()
 
 
 def test_an_empty_credential_field_keeps_the_stored_value(
-    boss: Client, account: ProviderAccount, form_data: dict[str, Any]
+    superuser: Client, account: ProviderAccount, form_data: dict[str, Any]
 ) -> None:
     before = dict(account.credentials)
-    page = boss.get(page_of("edit", account)).content.decode()
+    page = superuser.get(page_of("edit", account)).content.decode()
     assert "Stored. Leave empty to keep it." in page
     assert before["access_token"] not in page
-    boss.post(page_of("edit", account), {**form_data, "name": "Renamed", "credentials.access_token": ""})
+    superuser.post(page_of("edit", account), {**form_data, "name": "Renamed", "credentials.access_token": ""})
     account.refresh_from_db()
     assert account.name == "Renamed"
     assert account.credentials == before
 
 
 def test_a_new_credential_replaces_the_stored_one(
-    boss: Client, account: ProviderAccount, form_data: dict[str, Any]
+    superuser: Client, account: ProviderAccount, form_data: dict[str, Any]
 ) -> None:
-    boss.post(page_of("edit", account), {**form_data, "credentials.access_token": "other"})
+    superuser.post(page_of("edit", account), {**form_data, "credentials.access_token": "other"})
     account.refresh_from_db()
     assert account.credentials == {"access_token": "other"}
     assert account.status == AccountStatus.FAILING
@@ -119,53 +123,55 @@ def test_a_new_credential_replaces_the_stored_one(
     assert {"field": "credentials.access_token", "from": "***", "to": "***"} in entry.changes
 
 
-def test_check_reports_an_unavailable_provider(boss: Client, account: ProviderAccount, control: Control) -> None:
+def test_check_reports_an_unavailable_provider(superuser: Client, account: ProviderAccount, control: Control) -> None:
     control.post("faults", status=503, times=10)
-    page = boss.post(page_of("check", account), follow=True).content.decode()
+    page = superuser.post(page_of("check", account), follow=True).content.decode()
     assert "could not be checked" in page
     account.refresh_from_db()
     assert account.status == AccountStatus.UNCHECKED
 
 
-def test_an_account_with_subscriptions_is_not_deleted_alone(boss: Client, subscription: Subscription) -> None:
+def test_an_account_with_subscriptions_is_not_deleted_alone(superuser: Client, subscription: Subscription) -> None:
     account = subscription.account
-    page = boss.get(page_of("delete", account)).content.decode()
+    page = superuser.get(page_of("delete", account)).content.decode()
     assert "Delete subscriptions and account" in page
     assert "Finance" in page
-    page = boss.post(page_of("delete", account), follow=True).content.decode()
+    page = superuser.post(page_of("delete", account), follow=True).content.decode()
     assert "still has 1 subscription" in page
     assert ProviderAccount.objects.filter(pk=account.pk).exists()
 
 
 @pytest.mark.usefixtures("receiver_answers")
 def test_deleting_an_account_with_its_subscriptions_deletes_them_first(
-    boss: Client, subscription: Subscription, control: Control
+    superuser: Client, subscription: Subscription, control: Control
 ) -> None:
     reconcile(subscription)
-    page = boss.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"}, follow=True)
+    page = superuser.post(page_of("delete", subscription.account), {"remove_subscriptions": "1"}, follow=True)
     assert "Keep the account" in page.content.decode()
-    assert "(requested" in boss.get(page_of("delete", subscription.account)).content.decode()
+    assert "(requested" in superuser.get(page_of("delete", subscription.account)).content.decode()
     for _ in range(2):
         sweep.sweep_inline()
     assert control.remotes() == []
     assert not ProviderAccount.objects.exists()
 
 
-def test_the_deletion_of_an_account_can_be_stopped(boss: Client, viewer: Client, subscription: Subscription) -> None:
+def test_the_deletion_of_an_account_can_be_stopped(
+    superuser: Client, viewer: Client, subscription: Subscription
+) -> None:
     account = subscription.account
     Subscription.objects.update(register_tried_at=subscription.created_at)
-    boss.post(page_of("delete", account), {"remove_subscriptions": "1"})
+    superuser.post(page_of("delete", account), {"remove_subscriptions": "1"})
     assert viewer.post(page_of("keep", account)).status_code == 403
-    page = boss.post(page_of("keep", account), follow=True).content.decode()
+    page = superuser.post(page_of("keep", account), follow=True).content.decode()
     assert "The account is kept." in page
     assert "Keep the account" not in page
-    assert "is not being deleted" in boss.post(page_of("keep", account), follow=True).content.decode()
-    assert boss.get(page_of("keep", account)).status_code == 405
+    assert "is not being deleted" in superuser.post(page_of("keep", account), follow=True).content.decode()
+    assert superuser.get(page_of("keep", account)).status_code == 405
 
 
 def test_deleting_with_subscriptions_needs_the_permission_for_them(subscription: Subscription) -> None:
     rights = ("view", "delete")
-    deleter = person("del", *(f"providers.{right}_provideraccount" for right in rights))
+    deleter = log_in_staff("del", *(f"providers.{right}_provideraccount" for right in rights))
     assert (
         "You do not have permission to delete subscriptions."
         in deleter.get(page_of("delete", subscription.account)).content.decode()
@@ -175,16 +181,16 @@ def test_deleting_with_subscriptions_needs_the_permission_for_them(subscription:
     assert ProviderAccount.objects.get().removal_asked_at is None
 
 
-def test_an_unused_account_is_deleted_after_confirmation(boss: Client, account: ProviderAccount) -> None:
-    assert "Delete account" in boss.get(page_of("delete", account)).content.decode()
-    boss.post(page_of("delete", account))
+def test_an_unused_account_is_deleted_after_confirmation(superuser: Client, account: ProviderAccount) -> None:
+    assert "Delete account" in superuser.get(page_of("delete", account)).content.decode()
+    superuser.post(page_of("delete", account))
     assert not ProviderAccount.objects.exists()
     assert HistoryEntry.objects.latest("pk").action == "deleted"
 
 
-def test_the_page_of_an_account_shows_its_subscriptions(boss: Client, subscription: Subscription) -> None:
+def test_the_page_of_an_account_shows_its_subscriptions(superuser: Client, subscription: Subscription) -> None:
     desired_state.subscribe(subscription.account, config=CONFIG, by="staff:ann", name="Legal")
-    page = boss.get(page_of("change", subscription.account)).content.decode()
+    page = superuser.get(page_of("change", subscription.account)).content.decode()
     assert "Finance" in page
     assert "Legal" in page
     assert "stored, never shown" in page
@@ -197,34 +203,34 @@ def test_viewers_cannot_change_accounts(viewer: Client, account: ProviderAccount
 
 
 def test_each_permission_allows_only_its_own_pages(db: None, account: ProviderAccount) -> None:
-    changer = person("chris", "providers.view_provideraccount", "providers.change_provideraccount")
+    changer = log_in_staff("chris", "providers.view_provideraccount", "providers.change_provideraccount")
     assert changer.get(page_of("edit", account)).status_code == 200
     assert changer.get(page_of("delete", account)).status_code == 403
     assert changer.get(ADD).status_code == 403
 
 
-def test_check_requires_post(boss: Client, account: ProviderAccount) -> None:
-    assert boss.get(page_of("check", account)).status_code == 405
+def test_check_requires_post(superuser: Client, account: ProviderAccount) -> None:
+    assert superuser.get(page_of("check", account)).status_code == 405
 
 
-def test_the_form_has_the_retention(boss: Client, control: Control, form_data: dict[str, Any]) -> None:
-    page = boss.get(ADD + "?provider=egnyte-connect").content.decode()
+def test_the_form_has_the_retention(superuser: Client, control: Control, form_data: dict[str, Any]) -> None:
+    page = superuser.get(ADD + "?provider=egnyte-connect").content.decode()
     assert 'name="retention_days" id="id_retention_days" value="365"' in page
     assert "Keep them no longer" not in page
-    page = boss.get(ADD + "?provider=egnyte-msp").content.decode()
+    page = superuser.get(ADD + "?provider=egnyte-msp").content.decode()
     assert 'name="retention_days" id="id_retention_days" value="30"' in page
     assert "names and email addresses" in page
     for wrong in ("0", "-1", "many", "9999"):
-        form = boss.post(ADD + "?provider=egnyte-connect", {**form_data, "retention_days": wrong}).context["form"]
+        form = superuser.post(ADD + "?provider=egnyte-connect", {**form_data, "retention_days": wrong}).context["form"]
         assert set(form.errors) == {"retention_days"}
-    page = boss.post(
+    page = superuser.post(
         ADD + "?provider=egnyte-connect", {**form_data, "retention_days": "90"}, follow=True
     ).content.decode()
     account = ProviderAccount.objects.get()
     assert account.retention_days == 90
     assert "90 days" in page
     assert "nothing received yet" in page
-    boss.post(page_of("edit", account), {**form_data, "retention_days": "", "credentials.access_token": ""})
+    superuser.post(page_of("edit", account), {**form_data, "retention_days": "", "credentials.access_token": ""})
     account.refresh_from_db()
     assert account.retention_days is None
     entry = HistoryEntry.objects.filter(action="changed").latest("pk")

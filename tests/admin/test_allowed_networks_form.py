@@ -13,19 +13,19 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.usefixtures("receiver_answers")
-def test_networks_are_changed_in_the_dashboard(boss: Client, subscription: Subscription) -> None:
+def test_networks_are_changed_in_the_dashboard(superuser: Client, subscription: Subscription) -> None:
     edit = page_of("edit", subscription)
     form_data = {**FORM_DATA, "allowed_networks": "192.0.2.0/24\r\n fd00::/8, 10.1.2.3\r\n"}
-    shown = boss.post(edit, form_data, follow=True).content.decode()
+    shown = superuser.post(edit, form_data, follow=True).content.decode()
     subscription.refresh_from_db()
     assert subscription.allowed_networks == ["192.0.2.0/24", "fd00::/8", "10.1.2.3/32"]
     assert "192.0.2.0/24" in shown
-    assert "192.0.2.0/24\nfd00::/8\n10.1.2.3/32</textarea>" in boss.get(edit).content.decode()
+    assert "192.0.2.0/24\nfd00::/8\n10.1.2.3/32</textarea>" in superuser.get(edit).content.decode()
     entry = HistoryEntry.objects.filter(action="changed").latest("pk")
     assert entry.actor == "staff:ann"
-    invalid = boss.post(edit, {**FORM_DATA, "allowed_networks": "192.0.2.1/24"})
+    invalid = superuser.post(edit, {**FORM_DATA, "allowed_networks": "192.0.2.1/24"})
     assert "the network is 192.0.2.0/24" in invalid.context["form"].errors["allowed_networks"][0]
-    boss.post(edit, FORM_DATA)
+    superuser.post(edit, FORM_DATA)
     subscription.refresh_from_db()
     assert subscription.allowed_networks == []
-    assert '<span class="hk-muted hk-small">any</span>' in boss.get(edit).content.decode()
+    assert '<span class="hk-muted hk-small">any</span>' in superuser.get(edit).content.decode()

@@ -16,7 +16,7 @@ from events.processing.normalize import normalize_request
 from events.processing.pending_request import PendingRequest
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Subscription
-from tests.admin.conftest import VIEWS, person
+from tests.admin.conftest import VIEWS, log_in_staff
 from tests.harness.fake_provider import SECRET, FakeProvider, body_of, store_request
 
 
@@ -63,58 +63,62 @@ def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, ou
     ],
     ids=["empty", "text", "binary", "script", "deep", "bottomless", "wide", "long", "nul"],
 )
-def test_any_body_can_be_shown(boss: Client, hook: Subscription, body: bytes) -> None:
+def test_any_body_can_be_shown(superuser: Client, hook: Subscription, body: bytes) -> None:
     row = store_request(hook, body)
-    page = open_page(boss, row)
+    page = open_page(superuser, row)
     assert "<script>alert" not in page
     assert len(page) < 1_500_000
-    download = boss.get(page_of("body", row))
+    download = superuser.get(page_of("body", row))
     assert download.content == body
     assert download["Content-Type"] == "application/octet-stream"
     assert download["Content-Disposition"].startswith("attachment")
 
 
-def test_a_quarantined_request_is_reprocessed_after_a_fix(boss: Client, hook: Subscription, fake: FakeProvider) -> None:
+def test_a_quarantined_request_is_reprocessed_after_a_fix(
+    superuser: Client, hook: Subscription, fake: FakeProvider
+) -> None:
     row = store_request(hook, body_of({"id": 1}))
     normalize_request(row.pk)
-    assert "Reprocess" in open_page(boss, row)
-    first_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Reprocess" in open_page(superuser, row)
+    first_attempt = superuser.post(page_of("reprocess", row), follow=True).content.decode()
     assert "Still quarantined" in first_attempt
     fake.fixed = True
-    second_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    second_attempt = superuser.post(page_of("reprocess", row), follow=True).content.decode()
     assert "Reprocessed. New outcome: processed." in second_attempt
     assert Event.objects.count() == 1
     entry = HistoryEntry.objects.latest("pk")
     assert (entry.action, entry.actor, entry.subject_id) == ("reprocessed", "staff:ann", str(row.uid))
 
 
-def test_a_rejected_request_is_released_with_the_right_secret(boss: Client, hook: Subscription) -> None:
+def test_a_rejected_request_is_released_with_the_right_secret(superuser: Client, hook: Subscription) -> None:
     row = store_request(hook, body_of({"id": 1, "type": "made"}), headers=(("Authorization", "new-secret"),))
-    assert "Verify again and release" in open_page(boss, row)
-    assert "new-secret" not in open_page(boss, row)
-    first_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    assert "Verify again and release" in open_page(superuser, row)
+    assert "new-secret" not in open_page(superuser, row)
+    first_attempt = superuser.post(page_of("reprocess", row), follow=True).content.decode()
     assert "Still rejected" in first_attempt
     Subscription.objects.filter(pk=hook.pk).update(secrets=["new-secret"])
-    second_attempt = boss.post(page_of("reprocess", row), follow=True).content.decode()
+    second_attempt = superuser.post(page_of("reprocess", row), follow=True).content.decode()
     assert "Released. New outcome: processed." in second_attempt
     assert Event.objects.count() == 1
 
 
-def test_reprocessing_requires_the_permission_and_post(viewer: Client, boss: Client, received: WebhookRequest) -> None:
+def test_reprocessing_requires_the_permission_and_post(
+    viewer: Client, superuser: Client, received: WebhookRequest
+) -> None:
     assert viewer.post(page_of("reprocess", received)).status_code == 403
-    assert boss.get(page_of("reprocess", received)).status_code == 405
-    changer = person("chris", *VIEWS, "events.change_webhookrequest")
+    assert superuser.get(page_of("reprocess", received)).status_code == 405
+    changer = log_in_staff("chris", *VIEWS, "events.change_webhookrequest")
     assert changer.post(page_of("reprocess", received)).status_code == 302
 
 
-def test_a_truncated_request_cannot_be_reprocessed(boss: Client, received: WebhookRequest) -> None:
+def test_a_truncated_request_cannot_be_reprocessed(superuser: Client, received: WebhookRequest) -> None:
     WebhookRequest.objects.update(outcome=Outcome.TRUNCATED)
-    assert "Reprocess" not in open_page(boss, received)
-    assert boss.post(page_of("reprocess", received)).status_code == 403
+    assert "Reprocess" not in open_page(superuser, received)
+    assert superuser.post(page_of("reprocess", received)).status_code == 403
 
 
 def test_a_request_deleted_during_reprocessing_returns_404(
-    boss: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    superuser: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = store_request(hook, b"")
     original = pending_request.load_requests
@@ -124,7 +128,7 @@ def test_a_request_deleted_during_reprocessing_returns_404(
         return original(rows)
 
     monkeypatch.setattr(pending_request, "load_requests", delete_first)
-    assert boss.post(page_of("reprocess", row)).status_code == 404
+    assert superuser.post(page_of("reprocess", row)).status_code == 404
 
 
 def test_the_body_download_requires_the_permission(unprivileged: Client, received: WebhookRequest) -> None:
@@ -161,11 +165,11 @@ def test_the_request_page_shows_how_long_it_is_stored(viewer: Client, received: 
     assert "at least until it is processed" in viewer.get(page).content.decode()
 
 
-def test_unreadable_headers_are_reported(boss: Client, hook: Subscription) -> None:
+def test_unreadable_headers_are_reported(superuser: Client, hook: Subscription) -> None:
     request = store_request(
         hook, b"a=1", headers=(("X-Secret", SECRET), ("Content-Type", "application/x-www-form-urlencoded"))
     )
     with connection.cursor() as cursor:
         cursor.execute("UPDATE events_webhookrequest SET headers = 'no JSON' WHERE id = %s", [request.pk])
-    page = boss.get(reverse("admin:events_webhookrequest_change", args=[request.pk])).content.decode()
+    page = superuser.get(reverse("admin:events_webhookrequest_change", args=[request.pk])).content.decode()
     assert "The stored headers cannot be decrypted." in page

@@ -80,9 +80,9 @@ def test_every_provider_has_a_simulator() -> None:
     assert set(SIMULATORS) == set(all_providers())
 
 
-def test_saving_a_subscription_without_edits_changes_nothing(boss: Client, subscription: Subscription) -> None:
+def test_saving_a_subscription_without_edits_changes_nothing(superuser: Client, subscription: Subscription) -> None:
     url = reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])
-    response = boss.post(url, form_data_of(boss, url))
+    response = superuser.post(url, form_data_of(superuser, url))
     assert response.status_code == 302, response.context["form"].errors
     changed = Subscription.objects.get(pk=subscription.pk)
     assert changed.generation == subscription.generation + 1
@@ -90,23 +90,23 @@ def test_saving_a_subscription_without_edits_changes_nothing(boss: Client, subsc
     assert (changed.name, changed.enabled, changed.auto_renew) == ("Everything", True, True)
 
 
-def test_saving_an_account_without_edits_changes_nothing(boss: Client, subscription: Subscription) -> None:
+def test_saving_an_account_without_edits_changes_nothing(superuser: Client, subscription: Subscription) -> None:
     account = subscription.account
     plugin = account.plugin
     before = plugin.settings_model.model_validate(account.settings)
     url = reverse("admin:providers_provideraccount_edit", args=[account.pk])
-    response = boss.post(url, form_data_of(boss, url))
+    response = superuser.post(url, form_data_of(superuser, url))
     assert response.status_code == 302, response.context["form"].errors
     changed = ProviderAccount.objects.get(pk=account.pk)
     assert plugin.settings_model.model_validate(changed.settings) == before
     assert changed.credentials == account.credentials
 
 
-def test_empty_forms_can_be_shown(boss: Client, subscription: Subscription) -> None:
+def test_empty_forms_can_be_shown(superuser: Client, subscription: Subscription) -> None:
     account = subscription.account
     for url in (
         reverse("admin:providers_provideraccount_add") + f"?provider={account.provider}",
         reverse("admin:subscriptions_subscription_add") + f"?account={account.pk}",
     ):
-        assert boss.post(url, {"name": ""}).context["form"].errors
-        assert boss.get(url).status_code == 200
+        assert superuser.post(url, {"name": ""}).context["form"].errors
+        assert superuser.get(url).status_code == 200

@@ -47,36 +47,36 @@ def verdict(client: Client) -> str:
     return str(client.get(HOME).context["verdict"].text)
 
 
-def test_first_steps(boss: Client, heartbeats: None) -> None:
-    page = boss.get(HOME).content.decode()
+def test_first_steps(superuser: Client, heartbeats: None) -> None:
+    page = superuser.get(HOME).content.decode()
     assert "Ready. There are no subscriptions yet." in page
     assert 'href="/admin/providers/provideraccount/add/"' in page
     ProviderAccount.objects.create(provider="egnyte-connect", name="Acme")
-    page = boss.get(HOME).content.decode()
+    page = superuser.get(HOME).content.decode()
     assert 'href="/admin/providers/provideraccount/add/"' not in page
     assert 'href="/admin/subscriptions/subscription/add/"' in page
 
 
-def test_first_steps_end_with_the_first_event(boss: Client, heartbeats: None, received: WebhookRequest) -> None:
-    assert boss.get(HOME).context["first_steps"] is None
+def test_first_steps_end_with_the_first_event(superuser: Client, heartbeats: None, received: WebhookRequest) -> None:
+    assert superuser.get(HOME).context["first_steps"] is None
 
 
-def test_the_verdict_without_problems(boss: Client, heartbeats: None, hook: Subscription) -> None:
+def test_the_verdict_without_problems(superuser: Client, heartbeats: None, hook: Subscription) -> None:
     Subscription.objects.update(state=State.ACTIVE)
-    assert verdict(boss) == "The subscription is active."
+    assert verdict(superuser) == "The subscription is active."
     Subscription.objects.create(account=hook.account, state=State.DISABLED)
-    assert verdict(boss) == "No open problems. 1 of 2 subscriptions are active."
+    assert verdict(superuser) == "No open problems. 1 of 2 subscriptions are active."
 
 
 @pytest.mark.parametrize("state", [State.EXPIRED, State.MISSING, State.SUSPENDED, State.DRIFTED, State.FAILING])
-def test_a_problem_is_named_and_linked(boss: Client, heartbeats: None, hook: Subscription, state: State) -> None:
+def test_a_problem_is_named_and_linked(superuser: Client, heartbeats: None, hook: Subscription, state: State) -> None:
     ended = timezone.now() - timedelta(hours=1)
     Subscription.objects.update(
         state=state, state_reason="The provider refuses.", name="Finance", remote_id="r-1", expires_at=ended
     )
     detector.detect()
     problem = Problem.objects.get(kind="expired" if state == State.EXPIRED else state)
-    response = boss.get(HOME)
+    response = superuser.get(HOME)
     assert response.context["verdict"].text == f"1 open problem: Finance ({problem.get_kind_display().lower()})."
     assert response.context["verdict"].link == f"/admin/subscriptions/problem/{problem.pk}/change/"
     page = response.content.decode()
@@ -85,21 +85,21 @@ def test_a_problem_is_named_and_linked(boss: Client, heartbeats: None, hook: Sub
 
 
 @pytest.mark.parametrize("state", [State.ACTIVE, State.DISABLED, State.MANUAL, State.PENDING, State.DELETED])
-def test_intended_states_are_no_problems(boss: Client, heartbeats: None, hook: Subscription, state: State) -> None:
+def test_intended_states_are_no_problems(superuser: Client, heartbeats: None, hook: Subscription, state: State) -> None:
     Subscription.objects.update(state=state)
     detector.detect()
-    assert boss.get(HOME).context["problems"] == []
+    assert superuser.get(HOME).context["problems"] == []
 
 
 def test_failing_accounts_and_unprocessed_requests_are_listed(
-    boss: Client, heartbeats: None, hook: Subscription
+    superuser: Client, heartbeats: None, hook: Subscription
 ) -> None:
     refuse_credentials()
     store_request(hook, b"{}", headers=())
     store_request(hook, b"no json")
     normalize_pending()
     detector.detect()
-    response = boss.get(HOME)
+    response = superuser.get(HOME)
     assert [item.state for item in response.context["problems"]] == ["critical", "warning", "warning"]
     page = response.content.decode()
     assert "Get a new token." in page
@@ -108,47 +108,49 @@ def test_failing_accounts_and_unprocessed_requests_are_listed(
     assert f'href="/admin/providers/provideraccount/{hook.account_id}/edit/"' in page
 
 
-def test_acknowledged_and_info_problems_need_no_attention(boss: Client, heartbeats: None, hook: Subscription) -> None:
+def test_acknowledged_and_info_problems_need_no_attention(
+    superuser: Client, heartbeats: None, hook: Subscription
+) -> None:
     refuse_credentials()
     detector.detect()
     detector.acknowledge(Problem.objects.get(), by="staff:ann")
-    assert boss.get(HOME).context["problems"] == []
-    assert verdict(boss) == "No open problems. 1 acknowledged."
+    assert superuser.get(HOME).context["problems"] == []
+    assert verdict(superuser) == "No open problems. 1 acknowledged."
     Problem.objects.update(state="open", severity="info")
-    assert boss.get(HOME).context["problems"] == []
+    assert superuser.get(HOME).context["problems"] == []
 
 
-def test_the_verdict_counts_all_problems(boss: Client, heartbeats: None, hook: Subscription) -> None:
+def test_the_verdict_counts_all_problems(superuser: Client, heartbeats: None, hook: Subscription) -> None:
     for number in range(12):
         Subscription.objects.create(account=hook.account, name=f"S{number}", state=State.DRIFTED, due_at=None)
     detector.detect()
-    response = boss.get(HOME)
+    response = superuser.get(HOME)
     assert response.context["verdict"].text.startswith("12 open problems.")
     assert 'class="hk-count">12<' in response.content.decode(), "in the navigation"
 
 
 def test_a_stopped_scheduler_is_the_most_severe_problem(
-    boss: Client, heartbeats: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+    superuser: Client, heartbeats: None, hook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks.installation, "_started", time.monotonic() - 3600)
     Heartbeat.objects.filter(name="scheduler").update(at=timezone.now() - timedelta(minutes=5))
     detector.detect()
-    assert verdict(boss) == "1 open problem: Scheduler down."
+    assert verdict(superuser) == "1 open problem: Scheduler down."
     refuse_credentials()
     Subscription.objects.update(state=State.MISSING)
     detector.detect()
-    assert [item.title for item in boss.get(HOME).context["problems"]] == [
+    assert [item.title for item in superuser.get(HOME).context["problems"]] == [
         "Scheduler down",
         "Credentials: Fake account",
         f"Missing: {hook.uid}",
     ], "a possible cause of the others comes first"
 
 
-def test_the_verdict_reports_stopped_monitoring(boss: Client, heartbeats: None, hook: Subscription) -> None:
+def test_the_verdict_reports_stopped_monitoring(superuser: Client, heartbeats: None, hook: Subscription) -> None:
     detector.detect_if_due()
-    assert "Monitoring has stopped" not in verdict(boss)
+    assert "Monitoring has stopped" not in verdict(superuser)
     Heartbeat.objects.filter(name=detector.HEARTBEAT).update(at=timezone.now() - timedelta(minutes=5))
-    assert verdict(boss) == "Monitoring has stopped. Is a worker running?"
+    assert verdict(superuser) == "Monitoring has stopped. Is a worker running?"
 
 
 def test_users_without_permissions_see_no_data(
@@ -162,12 +164,12 @@ def test_users_without_permissions_see_no_data(
     assert "<canvas" not in page
 
 
-def test_renewals_are_ordered_by_time(boss: Client, heartbeats: None, hook: Subscription) -> None:
+def test_renewals_are_ordered_by_time(superuser: Client, heartbeats: None, hook: Subscription) -> None:
     now = timezone.now()
     later = Subscription.objects.create(account=hook.account, renew_at=now + timedelta(hours=2), expires_at=now)
     Subscription.objects.filter(pk=hook.pk).update(renew_at=now + timedelta(hours=1), expires_at=now)
     Subscription.objects.create(account=hook.account, renew_at=now, present=False)
-    assert [row.pk for row in boss.get(HOME).context["renewals"]] == [hook.pk, later.pk]
+    assert [row.pk for row in superuser.get(HOME).context["renewals"]] == [hook.pk, later.pk]
 
 
 def receive_requests(hook: Subscription, moment: datetime, count: int) -> None:
@@ -195,11 +197,11 @@ def test_hours_without_requests_count_zero(db: None) -> None:
 
 
 def test_the_number_of_queries_is_bounded(
-    boss: Client, heartbeats: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
+    superuser: Client, heartbeats: None, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     store_request(hook, body_of(*({"id": number, "type": "made"} for number in range(30))))
     normalize_pending()
-    boss.get(HOME)
+    superuser.get(HOME)
     assert Event.objects.count() == 30
     with django_assert_max_num_queries(25 + 48):  # one lookup per hour, each cached once later requests exist
-        boss.get(HOME)
+        superuser.get(HOME)

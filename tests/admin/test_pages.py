@@ -15,7 +15,7 @@ from events.models import Event, WebhookRequest
 from providers.audit import log
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.models import Operation, OperationStatus, Subscription
-from tests.admin.conftest import person
+from tests.admin.conftest import log_in_staff
 from tests.harness.fake_provider import body_of, store_request
 
 LISTS = {
@@ -98,37 +98,39 @@ def test_viewers_see_no_buttons(viewer: Client, rows: dict[str, int], name: str)
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_rows_written_by_the_product_cannot_be_added_or_deleted(boss: Client, rows: dict[str, int], name: str) -> None:
+def test_rows_written_by_the_product_cannot_be_added_or_deleted(
+    superuser: Client, rows: dict[str, int], name: str
+) -> None:
     detail = reverse(f"admin:{name}_change", args=[rows[name]])
-    assert boss.post(detail, {"name": "x"}).status_code == 405
+    assert superuser.post(detail, {"name": "x"}).status_code == 405
     if name not in ADDABLE:
-        assert boss.get(reverse(f"admin:{name}_add")).status_code == 403
-        assert boss.post(reverse(f"admin:{name}_delete", args=[rows[name]])).status_code == 403
+        assert superuser.get(reverse(f"admin:{name}_add")).status_code == 403
+        assert superuser.post(reverse(f"admin:{name}_delete", args=[rows[name]])).status_code == 403
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_missing_row_is_not_found(boss: Client, name: str) -> None:
+def test_a_missing_row_is_not_found(superuser: Client, name: str) -> None:
     for key in ("999999", "x", "9" * 30):
-        assert boss.get(reverse(f"admin:{name}_change", args=[key])).status_code in (302, 404)
+        assert superuser.get(reverse(f"admin:{name}_change", args=[key])).status_code in (302, 404)
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_a_page_needs_few_queries(
-    boss: Client, rows: dict[str, int], name: str, django_assert_max_num_queries: DjangoAssertNumQueries
+    superuser: Client, rows: dict[str, int], name: str, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     for url in (list_url(name), reverse(f"admin:{name}_change", args=[rows[name]])):
         with django_assert_max_num_queries(MAX_QUERIES) as captured:
-            text_of(boss, url)
+            text_of(superuser, url)
         counting = [query for query in captured.captured_queries if "COUNT(*)" in query["sql"].upper()]
         assert not counting
 
 
 def test_more_rows_need_no_more_queries(
-    boss: Client, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
+    superuser: Client, hook: Subscription, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     def queries() -> int:
         with django_assert_max_num_queries(MAX_QUERIES) as captured:
-            text_of(boss, list_url("events_webhookrequest"))
+            text_of(superuser, list_url("events_webhookrequest"))
         return len(captured.captured_queries)
 
     store_request(hook, body_of({"id": 0, "type": "made"}))
@@ -138,9 +140,11 @@ def test_more_rows_need_no_more_queries(
     assert queries() == count_with_one_row
 
 
-def test_text_from_outside_is_escaped(boss: Client, rows: dict[str, int]) -> None:
-    operation = text_of(boss, reverse("admin:subscriptions_operation_change", args=[rows["subscriptions_operation"]]))
-    entry = text_of(boss, reverse("admin:providers_historyentry_change", args=[rows["providers_historyentry"]]))
+def test_text_from_outside_is_escaped(superuser: Client, rows: dict[str, int]) -> None:
+    operation = text_of(
+        superuser, reverse("admin:subscriptions_operation_change", args=[rows["subscriptions_operation"]])
+    )
+    entry = text_of(superuser, reverse("admin:providers_historyentry_change", args=[rows["providers_historyentry"]]))
     assert "&lt;b&gt;such&lt;/b&gt;" in operation
     assert "<b>bold</b>" not in operation
     assert "&lt;i&gt;Finance&lt;/i&gt;" in entry
@@ -158,10 +162,10 @@ def test_history_of_one_object(viewer: Client, rows: dict[str, int]) -> None:
     assert "No results match these filters." in text_of(viewer, list_url("providers_historyentry") + "?subject=other")
 
 
-def test_unfold_styles_users_and_groups(boss: Client) -> None:
+def test_unfold_styles_users_and_groups(superuser: Client) -> None:
     for name in ("auth_user", "auth_group"):
-        assert "unfold" in text_of(boss, list_url(name))
-        assert "unfold" in text_of(boss, reverse(f"admin:{name}_add"))
+        assert "unfold" in text_of(superuser, list_url(name))
+        assert "unfold" in text_of(superuser, reverse(f"admin:{name}_add"))
 
 
 def test_the_navigation_shows_permitted_pages_only(viewer: Client, unprivileged: Client) -> None:
@@ -173,24 +177,24 @@ def test_the_navigation_shows_permitted_pages_only(viewer: Client, unprivileged:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_pages_load_nothing_from_other_hosts(boss: Client, rows: dict[str, int], name: str) -> None:
-    page = text_of(boss, list_url(name))
+def test_pages_load_nothing_from_other_hosts(superuser: Client, rows: dict[str, int], name: str) -> None:
+    page = text_of(superuser, list_url(name))
     for mark in ('src="http', 'href="https', "url(http"):
         assert mark not in page
 
 
-def test_an_account_of_an_uninstalled_provider_can_be_viewed(boss: Client) -> None:
+def test_an_account_of_an_uninstalled_provider_can_be_viewed(superuser: Client) -> None:
     account = ProviderAccount.objects.create(provider="gone", name="Old")
     subscription = Subscription(account=account, callback_url="http://127.0.0.1/hooks/x", secrets=["s"])
     super(Subscription, subscription).save()
     assert "The provider “gone” is not installed any more" in text_of(
-        boss, reverse("admin:providers_provideraccount_change", args=[account.pk])
+        superuser, reverse("admin:providers_provideraccount_change", args=[account.pk])
     )
-    assert "Old" in text_of(boss, reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
-    assert boss.get(reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])).status_code == 403
+    assert "Old" in text_of(superuser, reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
+    assert superuser.get(reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])).status_code == 403
 
 
-def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, rows: dict[str, int]) -> None:
+def test_the_history_links_to_the_changed_object(superuser: Client, viewer: Client, rows: dict[str, int]) -> None:
     subscription = Subscription.objects.get()
     link = f'href="{reverse("admin:subscriptions_subscription_change", args=[subscription.pk])}"'
     entry = HistoryEntry.objects.create(
@@ -198,10 +202,10 @@ def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, r
     )
     url = reverse("admin:providers_historyentry_change", args=[entry.pk])
     assert link in text_of(viewer, url)
-    assert link not in text_of(person("rea", "providers.view_historyentry"), url)
+    assert link not in text_of(log_in_staff("rea", "providers.view_historyentry"), url)
     for kind, uid in (("subscription", "no id"), ("something", str(subscription.uid))):
         unlinked = HistoryEntry.objects.create(actor="clock", action="changed", subject_type=kind, subject_id=uid)
-        text_of(boss, reverse("admin:providers_historyentry_change", args=[unlinked.pk]))
+        text_of(superuser, reverse("admin:providers_historyentry_change", args=[unlinked.pk]))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +217,7 @@ def test_the_history_links_to_the_changed_object(boss: Client, viewer: Client, r
         *("providers_provideraccount_add", "subscriptions_subscription_add"),
     ],
 )
-def test_cross_site_forms_are_rejected(boss: Client, rows: dict[str, int], name: str) -> None:
+def test_cross_site_forms_are_rejected(superuser: Client, rows: dict[str, int], name: str) -> None:
     csrf_client = Client(enforce_csrf_checks=True)
     csrf_client.force_login(User.objects.get(username="ann"))
     key = rows.get(name.rpartition("_")[0])
@@ -226,7 +230,7 @@ def test_cross_site_forms_are_rejected(boss: Client, rows: dict[str, int], name:
 
 
 @pytest.mark.slow
-def test_no_page_contains_a_secret(boss: Client, rows: dict[str, int]) -> None:
+def test_no_page_contains_a_secret(superuser: Client, rows: dict[str, int]) -> None:
     subscription = Subscription.objects.select_related("account").get()
     secrets = [*subscription.secrets, *map(str, subscription.account.credentials.values())]
     assert all(secrets)
@@ -234,15 +238,15 @@ def test_no_page_contains_a_secret(boss: Client, rows: dict[str, int]) -> None:
     pages += [reverse(f"admin:{name}_change", args=[key]) for name, key in rows.items()]
     pages += [reverse(f"admin:{name}_edit", args=[rows[name]]) for name in ADDABLE if name != "config_apitoken"]
     for url in (*pages, reverse("admin:index")):
-        page = text_of(boss, url)
+        page = text_of(superuser, url)
         assert not any(secret in page for secret in secrets), url
 
 
-def test_error_pages_say_what_to_do(boss: Client, unprivileged: Client) -> None:
+def test_error_pages_say_what_to_do(superuser: Client, unprivileged: Client) -> None:
     refused = unprivileged.get(list_url("events_event"))
     assert refused.status_code == 403
     assert "can grant it" in refused.content.decode()
-    unlinked = boss.get("/admin/nothing/")
+    unlinked = superuser.get("/admin/nothing/")
     assert unlinked.status_code == 404
     assert "Page not found" in unlinked.content.decode()
     csrf_client = Client(enforce_csrf_checks=True)

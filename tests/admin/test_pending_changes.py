@@ -14,7 +14,7 @@ from subscriptions.admin import pending_changes
 from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.admin.conftest import person
+from tests.admin.conftest import log_in_staff
 from tests.harness.fixtures import CONFIG, Control
 
 pytestmark = pytest.mark.usefixtures("receiver_answers")
@@ -44,18 +44,18 @@ def fields_of(page: str) -> dict[str, list[str]]:
     return fields
 
 
-def test_no_call_is_made_before_a_refresh(boss: Client, drifted: Subscription, control: Control) -> None:
+def test_no_call_is_made_before_a_refresh(superuser: Client, drifted: Subscription, control: Control) -> None:
     before = len(control.calls())
-    page = boss.get(PLAN).content.decode()
+    page = superuser.get(PLAN).content.decode()
     assert "No plan yet." in page
     assert len(control.calls()) == before
 
 
 @pytest.mark.parametrize("all_accounts", [True, False])
 def test_shows_each_step_field_by_field(
-    boss: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
+    superuser: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
 ) -> None:
-    page = boss.get(f"{PLAN}?look=now{'' if all_accounts else f'&account={account.pk}'}").content.decode()
+    page = superuser.get(f"{PLAN}?look=now{'' if all_accounts else f'&account={account.pk}'}").content.decode()
     assert "It differs from the desired state." in page
     assert "/Shared/Finance" in page
     assert "/Shared/New" in page
@@ -63,11 +63,11 @@ def test_shows_each_step_field_by_field(
 
 
 def test_applies_only_the_selected_steps(
-    boss: Client, drifted: Subscription, account: ProviderAccount, control: Control
+    superuser: Client, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:
-    form_data = fields_of(boss.get(PLAN, {"look": "now"}).content.decode())
+    form_data = fields_of(superuser.get(PLAN, {"look": "now"}).content.decode())
     assert [step.split(":")[1] for step in form_data["step"]] == ["update", "enable"]
-    response = boss.post(APPLY, {**form_data, "step": form_data["step"][1:], "account": account.pk}, follow=True)
+    response = superuser.post(APPLY, {**form_data, "step": form_data["step"][1:], "account": account.pk}, follow=True)
     assert "Applied the selected steps of 1 subscription." in response.content.decode()
     (remote,) = control.remotes()
     assert (remote["status"], remote["path"]) == ("enabled", "/Shared/Finance")
@@ -76,60 +76,62 @@ def test_applies_only_the_selected_steps(
 
 @pytest.mark.parametrize("all_accounts", [True, False])
 def test_applies_all_steps(
-    boss: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
+    superuser: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
 ) -> None:
-    response = boss.post(APPLY, {"all": "1", **({} if all_accounts else {"account": account.pk})}, follow=True)
+    response = superuser.post(APPLY, {"all": "1", **({} if all_accounts else {"account": account.pk})}, follow=True)
     assert "Applied the changes of 1 subscription." in response.content.decode()
     drifted.refresh_from_db()
     assert drifted.state == State.ACTIVE
-    assert "No changes needed." in boss.post(APPLY, {"all": "1"}, follow=True).content.decode()
+    assert "No changes needed." in superuser.post(APPLY, {"all": "1"}, follow=True).content.decode()
 
 
-def test_a_changed_plan_is_shown_again_and_not_applied(boss: Client, drifted: Subscription, control: Control) -> None:
-    form_data = fields_of(boss.get(f"{page_of(drifted)}?plan=now").content.decode())
+def test_a_changed_plan_is_shown_again_and_not_applied(
+    superuser: Client, drifted: Subscription, control: Control
+) -> None:
+    form_data = fields_of(superuser.get(f"{page_of(drifted)}?plan=now").content.decode())
     assert len(form_data["step"]) == 2
     desired_state.change(drifted, by="staff:bob", config={**CONFIG, "paths": ["/Shared/Newer"]})
-    response = boss.post(APPLY, {**form_data, "back": "subscription"}, follow=True)
+    response = superuser.post(APPLY, {**form_data, "back": "subscription"}, follow=True)
     page = response.content.decode()
     assert "The plan has changed" in page
     assert "/Shared/Newer" in page
     assert control.remotes()[0]["status"] == "disabled"
     assert drifted.operations.count() == 1
-    boss.post(APPLY, {**fields_of(page), "back": "subscription"})
+    superuser.post(APPLY, {**fields_of(page), "back": "subscription"})
     drifted.refresh_from_db()
     assert drifted.state == State.ACTIVE
 
 
-def test_unreachable_accounts_are_listed(boss: Client, drifted: Subscription, control: Control) -> None:
+def test_unreachable_accounts_are_listed(superuser: Client, drifted: Subscription, control: Control) -> None:
     control.post("faults", status=500, times=1)
-    page = boss.get(PLAN, {"look": "now"}).content.decode()
+    page = superuser.get(PLAN, {"look": "now"}).content.decode()
     assert "Not reached:" in page
     assert "Refresh only this account" in page
     assert "No changes needed" not in page
 
 
 def test_a_limited_page_counts_the_omitted_subscriptions(
-    boss: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+    superuser: Client, drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending_changes, "MAX_SHOWN", 1)
     desired_state.subscribe(account, config=CONFIG, by="staff:ann", name="Second")
-    page = boss.get(PLAN, {"look": "now"}).content.decode()
+    page = superuser.get(PLAN, {"look": "now"}).content.decode()
     assert "1 more subscription with pending changes is not shown" in page
 
 
-def test_no_pending_changes(boss: Client, drifted: Subscription, account: ProviderAccount) -> None:
-    boss.post(APPLY, {"all": "1"})
-    page = boss.get(f"{PLAN}?look=now&account={account.pk}").content.decode()
+def test_no_pending_changes(superuser: Client, drifted: Subscription, account: ProviderAccount) -> None:
+    superuser.post(APPLY, {"all": "1"})
+    page = superuser.get(f"{PLAN}?look=now&account={account.pk}").content.decode()
     assert "No changes needed." in page
     assert "1 subscription checked" in page
 
 
-def test_no_selection_and_invalid_input(boss: Client, drifted: Subscription) -> None:
-    assert "No step was selected" in boss.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
+def test_no_selection_and_invalid_input(superuser: Client, drifted: Subscription) -> None:
+    assert "No step was selected" in superuser.post(APPLY, {"version": "1:x"}, follow=True).content.decode()
     for form_data in ({"step": "x"}, {"step": "1:explode:2"}, {"account": "x"}, {"account": "999"}):
-        assert boss.post(APPLY, form_data).status_code == 404
-    assert boss.get(APPLY).status_code == 405
-    assert boss.get(PLAN, {"account": "x"}).status_code == 404
+        assert superuser.post(APPLY, form_data).status_code == 404
+    assert superuser.get(APPLY).status_code == 405
+    assert superuser.get(PLAN, {"account": "x"}).status_code == 404
 
 
 def test_viewers_see_plans_without_buttons(viewer: Client, unprivileged: Client, drifted: Subscription) -> None:
@@ -139,5 +141,5 @@ def test_viewers_see_plans_without_buttons(viewer: Client, unprivileged: Client,
     assert "Apply selected" not in page
     assert viewer.post(APPLY, {"all": "1"}).status_code == 403
     assert unprivileged.get(PLAN).status_code == 403
-    changer = person("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
+    changer = log_in_staff("chris", "subscriptions.view_subscription", "subscriptions.change_subscription")
     assert "Apply selected steps" in changer.get(PLAN, {"look": "now"}).content.decode()

@@ -15,7 +15,7 @@ from providers.models import HistoryEntry
 from subscriptions.models import Channel, Message, Problem, Severity, State, Subscription
 from subscriptions.notifications import dispatch, transports
 from subscriptions.problems import detector
-from tests.admin.conftest import person
+from tests.admin.conftest import log_in_staff
 
 LIST = "/admin/subscriptions/problem/"
 CHANNELS = "/admin/subscriptions/channel/"
@@ -62,36 +62,36 @@ def test_the_page_of_a_problem_links_to_its_next_action(viewer: Client, drifted:
     assert "Acknowledge</button>" not in page, "a viewer changes nothing"
 
 
-def test_users_acknowledge_and_resolve_a_problem(boss: Client, drifted: Problem) -> None:
-    assert "Acknowledge</button>" in page_of(boss, drifted)
-    boss.post(f"{LIST}{drifted.pk}/acknowledge/")
+def test_users_acknowledge_and_resolve_a_problem(superuser: Client, drifted: Problem) -> None:
+    assert "Acknowledge</button>" in page_of(superuser, drifted)
+    superuser.post(f"{LIST}{drifted.pk}/acknowledge/")
     drifted.refresh_from_db()
     assert (drifted.state, drifted.acknowledged_by) == ("acknowledged", "staff:ann")
-    assert "Acknowledge</button>" not in page_of(boss, drifted)
-    boss.post(f"{LIST}{drifted.pk}/resolve/")
+    assert "Acknowledge</button>" not in page_of(superuser, drifted)
+    superuser.post(f"{LIST}{drifted.pk}/resolve/")
     drifted.refresh_from_db()
     assert (drifted.state, drifted.resolved_by) == ("resolved", "staff:ann")
-    assert "Resolved by ann." in " ".join(page_of(boss, drifted).split())
-    response = boss.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
+    assert "Resolved by ann." in " ".join(page_of(superuser, drifted).split())
+    response = superuser.post(f"{LIST}{drifted.pk}/acknowledge/", follow=True)
     assert "already been resolved" in response.content.decode()
     assert list(HistoryEntry.objects.order_by("pk").values_list("action", flat=True)) == ["acknowledged", "resolved"]
     entry = HistoryEntry.objects.latest("pk")
-    page = boss.get(f"/admin/providers/historyentry/{entry.pk}/change/").content.decode()
+    page = superuser.get(f"/admin/providers/historyentry/{entry.pk}/change/").content.decode()
     assert f'href="{LIST}{drifted.pk}/change/"' in page
 
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
 def test_changing_a_problem_needs_the_permission_and_a_post(
-    boss: Client, viewer: Client, drifted: Problem, action: str
+    superuser: Client, viewer: Client, drifted: Problem, action: str
 ) -> None:
     assert viewer.post(f"{LIST}{drifted.pk}/{action}/").status_code == 403
-    assert boss.get(f"{LIST}{drifted.pk}/{action}/").status_code == 405
-    assert boss.post(f"{LIST}999999/{action}/").status_code == 404
+    assert superuser.get(f"{LIST}{drifted.pk}/{action}/").status_code == 405
+    assert superuser.post(f"{LIST}999999/{action}/").status_code == 404
 
 
-def test_problems_cannot_be_added_or_deleted(boss: Client, drifted: Problem) -> None:
-    assert boss.get(f"{LIST}add/").status_code == 403
-    assert boss.post(f"{LIST}{drifted.pk}/delete/").status_code == 403
+def test_problems_cannot_be_added_or_deleted(superuser: Client, drifted: Problem) -> None:
+    assert superuser.get(f"{LIST}add/").status_code == 403
+    assert superuser.post(f"{LIST}{drifted.pk}/delete/").status_code == 403
 
 
 def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
@@ -104,16 +104,16 @@ def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
         page = viewer.get(reverse(f"admin:{name}", args=[key])).content.decode()
         assert f'href="{LIST}{drifted.pk}/change/"' in page
         assert "Drifted: opened" in page, "on the timeline"
-    without_problems = person("sue", "subscriptions.view_subscription")
+    without_problems = log_in_staff("sue", "subscriptions.view_subscription")
     page = without_problems.get(reverse("admin:subscriptions_subscription_change", args=[hook.pk])).content.decode()
     assert f'href="{LIST}{drifted.pk}/change/"' not in page
 
 
 def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_message(
-    boss: Client, viewer: Client, drifted: Problem, hook: Subscription
+    superuser: Client, viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
     url = reverse("admin:subscriptions_subscription_change", args=[hook.pk])
-    page = boss.get(url).content.decode()
+    page = superuser.get(url).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
     assert "It differs in paths." not in shown, "the note of the state already contains it"
     assert "Compare the fields" in shown
@@ -122,9 +122,9 @@ def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_messa
     Subscription.objects.filter(pk=hook.pk).update(
         state=State.ACTIVE, silent_since=timezone.now(), silence_reason="Our receiver answers."
     )
-    assert boss.get(url).content.decode().count("Our receiver answers.") == 1
+    assert superuser.get(url).content.decode().count("Our receiver answers.") == 1
     detector.detect()
-    page = boss.get(url).content.decode()
+    page = superuser.get(url).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Endpoint</h2>")]
     assert "Our receiver answers." in shown
     assert 'id="silent"' not in page, "a silence is shown once"
@@ -163,16 +163,16 @@ def test_the_navigation_counts_problems_that_need_attention(
 FORM = {"name": "Ops", "min_severity": "warning", "every": "15", "remind_every": "12", "enabled": "on"}
 
 
-def test_an_empty_list_of_channels_has_an_empty_state(boss: Client) -> None:
-    assert "No notification channels." in boss.get(CHANNELS).content.decode()
+def test_an_empty_list_of_channels_has_an_empty_state(superuser: Client) -> None:
+    assert "No notification channels." in superuser.get(CHANNELS).content.decode()
 
 
-def test_adding_an_email_channel(boss: Client) -> None:
-    assert "?kind=webhook" in boss.get(f"{CHANNELS}add/").content.decode()
-    page = boss.get(f"{CHANNELS}add/?kind=email").content.decode()
+def test_adding_an_email_channel(superuser: Client) -> None:
+    assert "?kind=webhook" in superuser.get(f"{CHANNELS}add/").content.decode()
+    page = superuser.get(f"{CHANNELS}add/?kind=email").content.decode()
     assert 'name="recipients"' in page
     assert 'name="url"' not in page
-    response = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com, b@example.com"})
+    response = superuser.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com, b@example.com"})
     channel = Channel.objects.get()
     assert response.headers["Location"] == f"{CHANNELS}{channel.pk}/change/"
     assert channel.recipients == ["a@example.com", "b@example.com"]
@@ -181,12 +181,12 @@ def test_adding_an_email_channel(boss: Client) -> None:
     assert HistoryEntry.objects.get().subject_type == "channel"
 
 
-def test_invalid_channel_settings_are_reported_at_their_fields(boss: Client) -> None:
-    page = boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "nobody"}).content.decode()
+def test_invalid_channel_settings_are_reported_at_their_fields(superuser: Client) -> None:
+    page = superuser.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "nobody"}).content.decode()
     assert "nobody is not an email address." in page
-    page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "url": "chat"}).content.decode()
+    page = superuser.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "url": "chat"}).content.decode()
     assert "Enter an http or https URL." in page
-    page = boss.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "every": "0"}).content.decode()
+    page = superuser.post(f"{CHANNELS}add/?kind=webhook", {**FORM, "every": "0"}).content.decode()
     assert "greater than or equal to 1" in page
     assert not Channel.objects.exists()
 
@@ -196,53 +196,53 @@ def chat(db: None) -> Channel:
     return Channel.objects.create(name="Chat", kind="webhook", url=SECRET_URL)
 
 
-def test_the_url_of_a_webhook_channel_is_kept_and_never_shown(boss: Client, chat: Channel) -> None:
+def test_the_url_of_a_webhook_channel_is_kept_and_never_shown(superuser: Client, chat: Channel) -> None:
     edit = f"{CHANNELS}{chat.pk}/edit/"
-    pages = [boss.get(path).content.decode() for path in (CHANNELS, f"{CHANNELS}{chat.pk}/change/", edit)]
+    pages = [superuser.get(path).content.decode() for path in (CHANNELS, f"{CHANNELS}{chat.pk}/change/", edit)]
     assert "top-secret" not in "".join(pages)
-    boss.post(edit, {**FORM, "name": "Team", "remind_every": "0", "url": ""})
+    superuser.post(edit, {**FORM, "name": "Team", "remind_every": "0", "url": ""})
     chat = Channel.objects.get()
     assert (chat.name, chat.url, chat.remind_every) == ("Team", SECRET_URL, None)
-    boss.post(edit, {**FORM, "url": f"{SECRET_URL}-2"})
+    superuser.post(edit, {**FORM, "url": f"{SECRET_URL}-2"})
     assert Channel.objects.get().url == f"{SECRET_URL}-2"
     assert "top-secret" not in str(list(HistoryEntry.objects.values_list("changes", flat=True)))
 
 
-def test_the_test_button_reports_the_result(boss: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_button_reports_the_result(superuser: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> str:
         raise transports.DeliveryFailed("hooks.example.com answered 404: no_service.")
 
     monkeypatch.setattr(dispatch, "deliver", fail)
-    page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
+    page = superuser.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
     assert "Test failed. hooks.example.com answered 404: no_service." in page
     monkeypatch.setattr(dispatch, "deliver", lambda *_, **__: "hooks.example.com answered 200.")
-    page = boss.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
+    page = superuser.post(f"{CHANNELS}{chat.pk}/test/", follow=True).content.decode()
     assert "Test succeeded. hooks.example.com answered 200." in page
     assert Message.objects.count() == 2
 
 
-def test_the_page_shows_failures_and_messages(boss: Client, chat: Channel) -> None:
+def test_the_page_shows_failures_and_messages(superuser: Client, chat: Channel) -> None:
     Channel.objects.update(failures=3, last_error="It answered 500.", retry_at=timezone.now() + timedelta(minutes=4))
     Message.objects.create(channel=chat, subject="Critical: A", text="The text.", status="failed", error="500.")
-    page = boss.get(f"{CHANNELS}{chat.pk}/change/").content.decode()
+    page = superuser.get(f"{CHANNELS}{chat.pk}/change/").content.decode()
     assert "It answered 500." in page
     assert "Failed 3 times" in page
     assert "The text." in page
-    assert "It answered 500." in boss.get(CHANNELS).content.decode()
+    assert "It answered 500." in superuser.get(CHANNELS).content.decode()
 
 
-def test_a_missing_mail_server_is_reported(boss: Client, settings: Settings) -> None:
+def test_a_missing_mail_server_is_reported(superuser: Client, settings: Settings) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
     Channel.objects.create(name="Ops", kind="email", recipients=["a@example.com"])
-    assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}{Channel.objects.get().pk}/change/").content.decode()
-    assert "EMAIL_URL is not set" in boss.get(f"{CHANNELS}add/?kind=email").content.decode()
+    assert "EMAIL_URL is not set" in superuser.get(f"{CHANNELS}{Channel.objects.get().pk}/change/").content.decode()
+    assert "EMAIL_URL is not set" in superuser.get(f"{CHANNELS}add/?kind=email").content.decode()
 
 
-def test_deleting_a_channel_asks_for_confirmation(boss: Client, chat: Channel) -> None:
+def test_deleting_a_channel_asks_for_confirmation(superuser: Client, chat: Channel) -> None:
     path = f"{CHANNELS}{chat.pk}/delete/"
-    assert "sends no more notifications" in boss.get(path).content.decode()
+    assert "sends no more notifications" in superuser.get(path).content.decode()
     assert Channel.objects.exists()
-    boss.post(path)
+    superuser.post(path)
     assert not Channel.objects.exists()
 
 
@@ -254,9 +254,9 @@ def test_viewers_cannot_change_channels(viewer: Client, chat: Channel) -> None:
     assert viewer.get(f"{CHANNELS}add/").status_code == 403
 
 
-def test_a_problem_is_sent_by_email(boss: Client, drifted: Problem) -> None:
+def test_a_problem_is_sent_by_email(superuser: Client, drifted: Problem) -> None:
     Problem.objects.update(severity=Severity.CRITICAL)
-    boss.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com"})
+    superuser.post(f"{CHANNELS}add/?kind=email", {**FORM, "recipients": "a@example.com"})
     dispatch.notify_all()
     assert [message.subject for message in mail.outbox] == ["Critical: Drifted: Finance"]
     assert "(Fake account)" in mail.outbox[0].body

@@ -25,26 +25,26 @@ def moved(subscription: Subscription, settings: Settings) -> Subscription:
     return subscription
 
 
-def test_the_home_page_reports_a_changed_public_url(boss: Client, moved: Subscription) -> None:
-    page = boss.get("/admin/").content.decode()
+def test_the_home_page_reports_a_changed_public_url(superuser: Client, moved: Subscription) -> None:
+    page = superuser.get("/admin/").content.decode()
     assert "PUBLIC_URL changed" in page
     assert PAGE in page
 
 
-def test_the_page_explains_both_cases(boss: Client, moved: Subscription) -> None:
-    page = boss.get(PAGE).content.decode()
+def test_the_page_explains_both_cases(superuser: Client, moved: Subscription) -> None:
+    page = superuser.get(PAGE).content.decode()
     assert NEW in page
     assert moved.callback_url.partition("/hooks/")[0] in page
     assert "This is a copy" in page
     assert "This installation was moved" in page
 
 
-def test_a_user_confirms_the_move(boss: Client, moved: Subscription, control: Control) -> None:
-    page = boss.post(PAGE, {"public_url": NEW}, follow=True).content.decode()
+def test_a_user_confirms_the_move(superuser: Client, moved: Subscription, control: Control) -> None:
+    page = superuser.post(PAGE, {"public_url": NEW}, follow=True).content.decode()
     assert "Nothing was changed" in page
-    page = boss.post(PAGE, {"public_url": "https://other.example.test", "sure": "1"}, follow=True).content.decode()
+    page = superuser.post(PAGE, {"public_url": "https://other.example.test", "sure": "1"}, follow=True).content.decode()
     assert "Nothing was changed" in page
-    page = boss.post(PAGE, {"public_url": NEW, "sure": "1"}, follow=True).content.decode()
+    page = superuser.post(PAGE, {"public_url": NEW, "sure": "1"}, follow=True).content.decode()
     assert "1 subscription moved" in page
     assert "Every subscription is registered with" in page
     moved.refresh_from_db()
@@ -53,9 +53,9 @@ def test_a_user_confirms_the_move(boss: Client, moved: Subscription, control: Co
     assert HistoryEntry.objects.get(action="address confirmed").actor == "staff:ann"
 
 
-def test_nothing_is_reported_while_the_public_url_is_unchanged(boss: Client, subscription: Subscription) -> None:
-    assert "Every subscription is registered with" in boss.get(PAGE).content.decode()
-    assert "PUBLIC_URL changed" not in boss.get("/admin/").content.decode()
+def test_nothing_is_reported_while_the_public_url_is_unchanged(superuser: Client, subscription: Subscription) -> None:
+    assert "Every subscription is registered with" in superuser.get(PAGE).content.decode()
+    assert "PUBLIC_URL changed" not in superuser.get("/admin/").content.decode()
 
 
 def test_viewers_cannot_confirm(viewer: Client, unprivileged: Client, moved: Subscription) -> None:

@@ -34,10 +34,10 @@ def create_leases(account: ProviderAccount, count: int) -> list[Subscription]:
     return list(Subscription.objects.order_by("renew_at", "pk"))
 
 
-def test_shows_the_lease_and_the_last_renewal(boss: Client, subscription: Subscription, control: Control) -> None:
+def test_shows_the_lease_and_the_last_renewal(superuser: Client, subscription: Subscription, control: Control) -> None:
     reconcile(subscription, details=True)
     row = Subscription.objects.get()
-    page = boss.get(PAGE).content.decode()
+    page = superuser.get(PAGE).content.decode()
     assert "Finance" in page
     assert "register" in page
     assert "Succeeded" in page
@@ -50,18 +50,18 @@ def test_shows_the_lease_and_the_last_renewal(boss: Client, subscription: Subscr
         error="The provider was unavailable.",
     )
     Subscription.objects.update(failures=2, due_at=timezone.now() + timedelta(seconds=30))
-    page = boss.get(PAGE).content.decode()
+    page = superuser.get(PAGE).content.decode()
     assert "The provider was unavailable." in page
     assert "2 consecutive failures" in page
 
 
 def test_pages_are_ordered_by_renewal_and_complete(
-    boss: Client, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
+    superuser: Client, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renewal_pages, "PAGE_SIZE", 2)
     expected, seen, url = create_leases(account, 5), [], PAGE
     while True:
-        context = boss.get(url).context
+        context = superuser.get(url).context
         seen += [item.row.pk for item in context["renewals"]]
         if not context["later"]:
             break
@@ -69,32 +69,32 @@ def test_pages_are_ordered_by_renewal_and_complete(
     assert seen == [row.pk for row in expected]
 
 
-def test_the_number_of_queries_does_not_grow(boss: Client, account: ProviderAccount) -> None:
+def test_the_number_of_queries_does_not_grow(superuser: Client, account: ProviderAccount) -> None:
     create_leases(account, 3)
     with CaptureQueriesContext(connection) as queries_of_3:
-        boss.get(PAGE)
+        superuser.get(PAGE)
     create_leases(account, 20)
     with CaptureQueriesContext(connection) as queries_of_23:
-        boss.get(PAGE)
+        superuser.get(PAGE)
     assert len(queries_of_23) == len(queries_of_3)
     assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in queries_of_23)
 
 
-def test_disabled_and_manually_renewed_leases_are_marked(boss: Client, account: ProviderAccount) -> None:
+def test_disabled_and_manually_renewed_leases_are_marked(superuser: Client, account: ProviderAccount) -> None:
     rows = create_leases(account, 2)
     Subscription.objects.filter(pk=rows[0].pk).update(auto_renew=False)
     Subscription.objects.filter(pk=rows[1].pk).update(enabled=False)
-    page = boss.get(PAGE).content.decode()
+    page = superuser.get(PAGE).content.decode()
     assert ">manual<" in page
     assert ">disabled<" in page
 
 
-def test_an_empty_list_and_invalid_keys(boss: Client, unprivileged: Client) -> None:
-    assert "No subscriptions with a lease." in boss.get(PAGE).content.decode()
+def test_an_empty_list_and_invalid_keys(superuser: Client, unprivileged: Client) -> None:
+    assert "No subscriptions with a lease." in superuser.get(PAGE).content.decode()
     for after in ("x", "2026-01-01T00:00:00_x", "_7", "2999-01-01T00:00:00_7"):
-        assert boss.get(PAGE, {"after": after}).status_code == 200
+        assert superuser.get(PAGE, {"after": after}).status_code == 200
     assert unprivileged.get(PAGE).status_code == 403
 
 
-def test_the_home_page_links_to_the_renewals(boss: Client, subscription: Subscription) -> None:
-    assert PAGE in boss.get("/admin/").content.decode()
+def test_the_home_page_links_to_the_renewals(superuser: Client, subscription: Subscription) -> None:
+    assert PAGE in superuser.get("/admin/").content.decode()

@@ -26,8 +26,8 @@ def page_of(name: str, row: Subscription) -> str:
     return reverse(f"admin:subscriptions_subscription_{name}", args=[row.pk])
 
 
-def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Subscription) -> None:
-    page = boss.get(page_of("edit", subscription)).content.decode()
+def test_expected_quiet_times_are_saved_and_shown(superuser: Client, subscription: Subscription) -> None:
+    page = superuser.get(page_of("edit", subscription)).content.decode()
     assert "A suggestion is shown here" in page
     form_data = {
         **FORM_DATA,
@@ -37,7 +37,7 @@ def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Su
         "quiet_weekends": "on",
         "quiet_zone": "Europe/Berlin",
     }
-    shown = boss.post(page_of("edit", subscription), form_data, follow=True).content.decode()
+    shown = superuser.post(page_of("edit", subscription), form_data, follow=True).content.decode()
     subscription.refresh_from_db()
     assert subscription.quiet_after == 5400
     assert subscription.quiet_hours == {
@@ -48,10 +48,10 @@ def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Su
     }
     assert "1 h 30 min" in shown
     assert "quiet hours: 22:00 to 06:00 and weekends (Europe/Berlin)" in " ".join(shown.split())
-    again = boss.get(page_of("edit", subscription)).content.decode()
+    again = superuser.get(page_of("edit", subscription)).content.decode()
     assert 'name="quiet_minutes" id="id_quiet_minutes" value="90"' in again
     assert 'value="22:00"' in again
-    boss.post(page_of("edit", subscription), {**FORM_DATA, "quiet_zone": "UTC"})
+    superuser.post(page_of("edit", subscription), {**FORM_DATA, "quiet_zone": "UTC"})
     subscription.refresh_from_db()
     assert subscription.quiet_after is None
     assert subscription.quiet_hours is None
@@ -69,25 +69,25 @@ def test_expected_quiet_times_are_saved_and_shown(boss: Client, subscription: Su
     ],
 )
 def test_invalid_quiet_times_are_field_errors(
-    boss: Client, subscription: Subscription, form_data: dict[str, str], field: str
+    superuser: Client, subscription: Subscription, form_data: dict[str, str], field: str
 ) -> None:
-    response = boss.post(page_of("edit", subscription), {**FORM_DATA, **form_data})
+    response = superuser.post(page_of("edit", subscription), {**FORM_DATA, **form_data})
     assert field in response.context["form"].errors
     assert 'id="silence" open>' in response.content.decode()
     subscription.refresh_from_db()
     assert subscription.quiet_after is None
 
 
-def test_the_form_shows_the_suggestion_and_the_page_the_silence(boss: Client, subscription: Subscription) -> None:
+def test_the_form_shows_the_suggestion_and_the_page_the_silence(superuser: Client, subscription: Subscription) -> None:
     Subscription.objects.filter(pk=subscription.pk).update(
         quiet_suggestion=64800,
         silent_since=timezone.now() - timedelta(hours=3),
         silence_reason="The receiver answers at its callback URL.",
     )
-    page = boss.get(page_of("edit", subscription)).content.decode()
+    page = superuser.get(page_of("edit", subscription)).content.decode()
     assert '<details class="hk-card hk-fold" id="silence">' in page, "seldom used, so it is folded"
     assert "<strong>1080</strong> (18 h)" in " ".join(page.split())
-    shown = boss.get(page_of("change", subscription)).content.decode()
+    shown = superuser.get(page_of("change", subscription)).content.decode()
     assert "No event since" in shown
     assert "The receiver answers at its callback URL." in shown
     assert "suggested: 18 h" in shown

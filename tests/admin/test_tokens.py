@@ -9,13 +9,13 @@ from django.urls import reverse
 
 from config.models import ApiToken
 from providers.models import HistoryEntry
-from tests.admin.conftest import person
+from tests.admin.conftest import log_in_staff
 
 ADD = "/admin/config/apitoken/add/"
 
 
-def test_a_token_is_shown_once(boss: Client) -> None:
-    response = boss.post(ADD, {"name": "importer", "scopes": ["events:read", "accounts:write"]})
+def test_a_token_is_shown_once(superuser: Client) -> None:
+    response = superuser.post(ADD, {"name": "importer", "scopes": ["events:read", "accounts:write"]})
     page = response.content.decode()
     match = re.search(r'id="token">([^<]+)<', page)
     assert match
@@ -23,7 +23,7 @@ def test_a_token_is_shown_once(boss: Client) -> None:
     assert token is not None
     assert token.scopes == ["accounts:write", "events:read"]
     assert "no-store" in response["Cache-Control"]
-    details_page = boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+    details_page = superuser.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
     assert match[1] not in details_page
     assert token.prefix in details_page
     entry = HistoryEntry.objects.get()
@@ -31,21 +31,22 @@ def test_a_token_is_shown_once(boss: Client) -> None:
     assert match[1] not in str(entry.changes)
 
 
-def test_a_token_needs_a_name_and_known_scopes(boss: Client) -> None:
+def test_a_token_needs_a_name_and_known_scopes(superuser: Client) -> None:
     for form_data in ({"scopes": ["events:read"]}, {"name": "x"}, {"name": "x", "scopes": ["events:everything"]}):
-        assert boss.post(ADD, form_data).context["form"].errors
+        assert superuser.post(ADD, form_data).context["form"].errors
     assert not ApiToken.objects.exists()
 
 
-def test_a_revoked_token_is_not_accepted(boss: Client) -> None:
+def test_a_revoked_token_is_not_accepted(superuser: Client) -> None:
     token, text = ApiToken.issue("importer", ["events:read"])
     revoke = reverse("admin:config_apitoken_revoke", args=[token.pk])
-    assert boss.get(revoke).status_code == 405
-    assert "is not accepted any more" in boss.post(revoke, follow=True).content.decode()
+    assert superuser.get(revoke).status_code == 405
+    assert "is not accepted any more" in superuser.post(revoke, follow=True).content.decode()
     assert ApiToken.find(text) is None
     assert HistoryEntry.objects.get().action == "revoked"
     assert (
-        "Revoke permanently" not in boss.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
+        "Revoke permanently"
+        not in superuser.get(reverse("admin:config_apitoken_change", args=[token.pk])).content.decode()
     )
 
 
@@ -53,5 +54,5 @@ def test_tokens_need_permissions(viewer: Client) -> None:
     token, text = ApiToken.issue("importer")
     assert viewer.get(ADD).status_code == 403
     assert viewer.post(reverse("admin:config_apitoken_revoke", args=[token.pk])).status_code == 403
-    assert person("al", "config.add_apitoken").get(ADD).status_code == 200
+    assert log_in_staff("al", "config.add_apitoken").get(ADD).status_code == 200
     assert ApiToken.find(text) is not None
