@@ -81,7 +81,7 @@ def test_a_manual_subscription_shows_the_secret_to_enter(superuser: Client, acco
 def test_too_many_rotations_are_rejected_with_a_reason(superuser: Client, active: Subscription) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         apply_action(superuser, active, "rotate-secret")
-    assert "Wait for one, or revoke the old secrets." in apply_action(superuser, active, "rotate-secret")
+    assert "Wait for such a request, or revoke the old secrets." in apply_action(superuser, active, "rotate-secret")
     assert len(active.secrets) == secret_rotation.MAX_ACCEPTED_SECRETS
 
 

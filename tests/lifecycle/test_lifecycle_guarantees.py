@@ -299,12 +299,12 @@ def test_concurrent_reconciliations_leave_one_registration(
         start.wait(10)
         return reconcile(Subscription.objects.select_related("account").get(pk=row.pk))
 
-    def person() -> bool:
+    def change_config() -> bool:
         start.wait(10)
         desired_state.change(Subscription.objects.get(pk=row.pk), by="staff:bob", config={**CONFIG, "paths": ["/New"]})
         return True
 
-    run_concurrently(work, work, person)
+    run_concurrently(work, work, change_config)
     for _ in range(2):
         Subscription.objects.update(due_at=timezone.now())
         sweep.sweep_inline()
