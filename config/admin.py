@@ -69,7 +69,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the revoke URL."""
-        return [self.own_url("<int:pk>/revoke/", self.revoke_view, "revoke"), *super().get_urls()]
+        return [self.extra_url("<int:pk>/revoke/", self.revoke_view, "revoke"), *super().get_urls()]
 
     def detail_context(self, request: HttpRequest, row: ApiToken) -> dict[str, Any]:
         """Return all scopes, each with whether the token has it."""
@@ -101,13 +101,13 @@ class TokenAdmin(PageAdmin[ApiToken]):
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         row.revoke()
-        log.note(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
+        log.record(actor_of(request), "revoked", TOKEN, subject_id=row.uid, name=row.name)
         return self.back_to(request, row, ok=True, text=f"The token {row} was revoked. It is not accepted any more.")
 
     def _issue(self, request: HttpRequest, form: TokenForm) -> HttpResponse:
         scopes = form.cleaned_data["scopes"]
         token, text = ApiToken.issue(form.cleaned_data["name"], scopes)
-        log.note(
+        log.record(
             actor_of(request),
             log.CREATED,
             TOKEN,

@@ -29,7 +29,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of these pages."""
-        return [self.own_url("reprocess/", self.reprocess_many_view, "reprocess_many"), *super().get_urls()]
+        return [self.extra_url("reprocess/", self.reprocess_many_view, "reprocess_many"), *super().get_urls()]
 
     def reprocess_url(self, request: HttpRequest) -> str:
         """Return the URL that reprocesses everything the list shows with its current filters, on all its pages."""

@@ -73,8 +73,8 @@ class RequestAdmin(ReprocessPages):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs that reprocess a request and download its body."""
         return [
-            self.own_url("<int:pk>/reprocess/", self.reprocess_view, "reprocess"),
-            self.own_url("<int:pk>/body/", self.body_view, "body"),
+            self.extra_url("<int:pk>/reprocess/", self.reprocess_view, "reprocess"),
+            self.extra_url("<int:pk>/body/", self.body_view, "body"),
             *super().get_urls(),
         ]
 
@@ -86,7 +86,7 @@ class RequestAdmin(ReprocessPages):
         if not self.may_reprocess(request) or outcome_text.reprocess_label(row) is None:
             raise PermissionDenied
         before = row.outcome
-        log.note(
+        log.record(
             actor_of(request),
             "reprocessed",
             HISTORY_KIND,

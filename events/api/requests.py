@@ -106,7 +106,7 @@ class RequestViewSet(ApiViewSet):
         """
         self.no_body()
         row = self.find(_rows())
-        log.note(
+        log.record(
             self.by,
             "headers revealed",
             HISTORY_KIND,

@@ -68,4 +68,4 @@ def reprocess_many(
 def _log(result: ReprocessResult, by: str, selection: str) -> None:
     if result.count:
         name = f"{result.count} requests{selection and ': '}{selection}"
-        log.note(by, "reprocessed", reprocess.HISTORY_KIND, subject_id="", name=name)
+        log.record(by, "reprocessed", reprocess.HISTORY_KIND, subject_id="", name=name)

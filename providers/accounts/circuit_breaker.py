@@ -104,11 +104,11 @@ def end_pause(account: ProviderAccount, *causes: str) -> None:
 class AccountGate:
     """A `providers.contract.call_limits.Gate` for one session of an account.
 
-    `insist` is set when a person requested the call: it is then tried even during a pause.
+    `force` is set when a person requested the call: it is then tried even during a pause.
     """
 
     account: ProviderAccount
-    insist: bool = False
+    force: bool = False
     _pause: Pause | None = field(default=None, init=False)  # as read before the call
     _failures: int = field(default=0, init=False)
     _throttled: bool = field(default=False, init=False)
@@ -124,23 +124,23 @@ class AccountGate:
             self._pause = pause or self._pause
             return
         now = timezone.now()
-        early = self.insist or (priority is Priority.URGENT and pause.may_probe_early(self.account, now))
+        early = self.force or (priority is Priority.URGENT and pause.may_probe_early(self.account, now))
         if not early and not pause.is_over(now):
             raise pause.error(now)
         claim = {"calls_paused_at": now, "calls_paused_until": now + PROBE_TIMEOUT}
         claimed = _rows(self.account).filter(calls_paused_until=pause.until, calls_paused_at=pause.at).update(**claim)
         probe = Pause(pause.cause, pause.reason, now, now + PROBE_TIMEOUT)
-        if not claimed and not self.insist:
+        if not claimed and not self.force:
             raise probe.error(now)
         self._pause, self._probing = probe, True
         self._interrupted = None if pause.is_over(now) else pause.until
 
-    def note(self, problem: ProviderError | None) -> None:
+    def record(self, error: ProviderError | None) -> None:
         """Run after each call. Any response except a server error closes the circuit."""
-        if isinstance(problem, DeadlineExceeded | Throttled):
+        if isinstance(error, DeadlineExceeded | Throttled):
             return
-        if isinstance(problem, Unavailable):
-            self._record_no_response(problem)
+        if isinstance(error, Unavailable):
+            self._record_no_response(error)
             return
         if self._throttled:
             AccountLimit.objects.filter(account=self.account).update(throttled_since=None)

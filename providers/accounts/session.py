@@ -45,12 +45,12 @@ def open_session(
     record: Callable[[Exchange], None] | None = None,
     secrets: Sequence[str] = (),
     before_call: Callable[[], None] | None = None,
-    insist: bool = False,
+    force: bool = False,
 ) -> Iterator[ProviderSession[Any, Any]]:
     """Open a session for an account.
 
     `deadline` (monotonic seconds) limits all its calls together. `secrets` are masked in recorded calls, in addition
-    to the credentials. `insist` is set when a person requested the calls, which are then made even during a pause.
+    to the credentials. `force` is set when a person requested the calls, which are then made even during a pause.
     Raises Refused
     if the stored settings or credentials do not match the provider's schema.
     """
@@ -60,7 +60,7 @@ def open_session(
         credentials = validate(plugin.credentials_model, account.credentials)
     except InvalidInput as error:
         raise Refused(f"The account's settings or credentials are incomplete: {error}. Edit the account.") from None
-    gate = AccountGate(account, insist=insist)
+    gate = AccountGate(account, force=force)
     http = Http(
         guard=address_guard(),
         limiter=DatabaseLimiter(account, plugin.rate_limit(settings)),
@@ -81,14 +81,14 @@ def open_session(
         gate.worked()
 
 
-def check(account: ProviderAccount, *, deadline: float | None = None, by: str = SCHEDULER, insist: bool = True) -> None:
+def check(account: ProviderAccount, *, deadline: float | None = None, by: str = SCHEDULER, force: bool = True) -> None:
     """Check the credentials with the provider's identity call, and store the result: `ok`, or `failing` with a reason.
 
     `by` is the actor. If the call cannot be made (network, throttling), the status is unchanged and the reason is
-    stored. During a pause the call is made only with `insist`. Never raises ProviderError.
+    stored. During a pause the call is made only with `force`. Never raises ProviderError.
     """
     try:
-        with open_session(account, deadline=deadline, insist=insist) as session:
+        with open_session(account, deadline=deadline, force=force) as session:
             identity = account.plugin.identify(session)
     except CallsPaused:
         account.refresh_from_db(fields=_STATUS_COLUMNS)

@@ -10,7 +10,7 @@ from providers.models import HistoryEntry
 CREATED, CHANGED, DELETED = "created", "changed", "deleted"
 
 
-def note(
+def record(
     actor: str,
     action: str,
     subject_type: str,

@@ -38,7 +38,7 @@ class Gate(Protocol):
     def enter(self, priority: Priority) -> None:
         """Check that calls are allowed; called before each call. Raises CallsPaused."""
 
-    def note(self, problem: ProviderError | None) -> None:
+    def record(self, error: ProviderError | None) -> None:
         """Record the outcome of a call; None means success."""
 
 

@@ -142,7 +142,7 @@ class Http:
             raise
         finally:
             if self.gate and (response or problem):
-                self.gate.note(problem)
+                self.gate.record(problem)
             if self.record:
                 self.record(
                     Exchange(

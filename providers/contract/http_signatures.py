@@ -245,29 +245,29 @@ class _Scanner:
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
-        self.at = 0
+        self.position = 0
 
     @property
     def done(self) -> bool:
-        return self.at >= len(self.text)
+        return self.position >= len(self.text)
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        match = pattern.match(self.text, self.at)
+        match = pattern.match(self.text, self.position)
         if match:
-            self.at = match.end()
+            self.position = match.end()
         return match
 
     def need(self, pattern: re.Pattern[str]) -> re.Match[str]:
         return self.take(pattern) or self.refuse()
 
     def skip(self, character: str) -> bool:
-        if not self.text.startswith(character, self.at):
+        if not self.text.startswith(character, self.position):
             return False
-        self.at += 1
+        self.position += 1
         return True
 
     def refuse(self) -> NoReturn:
-        raise SignatureRefused(f"The header {self.name} is malformed at character {self.at + 1}.")
+        raise SignatureRefused(f"The header {self.name} is malformed at character {self.position + 1}.")
 
     def key(self, known: Mapping[str, object]) -> str:
         """Read the key of a dictionary's member. Repeated keys are refused, because parsers treat them differently."""
@@ -317,10 +317,10 @@ def _read_inputs(value: str) -> dict[str, _Input]:
     inputs: dict[str, _Input] = {}
     while not scanner.done:
         label = scanner.key(inputs)
-        start = scanner.at
+        start = scanner.position
         components, has_parameters = _read_components(scanner)
         parameters = scanner.parameters()
-        inputs[label] = _Input(components, has_parameters, parameters, scanner.text[start : scanner.at])
+        inputs[label] = _Input(components, has_parameters, parameters, scanner.text[start : scanner.position])
         if not scanner.next_member():
             break
     return inputs

@@ -180,7 +180,7 @@ class PageAdmin(ModelAdmin[M]):
             return None
         return self.page_url(row) if row is not None and self.has_view_permission(request, row) else None
 
-    def own_url(self, route: str, view: View, name: str) -> URLPattern:
+    def extra_url(self, route: str, view: View, name: str) -> URLPattern:
         """Return an additional URL below the model's."""
         return path(route, self.admin_site.admin_view(view), name=self.name_of(name))
 

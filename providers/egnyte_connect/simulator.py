@@ -167,7 +167,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         """Respond through the gateway, which throttles."""
         return self._gateway.serve(tenant, lambda: self.handle(tenant, call))
 
-    def age_own_state(self, tenant: EgnyteTenant, seconds: float) -> None:
+    def age_extra_state(self, tenant: EgnyteTenant, seconds: float) -> None:
         """Let the limits of the gateway recover."""
         self._gateway.age(tenant.login, seconds)
 

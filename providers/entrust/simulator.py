@@ -171,7 +171,7 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         """Return whether this is the authenticate call."""
         return call.path == AUTHENTICATE_PATH
 
-    def age_own_state(self, tenant: EntrustTenant, seconds: float) -> None:
+    def age_extra_state(self, tenant: EntrustTenant, seconds: float) -> None:
         """Move the expiry of access tokens forward."""
         for token in self._tokens.values():
             if token.login == tenant.login:

@@ -171,7 +171,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         wait = {"Retry-After": str(math.ceil(1 / (limit or 1)))} if tenant.options.retry_after else {}
         return Response(429, self.error_response(429).body, wait)
 
-    def age_own_state(self, tenant: FilesComTenant, seconds: float) -> None:
+    def age_extra_state(self, tenant: FilesComTenant, seconds: float) -> None:
         """Refill the call budget."""
         self._budgets[tenant.login].age(seconds)
 

@@ -47,7 +47,7 @@ class Simulator(DeliveringSimulator[H, O]):
                     if hook.expires_at is not None:
                         hook.expires_at -= seconds
                 tenant.retries = [replace(batch, due_at=batch.due_at - seconds) for batch in tenant.retries]
-                self.age_own_state(tenant, seconds)
+                self.age_extra_state(tenant, seconds)
         self.wake()
 
     def set_options(self, tenants: Iterable[Tenant[H, O]], changes: Mapping[str, object]) -> None:

@@ -109,7 +109,7 @@ class SimulatedApi(ABC, Generic[H, O]):
         """Return the configs of the demo subscriptions by name."""
         return {"Everything": self.demo_config}
 
-    def age_own_state(self, tenant: Tenant[H, O], seconds: float) -> None:
+    def age_extra_state(self, tenant: Tenant[H, O], seconds: float) -> None:
         """Move the deadlines that only this simulator has, such as quotas and tokens."""
         return
 

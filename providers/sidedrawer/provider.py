@@ -213,7 +213,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: SideDrawerSettings) -> Verification:
         """Verify the HMAC-SHA256 of the body in the header that the settings name."""
         return webhook.verify(
-            request, secrets, header=settings.integrity_header, compact_too=settings.accept_compact_json
+            request, secrets, header=settings.integrity_header, accept_compact=settings.accept_compact_json
         )
 
     def sensitive_headers(self, settings: SideDrawerSettings) -> frozenset[str]:

@@ -160,7 +160,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         """Return an error in SideDrawer's format."""
         return error_response(status, "Unauthorized" if status == 401 else f"The call failed with {status}.")
 
-    def age_own_state(self, tenant: SideDrawerTenant, seconds: float) -> None:
+    def age_extra_state(self, tenant: SideDrawerTenant, seconds: float) -> None:
         """Move the expiry of tokens forward."""
         for issued in self._tokens.values():
             if issued.login == tenant.login:

@@ -30,15 +30,15 @@ MAX_EVENTS = 10_000  # in one request
 # -- Verification --------------------------------------------------------------------------------------------------
 
 
-def verify(request: InboundRequest, secrets: Sequence[str], *, header: str, compact_too: bool) -> Verification:
+def verify(request: InboundRequest, secrets: Sequence[str], *, header: str, accept_compact: bool) -> Verification:
     """Compare the hash in `header` with the HMAC-SHA256 of the body under each secret. Never raises.
 
-    `compact_too`: if the body itself does not match, try the body serialized as compact JSON.
+    `accept_compact`: if the body itself does not match, try the body serialized as compact JSON.
     """
     matches = find_hmac_sha256(request.headers, request.body, secrets)
     match, hashed = _newest_match(matches, header), "body"
     present = any(name.lower() == header.lower() for name, _ in request.headers)
-    if match is None and compact_too and present and (compact := to_compact_json(request.body)) is not None:
+    if match is None and accept_compact and present and (compact := to_compact_json(request.body)) is not None:
         match = _newest_match(find_hmac_sha256(request.headers, compact, secrets), header)
         hashed = "body as compact JSON"
     if match:

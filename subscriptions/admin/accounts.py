@@ -96,10 +96,10 @@ class AccountAdmin(RemoteSubscriptionPages):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of the form, the check, the cancellation of a deletion, and the timeline."""
         return [
-            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
-            self.own_url("<int:pk>/check/", self.check_view, "check"),
-            self.own_url("<int:pk>/keep/", self.keep_view, "keep"),
-            self.own_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
+            self.extra_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.extra_url("<int:pk>/check/", self.check_view, "check"),
+            self.extra_url("<int:pk>/keep/", self.keep_view, "keep"),
+            self.extra_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
             *super().get_urls(),
         ]
 

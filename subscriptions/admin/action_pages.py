@@ -29,7 +29,7 @@ class ActionPages(PageAdmin[Subscription]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the actions."""
-        return [self.own_url("actions/", self.actions_view, "actions"), *super().get_urls()]
+        return [self.extra_url("actions/", self.actions_view, "actions"), *super().get_urls()]
 
     def allowed_actions(self, request: HttpRequest) -> list[tuple[SubscriptionAction, ActionText]]:
         """Return the actions that the user has the permission for, with their labels."""

@@ -110,8 +110,8 @@ class ChannelAdmin(PageAdmin[Channel]):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of the form and the test."""
         return [
-            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
-            self.own_url("<int:pk>/test/", self.test_view, "test"),
+            self.extra_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.extra_url("<int:pk>/test/", self.test_view, "test"),
             *super().get_urls(),
         ]
 

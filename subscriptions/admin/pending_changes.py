@@ -36,8 +36,8 @@ class PendingChangesPages(PageAdmin[Subscription]):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of these pages."""
         return [
-            self.own_url("plan/", self.plan_view, "plan"),
-            self.own_url("plan/apply/", self.apply_view, "apply"),
+            self.extra_url("plan/", self.plan_view, "plan"),
+            self.extra_url("plan/apply/", self.apply_view, "apply"),
             *super().get_urls(),
         ]
 

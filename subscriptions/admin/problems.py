@@ -67,8 +67,8 @@ class ProblemAdmin(PageAdmin[Problem]):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of acknowledging and resolving."""
         return [
-            self.own_url("<int:pk>/acknowledge/", self.acknowledge_view, "acknowledge"),
-            self.own_url("<int:pk>/resolve/", self.resolve_view, "resolve"),
+            self.extra_url("<int:pk>/acknowledge/", self.acknowledge_view, "acknowledge"),
+            self.extra_url("<int:pk>/resolve/", self.resolve_view, "resolve"),
             *super().get_urls(),
         ]
 

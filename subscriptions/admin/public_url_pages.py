@@ -19,7 +19,7 @@ class PublicUrlPages(PageAdmin[Subscription]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the page."""
-        return [self.own_url("address/", self.address_view, "address"), *super().get_urls()]
+        return [self.extra_url("address/", self.address_view, "address"), *super().get_urls()]
 
     def address_view(self, request: HttpRequest) -> HttpResponse:
         """Show the registered addresses (GET); confirm the new one (POST)."""

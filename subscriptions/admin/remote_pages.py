@@ -47,10 +47,10 @@ class RemoteSubscriptionPages(PageAdmin[ProviderAccount]):
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of these pages."""
         return [
-            self.own_url("<int:pk>/discover/", self.discover_view, "discover"),
-            self.own_url("<int:pk>/discover/import/", self.import_view, "import"),
-            self.own_url("<int:pk>/discover/remove/", self.remove_view, "remove_orphan"),
-            self.own_url("<int:pk>/discover/ignore/", self.ignore_view, "ignore"),
+            self.extra_url("<int:pk>/discover/", self.discover_view, "discover"),
+            self.extra_url("<int:pk>/discover/import/", self.import_view, "import"),
+            self.extra_url("<int:pk>/discover/remove/", self.remove_view, "remove_orphan"),
+            self.extra_url("<int:pk>/discover/ignore/", self.ignore_view, "ignore"),
             *super().get_urls(),
         ]
 

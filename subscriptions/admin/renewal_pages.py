@@ -58,7 +58,7 @@ class RenewalPages(PageAdmin[Subscription]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the page."""
-        return [self.own_url("renewals/", self.renewals_view, "renewals"), *super().get_urls()]
+        return [self.extra_url("renewals/", self.renewals_view, "renewals"), *super().get_urls()]
 
     def renewals_view(self, request: HttpRequest) -> HttpResponse:
         """Show one page of renewals, with keyset pagination."""

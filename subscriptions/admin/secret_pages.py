@@ -20,7 +20,7 @@ class SecretPages(PageAdmin[Subscription]):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the secret."""
-        return [self.own_url("<int:pk>/secret/", never_cache(self.secret_view), "secret"), *super().get_urls()]
+        return [self.extra_url("<int:pk>/secret/", never_cache(self.secret_view), "secret"), *super().get_urls()]
 
     def secret_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show the secret once, or store the one in `value`. Both are recorded in the history."""

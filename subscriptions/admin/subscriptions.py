@@ -86,8 +86,8 @@ class SubscriptionAdmin(ActionPages, SecretPages, PendingChangesPages, RenewalPa
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of the form and the timeline."""
         return [
-            self.own_url("<int:pk>/edit/", self.edit_view, "edit"),
-            self.own_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
+            self.extra_url("<int:pk>/edit/", self.edit_view, "edit"),
+            self.extra_url("<int:pk>/timeline/", self.timeline_view, "timeline"),
             *super().get_urls(),
         ]
 

@@ -20,7 +20,7 @@ def log_subscription(
     after: Mapping[str, object] | None = None,
 ) -> None:
     """Log an action on a subscription. Call this in the transaction of the change itself."""
-    log.note(
+    log.record(
         by,
         action,
         SUBSCRIPTION,
@@ -42,7 +42,7 @@ def log_account(
 ) -> None:
     """Log an action on an account, with credentials masked. Call this in the transaction of the change itself."""
     secret = frozenset(name for name in (*(before or {}), *(after or {})) if name.startswith("credentials."))
-    log.note(
+    log.record(
         by,
         action,
         ACCOUNT,

@@ -67,7 +67,7 @@ def confirm(address: str, *, by: str) -> int:
     moved = move_callback_urls(by=by)
     if moved:
         with transaction.atomic():
-            log.note(
+            log.record(
                 by,
                 "address confirmed",
                 INSTALLATION_SUBJECT,

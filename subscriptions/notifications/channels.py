@@ -52,7 +52,7 @@ def change(channel: Channel, *, by: str, **values: Any) -> None:
 @transaction.atomic
 def remove(channel: Channel, *, by: str) -> None:
     """Delete a channel with its messages."""
-    log.note(by, log.DELETED, HISTORY_KIND, subject_id=channel.uid, name=channel.name)
+    log.record(by, log.DELETED, HISTORY_KIND, subject_id=channel.uid, name=channel.name)
     channel.delete()
 
 
@@ -102,7 +102,7 @@ def _values(channel: Channel) -> Mapping[str, object]:
 
 
 def _note(channel: Channel, action: str, by: str, *, before: Mapping[str, object]) -> None:
-    log.note(
+    log.record(
         by,
         action,
         HISTORY_KIND,

@@ -87,7 +87,7 @@ def send_test(channel: Channel, *, by: str) -> tuple[bool, str]:
         _finish_message(message, MessageStatus.SENT if ok else MessageStatus.FAILED, "" if ok else detail)
         if ok:  # a pending retry is made at once
             Channel.objects.filter(pk=channel.pk, failures__gt=0).update(failures=0, last_error="", retry_at=None)
-        log.note(by, "tested", HISTORY_KIND, subject_id=channel.uid, name=channel.name, after={"ok": ok})
+        log.record(by, "tested", HISTORY_KIND, subject_id=channel.uid, name=channel.name, after={"ok": ok})
     channel.refresh_from_db()
     return ok, detail
 

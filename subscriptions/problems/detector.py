@@ -102,7 +102,7 @@ def acknowledge(problem: Problem, *, by: str) -> None:
         row.state, row.acknowledged_at, row.acknowledged_by = ProblemState.ACKNOWLEDGED, timezone.now(), by
         row.save(update_fields=["state", "acknowledged_at", "acknowledged_by"])
         _note(row, Transition.ACKNOWLEDGED, by, row.acknowledged_at)
-        log.note(by, "acknowledged", HISTORY_KIND, subject_id=row.uid, name=str(row))
+        log.record(by, "acknowledged", HISTORY_KIND, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 
@@ -119,7 +119,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.changed_at, row.held_until = now, now + REOPEN_GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
         _note(row, Transition.RESOLVED, by, now)
-        log.note(by, "resolved", HISTORY_KIND, subject_id=row.uid, name=str(row))
+        log.record(by, "resolved", HISTORY_KIND, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()
 
 

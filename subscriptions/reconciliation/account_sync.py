@@ -55,7 +55,7 @@ def _sync_claimed(account: ProviderAccount) -> bool:
     registered = account.subscriptions.filter(deleted_at=None, managed=Managed.API).exclude(register_tried_at=None)
     rows = list(registered.select_related("account").defer("secrets"))
     if account.status == AccountStatus.UNCHECKED or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
-        session.check(account, insist=False)
+        session.check(account, force=False)
     if not rows or account.calls_paused_for == circuit_breaker.AUTHENTICATION:
         return False
     observation = _observe(account, rows)

@@ -34,8 +34,8 @@ def attempt(subscription: Subscription, action: SubscriptionAction, *, by: str, 
             return Outcome(subscription, ok=True, text=subscription.state_reason)
         case SubscriptionAction.RECONCILE:
             deadline = time.monotonic() + seconds
-            if not reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True):
-                reconcile_soon(subscription, actor=by, seconds=seconds, insist=True)
+            if not reconcile(subscription, actor=by, deadline=deadline, details=True, force=True):
+                reconcile_soon(subscription, actor=by, seconds=seconds, force=True)
         case _:
             reconcile_soon(subscription, actor=by, seconds=seconds)
     return outcome(subscription)

@@ -39,8 +39,8 @@ class Boundary(StrEnum):
     WRITTEN = "written"  # the answer is committed
 
 
-def passed(step: Step, boundary: Boundary) -> None:
-    """Mark that a step passes a boundary. Tests replace this function to stop the process at any of them."""
+def mark_boundary(step: Step, boundary: Boundary) -> None:
+    """Mark that a step has reached a boundary. Tests replace this function to stop the process at any of them."""
     logger.debug("%s of %s: %s", step.action, step.remote_id, boundary)
 
 
@@ -55,7 +55,7 @@ class StepExecutor:
 
     def execute(self, step: Step, remotes: Remotes) -> Remotes:
         """Execute a step and return what the provider has then. Raises ProviderError and ClaimLost."""
-        passed(step, Boundary.PLANNED)
+        mark_boundary(step, Boundary.PLANNED)
         self.claimed.keep_claim()
         if step.action is StepAction.ADOPT:
             self._adopt(step)
@@ -68,27 +68,27 @@ class StepExecutor:
         operation = Operation.objects.create(
             subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=self.actor
         )
-        passed(step, Boundary.RECORDED)
+        mark_boundary(step, Boundary.RECORDED)
         exchanges: list[Exchange] = []
         try:
             with self.claimed.open_session(_priority_of(row, step), exchanges) as session:
                 after = call_provider(row, step, remotes, session, as_agreed=self.as_agreed)
         except ProviderError as error:
-            passed(step, Boundary.ANSWERED)
+            mark_boundary(step, Boundary.ANSWERED)
             record_answer(operation, exchanges, error)
             if first_try and changed_nothing(error, exchanges):
                 self.claimed.forget_registration_try()
-            passed(step, Boundary.WRITTEN)
+            mark_boundary(step, Boundary.WRITTEN)
             recovered = self._recover(step, remotes, error)
             if recovered is None:
                 raise
             return recovered
-        passed(step, Boundary.ANSWERED)
+        mark_boundary(step, Boundary.ANSWERED)
         with transaction.atomic():
             record_answer(operation, exchanges, None)
             record_success(self.claimed, step, remotes, after)
             self.claimed.save(self.actor)
-        passed(step, Boundary.WRITTEN)
+        mark_boundary(step, Boundary.WRITTEN)
         return after
 
     def _adopt(self, step: Step) -> None:
@@ -106,7 +106,7 @@ class StepExecutor:
             )
             self.claimed.set(adopted_columns(step.remote_id or "", now))
             self.claimed.save(self.actor)
-        passed(step, Boundary.WRITTEN)
+        mark_boundary(step, Boundary.WRITTEN)
 
     def _recover(self, step: Step, remotes: Remotes, error: ProviderError) -> Remotes | None:
         """Return what the provider has, where the error itself tells how to continue; None where it is a failure."""

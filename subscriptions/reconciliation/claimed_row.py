@@ -35,7 +35,7 @@ class ClaimedRow:
     row: Subscription
     holder: str
     deadline: float | None = None  # monotonic seconds
-    insist: bool = False  # call even while the account's circuit is open
+    force: bool = False  # call even while the account's circuit is open
     saved: ColumnValues = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class ClaimedRow:
             record=exchanges.append if exchanges is not None else None,
             secrets=[*self.row.secrets, *secret_rotation.former_secrets(self.row)],
             before_call=self.keep_claim,
-            insist=self.insist,
+            force=self.force,
         )
 
     def save(self, actor: str) -> None:

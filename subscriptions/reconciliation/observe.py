@@ -72,24 +72,24 @@ def observe(
         listed = _read_known(account, session, known)
     ours: dict[int, list[RemoteSubscription]] = {}
     others: list[RemoteSubscription] = []
-    for remote in listed:
-        identified = _identify(account, session, remote, known)
+    for listed_remote in listed:
+        identified = _identify(account, session, listed_remote, known)
         if identified is None:
             continue
-        owner, seen = identified
+        owner, remote = identified
         if owner is None or owner.account_id != account.pk:
-            others.append(seen)
+            others.append(remote)
             continue
-        if seen.config is None and owner.pk in details_of and not capabilities.list_has_details:
-            details = _read_details(account, session, seen, owner)
+        if remote.config is None and owner.pk in details_of and not capabilities.list_has_details:
+            details = _read_details(account, session, remote, owner)
             if details is None:
                 continue
-            seen = details
-        if not _points_to(owner, seen.url):  # it was pointed elsewhere, so it is not ours at the moment
-            _save_owner(account, seen, owner)
-            others.append(seen)
+            remote = details
+        if not _points_to(owner, remote.url):  # it was pointed elsewhere, so it is not ours at the moment
+            _save_owner(account, remote, owner)
+            others.append(remote)
             continue
-        ours.setdefault(owner.pk, []).append(_with_compared_secret(seen, owner))
+        ours.setdefault(owner.pk, []).append(_with_compared_secret(remote, owner))
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
 
 

@@ -81,7 +81,7 @@ def secret_columns(row: Subscription, now: datetime) -> ColumnValues:
     return {"remote_secret_no": row.secret_no, "secret_set_at": now}
 
 
-def restart_columns() -> ColumnValues:
+def suspension_reset_columns() -> ColumnValues:
     """Return the columns that forget earlier suspensions by the provider."""
     return copy.deepcopy(dict(desired_state.SUSPENSION_RESET))
 
@@ -125,7 +125,7 @@ def _enabled_columns(row: Subscription, now: datetime) -> ColumnValues:
     enabled_at = row.enabled_at if row.remote_enabled else now
     values: ColumnValues = {"enabled_at": enabled_at, "we_disabled": False}
     if row.gave_up_at:  # it was enabled at the provider
-        values |= restart_columns()
+        values |= suspension_reset_columns()
     if enabled_at and now - enabled_at > HEALTHY_AFTER:
         values["suspended_count"] = 0
     return values

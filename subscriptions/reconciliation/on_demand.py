@@ -163,7 +163,7 @@ def apply_everything(*, by: str, deadline: float | None = None) -> Iterator[Acco
 def apply_subscription(subscription: Subscription, *, by: str, deadline: float | None = None) -> AccountResult:
     """Reconcile one subscription. Provider errors are stored on the row. Raises Conflict if it is deleted."""
     actions.check(subscription, SubscriptionAction.RECONCILE)
-    was_claimed = reconcile(subscription, actor=by, deadline=deadline, details=True, insist=True)
+    was_claimed = reconcile(subscription, actor=by, deadline=deadline, details=True, force=True)
     subscription.refresh_from_db()
     return AccountResult(
         account=subscription.account,

@@ -28,7 +28,7 @@ from subscriptions.reconciliation.backoff import next_due, urgency
 from subscriptions.reconciliation.claimed_row import ClaimedRow, ClaimLost
 from subscriptions.reconciliation.live_plan import are_details_due, observed_remotes, plan_for
 from subscriptions.reconciliation.observe import Observation, observe
-from subscriptions.reconciliation.observed_state import observed_columns, restart_columns
+from subscriptions.reconciliation.observed_state import observed_columns, suspension_reset_columns
 from subscriptions.reconciliation.provider_calls import Remotes
 from subscriptions.reconciliation.status import error_columns, renewal_columns
 
@@ -47,7 +47,7 @@ def reconcile(
     observation: Observation | None = None,
     details: bool = False,
     choice: Choice | None = None,
-    insist: bool = False,
+    force: bool = False,
 ) -> bool:
     """Bring one subscription from the observed to the desired state, as far as the provider permits.
 
@@ -58,7 +58,7 @@ def reconcile(
     `details` also reads what the list does not contain.
     `choice` limits the pass to these steps; the others are left to the next pass. Raises PlanChanged or
     IncompleteChoice, and then nothing was done.
-    `insist`: a person requested it. It is tried even while the account's circuit is open, and a subscription that was
+    `force`: a person requested it. It is tried even while the account's circuit is open, and a subscription that was
     given up after too many suspensions is enabled again.
 
     Returns False when another worker has the row. Failures are recorded on the row, not raised.
@@ -68,7 +68,7 @@ def reconcile(
         return False
     try:
         subscription.refresh_from_db()
-        claimed = ClaimedRow(subscription, holder, deadline, insist)
+        claimed = ClaimedRow(subscription, holder, deadline, force)
         _Pass(claimed, actor, details, choice).run(observation)
     except ClaimLost:
         logger.warning("Lost the claim on subscription %s; stopped.", subscription.uid)
@@ -77,11 +77,11 @@ def reconcile(
     return True
 
 
-def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0, insist: bool = False) -> None:
+def reconcile_soon(subscription: Subscription, *, actor: str, seconds: float = 10.0, force: bool = False) -> None:
     """Make a first attempt within `seconds`, waiting for another worker to finish. The rest is left to the worker."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if reconcile(subscription, actor=actor, deadline=deadline, insist=insist):
+        if reconcile(subscription, actor=actor, deadline=deadline, force=force):
             break
         time.sleep(RETRY_SECONDS)
     subscription.refresh_from_db()
@@ -112,8 +112,8 @@ class _Pass:
         row = self.row
         close_interrupted_operations(row)
         self.claimed.set({"waiting": "", "waiting_for": ""})
-        if self.claimed.insist and row.gave_up_at:
-            self.claimed.set(restart_columns())
+        if self.claimed.force and row.gave_up_at:
+            self.claimed.set(suspension_reset_columns())
         steps_left = False
         failure: ProviderError | None = None
         try:
@@ -216,8 +216,8 @@ class _Pass:
 
     def _acted_since(self, moment: datetime) -> bool:
         """Return whether an observation made then is outdated: an operation ran since, or a new secret was created."""
-        asked = self.row.rotation_asked_at
-        return (asked is not None and asked >= moment) or self.row.operations.filter(
+        requested_at = self.row.rotation_asked_at
+        return (requested_at is not None and requested_at >= moment) or self.row.operations.filter(
             Q(finished_at=None) | Q(finished_at__gte=moment)
         ).exists()
 

@@ -41,7 +41,7 @@ def call(account: ProviderAccount, error: Exception | None = None, priority: Pri
     gate = AccountGate(account)
     gate.enter(priority)
     assert error is None or isinstance(error, NoAnswer | Throttled | Refused)
-    gate.note(error)
+    gate.record(error)
 
 
 def open_circuit(account: ProviderAccount) -> ProviderAccount:
@@ -114,7 +114,7 @@ def test_new_credentials_end_the_pause(refused: list[Subscription], account: Pro
 
 
 def test_reconciling_by_a_person_calls_despite_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
-    reconcile(refused[0], actor="staff:ann", insist=True)
+    reconcile(refused[0], actor="staff:ann", force=True)
     refused[0].refresh_from_db()
     assert refused[0].state == State.ACTIVE
     assert fresh(account).status == AccountStatus.OK
@@ -244,7 +244,7 @@ def test_one_probe_closes_the_circuit(account: ProviderAccount) -> None:
     probe.enter(Priority.SYNC)
     with pytest.raises(CallsPaused):
         call(account)
-    probe.note(None)
+    probe.record(None)
     call(account)
     assert fresh(account).call_failures == 0
 
@@ -279,9 +279,9 @@ def test_an_urgent_renewal_may_probe_early(account: ProviderAccount) -> None:
 def test_a_failed_probe_by_a_person_does_not_prolong_the_pause(account: ProviderAccount) -> None:
     paused = open_circuit(account)
     for _ in range(4):
-        gate = AccountGate(account, insist=True)
+        gate = AccountGate(account, force=True)
         gate.enter(Priority.CHANGE)
-        gate.note(NoAnswer("Still no."))
+        gate.record(NoAnswer("Still no."))
     after = fresh(account)
     assert after.calls_paused_count == paused.calls_paused_count
     assert after.calls_paused_until == paused.calls_paused_until
@@ -292,7 +292,7 @@ def test_a_probe_answered_by_a_refusal_begins_a_pause_for_the_credentials(accoun
     end_pause_time(account)
     gate = AccountGate(account)
     gate.enter(Priority.CHANGE)
-    gate.note(AuthenticationFailed("No."))
+    gate.record(AuthenticationFailed("No."))
     gate.failed(AuthenticationFailed("No."))
     assert (fresh(account).calls_paused_for, fresh(account).call_failures) == ("authentication_failed", 0)
 
@@ -362,7 +362,7 @@ for _ in range({calls}):
     except CallsPaused:
         continue
     passed += 1
-    gate.note(Unavailable("No."))
+    gate.record(Unavailable("No."))
 print(passed)
 """
 

@@ -57,7 +57,7 @@ def rows(received: WebhookRequest) -> dict[str, int]:
         finished_at=timezone.now(),
     )
     after = {"name": "<i>Finance</i>"}
-    log.note("api:importer", "changed", "subscription", subject_id=subscription.uid, name="Finance", after=after)
+    log.record("api:importer", "changed", "subscription", subject_id=subscription.uid, name="Finance", after=after)
     token, _ = ApiToken.issue("importer", ["events:read"])
     entry, event = HistoryEntry.objects.latest("pk"), Event.objects.get()
     return {

@@ -53,9 +53,9 @@ def during(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary,
     """Call the function once, when the next such step reaches this boundary."""
     happened: list[bool] = []
 
-    def passed(step: Step, boundary: Boundary) -> None:
+    def mark_boundary(step: Step, boundary: Boundary) -> None:
         if (step.action, boundary) == (action, where) and not happened:
             happened.append(True)
             happens()
 
-    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.mark_boundary", mark_boundary)

@@ -133,7 +133,7 @@ def test_deletion_before_the_registering_call_registers_nothing(
         if boundary is Boundary.PLANNED and step.action is StepAction.REGISTER:
             desired_state.request_deletion(Subscription.objects.get(pk=subscription.pk), by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.mark_boundary", remove)
     reconcile(subscription)
     subscription.refresh_from_db()
     assert subscription.state == State.DELETED
@@ -150,7 +150,7 @@ def test_deletion_during_the_registering_call_deletes_the_registration(
         if boundary is Boundary.RECORDED and step.action is StepAction.REGISTER:
             desired_state.request_deletion(stale, by="staff:ann")
 
-    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", remove)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.mark_boundary", remove)
     reconcile(subscription)
     sweep.sweep_inline()
     subscription.refresh_from_db()

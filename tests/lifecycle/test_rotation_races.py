@@ -35,12 +35,12 @@ class Killed(BaseException):
 def kill_at(monkeypatch: pytest.MonkeyPatch, action: StepAction, where: Boundary) -> None:
     killed: list[bool] = []
 
-    def passed(step: Step, boundary: Boundary) -> None:
+    def mark_boundary(step: Step, boundary: Boundary) -> None:
         if (step.action, boundary) == (action, where) and not killed:
             killed.append(True)
             raise Killed
 
-    monkeypatch.setattr("subscriptions.reconciliation.apply.passed", passed)
+    monkeypatch.setattr("subscriptions.reconciliation.apply.mark_boundary", mark_boundary)
 
 
 def steps_of(slug: str) -> tuple[StepAction, ...]:

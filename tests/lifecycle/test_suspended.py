@@ -21,8 +21,8 @@ from tests.harness.fixtures import CONFIG, Control
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
 
-def reconciled(row: Subscription, *, insist: bool = False) -> Subscription:
-    assert reconcile(row, details=True, insist=insist)
+def reconciled(row: Subscription, *, force: bool = False) -> Subscription:
+    assert reconcile(row, details=True, force=force)
     row.refresh_from_db()
     return row
 
@@ -66,7 +66,7 @@ def test_after_the_third_suspension_it_is_registered_again(active: Subscription,
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]
     actions_done = list(active.operations.order_by("id").values_list("action", flat=True))
     assert actions_done == ["register", "enable", "enable", "replace", "delete"]
-    assert "count from zero" in active.operations.get(action="replace").reason
+    assert "restarts at zero" in active.operations.get(action="replace").reason
 
 
 def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, control: Control) -> None:
@@ -102,7 +102,7 @@ def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> No
 
 
 def test_reconciling_on_demand_ends_giving_up(given_up: Subscription) -> None:
-    assert reconciled(given_up, insist=True).state == State.ACTIVE
+    assert reconciled(given_up, force=True).state == State.ACTIVE
     assert given_up.gave_up_at is None
 
 

@@ -91,7 +91,7 @@ def test_syncs_that_find_nothing_new_never_appear(subscription: Subscription, co
 
 def test_the_timeline_of_an_account_contains_only_its_own_subscriptions(hook: Subscription, fake: object) -> None:
     fill(hook, 3)
-    log.note("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
+    log.record("staff:ann", "changed", "account", subject_id=hook.account.uid, account_id=hook.account_id)
     other = Subscription.objects.create(
         account=ProviderAccount.objects.create(provider="fake", name="Other"), name="Elsewhere"
     )
@@ -127,7 +127,7 @@ def test_paging_in_both_directions_returns_every_entry_once(hook: Subscription) 
 
 def test_filtering_by_kind(hook: Subscription) -> None:
     fill(hook, 6)
-    log.note("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
+    log.record("staff:ann", "secret revealed", "subscription", subject_id=hook.uid)
     for kind in ("operation", "state", "action", "secret"):
         entries = Timeline(hook, frozenset({kind})).part(50)
         assert {entry.kind for entry in entries} == {kind}

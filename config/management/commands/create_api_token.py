@@ -34,7 +34,7 @@ class Command(BaseCommand):
             raise CommandError(f"NAME must have 1 to {NAME_LENGTH} printable characters.")
         with transaction.atomic():
             token, text = ApiToken.issue(name, scope)
-            log.note(
+            log.record(
                 "command:create_api_token",
                 log.CREATED,
                 "token",
