@@ -187,12 +187,12 @@ def broker(name: str) -> str:
 
 
 def email(name: str) -> dict[str, Any]:
-    """Return Django's e-mail settings from a URL. Without one, e-mail is written to standard output."""
+    """Return Django's email settings from a URL. Without one, email is written to standard output."""
     try:
         return dict(Environment.email_url_config(text(name, "consolemail://")))
     except (ImproperlyConfigured, ValueError):
         raise SettingError(
-            name, "the value is not an e-mail URL, such as smtp+tls://user:password@mail.example.com:587."
+            name, "the value is not an email URL, such as smtp+tls://user:password@mail.example.com:587."
         ) from None
 
 

@@ -120,7 +120,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-# Database, broker, e-mail
+# Database, broker, email
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": environment.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'hookkeeper.sqlite3'}"),
@@ -233,7 +233,7 @@ LOGGING: dict[str, Any] = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
-        # Django's own handlers would write each record twice, or send it by e-mail.
+        # Django's own handlers would write each record twice, or send it by email.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
         # Scanners send arbitrary Host headers; a traceback for each would bury other messages. The null handler keeps

@@ -314,7 +314,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         return hook.describe()
 
     def state(self, tenants: Collection[FilesComTenant]) -> dict[str, object]:
-        """Return the state with the e-mails about undelivered messages."""
+        """Return the state with the emails about undelivered messages."""
         logins = {tenant.login for tenant in tenants}
         with self.lock:
             return {**super().state(tenants), "emails": [mail for mail in self._emails if mail["login"] in logins]}

@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Change the settings that differ in tests."""
     from django.conf import settings
 
+    # Static files are found when they are asked for. Otherwise each test client would search all packages for them.
+    settings.WHITENOISE_AUTOREFRESH = True
     # Slow password hashing would take most of a test run's time.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # Tests normalize requests themselves: during a test's transaction, SQLite lets no other thread write.
