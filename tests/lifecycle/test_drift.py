@@ -111,7 +111,7 @@ def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount
     sync_account(ProviderAccount.objects.get())
     row.refresh_from_db()
     assert row.state == State.DRIFTED
-    assert "differs in paths" in row.state_reason
+    assert "differs at the provider in paths" in row.state_reason
     assert "only reported" in row.state_reason
     assert [(change["field"], change["before"]) for change in row.drift] == [("paths", ["/Shared/Elsewhere"])]
     assert (writes(control), row.operations.count()) == (before, 1)
