@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,6 +44,9 @@ TEST_SETTINGS = {
 }
 
 os.environ.update(TEST_SETTINGS)
+# The tests start many processes, each of which would compile the product again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 for name in FOREIGN_SETTINGS:
     os.environ.pop(name, None)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 from django.core.management import get_commands, load_command_class
 from django.urls import Resolver404, resolve
 
@@ -128,9 +128,16 @@ def test_settings_are_documented_and_exist() -> None:
     assert documented == read
 
 
+@cache
+def api_paths() -> set[str]:
+    """Return the paths of the API, with `{}` for each parameter. Lines are read, because parsing takes a second."""
+    paths = re.findall(r"^  (/api/v1/\S*):$", text_of(ROOT / "docs" / "openapi.yaml"), re.MULTILINE)
+    return {re.sub(r"{\w+}", "{}", path) for path in paths}
+
+
 def test_api_calls_exist(document: Path) -> None:
-    paths = set(yaml.safe_load(text_of(ROOT / "docs" / "openapi.yaml"))["paths"])
-    known = {re.sub(r"{\w+}", "{}", path) for path in paths}
+    known = api_paths()
+    assert known
     for code in CODE.findall(text_of(document)):
         for call in CALL.findall(code):
             path = re.sub(r"{\w+}|<\w+>", "{}", call.removeprefix("/api/v1"))
