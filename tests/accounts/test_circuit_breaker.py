@@ -132,6 +132,7 @@ def test_a_successful_probe_ends_the_pause_even_after_unanswered_calls(
     assert refused[0].state == State.ACTIVE
 
 
+@pytest.mark.slow
 def test_refused_credentials_are_probed_rarely_and_by_one_call(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
@@ -328,6 +329,7 @@ def test_a_pause_set_before_the_clock_was_set_back_has_ended(account: ProviderAc
     assert fresh(account).calls_paused_until is None
 
 
+@pytest.mark.slow
 def test_an_unreachable_provider_is_not_called_and_recovers(account: ProviderAccount, control: Control) -> None:
     rows = [desired_state.subscribe(account, config=CONFIG, by="staff:ann") for _ in range(MAX_FAILURES + 3)]
     control.post("faults", status=500, times=100)
@@ -367,6 +369,7 @@ print(passed)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_circuit_and_one_probe(transactional_db: None, account: ProviderAccount) -> None:
     def both(calls: int) -> int:
         code = IN_ANOTHER_PROCESS.format(pk=account.pk, calls=calls)

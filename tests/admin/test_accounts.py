@@ -141,6 +141,7 @@ def test_an_account_with_subscriptions_is_not_deleted_alone(superuser: Client, s
     assert ProviderAccount.objects.filter(pk=account.pk).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("receiver_answers")
 def test_deleting_an_account_with_its_subscriptions_deletes_them_first(
     superuser: Client, subscription: Subscription, control: Control
@@ -213,6 +214,7 @@ def test_check_requires_post(superuser: Client, account: ProviderAccount) -> Non
     assert superuser.get(page_of("check", account)).status_code == 405
 
 
+@pytest.mark.slow
 def test_the_form_has_the_retention(superuser: Client, control: Control, form_data: dict[str, Any]) -> None:
     page = superuser.get(ADD + "?provider=egnyte-connect").content.decode()
     assert 'name="retention_days" id="id_retention_days" value="365"' in page
@@ -237,6 +239,7 @@ def test_the_form_has_the_retention(superuser: Client, control: Control, form_da
     assert entry.changes == [{"field": "retention_days", "from": 90, "to": None}]
 
 
+@pytest.mark.slow
 def test_the_page_shows_retention_and_purged_rows(viewer: Client, received: WebhookRequest) -> None:
     account = received.account
     page = viewer.get(page_of("change", account)).content.decode()

@@ -80,6 +80,7 @@ def test_every_provider_has_a_simulator() -> None:
     assert set(SIMULATORS) == set(all_providers())
 
 
+@pytest.mark.slow
 def test_saving_a_subscription_without_edits_changes_nothing(superuser: Client, subscription: Subscription) -> None:
     url = reverse("admin:subscriptions_subscription_edit", args=[subscription.pk])
     response = superuser.post(url, form_data_of(superuser, url))
@@ -102,6 +103,7 @@ def test_saving_an_account_without_edits_changes_nothing(superuser: Client, subs
     assert changed.credentials == account.credentials
 
 
+@pytest.mark.slow
 def test_empty_forms_can_be_shown(superuser: Client, subscription: Subscription) -> None:
     account = subscription.account
     for url in (

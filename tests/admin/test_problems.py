@@ -42,6 +42,7 @@ def test_an_empty_list_has_an_empty_state(viewer: Client) -> None:
     assert "No open problems." in viewer.get(LIST).content.decode()
 
 
+@pytest.mark.slow
 def test_the_list_shows_unresolved_problems_unless_filtered(viewer: Client, drifted: Problem) -> None:
     assert "It differs in paths." in viewer.get(LIST).content.decode()
     detector.resolve(drifted, by="staff:ann")
@@ -109,6 +110,7 @@ def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
     assert f'href="{LIST}{drifted.pk}/change/"' not in page
 
 
+@pytest.mark.slow
 def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_message(
     superuser: Client, viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:

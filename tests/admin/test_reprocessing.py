@@ -163,6 +163,7 @@ def test_a_selection_without_matches(superuser: Client, hook: Subscription) -> N
     assert not HistoryEntry.objects.filter(action="reprocessed").exists()
 
 
+@pytest.mark.slow
 def test_view_permission_does_not_allow_reprocessing(
     viewer: Client, hook: Subscription, waiting: list[WebhookRequest]
 ) -> None:

@@ -142,6 +142,7 @@ def test_takes_over_a_remote(api: Api, account_path: str, foreign: str, control:
     assert remote["url"] == data["callback_url"]
 
 
+@pytest.mark.slow
 def test_importing_a_managed_remote_is_a_conflict(
     api: Api, active: Subscription, account_path: str, foreign: str
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_schema_matches_the_committed_file(text: str) -> None:
     assert text.strip() == CHECKED_IN.read_text().strip(), "The API changed: run `make schema` and look at the diff."
 
 
+@pytest.mark.slow
 def test_has_every_route(document: dict[str, Any]) -> None:
     routes = {
         "/" + re.sub(r"<\w+:(\w+)>", r"{\1}", path)
@@ -67,6 +68,7 @@ def test_every_operation_documents_errors_and_scopes(document: dict[str, Any]) -
                 assert "404" in operation["responses"], operation_name
 
 
+@pytest.mark.slow
 def test_shapes_are_typed_by_provider(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     for name in ("Account", "NewAccountRequest", "Subscription"):
@@ -94,6 +96,7 @@ def test_request_schemas_refuse_unknown_fields(document: dict[str, Any]) -> None
             assert schema["additionalProperties"] is False, name
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_schema_and_docs_are_public() -> None:
     client = Client()

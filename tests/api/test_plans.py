@@ -111,6 +111,7 @@ def test_nothing_is_applied_while_another_process_holds_the_claim(
 # -- One account -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_plans_an_account_with_one_list_call(
     api: Api, account_path: str, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:

@@ -84,6 +84,7 @@ def test_reconcile_reports_a_failure_in_the_body(api: Api, path: str, control: C
     )
 
 
+@pytest.mark.slow
 def test_reconcile_waits_for_the_claim(
     api: Api, active: Subscription, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

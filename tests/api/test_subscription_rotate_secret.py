@@ -136,6 +136,7 @@ def test_rotation_of_a_manual_subscription_creates_a_secret_to_enter(api: Api, a
     assert [send(path, old), send(path, secret_of(api, path))] == [200, 200]
 
 
+@pytest.mark.slow
 def test_too_many_rotations_and_deleted_subscriptions_are_409(api: Api, path: str) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         assert api.post(f"{path}rotate-secret/").status == 200

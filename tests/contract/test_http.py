@@ -177,6 +177,7 @@ def test_a_too_large_response_is_not_read_to_its_end() -> None:
             client.call("GET", f"{server.url}/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
 def test_a_decompression_bomb_takes_bounded_memory(encoding: str) -> None:
     compressed = gzip.compress(bytes(300 * 1024 * 1024), 9, mtime=0)

@@ -61,6 +61,7 @@ TEXTS = st.text(max_size=60) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["Signature-Input", "Signature", "content-digest", "X"]), TEXTS)), TEXTS)
 def test_verification_raises_only_signature_refused(headers: list[tuple[str, str]], uri: str) -> None:
     message = Message("POST", uri, tuple(headers), BODY)

@@ -154,6 +154,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("provider", "state", "action"), CASES)
 def test_all_interfaces_agree(hook: Subscription, fake: FakeProvider, provider: str, state: State, action: A) -> None:
     fake.declare(**PROVIDERS[provider])
@@ -176,6 +177,7 @@ def test_all_interfaces_agree(hook: Subscription, fake: FakeProvider, provider: 
     assert len({str(effect) for effect in effects.values()}) == 1, effects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("action", CONFIRMED)
 def test_the_dashboard_announces_refusals_and_actions_without_effect(

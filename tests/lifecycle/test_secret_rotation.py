@@ -39,6 +39,7 @@ def no_signals_recorded() -> None:
 # -- A whole rotation ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
     secret_rotation.rotate(active, by="staff:ann")

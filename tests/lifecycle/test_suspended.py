@@ -69,6 +69,7 @@ def test_after_the_third_suspension_it_is_registered_again(active: Subscription,
     assert "restarts at zero" in active.operations.get(action="replace").reason
 
 
+@pytest.mark.slow
 def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, control: Control) -> None:
     assert len(given_up.suspensions) == MAX_SUSPENSIONS + 1
     assert given_up.state == State.SUSPENDED
@@ -82,6 +83,7 @@ def test_after_too_many_suspensions_it_stays_disabled(given_up: Subscription, co
     assert control.remotes()[0]["status"] == "disabled"
 
 
+@pytest.mark.slow
 def test_it_stays_disabled_when_its_lease_ends(given_up: Subscription, control: Control) -> None:
     control.post("clock", advance_seconds=200)
     reconciled(given_up)
@@ -89,6 +91,7 @@ def test_it_stays_disabled_when_its_lease_ends(given_up: Subscription, control: 
     assert [remote["status"] for remote in control.remotes()] == ["disabled"]
 
 
+@pytest.mark.slow
 def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> None:
     assert actions.is_offered(given_up, SubscriptionAction.ENABLE)
     (step,) = predict_plan(given_up, timezone.now(), SubscriptionAction.ENABLE).steps
@@ -101,11 +104,13 @@ def test_enabling_ends_giving_up(given_up: Subscription, control: Control) -> No
     assert (last.action, last.actor) == ("enable", "staff:ann")
 
 
+@pytest.mark.slow
 def test_reconciling_on_demand_ends_giving_up(given_up: Subscription) -> None:
     assert reconciled(given_up, force=True).state == State.ACTIVE
     assert given_up.gave_up_at is None
 
 
+@pytest.mark.slow
 def test_enabling_at_the_provider_ends_giving_up(given_up: Subscription, control: Control) -> None:
     control.post(f"remote/{given_up.remote_id}", status="enabled")
     reconciled(given_up)

@@ -36,6 +36,7 @@ def test_the_token_of_a_callback_url_is_masked() -> None:
     assert "s3cret" not in line
 
 
+@pytest.mark.slow
 def test_a_foreign_host_header_logs_at_most_one_line() -> None:
     # In a separate process, because pytest adds handlers to every logger.
     code = "from django.test import Client; print(Client().get({path!r}, headers={{'Host': 'foreign.example.test'}}))"

@@ -349,6 +349,7 @@ def office_hours(days: int) -> list[datetime]:
     ]
 
 
+@pytest.mark.slow
 def test_the_suggestion_follows_the_history(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     create_past_events(hook, office_hours(26), monkeypatch)
     now = MONDAY + timedelta(days=26)
@@ -361,6 +362,7 @@ def test_the_suggestion_follows_the_history(hook: Subscription, monkeypatch: pyt
     assert suggestion(hook, now) == 45 * 60
 
 
+@pytest.mark.slow
 def test_one_unusual_day_does_not_change_the_suggestion(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     steady = [MONDAY + timedelta(hours=hour) for hour in range(24 * 20) if not 200 < hour < 230]
     create_past_events(hook, steady, monkeypatch)

@@ -38,6 +38,7 @@ slow = Slow()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", ["", FORKS], ids=["main process", "forked process"])
 def test_a_frozen_process_ends_and_logs_its_stack(db: None, fork: str) -> None:
     ended = run_python(GUARDED + fork + FREEZES)
@@ -45,11 +46,13 @@ def test_a_frozen_process_ends_and_logs_its_stack(db: None, fork: str) -> None:
     assert "holds_the_lock" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_waiting_process_is_not_ended(db: None) -> None:
     ended = run_python(GUARDED)
     assert (ended.returncode, ended.stdout.split()) == (0, ["lives"]), ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", ["", FORKS_AND_EXITS], ids=["main process", "forked process"])
 def test_a_process_that_exits_slowly_is_not_ended(db: None, fork: str) -> None:
     ended = run_python(GUARDED + fork + ENDS_SLOWLY)

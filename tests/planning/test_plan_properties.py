@@ -210,6 +210,7 @@ def test_reported_drift_is_never_changed(
         assert not [change for change in step.changes if change in reported]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_a_given_up_subscription_stays_suspended(

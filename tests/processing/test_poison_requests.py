@@ -131,6 +131,7 @@ def poller(
         thread.join(10)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_hangs_is_quarantined_and_the_others_processed(poller: Poller, hook: Subscription) -> None:
     hanging = store_request(hook, body_of({"id": "hangs", "type": "made"}), received_at=timezone.now() - LATE)

@@ -135,6 +135,7 @@ def api_paths() -> set[str]:
     return {re.sub(r"{\w+}", "{}", path) for path in paths}
 
 
+@pytest.mark.slow
 def test_api_calls_exist(document: Path) -> None:
     known = api_paths()
     assert known

@@ -59,6 +59,7 @@ def test_every_package_exists_and_has_a_docstring(app: str) -> None:
         assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), f"{app}/{package}/__init__.py has no docstring"
 
 
+@pytest.mark.slow
 def test_private_names_stay_in_their_module() -> None:
     imported = [
         f"{file.relative_to(ROOT)}: {alias.name} of {node.module}"

@@ -68,11 +68,13 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_an_invalid_setting_is_named_in_one_sentence(name: str, value: str) -> None:
     assert_one_sentence(run("manage.py", "check", env={name: value}), name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -90,6 +92,7 @@ def test_the_ports_must_differ() -> None:
     assert_one_sentence(run("manage.py", "check", env={"PORT": "9000", "SANDBOX_PORT": "9000"}), "SANDBOX_PORT")
 
 
+@pytest.mark.slow
 def test_the_settings_of_the_tests_pass_the_checks() -> None:
     assert run("manage.py", "check", env={}).returncode == 0
 

@@ -59,12 +59,14 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_sample_provider_passes_the_contract_suite(project: Path) -> None:
     result = run(project, "-m", "pytest", "-q", "-p", "no:randomly", "providers/acme_box/tests")
     assert result.returncode == 0, result.stdout[-4000:]
     assert " passed" in result.stdout
 
 
+@pytest.mark.slow
 def test_registry_sandbox_and_checks_find_the_sample_provider(project: Path) -> None:
     result = run(project, "manage.py", "shell", "-c", CHECK_REGISTRATION)
     assert result.returncode == 0, result.stderr

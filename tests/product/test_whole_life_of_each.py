@@ -244,6 +244,7 @@ class Life:
         self.service.call("GET", self.account, status=404)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", all_providers())
 def test_whole_life_of_a_subscription(slug: str, service: Service, sandbox: Sandbox) -> None:
     life = Life(slug, service, sandbox)

@@ -41,6 +41,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_rows_of_a_killed_process_are_drained(hook: Subscription, spool_folder: Path) -> None:
     env = environment(DJANGO_SETTINGS_MODULE="config.settings", DATA_DIR=str(spool_folder.parent))
     process = subprocess.Popen(

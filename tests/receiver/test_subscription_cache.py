@@ -105,6 +105,7 @@ def test_new_subscription_is_found_at_once(cache: SubscriptionCache, hook: Subsc
     assert lookup(cache, second).id == second.pk
 
 
+@pytest.mark.slow
 def test_change_is_cached_within_two_seconds(cache: SubscriptionCache, hook: Subscription) -> None:
     before = lookup(cache, hook)
     Subscription.objects.update(secrets=["fresh", SECRET])

@@ -77,6 +77,7 @@ def test_a_pause_never_lasts_beyond_the_renewal_time_or_the_lease_end(
         assert pause <= (row.renew_at - NOW).total_seconds()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(LIVES, st.sampled_from(sorted(ERRORS)), st.integers(1, 60))
 def test_every_error_leaves_several_tries_before_the_lease_ends(life: timedelta, error: str, failures: int) -> None:

@@ -111,6 +111,7 @@ def test_a_timeout_is_reported_and_leaves_no_duplicate(
     assert len(control.remotes()) == 1
 
 
+@pytest.mark.slow
 def test_the_first_attempt_respects_its_deadline(subscription: Subscription, control: Control) -> None:
     control.post("faults", timeout=60, times=5)
     started = time.monotonic()

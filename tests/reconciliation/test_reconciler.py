@@ -153,6 +153,7 @@ def test_a_subscription_can_be_disabled_enabled_and_deleted(active: Subscription
     assert [action for action, _ in operations(active)] == ["register", "disable", "enable", "delete"]
 
 
+@pytest.mark.slow
 def test_renews_in_place_when_due(active: Subscription, control: Control) -> None:
     before = active.expires_at
     control.post("clock", advance_seconds=60)

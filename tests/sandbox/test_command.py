@@ -33,6 +33,7 @@ def _start_command(port: int) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command_serves_the_sandbox_until_a_signal() -> None:
     with _start_command(0) as process:
         assert process.stdout
@@ -47,6 +48,7 @@ def test_the_command_serves_the_sandbox_until_a_signal() -> None:
     assert stream["demo"]["per_minute"] == 40
 
 
+@pytest.mark.slow
 def test_the_command_names_the_setting_when_the_port_is_taken(sandbox: Sandbox) -> None:
     with _start_command(int(sandbox.url.rpartition(":")[2])) as process:
         _, errors = process.communicate(timeout=30)

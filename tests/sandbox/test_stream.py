@@ -82,6 +82,7 @@ def test_a_file_keeps_its_ids_when_it_is_moved(client: Client, receiver: StubSer
     assert moved["targetId"] == added["targetId"]
 
 
+@pytest.mark.slow
 def test_remembered_calls_are_limited(client: Client) -> None:
     for _ in range(MAX_REMEMBERED + 1):
         client.call("GET", "/whoami")

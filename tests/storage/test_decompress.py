@@ -78,6 +78,7 @@ def test_body_that_cannot_be_decompressed_is_quarantined(
     assert (request.outcome, request.reason, bytes(request.body)) == (Outcome.QUARANTINED, reason, body)
 
 
+@pytest.mark.slow
 def test_gzip_body_with_very_many_members_is_fast() -> None:
     many = gzip.compress(b"", mtime=0) * 200_000
     headers = (("Content-Encoding", "gzip"),)

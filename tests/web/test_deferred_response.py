@@ -198,6 +198,7 @@ def run_slow_server(
         web.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_one_thread_serves_many_requests_in_one_commit(
     tmp_path: Path, egnyte_subscription: Subscription, entry: str
@@ -210,6 +211,7 @@ def test_one_thread_serves_many_requests_in_one_commit(
     assert WebhookRequest.objects.count() == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_a_server_that_is_terminated_still_answers(
     tmp_path: Path, egnyte_subscription: Subscription, entry: str
@@ -222,6 +224,7 @@ def test_a_server_that_is_terminated_still_answers(
     assert WebhookRequest.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_requests_do_not_wait_for_a_hanging_commit(
     tmp_path: Path, egnyte_subscription: Subscription, entry: str

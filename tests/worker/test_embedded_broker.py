@@ -53,6 +53,7 @@ def take(queue: SimpleQueue) -> object:
     return message.payload
 
 
+@pytest.mark.slow
 def test_several_producers_and_a_consumer_lose_nothing(folder: Path, queue: SimpleQueue) -> None:
     producers = [
         subprocess.Popen([sys.executable, "-c", PRODUCER, str(folder), name, "1000"], cwd=BASE_DIR) for name in "abc"

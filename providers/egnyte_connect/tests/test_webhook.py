@@ -225,6 +225,7 @@ def check_storable(parsed: Parsed) -> None:
         json.dumps(item.data, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
 def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     with suppress(UnreadableRequest):
@@ -244,6 +245,7 @@ def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list
     assert verification.result is VerificationResult.VERIFIED or not carried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -243,6 +243,7 @@ def check_storable(parsed: Parsed) -> None:
         assert element.reason.encode()
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
 def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     with suppress(UnreadableRequest):
@@ -259,6 +260,7 @@ def test_verification_never_raises(headers: list[tuple[str, str]], secrets: list
         assert verification.result is VerificationResult.VERIFIED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -278,6 +280,7 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
     assert time.thread_time() - started < 5
 
 
+@pytest.mark.slow
 def test_long_texts_are_cut() -> None:
     long = "é" * 1_000_000
     parsed = parse([{**link_nfr(), **dict.fromkeys(TEXTS, long)}, {**event(), **dict.fromkeys(TEXTS, long)}])

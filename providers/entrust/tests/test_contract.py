@@ -84,6 +84,7 @@ class TestEntrust(ProviderContract):
         )  # the cached token has expired at Entrust: it is refused and replaced
         assert self.logins_during(live, lambda: provider.list_remote(live.session), times=2) == 1
 
+    @pytest.mark.slow
     def test_live_an_expired_access_token_is_not_used(self, live: Live) -> None:
         live.control("options", token_seconds=0.5)
         assert self.logins_during(live, lambda: provider.list_remote(live.session), times=1) == 1

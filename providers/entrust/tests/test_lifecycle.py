@@ -156,6 +156,7 @@ def test_a_worker_killed_before_the_commit_leaves_one_webhook(
 # -- Renewal and repair ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_in_place_and_keeps_the_token(active: Subscription, control: Control) -> None:
     secrets, remote_id = active.secrets, active.remote_id
     control.post("clock", advance_seconds=60)

@@ -268,6 +268,7 @@ def assert_storable(parsed: Parsed) -> None:
         json.dumps(item.data, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
 def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
     with suppress(UnreadableRequest):

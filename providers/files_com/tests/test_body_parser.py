@@ -250,6 +250,7 @@ HEADERS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(BODIES, KINDS, HEADERS, ANY_TEXT | st.lists(st.tuples(NAMES, TEXTS)).map(str), st.sampled_from(["GET", "POST"]))
 def test_parsing_raises_only_unreadable_request(
     body: bytes, kind: str, headers: list[tuple[str, str]], query: str, method: str

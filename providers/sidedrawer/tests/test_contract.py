@@ -355,6 +355,7 @@ class TestSideDrawer(ProviderContract):
             assert len(receiver.received) == tries
         assert live.state()["remote"][0]["status"] == "inactive"
 
+    @pytest.mark.slow
     def test_live_events_are_limited_to_the_resource(self, live: Live) -> None:
         with StubServer() as receiver:
             for resource in (f"{DRAWER}/record", f"{DRAWER}/plan-request/p7", f"{DRAWER}/record/r9"):

@@ -224,6 +224,7 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
     assert time.thread_time() - started < 5
 
 
+@pytest.mark.slow
 def test_long_values_are_truncated() -> None:
     long = "é/" * 500_000
     parsed = parse(dict.fromkeys(KEYS, long) | {"data": {"name": long, long: {long: long}}})
