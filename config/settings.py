@@ -192,7 +192,7 @@ LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD = {
     "SITE_TITLE": "Hookkeeper",
     "SITE_HEADER": "Hookkeeper",
-    "SITE_SUBHEADER": "Webhook subscriptions, kept alive",
+    "SITE_SUBHEADER": "Webhook subscriptions",
     "SITE_SYMBOL": "webhook",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("hookkeeper/icon.svg")}],
     "SITE_URL": None,  # the dashboard is the site

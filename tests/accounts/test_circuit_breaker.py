@@ -94,6 +94,7 @@ def test_refused_credentials_cost_one_call_for_the_whole_account(
     assert [row.failures for row in refused] == [1, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_check_by_a_person_ends_the_pause_for_all(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_check_by_a_person_ends_the_pause_for_all(
     assert not Subscription.objects.exclude(paused_since=None).exists()
 
 
+@pytest.mark.slow
 def test_new_credentials_end_the_pause(refused: list[Subscription], account: ProviderAccount) -> None:
     account.refresh_from_db()
     accounts.change_account(account, by="staff:ann", credentials=account.credentials)
@@ -152,6 +154,7 @@ def test_refused_credentials_are_probed_rarely_and_by_one_call(
     assert pauses == [2, 4, 8, 12, 12, 12]
 
 
+@pytest.mark.slow
 def test_a_successful_probe_reactivates_the_account(
     refused: list[Subscription], account: ProviderAccount, control: Control
 ) -> None:
@@ -175,6 +178,7 @@ def test_concurrent_refusals_begin_one_pause(account: ProviderAccount) -> None:
 # -- A missing permission --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_missing_list_permission_pauses_the_account_until_it_is_granted(
     subscription: Subscription, account: ProviderAccount, control: Control
 ) -> None:

@@ -73,6 +73,7 @@ def test_adding_checks_the_credentials_and_shows_the_identity(
     assert HistoryEntry.objects.get(action="created").actor == "staff:ann"
 
 
+@pytest.mark.slow
 def test_bad_input_is_shown_at_its_field_and_nothing_is_saved(superuser: Client, form_data: dict[str, Any]) -> None:
     form_data |= {
         "settings.domain": "not a domain!",
@@ -99,6 +100,7 @@ def test_rejected_credentials_are_saved_and_reported(
     assert "rejected the credentials" in page.content.decode()
 
 
+@pytest.mark.slow
 def test_an_empty_credential_field_keeps_the_stored_value(
     superuser: Client, account: ProviderAccount, form_data: dict[str, Any]
 ) -> None:
@@ -156,6 +158,7 @@ def test_deleting_an_account_with_its_subscriptions_deletes_them_first(
     assert not ProviderAccount.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_deletion_of_an_account_can_be_stopped(
     superuser: Client, viewer: Client, subscription: Subscription
 ) -> None:

@@ -12,6 +12,7 @@ from tests.admin.test_silence import FORM_DATA, page_of
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("receiver_answers")
 def test_networks_are_changed_in_the_dashboard(superuser: Client, subscription: Subscription) -> None:
     edit = page_of("edit", subscription)

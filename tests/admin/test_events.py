@@ -48,6 +48,7 @@ def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, ou
     assert outcome_text.OUTCOMES[outcome] in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -88,6 +88,7 @@ def test_requests_by_outcome_and_subscription(viewer: Client, hook: Subscription
     assert rows_of(viewer, REQUESTS, f"?account={hook.account_id}&outcome=received") == [good.pk]
 
 
+@pytest.mark.slow
 def test_requests_and_events_by_time(viewer: Client, hook: Subscription) -> None:
     now = timezone.now()
     request = store_request(hook, body_of({"id": 1, "type": "made"}), received_at=now)
@@ -128,6 +129,7 @@ def two_subscriptions(hook: Subscription) -> tuple[Subscription, Subscription]:
     return hook, other
 
 
+@pytest.mark.slow
 def test_subscriptions_by_state_and_search(
     viewer: Client, two_subscriptions: tuple[Subscription, Subscription]
 ) -> None:

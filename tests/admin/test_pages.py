@@ -76,6 +76,7 @@ def test_an_empty_list_has_an_empty_state(viewer: Client, name: str, text: str) 
     assert text in text_of(viewer, list_url(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_lists_and_details_need_the_permission(
     unprivileged: Client, viewer: Client, rows: dict[str, int], name: str
@@ -156,6 +157,7 @@ def test_history_names_users_and_api_tokens(viewer: Client, rows: dict[str, int]
     assert text_of(viewer, list_url("providers_historyentry") + "?by=staff:").count("importer (API)") == 0
 
 
+@pytest.mark.slow
 def test_history_of_one_object(viewer: Client, rows: dict[str, int]) -> None:
     uid = Subscription.objects.get().uid
     assert "importer (API)" in text_of(viewer, list_url("providers_historyentry") + f"?subject={uid}")

@@ -62,6 +62,7 @@ def test_shows_each_step_field_by_field(
     assert "2 steps; 1 subscription checked" in page
 
 
+@pytest.mark.slow
 def test_applies_only_the_selected_steps(
     superuser: Client, drifted: Subscription, account: ProviderAccount, control: Control
 ) -> None:
@@ -74,6 +75,7 @@ def test_applies_only_the_selected_steps(
     assert drifted.operations.latest("id").actor == "staff:ann"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("all_accounts", [True, False])
 def test_applies_all_steps(
     superuser: Client, drifted: Subscription, account: ProviderAccount, *, all_accounts: bool
@@ -85,6 +87,7 @@ def test_applies_all_steps(
     assert "No changes needed." in superuser.post(APPLY, {"all": "1"}, follow=True).content.decode()
 
 
+@pytest.mark.slow
 def test_a_changed_plan_is_shown_again_and_not_applied(
     superuser: Client, drifted: Subscription, control: Control
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_limited_page_counts_the_omitted_subscriptions(
     assert "1 more subscription with pending changes is not shown" in page
 
 
+@pytest.mark.slow
 def test_no_pending_changes(superuser: Client, drifted: Subscription, account: ProviderAccount) -> None:
     superuser.post(APPLY, {"all": "1"})
     page = superuser.get(f"{PLAN}?look=now&account={account.pk}").content.decode()
@@ -134,6 +138,7 @@ def test_no_selection_and_invalid_input(superuser: Client, drifted: Subscription
     assert superuser.get(PLAN, {"account": "x"}).status_code == 404
 
 
+@pytest.mark.slow
 def test_viewers_see_plans_without_buttons(viewer: Client, unprivileged: Client, drifted: Subscription) -> None:
     page = viewer.get(PLAN, {"look": "now"}).content.decode()
     assert "It differs from the desired state." in page

@@ -63,6 +63,7 @@ def test_the_page_of_a_problem_links_to_its_next_action(viewer: Client, drifted:
     assert "Acknowledge</button>" not in page, "a viewer changes nothing"
 
 
+@pytest.mark.slow
 def test_users_acknowledge_and_resolve_a_problem(superuser: Client, drifted: Problem) -> None:
     assert "Acknowledge</button>" in page_of(superuser, drifted)
     superuser.post(f"{LIST}{drifted.pk}/acknowledge/")
@@ -95,6 +96,7 @@ def test_problems_cannot_be_added_or_deleted(superuser: Client, drifted: Problem
     assert superuser.post(f"{LIST}{drifted.pk}/delete/").status_code == 403
 
 
+@pytest.mark.slow
 def test_a_problem_is_shown_on_the_pages_of_its_subscription_and_account(
     viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
@@ -132,6 +134,7 @@ def test_the_page_of_a_subscription_shows_the_action_without_repeating_the_messa
     assert 'id="silent"' not in page, "a silence is shown once"
 
 
+@pytest.mark.slow
 def test_problems_of_an_account_come_before_those_of_its_subscriptions(
     viewer: Client, drifted: Problem, hook: Subscription
 ) -> None:
@@ -198,6 +201,7 @@ def chat(db: None) -> Channel:
     return Channel.objects.create(name="Chat", kind="webhook", url=SECRET_URL)
 
 
+@pytest.mark.slow
 def test_the_url_of_a_webhook_channel_is_kept_and_never_shown(superuser: Client, chat: Channel) -> None:
     edit = f"{CHANNELS}{chat.pk}/edit/"
     pages = [superuser.get(path).content.decode() for path in (CHANNELS, f"{CHANNELS}{chat.pk}/change/", edit)]
@@ -210,6 +214,7 @@ def test_the_url_of_a_webhook_channel_is_kept_and_never_shown(superuser: Client,
     assert "top-secret" not in str(list(HistoryEntry.objects.values_list("changes", flat=True)))
 
 
+@pytest.mark.slow
 def test_the_test_button_reports_the_result(superuser: Client, chat: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> str:
         raise transports.DeliveryFailed("hooks.example.com answered 404: no_service.")

@@ -69,6 +69,7 @@ def test_pages_are_ordered_by_renewal_and_complete(
     assert seen == [row.pk for row in expected]
 
 
+@pytest.mark.slow
 def test_the_number_of_queries_does_not_grow(superuser: Client, account: ProviderAccount) -> None:
     create_leases(account, 3)
     with CaptureQueriesContext(connection) as queries_of_3:

@@ -78,6 +78,7 @@ def test_reprocesses_selected_requests(superuser: Client, waiting: list[WebhookR
     assert HistoryEntry.objects.get(action="reprocessed").subject_name == "2 requests: selected one by one"
 
 
+@pytest.mark.slow
 def test_reprocesses_a_subscription_with_rejected_and_truncated_requests(
     superuser: Client, hook: Subscription, waiting: list[WebhookRequest]
 ) -> None:
@@ -98,6 +99,7 @@ def test_reprocesses_a_subscription_with_rejected_and_truncated_requests(
     assert Event.objects.filter(duplicates=0).count() == 5
 
 
+@pytest.mark.slow
 def test_each_portion_continues_after_the_previous_one(
     superuser: Client, hook: Subscription, waiting: list[WebhookRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

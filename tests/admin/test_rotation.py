@@ -78,6 +78,7 @@ def test_a_manual_subscription_shows_the_secret_to_enter(superuser: Client, acco
     assert "Enter the new secret at the provider" in page
 
 
+@pytest.mark.slow
 def test_too_many_rotations_are_rejected_with_a_reason(superuser: Client, active: Subscription) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         apply_action(superuser, active, "rotate-secret")
@@ -85,6 +86,7 @@ def test_too_many_rotations_are_rejected_with_a_reason(superuser: Client, active
     assert len(active.secrets) == secret_rotation.MAX_ACCEPTED_SECRETS
 
 
+@pytest.mark.slow
 def test_forgetting_is_offered_only_while_deleting(superuser: Client, active: Subscription, control: Control) -> None:
     assert "action=forget" not in superuser.get(page_of(active)).content.decode()
     assert (

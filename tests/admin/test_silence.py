@@ -26,6 +26,7 @@ def page_of(name: str, row: Subscription) -> str:
     return reverse(f"admin:subscriptions_subscription_{name}", args=[row.pk])
 
 
+@pytest.mark.slow
 def test_expected_quiet_times_are_saved_and_shown(superuser: Client, subscription: Subscription) -> None:
     page = superuser.get(page_of("edit", subscription)).content.decode()
     assert "A suggestion is shown here" in page

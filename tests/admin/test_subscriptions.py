@@ -166,6 +166,7 @@ def test_a_manual_subscription_shows_the_steps(superuser: Client, account: Provi
 # -- Actions
 
 
+@pytest.mark.slow
 def test_disabling_and_enabling(superuser: Client, active: Subscription, control: Control) -> None:
     run(superuser, "disable", active)
     assert active.state == State.DISABLED
@@ -244,6 +245,7 @@ def test_the_dry_run_equals_the_result(
     assert list(performed) == [step.value for step in steps]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", list(SubscriptionAction))
 def test_viewers_cannot_run_actions(viewer: Client, active: Subscription, action: SubscriptionAction) -> None:
     for call in (viewer.get, viewer.post):
@@ -342,6 +344,7 @@ def test_recent_events_need_the_permission(viewer: Client, received: WebhookRequ
     assert "/Shared/Plan.docx" not in other.get(url).content.decode()
 
 
+@pytest.mark.slow
 def test_states_are_shown_as_text_not_only_as_colors(superuser: Client, subscription: Subscription) -> None:
     for state in State:
         Subscription.objects.filter(pk=subscription.pk).update(state=state, state_reason=f"Because of {state}.")

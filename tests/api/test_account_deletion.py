@@ -38,6 +38,7 @@ def test_subscriptions_are_deleted_before_the_account(
     assert sweep.sweep_inline() == 0
 
 
+@pytest.mark.slow
 def test_deletion_waits_while_the_provider_refuses(
     api: Api, active: Subscription, account_path: str, control: Control
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_second_deletion_request_changes_nothing(api: Api, active: Subscriptio
     assert HistoryEntry.objects.filter(action="deletion with subscriptions requested").count() == 1
 
 
+@pytest.mark.slow
 def test_many_subscriptions_are_deleted_in_batches(account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account_deletion, "BATCH_SIZE", 2)
     for _ in range(5):

@@ -135,6 +135,7 @@ def test_a_failure_is_502_and_logged_and_can_be_retried(
     assert api.delete(path_of(account_path, orphan)).status == 204
 
 
+@pytest.mark.slow
 def test_no_orphan_is_deleted_before_the_address_is_confirmed(
     api: Api, account_path: str, active: Subscription, orphan: str, settings: Settings, control: Control
 ) -> None:
@@ -174,6 +175,7 @@ def test_access(with_scopes: Issue, anonymous: Api, api: Api, account_path: str)
 # -- Ignoring --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_foreign_remote_is_ignored_and_shown_again(
     api: Api, account_path: str, foreign: str, control: Control
 ) -> None:

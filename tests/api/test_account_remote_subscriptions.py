@@ -49,6 +49,7 @@ def test_each_remote_is_listed_with_its_owner(api: Api, active: Subscription, ac
     assert theirs["config"]["event_types"] == ["fs:add_file"]
 
 
+@pytest.mark.slow
 def test_pages(api: Api, active: Subscription, account_path: str, foreign: str) -> None:
     first = api.get(f"{account_path}remote-subscriptions/?limit=1").json
     second = api.get(first["next"]).json

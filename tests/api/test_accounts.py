@@ -128,6 +128,7 @@ def test_lists_newest_first_with_one_query(api: Api, account: ProviderAccount) -
     assert not any("COUNT(" in query["sql"].upper() or "OFFSET" in query["sql"].upper() for query in queries)
 
 
+@pytest.mark.slow
 def test_filters(api: Api, account: ProviderAccount) -> None:
     api.post("/accounts/", new(name="Other"))
     ProviderAccount.objects.filter(pk=account.pk).update(status=AccountStatus.OK)

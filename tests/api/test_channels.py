@@ -47,6 +47,7 @@ def test_the_webhook_url_is_never_shown(api: Api, path: str) -> None:
         assert "hooks.example.com" not in str(cursor.fetchall())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "field", "code"),
     [

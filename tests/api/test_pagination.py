@@ -42,6 +42,7 @@ def test_forward_and_back(api: Api, ids: list[str]) -> None:
     assert shown(api.get(start["next"]).json) == ids[3:6]
 
 
+@pytest.mark.slow
 def test_new_rows_do_not_shift_pages(api: Api, ids: list[str], hook: Subscription) -> None:
     first = api.get("/requests/?limit=3").json
     newer = [str(store_request(hook, b"").uid) for _ in range(2)][::-1]

@@ -54,6 +54,7 @@ def test_only_the_chosen_step_is_applied(api: Api, path: str, drifted: Subscript
     assert rest["version"] != plan["version"]
 
 
+@pytest.mark.slow
 def test_a_changed_plan_is_a_conflict_and_applies_nothing(
     api: Api, path: str, drifted: Subscription, control: Control
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_changed_plan_is_a_conflict_and_applies_nothing(
     assert [call for call in control.calls() if call["method"] != "GET"] == writes
 
 
+@pytest.mark.slow
 def test_a_step_without_its_required_step_is_a_conflict(api: Api, path: str, active: Subscription) -> None:
     Subscription.objects.filter(pk=active.pk).update(remote_id=None)
     plan = api.get(f"{path}plan/").json
@@ -98,6 +100,7 @@ def test_invalid_choices_are_refused(api: Api, path: str, body: dict[str, Any], 
     assert (response.status, response.fields()) == (400, fields)
 
 
+@pytest.mark.slow
 def test_nothing_is_applied_while_another_process_holds_the_claim(
     api: Api, path: str, drifted: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_plans_an_account_with_one_list_call(
     assert only["version"] == api.get(f"/subscriptions/{drifted.uid}/plan/").json["version"]
 
 
+@pytest.mark.slow
 def test_reconciles_an_account(api: Api, account_path: str, drifted: Subscription, control: Control) -> None:
     data = api.post(f"{account_path}reconcile/").json
     (finished,) = data["done"]
@@ -145,6 +149,7 @@ def test_reconciles_an_account(api: Api, account_path: str, drifted: Subscriptio
     assert set(drifted.operations.values_list("actor", flat=True)) == {"staff:ann", "api:ci"}
 
 
+@pytest.mark.slow
 def test_work_without_time_is_left_to_the_worker(
     drifted: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +218,7 @@ def test_an_undecryptable_account_does_not_hide_the_others(api: Api, drifted: Su
     assert by_name["Spare"]["plans"]
 
 
+@pytest.mark.slow
 def test_reconciles_all_accounts(api: Api, drifted: Subscription, broken: ProviderAccount, control: Control) -> None:
     by_name = {item["name"]: item for item in api.post("/reconcile/").json["accounts"]}
     assert by_name["Spare"]["done"][0]["state"] == "active"

@@ -12,6 +12,7 @@ from tests.harness.fake_provider import FakeProvider
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 def test_networks_are_changed_in_the_api(api: Api, path: str, active: Subscription) -> None:
     before = api.get(path)
     assert before.json["allowed_networks"] == []

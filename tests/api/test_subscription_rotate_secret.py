@@ -52,6 +52,7 @@ def test_access(with_scopes: Issue, anonymous: Api, api: Api, path: str, action:
     assert len(control.calls()) == calls
 
 
+@pytest.mark.slow
 def test_rotation_sends_a_new_secret_and_accepts_both(api: Api, path: str, control: Control) -> None:
     assert api.get(path).json["secret_rotation"] is None
     old = secret_of(api, path)
@@ -97,6 +98,7 @@ def test_revoking_refuses_the_old_secret_at_once(api: Api, path: str, control: C
     assert [send(path, old), send(path, secret_of(api, path))] == [401, 200]
 
 
+@pytest.mark.slow
 def test_a_rotation_refused_by_the_provider_is_200_and_failing(api: Api, path: str, control: Control) -> None:
     old = secret_of(api, path)
     control.post("faults", status=400, times=2)

@@ -374,6 +374,7 @@ def test_deleting_twice_is_idempotent(api: Api, path: str) -> None:
     assert HistoryEntry.objects.count() == before
 
 
+@pytest.mark.slow
 def test_a_deleted_subscription_cannot_be_changed(api: Api, path: str) -> None:
     api.delete(path)
     answers = [api.patch(path, {"name": "B"})]

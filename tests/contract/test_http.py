@@ -232,6 +232,7 @@ def test_unstorable_characters_are_replaced_in_messages_and_records() -> None:
     assert recorded[0].response_body == {"wr\ufffdng": "\ufffd"}
 
 
+@pytest.mark.slow
 def test_a_response_that_arrives_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "READ_TIMEOUT_SECONDS", 0.5)
     listener = socket.create_server(("127.0.0.1", 0))

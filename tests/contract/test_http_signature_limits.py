@@ -46,6 +46,7 @@ def test_hostile_headers_are_refused_quickly(case: str) -> None:
     assert time.thread_time() - started < 1
 
 
+@pytest.mark.slow
 def test_many_headers_and_signatures_take_bounded_time() -> None:
     inputs = ", ".join(f's{number}=("@method" "@target-uri" "content-digest");created={number}' for number in range(8))
     signatures = ", ".join(f"s{number}=:AAAA:" for number in range(8))

@@ -118,12 +118,14 @@ def test_stored_values_are_shown_unchanged() -> None:
     assert fields["c.on"].value is False
 
 
+@pytest.mark.slow
 def test_an_unchanged_form_returns_the_defaults() -> None:
     form = form_of("c.text=hi&c.on=on&c.encoding=RAW")
     assert form.is_valid()
     assert validate(Everything, form.values("c.")) == Everything(text="hi")
 
 
+@pytest.mark.slow
 def test_an_emptied_field_is_sent_as_empty_where_the_schema_allows_it() -> None:
     class Proposing(BaseModel):
         days: int | None = 30

@@ -80,6 +80,7 @@ def test_drift_that_the_schema_refuses_is_not_accepted(
     assert writes(control) == before
 
 
+@pytest.mark.slow
 def test_a_concurrent_edit_wins_over_accepting_drift(
     account: ProviderAccount, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_reported_drift_changes_nothing_at_the_provider(account: ProviderAccount
     assert control.remotes()[0]["path"] == "/Shared/Finance"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_place", [True, False], ids=["renewed", "replaced"])
 def test_reported_drift_survives_a_renewal(in_place: bool, account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
@@ -136,6 +138,7 @@ def test_reported_drift_survives_a_renewal(in_place: bool, account: ProviderAcco
     assert row.renewed_at is not None
 
 
+@pytest.mark.slow
 def test_edits_are_sent_while_other_drift_is_only_reported(account: ProviderAccount, control: Control) -> None:
     row = drifted(account, control, DriftPolicy.REPORT)
     reconciled(row)

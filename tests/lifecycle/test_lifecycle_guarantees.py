@@ -177,6 +177,7 @@ def test_a_failed_deletion_is_retried_and_keeps_the_remote_id(active: Subscripti
 # -- A copy of the installation ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_copy_at_another_address_changes_nothing_at_the_provider(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
@@ -289,6 +290,7 @@ def test_day_quota_resets_and_a_shorter_penalty_keeps_a_longer_one(
     assert AccountLimit.objects.get().blocked_until == longer
 
 
+@pytest.mark.slow
 def test_concurrent_reconciliations_leave_one_registration(
     transactional_db: None, account: ProviderAccount, control: Control
 ) -> None:

@@ -49,6 +49,7 @@ def steps_of(slug: str) -> tuple[StepAction, ...]:
     return (StepAction.REPLACE, StepAction.DELETE) if made_by is SecretMadeBy.PROVIDER else (StepAction.UPDATE,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", list(Boundary))
 @pytest.mark.parametrize(
     ("each", "action"), [(slug, action) for slug in ROTATABLE for action in steps_of(slug)], indirect=["each"]
@@ -80,6 +81,7 @@ def test_a_kill_at_any_boundary_leaves_one_authenticating_registration(
     assert again.rotation is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", list(Boundary))
 def test_a_rotation_requested_during_another_follows_it(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch, where: Boundary
@@ -145,6 +147,7 @@ def test_concurrent_rotations_lose_no_secret(active: Subscription) -> None:
     assert active.secret_no == 3
 
 
+@pytest.mark.slow
 def test_too_many_rotations_are_refused_until_secrets_are_revoked(active: Subscription) -> None:
     for _ in range(secret_rotation.MAX_ACCEPTED_SECRETS - 1):
         secret_rotation.rotate(active, by="staff:ann")

@@ -81,6 +81,7 @@ def test_both_secrets_are_accepted_until_the_new_one_is_seen(active: Subscriptio
     assert new not in trail
 
 
+@pytest.mark.slow
 def test_late_requests_with_a_retired_secret_can_be_released(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
     secret_rotation.rotate(active, by="staff:ann")
@@ -98,6 +99,7 @@ def test_late_requests_with_a_retired_secret_can_be_released(active: Subscriptio
     assert reprocess_request(WebhookRequest.objects.latest("id"), also_former=True).outcome == Outcome.REJECTED
 
 
+@pytest.mark.slow
 def test_each_provider_gets_the_new_secret_and_the_old_one_is_retired(each: Subscription, sandbox: Sandbox) -> None:
     (old,) = each.secrets
     control = Control(sandbox.url, each.account.provider)
@@ -134,6 +136,7 @@ def test_a_secret_the_provider_never_shows_is_compared_with_the_last_one_sent(
     assert active.secret_is_set
 
 
+@pytest.mark.slow
 def test_reported_drift_does_not_delay_a_new_secret(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", drift_policy=DriftPolicy.REPORT)
     reconciled(active)
@@ -145,6 +148,7 @@ def test_reported_drift_does_not_delay_a_new_secret(active: Subscription, contro
 # -- Revoking --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_revoked_secret_is_refused_at_once(active: Subscription, control: Control) -> None:
     (old,) = active.secrets
     control.post("faults", status=500, times=100)

@@ -55,6 +55,7 @@ def given_up(active: Subscription, control: Control) -> Subscription:
     return active
 
 
+@pytest.mark.slow
 def test_after_the_third_suspension_it_is_registered_again(active: Subscription, control: Control) -> None:
     first = active.remote_id
     for _ in range(3):

@@ -6,6 +6,8 @@ import logging
 import re
 import sys
 
+import pytest
+
 from config.monitoring.logs import OneLine
 from tests.harness.processes import run_python
 

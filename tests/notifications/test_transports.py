@@ -53,12 +53,14 @@ def webhook(url: str) -> Channel:
     return Channel(name="Chat", kind=ChannelKind.WEBHOOK, url=url)
 
 
+@pytest.mark.slow
 def test_a_webhook_receives_escaped_slack_text(server: str) -> None:
     detail = transports.deliver(webhook(server), subject="New: A", text="<!channel> a & b")
     assert detail.endswith(" responded with 200.")
     assert Server.received == [{"text": "*New: A*\n&lt;!channel&gt; a &amp; b"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "expected"),
     [(404, "responded with 404: no_service"), (302, "Redirects are not followed"), (503, "responded with 503")],

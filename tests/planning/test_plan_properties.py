@@ -183,6 +183,7 @@ def test_a_converged_registration_differs_only_in_reported_drift(
         assert desired.config == before.config
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_only_drift_is_accepted_and_only_by_the_accept_policy(
@@ -197,6 +198,7 @@ def test_only_drift_is_accepted_and_only_by_the_accept_policy(
         )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_reported_drift_is_never_changed(
@@ -224,6 +226,7 @@ def test_a_given_up_subscription_stays_suspended(
     assert result.wait is Wait.GAVE_UP
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_every_step_concerns_one_of_our_registrations(
@@ -235,6 +238,7 @@ def test_every_step_concerns_one_of_our_registrations(
         assert step.reason
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_a_usable_registration_is_deleted_before_another_is_registered(
@@ -249,6 +253,7 @@ def test_a_usable_registration_is_deleted_before_another_is_registered(
         assert choose_remote(desired, observed, capabilities, NOW).remote_id in deleted_before  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(desired_states, observed_states, capability_sets)
 def test_planning_is_deterministic(desired: DesiredState, observed: ObservedState, capabilities: Capabilities) -> None:

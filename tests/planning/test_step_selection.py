@@ -82,6 +82,7 @@ def drifted(subscription: Subscription, control: Control, receiver_answers: None
     return subscription
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_only_the_chosen_step_is_applied(drifted: Subscription, control: Control) -> None:
     choice = Choice([(StepAction.ENABLE, drifted.remote_id)], plan_version(preview(drifted)))

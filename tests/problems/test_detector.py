@@ -23,6 +23,7 @@ def transitions() -> list[str]:
     return list(ProblemTransition.objects.order_by("pk").values_list("transition", flat=True))
 
 
+@pytest.mark.slow
 def test_a_cause_opens_a_problem_and_its_end_resolves_it(fake_check: FakeCheck) -> None:
     fake_check.report(count=3, sample={"host": "x"})
     assert detector.detect().opened == 1

@@ -53,6 +53,7 @@ def test_a_scheduler_or_worker_without_heartbeat_is_down(row: Subscription, afte
     assert open_problems() == []
 
 
+@pytest.mark.slow
 def test_heartbeat_problems_do_not_change_just_after_a_start(
     row: Subscription, after_startup: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

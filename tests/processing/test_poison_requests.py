@@ -175,6 +175,7 @@ def test_an_abandoned_thread_that_continues_changes_nothing(
     assert (fresh(request).outcome, Event.objects.count()) == (Outcome.QUARANTINED, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_no_thread_is_abandoned_while_the_database_hangs(
     poller: Poller, hook: Subscription, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
@@ -197,6 +198,7 @@ def test_no_thread_is_abandoned_while_the_database_hangs(
     assert fresh(request).outcome == Outcome.PROCESSED
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_process_with_many_abandoned_threads_ends(
     poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +214,7 @@ def test_a_process_with_many_abandoned_threads_ends(
     assert ended == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_inline_normalizer_abandons_a_request_that_hangs(
     poller: Poller, hook: Subscription, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def test_every_program_reports_an_invalid_setting_the_same_way(command: tuple[st
     assert_one_sentence(run(*command, env={"PORT": "eighty"}), "PORT")
 
 
+@pytest.mark.slow
 def test_the_ports_must_differ() -> None:
     assert_one_sentence(run("manage.py", "check", env={"PORT": "9000", "SANDBOX_PORT": "9000"}), "SANDBOX_PORT")
 
@@ -195,6 +196,7 @@ def test_the_public_host_and_loopback_are_allowed() -> None:
     assert {"127.0.0.1", "localhost", "[::1]"} <= set(settings.ALLOWED_HOSTS)
 
 
+@pytest.mark.slow
 def test_an_https_url_enables_secure_cookies_hsts_and_redirects() -> None:
     code = (
         "from config import settings as s; "

@@ -21,6 +21,7 @@ def test_any_accept_header_is_accepted(hook_client: Client, hook: Subscription, 
     assert is_empty_200(post_hook(hook_client, hook, headers={"Accept": accept}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content_type", ["application/xml", "multipart/form-data", "text/plain; charset=nonsense", "", "\xff"]
 )

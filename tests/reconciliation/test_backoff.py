@@ -61,6 +61,7 @@ def test_retry_after_is_respected() -> None:
     assert 100 <= seconds(Subscription(failures=1), Throttled("No.", retry_after=100)) <= 120
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(LIVES, st.floats(0.001, 1), st.integers(1, 40), st.sampled_from(sorted(ERRORS)))
 def test_a_pause_never_lasts_beyond_the_renewal_time_or_the_lease_end(
@@ -109,6 +110,7 @@ def test_urgency_grows_towards_the_lease_end() -> None:
         assert urgency(row, NOW) is Priority.CHANGE
 
 
+@pytest.mark.slow
 def test_renewals_of_many_subscriptions_are_spread() -> None:
     rows = [leased(timedelta(days=30)) for _ in range(2000)]
     minutes: dict[int, int] = {}

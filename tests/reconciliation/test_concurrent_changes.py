@@ -50,6 +50,7 @@ def during_update(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
     monkeypatch.setattr(EgnyteConnect, "update", update)
 
 
+@pytest.mark.slow
 def test_an_address_confirmed_during_a_pass_is_not_lost(
     active: Subscription, control: Control, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_an_address_confirmed_during_a_pass_is_not_lost(
     assert active.callback_url.startswith("https://new.example.test/")
 
 
+@pytest.mark.slow
 def test_a_change_during_a_pass_is_applied_next(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_plugin_bug_is_recorded_and_retried_later(
     assert subscription.due_at > timezone.now() + timedelta(seconds=30)
 
 
+@pytest.mark.slow
 def test_an_undecryptable_secret_affects_only_its_row(
     active: Subscription, account: ProviderAccount, control: Control, settings: Settings
 ) -> None:
@@ -127,6 +130,7 @@ def test_an_undecryptable_secret_affects_only_its_row(
     assert sweep.sweep_inline() == 0, "the undecryptable row is not due again yet"
 
 
+@pytest.mark.slow
 def test_a_url_changed_and_reverted_at_the_provider_leaves_one_registration(
     active: Subscription, control: Control
 ) -> None:
@@ -160,6 +164,7 @@ def test_throttling_without_retry_after_backs_off(active: Subscription) -> None:
     assert active.due_at - now > timedelta(minutes=4)
 
 
+@pytest.mark.slow
 def test_a_refused_change_is_not_repeated_at_every_sync(active: Subscription, control: Control) -> None:
     control.post("faults", status=400, times=1)
     desired_state.change(active, by="staff:ann", config={**CONFIG, "paths": ["/Shared/New"]})
@@ -174,6 +179,7 @@ def test_a_refused_change_is_not_repeated_at_every_sync(active: Subscription, co
     assert active.operations.count() == count
 
 
+@pytest.mark.slow
 def test_an_account_with_much_work_does_not_block_others(
     subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_registration_whose_response_was_lost_is_adopted_not_repeated(
     assert subscription.state == State.ACTIVE
 
 
+@pytest.mark.slow
 def test_a_timeout_is_reported_and_leaves_no_duplicate(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +121,7 @@ def test_the_first_attempt_respects_its_deadline(subscription: Subscription, con
     assert subscription.state == State.FAILING
 
 
+@pytest.mark.slow
 def test_throttling_stops_all_calls_of_the_account_for_the_stated_time(active: Subscription, control: Control) -> None:
     control.post("faults", status=429, retry_after=120, times=1)
     sync_account(active.account)
@@ -240,6 +242,7 @@ def test_a_clock_set_back_delays_nothing(active: Subscription, control: Control)
         assert control.remotes()[0]["status"] == "enabled"
 
 
+@pytest.mark.slow
 def test_a_clock_set_forward_replaces_no_working_registration(active: Subscription, control: Control) -> None:
     with time_machine.travel(timezone.now() + timedelta(hours=3), tick=True):
         sweep.sweep_inline()
@@ -268,6 +271,7 @@ def test_the_sweep_works_without_a_broker(
     assert len(control.remotes()) == 1
 
 
+@pytest.mark.slow
 def test_a_broken_row_does_not_block_others(
     subscription: Subscription, account: ProviderAccount, control: Control, caplog: pytest.LogCaptureFixture
 ) -> None:

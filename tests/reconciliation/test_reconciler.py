@@ -140,6 +140,7 @@ def test_a_new_config_is_sent_completely(active: Subscription, control: Control)
     assert (operation.action, operation.actor) == ("update", "api:ci")
 
 
+@pytest.mark.slow
 def test_a_subscription_can_be_disabled_enabled_and_deleted(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert reconciled(active).state == State.DISABLED
@@ -222,6 +223,7 @@ def test_a_refused_registration_reports_the_providers_message(account: ProviderA
     assert subscription.last_error is None
 
 
+@pytest.mark.slow
 def test_foreign_webhooks_are_never_changed_and_read_once(active: Subscription, control: Control) -> None:
     import requests
 
@@ -254,6 +256,7 @@ def test_a_sync_checks_the_account_and_repairs_subscriptions(active: Subscriptio
     assert control.remotes()[0]["status"] == "enabled"
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_after_a_new_public_url_until_confirmed(
     active: Subscription, control: Control, settings: object
 ) -> None:
@@ -283,6 +286,7 @@ def test_an_observation_older_than_our_own_change_is_ignored(
     assert len(control.remotes()) == 1
 
 
+@pytest.mark.slow
 def test_a_sync_without_changes_makes_one_write_for_all(
     account: ProviderAccount, control: Control, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -43,6 +43,7 @@ def full_pass(accounts: int, each: int, *, details: bool) -> Cost:
         return cost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("details", [True, False])
 def test_the_cost_of_a_sync_does_not_depend_on_the_number_of_subscriptions(details: bool) -> None:
     few, many = full_pass(1, FEW, details=details), full_pass(1, MANY, details=details)

@@ -99,6 +99,7 @@ def test_rejected_requests_are_deleted_after_a_month(hook: Subscription) -> None
     assert set(WebhookRequest.objects.all()) == {accepted, young}
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_request_released_during_a_trim_is_not_deleted(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "MAX_REQUESTS", 1)

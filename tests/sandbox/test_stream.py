@@ -17,6 +17,7 @@ from tests.harness.stub_server import StubServer
 from tests.sandbox.client import SLUG, Client, events_of, eventually
 
 
+@pytest.mark.slow
 def test_the_stream_sends_every_type_before_repeating_one(client: Client, receiver: StubServer) -> None:
     client.register(f"{receiver.url}/hooks/t", path="/Shared/Finance")
     client.control("stream", per_minute=60_000)

@@ -56,6 +56,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_entries_run_periodically_without_a_broker() -> None:
     runs: list[float] = []
     with scheduled({"job": lambda: runs.append(time.monotonic())}):
@@ -80,6 +81,7 @@ def test_a_failing_entry_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtu
     assert caplog.records[0].exc_info
 
 
+@pytest.mark.slow
 def test_a_long_run_does_not_overlap_the_next_one() -> None:
     running, highest, runs = 0, 0, 0
 
@@ -110,6 +112,7 @@ def test_a_hanging_entry_does_not_stop_the_others() -> None:
             release.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year", [2001, 2090])
 def test_a_clock_step_delays_nothing(year: int) -> None:
     runs: list[None] = []

@@ -235,6 +235,7 @@ def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
         assert parsed.ping != bool(parsed.events or parsed.unreadable)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(ANY_TEXT, ANY_TEXT | st.just(SECRET))),
     st.lists(ANY_TEXT, max_size=3),
@@ -265,6 +266,7 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
     assert time.thread_time() - started < 5
 
 
+@pytest.mark.slow
 def test_long_texts_are_cut() -> None:
     long = "é" * 1_000_000
     parsed = parse(event(eventId=long, domain=long, user=long, timestamp=long, data={"path": long, long: {long: long}}))

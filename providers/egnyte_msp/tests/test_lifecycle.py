@@ -74,6 +74,7 @@ def test_a_registered_subscription_is_active_without_expiry(active: Subscription
     assert actions(active) == ["register"]
 
 
+@pytest.mark.slow
 def test_operations_and_the_row_do_not_contain_the_secret(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"event_types": ["USER_ADDED"]})
     settled(active)
@@ -92,6 +93,7 @@ def test_a_disabled_webhook_is_enabled_by_an_update(active: Subscription, contro
     assert control.remotes()[0]["status"] == "enabled"
 
 
+@pytest.mark.slow
 def test_a_disabled_webhook_is_replaced_if_an_update_does_not_enable_it(active: Subscription, control: Control) -> None:
     control.post("options", update_enables=False)
     old = active.remote_id
@@ -149,6 +151,7 @@ def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscript
     assert actions(active) == ["register", "register"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("drift", "field"),
     [
@@ -170,6 +173,7 @@ def test_drift_is_reverted(active: Subscription, control: Control, drift: dict[s
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_changed_config_is_sent_as_a_whole(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="api:ci", config={"event_types": ["RESELLER_INVOICE_PAID"]})
     settled(active)
@@ -186,6 +190,7 @@ def test_a_changed_header_name_is_sent_to_the_provider(active: Subscription, con
     assert active.state == State.ACTIVE
 
 
+@pytest.mark.slow
 def test_disabling_deletes_and_enabling_registers_again(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert settled(active).state == State.DISABLED

@@ -215,6 +215,7 @@ def test_repeated_failures_disable_the_webhook(client: Client) -> None:
         assert client.control("emit")["deliveries"] == []
 
 
+@pytest.mark.slow
 def test_the_stream_sends_every_event_type(client: Client) -> None:
     with StubServer() as receiver:
         receiver._server.socket.listen(128)  # room for all senders at once; else some connections wait for a second

@@ -97,6 +97,7 @@ def test_a_missing_permission_is_named_and_granting_it_resolves_the_error(
     check_only_one(reconciled(subscription), control)
 
 
+@pytest.mark.slow
 def test_after_a_failed_commit_the_next_pass_leaves_one_webhook(
     subscription: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_webhook_is_replaced_if_an_update_does_not_extend_the_lease(active: Su
     assert active.secrets == [remote["token"], old]
 
 
+@pytest.mark.slow
 def test_the_old_webhook_is_deleted_first_if_there_is_no_room_for_two(active: Subscription, control: Control) -> None:
     control.post("options", update_extends=False, max_active=1)
     control.post("clock", advance_seconds=60)
@@ -220,6 +222,7 @@ def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscript
     assert active.secrets == [remote["token"], old]
 
 
+@pytest.mark.slow
 def test_drift_is_reverted(active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", config={"events": [{"type": "user.deleted", "filter": "[]"}]})
     assert [change.field for change in preview(active).steps[0].changes] == ["events"]
@@ -274,6 +277,7 @@ def test_renewing_to_no_expiry_ends_renewals(active: Subscription, control: Cont
     check_only_one(active, control)
 
 
+@pytest.mark.slow
 def test_a_subscription_is_disabled_enabled_and_deleted(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert reconciled(active).state == State.DISABLED

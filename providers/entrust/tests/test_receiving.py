@@ -78,6 +78,7 @@ def test_the_registered_url_is_verified_behind_a_proxy(
     assert WebhookRequest.objects.get().verification == "verified"
 
 
+@pytest.mark.slow
 def test_signatures_for_the_former_url_are_accepted_until_it_is_changed(
     transactional_db: None, at_home: None, active: Subscription, control: Control, settings: Settings
 ) -> None:
@@ -103,6 +104,7 @@ def _out_of_reach(*_: object) -> None:
     raise Unavailable("not now")
 
 
+@pytest.mark.slow
 def test_two_webhooks_verify_with_both_tokens_and_deduplicate(
     transactional_db: None,
     at_home: None,

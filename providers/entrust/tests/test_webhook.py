@@ -282,6 +282,7 @@ HEADER_NAMES = st.sampled_from(["Content-Digest", "Signature-Input", "Signature"
 HEADER_VALUES = st.sampled_from([value for _, value in VECTOR.headers]) | ANY_TEXT
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES), max_size=8),
     st.lists(ANY_TEXT, max_size=3),
@@ -309,6 +310,7 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
     assert time.thread_time() - started < 5
 
 
+@pytest.mark.slow
 def test_long_values_are_truncated() -> None:
     long = "é" * 1_000_000
     names = ("entityType", "entityId", "entityName", "subject", "subjectName")

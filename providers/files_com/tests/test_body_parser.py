@@ -196,6 +196,7 @@ def test_hostile_json_is_refused_in_bounded_time(body: bytes) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_long_values_are_truncated() -> None:
     long = "é" * 1_000_000
     names = ("path", "destination", "username", "type", "at", "interface", "x")

@@ -116,6 +116,7 @@ def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscript
     assert operations(active) == [("register", "succeeded")] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -175,6 +176,7 @@ def test_a_new_config_is_an_update_but_a_new_path_is_a_replacement(active: Subsc
     assert len(operations(active)) == 4
 
 
+@pytest.mark.slow
 def test_disabling_deletes_and_enabling_registers_again(active: Subscription, control: Control) -> None:
     desired_state.change(active, by="staff:ann", enabled=False)
     assert reconciled(active).state == State.DISABLED
@@ -240,6 +242,7 @@ def test_the_test_call_sends_a_webhook_and_returns_the_result(active: Subscripti
         assert call.json()["hookkeeper_test"] == "1"
 
 
+@pytest.mark.slow
 def test_foreign_webhooks_are_not_modified_and_can_be_imported(active: Subscription, control: Control) -> None:
     remote_id = register_foreign(
         active.account, headers={"X-Theirs": "1"}, verification_token="theirs", triggers=["read"]

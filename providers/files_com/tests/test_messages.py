@@ -198,6 +198,7 @@ class TestMessageFormats:
         assert len(paths) == 5
         assert all(path.startswith("Clients/") and path.count("/") == 1 and path.endswith(".PDF") for path in paths)
 
+    @pytest.mark.slow
     def test_the_demo_sends_every_action_in_every_format(self, site: Site) -> None:
         kinds: dict[str, set[str]] = {}
         simulator = FilesComSimulator(site.live.sandbox.url, sender=WebhookSender({}))

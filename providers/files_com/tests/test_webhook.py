@@ -208,6 +208,7 @@ def test_a_message_without_an_action_is_unreadable(body: bytes, kind: str | None
 ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(ANY_TEXT, ANY_TEXT | st.just(SECRET))), st.lists(ANY_TEXT, max_size=3), st.booleans())
 def test_verification_never_raises_for_random_headers(
     headers: list[tuple[str, str]], secrets: list[str], expect_header: bool

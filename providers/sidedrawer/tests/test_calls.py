@@ -99,6 +99,7 @@ def test_the_token_is_not_sent_to_another_host(api: StubServer, client: StubClie
     assert [call.path for call in api.received] == ["/api/v1/webhooks", "/api/v1/webhooks?startingAfter=1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False])
 def test_an_endless_list_is_an_invalid_response(api: StubServer, client: StubClient, same: bool) -> None:
     pages = [{"data": [], "hasMore": True, "nextPage": 1 if same else number} for number in range(120)]

@@ -353,6 +353,7 @@ def test_a_refused_token_is_obtained_again(sandbox: Sandbox, control: Control) -
     assert [call["status"] for call in control.calls()] == [201, 200, 401, 201, 200, 200]
 
 
+@pytest.mark.slow
 def test_the_demo_is_subscribed_to_every_event_type(control: Control) -> None:
     ensure_demo()
     demo = ProviderAccount.objects.get(provider=SLUG)

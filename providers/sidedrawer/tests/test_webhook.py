@@ -121,6 +121,7 @@ def test_many_headers_and_a_large_body_take_bounded_time() -> None:
 ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(ANY_TEXT | st.just("integrityHash"), ANY_TEXT | st.just(VECTOR_HEX))),
     st.lists(ANY_TEXT, max_size=3),
