@@ -241,7 +241,7 @@ class Writer:
         if self._last_had_several and uses_sqlite():
             pause = self._last_start + BATCH_INTERVAL_SECONDS - time.monotonic()
         if pause > 0:
-            time.sleep(pause)
+            time.sleep(pause)  # more rows share the next commit
         batch = self._wait_for_batch(thread)
         self._last_start, self._last_had_several = time.monotonic(), len(batch) > 1
         return batch
@@ -257,7 +257,7 @@ class Writer:
                     return batch
                 thread.asleep = not has_work
             if has_work:
-                time.sleep(delay)
+                time.sleep(delay)  # until the other thread's commit is far enough
             else:
                 thread.wakeup.acquire()
 

@@ -163,6 +163,7 @@ class Drainer:
                 logger.debug("The spool could not be reported: %s", error)
                 django.db.connection.close()
             except Exception:
+                # The thread must survive a bug: without it, the spool is never emptied.
                 logger.exception("The spool could not be drained")
         django.db.connection.close()
 

@@ -204,6 +204,7 @@ class SubscriptionCache:
             connection.close()
             return False
         except Exception:
+            # The thread must survive a bug: the receiver continues with the subscriptions of the last refresh.
             logger.exception("The subscriptions could not be refreshed")
             return False
         return True

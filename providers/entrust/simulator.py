@@ -348,7 +348,7 @@ def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int) -> dic
 
 
 def _login_of_credentials(body: bytes) -> LoginName | None:
-    """Return the login whose application credentials a body contains."""
+    """Return the login to which the application credentials in a body belong, or None."""
     try:
         credentials: object = json.loads(body)
     except (ValueError, RecursionError):
