@@ -17,7 +17,7 @@ TEST_BROKER_URL ?= redis://127.0.0.1:6379/15
 .DEFAULT_GOAL := run
 
 run: venv
-	exec $(BIN)/python manage.py up
+	@exec $(BIN)/python manage.py up
 
 test: venv-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -77,7 +77,7 @@ venv-dev: $(BIN)/python
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "PYTHON: $(PYTHON) is missing or older than 3.11; run make PYTHON=/path/to/a/newer/python3." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 # uv installs in seconds where pip takes half a minute. It reads the system's certificates, so that it also works behind
 # a company's own certificate authority. Packages are compiled at once, as pip does: each process starts two seconds sooner.
