@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Three processes share two cores, because many tests wait for a server or a clock.
-PYTEST_ARGS ?= -n 3 --dist loadgroup
+# Four processes share two cores, because many tests wait for a server or a clock.
+PYTEST_ARGS ?= -n 4 --dist loadgroup
 
 # Checks and mypy load the settings; nothing is encrypted with these keys.
 CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=

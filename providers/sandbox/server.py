@@ -81,7 +81,7 @@ class Sandbox:
             undo.pop_all()
         self._control = Control(self.simulators)
         self._threads = [
-            threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True),
+            threading.Thread(target=self._server.serve_until_closing, daemon=True),
             threading.Thread(target=self._work, daemon=True),
         ]
         for thread in self._threads:
@@ -91,12 +91,12 @@ class Sandbox:
         """Stop immediately: abort calls and deliveries in progress, then end every thread."""
         self._closing.set()
         self._wake.set()
-        self._server.shutdown()
+        socket.create_connection(self._server.server_address).close()  # so that it looks whether it is to close
         self._sender.close()
-        self._server.hang_up()
-        self._server.server_close()
         for thread in self._threads:
             thread.join()
+        self._server.hang_up()
+        self._server.server_close()
         for simulator in self.simulators.values():
             simulator.close()
 
@@ -154,6 +154,15 @@ class _Server(ThreadingHTTPServer):
         """Bind without http.server's reverse DNS lookup, which can take seconds on an offline machine."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, int(self.server_address[1])
+
+    def serve_until_closing(self) -> None:
+        """Serve calls. Unlike `serve_forever`, end at the next connection without having to look again and again."""
+        while not self.closing.is_set():
+            self.handle_request()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether to serve this connection."""
+        return not self.closing.is_set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._ended:

@@ -70,3 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     else:
         # Unique, so that two runs against one server do not collide.
         database.setdefault("TEST", {})["NAME"] = f"test_hookkeeper_{os.getpid()}"
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order stays within each half
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests first, so that no process waits for another one's last test."""
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "e2e", "browser", "crash"))))

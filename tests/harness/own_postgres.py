@@ -63,7 +63,9 @@ class OwnPostgres:
         data = self.folder / "data"
         if not data.exists():
             self._give_to_postgres_user()
-            self._run([str(programs() / "initdb"), f"--pgdata={data}", "--auth=trust", "--username=postgres"])
+            self._run(
+                [str(programs() / "initdb"), f"--pgdata={data}", "--no-sync", "--auth=trust", "--username=postgres"]
+            )
         options = [part for setting in (*SETTINGS, f"port={self.port}") for part in ("-c", setting)]
         env = {**os.environ, "LD_PRELOAD": str(self._preload)} if self._preload else None
         with (self.folder / "log").open("ab") as log:

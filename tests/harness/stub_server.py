@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -51,7 +52,8 @@ class StubServer(AbstractContextManager["StubServer"]):
         self.responses: deque[Scripted] = deque()
         self.received: list[Received] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> StubServer:
@@ -59,9 +61,15 @@ class StubServer(AbstractContextManager["StubServer"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._closing = True
+        socket.create_connection(self._server.server_address).close()  # the server waits for a connection
         self._thread.join()
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        # serve_forever would take a while to notice that it is to end, in each of hundreds of tests.
+        while not self._closing:
+            self._server.handle_request()
 
     def say(self, *responses: Scripted) -> None:
         """Queue responses."""

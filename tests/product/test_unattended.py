@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 import requests
 
 from config.environment import BASE_DIR
+from providers.contract.capabilities import Renewal
 from providers.contract.registry import all_providers
-from tests.product.test_up import Up
+from tests.product.test_up import MAX_STOP_SECONDS, Up, login
 
 # All these tests use one running product, even if several processes share the tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("running_product")]
@@ -57,7 +59,8 @@ class Product:
             rows += page["results"]
         return rows
 
-    def subscriptions(self) -> dict[str, Any]:
+    @cached_property
+    def demo(self) -> dict[str, Any]:
         """Return the newest demo subscription of each provider, by slug."""
         providers = {account["id"]: account["provider"] for account in self.everything("accounts/")}
         return {providers[row["account"]]: row for row in reversed(self.everything("subscriptions/"))}
@@ -67,6 +70,17 @@ class Product:
         response = requests.post(url, json=body, timeout=20)
         assert response.status_code == 200, response.text
         return response.json()
+
+    def settled(self, slug: str, expectation: str, holds: Callable[[Any], object] = lambda seen: True) -> Any:
+        """Wait until the provider's subscription is active and the condition holds, both in one answer. Return it."""
+        row = self.demo[slug]
+
+        def is_settled() -> bool:
+            row.update(self.get(f"subscriptions/{row['id']}/"))
+            return bool(row["state"] == "active" and row["remote_id"] and holds(row))
+
+        within(120, is_settled, f"{slug}: not {expectation} in time")
+        return dict(row)
 
     def operations(self, subscription: str) -> list[str]:
         """Return the actions of the subscription's operations, oldest first."""
@@ -85,9 +99,10 @@ def within(seconds: float, condition: Callable[[], object], message: str) -> Non
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     data_dir: Path = tmp_path_factory.mktemp("product") / "data"
     data_dir.mkdir()
-    up = Up(data_dir, {"DEMO": "1"}).start().wait_ready()
+    up = Up(data_dir, {"DEMO": "1", "ADMIN_PASSWORD": "correct horse"}).start().wait_ready()
     yield Product(up)
-    up.stop()
+    if up.running.poll() is None:
+        up.stop()
 
 
 def test_everything_becomes_healthy_without_intervention(product: Product) -> None:
@@ -104,46 +119,77 @@ def test_everything_becomes_healthy_without_intervention(product: Product) -> No
     within(120, lambda: json.loads(product.up.get("/readyz")[1])["status"] == "ok", str(product.up.get("/readyz")))
 
 
-@pytest.mark.parametrize("slug", all_providers())
-def test_events_of_all_types_arrive(product: Product, slug: str) -> None:
-    product.control(slug, "stream", per_minute=600)
-    declared = {item.name for item in all_providers()[slug].event_types if not item.wildcard}
+def test_the_first_administrator_has_the_password_of_the_settings(product: Product) -> None:
+    assert login(product.up, "correct horse")
+    assert not login(product.up, "correct house")
 
-    def missing() -> set[str]:
-        return declared - {event["type"] for event in product.everything("events/", provider=slug)}
 
+def test_events_of_all_types_arrive(product: Product) -> None:
+    def missing() -> set[tuple[str, str]]:
+        received = {(event["provider"], event["type"]) for event in product.everything("events/")}
+        return declared - received
+
+    declared = {
+        (slug, item.name)
+        for slug, provider in all_providers().items()
+        for item in provider.event_types
+        if not item.wildcard
+    }
+    for slug in all_providers():
+        product.control(slug, "stream", per_minute=600)
     within(180, lambda: not missing(), f"still missing: {missing()}")
-    product.control(slug, "stream", per_minute=0)
+    for slug in all_providers():
+        product.control(slug, "stream", per_minute=0)
 
 
-@pytest.mark.parametrize("slug", all_providers())
-def test_changes_at_the_provider_are_repaired(product: Product, slug: str) -> None:
-    can = all_providers()[slug].capabilities
-    row = product.subscriptions()[slug]
+# Each of these disturbs all providers at once, and then waits for each of them.
 
-    def settled(expectation: str, holds: Callable[[Any], bool] = lambda seen: True) -> Any:
-        """Wait until the subscription is active and the condition holds, both in one response. Return it."""
-        last: list[Any] = []
 
-        def is_settled() -> bool:
-            last[:] = [product.get(f"subscriptions/{row['id']}/")]
-            return bool(last[0]["state"] == "active" and last[0]["remote_id"] and holds(last[0]))
-
-        within(120, is_settled, f"not {expectation} in time")
-        return last[0]
-
-    if row["expires_at"]:
-        before = datetime.fromisoformat(settled("active", lambda seen: seen["expires_at"] is not None)["expires_at"])
+def test_leases_are_renewed(product: Product) -> None:
+    before = {
+        slug: datetime.fromisoformat(product.settled(slug, "active", lambda seen: seen["expires_at"])["expires_at"])
+        for slug, provider in all_providers().items()
+        if provider.capabilities.renewal is not Renewal.NONE
+    }
+    assert before
+    for slug in before:
         product.control(slug, "clock", advance_seconds=60)
-        settled("renewed", lambda seen: seen["expires_at"] and datetime.fromisoformat(seen["expires_at"]) > before)
+    for slug, expired_at in before.items():
+        row = product.settled(
+            slug, "renewed", lambda seen, then=expired_at: datetime.fromisoformat(seen["expires_at"]) > then
+        )
         done = product.operations(row["id"])
-        assert {"renew", "replace"} & set(done), done
-    if can.can_set_status or can.update_may_enable:
-        count = len(product.operations(row["id"]))
-        product.control(slug, f"remote/{settled('active')['remote_id']}", status="disabled")
-        settled("enabled", lambda seen: len(product.operations(row["id"])) > count)
-    if can.can_list:
-        deleted = settled("active")["remote_id"]
-        product.control(slug, f"remote/{deleted}", deleted=True)
-        settled("registered again", lambda seen: seen["remote_id"] != deleted)
+        assert {"renew", "replace"} & set(done), (slug, done)
+
+
+def test_what_the_provider_disabled_is_enabled(product: Product) -> None:
+    before = {
+        slug: product.settled(slug, "active")
+        for slug, provider in all_providers().items()
+        if provider.capabilities.can_set_status or provider.capabilities.update_may_enable
+    }
+    assert before
+    done = {slug: len(product.operations(row["id"])) for slug, row in before.items()}
+    for slug, row in before.items():
+        product.control(slug, f"remote/{row['remote_id']}", status="disabled")
+    for slug, count in done.items():
+        product.settled(slug, "enabled", lambda seen, count=count: len(product.operations(seen["id"])) > count)
+
+
+def test_what_was_deleted_at_the_provider_is_registered_again(product: Product) -> None:
+    before = {
+        slug: product.settled(slug, "active")
+        for slug, provider in all_providers().items()
+        if provider.capabilities.can_list
+    }
+    assert before
+    for slug, row in before.items():
+        product.control(slug, f"remote/{row['remote_id']}", deleted=True)
+    for slug, row in before.items():
+        product.settled(slug, "registered again", lambda seen, old=row["remote_id"]: seen["remote_id"] != old)
         assert "register" in product.operations(row["id"])[1:]
+
+
+def test_a_stop_leaves_nothing_behind(product: Product) -> None:
+    assert product.up.stop() < MAX_STOP_SECONDS
+    assert product.up.processes() == {}
