@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 import requests
@@ -13,11 +14,13 @@ from providers.contract.address_guard import AddressGuard
 from providers.contract.base import AnyProvider, Identity, Registration, RemoteSubscription, TestResult
 from providers.contract.errors import ProviderError
 from providers.contract.http import Http
+from providers.contract.parsing import Parsed
 from providers.contract.responses import ProviderResponse
 from providers.contract.session import MemoryTokens, ProviderSession
 
 MAX_REMOTE_ID = 200
 MAX_STATUS = 50
+MAX_TYPE, MAX_DEDUP_KEY, MAX_RESOURCE, MAX_ACTOR, MAX_REASON = 100, 255, 2000, 255, 2000
 DEEP = json.loads("[" * 400 + "]" * 400)
 Call = Callable[[AnyProvider, ProviderSession[Any, Any], str, Registration[Any]], object]
 
@@ -98,24 +101,24 @@ def distorted(draw: st.DrawFn, responses: Sequence[ProviderResponse]) -> list[Pr
     index = draw(st.integers(0, len(responses) - 1))
     response = responses[index]
     value: object = json.loads(response.body) if response.body else None
-    body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else lax_json(draw(_distort(value)))
+    body = draw(st.binary(max_size=60)) if draw(st.integers(0, 9)) == 0 else lax_json(draw(distort(value)))
     status = draw(STATUSES) if draw(st.integers(0, 3)) == 0 else response.status
     headers = requests.structures.CaseInsensitiveDict({**response.headers, **draw(HEADERS)})
     return [*responses[:index], ProviderResponse(status, headers, body), *responses[index + 1 :]]
 
 
 @st.composite
-def _distort(draw: st.DrawFn, value: object) -> object:
+def distort(draw: st.DrawFn, value: object) -> object:
     """Draw the value with one odd part."""
     deeper = draw(st.integers(0, 4))
     if isinstance(value, dict) and value and deeper:
         key = draw(st.sampled_from(sorted(value)))
         if deeper == 1:
             return {name: item for name, item in value.items() if name != key}
-        return {**value, key: draw(_distort(value[key]))}
+        return {**value, key: draw(distort(value[key]))}
     if isinstance(value, list) and value and deeper:
         index = draw(st.integers(0, len(value) - 1))
-        return [*value[:index], draw(_distort(value[index])), *value[index + 1 :]]
+        return [*value[:index], draw(distort(value[index])), *value[index + 1 :]]
     return draw(ODD_VALUES)
 
 
@@ -137,7 +140,7 @@ def texts_in(value: object) -> Iterator[str]:
 
 
 def check_storable(outcome: object) -> None:
-    """Check that what a call returned or raised fits into the database and into strict JSON."""
+    """Check that what a call returned or raised, or a parsed request, fits into the database and into strict JSON."""
     if isinstance(outcome, tuple | list):
         for item in outcome:
             check_storable(item)
@@ -148,6 +151,20 @@ def check_storable(outcome: object) -> None:
         _check_texts([outcome.remote_id, outcome.status, outcome.url, outcome.config])
     elif isinstance(outcome, Identity):
         _check_texts([dict(outcome.facts), outcome.warning])
+    elif isinstance(outcome, Parsed):
+        for event in outcome.events:
+            assert 0 < len(event.type) <= MAX_TYPE
+            assert 0 < len(event.dedup_key) <= MAX_DEDUP_KEY
+            assert event.occurred_at is None or event.occurred_at.tzinfo is UTC
+            assert "" not in (event.resource, event.actor)
+            assert len(event.resource or "") <= MAX_RESOURCE
+            assert len(event.actor or "") <= MAX_ACTOR
+            names = [event.type, event.dedup_key, event.provider_event_id, event.resource, event.resource_type]
+            _check_texts([*names, event.actor])
+            json.dumps(event.data, allow_nan=False)
+        for element in outcome.unreadable:
+            assert len(element.reason) < MAX_REASON
+            _check_texts([element.reason])
     elif isinstance(outcome, TestResult):
         _check_texts([outcome.detail])
     elif isinstance(outcome, ProviderError):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription
 from providers.contract.capabilities import Action, Capabilities, EventType, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, UnreadableRequest
+from providers.contract.event_fields import clean_text
 from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
@@ -100,21 +101,19 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
         if not request.body.strip():
             return Parsed(ping=True)
         value = load_json(request.body)
-        if (
-            not isinstance(value, dict)
-            or not isinstance(value.get("id"), str)
-            or not isinstance(value.get("kind"), str)
-        ):
+        fields = value if isinstance(value, dict) else {}
+        event_id, kind = clean_text(fields.get("id"), limit=200), clean_text(fields.get("kind"), limit=100)
+        if event_id is None or kind is None:
             raise UnreadableRequest("Expected an object with the strings id and kind.")
-        event_type = self.event_type(value["kind"])
+        event_type = self.event_type(kind)
         event = ParsedEvent(
-            type=value["kind"],
+            type=kind,
             action=event_type.action if event_type else Action.OTHER,
             data=value,
-            dedup_key=value["id"][:200],
-            provider_event_id=value["id"][:200],
+            dedup_key=event_id,
+            provider_event_id=event_id,
             resource_type="box",
-            resource=str(value.get("box", "")) or None,
+            resource=clean_text(fields.get("box"), limit=2000),
         )
         return Parsed(events=(event,))
 

@@ -40,6 +40,10 @@ class TestEgnyteConnect(ProviderContract):
     }
     other_config: ClassVar[Mapping[str, object]] = {"event_types": ["fs:*"], "paths": []}
     everything: ClassVar[Mapping[str, object]] = {"event_types": list(ALL_EVENTS)}
+    body_fields = (
+        "eventType", "eventId", "domain", "timestamp", "user", "data", "events", "email", "path", "isFolder",
+        "webhookId",
+    )  # fmt: skip
     sandbox_options: ClassVar[Mapping[str, object]] = {"calls_per_second": None}
 
     @pytest.mark.parametrize("options", [{"throttle_style": "mashery"}, {"throttle_style": "429"}], ids=str)

@@ -35,6 +35,11 @@ class TestEgnyteMsp(ProviderContract):
     config: ClassVar[Mapping[str, object]] = {"event_types": ["USER_ADDED", "RESELLER_MRR_CHANGED"]}
     other_config: ClassVar[Mapping[str, object]] = {"event_types": ["RESELLER_INVOICE_PAID"]}
     everything: ClassVar[Mapping[str, object]] = {"event_types": [item.name for item in EVENT_TYPES]}
+    body_fields = (
+        "event_type", "reseller_code", "transaction_timestamp", "user_email", "first_name", "last_name", "email",
+        "company_name", "event_created_by", "is_event_by_staff_user", "nfr_domain_name", "nfr_plan", "power_users",
+        "storage",
+    )  # fmt: skip
     sandbox_options: ClassVar[Mapping[str, object]] = {"calls_per_second": None}
 
     @pytest.mark.parametrize("options", [{"throttle_style": "mashery"}, {"throttle_style": "429"}], ids=str)

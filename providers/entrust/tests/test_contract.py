@@ -50,6 +50,10 @@ class TestEntrust(ProviderContract):
         "expiry_days": 90,
     }
     other_config: ClassVar[Mapping[str, object]] = {"events": [{"type": "grid.created"}]}
+    body_fields = (
+        "type", "id", "eventTime", "data", "entityType", "entityId", "entityName", "subject", "subjectName",
+    )  # fmt: skip
+    hostile_json_that_is_an_event = ("many elements",)  # any JSON can be the body of a test call
     everything: ClassVar[Mapping[str, object]] = {"events": [{"type": item.name} for item in EVENT_TYPES]}
 
     def signed(self, request: InboundRequest, secret: str) -> InboundRequest:

@@ -6,8 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import time
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +24,7 @@ from providers.entrust.tests.samples import (
     settings,
     signed,
 )
+from tests.harness.distorted_responses import check_storable
 from tests.harness.inbound import RECEIVED_AT, inbound
 
 # -- Verification --------------------------------------------------------------------------------------------------
@@ -238,46 +237,7 @@ def test_an_unknown_event_type_has_the_action_other() -> None:
     assert parse(event(type="a", data={"entityType": 7})).events[0].resource_type is None
 
 
-KEYS = ("id", "type", "eventTime", "data", "entityType", "entityId", "entityName", "subject", "subjectName")
 ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from([10**400, -(10**18)])
-    | st.floats(allow_nan=True, allow_infinity=True)
-    | ANY_TEXT
-    | st.sampled_from(
-        ["user.created", "\ud800", "\x00", "x" * 300, "2026-01-02T03:04:05Z", "9999-12-31T23:59:59-12:00"]
-    )
-)
-JSON = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(KEYS) | ANY_TEXT, inner, max_size=8),
-    max_leaves=30,
-)
-ODD_EVENTS = st.fixed_dictionaries({"type": SCALARS}, optional={key: JSON for key in KEYS if key != "type"})
-
-
-def assert_storable(parsed: Parsed) -> None:
-    for item in parsed.events:
-        for text in (item.type, item.dedup_key, item.resource, item.actor, item.provider_event_id, item.resource_type):
-            assert text is None or (text and "\x00" not in text and text.encode())
-        assert 0 < len(item.dedup_key) <= 255
-        assert item.occurred_at is None or item.occurred_at.tzinfo is UTC
-        json.dumps(item.data, allow_nan=False)
-
-
-@pytest.mark.slow
-@given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
-def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
-    with suppress(UnreadableRequest):
-        parsed = provider.parse(inbound(body))
-        assert_storable(parsed)
-        assert provider.parse(inbound(body)) == parsed
-        assert parsed.ping != bool(parsed.events)
-
-
 HEADER_NAMES = st.sampled_from(["Content-Digest", "Signature-Input", "Signature", "signature"]) | ANY_TEXT
 HEADER_VALUES = st.sampled_from([value for _, value in VECTOR.headers]) | ANY_TEXT
 
@@ -299,15 +259,11 @@ def test_verification_never_raises_for_random_headers(
 
 @pytest.mark.parametrize(
     "body",
-    [b"[" * 10_000_000, b'{"a":' * 2_000_000, b"[" * 500 + b"]" * 500, b'{"id": ' + b"9" * 5_000_000 + b"}",
-     b'{"id": 1e999}', b'{"id": NaN}', b"\xff"],
-    ids=["open lists", "open objects", "deep", "long number", "infinite number", "nan", "no UTF-8"],
-)  # fmt: skip
-def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
-    started = time.thread_time()
+    [b'{"id": NaN}', b"\xff"],
+)
+def test_what_is_not_strict_json_is_unreadable(body: bytes) -> None:
     with pytest.raises(UnreadableRequest):
         provider.parse(inbound(body))
-    assert time.thread_time() - started < 5
 
 
 @pytest.mark.slow
@@ -315,5 +271,5 @@ def test_long_values_are_truncated() -> None:
     long = "é" * 1_000_000
     names = ("entityType", "entityId", "entityName", "subject", "subjectName")
     parsed = parse(event(id=long, type=long, eventTime=long, data=dict.fromkeys((*names, long), long)))
-    assert_storable(parsed)
+    check_storable(parsed)
     assert len(parsed.events[0].resource or "") == 2000

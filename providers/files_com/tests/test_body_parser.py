@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
-from contextlib import suppress
-from datetime import UTC
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
-from providers.contract.parsing import ParsedEvent
+from providers.contract.parsing import Parsed
 from providers.files_com import provider
 from providers.files_com.body_parser import MAX_ATTRIBUTES, MAX_ELEMENTS
 from providers.files_com.tests.samples import (
     FORM,
     parse_post,
 )
+from tests.harness.distorted_responses import check_storable
 from tests.harness.inbound import inbound
 
 
@@ -97,45 +95,53 @@ def test_xml_may_have_any_root_element(root: str) -> None:
     assert (event.type, event.resource, event.data) == ("read", "ä", {"action": "read", "path": "ä"})
 
 
-HOSTILE_XML = {
-    "laughs": b'<!DOCTYPE l [<!ENTITY a "ha">'
-    + b"".join(b'<!ENTITY a%d "%s">' % (i, b"&a%d;" % (i - 1) * 10) for i in range(1, 12))
-    + b"]><a><action>&a11;</action></a>",
-    "quadratic": b'<!DOCTYPE b [<!ENTITY a "' + b"x" * 50_000 + b'">]><a><action>' + b"&a;" * 50_000 + b"</action></a>",
-    "external": b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><action>&x;</action></a>',
-    "external dtd": b'<!DOCTYPE r SYSTEM "http://127.0.0.1:9/x.dtd"><a><action>create</action></a>',
-    "parameter": b'<!DOCTYPE r [<!ENTITY % x SYSTEM "http://127.0.0.1:9/x">%x;]><a/>',
-    "deep": b"<a>" * 1_000_000,
-    "deep and closed": b"<a>" * 150_000 + b"</a>" * 150_000,
-    "many": b"<a>" + b"<b/>" * (MAX_ELEMENTS + 1) + b"</a>",
-    "attributes": b"<a " + b" ".join(b'a%d="1"' % i for i in range(200_000)) + b"><action>create</action>",
-    "attributes and closed": b"<a " + b" ".join(b'a%d = "1"' % i for i in range(900_000)) + b"/>",
-    "attributes in UTF-16": ("<a " + " ".join(f'a{i}="1"' for i in range(200_000)) + "/>").encode("utf-16"),
-    "attributes of many": b"<a>" + b'<b c="1" d="2"/>' * (MAX_ATTRIBUTES // 2 + 1) + b"</a>",
-    "long namespace": b'<x:a xmlns:x="' + b"u" * 200_000 + b'">' + b"".join(b"<x:b%d/>" % i for i in range(9000)),
-    "encoding": b'<?xml version="1.0" encoding="no-such"?><a/>',
-    "wide encoding": b'<?xml version="1.0" encoding="utf-7"?><a>+ADw-</a>',
-    "two roots": b"<a/><b/>",
-    "nul": b"<a>\x00</a>",
+HOSTILE_XML: dict[str, Callable[[], bytes]] = {
+    "laughs": lambda: (
+        b'<!DOCTYPE l [<!ENTITY a "ha">'
+        + b"".join(b'<!ENTITY a%d "%s">' % (i, b"&a%d;" % (i - 1) * 10) for i in range(1, 12))
+        + b"]><a><action>&a11;</action></a>"
+    ),
+    "quadratic": lambda: (
+        b'<!DOCTYPE b [<!ENTITY a "' + b"x" * 50_000 + b'">]><a><action>' + b"&a;" * 50_000 + b"</action></a>"
+    ),
+    "external": lambda: b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><a><action>&x;</action></a>',
+    "external dtd": lambda: b'<!DOCTYPE r SYSTEM "http://127.0.0.1:9/x.dtd"><a><action>create</action></a>',
+    "parameter": lambda: b'<!DOCTYPE r [<!ENTITY % x SYSTEM "http://127.0.0.1:9/x">%x;]><a/>',
+    "deep": lambda: b"<a>" * 1_000_000,
+    "deep and closed": lambda: b"<a>" * 150_000 + b"</a>" * 150_000,
+    "many": lambda: b"<a>" + b"<b/>" * (MAX_ELEMENTS + 1) + b"</a>",
+    "attributes": lambda: b"<a " + b" ".join(b'a%d="1"' % i for i in range(200_000)) + b"><action>create</action>",
+    "attributes and closed": lambda: b"<a " + b" ".join(b'a%d = "1"' % i for i in range(900_000)) + b"/>",
+    "attributes in UTF-16": lambda: ("<a " + " ".join(f'a{i}="1"' for i in range(200_000)) + "/>").encode("utf-16"),
+    "attributes of many": lambda: b"<a>" + b'<b c="1" d="2"/>' * (MAX_ATTRIBUTES // 2 + 1) + b"</a>",
+    "long namespace": lambda: (
+        b'<x:a xmlns:x="' + b"u" * 200_000 + b'">' + b"".join(b"<x:b%d/>" % i for i in range(9000))
+    ),
+    "encoding": lambda: b'<?xml version="1.0" encoding="no-such"?><a/>',
+    "wide encoding": lambda: b'<?xml version="1.0" encoding="utf-7"?><a>+ADw-</a>',
+    "two roots": lambda: b"<a/><b/>",
+    "nul": lambda: b"<a>\x00</a>",
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE_XML)
 def test_hostile_xml_is_refused_in_bounded_time(name: str) -> None:
+    body = HOSTILE_XML[name]()
     started = time.monotonic()
     with pytest.raises(UnreadableRequest):
-        parse_post(HOSTILE_XML[name], "application/xml")
+        parse_post(body, "application/xml")
     assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE_XML if name.startswith(("attributes", "long"))])
 def test_hostile_xml_takes_bounded_memory(name: str) -> None:
+    body = HOSTILE_XML[name]()
     tracemalloc.start()
     with pytest.raises(UnreadableRequest):
-        parse_post(HOSTILE_XML[name], "application/xml")
+        parse_post(body, "application/xml")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 3 * len(HOSTILE_XML[name]) + 5_000_000
+    assert peak < 3 * len(body) + 5_000_000
 
 
 def test_xml_attributes_are_accepted() -> None:
@@ -184,18 +190,6 @@ def test_a_malformed_multipart_form_is_refused(body: bytes, kind: str) -> None:
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"[" * 5_000_000, b'{"a":' * 2_000_000, b'{"action": ' + b"9" * 5_000_000 + b"}", b'{"action": 1e999}'],
-    ids=range(4),
-)
-def test_hostile_json_is_refused_in_bounded_time(body: bytes) -> None:
-    started = time.monotonic()
-    with pytest.raises(UnreadableRequest):
-        parse_post(body, "application/json")
-    assert time.monotonic() - started < 5
-
-
 @pytest.mark.slow
 def test_long_values_are_truncated() -> None:
     long = "é" * 1_000_000
@@ -204,62 +198,4 @@ def test_long_values_are_truncated() -> None:
         json.dumps({"action": "create", **dict.fromkeys(names, long)}).encode(), "application/json"
     ).events
     assert (len(event.resource or ""), len(event.actor or "")) == (2000, 255)
-    assert_storable(event)
-
-
-def assert_storable(event: ParsedEvent) -> None:
-    for text in (event.type, event.dedup_key, event.resource, event.actor, event.resource_type):
-        assert text is None or (text and "\x00" not in text and text.encode())
-    assert 0 < len(event.dedup_key) <= 255
-    assert event.occurred_at is None or event.occurred_at.tzinfo is UTC
-    json.dumps(event.data, allow_nan=False)
-
-
-NAMES = st.sampled_from(
-    ["action", "interface", "path", "destination", "at", "username", "type", "operation", "attempt"]
-)
-ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
-TEXTS = ANY_TEXT | st.sampled_from(
-    ["create", "move", "file", "2026-01-02T03:04:05 00:00", "9" * 25, "\ud800", "+", "%"]
-)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | ANY_TEXT, inner, max_size=6),
-    max_leaves=20,
-)
-MESSAGES = st.dictionaries(NAMES, JSON, max_size=9)
-PIECES = st.sampled_from([
-    b"<a>", b"</a>", b"<action>", b"</action>", b"create", b"<", b">", b"&", b"&#0;", b"&#x110000;", b"<![CDATA[",
-    b"]]>", b"<?x ?>", b"<!--", b"--b", b"\r\n", b"--", b'Content-Disposition: form-data; name="action"',
-    b"; filename*=utf-8''%ff",
-    b"\xff", b"\x00", b"=", b"%", b"%e4", b"action=create", b"{", b'"', b"\xef\xbb\xbf",
-])  # fmt: skip
-BODIES = (
-    st.binary(max_size=300)
-    | st.lists(PIECES, max_size=40).map(b"".join)
-    | MESSAGES.map(lambda value: json.dumps(value).encode())
-)
-KINDS = st.sampled_from(
-    ["application/json", "application/xml", "text/xml; charset=x", FORM, "multipart/form-data; boundary=b",
-     'multipart/form-data; boundary="', "multipart/form-data; boundary=\ud800", "text/plain", "", "a/b+json", "a/b+xml"]
-)  # fmt: skip
-HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from(["Content-Disposition", "X-Files-Action", "X-Hookkeeper-Body", "X"]), TEXTS | st.just("file")
-    ),
-    max_size=3,
-)
-
-
-@pytest.mark.slow
-@given(BODIES, KINDS, HEADERS, ANY_TEXT | st.lists(st.tuples(NAMES, TEXTS)).map(str), st.sampled_from(["GET", "POST"]))
-def test_parsing_raises_only_unreadable_request(
-    body: bytes, kind: str, headers: list[tuple[str, str]], query: str, method: str
-) -> None:
-    request = inbound(body, method=method, query=query, headers=(("Content-Type", kind), *headers))
-    with suppress(UnreadableRequest):
-        parsed = provider.parse(request)
-        for event in parsed.events:
-            assert_storable(event)
-        assert parsed.ping != bool(parsed.events)
-        assert provider.parse(request) == parsed
+    check_storable(Parsed((event,)))

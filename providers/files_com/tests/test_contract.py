@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import strategies as st
 
 from providers.contract.errors import AuthenticationFailed, PermissionMissing, Refused, Throttled, Unsupported
 from providers.contract.parsing import InboundRequest, VerificationResult
@@ -36,6 +38,42 @@ CONTENT_TYPES = {
 }
 
 
+NAMES = st.sampled_from(
+    ["action", "interface", "path", "destination", "at", "username", "type", "operation", "attempt"]
+)
+ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
+TEXTS = ANY_TEXT | st.sampled_from(
+    ["create", "move", "file", "2026-01-02T03:04:05 00:00", "9" * 25, "\ud800", "+", "%"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | ANY_TEXT, inner, max_size=6),
+    max_leaves=20,
+)
+MESSAGES = st.dictionaries(NAMES, JSON, max_size=9)
+PIECES = st.sampled_from([
+    b"<a>", b"</a>", b"<action>", b"</action>", b"create", b"<", b">", b"&", b"&#0;", b"&#x110000;", b"<![CDATA[",
+    b"]]>", b"<?x ?>", b"<!--", b"--b", b"\r\n", b"--", b'Content-Disposition: form-data; name="action"',
+    b"; filename*=utf-8''%ff",
+    b"\xff", b"\x00", b"=", b"%", b"%e4", b"action=create", b"{", b'"', b"\xef\xbb\xbf",
+])  # fmt: skip
+BODIES = (
+    st.binary(max_size=300)
+    | st.lists(PIECES, max_size=40).map(b"".join)
+    | MESSAGES.map(lambda value: json.dumps(value).encode())
+)
+KINDS = st.sampled_from(
+    ["application/json", "application/xml", "text/xml; charset=x", FORM, "multipart/form-data; boundary=b",
+     'multipart/form-data; boundary="', "multipart/form-data; boundary=\ud800", "text/plain", "", "a/b+json", "a/b+xml"]
+)  # fmt: skip
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["Content-Disposition", "X-Files-Action", "X-Hookkeeper-Body", "X"]), TEXTS | st.just("file")
+    ),
+    max_size=3,
+)
+
+
 class TestFilesCom(ProviderContract):
     provider = provider
     fixtures = FIXTURES
@@ -60,7 +98,19 @@ class TestFilesCom(ProviderContract):
         "file_form_field": "file",
         "use_dedicated_ips": True,
     }
+    body_fields = ("action", "interface", "path", "destination", "at", "username", "type", "operation", "attempt")
+    refusal_status = 422
     everything: ClassVar[Mapping[str, object]] = {"path": "/"}
+
+    def random_requests(self) -> st.SearchStrategy[InboundRequest]:
+        """Return requests of all methods and content types, with odd queries and headers."""
+        queries = ANY_TEXT | st.lists(st.tuples(NAMES, TEXTS)).map(str)
+        return st.builds(
+            lambda body, kind, headers, query, method: inbound(
+                body, method=method, query=query, headers=(("Content-Type", kind), *headers)
+            ),
+            BODIES, KINDS, HEADERS, queries, st.sampled_from(["GET", "POST"]),
+        )  # fmt: skip
 
     def fixture_request(self, path: Path) -> InboundRequest:
         """Return a GET with the query, or a POST whose content type depends on the file extension."""

@@ -134,17 +134,6 @@ def test_the_field_is_read_from_the_error_body(
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"plain", b"[]", b"null", b'{"errors": {"a": [[[[[["deep"]]]]]]}}', b'{"type": 7, "error": {}}', b"{" * 9999],
-    ids=range(7),
-)
-def test_malformed_error_bodies_are_refused(api: StubServer, client: StubClient, body: bytes) -> None:
-    api.say(Scripted(422, body))
-    with pytest.raises(Refused):
-        provider.register(client.session, registration())
-
-
 def test_404_without_a_behavior_in_the_path_means_a_wrong_subdomain(api: StubServer, client: StubClient) -> None:
     api.say(*[Scripted(404)] * 3)
     for call in (lambda: provider.list_remote(client.session), lambda: provider.identify(client.session),

@@ -69,6 +69,10 @@ class TestSideDrawer(ProviderContract):
         "notification_messages": "drawer-changed",
         "max_retries": 7,
     }
+    body_fields = (
+        "modificationType", "resource", "modificationDateTime", "event", "events", "data", "payload", "type", "entity",
+        "openId", "user", "email", "name", "recordId", "eventId", "ciphertext", "timestamp",
+    )  # fmt: skip
     everything: ClassVar[Mapping[str, object]] = {"resource": RESOURCES_BY_KIND["record"], "modification_type": "any"}
 
     def signed(self, request: InboundRequest, secret: str) -> InboundRequest:

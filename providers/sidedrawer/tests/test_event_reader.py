@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import (
@@ -23,6 +20,7 @@ from providers.sidedrawer.tests.samples import (
     event,
     parse,
 )
+from tests.harness.distorted_responses import check_storable
 from tests.harness.inbound import RECEIVED_AT, inbound
 
 
@@ -156,68 +154,18 @@ def test_the_resource_is_derived(fields: dict[str, object], resource: str | None
     assert parsed == (resource.strip() if resource else None)
 
 
-KEYS = (
-    "resource", "modificationType", "modificationDateTime", "event", "events", "data", "payload", "type", "entity",
-    "openId", "user", "email", "name", "recordId", "eventId", "ciphertext", "timestamp",
-)  # fmt: skip
-ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogates and NUL too
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from([10**400, -(10**18), 1767323045, 1767323045000])
-    | st.floats(allow_nan=True, allow_infinity=True)
-    | ANY_TEXT
-    | st.sampled_from(["create", "tenant/t/sidedrawer", "record", "\ud800", "\x00", "x" * 300, "2026-01-02T03:04:05Z"])
-)
-JSON = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(KEYS) | ANY_TEXT, inner, max_size=8),
-    max_leaves=30,
-)
-ODD_EVENTS = st.lists(
-    st.fixed_dictionaries({"modificationType": SCALARS}, optional=dict.fromkeys(KEYS[2:], JSON)), max_size=4
-)
-
-
-def assert_storable(parsed: Parsed) -> None:
-    for item in parsed.events:
-        for text in (item.type, item.dedup_key, item.resource, item.actor, item.resource_type):
-            assert text is None or (text and "\x00" not in text and text.encode())
-        assert len(item.type) <= 100
-        assert 0 < len(item.dedup_key) <= 255
-        assert item.occurred_at is None or item.occurred_at.tzinfo is UTC
-        json.dumps(item.data, allow_nan=False)
-
-
-@pytest.mark.slow
-@given(st.binary(max_size=300) | (JSON | ODD_EVENTS).map(lambda value: json.dumps(value).encode()))
-def test_parsing_raises_only_unreadable_request(body: bytes) -> None:
-    with suppress(UnreadableRequest):
-        parsed = provider.parse(inbound(body))
-        assert_storable(parsed)
-        assert provider.parse(inbound(body)) == parsed
-        assert parsed.ping != bool(parsed.events or parsed.unreadable)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
-        b"[" * 10_000_000,
-        b'{"a":' * 2_000_000,
-        b"[" * 500 + b"]" * 500,
-        b"[" + b"{}," * 3_000_000 + b"{}]",
-        b'[{"modificationType": ' + b"9" * 5_000_000 + b"}]",
-        b'[{"modificationType": 1e999}]',
         b"A" * 10_000_000,
         b"A." * 5_000_000,
         b" A" * 5_000_000,
         b"\xff" * 10_000_000,
     ],
-    ids=["lists", "objects", "deep", "many", "number", "infinite", "base64", "parts", "spaces", "binary"],
+    ids=["base64", "parts", "spaces", "binary"],
 )
-def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
+def test_bodies_that_resemble_encrypted_ones_are_refused_in_bounded_time(body: bytes) -> None:
     started = time.thread_time()
     with pytest.raises(UnreadableRequest):
         provider.parse(inbound(body))
@@ -227,6 +175,9 @@ def test_hostile_bodies_are_refused_in_bounded_time(body: bytes) -> None:
 @pytest.mark.slow
 def test_long_values_are_truncated() -> None:
     long = "é/" * 500_000
-    parsed = parse(dict.fromkeys(KEYS, long) | {"data": {"name": long, long: {long: long}}})
-    assert_storable(parsed)
+    parsed = parse(
+        dict.fromkeys(("resource", "modificationType", "event", "type", "user"), long)
+        | {"data": {"name": long, long: {long: long}}}
+    )
+    check_storable(parsed)
     assert len(parsed.events[0].resource or "") == 2000

@@ -1,7 +1,7 @@
 """The contract tests of provider plug-ins. Each plug-in's `tests/test_contract.py` subclasses `ProviderContract`.
 
-Declarations, parsing, verification and odd responses need only the plug-in and its fixtures. The live tests call the
-plug-in's simulator over HTTP. Tests that the declared capabilities rule out are removed from the class.
+Declarations, parsing, hostile requests, verification and odd responses need only the plug-in and its fixtures. The live
+tests call the plug-in's simulator over HTTP. Tests that the declared capabilities rule out are removed from the class.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 
 from tests.harness.provider_contract.declarations import DeclarationTests
+from tests.harness.provider_contract.hostile_requests import HostileRequestTests
 from tests.harness.provider_contract.live import LiveTests
 from tests.harness.provider_contract.odd_responses import OddResponseTests
 from tests.harness.provider_contract.parsing import ParsingTests
 from tests.harness.provider_contract.verification import VerificationTests
 
 
-class ProviderContract(DeclarationTests, ParsingTests, VerificationTests, OddResponseTests, LiveTests):
+class ProviderContract(
+    DeclarationTests, ParsingTests, HostileRequestTests, VerificationTests, OddResponseTests, LiveTests
+):
     """All contract tests. Subclass it as `Test...` beside the plug-in and set the declarations of `ContractBase`."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -41,6 +41,9 @@ class ContractBase(ABC):
     config: ClassVar[Mapping[str, object]]
     other_config: ClassVar[Mapping[str, object]]  # differs from `config` in fields that an update can change
     everything: ClassVar[Mapping[str, object]]  # a config that receives every event type
+    body_fields: ClassVar[Sequence[str]]  # of a webhook's body, first the one that holds the event type
+    hostile_json_that_is_an_event: ClassVar[Collection[str]] = ()  # keys of HOSTILE_JSON
+    refusal_status: ClassVar[int] = 400  # with which the provider refuses a registration
     sandbox_options: ClassVar[Mapping[str, object]] = {}  # such as higher rate limits
 
     # -- Methods that a subclass may override --------------------------------------------------------------------

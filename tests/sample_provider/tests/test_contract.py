@@ -23,5 +23,7 @@ class TestAcmeBox(ProviderContract):
     other_config: ClassVar[Mapping[str, object]] = {"kinds": ["box.emptied"]}
     everything: ClassVar[Mapping[str, object]] = {"kinds": ["box.filled", "box.emptied"]}
 
+    body_fields = ("kind", "id", "box")
+
     def signed(self, request: InboundRequest, secret: str) -> InboundRequest:
         return replace(request, headers=(*request.headers, (SIGNATURE, signature(secret, request.body))))
