@@ -147,7 +147,7 @@ def test_kill_the_drainer(egnyte_subscription: Subscription, spool_folder: Path)
 # -- With a temporary PostgreSQL server --------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[OwnPostgres]:
     try:
         programs()
@@ -166,6 +166,7 @@ def postgres() -> Iterator[OwnPostgres]:
 CREATE_SUBSCRIPTION = """
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
+call_command("flush", interactive=False, inhibit_post_migrate=True, verbosity=0)  # what an earlier test left
 from providers.models import ProviderAccount
 from subscriptions.models import Subscription
 account = ProviderAccount.objects.create(provider="egnyte-connect", name="E", settings={"domain": "acme"})
@@ -218,6 +219,7 @@ def installation(postgres: OwnPostgres, spool_folder: Path) -> Iterator[Installa
 
 
 @pytest.mark.skipif(not IS_SQLITE, reason="runs once, with its own server")
+@pytest.mark.xdist_group("own PostgreSQL")
 def test_kill_the_database_server(postgres: OwnPostgres, installation: Installation) -> None:
     load = installation.load
     with load.running():
@@ -230,6 +232,7 @@ def test_kill_the_database_server(postgres: OwnPostgres, installation: Installat
     installation.assert_nothing_lost()
 
 
+@pytest.mark.xdist_group("own PostgreSQL")
 @pytest.mark.skipif(not IS_SQLITE, reason="runs once, with its own server")
 def test_hanging_database_server(postgres: OwnPostgres, installation: Installation) -> None:
     """While the server hangs, requests go to the spool, and pages leave threads for webhooks.

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.timeout(0)]
 
 SEEDS = int(os.environ.get("LEASE_SEEDS", "1"))  # `make soak` asks for more
 LEASES = 2  # simulated one after the other
-SWEEP_SECONDS = 60.0  # seconds between two sweeps
+SWEEP_SECONDS = 90.0  # seconds between two sweeps
 MIN_LEASE_LEFT = 0.06  # as a share of the lease, when the provider answers again
 
 

@@ -254,7 +254,7 @@ def test_every_sequence_of_events_converges(settings: Settings, monkeypatch: pyt
 
 
 BOUNDED = settings(
-    max_examples=int(os.environ.get("LIFECYCLE_EXAMPLES", "6")),  # `make soak` asks for more
+    max_examples=int(os.environ.get("LIFECYCLE_EXAMPLES", "4")),  # `make soak` asks for more
     stateful_step_count=20,
     deadline=None,
     derandomize="LIFECYCLE_EXAMPLES" not in os.environ,

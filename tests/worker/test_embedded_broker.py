@@ -56,7 +56,7 @@ def take(queue: SimpleQueue) -> object:
 @pytest.mark.slow
 def test_several_producers_and_a_consumer_lose_nothing(folder: Path, queue: SimpleQueue) -> None:
     producers = [
-        subprocess.Popen([sys.executable, "-c", PRODUCER, str(folder), name, "1000"], cwd=BASE_DIR) for name in "abc"
+        subprocess.Popen([sys.executable, "-c", PRODUCER, str(folder), name, "200"], cwd=BASE_DIR) for name in "abc"
     ]
     received: list[tuple[str, int]] = []
     deadline = time.monotonic() + 60
@@ -69,7 +69,7 @@ def test_several_producers_and_a_consumer_lose_nothing(folder: Path, queue: Simp
             if not running:
                 break
     assert [producer.wait() for producer in producers] == [0, 0, 0]
-    assert sorted(received) == [(name, number) for name in "abc" for number in range(1000)]
+    assert sorted(received) == [(name, number) for name in "abc" for number in range(200)]
 
 
 def test_messages_are_received_in_the_order_they_were_sent(queue: SimpleQueue) -> None:
