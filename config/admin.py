@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     from unfold.admin import ModelAdmin
 
-TOKEN = "token"  # noqa: S105  # the kind of subject in the audit log
+TOKEN = "token"  # noqa: S105  # the kind of subject in the audit trail
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -76,7 +76,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
         return {"scopes": [(scope.value, scope.label, scope.value in row.scopes) for scope in Scope]}
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
-        """Deny deletion: revoked tokens are kept so that the history can name them."""
+        """Deny deletion: revoked tokens are kept so that the audit trail can name them."""
         return False
 
     def add_view(

@@ -48,7 +48,7 @@ if DEMO and SANDBOX_PORT == PORT:
 ALLOW_PRIVATE_NETWORKS = environment.networks("ALLOW_PRIVATE_NETWORKS")
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1, maximum=2**31)
-RECEIVER_DOOR = environment.choice("RECEIVER_DOOR", "DRF", allowed=("DRF", "WSGI"))  # WSGI: in front of Django
+RECEIVER_ENTRY = environment.choice("RECEIVER_ENTRY", "DRF", allowed=("DRF", "WSGI"))  # WSGI: in front of Django
 SPOOL_MAX_BYTES = environment.number("SPOOL_MAX_BYTES", 1024**3, minimum=32 * 1024 * 1024, maximum=2**40)
 RECEIVE_IN_THREADS = True  # a commit thread writes for all requests; off: each request writes for itself
 WATCH_IN_THREAD = True  # the web process detects problems when no worker does

@@ -31,7 +31,7 @@ from config.web.receiver_entry import ReceiverEntry  # noqa: E402
 from events.receiver.handler import prepare_to_receive  # noqa: E402
 
 application: Any = ReceiverWSGIHandler()
-if settings.RECEIVER_DOOR == "WSGI":
+if settings.RECEIVER_ENTRY == "WSGI":
     application = ReceiverEntry(application)
 defer_responses()
 prepare_to_receive()

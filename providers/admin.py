@@ -1,4 +1,4 @@
-"""Admin pages of the audit log. Read-only."""
+"""Admin pages of the audit trail. Read-only."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ HISTORY_FILTERS = FilterSet(
 
 @admin.register(HistoryEntry)
 class HistoryAdmin(PageAdmin[HistoryEntry]):
-    """The history: a list, and a page for each entry."""
+    """The audit trail: a list, and a page for each entry."""
 
     list_template = "history/list.html"
     detail_template = "history/detail.html"
-    list_title = "History"
+    list_title = "Audit trail"
     list_intro = "Changes made and secrets revealed, in this dashboard and through the API."
     search_hint = "Search by name or action"
     filters = HISTORY_FILTERS.for_dashboard

@@ -1,4 +1,4 @@
-"""Accounts at providers, their limits and tokens, the audit log, and the recorded state changes."""
+"""Accounts at providers, their limits and tokens, the audit trail, and the recorded state changes."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class AccountToken(models.Model):
 
 
 class HistoryEntry(models.Model):
-    """An entry of the audit log, from the dashboard or the API. Entries are never deleted.
+    """An entry of the audit trail, from the dashboard or the API. Entries are never deleted.
 
     `providers.audit.actors` describes the values of `actor`. Scheduled work is recorded as operations instead.
     """
@@ -167,7 +167,7 @@ class HistoryEntry(models.Model):
     changes = JSONTextField(default=list)  # [{"field", "from", "to"}], secrets as ***
 
     class Meta:
-        verbose_name_plural = "history"
+        verbose_name_plural = "audit trail"
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["subject_type", "subject_id", "-id"], name="history_of_subject"),

@@ -59,7 +59,7 @@ NAVIGATION: list[dict[str, Any]] = [
         "separator": True,
         "items": [
             _navigation_item("Operations", "sync_alt", "operation", "subscriptions"),
-            _navigation_item("History", "history", "historyentry", "providers"),
+            _navigation_item("Audit trail", "history", "historyentry", "providers"),
         ],
     },
     {

@@ -110,7 +110,7 @@ class ReprocessPages(PageAdmin[WebhookRequest]):
         return f"{self.list_url()}?{filters.urlencode()}" if filters else self.list_url()
 
     def _description(self, query: QueryDict) -> str:
-        """Return how the requests were selected, for the audit log."""
+        """Return how the requests were selected, for the audit trail."""
         selected = ["selected one by one"] if query.getlist("pk") else []
         shown = (item for item in shown_filters(query, self.filters) if item.value)
         return ", ".join([*selected, *(f"{item.label.lower()} {item.value_label}" for item in shown)])

@@ -46,7 +46,7 @@ def reprocess_many(
     """Reprocess these requests after the primary key `after`, oldest first, up to a number and a time.
 
     It can be stopped anywhere and repeated: no duplicate is counted twice. `by` is the actor, and `selection` describes
-    the requests, both for the audit log.
+    the requests, both for the audit trail.
     """
     result = ReprocessResult()
     deadline = time.monotonic() + max_seconds

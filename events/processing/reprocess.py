@@ -20,7 +20,7 @@ from subscriptions.lifecycle.ip_allowlist import load_networks, rejection_reason
 
 logger = logging.getLogger(__name__)
 
-HISTORY_KIND = "request"  # the subject kind of requests in the audit log
+HISTORY_KIND = "request"  # the subject kind of requests in the audit trail
 
 
 def reprocess_request(request: WebhookRequest, *, also_former: bool = False) -> WebhookRequest:

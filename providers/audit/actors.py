@@ -1,4 +1,4 @@
-"""The actors of changes, as operations, the audit log and the timeline record them.
+"""The actors of changes, as operations, the audit trail and the timeline record them.
 
 An actor is `staff:<user>`, `api:<token>`, `command:<name>`, `demo`, or `SCHEDULER` for what the scheduled jobs do.
 """

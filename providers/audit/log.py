@@ -1,4 +1,4 @@
-"""The audit log: one row for each action of a person or a program."""
+"""The audit trail: one row for each action of a person or a program."""
 
 from __future__ import annotations
 

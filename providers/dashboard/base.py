@@ -26,7 +26,7 @@ View = Callable[..., HttpResponse]
 
 
 def actor_of(request: HttpRequest) -> str:
-    """Return the user as the actor that history and operations record."""
+    """Return the user as the actor that audit trail and operations record."""
     return f"staff:{request.user.get_username()}"
 
 
@@ -43,7 +43,7 @@ class PageAdmin(ModelAdmin[M]):
     writable: bool = False
     filters: Sequence[Filter] = ()
     search_hint: str = ""  # placeholder of the search field; empty: no search
-    history_kind: str = ""  # the subject type in the history
+    history_kind: str = ""  # the subject type in the audit trail
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Require `writable` and the model permission."""

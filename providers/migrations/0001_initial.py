@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
                 ('account', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='providers.provideraccount')),
             ],
             options={
-                'verbose_name_plural': 'history',
+                'verbose_name_plural': 'audit trail',
                 'ordering': ['-id'],
                 'indexes': [models.Index(fields=['subject_type', 'subject_id', '-id'], name='history_of_subject'), models.Index(fields=['subject_id', '-uid'], name='history_timeline'), models.Index(fields=['account', '-uid'], name='history_of_account')],
             },

@@ -33,7 +33,7 @@ class ApiViewSet(GenericViewSet[Any]):
 
     @property
     def by(self) -> str:
-        """Return the actor, for operations and the audit log."""
+        """Return the actor, for operations and the audit trail."""
         token: Any = self.request.auth
         return str(token.actor)
 

@@ -91,7 +91,7 @@ class Sandbox:
         """Stop immediately: abort calls and deliveries in progress, then end every thread."""
         self._closing.set()
         self._wake.set()
-        socket.create_connection(self._server.server_address).close()  # so that it looks whether it is to close
+        socket.create_connection((HOST, self._server.server_port)).close()  # so that it looks whether it is to close
         self._sender.close()
         for thread in self._threads:
             thread.join()

@@ -61,7 +61,7 @@ class AccountForm(SchemaForm):
         return {**dict.fromkeys(deleted), **self.values(CREDENTIALS)}
 
     def save(self, *, by: str) -> ProviderAccount:
-        """Save the account, with a history entry. Makes no API call."""
+        """Save the account, with an audit entry. Makes no API call."""
         values: dict[str, Any] = {
             **{name: self.cleaned_data[name] for name in ("name", "retention_days")},
             "settings": self.values(SETTINGS),

@@ -124,7 +124,7 @@ class ChannelAdmin(PageAdmin[Channel]):
         return self.rows(request)
 
     def detail_context(self, request: HttpRequest, row: Channel) -> dict[str, Any]:
-        """Return the latest messages and the history of a channel."""
+        """Return the latest messages of a channel and its audit trail."""
         return {
             "channel_messages": list(row.messages.order_by("-pk")[:MESSAGES_SHOWN]),
             "history": _history_of(row),

@@ -23,7 +23,7 @@ class SecretPages(PageAdmin[Subscription]):
         return [self.extra_url("<int:pk>/secret/", never_cache(self.secret_view), "secret"), *super().get_urls()]
 
     def secret_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Show the secret once, or store the one in `value`. Both are recorded in the history."""
+        """Show the secret once, or store the one in `value`. Both are recorded in the audit trail."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         row = self.row_or_404(request, str(pk))

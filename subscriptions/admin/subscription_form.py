@@ -134,7 +134,7 @@ class SubscriptionForm(SchemaForm):
         return self.cleaned_data
 
     def save(self, *, by: str) -> Subscription:
-        """Save the desired state, with history entries. Makes no API call."""
+        """Save the desired state, with audit entries. Makes no API call."""
         data = self.cleaned_data
         values: dict[str, Any] = {name: data[name] for name in ("name", "enabled", "auto_renew")}
         values["drift_policy"] = data["drift_policy"] or self.initial["drift_policy"]

@@ -1,4 +1,4 @@
-"""Adding, changing and deleting notification channels. Each change is written to the audit log."""
+"""Adding, changing and deleting notification channels. Each change is written to the audit trail."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from subscriptions.problems.checks.rows import MIN_FAILURES
 
 logger = logging.getLogger(__name__)
 
-HISTORY_KIND = "channel"  # the subject type in the audit log
+HISTORY_KIND = "channel"  # the subject type in the audit trail
 MIN_DURATION = timedelta(minutes=1)  # a problem that is not critical is reported only after it
 CLAIM_SECONDS = 120  # longer than all timeouts of one message together
 FIRST_RETRY, MAX_RETRY = timedelta(seconds=30), timedelta(hours=1)

@@ -38,7 +38,7 @@ from subscriptions.problems.registry import Cause, Key, NotKnownYet, all_sources
 
 logger = logging.getLogger(__name__)
 
-HISTORY_KIND = "problem"  # the subject type in the audit log
+HISTORY_KIND = "problem"  # the subject type in the audit trail
 HEARTBEAT = "problems"  # the heartbeat of the last pass
 PASS_INTERVAL = timedelta(seconds=8)  # shared by all processes
 REOPEN_GRACE = timedelta(minutes=15)  # after a person resolves a problem, until it may reopen

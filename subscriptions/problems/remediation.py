@@ -94,9 +94,9 @@ ADVICE: dict[ProblemKind, Advice] = {
         _action_page("renew"),
     ),
     ProblemKind.EXPIRED: Advice(
-        "Reconcile the subscription. It is registered again, or the provider's response says what prevents it.",
-        "Reconcile",
-        _action_page("reconcile"),
+        "Renew the subscription now. It is registered again, or the provider's response says what prevents it.",
+        "Renew now",
+        _action_page("renew"),
     ),
     ProblemKind.SUSPENDED: Advice(
         "Make sure that PUBLIC_URL is reachable from the internet and responds within a second. Then reconcile.",

@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, database: Database, *, door: str, mode: str = "full", normalize: bool = False) -> None:
         self.database = database
-        self._settings = {"RECEIVER_DOOR": door, "BENCH_MODE": mode, "BENCH_NORMALIZE": str(int(normalize))}
+        self._settings = {"RECEIVER_ENTRY": door, "BENCH_MODE": mode, "BENCH_NORMALIZE": str(int(normalize))}
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
 

@@ -48,7 +48,7 @@ class WebProcess:
         self.log = log
         self._command = granian.command("127.0.0.1", self.port, application=application)
         self._command[self._command.index("--blocking-threads") + 1] = str(threads)
-        self._env = environment(RECEIVER_DOOR=entry, **settings)
+        self._env = environment(RECEIVER_ENTRY=entry, **settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -30,7 +30,7 @@ from providers.db.ids import new_id
 from subscriptions.models import Subscription
 from tests.harness.fake_provider import SECRET
 
-ENTRIES = ("drf", "wsgi")  # values of RECEIVER_DOOR
+ENTRIES = ("drf", "wsgi")  # values of RECEIVER_ENTRY
 AUTHENTICATION = {"X-Secret": SECRET}
 
 

@@ -62,7 +62,7 @@ class StubServer(AbstractContextManager["StubServer"]):
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
-        socket.create_connection(self._server.server_address).close()  # the server waits for a connection
+        socket.create_connection(("127.0.0.1", self._server.server_port)).close()  # the server waits for a connection
         self._thread.join()
         self._server.server_close()
 

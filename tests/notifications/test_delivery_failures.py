@@ -108,7 +108,7 @@ def test_a_process_killed_before_sending_loses_nothing(
             dispatch.notify_all()
     clock.shift(dispatch.CLAIM_SECONDS + 1)
     assert dispatch.notify_all() == 1
-    assert transport.sent == ["Critical: Clone"]
+    assert transport.sent == ["Critical: Copied installation"]
 
 
 def test_a_claim_that_expired_while_sending_records_nothing(

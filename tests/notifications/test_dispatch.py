@@ -21,9 +21,9 @@ def test_a_problem_is_reported_once_after_its_minimum_duration(
     fake_check.report()
     assert send_due() == []
     clock.shift(61)
-    assert send_due() == ["New: Clone"]
+    assert send_due() == ["New: Copied installation"]
     body = mail.outbox[0].body
-    assert "Warning: Clone" in body
+    assert "Warning: Copied installation" in body
     assert "It is a copy." in body
     assert "Next: If this installation has moved" in body
     assert "/admin/subscriptions/problem/" in body
@@ -39,7 +39,7 @@ def test_a_critical_problem_is_reported_at_once_even_within_the_interval(
     clock.shift(61)
     assert len(send_due()) == 1
     report_several(fake_check, Severity.CRITICAL)
-    assert send_due() == ["Critical: Clone"], "the first critical problem is reported at once"
+    assert send_due() == ["Critical: Copied installation"], "the first critical problem is reported at once"
     report_several(fake_check, Severity.CRITICAL, Severity.CRITICAL)
     assert send_due() == [], "the next one waits for the interval"
     clock.shift(9 * MINUTE)
@@ -67,7 +67,7 @@ def test_a_resolved_problem_is_reported_after_the_interval(
     clock.shift(5 * MINUTE)
     assert send_due() == []
     clock.shift(5 * MINUTE)
-    assert send_due() == ["Resolved: Clone"]
+    assert send_due() == ["Resolved: Copied installation"]
     assert "after 5 min" in mail.outbox[0].body
     clock.shift(HOUR)
     assert send_due() == []
@@ -83,7 +83,7 @@ def test_a_channel_without_recoveries_reports_no_resolutions(
     clock.shift(HOUR)
     assert send_due() == []
     fake_check.report(severity=Severity.CRITICAL)
-    assert send_due() == ["Critical: Clone"]
+    assert send_due() == ["Critical: Copied installation"]
     assert "Reopened:" in mail.outbox[0].body
 
 
@@ -95,7 +95,7 @@ def test_a_higher_severity_is_reported_again(
     clock.shift(61)
     send_due()
     fake_check.report(severity=Severity.CRITICAL)
-    assert send_due() == ["Critical: Clone"]
+    assert send_due() == ["Critical: Copied installation"]
     assert "More severe:" in mail.outbox[0].body
 
 
@@ -108,7 +108,7 @@ def test_problems_below_the_minimum_severity_are_not_reported(
     clock.shift(HOUR)
     assert send_due() == []
     fake_check.report(severity=Severity.CRITICAL)
-    assert send_due() == ["Critical: Clone"]
+    assert send_due() == ["Critical: Copied installation"]
 
 
 def test_a_problem_that_opened_and_resolved_between_messages_is_reported(
@@ -123,7 +123,7 @@ def test_a_problem_that_opened_and_resolved_between_messages_is_reported(
     report_several(fake_check, Severity.CRITICAL)
     assert send_due() == []
     clock.shift(10 * MINUTE)
-    assert send_due() == ["Opened and resolved: Clone"]
+    assert send_due() == ["Opened and resolved: Copied installation"]
     assert "after 2 min" in mail.outbox[0].body
     clock.shift(HOUR)
     assert send_due() == []
@@ -179,7 +179,7 @@ def test_an_acknowledged_problem_has_no_reminders_but_its_resolution_is_reported
     clock.shift(48 * HOUR)
     assert send_due() == []
     fake_check.clear()
-    assert send_due() == ["Resolved: Clone"]
+    assert send_due() == ["Resolved: Copied installation"]
 
 
 def test_a_channel_without_reminder_interval_sends_no_reminders(

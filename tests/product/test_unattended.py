@@ -155,9 +155,11 @@ def test_leases_are_renewed(product: Product) -> None:
     for slug in before:
         product.control(slug, "clock", advance_seconds=60)
     for slug, expired_at in before.items():
-        row = product.settled(
-            slug, "renewed", lambda seen, then=expired_at: datetime.fromisoformat(seen["expires_at"]) > then
-        )
+
+        def is_renewed(seen: Any, before: datetime = expired_at) -> bool:
+            return datetime.fromisoformat(seen["expires_at"]) > before
+
+        row = product.settled(slug, "renewed", is_renewed)
         done = product.operations(row["id"])
         assert {"renew", "replace"} & set(done), (slug, done)
 
@@ -173,7 +175,11 @@ def test_what_the_provider_disabled_is_enabled(product: Product) -> None:
     for slug, row in before.items():
         product.control(slug, f"remote/{row['remote_id']}", status="disabled")
     for slug, count in done.items():
-        product.settled(slug, "enabled", lambda seen, count=count: len(product.operations(seen["id"])) > count)
+
+        def is_enabled(seen: Any, before: int = count) -> bool:
+            return len(product.operations(seen["id"])) > before
+
+        product.settled(slug, "enabled", is_enabled)
 
 
 def test_what_was_deleted_at_the_provider_is_registered_again(product: Product) -> None:
@@ -186,5 +192,9 @@ def test_what_was_deleted_at_the_provider_is_registered_again(product: Product) 
     for slug, row in before.items():
         product.control(slug, f"remote/{row['remote_id']}", deleted=True)
     for slug, row in before.items():
-        product.settled(slug, "registered again", lambda seen, old=row["remote_id"]: seen["remote_id"] != old)
+
+        def is_registered_again(seen: Any, before: str = row["remote_id"]) -> bool:
+            return bool(seen["remote_id"] != before)
+
+        product.settled(slug, "registered again", is_registered_again)
         assert "register" in product.operations(row["id"])[1:]

@@ -29,7 +29,7 @@ def server_process(
     port = free_port()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--blocking-threads", str(threads), "config.wsgi:application"]
-    settings = {"HTTP_PROXY_OF_OURS": "our own", "RECEIVER_DOOR": entry, "DATA_DIR": str(folder)}
+    settings = {"HTTP_PROXY_OF_OURS": "our own", "RECEIVER_ENTRY": entry, "DATA_DIR": str(folder)}
     with serve(command, port, folder / "web.log", **settings) as running:
         yield running
     assert "Traceback" not in running.log.read_text()

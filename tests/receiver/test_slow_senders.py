@@ -79,7 +79,7 @@ def server_with_limits(
     """Run a web server with the limits of `manage.py up`, but a shorter timeout for headers."""
     monkeypatch.setattr(granian, "HEADER_SECONDS", 1)
     port = free_port()
-    settings = {"RECEIVER_DOOR": "wsgi", "DATA_DIR": str(tmp_path)}
+    settings = {"RECEIVER_ENTRY": "wsgi", "DATA_DIR": str(tmp_path)}
     command = granian.command("127.0.0.1", port)
     with serve(command, port, tmp_path / "limited.log", **settings) as running:
         yield HookServer(running.port, egnyte_subscription, running.log)

@@ -73,7 +73,7 @@ def children() -> list[ChildProcess]:
     python = sys.executable
     manage = str(BASE_DIR / "manage.py")
     # The receiver answers in front of Django unless the settings say otherwise.
-    receiver = {"RECEIVER_DOOR": environment.text("RECEIVER_DOOR", "wsgi")}
+    receiver = {"RECEIVER_ENTRY": environment.text("RECEIVER_ENTRY", "wsgi")}
     worker = "-m celery --app config.celery --quiet worker --without-gossip --without-mingle --without-heartbeat"
     processes = [
         ChildProcess("web", granian.command(settings.HOST, settings.PORT), environment=receiver),
