@@ -13,7 +13,14 @@ from urllib.parse import quote
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint, TestResult
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
-from providers.contract.errors import InvalidResponse, NotFound, ProviderError, Refused, Unsupported
+from providers.contract.errors import (
+    AuthenticationFailed,
+    InvalidResponse,
+    NotFound,
+    ProviderError,
+    Refused,
+    Unsupported,
+)
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.response_fields import unmasked_secret
 from providers.contract.responses import ProviderResponse
@@ -31,7 +38,6 @@ from providers.files_com.request_bodies import (
 from providers.files_com.schemas import (
     AUTH_HEADER,
     PARENT,
-    ROOT,
     FilesComConfig,
     FilesComCredentials,
     FilesComSettings,
@@ -113,8 +119,17 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, session: FilesComSession) -> Identity:
-        """Return the API key's owner, with a warning if it is restricted or expires soon: GET /api_key."""
-        return responses.read_identity(self._call(session, "GET", "api_key"), datetime.now(UTC))
+        """Return the API key's owner, with a warning if it is restricted or expires soon: GET /api_key.
+
+        Some sites do not have this call. There, the list call checks the key, and the owner is unknown.
+        """
+        try:
+            response = self._call(session, "GET", "api_key")
+        except ProviderError as error:
+            if isinstance(error, AuthenticationFailed) or not _is_missing_call(error):
+                raise
+            return super().identify(session)
+        return responses.read_identity(response, datetime.now(UTC))
 
     def list_remote(self, session: FilesComSession) -> tuple[RemoteSubscription, ...]:
         """Return all webhooks: GET /behaviors, or /behaviors/folders/{path} for each folder of the settings."""
@@ -126,7 +141,7 @@ class FilesCom(Provider[FilesComSettings, FilesComCredentials, FilesComConfig]):
         """Create a webhook: POST /behaviors."""
         _require_listed(session.settings, registration.config.path)
         body = {
-            "path": registration.config.path,
+            "path": _api_path(registration.config.path),
             "behavior": responses.WEBHOOK,
             **behavior_body(session, registration, webhook_value(session, registration)),
         }
@@ -292,8 +307,14 @@ def _path(remote_id: str) -> str:
     return f"behaviors/{remote_id}"
 
 
+def _api_path(path: str) -> str:
+    """Return the path in Files.com's form: without slashes at its ends, so that the root is empty."""
+    return path.strip("/")
+
+
 def _folder(path: str) -> str:
-    return "" if path == ROOT else quote(path, safe="/")
+    """Return a folder as one segment of a URL path; the API does not find a nested folder with a plain slash."""
+    return quote(_api_path(path), safe="")
 
 
 def _require_listed(settings: FilesComSettings, path: str) -> None:

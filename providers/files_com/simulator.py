@@ -48,8 +48,8 @@ from providers.sandbox.webhook_sender import SendResult, WebhookCall
 PREFIX = "/api/rest/v1"
 MAX_PER_PAGE = 10_000
 KEYS: Mapping[str, LoginName] = {
-    "sandbox-files-com-spare-key": LoginName.SPARE,
-    "sandbox-files-com-demo-key": LoginName.DEMO,
+    "5andb0xspare0f1e2d3c4b5a69788796a5b4c3d2e1f0": LoginName.SPARE,
+    "5andb0xdemo00f1e2d3c4b5a69788796a5b4c3d2e1f0": LoginName.DEMO,
 }
 SITES: Mapping[LoginName, str] = {LoginName.SPARE: "acme", LoginName.DEMO: "globex"}
 ON_REQUEST = tuple(
@@ -82,6 +82,7 @@ class FilesComOptions(Options):
     site_admin: bool = True  # whether the key's user is one; others can only list single folders
     permission_set: str = "full"  # of the key; any other one is read-only
     key_enabled: bool = True
+    has_api_key_call: bool = True  # whether the call that describes the key exists
     test_calls: tuple[Literal["behaviors", "webhook_tests"], ...] = ("behaviors", "webhook_tests")  # that exist
     update_merges_value: bool = False  # a PATCH changes only the given keys of `value`
     require_redundant_url: bool = False
@@ -203,15 +204,15 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             return Response(error.status, error.body)
 
     def _routes(self, tenant: FilesComTenant, call: Call) -> dict[str, Callable[[], Response]]:
-        path = call.path.removeprefix(PREFIX).removesuffix(".json").strip("/")
+        path = call.path.removeprefix(f"{PREFIX}/").removesuffix(".json")
         tests = tenant.options.test_calls
         match [unquote(part) for part in path.split("/")]:
-            case ["api_key"]:
+            case ["api_key"] if tenant.options.has_api_key_call:
                 return {"GET": lambda: self._api_key(tenant)}
             case ["behaviors"]:
                 return {"GET": lambda: self._list(tenant, call, None), "POST": lambda: self._create(tenant, call)}
-            case ["behaviors", "folders", *parts]:
-                return {"GET": lambda: self._list(tenant, call, "/".join(parts))}
+            case ["behaviors", "folders", folder]:  # a nested folder is one segment, with encoded slashes
+                return {"GET": lambda: self._list(tenant, call, folder)}
             case ["behaviors", "webhook", "test"] | ["site", "test-webhook"] if "behaviors" in tests:
                 return {"POST": lambda: self._test(tenant, call, 200)}
             case ["webhook_tests"] if "webhook_tests" in tests:
@@ -258,14 +259,17 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         body = parse_object(call.body)
         if body.get("behavior") != "webhook":
             raise invalid("behavior", "must be webhook in this sandbox")
-        if not isinstance(body.get("path"), str):
+        path = body.get("path")
+        if not isinstance(path, str):
             raise ApiError(422, "bad-request/request-params-required", "path is missing", field="path")
+        if path != path.strip("/"):
+            raise ApiError(422, "bad-request/invalid-path", "path must not begin or end with a slash", field="path")
         value = self._checked(tenant, body.get("value"))
         self._last_id[0] += 1
         hook = Behavior(
             remote_id=str(self._last_id[0]),
             url=texts(value["urls"])[0],
-            path=str(body["path"]).strip("/"),
+            path=path,
             value=value,
         )
         configure(hook, body, value)

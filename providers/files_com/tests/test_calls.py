@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from providers.contract.errors import (
+    AuthenticationFailed,
     InvalidResponse,
     NotFound,
     Unsupported,
@@ -52,7 +53,7 @@ def test_register_sends_every_key_of_the_config(api: StubServer) -> None:
     provider.register(client.session, registration(config=config, name=""))
     client.http.close()
     sent = api.received[0].json()
-    assert (sent["path"], sent["recursive"], sent["name"]) == ("/", False, "Hookkeeper")
+    assert (sent["path"], sent["recursive"], sent["name"]) == ("", False, "Hookkeeper")
     assert json.loads(sent["value"]) == {
         "urls": [CALLBACK_URL],
         "method": "GET",
@@ -147,11 +148,50 @@ def test_each_folder_of_the_settings_is_listed(api: StubServer) -> None:
     assert [item.remote_id for item in provider.list_remote(client.session)] == ["8123"]
     assert [urlsplit(call.path).path for call in api.received] == [
         f"{BEHAVIORS}/folders/",
-        f"{BEHAVIORS}/folders/{quote('a b/c%')}",
+        f"{BEHAVIORS}/folders/a%20b%2Fc%25",
     ]
     with pytest.raises(InvalidResponse, match="setting `folders`"):
         provider.list_remote(client.session)
     client.http.close()
+
+
+@pytest.mark.parametrize(
+    ("folder", "segment"),
+    [
+        ("/", ""),
+        ("/Inbox/Sub A/", "Inbox%2FSub%20A"),
+        ("a/\u00c4/c+d", "a%2F%C3%84%2Fc%2Bd"),
+        ("50%/a?b#c", "50%25%2Fa%3Fb%23c"),
+    ],
+)
+def test_a_path_is_one_segment_without_slashes_at_its_ends(api: StubServer, folder: str, segment: str) -> None:
+    client = StubClient(api, folders=[folder])
+    api.say(Scripted.json([]), Scripted.json(BEHAVIOR, 201))
+    provider.list_remote(client.session)
+    provider.register(client.session, registration(config=FilesComConfig(path=folder)))
+    client.http.close()
+    assert urlsplit(api.received[0].path).path == f"{BEHAVIORS}/folders/{segment}"
+    assert api.received[1].json()["path"] == folder.strip("/")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [Scripted(404), Scripted(405), Scripted.json(error_body("not-found"), 404),
+     Scripted.json(error_body("bad-request/method-not-allowed"), 422)],
+    ids=range(4),
+)  # fmt: skip
+def test_the_check_lists_webhooks_if_the_key_cannot_be_described(
+    api: StubServer, client: StubClient, missing: Scripted
+) -> None:
+    api.say(missing, Scripted.json([BEHAVIOR]))
+    assert provider.identify(client.session).facts == {}
+    assert [urlsplit(call.path).path for call in api.received] == ["/api/rest/v1/api_key", BEHAVIORS]
+
+
+def test_a_refused_key_is_not_checked_twice(api: StubServer, client: StubClient) -> None:
+    api.say(Scripted.json(error_body("not-found/api-key-not-found"), 404))
+    with pytest.raises(AuthenticationFailed):
+        provider.identify(client.session)
 
 
 def test_the_test_call_sends_our_definition(api: StubServer, client: StubClient) -> None:

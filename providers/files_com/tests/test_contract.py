@@ -11,7 +11,14 @@ from typing import ClassVar
 import pytest
 from hypothesis import strategies as st
 
-from providers.contract.errors import AuthenticationFailed, PermissionMissing, Refused, Throttled, Unsupported
+from providers.contract.errors import (
+    AuthenticationFailed,
+    NotFound,
+    PermissionMissing,
+    Refused,
+    Throttled,
+    Unsupported,
+)
 from providers.contract.parsing import InboundRequest, VerificationResult
 from providers.contract.schemas import validate
 from providers.files_com import provider
@@ -142,6 +149,34 @@ class TestFilesCom(ProviderContract):
             provider.register(session, self.registration(config=self.checked_config({"path": "elsewhere"})))
         assert caught.value.field == "path"
         live.secrets.clear()  # these registrations bypass `Live.register`, which records secrets
+
+    def test_live_a_nested_folder_is_one_segment_of_the_path(self, live: Live) -> None:
+        live.control("options", site_admin=False)
+        settings = validate(FilesComSettings, {**live.account["settings"], "folders": ["Inbox/Sub A", "/"]})
+        live.session = replace(live.session, settings=settings)
+        first = live.register(self.registration(config=self.checked_config({"path": "/inbox/sub a/"})))
+        second = live.register(self.registration(config=self.checked_config({"path": "/"})))
+        assert {item.remote_id for item in provider.list_remote(live.session)} == {first.remote_id, second.remote_id}
+        paths = {item["remote_id"]: item["path"] for item in live.state()["remote"]}
+        assert paths == {first.remote_id: "inbox/sub a", second.remote_id: ""}
+
+    def test_live_the_simulator_refuses_a_slash_in_a_folder_and_at_the_ends_of_a_path(self, live: Live) -> None:
+        session, origin = live.session, provider.api_origin(live.session.settings)
+        key = {"X-FilesAPI-Key": session.credentials.api_key}
+        assert session.credentials.api_key.isalnum()
+        with pytest.raises(NotFound):
+            session.http.call("GET", f"{origin}/api/rest/v1/behaviors/folders/a/b", headers=key)
+        for path in ("/", "/a", "a/"):
+            body = {"path": path, "behavior": "webhook", "value": {"urls": [CALLBACK_URL]}}
+            with pytest.raises(Refused, match="begin or end with a slash"):
+                session.http.call("POST", f"{origin}/api/rest/v1/behaviors", headers=key, json_body=body)
+
+    def test_live_a_site_without_the_api_key_call_is_checked_by_its_list(self, live: Live) -> None:
+        live.control("options", has_api_key_call=False)
+        assert provider.identify(live.session).facts == {}
+        live.control("options", permission_set="full", key_enabled=False)
+        with pytest.raises(AuthenticationFailed):
+            provider.identify(live.session)
 
     @pytest.mark.parametrize("sent", ["object", "text"])
     @pytest.mark.parametrize("shown", ["object", "text"])

@@ -135,7 +135,7 @@ def test_the_field_is_read_from_the_error_body(
 
 
 def test_404_without_a_behavior_in_the_path_means_a_wrong_subdomain(api: StubServer, client: StubClient) -> None:
-    api.say(*[Scripted(404)] * 3)
+    api.say(*[Scripted(404)] * 4)
     for call in (lambda: provider.list_remote(client.session), lambda: provider.identify(client.session),
                  lambda: provider.register(client.session, registration())):  # fmt: skip
         with pytest.raises(InvalidResponse, match="Check the subdomain"):
@@ -171,8 +171,8 @@ def test_an_update_distinguishes_a_missing_folder_from_a_missing_behavior(
 
 
 def test_404_with_an_error_body_quotes_its_message(api: StubServer, client: StubClient) -> None:
-    api.say(*[Scripted.json(error_body("not-found/folder-not-found"), 404)] * 2)
-    for call in (provider.list_remote, provider.identify):
+    api.say(*[Scripted.json(error_body("not-found/folder-not-found"), 404)] * 3)
+    for call in (provider.list_remote, provider.identify):  # the second makes two calls
         with pytest.raises(InvalidResponse, match="why") as caught:
             call(client.session)
         assert "subdomain" not in caught.value.message
