@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -35,6 +36,7 @@ from subscriptions.filters import account_choices, provider_choices, subscriptio
 from subscriptions.models import Subscription
 
 FEED = "feed"
+INTERFACE_KEYS = ("interface", "actionSource")  # in an event's data: how the change was made
 MAX_WILDCARDS = 3  # in one pattern; more make matching slow
 ACTIONS: Choices = [(action.value, action.value.replace("_", " ").capitalize()) for action in Action]
 
@@ -71,6 +73,18 @@ def _regex(pattern: str) -> str:
 
 def _with_prefix(rows: Rows, prefixes: Sequence[str]) -> Rows:
     rows, condition = any_prefix(rows, "resource", prefixes)
+    return rows.filter(condition)
+
+
+def _by_interface(rows: Rows, values: Sequence[str]) -> Rows:
+    """Return the events whose data has a key for the interface with one of the values.
+
+    The data is compact JSON text, in which no string contains an unescaped quotation mark.
+    """
+    condition = Q()
+    for value in values:
+        for key in INTERFACE_KEYS:
+            condition |= Q(data__contains=f'"{key}":{json.dumps(value)}')
     return rows.filter(condition)
 
 
@@ -150,6 +164,15 @@ EVENT_FILTERS = FilterSet(
         help_text="The beginning of the resource, such as /Shared/Finance/.",
     ),
     text_filter("actor", "actor", help_text="The exact actor."),
+    Filter(
+        name="interface",
+        narrow=_by_interface,
+        read=forms.CharField(strip=False).clean,
+        schema=TEXT,
+        help_text="How the change was made, as far as the event's data tells, such as `sftp`, `robot` or `WebUI`.",
+        label="Interface",
+        placeholder="such as sftp",
+    ),
     search_filter(
         ("resource", "actor", "type", "provider_event_id"),
         help_text="Part of the resource, the actor, the type or the provider's event ID.",

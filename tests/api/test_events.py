@@ -145,6 +145,20 @@ def test_filters(api: Api, hook: Subscription, emit: Emit) -> None:
     assert matching("q=bob&type=made") == []
 
 
+def test_filters_by_interface(api: Api, emit: Emit) -> None:
+    sftp, robot = emit(interface="sftp"), emit(interface="robot", note='"interface":"sftp"')
+    web, odd = emit(actionSource="WebUI"), emit(interface='\u00c4 "%_', path="robot")
+    for query, expected in {
+        "interface=sftp": [sftp],
+        "interface=robot": [robot],
+        "interface=rob%25": [],
+        "interface=WebUI": [web],
+        "interface=sftp&interface=WebUI": [web, sftp],
+        "interface=%C3%84%20%22%25_": [odd],
+    }.items():
+        assert ids(api.get(f"/events/?{query}")) == expected, query
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
 def test_times_in_the_distant_past_or_future_are_accepted(api: Api, emit: Emit, moment: str) -> None:
     event = emit()
