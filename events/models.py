@@ -47,6 +47,10 @@ class WebhookRequestQuerySet(models.QuerySet["WebhookRequest"]):
         old_enough = not_after("received_at", now - older_than, now)
         return self.filter(old_enough, outcome=Outcome.RECEIVED).order_by("id")
 
+    def unsettled(self, outcome: Outcome) -> WebhookRequestQuerySet:
+        """Return the rejected or quarantined requests that no person has dismissed: each is part of a problem."""
+        return self.filter(outcome=outcome, dismissed_at=None)
+
 
 class WebhookRequest(models.Model):
     """One inbound HTTP call at a callback URL, stored unmodified.
@@ -84,6 +88,8 @@ class WebhookRequest(models.Model):
     # started (events.processing.poison_requests).
     tries = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     tried_at = models.DateTimeField(null=True, editable=False)
+    # When a person decided that nothing is to be done about a rejected or quarantined request.
+    dismissed_at = models.DateTimeField(null=True, editable=False)
 
     objects = WebhookRequestQuerySet.as_manager()
 
@@ -92,9 +98,18 @@ class WebhookRequest(models.Model):
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
             models.Index(fields=["id"], condition=Q(outcome="received"), name="request_unprocessed"),
-            models.Index(fields=["subscription", "-id"], condition=Q(outcome="rejected"), name="request_rejected"),
             models.Index(
-                fields=["subscription", "-id"], condition=Q(outcome="quarantined"), name="request_quarantined"
+                fields=["subscription", "-id"],
+                condition=Q(outcome="rejected", verification="failed"),
+                name="request_unauthenticated",
+            ),
+            *(
+                models.Index(
+                    fields=["subscription", "-id"],
+                    condition=Q(outcome=outcome, dismissed_at=None),
+                    name=f"request_{outcome}",
+                )
+                for outcome in ("rejected", "quarantined")
             ),
             models.Index(fields=["subscription", "-id"], name="request_of_subscription"),
             models.Index(fields=["account", "-id"], name="request_of_account"),

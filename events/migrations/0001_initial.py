@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ('repeated_keys', providers.db.fields.JSONTextField(default=list, editable=False)),
                 ('tries', models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)),
                 ('tried_at', models.DateTimeField(editable=False, null=True)),
+                ('dismissed_at', models.DateTimeField(editable=False, null=True)),
                 ('account', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='webhook_requests', to='providers.provideraccount')),
                 ('subscription', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='webhook_requests', to='subscriptions.subscription')),
             ],
@@ -133,11 +134,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='webhookrequest',
-            index=models.Index(condition=models.Q(('outcome', 'rejected')), fields=['subscription', '-id'], name='request_rejected'),
+            index=models.Index(condition=models.Q(('outcome', 'rejected'), ('verification', 'failed')), fields=['subscription', '-id'], name='request_unauthenticated'),
         ),
         migrations.AddIndex(
             model_name='webhookrequest',
-            index=models.Index(condition=models.Q(('outcome', 'quarantined')), fields=['subscription', '-id'], name='request_quarantined'),
+            index=models.Index(condition=models.Q(('dismissed_at', None), ('outcome', 'rejected')), fields=['subscription', '-id'], name='request_rejected'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookrequest',
+            index=models.Index(condition=models.Q(('dismissed_at', None), ('outcome', 'quarantined')), fields=['subscription', '-id'], name='request_quarantined'),
         ),
         migrations.AddIndex(
             model_name='webhookrequest',

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
 
-from events.models import Outcome, WebhookRequest
+from events.models import Outcome, VerificationState, WebhookRequest
 from events.receiver.spool_drain import SPOOL_HEARTBEAT_PREFIX
-from events.storage.time_range import requests_since
+from events.retention import rejected as rejected_limits
 from providers.times import readable_time
-from subscriptions.models import Heartbeat, ProblemKind, Severity, Subscription
-from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, source
+from subscriptions.models import Heartbeat, Problem, ProblemKind, Severity, Subscription
+from subscriptions.problems.registry import INSTALLATION, Cause, about_subscription, dismissal, source
 
 MAX_COUNTED = 1000  # newest requests; more are shown as "1000 or more"
-REJECTED_PERIOD = timedelta(hours=24)  # older rejected requests do not describe the current state
 MANY_REJECTED = 10
+MAX_ADDRESSES = 10  # shown in the sample of blocked requests
 HOST_TIMEOUT = timedelta(minutes=15)  # without a heartbeat of its spool, a host counts as gone
 HOST_GONE_ACTION = (
     "Start the web process on that host: it writes the requests on its disk to the database. If the host is gone for "
     "good, or another host has its disk now, resolve this problem; it will not reopen."
 )
 BACKLOG_AGE = timedelta(minutes=2)  # requests pending for longer are a problem
-COLUMNS = ("uid", "subscription", "received_at", "reason", "verification_detail", "method", "remote_addr", "size")
+COLUMNS = (
+    *("uid", "subscription", "received_at", "reason", "verification", "verification_detail"),
+    *("method", "remote_addr", "size"),
+)
 
 
 @source(ProblemKind.QUARANTINE)
 def quarantined(now: datetime) -> Iterator[Cause]:
     """Find quarantined requests by subscription, including those of deleted subscriptions."""
-    quarantine = WebhookRequest.objects.filter(outcome=Outcome.QUARANTINED)
-    for row, requests in _by_subscription(quarantine, Q()):
+    for row, requests in _by_subscription(WebhookRequest.objects.unsettled(Outcome.QUARANTINED), Q()):
         newest, count = requests[0], _count_text(requests)
         yield Cause(
             kind=ProblemKind.QUARANTINE,
@@ -47,12 +51,12 @@ def quarantined(now: datetime) -> Iterator[Cause]:
 
 @source(ProblemKind.REJECTED_REQUESTS)
 def rejected(now: datetime) -> Iterator[Cause]:
-    """Find requests of the last day that were rejected.
+    """Find requests that failed authentication, until they are released, dismissed or deleted, however old they are.
 
     If there are many and none was accepted since the first of them, events are being lost, so the problem is critical.
     """
-    recent = requests_since(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), now - REJECTED_PERIOD)
-    for row, requests in _by_subscription(recent, Q(deleted_at=None)):
+    unsettled = WebhookRequest.objects.unsettled(Outcome.REJECTED)
+    for row, requests in _by_subscription(unsettled.filter(verification=VerificationState.FAILED), Q(deleted_at=None)):
         newest, first = requests[0], requests[-1]
         none_accepted = row.last_event_at is None or row.last_event_at < first.received_at
         losing = len(requests) >= MANY_REJECTED and none_accepted
@@ -63,12 +67,49 @@ def rejected(now: datetime) -> Iterator[Cause]:
             kind=ProblemKind.REJECTED_REQUESTS,
             subject=about_subscription(row),
             severity=Severity.CRITICAL if losing else Severity.WARNING,
-            message=f"{_count_text(requests)} of the last day {were} rejected. {since}{detail}".strip(),
+            message=f"{_count_text(requests, rejected_limits.MAX_REQUESTS)} {were} rejected. {since}{detail}".strip(),
             count=len(requests),
             since=first.received_at,
             sample=_sample(newest),
             evidence=str(newest.uid),
         )
+
+
+@source(ProblemKind.BLOCKED_REQUESTS)
+def blocked(now: datetime) -> Iterator[Cause]:
+    """Find requests that did not fail authentication, but came from an address that is not allowed."""
+    unsettled = WebhookRequest.objects.unsettled(Outcome.REJECTED)
+    for row, requests in _by_subscription(unsettled.exclude(verification=VerificationState.FAILED), Q(deleted_at=None)):
+        newest, first = requests[0], requests[-1]
+        addresses = Counter(request.remote_addr for request in requests).most_common(MAX_ADDRESSES)
+        authentic = newest.verification == VerificationState.VERIFIED
+        passed = " with a valid signature or secret" if authentic else ""
+        yield Cause(
+            kind=ProblemKind.BLOCKED_REQUESTS,
+            subject=about_subscription(row),
+            severity=Severity.WARNING,
+            message=f"{_count_text(requests)}{passed} came from an address that is not in the allowed networks. "
+            f"Nothing is lost: they can be released. {newest.reason}",
+            count=len(requests),
+            since=first.received_at,
+            sample={**_sample(newest), "addresses": dict(addresses)},
+            evidence=str(newest.uid),
+        )
+
+
+@dismissal(ProblemKind.QUARANTINE, ProblemKind.REJECTED_REQUESTS, ProblemKind.BLOCKED_REQUESTS)
+def dismiss_requests(problem: Problem) -> None:
+    """Dismiss the requests of a problem that a person resolves, up to the newest that it has shown."""
+    kind = ProblemKind(problem.kind)
+    rows = WebhookRequest.objects.unsettled(
+        Outcome.QUARANTINED if kind == ProblemKind.QUARANTINE else Outcome.REJECTED
+    ).filter(subscription=problem.subscription_id, uid__lte=UUID(problem.evidence))
+    failed = Q(verification=VerificationState.FAILED)
+    if kind == ProblemKind.REJECTED_REQUESTS:
+        rows = rows.filter(failed)
+    elif kind == ProblemKind.BLOCKED_REQUESTS:
+        rows = rows.exclude(failed)
+    rows.update(dismissed_at=timezone.now())
 
 
 @source(ProblemKind.BACKLOG)
@@ -147,9 +188,9 @@ def _by_subscription(
             yield row, newest_of_row
 
 
-def _count_text(requests: Sequence[WebhookRequest]) -> str:
+def _count_text(requests: Sequence[WebhookRequest], most: int = MAX_COUNTED) -> str:
     count = len(requests)
-    more = " or more" if count == MAX_COUNTED else ""
+    more = " or more" if count >= min(most, MAX_COUNTED) else ""
     return f"{count}{more} request{'s' if count > 1 else ''}"
 
 

@@ -7,12 +7,13 @@ import logging
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 
-from events.models import Outcome, WebhookRequest, WebhookRequestQuerySet
+from events.models import Outcome, VerificationState, WebhookRequest, WebhookRequestQuerySet
 from events.processing import normalize, subscription_activity
 from events.processing.verify import verify
 from events.storage.columns import column_text
 from events.storage.request_row import MAX_REASON, InboundCall, initial_outcome, initial_reason, mask_headers
 from providers.contract.errors import InvalidInput
+from providers.contract.parsing import Verification, VerificationResult
 from providers.contract.registry import UnknownProvider
 from providers.db.encryption import Undecryptable
 from subscriptions.lifecycle import secret_rotation
@@ -40,6 +41,10 @@ def reprocess_request(request: WebhookRequest, *, also_former: bool = False) -> 
         can_normalize = request.outcome != Outcome.TRUNCATED
     if can_normalize:
         normalize.normalize_again(request.pk)
+        # If it fails again later, that is news to the person who dismissed it.
+        WebhookRequest.objects.filter(pk=request.pk, dismissed_at__isnull=False).exclude(
+            outcome__in=(Outcome.REJECTED, Outcome.QUARANTINED)
+        ).update(dismissed_at=None)
     request.refresh_from_db()
     return request
 
@@ -106,14 +111,21 @@ def _verify_again(request: WebhookRequest, *, also_former: bool) -> InboundCall 
         return None
     if call.accepted:
         return call
-    verification = call.verification
-    _update_rejected(
-        request,
-        reason=call.refusal,
-        verification=verification.result.value,
-        verification_detail=column_text(verification.detail, MAX_REASON),
-    )
+    _update_rejected(request, reason=call.refusal, **_verification_columns(request, call.verification))
     return None
+
+
+def _verification_columns(request: WebhookRequest, verification: Verification) -> dict[str, str]:
+    """Return the result of verifying a rejected request again.
+
+    A request that was verified stays so when its secret has been replaced meanwhile: what the provider sent is kept.
+    """
+    if request.verification == VerificationState.VERIFIED and verification.result is VerificationResult.FAILED:
+        return {}
+    return {
+        "verification": verification.result.value,
+        "verification_detail": column_text(verification.detail, MAX_REASON),
+    }
 
 
 def _update_rejected(request: WebhookRequest, *, reason: str, **columns: str) -> None:

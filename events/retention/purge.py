@@ -2,8 +2,8 @@
 
 Rows are deleted in small transactions, each of which leaves everything consistent: the receiver never waits for more
 than one of them, the next run finds what a killed process left, and concurrent runs at worst delete the same rows. A
-request is deleted with or after its events. A pending request is never deleted, and a quarantined one only after twice
-the retention period.
+request is deleted with or after its events. A pending request is never deleted. One in quarantine, and one that was
+rejected for its address only, is deleted after twice the retention period.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from events.models import Event, Outcome, Purge, WebhookRequest
+from events.models import Event, Outcome, Purge, VerificationState, WebhookRequest
+from events.retention import rejected
 from events.storage import time_range
 from providers.db.claims import new_holder
 from providers.db.clock_steps import before_clock_step
@@ -26,7 +27,7 @@ from providers.models import ProviderAccount
 
 logger = logging.getLogger(__name__)
 
-QUARANTINE_FACTOR = 2  # quarantined requests are stored for this many retention periods
+QUARANTINE_FACTOR = 2  # quarantined and blocked requests are stored for this many retention periods
 PURGE_INTERVAL = timedelta(minutes=10)
 SCAN_BATCH = 500  # requests read at a time to find expired ones
 # Deleted in one transaction: fewer than 100 rows, because SQLite has only one writer.
@@ -57,9 +58,12 @@ def retention_of(account: ProviderAccount) -> timedelta | None:
 def kept_until(request: WebhookRequest) -> datetime | None:
     """Return when this request and its events will be deleted with the current retention period; None for never."""
     retention = retention_of(request.subscription.account)
+    failed = request.verification == VerificationState.FAILED
+    if request.outcome == Outcome.REJECTED and failed:
+        return request.received_at + min(retention or rejected.MAX_AGE, rejected.MAX_AGE)
     if retention is None or request.outcome == Outcome.RECEIVED:
         return None
-    if request.outcome == Outcome.QUARANTINED:
+    if request.outcome in (Outcome.QUARANTINED, Outcome.REJECTED):
         return request.received_at + QUARANTINE_FACTOR * retention
     return max(request.received_at, request.processed_at or request.received_at) + retention
 
@@ -70,10 +74,11 @@ def expired(rows: QuerySet[WebhookRequest], now: datetime, retention: timedelta)
     The period also counts from `processed_at`: it starts again when a request is released or reprocessed, so that
     consumers have time to read its events.
     """
-    processed = ~Q(outcome__in=(Outcome.RECEIVED, Outcome.QUARANTINED)) & Q(received_at__lt=now - retention)
+    blocked = Q(outcome=Outcome.REJECTED) & ~Q(verification=VerificationState.FAILED)
+    waiting = Q(outcome=Outcome.QUARANTINED) | blocked
+    processed = ~waiting & ~Q(outcome=Outcome.RECEIVED) & Q(received_at__lt=now - retention)
     processed &= Q(processed_at=None) | Q(processed_at__lt=now - retention)
-    quarantined = Q(outcome=Outcome.QUARANTINED, received_at__lt=now - QUARANTINE_FACTOR * retention)
-    return rows.filter(processed | quarantined)
+    return rows.filter(processed | waiting & Q(received_at__lt=now - QUARANTINE_FACTOR * retention))
 
 
 def purge_due() -> int:

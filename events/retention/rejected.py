@@ -1,4 +1,8 @@
-"""Limits on rejected requests. They are stored so that they can be verified again, but anyone can send them."""
+"""Limits on requests that failed authentication.
+
+They are stored so that they can be verified again, but anyone can send them. Requests that were rejected for their
+address only are not limited: they are kept like those in quarantine.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast, Length
 from django.utils import timezone
 
-from events.models import Outcome, WebhookRequest
+from events.models import Outcome, VerificationState, WebhookRequest, WebhookRequestQuerySet
 from events.storage.body import TRUNCATED_BODY_BYTES
 from events.storage.request_row import RequestRow
 from events.storage.time_range import requests_until
@@ -71,8 +75,8 @@ def trim(subscription_id: int) -> None:
 
 
 def delete_old(subscription_id: int) -> int:
-    """Delete the oldest rejected requests of a subscription beyond the limits, and return how many were deleted."""
-    rows = WebhookRequest.objects.filter(subscription_id=subscription_id, outcome=Outcome.REJECTED)
+    """Delete the oldest of these requests of a subscription beyond the limits, and return how many were deleted."""
+    rows = unauthenticated().filter(subscription_id=subscription_id)
     head_lengths = sum(
         (Length(Cast(name, TextField())) for name in ("headers", "sealed_headers")), start=Length("query")
     )
@@ -87,8 +91,13 @@ def delete_old(subscription_id: int) -> int:
 
 
 def delete_aged() -> int:
-    """Delete some rejected requests that are older than MAX_AGE, and return how many were deleted."""
-    return _delete(requests_until(WebhookRequest.objects.filter(outcome=Outcome.REJECTED), timezone.now() - MAX_AGE))
+    """Delete some of these requests that are older than MAX_AGE, and return how many were deleted."""
+    return _delete(requests_until(unauthenticated(), timezone.now() - MAX_AGE))
+
+
+def unauthenticated() -> WebhookRequestQuerySet:
+    """Return the requests that were rejected because authentication failed."""
+    return WebhookRequest.objects.filter(outcome=Outcome.REJECTED, verification=VerificationState.FAILED)
 
 
 def _delete(rows: QuerySet[WebhookRequest]) -> int:

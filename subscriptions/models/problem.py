@@ -30,6 +30,7 @@ class ProblemKind(models.TextChoices):
     CLONE = "clone", "Copied installation"
     QUARANTINE = "quarantine", "Quarantine"
     REJECTED_REQUESTS = "rejected_requests", "Rejected requests"
+    BLOCKED_REQUESTS = "blocked_requests", "Blocked senders"
     BACKLOG = "backlog", "Backlog"
     SPOOL = "spool", "Spool"
     WORKER_DOWN = "worker_down", "Worker down"

@@ -34,7 +34,7 @@ from subscriptions.models import (
     Severity,
     Transition,
 )
-from subscriptions.problems.registry import Cause, Key, NotKnownYet, all_sources
+from subscriptions.problems.registry import Cause, Key, NotKnownYet, all_sources, dismiss
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ def acknowledge(problem: Problem, *, by: str) -> None:
 def resolve(problem: Problem, *, by: str) -> None:
     """Resolve a problem; do nothing if it is already resolved.
 
-    It reopens if its cause still holds after REOPEN_GRACE, or with the next occurrence if it has evidence.
+    It reopens if its cause still holds after REOPEN_GRACE, or with the next occurrence if it has evidence: the
+    occurrences so far are dismissed.
     """
     row = Problem.objects.select_for_update().get(pk=problem.pk)
     if row.is_active:
@@ -118,6 +119,7 @@ def resolve(problem: Problem, *, by: str) -> None:
         row.state, row.resolved_at, row.resolved_by = ProblemState.RESOLVED, now, by
         row.changed_at, row.held_until = now, now + REOPEN_GRACE
         row.save(update_fields=["state", "resolved_at", "resolved_by", "changed_at", "held_until"])
+        dismiss(row)
         _note(row, Transition.RESOLVED, by, now)
         log.record(by, "resolved", HISTORY_KIND, subject_id=row.uid, name=str(row))
     problem.refresh_from_db()

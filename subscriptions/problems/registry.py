@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from providers.models import ProviderAccount
-from subscriptions.models import ProblemKind, Severity, SubjectType, Subscription
+from subscriptions.models import Problem, ProblemKind, Severity, SubjectType, Subscription
 
 Key = tuple[str, str, str, str]  # kind, subject type, subject ID, name of the cause: identifies a problem
 
@@ -101,6 +101,27 @@ def source(*kinds: ProblemKind) -> Callable[[Check], Check]:
         return find
 
     return register
+
+
+Dismissal = Callable[[Problem], None]
+_dismissals: dict[ProblemKind, Dismissal] = {}
+
+
+def dismissal(*kinds: ProblemKind) -> Callable[[Dismissal], Dismissal]:
+    """Register a function that dismisses what a problem of these kinds is about, when a person resolves it."""
+
+    def register(dismiss: Dismissal) -> Dismissal:
+        _dismissals.update(dict.fromkeys(kinds, dismiss))
+        return dismiss
+
+    return register
+
+
+def dismiss(problem: Problem) -> None:
+    """Dismiss what the problem is about, if its kind has such a function. Runs in the caller's transaction."""
+    function = _dismissals.get(ProblemKind(problem.kind))
+    if function is not None:
+        function(problem)
 
 
 def all_sources() -> tuple[Source, ...]:

@@ -160,8 +160,14 @@ ADVICE: dict[ProblemKind, Advice] = {
         _requests_page("quarantined"),
     ),
     ProblemKind.REJECTED_REQUESTS: Advice(
-        "If the provider sent them, its secret differs from ours, or its address is not in the allowed networks: "
-        "reconcile, or allow the address, then reprocess them. Otherwise ignore them.",
+        "If the provider sent them, its secret differs from ours: reconcile, then reprocess them. Otherwise resolve "
+        "this problem, which dismisses them.",
+        "View requests",
+        _requests_page("rejected"),
+    ),
+    ProblemKind.BLOCKED_REQUESTS: Advice(
+        "If the address is the provider's, allow it and release the requests. Otherwise resolve this problem, which "
+        "dismisses them.",
         "View requests",
         _requests_page("rejected"),
     ),

@@ -228,7 +228,7 @@ FIGURES = {
     ),
     "reference/receiver-responses.md": (
         f"the first {body.TRUNCATED_BODY_BYTES // 1024} KiB",
-        f"the newest {rejected.MAX_REQUESTS} rejected requests",
+        f"the newest {rejected.MAX_REQUESTS} rejected requests that failed",
         f"at most {rejected.MAX_BYTES // MIB} MiB, for {rejected.MAX_AGE.days} days",
         "quarantined after three attempts",
     ),

@@ -130,6 +130,27 @@ def test_pending_and_quarantined_requests_are_kept(
     assert Event.objects.filter(request=released).count() == 2
 
 
+def test_requests_that_only_an_allow_list_refused_are_kept_like_quarantine(
+    monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
+) -> None:
+    old, young = (received(monkeypatch, hook, days_ago=days, normalized=False) for days in (61, 59))
+    WebhookRequest.objects.update(outcome=Outcome.REJECTED, processed_at=NOW - timedelta(days=59))
+    for request in (old, young):
+        request.refresh_from_db()
+        assert kept_until(request) == request.received_at + timedelta(days=60)
+    assert purge_due() == 1
+    assert WebhookRequest.objects.get() == young
+
+
+@pytest.mark.parametrize(("retention", "kept_days"), [(7, 7), (365, 30), (None, 30)])
+def test_the_end_of_an_unauthenticated_request_is_shown(
+    hook: Subscription, account: ProviderAccount, retention: int | None, kept_days: int
+) -> None:
+    ProviderAccount.objects.update(retention_days=retention)
+    request = WebhookRequest.objects.get(pk=store_request(hook, b"{}", headers=()).pk)
+    assert kept_until(request) == request.received_at + timedelta(days=kept_days)
+
+
 def test_rejected_requests_pings_and_duplicates_expire_as_well(
     monkeypatch: pytest.MonkeyPatch, hook: Subscription, account: ProviderAccount
 ) -> None:

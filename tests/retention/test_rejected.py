@@ -39,6 +39,23 @@ def test_rejected_requests_are_limited_by_number(hook: Subscription, monkeypatch
     assert WebhookRequest.objects.filter(outcome=Outcome.REJECTED).count() == rejected.MAX_REQUESTS
 
 
+@pytest.mark.parametrize("verification", ["verified", "not_verifiable"])
+def test_requests_that_only_an_allow_list_refused_are_never_trimmed(hook: Subscription, verification: str) -> None:
+    received_at = timezone.now() - timedelta(days=400)
+    authentic = [store_request(hook, b"{}", received_at=received_at) for _ in range(3)]
+    WebhookRequest.objects.update(outcome=Outcome.REJECTED, verification=verification)
+    for request in authentic:  # as IDs of that time
+        WebhookRequest.objects.filter(pk=request.pk).update(uid=UUID(int=first_id_at(received_at).int + request.pk))
+    for _ in range(rejected.MAX_REQUESTS + 5):
+        store_request(hook, b"{}", headers=())
+    rejected.delete_old(hook.pk)
+    assert rejected.delete_aged() == 0
+    assert rejected.delete_old(hook.pk) == 0
+    kept = WebhookRequest.objects.filter(verification=verification)
+    assert set(kept.values_list("pk", flat=True)) == {request.pk for request in authentic}
+    assert WebhookRequest.objects.count() == len(authentic) + rejected.MAX_REQUESTS
+
+
 def test_rejected_requests_are_limited_by_body_bytes(hook: Subscription, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejected, "growth", rejected.Growth())
     big = b"x" * (3 * 1024 * 1024)
