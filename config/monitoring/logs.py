@@ -6,12 +6,14 @@ import logging
 import re
 import time
 
+from providers.contract.sanitize import sanitize_text
+
 # Masked, because anyone who knows the token of a callback URL can send requests to it.
 HOOK_TOKEN = re.compile(r"(/hooks/)[^/\s?'\"]+")
 
 
 class OneLine(logging.Formatter):
-    """Format a record, with its traceback, as one line. Times are in UTC; callback URL tokens are masked."""
+    """Format a record, with its traceback, as one line of UTF-8. Times are in UTC; callback URL tokens are masked."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -22,4 +24,5 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        return HOOK_TOKEN.sub(r"\1***", " | ".join(super().format(record).splitlines()))
+        line = " | ".join(super().format(record).splitlines())
+        return HOOK_TOKEN.sub(r"\1***", sanitize_text(line))

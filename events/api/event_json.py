@@ -66,7 +66,7 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "provider_event_id": row["provider_event_id"],
         "duplicates": row["duplicates"],
         "last_duplicate_at": iso_time(row["last_duplicate_at"]) if row["last_duplicate_at"] else None,
-        # Stored as valid JSON, so it is sent unchanged, including lone surrogates and huge numbers.
+        # Stored as valid JSON, so it is sent unchanged, including huge numbers.
         "data": orjson.Fragment(row["data_text"] if row["data_text"] is not None else "null"),
     }
 

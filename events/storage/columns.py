@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
-from providers.contract.sanitize import is_storable, sanitize_text
+from providers.contract.sanitize import is_storable, sanitize_json_text, sanitize_text
 from providers.digests import text_digest
 
-column_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # as JSONTextField writes it
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def column_json(value: object) -> str:
+    """Return the value as JSON text, as JSONTextField writes it."""
+    return sanitize_json_text(_encode(value))
 
 
 def column_text(value: str, limit: int | None = None) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from providers.contract.sanitize import sanitize_text
+
 MAX_NODES = 2000  # a larger tree is unusable on a page; the raw text has everything
 MAX_DEPTH = 60
 OPEN_DEPTH = 3
@@ -25,14 +27,14 @@ def tree(value: object) -> SafeString:
 
 def pretty(value: object) -> str:
     """Return the value as indented JSON text."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return sanitize_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _node(key: str, value: object, depth: int, budget: Iterator[int]) -> SafeString:
     """Return a value with its key, which only the root lacks. Each node takes one item from `budget`."""
     if next(budget, None) is None or depth > MAX_DEPTH:
         raise TooLarge
-    name = format_html('<span class="hk-json-key">{}</span>', key) if depth else SafeString("")
+    name = format_html('<span class="hk-json-key">{}</span>', sanitize_text(key)) if depth else SafeString("")
     if isinstance(value, dict):
         return _branch(name, ((str(k), child) for k, child in value.items()), len(value), "{}", depth, budget)
     if isinstance(value, list):
@@ -68,5 +70,5 @@ def _branch(
 def _leaf(value: object) -> SafeString:
     if isinstance(value, str):
         shown = value if len(value) <= MAX_TEXT_LENGTH else value[:MAX_TEXT_LENGTH] + " …"
-        return format_html('<span class="hk-json-text">{}</span>', shown)
+        return format_html('<span class="hk-json-text">{}</span>', sanitize_text(shown))
     return format_html('<span class="hk-json-word">{}</span>', json.dumps(value))

@@ -7,14 +7,15 @@ from typing import Any
 
 from django.db import models
 
+from providers.contract.sanitize import sanitize_json_text
 from providers.db.encryption import decrypt, encrypt
 
 
 class JSONTextField(models.TextField[Any, Any]):
     """JSON stored as ASCII text.
 
-    The text keeps the order of keys, and can hold what the databases' JSON types refuse: an escaped NUL, or half of a
-    surrogate pair. Queries cannot look inside it.
+    The text keeps the order of keys, and can hold what the databases' JSON types refuse: an escaped NUL, or a huge
+    number. Half of a surrogate pair is replaced, so that the text can be sent unchanged. Queries cannot look inside it.
     """
 
     _pyi_private_set_type: Any  # for the type checker: any JSON value can be set and read
@@ -30,7 +31,9 @@ class JSONTextField(models.TextField[Any, Any]):
 
     def get_prep_value(self, value: Any) -> str | None:
         """Convert to the text in the database."""
-        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        if value is None:
+            return None
+        return sanitize_json_text(json.dumps(value, separators=(",", ":"), allow_nan=False))
 
     def value_to_string(self, obj: models.Model) -> str:
         """Convert to the text in a fixture."""

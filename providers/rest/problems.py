@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 from providers.conflict import Conflict
 from providers.contract.errors import CallsPaused, InvalidInput, ProviderError, Throttled, Unsupported
 from providers.contract.registry import UnknownProvider
+from providers.contract.sanitize import sanitize_json
 from providers.db.ids import new_id
 from providers.models import ProviderAccount
 from providers.rest.errors import field_errors
@@ -78,7 +79,10 @@ class Problem:
             **self.more,
         }
         return HttpResponse(
-            json.dumps(body), status=self.status, content_type="application/problem+json", headers=dict(self.headers)
+            json.dumps(sanitize_json(body)),
+            status=self.status,
+            content_type="application/problem+json",
+            headers=dict(self.headers),
         )
 
 

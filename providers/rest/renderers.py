@@ -10,6 +10,8 @@ import orjson
 from rest_framework.renderers import BaseRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
+from providers.contract.sanitize import sanitize_json
+
 _encoder = JSONEncoder()
 
 
@@ -31,4 +33,4 @@ class FastJSONRenderer(BaseRenderer):
             return orjson.dumps(data, default=_encoder.default, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:
             # orjson refuses unpaired surrogates and huge numbers, which a provider's JSON may contain.
-            return json.dumps(data, cls=JSONEncoder, separators=(",", ":")).encode()
+            return json.dumps(sanitize_json(data), cls=JSONEncoder, separators=(",", ":")).encode()

@@ -15,6 +15,7 @@ from providers.accounts.session import address_guard
 from providers.contract.errors import ProviderError, Refused, Throttled
 from providers.contract.http import MASK, Http
 from providers.contract.responses import ProviderResponse, retry_after
+from providers.contract.sanitize import sanitize_text
 from providers.db.encryption import Undecryptable
 from subscriptions.models import Channel, ChannelKind
 
@@ -36,6 +37,7 @@ def deliver(channel: Channel, *, subject: str, text: str) -> str:
 
     Do not call it inside a transaction: it waits for a server.
     """
+    subject, text = sanitize_text(subject), sanitize_text(text)
     if channel.kind == ChannelKind.EMAIL:
         return _mail(channel, subject, text)
     return _post(channel, f"*{_slack(subject)}*\n{_slack(text)}")

@@ -40,6 +40,17 @@ def test_the_request_page_shows_everything_except_secrets(viewer: Client, receiv
     assert f"/admin/events/event/{Event.objects.get().pk}/change/" in page
 
 
+@pytest.mark.parametrize("note", [r"cut \ud83d", r"\ude00\ud83d", r"\uDBFF\u0000"])
+def test_pages_of_half_characters_are_valid_utf_8(superuser: Client, hook: Subscription, note: str) -> None:
+    body = '{"events": [{"id": 1, "type": "made", "note": "HALF", "HALF": 2}]}'.replace("HALF", note).encode()
+    row = store_request(hook, body)
+    assert normalize_request(row.pk)
+    event_page = superuser.get(reverse("admin:events_event_change", args=[Event.objects.get().pk]))
+    assert event_page.status_code == 200
+    for page in (open_page(superuser, row), event_page.content.decode()):
+        assert page.count("\ufffd") >= 2
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, outcome: Outcome) -> None:
     WebhookRequest.objects.update(outcome=outcome)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -74,13 +75,30 @@ def test_returns_an_event(api: Api, hook: Subscription, emit: Emit) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, 7, "text", [1, None], {"half": "\ud83d", "huge": 10**40, "nul": "\x00", "e": 1e300}]
+    "data", [None, 7, "text", [1, None], {"whole": "\U0001f600", "huge": 10**40, "nul": "\x00", "e": 1e300}]
 )
 def test_data_is_returned_as_it_was_sent(api: Api, emit: Emit, data: object) -> None:
     uid = emit(data=data)
     assert api.get(f"/events/{uid}/").json["data"] == data
     assert api.get("/events/").json["results"][0]["data"] == data
     assert api.get(f"/events/{uid}/", Accept="application/cloudevents+json").json["data"] == data
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"note": "cut \ud83d"}, {"note": "cut \ufffd"}),
+        ({"\udc00": ["\ude00\ud83d", "\U0001f600", "\\ud83d"]}, {"\ufffd": ["\ufffd\ufffd", "\U0001f600", "\\ud83d"]}),
+        ("\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)
+def test_every_format_is_strict_json_in_utf_8(api: Api, emit: Emit, data: object, shown: object) -> None:
+    uid = emit(data=data)
+    for path in (f"/api/v1/events/{uid}/", "/api/v1/events/", "/api/v1/events/?order=feed"):
+        for accept in ("application/json", "application/cloudevents+json"):
+            content = api.client.get(path, headers={"Authorization": f"Bearer {api.token}", "Accept": accept}).content
+            value = orjson.loads(content)  # rejects half of a surrogate pair
+            assert (value if "data" in value else value["results"][0])["data"] == shown
 
 
 def test_authentication_scope_and_methods(with_scopes: Issue, anonymous: Api, api: Api, emit: Emit) -> None:

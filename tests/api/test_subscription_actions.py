@@ -239,4 +239,5 @@ def test_operations_page_and_take_no_filters(api: Api, path: str) -> None:
 def test_odd_provider_responses_are_shown(api: Api, active: Subscription, path: str) -> None:
     odd: dict[str, Any] = {"status": 500, "body": {"half": "\ud83d", "huge": 10**30}}
     active.operations.update(response=odd)
-    assert api.get(f"{path}operations/").json["results"][0]["response"] == odd
+    shown = api.get(f"{path}operations/").json["results"][0]["response"]
+    assert shown == {"status": 500, "body": {"half": "\ufffd", "huge": 10**30}}

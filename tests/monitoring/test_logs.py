@@ -32,6 +32,13 @@ def test_a_traceback_is_on_the_same_line() -> None:
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("odd", ["cut \ud83d", "\udcff", "a\x00b"])
+def test_a_line_is_valid_utf_8(odd: str) -> None:
+    line = OneLine().format(record("Refused: %s", odd))
+    assert "\ufffd" in line.encode().decode()
+    assert "\x00" not in line
+
+
 def test_the_token_of_a_callback_url_is_masked() -> None:
     line = OneLine().format(record("Unauthorized: %s", "/hooks/s3cret/ and '/hooks/t0ken'"))
     assert "/hooks/***/ and '/hooks/***'" in line

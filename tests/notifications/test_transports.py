@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
 import pytest
+from django.core.mail import EmailMessage
 from pytest_django import Settings
 
 from subscriptions.models import Channel, ChannelKind
@@ -51,6 +52,13 @@ def server(settings: Settings) -> Iterator[str]:
 
 def webhook(url: str) -> Channel:
     return Channel(name="Chat", kind=ChannelKind.WEBHOOK, url=url)
+
+
+def test_an_email_with_half_a_character_is_sent(settings: Settings, mailoutbox: list[EmailMessage]) -> None:
+    channel = Channel(name="Mail", kind=ChannelKind.EMAIL, recipients=["a@example.test"])
+    transports.deliver(channel, subject="New: \ud83d", text="cut \udc00")
+    assert (mailoutbox[0].subject, mailoutbox[0].body) == ("New: \ufffd", "cut \ufffd")
+    assert mailoutbox[0].message().as_bytes()
 
 
 @pytest.mark.slow
