@@ -208,7 +208,10 @@ class Http:
                 headers=headers,
                 data=body,
                 params=params,
-                timeout=(min(CONNECT_TIMEOUT_SECONDS, read_timeout), read_timeout),
+                # The total includes the time to resolve the name and to connect.
+                timeout=urllib3.Timeout(  # type: ignore[arg-type]
+                    total=read_timeout, connect=min(CONNECT_TIMEOUT_SECONDS, read_timeout), read=read_timeout
+                ),
                 allow_redirects=False,
                 stream=True,
             ) as response:

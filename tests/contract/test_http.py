@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract import errors, http
+from providers.contract import address_guard, errors, http
 from providers.contract.address_guard import AddressGuard
 from providers.contract.call_limits import NoLimit, Priority
 from providers.contract.http import MASK, Exchange, Http
@@ -38,6 +38,10 @@ def make_response(status: int, headers: dict[str, str] | None = None, body: byte
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
+        "192.0.0.192", "192.0.0.9", "168.63.129.16", "192.88.99.1", "198.18.0.1", "240.0.0.1", "fec0::1", "100::1",
+        "::10.0.0.1", "::93.184.216.34", "::ffff:0:10.0.0.1", "64:ff9b:1::a00:1", "64:ff9b::10.0.0.1",
+        "64:ff9b::169.254.169.254", "64:ff9b::192.0.0.192", "2002:0a00:0001::", "2002:a9fe:a9fe::1", "2002:7f00:1::",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "3fff::1", "5f00::1", "::ffff:168.63.129.16",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
@@ -45,7 +49,13 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
         AddressGuard().check(address, 443)
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34", "64:ff9b::93.184.216.34",
+        "2002:5db8:d822::1", "192.0.1.1", "168.63.129.17", "2001:4860:4860::8888",
+    ],
+)  # fmt: skip
 def test_public_addresses_pass(address: str) -> None:
     AddressGuard().check(address, 443)
 
@@ -59,13 +69,54 @@ def test_only_the_allowed_networks_and_endpoints_pass() -> None:
             guard.check(address, port)
 
 
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::93.184.216.34"])
+def test_public_addresses_are_called_through_tls_only(address: str) -> None:
+    with pytest.raises(errors.AddressRefused, match="https://"):
+        AddressGuard().check(address, 80, encrypted=False)
+    AddressGuard(networks=(ip_network(address),)).check(address, 80, encrypted=False)
+
+
+def test_allowed_addresses_are_called_without_tls() -> None:
+    guard = AddressGuard(networks=(ip_network("10.0.0.0/8"),), endpoints=frozenset({("127.0.0.1", 8010)}))
+    guard.check("10.200.0.1", 80, encrypted=False)
+    guard.check("127.0.0.1", 8010, encrypted=False)
+
+
+def test_no_secret_is_sent_over_http_to_a_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 80))]
+
+    def connect(*_: object) -> None:
+        raise AssertionError("the guard let the call pass")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(address_guard, "create_connection", connect)
+    with Http(guard=AddressGuard()) as client, pytest.raises(errors.AddressRefused, match="https://"):
+        client.call("GET", "http://public.example.test/", headers={"Authorization": "Bearer secret"})
+
+
+def test_resolving_a_name_counts_into_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def resolve(*_: object) -> list[tuple[Any, ...]]:
+        released.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    started = time.monotonic()
+    with Http(guard=AddressGuard(), deadline=started + 0.2) as client, pytest.raises(errors.DeadlineExceeded):
+        client.call("GET", "https://slow-dns.example.test/")
+    released.set()
+    assert time.monotonic() - started < 5
+
+
 def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: object) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("93.184.216.34", "10.0.0.1")]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with Http(guard=AddressGuard()) as client, pytest.raises(errors.AddressRefused):
-        client.call("GET", "http://rebinding.example.test/")
+        client.call("GET", "https://rebinding.example.test/")
 
 
 def test_the_checked_address_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
