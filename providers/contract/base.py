@@ -215,6 +215,13 @@ class Provider(ABC, Generic[S, C, F]):
         """Return lower-case names of inbound headers that may carry a secret even if verification fails."""
         return frozenset({"authorization", "authentication", "proxy-authorization", "cookie"})
 
+    def credential_origins(self, settings: S) -> tuple[str, ...]:
+        """Return the origins to which calls send credentials. If they change, the credentials must be entered again.
+
+        A plug-in that sends credentials to another host as well, such as a login server, adds that one.
+        """
+        return (self.api_origin(settings),)
+
     # -- Methods that plug-ins do not override -------------------------------------------------------------------
 
     def api_origin(self, settings: S) -> str:

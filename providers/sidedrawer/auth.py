@@ -44,11 +44,16 @@ def call_with_token(session: SideDrawerSession, send: Callable[[str], ProviderRe
     return send(_log_in(session))
 
 
+def login_origin(settings: SideDrawerSettings) -> str:
+    """Return the origin of the developer login."""
+    return settings.login_url or settings.base_url or GATEWAYS[settings.environment]
+
+
 def login_url(settings: SideDrawerSettings, client_id: str) -> str:
     """Return the URL of the developer login."""
-    origin = settings.login_url or settings.base_url or GATEWAYS[settings.environment]
     tenant, client = quote(settings.tenant_id, safe=""), quote(client_id, safe="")
-    return f"{origin}/api/v1/developers/tenant/tenant-id/{tenant}/applications/client-id/{client}/developer-login"
+    path = f"/api/v1/developers/tenant/tenant-id/{tenant}/applications/client-id/{client}/developer-login"
+    return login_origin(settings) + path
 
 
 def _log_in(session: SideDrawerSession) -> str:

@@ -18,7 +18,7 @@ from providers.contract.response_fields import invalid_field
 from providers.contract.responses import ProviderResponse
 from providers.contract.session import ProviderSession
 from providers.sidedrawer import errors, responses, webhook
-from providers.sidedrawer.auth import call_with_token
+from providers.sidedrawer.auth import call_with_token, login_origin
 from providers.sidedrawer.event_types import EVENT_TYPES
 from providers.sidedrawer.resources import resource_of
 from providers.sidedrawer.schemas import SOCKET, SideDrawerConfig, SideDrawerCredentials, SideDrawerSettings
@@ -80,6 +80,10 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
     def origin(self, settings: SideDrawerSettings) -> str:
         """Return the API host of the environment."""
         return API_HOSTS[settings.environment]
+
+    def credential_origins(self, settings: SideDrawerSettings) -> tuple[str, ...]:
+        """Return the origins of the API and of the developer login."""
+        return (self.api_origin(settings), login_origin(settings))
 
     def merge_credentials(self, stored: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
         """Merge credentials; entering a token drops a stored client ID and secret, and the other way round."""

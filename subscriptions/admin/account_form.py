@@ -45,14 +45,14 @@ class AccountForm(SchemaForm):
 
     def clean(self) -> dict[str, Any]:
         """Validate with the provider's schemas."""
-        for prefix, model, values in (
-            (SETTINGS, self.plugin.settings_model, self.values(SETTINGS)),
-            (CREDENTIALS, self.plugin.credentials_model, {**self._stored_credentials(), **self.new_credentials()}),
-        ):
-            try:
-                validate(model, values)
-            except InvalidInput as error:
-                self.add_schema_errors(prefix, error)
+        try:
+            validate(self.plugin.settings_model, self.values(SETTINGS))
+        except InvalidInput as error:
+            self.add_schema_errors(SETTINGS, error)
+        try:
+            validate(self.plugin.credentials_model, self._merged_credentials())
+        except InvalidInput as error:
+            self.add_schema_errors(CREDENTIALS, error)
         return self.cleaned_data
 
     def new_credentials(self) -> dict[str, Any]:
@@ -72,5 +72,7 @@ class AccountForm(SchemaForm):
         accounts.change_account(self.account, by=by, **values)
         return self.account
 
-    def _stored_credentials(self) -> dict[str, Any]:
-        return dict(self.account.credentials) if self.account else {}
+    def _merged_credentials(self) -> dict[str, Any]:
+        """Return the credentials that would be stored. Raises InvalidInput for those that must be entered again."""
+        entered = self.new_credentials()
+        return accounts.merge_credentials(self.account, self.values(SETTINGS), entered) if self.account else entered

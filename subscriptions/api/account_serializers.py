@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from providers.contract.registry import get_provider
 from providers.models import MAX_RETENTION_DAYS, AccountStatus, ProviderAccount
-from providers.rest.errors import schema_errors
+from providers.rest.errors import schema_errors, sent_input
 from providers.rest.fields import (
     ObjectField,
     ProviderField,
@@ -19,6 +19,7 @@ from providers.rest.fields import (
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
+from subscriptions.lifecycle import accounts
 from subscriptions.remote.inventory import Kind
 
 RETENTION_HELP = "Days for which requests and events are stored; null: indefinitely."
@@ -87,7 +88,11 @@ class AccountChangesSerializer(StrictSerializer):
     immutable: ClassVar[tuple[str, ...]] = ("provider",)
 
     name = StrictCharField(max_length=200, required=False)
-    settings = ObjectField(part="settings", required=False, help_text="Replaces the settings as a whole.")
+    settings = ObjectField(
+        part="settings",
+        required=False,
+        help_text="Replaces the settings as a whole. If they change where credentials are sent, send these as well.",
+    )
     credentials = ObjectField(
         part="credentials", required=False, help_text="Merged by key with the stored ones; null removes a value."
     )
@@ -106,8 +111,10 @@ class AccountChangesSerializer(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Validate against the provider's schema."""
         if "settings" in attrs or "credentials" in attrs:
-            credentials = {**self.account.credentials, **attrs.get("credentials", {})}
-            _check(self.account.provider, attrs.get("settings", self.account.settings), credentials)
+            settings = attrs.get("settings", self.account.settings)
+            with sent_input("credentials"):
+                credentials = accounts.merge_credentials(self.account, settings, attrs.get("credentials", {}))
+            _check(self.account.provider, settings, credentials)
         return attrs
 
 

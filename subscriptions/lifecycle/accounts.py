@@ -16,6 +16,7 @@ from django.utils import timezone
 from providers.accounts import circuit_breaker, session
 from providers.audit import log
 from providers.conflict import Conflict
+from providers.contract.errors import FieldError, InvalidInput
 from providers.contract.schemas import validate
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.lifecycle.activity_log import log_account
@@ -67,7 +68,8 @@ def change_account(
 ) -> None:
     """Change an account: `settings` are replaced as a whole, `credentials` are merged by key.
 
-    New settings or credentials make failed subscriptions due at once and end a pause of the account's calls. Raises
+    If the settings change where credentials are sent, these must be entered again; see `merge_credentials`. New
+    settings or credentials make failed subscriptions due at once and end a pause of the account's calls. Raises
     InvalidInput.
     """
     before = _values_of(account)
@@ -76,8 +78,8 @@ def change_account(
     if retention_days is not UNCHANGED:
         account.retention_days = retention_days
     if settings is not None or credentials is not None:
-        merged = account.plugin.merge_credentials(account.credentials, credentials or {})
-        _set_validated(account, account.settings if settings is None else settings, merged)
+        new_settings = account.settings if settings is None else settings
+        _set_validated(account, new_settings, merge_credentials(account, new_settings, credentials or {}))
         account.status, account.status_reason = AccountStatus.UNCHECKED, ""
         account.tokens.all().delete()  # they were obtained with the old credentials
         account.sync_due_at = timezone.now()
@@ -87,6 +89,22 @@ def change_account(
     if settings is not None or credentials is not None:
         circuit_breaker.end_pause(account)  # the provider may accept the new values
     log_account(account, log.CHANGED, by, before=before, after=_values_of(account))
+
+
+def merge_credentials(
+    account: ProviderAccount, settings: Mapping[str, Any], entered: Mapping[str, Any]
+) -> dict[str, object]:
+    """Return the stored credentials merged with the entered ones, for these new settings.
+
+    Raises InvalidInput for each stored value that the new settings would send to another address. Otherwise anyone
+    who may change an account could read its credentials by entering the address of an own server.
+    """
+    merged = account.plugin.merge_credentials(account.credentials, entered)
+    kept = [name for name, value in merged.items() if value not in (None, "") and name not in entered]
+    if kept and _origins(account, settings) not in (_origins(account, account.settings), None):
+        message = "Enter it again, because the address to which it is sent changes."
+        raise InvalidInput([FieldError(name, "required", message) for name in kept])
+    return merged
 
 
 @transaction.atomic
@@ -124,6 +142,14 @@ def _lock_account(account: ProviderAccount) -> datetime | None:
     """
     locked = ProviderAccount.objects.select_for_update().values_list("removal_asked_at", flat=True)
     return locked.get(pk=account.pk)
+
+
+def _origins(account: ProviderAccount, settings: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return where the credentials go with these settings; None if the settings are invalid."""
+    try:
+        return account.plugin.credential_origins(validate(account.plugin.settings_model, dict(settings)))
+    except InvalidInput:
+        return None
 
 
 def _set_validated(account: ProviderAccount, settings: Mapping[str, Any], credentials: Mapping[str, Any]) -> None:

@@ -60,5 +60,6 @@ def _add_account(simulator: AnySimulator, session: SandboxLogin) -> None:
 def _update_addresses(account: ProviderAccount, session: SandboxLogin) -> None:
     base_url = session.settings["base_url"]
     if account.settings.get("base_url") != base_url:
-        accounts.change_account(account, by=DEMO_ACTOR, settings={**account.settings, "base_url": base_url})
+        settings = {**account.settings, "base_url": base_url}
+        accounts.change_account(account, by=DEMO_ACTOR, settings=settings, credentials=session.credentials)
     public_url.move_callback_urls(by=DEMO_ACTOR, account=account)

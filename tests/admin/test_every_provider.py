@@ -103,6 +103,18 @@ def test_saving_an_account_without_edits_changes_nothing(superuser: Client, subs
     assert changed.credentials == account.credentials
 
 
+def test_a_new_address_requires_the_credentials(superuser: Client, subscription: Subscription) -> None:
+    account = subscription.account
+    url = reverse("admin:providers_provideraccount_edit", args=[account.pk])
+    form = {**form_data_of(superuser, url), "settings.base_url": "https://evil.example.com"}
+    errors = superuser.post(url, form).context["form"].errors
+    assert set(errors) == {f"credentials.{name}" for name in account.credentials}
+    entered = {f"credentials.{name}": value for name, value in account.credentials.items()}
+    assert superuser.post(url, {**form, **entered}).status_code == 302
+    account.refresh_from_db()
+    assert account.settings["base_url"] == "https://evil.example.com"
+
+
 @pytest.mark.slow
 def test_empty_forms_can_be_shown(superuser: Client, subscription: Subscription) -> None:
     account = subscription.account

@@ -198,12 +198,12 @@ def test_only_the_name_is_changed(api: Api, account: ProviderAccount, account_pa
 def test_settings_are_replaced_and_credentials_merged(api: Api) -> None:
     settings = {"domain": "acme", "calls_per_second": 5, "act_as_email": "ann@example.com"}
     path = f"/accounts/{api.post('/accounts/', new(settings=settings)).json['id']}/"
-    response = api.patch(path, {"settings": {"domain": "other"}})
-    assert response.json["settings"] == {"domain": "other"}
+    response = api.patch(path, {"settings": {"domain": "acme.egnyte.com"}})
+    assert response.json["settings"] == {"domain": "acme.egnyte.com"}
     assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
     assert api.patch(path, {"credentials": {}}).status == 200
     assert ProviderAccount.objects.get().credentials == {"access_token": "very-secret-token"}
-    assert api.patch(path, {"credentials": {"access_token": "newer"}}).json["settings"] == {"domain": "other"}
+    assert api.patch(path, {"credentials": {"access_token": "newer"}}).json["settings"] == {"domain": "acme.egnyte.com"}
     assert ProviderAccount.objects.get().credentials == {"access_token": "newer"}
     assert "newer" not in str(HistoryEntry.objects.latest("id").changes)
 

@@ -13,8 +13,10 @@ from providers.contract.errors import (
     InvalidInput,
 )
 from providers.contract.registry import get_provider
-from providers.contract.schemas import validate
+from providers.contract.schemas import Origin, validate
 from tests.harness.provider_contract.base import ContractBase
+
+ORIGIN = Origin | None  # the type of settings that hold an address
 
 
 class DeclarationTests(ContractBase):
@@ -72,6 +74,16 @@ class DeclarationTests(ContractBase):
         default_origin = self.provider.api_origin(self.checked_settings())
         assert default_origin.startswith("https://")
         assert default_origin.count("/") == 2
+
+    def test_each_address_in_the_settings_changes_where_credentials_go(self) -> None:
+        usual = self.provider.credential_origins(self.checked_settings())
+        assert self.provider.api_origin(self.checked_settings()) in usual
+        names = [name for name, info in self.provider.settings_model.model_fields.items() if info.annotation == ORIGIN]
+        assert "base_url" in names
+        for name in names:
+            origins = self.provider.credential_origins(self.checked_settings(**{name: "https://other.example.com"}))
+            assert "https://other.example.com" in origins
+            assert origins != usual
 
     def test_capabilities_are_consistent(self) -> None:
         can = self.provider.capabilities
