@@ -42,6 +42,9 @@ class Option:
     label: str
 
 
+LIST_KINDS = (FieldKind.LINES, FieldKind.CHECKBOXES, FieldKind.ROWS)
+
+
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
     """Options below one heading."""
@@ -73,6 +76,7 @@ class FieldSpec:
 
     kind: FieldKind
     required: bool = False
+    may_be_empty: bool = False  # a required list: none entered is sent as an empty list, which has a meaning
     optional: bool = False  # the schema allows null
     unconfirmed: bool = False
     advanced: bool = False  # shown below "More settings"
@@ -92,9 +96,12 @@ def field_spec(name: str, info: FieldInfo, event_types: Sequence[EventType], *, 
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     core, optional = _unwrap(info.annotation)
     shape = _shape(core, optional, event_types if _lists_events(name, extra) else (), event_types)
+    has_minimum = any(getattr(item, "min_length", None) for item in info.metadata)
+    may_be_empty = info.is_required() and shape.kind in LIST_KINDS and not has_minimum
     return FieldSpec(
         kind=FieldKind.SECRET if secret else shape.kind,
-        required=info.is_required(),
+        required=info.is_required() and not may_be_empty,
+        may_be_empty=may_be_empty,
         optional=optional,
         unconfirmed=bool(extra.get("unconfirmed")),
         advanced=not secret and _is_advanced(name, extra),

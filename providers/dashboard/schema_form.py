@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from providers.contract.capabilities import EventType
 from providers.contract.errors import InvalidInput
-from providers.dashboard.schema_fields import FieldKind, FieldSpec, field_spec
+from providers.dashboard.schema_fields import LIST_KINDS, FieldKind, FieldSpec, field_spec
 from providers.dashboard.schema_values import default_of, initial_value, input_text
 from providers.dashboard.schema_widgets import form_field
 
@@ -135,7 +135,7 @@ class SchemaForm(forms.Form):
             value = self.cleaned_data.get(key)
             if value not in (None, "", [], ()):
                 entered[key.removeprefix(prefix)] = self._in_stored_order(key, value)
-            elif self.defaults[key] and spec.kind in (FieldKind.LINES, FieldKind.CHECKBOXES, FieldKind.ROWS):
+            elif spec.may_be_empty or (self.defaults[key] and spec.kind in LIST_KINDS):
                 entered[key.removeprefix(prefix)] = []
             elif value == "" and spec.kind is FieldKind.CHOICE and "" in spec.option_values:
                 entered[key.removeprefix(prefix)] = ""

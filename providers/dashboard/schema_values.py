@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from providers.dashboard.schema_fields import FieldKind, FieldSpec, label_of
+from providers.dashboard.schema_fields import LIST_KINDS, FieldKind, FieldSpec, label_of
 
 MIN_FOLDED = 3  # fewer default values than this are not worth folding
 
@@ -56,7 +56,7 @@ def default_of(info: FieldInfo) -> Any:
 def initial_value(spec: FieldSpec, value: Any) -> Any:
     """Return a stored value in the form that its control shows."""
     if value is None:
-        return [] if spec.kind in (FieldKind.CHECKBOXES, FieldKind.LINES, FieldKind.ROWS) else None
+        return [] if spec.kind in LIST_KINDS else None
     if spec.kind is FieldKind.ROWS:
         return [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
     if spec.kind in (FieldKind.CHECKBOXES, FieldKind.LINES):

@@ -76,10 +76,13 @@ def read_error(response: ProviderResponse, permission: str) -> ProviderError:
 
 
 def _read_error_body(response: ProviderResponse) -> ErrorBody:
-    """Read `{errorCode, errorMessage, parameters}`; any other body gives an empty message."""
+    """Read `{errorCode, errorMessage, parameters}`; any other body gives an empty message.
+
+    A parameter is an object with name and message, or a text. Its name comes first, so it determines the field.
+    """
     body = error_object(response)
     message, code, parameters = body.get("errorMessage"), body.get("errorCode"), body.get("parameters")
-    names = _texts(parameters if isinstance(parameters, list) else ())
+    names = _texts([_parameter(item) for item in parameters] if isinstance(parameters, list) else ())
     text = " - ".join([*_texts([message]), *([", ".join(names)] if names else [])])
     if isinstance(code, str) and code.strip():
         text = f"{text} ({code.strip()})" if text else code.strip()
@@ -90,6 +93,13 @@ def _read_error_body(response: ProviderResponse) -> ErrorBody:
 def _quote(body: ErrorBody) -> str:
     """Return the message as a sentence to append to ours; empty if there is none."""
     return f" Entrust's message: {body.message}" if body.message else ""
+
+
+def _parameter(value: object) -> object:
+    """Return a parameter as text: `{"name": "callbackUrl", "message": "is odd"}` becomes `callbackUrl: is odd`."""
+    if not isinstance(value, dict):
+        return value
+    return ": ".join(_texts([value.get("name"), value.get("message")]))
 
 
 def _texts(values: Sequence[object]) -> list[str]:

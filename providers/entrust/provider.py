@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from providers.contract.base import Provider, Registration, RemoteSubscription, TestResult
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from providers.contract.errors import InvalidResponse, NotFound, ProviderError
+from providers.contract.errors import InvalidResponse, NotFound, ProviderError, Refused
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.responses import ProviderResponse
 from providers.entrust import errors, responses, webhook
@@ -140,8 +140,15 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         self._call(session, "DELETE", _path(remote_id), REMOVE)
 
     def test(self, session: EntrustSession, remote_id: str, registration: Registration[EntrustConfig]) -> TestResult:
-        """Ask Entrust to send a test payload of its own to the callback URL: POST webhooks/test/{id}."""
-        self._call(session, "POST", f"/test{_path(remote_id)}", EDIT)
+        """Ask Entrust to send a test payload of its own to the callback URL: POST webhooks/test/{id}.
+
+        Newer servers (from 5.46 on) take the URL of the test; it is omitted if the server refuses it.
+        """
+        path = f"/test{_path(remote_id)}"
+        try:
+            self._call(session, "POST", path, EDIT, {"callbackUrl": registration.callback_url})
+        except Refused:
+            self._call(session, "POST", path, EDIT)
         return TestResult(
             ok=True, detail="Entrust accepted the test. Its payload appears under Requests when it arrives."
         )

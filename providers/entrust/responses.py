@@ -18,9 +18,11 @@ from providers.contract.errors import (
 from providers.contract.event_fields import parse_iso_time
 from providers.contract.response_fields import invalid_field, read_list, read_object, read_remote_id, read_text
 from providers.contract.responses import ProviderResponse
+from providers.entrust.event_types import EVENT_TYPES
 from providers.entrust.schemas import MAX_EXPIRY_DAYS
 
 SECONDS_A_DAY = 86400
+ALL_EVENTS = frozenset((item.name, None) for item in EVENT_TYPES)
 
 
 # -- Webhooks ------------------------------------------------------------------------------------------------------
@@ -98,8 +100,13 @@ def read_webhooks(value: object) -> tuple[Webhook, ...]:
 
 
 def canonical_events(events: Iterable[tuple[str, str | None]]) -> list[dict[str, object]]:
-    """Return unique, sorted events with their filters in canonical JSON, so that equivalent lists are equal."""
+    """Return unique, sorted events with their filters in canonical JSON, so that equivalent lists are equal.
+
+    Every known type without a filter means all events, which an empty list stands for.
+    """
     pairs = {(name.strip(), _canonical_filter(text)) for name, text in events}
+    if pairs >= ALL_EVENTS:
+        return []
     return [{"type": name, "filter": text} for name, text in sorted(pairs, key=lambda pair: (pair[0], pair[1] or ""))]
 
 

@@ -127,9 +127,8 @@ class EntrustConfig(SubscriptionConfig):
 
     events: tuple[EventSelection, ...] = Field(
         title="Events",
-        description="Event types, each with a filter if Entrust supports one for the type.",
-        examples=[[{"type": "user.created"}, {"type": "authentication.failed"}]],
-        min_length=1,
+        description="Event types, each with a filter if Entrust supports one for the type. An empty list means all.",
+        examples=[[{"type": "user.created"}, {"type": "authentication.failed"}], []],
         max_length=MAX_EVENTS,
     )
     expiry_days: int = Field(

@@ -28,12 +28,14 @@ class WebhookProperties:
 
 
 class ApiError(Exception):
-    """An error that the simulated server returns, with its body."""
+    """An error that the simulated server returns, with its body; `parameter` is the invalid property."""
 
-    def __init__(self, status: int, code: str, message: str, *parameters: str) -> None:
+    def __init__(self, status: int, code: str, message: str, parameter: str = "", problem: str = "") -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"errorCode": code, "errorMessage": message, "parameters": list(parameters)}
+        self.parameter = parameter
+        parameters = [{"name": parameter, "message": problem}] if parameter else []
+        self.body = {"errorCode": code, "errorMessage": message, "parameters": parameters}
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -56,7 +58,7 @@ def parse_properties(
     """
     known = [name for name in PROPERTIES if name != "name" or supports_name]
     for unknown in (name for name in body if name not in known):
-        raise ApiError(400, "invalid_request", f'Unrecognized field "{unknown}"', unknown)
+        raise ApiError(400, "invalid_request", "The request is invalid", unknown, "unrecognized field")
     name = body.get("name")
     if supports_name and not (isinstance(name, str) and name.strip()):
         raise _invalid("name", "is required")
@@ -74,6 +76,14 @@ def parse_properties(
         enabled=enabled,
         expiry=expiry,
     )
+
+
+def parse_test_url(body: bytes, *, supports_url: bool, accepts: Callable[[str], bool]) -> str | None:
+    """Return the `callbackUrl` of a test call, whose body is optional. Raises ApiError."""
+    properties = parse_object(body) if body else {}
+    for unknown in (name for name in properties if name != "callbackUrl" or not supports_url):
+        raise ApiError(400, "invalid_request", "The request is invalid", unknown, "unrecognized field")
+    return _parse_url(properties["callbackUrl"], accepts) if "callbackUrl" in properties else None
 
 
 def api_properties(config: Mapping[str, object]) -> dict[str, object]:
@@ -100,8 +110,8 @@ def _parse_url(url: object, accepts: Callable[[str], bool]) -> str:
 
 
 def _parse_events(value: object) -> list[dict[str, str]]:
-    if not isinstance(value, list) or not value:
-        raise _invalid("events", "must be a list with at least one event")
+    if not isinstance(value, list):  # an empty one means all events
+        raise _invalid("events", "must be a list")
     events: list[dict[str, str]] = []
     for index, item in enumerate(value):
         name, text = (item.get("type"), item.get("filter")) if isinstance(item, dict) else (None, None)
@@ -114,4 +124,4 @@ def _parse_events(value: object) -> list[dict[str, str]]:
 
 
 def _invalid(name: str, problem: str) -> ApiError:
-    return ApiError(400, "invalid_request", f"{name} {problem}", name)
+    return ApiError(400, "invalid_request", "The request is invalid", name, problem)

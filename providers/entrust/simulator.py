@@ -29,6 +29,7 @@ from providers.entrust.simulated_requests import (
     api_properties,
     parse_object,
     parse_properties,
+    parse_test_url,
 )
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
@@ -82,7 +83,8 @@ class EntrustOptions(Options):
     failures_until_disabled: int = Field(default=100, ge=1)
     token_seconds: float = Field(default=900.0, gt=0)  # lifetime of an access token
     permissions: tuple[Permission, ...] = PERMISSIONS  # of the application's role
-    knows_name: bool = True  # true: a name is required (from version 5.46 on); false: it is refused
+    # True (from version 5.46 on): a name is required, and a test call may name a URL; false: both are refused
+    knows_name: bool = True
     max_active: int = Field(default=20, ge=0)
     update_extends: bool = True  # a PUT with an expiry starts a new lease
     without_expiry: Literal["clear", "keep"] = "clear"  # the effect of a PUT without an expiry on the lease
@@ -97,6 +99,7 @@ class Webhook(Hook):
     name: str | None
     events: list[dict[str, str]]
     token: str = field(repr=False)
+    test_url: str | None = None  # where the last test call sends its payload, instead of to `url`
 
     def describe(self) -> dict[str, object]:
         """Return the webhook as responses contain it. An expired webhook is shown as disabled."""
@@ -204,7 +207,7 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
                     "POST": (add, lambda: self._register(tenant, call)),
                 }
             case ["test", remote_id]:
-                return {"POST": (edit, lambda: self._test(tenant, _find(tenant, remote_id)))}
+                return {"POST": (edit, lambda: self._test(tenant, _find(tenant, remote_id), call))}
             case [remote_id]:
                 return {
                     "GET": (view, lambda: Response(200, _find(tenant, remote_id).describe())),
@@ -261,8 +264,9 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         del tenant.hooks[hook.remote_id]
         return Response(200)
 
-    def _test(self, tenant: EntrustTenant, hook: Webhook) -> Response:
+    def _test(self, tenant: EntrustTenant, hook: Webhook, call: Call) -> Response:
         """Send a test payload. The real one is unconfirmed, so this one deliberately differs from an event."""
+        hook.test_url = parse_test_url(call.body, supports_url=tenant.options.knows_name, accepts=self.sender.accepts)
         event = Event(id="", type="", body={"message": "This is a test of your webhook."})
         self._submit(Batch(login=tenant.login, remote_id=hook.remote_id, events=(event,)))
         return Response(200)
@@ -290,15 +294,15 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         try:
             properties = self._parse(tenant, {**current, **name, **changes})
         except ApiError as error:
-            raise InvalidControlInput(f"config.{error.body['parameters'][0]}: {error}") from None
+            raise InvalidControlInput(f"config.{error.parameter}: {error.body['parameters']}") from None
         expires_at = hook.expires_at
         self._apply(tenant, hook, properties)
         if properties.expiry is None:
             hook.expires_at = expires_at
 
     def matches_type(self, hook: Webhook, event_type: str) -> bool:
-        """Match by type. The semantics of filters are not documented, so filters exclude nothing."""
-        return any(item["type"] == event_type for item in hook.events)
+        """Match by type; an empty list means all. The semantics of filters are unknown, so filters exclude nothing."""
+        return not hook.events or any(item["type"] == event_type for item in hook.events)
 
     def is_received(self, status: int) -> bool:
         """Accept any 2xx status."""
@@ -317,15 +321,16 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
     ) -> WebhookCall:
         """Build a signed POST with one event as JSON."""
         body = json.dumps(events[0].body).encode()
+        url = hook.url if events[0].type else hook.test_url or hook.url
         token = base64.b64encode(secrets.token_bytes(32)).decode() if bad_signature else hook.token
         key = base64.b64decode(token) if tenant.options.key_form == "base64" else token.encode()
         headers = {
             "User-Agent": "Entrust-IDaaS-Webhooks/1.0",
             "Content-Type": "application/json",
             "Accept": "*/*",
-            **sign(key, hook.url, body, digest=tenant.options.digest, created=int(time.time())),
+            **sign(key, url, body, digest=tenant.options.digest, created=int(time.time())),
         }
-        return WebhookCall("POST", hook.url, headers, body)
+        return WebhookCall("POST", url, headers, body)
 
 
 simulator = EntrustSimulator

@@ -237,7 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = response.content()
         self.send_response(response.status)
         if response.status != 204:
-            self.send_header("Content-Type", "text/html" if content.startswith(b"<") else "application/json")
+            if content:  # an empty response has no content type
+                self.send_header("Content-Type", "text/html" if content.startswith(b"<") else "application/json")
             self.send_header("Content-Length", str(len(content)))
         for name, value in response.headers.items():
             self.send_header(name, value)

@@ -266,3 +266,17 @@ def test_a_few_default_values_are_not_folded_away() -> None:
     many = stored_values(Everything, {"count": 3, "on": True, "lines": [], "text": "x"})
     assert foldable(few) == []
     assert [entry.name for entry in foldable(many)] == ["count", "on", "lines"]
+
+
+class Selection(BaseModel):
+    event_types: list[str]
+    watches: tuple[Watch, ...]
+    at_least_one: list[str] = Field(min_length=1)
+
+
+def test_a_required_list_that_may_be_empty_is_sent_as_empty() -> None:
+    form = SchemaForm(QueryDict(""))
+    form.add_schema("c.", Selection, event_types=TYPES)
+    assert form.is_valid()
+    assert form.values("c.") == {"event_types": [], "watches": []}
+    assert [form.specs[f"c.{name}"].required for name in Selection.model_fields] == [False, False, True]

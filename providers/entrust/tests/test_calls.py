@@ -110,10 +110,28 @@ def test_set_enabled_always_sends_an_expiry(
 def test_delete_and_test_send_the_documented_calls(api: StubServer, client: StubClient) -> None:
     provider.delete(client.session, ID)
     assert provider.test(client.session, ID, registration()).ok
-    assert [(call.method, call.path, call.body) for call in api.received] == [
-        ("DELETE", f"{WEBHOOKS}/{ID}", b""),
-        ("POST", f"{WEBHOOKS}/test/{ID}", b""),
+    assert [(call.method, call.path) for call in api.received] == [
+        ("DELETE", f"{WEBHOOKS}/{ID}"),
+        ("POST", f"{WEBHOOKS}/test/{ID}"),
     ]
+    assert api.received[0].body == b""
+    assert api.received[1].json() == {"callbackUrl": CALLBACK_URL}
+
+
+@pytest.mark.parametrize("refusal", [Scripted.json(UNKNOWN_NAME, 400), Scripted(400), Scripted(415)], ids=range(3))
+def test_an_older_server_is_asked_for_a_test_without_a_body(
+    api: StubServer, client: StubClient, refusal: Scripted
+) -> None:
+    api.say(refusal, Scripted(200))
+    assert provider.test(client.session, ID, registration()).ok
+    assert [call.body for call in api.received][1:] == [b""]
+
+
+def test_a_test_that_is_not_permitted_is_not_tried_twice(api: StubServer, client: StubClient) -> None:
+    api.say(Scripted(403))
+    with pytest.raises(PermissionMissing):
+        provider.test(client.session, ID, registration())
+    assert len(api.received) == 1
 
 
 def test_an_id_is_escaped_in_the_path(api: StubServer, client: StubClient) -> None:
@@ -132,6 +150,9 @@ def test_an_id_is_escaped_in_the_path(api: StubServer, client: StubClient) -> No
         {"errorCode": "bad", "errorMessage": "unknown property: name"},
         {"errorMessage": "Additional properties are not allowed", "parameters": ["name"]},
         {"errorMessage": "JSON parse error", "parameters": ["not recognized: name"]},
+        {"errorMessage": "Bad Request", "parameters": [{"name": "name", "message": "Unrecognized field"}]},
+        {"errorMessage": "Bad Request", "parameters": [{"name": "unknownProperty", "message": "name"}]},
+        {"parameters": [{"message": "additional properties are not allowed: name"}]},
     ],
 )
 def test_the_name_is_omitted_after_an_unknown_property_error(

@@ -16,10 +16,11 @@ from providers.contract.capabilities import Action
 from providers.contract.errors import (
     LimitReached,
     PermissionMissing,
+    Refused,
 )
 from providers.contract.parsing import InboundRequest, VerificationResult
 from providers.entrust import provider
-from providers.entrust.auth import AUTHENTICATE_PATH
+from providers.entrust.auth import AUTHENTICATE_PATH, TOKEN_NAME
 from providers.entrust.event_types import EVENT_TYPES
 from providers.entrust.tests.samples import (
     APPLICATION_ID,
@@ -32,9 +33,19 @@ from providers.entrust.tests.samples import (
 from tests.harness.inbound import inbound
 from tests.harness.live_session import Live
 from tests.harness.provider_contract import ProviderContract
-from tests.harness.stub_server import Scripted, StubServer
+from tests.harness.stub_server import Received, Scripted, StubServer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+def received(receiver: StubServer) -> Received:
+    """Wait for the one call to a receiver."""
+    deadline = time.monotonic() + 30
+    while not receiver.received:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (call,) = receiver.received
+    return call
 
 
 class TestEntrust(ProviderContract):
@@ -150,6 +161,37 @@ class TestEntrust(ProviderContract):
         live.secrets.add(live.state()["remote"][0]["token"])
         provider.delete(live.session, remote_id)
 
+    @pytest.mark.parametrize("knows_name", [True, False])
+    def test_live_a_test_is_sent_to_the_callback_url_of_the_call(self, live: Live, knows_name: bool) -> None:
+        live.control("options", knows_name=knows_name)
+        with StubServer() as old, StubServer() as new:
+            created = live.register(self.registration(callback_url=f"{old.url}/hooks/t"))
+            registration = self.registration(callback_url=f"{new.url}/hooks/t")
+            assert provider.test(live.session, created.remote_id, registration).ok
+            call = received(new if knows_name else old)
+            url = new.url if knows_name else old.url
+        request = inbound(call.body, url=f"{url}/hooks/t", headers=call.headers)
+        secrets = [str(created.new_secret)]
+        assert provider.verify(request, secrets, live.session.settings).result is VerificationResult.VERIFIED
+
+    def test_live_an_empty_list_of_events_means_all(self, live: Live) -> None:
+        registration = self.registration(config=self.checked_config({"events": []}))
+        remote = provider.read_remote(live.session, live.register(registration).remote_id)
+        self.expect(remote, registration)
+        assert live.control("emit", remote_id=remote.remote_id, event_type="grid.created")["deliveries"]
+
+    def test_live_an_empty_response_has_no_content_type(self, live: Live) -> None:
+        remote_id = live.register(self.registration()).remote_id
+        headers = {"Authorization": str(live.session.tokens.get(TOKEN_NAME))}
+        url = f"{provider.api_origin(live.session.settings)}{WEBHOOKS}/{remote_id}"
+        response = live.session.http.call("DELETE", url, headers=headers)
+        assert (response.status, response.body, response.headers.get("Content-Type")) == (200, b"", None)
+
+    def test_live_a_refused_property_has_our_name(self, live: Live) -> None:
+        with pytest.raises(Refused, match="callbackUrl: must be a URL") as caught:
+            provider.register(live.session, self.registration(callback_url="ftp://h.example/hooks/t"))
+        assert caught.value.field == "callback_url"
+
     def test_live_exceeding_the_limit_of_active_webhooks_is_limit_reached(self, live: Live) -> None:
         live.control("options", max_active=1)
         live.register(self.registration())
@@ -193,11 +235,7 @@ class TestEntrust(ProviderContract):
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             remote = live.register(registration)
             assert provider.test(live.session, remote.remote_id, registration).ok
-            deadline = time.monotonic() + 30
-            while not receiver.received:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            (call,) = receiver.received
+            call = received(receiver)
         request = inbound(call.body, headers=call.headers, url=registration.callback_url)
         verification = provider.verify(request, [str(remote.new_secret)], live.session.settings)
         assert verification.result is VerificationResult.VERIFIED

@@ -169,10 +169,17 @@ def test_404_without_a_webhook_in_the_path_means_a_wrong_host(api: StubServer, c
         ({"errorMessage": "events.1 is odd"}, "events.1 is odd", "events.1"),
         ({"errorMessage": "a", "parameters": ["x", "expiry"]}, "a - x, expiry", "expiry_days"),
         ({"errorMessage": "No events were given"}, "No events were given", "events"),
+        ({"errorMessage": "Bad", "parameters": [{"name": "callbackUrl", "message": "must be https"}]},
+         "Bad - callbackUrl: must be https", "callback_url"),
+        ({"errorMessage": "Bad", "parameters": [{"name": "x"}, {"message": "events[2].filter is odd"}, {}, 3]},
+         "Bad - x, events[2].filter is odd", "events.2.filter"),
+        ({"errorMessage": "Bad", "parameters": [{"name": "expiry", "message": "exceeds that of events"}]},
+         "expiry: exceeds", "expiry_days"),
+        ({"errorMessage": "Bad", "parameters": [{"name": 7, "message": None}]}, "Bad", None),
         ({"errorCode": "only_code", "parameters": "odd"}, "only_code", None),
         ({"errorMessage": 7, "parameters": [1, None, " "]}, "", None),
     ],
-)
+)  # fmt: skip
 def test_the_message_and_the_field_are_read_from_the_error_body(
     api: StubServer, client: StubClient, body: dict[str, object], text: str, field: str | None
 ) -> None:

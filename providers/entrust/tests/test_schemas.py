@@ -67,8 +67,19 @@ def test_any_event_type_name_is_accepted_and_an_invalid_one_is_a_field_error() -
     bad = [{"type": "user.created"}, {"type": ""}, {"type": "a b"}, {"type": "x" * 101}, {}, {"type": "a", "id": "e"}]
     messages = field_errors(EntrustConfig, {"events": bad})
     assert set(messages) == {"events.1.type", "events.2.type", "events.3.type", "events.4.type", "events.5.id"}
-    assert field_errors(EntrustConfig, {"events": []}) == {"events": "At least 1 required."}
+    assert field_errors(EntrustConfig, {}) == {"events": "This field is required."}
     assert set(field_errors(EntrustConfig, {"events": [{"type": "a"}, "user.created"]})) == {"events.1"}
+
+
+@pytest.mark.parametrize(
+    "events", [[], [{"type": item.name} for item in EVENT_TYPES], [{"type": item.name} for item in EVENT_TYPES[::-1]]]
+)
+def test_an_empty_list_means_all_events(events: list[dict[str, str]]) -> None:
+    assert provider.canonical(validate(EntrustConfig, {"events": events}))["events"] == []
+    fewer = [{"type": item.name} for item in EVENT_TYPES[1:]]
+    filtered = [*fewer, {"type": EVENT_TYPES[0].name, "filter": "[1]"}]
+    for some in (fewer, filtered):
+        assert provider.canonical(validate(EntrustConfig, {"events": some}))["events"] != []
 
 
 def test_filters_must_be_json() -> None:
