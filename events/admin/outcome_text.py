@@ -11,7 +11,8 @@ OUTCOMES: dict[str, str] = {
     Outcome.QUARANTINED: "The request is authentic, but it cannot be parsed completely. Nothing is lost: reprocess it "
     "once the cause is fixed.",
     Outcome.REJECTED: "Authentication failed, or the remote address is not in the allowed networks. The request was "
-    "answered 401 and not parsed. If its secret or address is accepted now, it can be verified again and released.",
+    "answered 401 and not parsed. If its secret or address is accepted now, it can be verified again and released. If "
+    "it is authentic all the same, accept it after reading it.",
     Outcome.TRUNCATED: "The body exceeded the size limit. Only its beginning is stored, so no event could be parsed.",
     Outcome.PING: "The provider checked whether the callback URL answers. The request carries no event.",
 }

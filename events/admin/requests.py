@@ -12,6 +12,7 @@ from django.urls import URLPattern
 
 from events.admin import outcome_text
 from events.admin.body_display import body_context, parameters
+from events.admin.rejected_pages import RejectedPages
 from events.admin.reprocess import ReprocessPages
 from events.filters import REQUEST_FILTERS
 from events.models import WebhookRequest
@@ -24,7 +25,7 @@ MAX_EVENTS_SHOWN = 101
 
 
 @admin.register(WebhookRequest)
-class RequestAdmin(ReprocessPages):
+class RequestAdmin(ReprocessPages, RejectedPages):
     """Requests, read-only. Reprocessing needs the permission to change them."""
 
     list_template = "requests/list.html"

@@ -67,12 +67,19 @@ class SubscriptionForm(SchemaForm):
         "with 401 and stored as rejected; they can be released later. Empty: any address.",
     )
 
+    block_senders = forms.BooleanField(
+        required=False,
+        label="Save it anyway",
+        help_text="Their requests will be rejected from now on. They are stored and can be released.",
+    )
+
     def __init__(
         self, *args: Any, account: ProviderAccount, subscription: Subscription | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.account = account
         self.subscription = subscription
+        self.blocks_senders = False  # whether the allowed networks exclude senders of the last day, unconfirmed
         row = subscription or Subscription(account=account)
         for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):
             self.initial.setdefault(name, getattr(row, name))
@@ -127,11 +134,23 @@ class SubscriptionForm(SchemaForm):
     def clean(self) -> dict[str, Any]:
         """Validate the config with the provider's schema, and the quiet hours."""
         self.silence_alert = self._silence_alert()
+        self._check_senders()
         try:
             validate(self.account.plugin.config_model, self.values(CONFIG))
         except InvalidInput as error:
             self.add_schema_errors(CONFIG, error)
         return self.cleaned_data
+
+    def _check_senders(self) -> None:
+        networks = self.cleaned_data.get("allowed_networks")
+        confirmed = self.cleaned_data.get("block_senders")
+        if self.subscription is None or not networks or confirmed or networks == self.subscription.allowed_networks:
+            return
+        try:
+            ip_allowlist.check_senders(self.subscription, networks)
+        except ip_allowlist.WouldBlockSenders as error:
+            self.blocks_senders = True
+            self.add_error("allowed_networks", str(error))
 
     def save(self, *, by: str) -> Subscription:
         """Save the desired state, with audit entries. Makes no API call."""

@@ -147,6 +147,11 @@ class SubscriptionChangesSerializer(StrictSerializer):
     quiet_after = QuietAfterField()
     quiet_hours = QuietHoursField(required=False)
     allowed_networks = AllowedNetworksField()
+    block_senders = StrictBooleanField(
+        required=False,
+        help_text="True: save `allowed_networks` although they exclude addresses from which requests were accepted "
+        "in the last 24 hours. Otherwise the answer is 409 with the code `would_block_senders` and the figures.",
+    )
 
     @property
     def subscription(self) -> Subscription:

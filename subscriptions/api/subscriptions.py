@@ -27,7 +27,7 @@ from subscriptions.api.subscription_serializers import (
 )
 from subscriptions.api.timelines import TIMELINE_FILTERS, EntrySerializer
 from subscriptions.filters import SUBSCRIPTION_FILTERS
-from subscriptions.lifecycle import actions, desired_state, secrets
+from subscriptions.lifecycle import actions, desired_state, ip_allowlist, secrets
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
 from subscriptions.reconciliation import on_demand
@@ -89,6 +89,8 @@ class SubscriptionViewSet(ApiViewSet):
             changes = self.body(SubscriptionChangesSerializer, context={"subscription": subscription})
             self._check_version(subscription)
             desired, quiet, networks = _split(changes)
+            if not desired.pop("block_senders", False) and networks:
+                ip_allowlist.check_senders(subscription, networks)
             if desired:
                 desired_state.change(subscription, by=self.by, **desired)
             desired_state.set_silence_rules(subscription, by=self.by, **quiet)

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
+
+from django.utils import timezone
+
+from providers.conflict import Conflict
+from subscriptions.models import Subscription
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_NETWORKS = 100  # per subscription
 MAX_NETWORK_LENGTH = 60  # characters
+SENDERS_PERIOD = timedelta(hours=24)  # senders of accepted requests within this time are known
+MAX_REQUESTS_READ = 2000
+MAX_ADDRESSES_NAMED = 5
 
 
 class InvalidNetwork(ValueError):
     """The text is not a network. The message says what is wrong."""
+
+
+class WouldBlockSenders(Conflict):
+    """The networks exclude addresses from which requests were accepted lately. The message has the figures."""
+
+    code = "would_block_senders"
 
 
 def parse_network(text: str) -> Network:
@@ -49,6 +65,31 @@ def rejection_reason(address: str, allowed: Sequence[Network]) -> str:
     if not allowed or _is_allowed(address, allowed):
         return ""
     return f"The request came from {address or 'an unknown address'}, which is not in the allowed networks."
+
+
+def check_senders(subscription: Subscription, allowed_networks: Sequence[str]) -> None:
+    """Raise WouldBlockSenders if these networks would have refused requests that were accepted within the last day."""
+    since = timezone.now() - SENDERS_PERIOD
+    newest = subscription.webhook_requests.order_by("-pk").values_list("remote_addr", "received_at", "outcome")
+    senders = Counter(
+        address
+        for address, received_at, outcome in newest[:MAX_REQUESTS_READ]
+        if received_at >= since and outcome != "rejected"
+    )
+    allowed = load_networks(allowed_networks)
+    blocked = Counter({address: count for address, count in senders.items() if rejection_reason(address, allowed)})
+    if not blocked:
+        return
+    named = [
+        f"{count:,} from {address or 'an unknown address'}"
+        for address, count in blocked.most_common(MAX_ADDRESSES_NAMED)
+    ]
+    if len(blocked) > len(named):
+        named.append(f"the others from {len(blocked) - len(named)} more addresses")
+    raise WouldBlockSenders(
+        f"These networks would have refused {blocked.total():,} of the {senders.total():,} requests that were accepted "
+        f"in the last 24 hours: {', '.join(named)}."
+    )
 
 
 def _is_allowed(address: str, allowed: Sequence[Network]) -> bool:

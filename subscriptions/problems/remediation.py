@@ -15,7 +15,7 @@ class Advice:
     """The next action: its text, the label of its button, and the page that the button opens."""
 
     action: str
-    button: str
+    button: str | Callable[[Problem], str]
     link: Callable[[Problem], str]
 
 
@@ -26,7 +26,8 @@ def action_of(problem: Problem) -> str:
 
 def button_of(problem: Problem) -> str:
     """Return the label of the button."""
-    return ADVICE[ProblemKind(problem.kind)].button
+    button = ADVICE[ProblemKind(problem.kind)].button
+    return button if isinstance(button, str) else button(problem)
 
 
 def link_of(problem: Problem) -> str:
@@ -67,6 +68,17 @@ def _requests_page(outcome: str) -> Callable[[Problem], str]:
         return f"{page}?subscription={problem.subscription_id}&outcome={outcome}"
 
     return link
+
+
+def _allow_page(problem: Problem) -> str:
+    return reverse("admin:events_webhookrequest_allow", args=[problem.subscription_id])
+
+
+def _allow_label(problem: Problem) -> str:
+    """Return what the button does, with the address if there is only one."""
+    addresses = (problem.sample or {}).get("addresses", {})
+    sender = next(iter(addresses)) if len(addresses) == 1 else f"{len(addresses)} addresses"
+    return f"Allow {sender} and release {problem.count:,} request{'' if problem.count == 1 else 's'}"
 
 
 def _backlog_page(problem: Problem) -> str:
@@ -168,8 +180,8 @@ ADVICE: dict[ProblemKind, Advice] = {
     ProblemKind.BLOCKED_REQUESTS: Advice(
         "If the address is the provider's, allow it and release the requests. Otherwise resolve this problem, which "
         "dismisses them.",
-        "View requests",
-        _requests_page("rejected"),
+        _allow_label,
+        _allow_page,
     ),
     ProblemKind.BACKLOG: Advice(
         "Make sure that the worker runs, and read its log. The requests are stored and are processed once it can.",

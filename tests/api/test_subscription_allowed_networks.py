@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from events.models import WebhookRequest
 from providers.models import HistoryEntry
 from subscriptions.models import Subscription
 from tests.api.conftest import Api
-from tests.harness.fake_provider import FakeProvider
+from tests.harness.fake_provider import FakeProvider, store_request
 
 pytestmark = pytest.mark.django_db
 
@@ -53,3 +54,14 @@ def test_networks_are_set_when_a_subscription_is_created(api: Api, hook: Subscri
 def test_api_names_the_invalid_network(api: Api, path: str, value: object, field: str) -> None:
     response = api.patch(path, {"allowed_networks": value})
     assert (response.status, list(response.fields())) == (400, [field])
+
+
+def test_networks_that_block_known_senders_need_a_confirmation(api: Api, path: str, active: Subscription) -> None:
+    store_request(active, b"{}")
+    WebhookRequest.objects.update(outcome="processed")  # it came from 192.0.2.1
+    refused = api.patch(path, {"allowed_networks": ["10.0.0.0/8"]})
+    assert (refused.status, refused.json["code"]) == (409, "would_block_senders")
+    assert "1 from 192.0.2.1" in refused.json["detail"]
+    assert api.get(path).json["allowed_networks"] == []
+    assert api.patch(path, {"allowed_networks": ["192.0.2.0/24"]}).status == 200
+    assert api.patch(path, {"allowed_networks": ["10.0.0.0/8"], "block_senders": True}).status == 200
