@@ -152,9 +152,12 @@ def prepare_to_receive() -> None:
 
 
 def read_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a WSGI environment in Title-Case. WSGI drops their original case and order."""
+    """Return the headers of a WSGI environment in Title-Case, in the server's order.
+
+    WSGI drops the case of the names and joins repeated lines; docs/receiver.md says what else granian drops.
+    """
     return tuple(
-        (name, value)
+        (name, value if value.isascii() else _header_text(value))
         for key, value in environ.items()
         if (name := _header_name(key)) is not None
         and (value if key in CONTENT_VARIABLES else PROCESS_ENVIRONMENT.get(key) != value)
@@ -167,6 +170,14 @@ def _header_name(key: str) -> str | None:
     if key.startswith("HTTP_"):
         return key[5:].replace("_", "-").title()
     return key.replace("_", "-").title() if key in CONTENT_VARIABLES else None
+
+
+def _header_text(value: str) -> str:
+    """Return a header value as text: its bytes, which WSGI passes as ISO-8859-1, as UTF-8 if they are valid UTF-8."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _method_not_allowed(allowed: tuple[str, ...]) -> HookResponse:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 from xml.etree.ElementTree import ParseError
 
 import multipart
@@ -33,6 +34,11 @@ Fields = Mapping[str, object]
 
 # A space in place of the plus sign of a UTC offset: a raw plus in a query is decoded as a space.
 _LOST_PLUS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?) (\d\d:?\d\d)", re.ASCII)
+
+# RFC 8187: `filename*=UTF-8''%C3%9Cber.pdf`. Senders must use one of these charsets.
+_EXTENDED_NAME = re.compile(
+    r"""filename\*\s*=\s*"?(?P<charset>utf-8|iso-8859-1)'[^']*'(?P<text>[^\s;"]+)""", re.ASCII | re.IGNORECASE
+)
 
 # Matches every attribute, in UTF-16 too. Text may match as well, so the count is an upper bound.
 _ATTRIBUTE = re.compile(rb"=[\s\0]*[\"']")
@@ -125,28 +131,44 @@ def read_multipart(body: bytes, header_value: str) -> Fields:
             options.get("boundary", ""), content_length=len(body), max_segment_count=MAX_FIELDS
         ) as parser:
             for segment, content in _segments(parser.parse(body)):
-                pairs.append((segment.name or "", segment.filename or _from_utf8(content.decode("latin-1"))))
+                pairs.append((segment.name or "", _file_name_of(segment) or _from_utf8(content.decode("latin-1"))))
     except (multipart.MultipartError, ValueError) as error:
         raise UnreadableRequest(f"The body is not a multipart form: {error}") from None
     return _collect(pairs)
 
 
 def file_headers(request: InboundRequest) -> dict[str, object]:
-    """Return the headers that describe a file in the body; `X-Files-Path` is returned as `path`."""
+    """Return the headers that describe a file in the body; `X-Files-Path` is returned as `path`, percent-decoded."""
     fields: dict[str, object] = {}
     for name, value in request.headers:
         key = name.lower()
         if key in FILE_HEADERS:
             fields[key] = value
         elif key.startswith(FILES_COM_PREFIX):
-            fields[key.removeprefix(FILES_COM_PREFIX)] = value
+            fields[key.removeprefix(FILES_COM_PREFIX)] = _percent_decoded(value)
     return fields
 
 
 def file_name(request: InboundRequest) -> str | None:
     """Return the file name of Content-Disposition, or None."""
-    _, _, name = multipart.parse_content_disposition(header(request, "content-disposition"))
+    return _disposition_file_name(header(request, "content-disposition"))
+
+
+def _disposition_file_name(value: str) -> str | None:
+    """Return the file name of a Content-Disposition. `filename*` takes precedence over `filename` (RFC 6266)."""
+    if extended := _EXTENDED_NAME.search(value):
+        with suppress(UnicodeError):  # not in the charset that it names
+            return unquote(extended["text"], encoding=extended["charset"], errors="strict")
+    _, _, name = multipart.parse_content_disposition(value)
     return None if name is None else str(name)
+
+
+def _percent_decoded(text: str) -> str:
+    """Return the decoded text, or the text itself if that would not be UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeError:
+        return text
 
 
 def content_type(request: InboundRequest) -> str:
@@ -205,6 +227,10 @@ def _from_utf8(text: str) -> str:
         return text
 
 
+def _file_name_of(segment: multipart.MultipartSegment) -> str | None:
+    return _disposition_file_name(segment.header("Content-Disposition", ""))
+
+
 def _segments(events: Iterable[object]) -> Iterable[tuple[multipart.MultipartSegment, bytes]]:
     """Yield each part with its content; the content of files is dropped."""
     segment: multipart.MultipartSegment | None = None
@@ -213,9 +239,10 @@ def _segments(events: Iterable[object]) -> Iterable[tuple[multipart.MultipartSeg
         if isinstance(event, multipart.MultipartSegment):
             segment, content = event, b""
         elif segment is not None and isinstance(event, bytes | bytearray):
-            if segment.filename is None and segment.bytes_received > MAX_FIELD_BYTES:
+            is_file = _file_name_of(segment) is not None
+            if not is_file and segment.bytes_received > MAX_FIELD_BYTES:
                 raise ValueError(f"a field is longer than {MAX_FIELD_BYTES} bytes")
-            content += b"" if segment.filename else event
+            content += b"" if is_file else event
         elif segment is not None:
             yield segment, content
 

@@ -21,7 +21,16 @@ INTERFACES = (
     "mobile", "as2", "inbound_email", "remote",
 )  # fmt: skip
 FOLDERS = ("archive", "clients", "contracts", "inbox", "invoices", "reports", "timecards", "video")
-FILES = ("budget.xlsx", "contract.pdf", "invoice.pdf", "logo.png", "order.xml", "orders.csv", "report v2.docx")
+FILES = (
+    "budget.xlsx",
+    "contract.pdf",
+    "invoice.pdf",
+    "logo.png",
+    "Menü.pdf",
+    "order.xml",
+    "orders.csv",
+    "report v2.docx",
+)
 GROUPS = ("accounting", "auditors", "partners", "warehouse")
 LEVELS = ("full", "readonly", "writeonly", "history", "bundle")
 FILE_ACTIONS = ("create", "read", "update", "destroy", "move", "copy")

@@ -35,17 +35,22 @@ def build_webhook_call(
     content: bytes,
     raw_plus: bool,
     file_metadata: str,
+    header_encoding: str,
 ) -> WebhookCall:
     """Build the HTTP call for one event, in the format that the webhook's `value` selects.
 
     `content` is the file's content; `attempt` counts from 1. `raw_plus` leaves the + of a time unencoded in a query;
-    `file_metadata` selects where the fields are sent if the body is the file.
+    `file_metadata` selects where the fields are sent if the body is the file, and `header_encoding` their encoding in
+    headers.
     """
     fields = {**event, **_map(value, "body")}
     headers = {"User-Agent": USER_AGENT, **_map(value, "headers")}
     has_file = event.get("type") == "file" and event.get("action") != "destroy"
     if has_file and value.get("file_as_body"):
-        return _file(url, headers, fields, content, raw_plus, file_metadata)
+        sent = headers | _metadata_headers(fields, file_metadata, header_encoding)
+        return WebhookCall(
+            "POST", _with_query(url, fields, raw_plus) if file_metadata == "query" else url, sent, content
+        )
     if has_file and value.get("file_form_field"):
         return _multipart(url, headers, fields, content, str(value["file_form_field"]))
     if value.get("method") != "POST":
@@ -106,15 +111,18 @@ def _multipart(url: str, headers: Mapping[str, str], fields: Fields, content: by
     )
 
 
-def _file(
-    url: str, headers: Mapping[str, str], fields: Fields, content: bytes, raw_plus: bool, file_metadata: str
-) -> WebhookCall:
-    sent = {**headers, "Content-Type": _content_type(_file_name(fields))}
+def _metadata_headers(fields: Fields, file_metadata: str, encoding: str) -> dict[str, str]:
+    """Return the headers that describe the file. The HTTP client sends their characters as ISO-8859-1."""
+    name = _file_name(fields)
+    headers = {"Content-Type": _content_type(name)}
+    if file_metadata == "disposition":
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     if file_metadata == "headers":
-        sent |= {f"X-Files-{name.title()}": quote(str(text), safe="/:+ ") for name, text in fields.items()}
-    if file_metadata == "query":
-        url = _with_query(url, fields, raw_plus)
-    return WebhookCall("POST", url, sent, content)
+        texts = {f"X-Files-{field.title()}": str(value) for field, value in fields.items()}
+        if encoding == "percent":
+            return headers | {field: quote(text, safe="/:+ ") for field, text in texts.items()}
+        return headers | {field: text.encode(encoding, "replace").decode("latin-1") for field, text in texts.items()}
+    return headers
 
 
 def _with_query(url: str, fields: Fields, raw_plus: bool) -> str:

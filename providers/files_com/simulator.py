@@ -88,7 +88,9 @@ class FilesComOptions(Options):
     require_redundant_url: bool = False
     attempt_all_urls: bool = False  # even if an earlier one succeeded
     raw_plus: bool = False  # the + of a time in a query is not encoded
-    file_metadata: Literal["none", "query", "headers"] = "none"  # where the fields are sent if the body is the file
+    # Where the fields are sent if the body is the file; `disposition`: only its name, in Content-Disposition.
+    file_metadata: Literal["none", "query", "headers", "disposition"] = "none"
+    header_encoding: Literal["percent", "utf-8", "iso-8859-1"] = "percent"  # of the fields in headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +378,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             content=self._sample_sites[tenant.login].content(event.body),
             raw_plus=tenant.options.raw_plus,
             file_metadata=tenant.options.file_metadata,
+            header_encoding=tenant.options.header_encoding,
         )
 
     def _attempt(self, hook: Behavior, event: Event) -> int:

@@ -31,7 +31,7 @@ from providers.contract.parsing import (
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.digests import json_digest
-from providers.files_com.body_parser import Fields, file_name, read_fields
+from providers.files_com.body_parser import Fields, file_name, read_fields, read_query
 from providers.files_com.event_types import EVENT_TYPES
 from providers.files_com.schemas import AUTH_HEADER
 
@@ -150,21 +150,31 @@ def _resource_type(name: str, fields: Fields, is_file: bool) -> str | None:
 
 
 def _dedup_key(request: InboundRequest, name: str, fields: Fields, is_file: bool) -> str:
-    """Return a hash of the fields that identify an event.
+    """Return a hash of the fields that identify an event, and of the body if it is a file.
 
-    The fields of file events are documented; of events of users, groups and permissions they are not, so all fields
-    count. Without a time, a repeated message cannot be distinguished from a repeated event, so each request is an event
-    of its own: a second event does less harm than a lost one.
+    The fields of file events are documented, but a body may have more. Of events of users, groups and permissions they
+    are not documented, so all fields count. Without a time, or for a file without a path (the web server drops header
+    values that are not ASCII), a repeated message cannot be distinguished from a repeated event. Then each request is
+    an event of its own: a second event does less harm than a lost one.
     """
     at = _plain(fields.get("at"))
     moment = _time(at)
     identity = {key: value for key, value in fields.items() if key != "attempt"}
-    if at in (None, ""):
-        body = hashlib.sha256(request.body).hexdigest() if is_file else ""
+    body = hashlib.sha256(request.body).hexdigest() if is_file else ""
+    if at in (None, "") or (is_file and not _field(fields, "path", MAX_RESOURCE)):
         return json_digest([identity, body, request.received_at.isoformat()])
     if name in FILE_ACTIONS:
-        identity = {key: _plain(fields.get(key)) or "" for key in IDENTITY_FIELDS}
+        more = {} if is_file or not request.body.strip() else _only_in_body(request, identity)
+        identity = {**more, **{key: _plain(fields.get(key)) or "" for key in IDENTITY_FIELDS}}
+    if body:
+        identity["body"] = body
     return json_digest({**identity, "at": moment.isoformat() if moment else at})
+
+
+def _only_in_body(request: InboundRequest, fields: Fields) -> Fields:
+    """Return the fields without those of the query, which differs between our URLs."""
+    query = read_query(request.query)
+    return {key: value for key, value in fields.items() if key not in query}
 
 
 def _plain(value: object) -> object:

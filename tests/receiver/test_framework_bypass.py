@@ -93,6 +93,30 @@ def test_process_environment_is_not_read_as_headers(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("\xc3\x84.pdf", "Ä.pdf"),
+        ("\xc4.pdf", "Ä.pdf"),
+        ("\xe2\x82\xac", "€"),
+        ("\xc3\x84\xc4", "\xc3\x84\xc4"),
+        ("€", "€"),
+    ],
+)
+def test_header_values_are_read_as_utf_8_or_latin_1(value: str, text: str) -> None:
+    assert handler.read_headers({"HTTP_X_PATH": value}) == (("X-Path", text),)
+
+
+def test_headers_are_stored_in_order_and_as_text(hook_client: Client, hook: Subscription) -> None:
+    post_hook(hook_client, hook, headers={"X-B": "\xc3\x84", "X-A": "\xc4", "X-Files-Path": "a"})
+    headers = dict(WebhookRequest.objects.get().headers)
+    assert [(name, headers[name]) for name in headers if name in ("X-A", "X-B", "X-Files-Path")] == [
+        ("X-B", "Ä"),
+        ("X-A", "Ä"),
+        ("X-Files-Path", "a"),
+    ]
+
+
+@pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
         ((), "203.0.113.9", "127.0.0.1"),

@@ -101,6 +101,13 @@ def test_odd_headers_and_methods_over_http(server: HookServer) -> None:
     assert server.subscription.token not in server.log.read_text()
 
 
+def test_headers_are_stored_as_far_as_the_web_server_passes_them_on(server: HookServer) -> None:
+    """docs/receiver.md lists what it drops."""
+    assert b" 200 OK" in server.send_raw("X-B: Ä\r\nX-A: 1\r\nX-A: 2\r\nX-C: ok\r\nContent-Length: 2", b"[]")
+    headers = dict(wait_for_requests(1)[0].headers)
+    assert {name: headers[name] for name in ("X-A", "X-B", "X-C")} == {"X-A": "1,2", "X-B": "", "X-C": "ok"}
+
+
 def test_events_are_available_at_once(server: HookServer) -> None:
     body = b'[{"eventId": "e1", "eventType": "fs:add_file", "data": {"targetPath": "/Shared/a"}}]'
     for _ in range(2):

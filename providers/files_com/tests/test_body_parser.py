@@ -199,3 +199,40 @@ def test_long_values_are_truncated() -> None:
     ).events
     assert (len(event.resource or ""), len(event.actor or "")) == (2000, 255)
     check_storable(Parsed((event,)))
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("attachment; filename*=UTF-8''%C3%9Cber.pdf", "\xdcber.pdf"),
+        ("attachment; FileName* = iso-8859-1'de'%DCber%20uns.pdf", "\xdcber uns.pdf"),
+        ("attachment; filename=\"Uber.pdf\"; filename*=utf-8''%C3%9Cber.pdf", "\xdcber.pdf"),
+        ("attachment; filename*=utf-8''a%3B%22b.pdf; filename=c.pdf", 'a;"b.pdf'),
+        ("attachment; filename=Uber.pdf; filename*=UTF-8''%DC", "Uber.pdf"),
+        ("attachment; filename=Uber.pdf; filename*=hex''4142", "Uber.pdf"),
+        ("attachment; filename*=UTF-8''", None),
+    ],
+)
+def test_the_extended_file_name_takes_precedence(disposition: str, name: str | None) -> None:
+    (event,) = parse_post(b"%PDF", "application/pdf", ("Content-Disposition", disposition)).events
+    assert event.resource == name
+
+
+def test_a_multipart_file_with_an_extended_name_is_a_file() -> None:
+    part = b"--b\r\nContent-Disposition: form-data; name=\"f\"; filename*=UTF-8''%C3%9C.bin\r\n\r\n"
+    (event,) = parse_post(PART + part + b"x" * 100_000 + b"\r\n--b--\r\n", multipart_kind()).events
+    assert event.data == {"action": "create", "f": "\xdc.bin"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "path"),
+    [
+        ("inbox/%C3%9Cber.pdf", "inbox/\xdcber.pdf"),
+        ("inbox/a%20b+c.pdf", "inbox/a b+c.pdf"),
+        ("inbox/\xdcber 100%.pdf", "inbox/\xdcber 100%.pdf"),
+        ("inbox/%DCber.pdf", "inbox/%DCber.pdf"),
+    ],
+)
+def test_a_path_in_a_header_is_decoded(sent: str, path: str) -> None:
+    (event,) = parse_post(b"%PDF", "application/pdf", ("X-Files-Action", "create"), ("X-Files-Path", sent)).events
+    assert (event.resource, event.data["path"]) == (path, path)  # type: ignore[index]  # it is a mapping

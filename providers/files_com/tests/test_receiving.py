@@ -140,6 +140,38 @@ def test_a_file_as_the_body_is_an_event(account: ProviderAccount, control: Contr
     assert (event.resource is None) == (metadata == "none")
 
 
+@pytest.mark.parametrize("encoding", ["percent", "utf-8", "iso-8859-1"])
+def test_paths_in_headers_may_have_any_encoding(account: ProviderAccount, control: Control, encoding: str) -> None:
+    active_subscription(account, file_as_body=True, triggers=["create"], filenames=["Menü-*.pdf"])
+    control.post("options", file_metadata="headers", header_encoding=encoding)
+    control.post("emit", event_type="create", count=3)
+    assert outcomes() == [("processed", "verified")] * 3
+    assert {str(event.resource).rpartition("/")[2][:5] for event in Event.objects.all()} == {"Menü-"}
+
+
+def test_two_files_that_differ_in_a_path_that_is_not_ascii_are_two_events(account: ProviderAccount) -> None:
+    subscription = active_subscription(account, file_as_body=True)
+    for name in ("Ä.pdf".encode(), "Ö.pdf".encode(), "Ö.pdf".encode(), "Ö.pdf".encode("latin-1")):
+        headers: dict[str, str | bytes] = {
+            "Authorization": subscription.secrets[0],
+            "X-Files-Action": "create",
+            "X-Files-At": "2026-01-02T03:04:05Z",
+            "X-Files-Path": b"inbox/" + name,
+        }
+        requests.post(subscription.callback_url, data=b"%PDF", headers=headers, timeout=10)
+    assert [outcome for outcome, _ in outcomes()] == ["processed", "processed", "duplicate", "duplicate"]
+    assert list(Event.objects.order_by("id").values_list("resource", flat=True)) == ["inbox/Ä.pdf", "inbox/Ö.pdf"]
+    assert WebhookRequest.objects.earliest("id").readable_headers()
+
+
+def test_the_name_of_a_file_is_read_from_content_disposition(account: ProviderAccount, control: Control) -> None:
+    active_subscription(account, file_as_body=True, triggers=["create"], filenames=["Menü-*.pdf"])
+    control.post("options", file_metadata="disposition")
+    control.post("emit", event_type="create")
+    assert outcomes() == [("processed", "verified")]
+    assert str(Event.objects.get().resource).startswith("Menü-")
+
+
 def test_headers_and_a_prefix_of_a_large_file_are_kept(account: ProviderAccount, settings: Settings) -> None:
     subscription = active_subscription(account, file_as_body=True)
     settings.MAX_BODY_BYTES = 100_000

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given
@@ -140,6 +140,31 @@ def test_the_dedup_key_depends_on_the_identity_fields() -> None:
     same += [item.dedup_key for item in parse_post(json.dumps(base).encode(), "application/json").events]
     assert len(set(same)) == 1
     assert len({key(), *(key(**{name: "copy" if name == "action" else "other"}) for name in base)}) == 8
+
+
+@pytest.mark.parametrize("path", ["inbox/a.pdf", "", None])
+def test_the_dedup_key_of_a_file_depends_on_its_content(path: str | None) -> None:
+    headers = [("X-Files-Action", "create"), ("X-Files-At", "2026-01-02T03:04:05Z")]
+    headers += [] if path is None else [("X-Files-Path", path)]
+
+    def key(body: bytes, seconds: int = 5) -> str:
+        request = inbound(body, headers=(("Content-Type", "application/pdf"), *headers))
+        request = replace(request, received_at=datetime(2026, 1, 2, 3, 4, seconds, tzinfo=UTC))
+        return provider.parse(request).events[0].dedup_key
+
+    assert key(b"one") == key(b"one") != key(b"two")
+    # The path may be lost on the way. Then a file with the same content may be another one.
+    assert (key(b"one", seconds=6) == key(b"one")) == bool(path)
+
+
+def test_the_dedup_key_depends_on_every_field_of_a_body() -> None:
+    def key(kind: str = "application/json", query: str = "", **more: object) -> str:
+        fields = {"action": "create", "path": "a", "at": "2026-01-02T03:04:05Z", **more}
+        body = json.dumps(fields) if kind == "application/json" else urlencode(fields)
+        return parse_post(body.encode(), kind, query=query).events[0].dedup_key
+
+    assert key(size=1) == key(size=1, attempt=2) == key(size=1, query="url=2") != key(size=2)
+    assert len({key(), key(FORM, size=1), key(FORM, size=2), key(size=1), key(interface="sftp")}) == 5
 
 
 def test_the_dedup_key_of_user_events_depends_on_all_fields() -> None:
