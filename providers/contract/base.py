@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from providers.contract.capabilities import Capabilities, EventType, Proof, RateLimit
-from providers.contract.errors import Unsupported
+from providers.contract.errors import Refused, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.sanitize import sanitize_json, sanitize_text
 from providers.contract.schemas import SubscriptionConfig
@@ -195,6 +196,10 @@ class Provider(ABC, Generic[S, C, F]):
         """
         return {**stored, **given}
 
+    def fixed_end_field(self, config: F) -> str | None:
+        """Return the field that fixes the time at which the registration ends, if it is set: it is not renewed then."""
+        return None
+
     def warnings(self, config: F) -> tuple[str, ...]:
         """Return warnings about a valid config, one sentence each; they are shown on the subscription's page."""
         return ()
@@ -227,6 +232,18 @@ class Provider(ABC, Generic[S, C, F]):
     def api_origin(self, settings: S) -> str:
         """Return the origin of the API: the account's `base_url` if set, else the provider's own host."""
         return settings.base_url or self.origin(settings)
+
+    def require_usable_url(self, settings: S, callback_url: str) -> None:
+        """Raise Refused, before any call, for a callback URL without HTTPS at a provider that requires it.
+
+        With a `base_url`, the server is a sandbox or a gateway and decides itself.
+        """
+        if self.capabilities.requires_https and not settings.base_url and urlsplit(callback_url).scheme != "https":
+            raise Refused(
+                f"{self.name} calls only HTTPS addresses, and the callback URL begins with"
+                f" {urlsplit(callback_url).scheme}://. Set PUBLIC_URL to the HTTPS address of this installation.",
+                field="callback_url",
+            )
 
     @property
     def single_event_types(self) -> tuple[EventType, ...]:

@@ -98,6 +98,7 @@ class Capabilities:
     expiry_set_by: ExpirySetBy
     proof: Proof
     secret_made_by: SecretMadeBy
+    requires_https: bool = False  # it refuses a callback URL that is not HTTPS
     methods: tuple[str, ...]  # HTTP methods of its webhook calls
     has_event_id: bool
     sends_files: bool = False  # a body may be a whole file: store headers and a prefix instead of responding 413

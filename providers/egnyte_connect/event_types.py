@@ -6,7 +6,7 @@ are only in beplatform/egnyte-go-sdk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from providers.contract.capabilities import Action, EventType
 
@@ -86,3 +86,24 @@ def without_covered(names: Iterable[str]) -> list[str]:
 ALL_EVENTS: tuple[str, ...] = tuple(
     without_covered(item.name for item in EVENT_TYPES if item.name not in UNCONFIRMED_WILDCARDS)
 )
+_MEMBERS: Mapping[str, frozenset[str]] = {
+    wildcard.name: frozenset(item.name for item in EVENT_TYPES if item.group == wildcard.group and not item.wildcard)
+    for wildcard in EVENT_TYPES
+    if wildcard.wildcard
+}
+
+
+def canonical_types(names: Iterable[str]) -> list[str]:
+    """Return the names sorted and unique, so that equivalent lists are equal; an empty list means all events.
+
+    Egnyte may show a wildcard as its types. All types of a confirmed wildcard become the wildcard, and an unconfirmed
+    wildcard becomes its types, which Egnyte certainly accepts.
+    """
+    unique = set(names)
+    for wildcard, members in _MEMBERS.items():
+        if wildcard not in UNCONFIRMED_WILDCARDS:
+            unique |= {wildcard} if unique >= members else set()
+        elif wildcard in unique and members:
+            unique = (unique - {wildcard}) | members
+    folded = without_covered(unique)
+    return [] if set(folded) >= set(ALL_EVENTS) else folded

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from providers.contract.base import Identity, Provider, Registration, RemoteSubscription, SecretHint
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, RateLimit, Renewal, SecretMadeBy
-from providers.contract.errors import InvalidResponse, NotFound
+from providers.contract.errors import InvalidResponse, NotFound, PermissionMissing, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.response_fields import unmasked_secret
 from providers.contract.responses import ProviderResponse
@@ -41,6 +41,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         expiry_set_by=ExpirySetBy.PROVIDER,
         proof=Proof.HEADER,
         secret_made_by=SecretMadeBy.US,
+        requires_https=True,
         methods=("POST",),
         has_event_id=True,
         rate_limit=RateLimit(per_second=2, per_day=1000),
@@ -82,8 +83,17 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
     # -- Calls ---------------------------------------------------------------------------------------------------
 
     def identify(self, session: EgnyteSession) -> Identity:
-        """GET whoami. Warn if the response lists the token's scopes and the webhook scope is missing."""
-        return responses.read_identity(self._call(session, "GET", "whoami"))
+        """GET whoami, which names the owner, then GET webhooks, which proves that the token may manage webhooks.
+
+        A token may be refused by the first call and accepted by the second. Warn if the owner is unknown, or if the
+        webhook scope is missing from the listed ones.
+        """
+        try:
+            identity = responses.read_identity(self._call(session, "GET", "whoami"))
+        except (PermissionMissing, InvalidResponse, Unsupported) as error:
+            identity = Identity(facts={}, warning=f"Egnyte does not show the owner of the token. {error.message}")
+        self.list_remote(session)
+        return identity
 
     def list_remote(self, session: EgnyteSession) -> tuple[RemoteSubscription, ...]:
         """GET webhooks, which returns only ID, status and expiry."""
@@ -91,6 +101,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
 
     def register(self, session: EgnyteSession, registration: Registration[EgnyteConfig]) -> RemoteSubscription:
         """POST webhooks. A new webhook is always enabled: the API takes no status here."""
+        self.require_usable_url(session.settings, registration.callback_url)
         response = self._call(session, "POST", "webhooks", _body(session.settings, registration))
         try:
             return responses.read_summary(response.json())
@@ -119,6 +130,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
 
         `renew` is the same call; the caller checks whether the expiry moved.
         """
+        self.require_usable_url(session.settings, registration.callback_url)
         body = {**_body(session.settings, registration), "status": _status(registration.enabled)}
         self._call(session, "PUT", _path(remote_id), body)
         return self.read_remote(session, remote_id, registration.secret)
@@ -182,10 +194,9 @@ def _status(enabled: bool) -> str:
 
 
 def _body(settings: EgnyteSettings, registration: Registration[EgnyteConfig]) -> dict[str, object]:
-    body: dict[str, object] = {
-        "url": registration.callback_url,
-        "eventType": list(registration.config.event_types),
-    }
+    body: dict[str, object] = {"url": registration.callback_url}
+    if registration.config.event_types:  # without types, Egnyte sends all events
+        body["eventType"] = list(registration.config.event_types)
     if registration.config.paths:
         body["path"] = ",".join(registration.config.paths)
     if registration.secret:

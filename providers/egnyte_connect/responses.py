@@ -27,7 +27,7 @@ from providers.contract.response_fields import (
     read_texts,
 )
 from providers.contract.responses import ProviderResponse, error_for
-from providers.egnyte_connect.event_types import ALL_EVENTS, without_covered
+from providers.egnyte_connect.event_types import canonical_types
 
 SCOPE = "Egnyte.webhooks"
 
@@ -77,18 +77,18 @@ def read_url(details: Mapping[str, object]) -> str | None:
 
 
 def read_config(details: Mapping[str, object]) -> dict[str, object]:
-    """Return the canonical config. A webhook without event types gets all of them (beplatform/egnyte-go-sdk)."""
-    return canonical(read_texts(details, "eventType") or ALL_EVENTS, (read_text(details, "path") or "").split(","))
+    """Return the canonical config. A webhook without event types gets all events (beplatform/egnyte-go-sdk)."""
+    return canonical(read_texts(details, "eventType") or [], (read_text(details, "path") or "").split(","))
 
 
 def canonical(event_types: list[str] | tuple[str, ...], paths: list[str] | tuple[str, ...]) -> dict[str, object]:
     """Return the config in canonical form.
 
-    Values are sorted and unique, types that a wildcard covers are removed, and paths have no final slash.
+    Values are sorted and unique, types are as in `canonical_types`, and paths have no final slash.
     """
     trimmed = (path.strip() for path in paths)
     return {
-        "event_types": without_covered(name.strip() for name in event_types if name.strip()),
+        "event_types": canonical_types(name.strip() for name in event_types if name.strip()),
         "paths": sorted({path.rstrip("/") or "/" for path in trimmed if path}),
     }
 

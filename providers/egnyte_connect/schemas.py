@@ -154,9 +154,9 @@ class EgnyteConfig(SubscriptionConfig):
     event_types: Annotated[tuple[Annotated[str, AfterValidator(_check_event_type)], ...], AfterValidator(unique)] = (
         Field(
             title="Event types",
-            description="Single types, or wildcards such as fs:*. Types that are not listed here are sent as entered.",
-            examples=[["fs:*"], ["fs:add_file", "link:*"]],
-            min_length=1,
+            description="Single types, or wildcards such as fs:*. Types that are not listed here are sent as entered."
+            " An empty list means all events.",
+            examples=[["fs:*"], ["fs:add_file", "link:*"], []],
         )
     )
     paths: Annotated[tuple[Annotated[str, AfterValidator(_check_path)], ...], AfterValidator(unique)] = Field(

@@ -62,6 +62,7 @@ class EgnyteConnectOptions(MasheryOptions):
     auth_delivery: Literal["authorization", "authentication", "named"] = "authorization"
     envelope: Literal["array", "object", "events"] = "array"
     scopes: tuple[str, ...] = ("Egnyte.filesystem", "Egnyte.webhooks")
+    whoami: Literal["ok", "forbidden", "missing"] = "ok"
     administrator: bool = True  # whether the token's user is one; others may not manage webhooks
 
 
@@ -190,7 +191,9 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         if parts != ["whoami"] and not tenant.options.administrator:
             raise RefusedCall(403, "FORBIDDEN", "Insufficient permissions", "Only administrators manage webhooks")
         match parts:
-            case ["whoami"]:
+            case ["whoami"] if tenant.options.whoami == "forbidden":
+                raise RefusedCall(403, "FORBIDDEN", "The token has no scope for this call")
+            case ["whoami"] if tenant.options.whoami == "ok":
                 return {"GET": lambda: self._whoami(tenant)}
             case ["webhooks"]:
                 return {"GET": lambda: self._list(tenant), "POST": lambda: self._register(tenant, call)}

@@ -44,6 +44,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
         expiry_set_by=ExpirySetBy.NOBODY,
         proof=Proof.HEADER,
         secret_made_by=SecretMadeBy.US,
+        requires_https=True,
         methods=("POST",),
         has_event_id=False,
         rate_limit=RateLimit(per_second=2, per_day=1000),
@@ -102,6 +103,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
 
     def register(self, session: MspSession, registration: Registration[MspConfig]) -> RemoteSubscription:
         """POST msp/webhooks. A new webhook is always enabled: the API takes no status."""
+        self.require_usable_url(session.settings, registration.callback_url)
         response = self._call_collection(session, "POST", _body(session.settings, registration))
         try:
             return responses.read_summary(response.json())
@@ -129,6 +131,7 @@ class EgnyteMsp(Provider[MspSettings, MspCredentials, MspConfig]):
 
         No field sets the status; the caller checks whether the update enabled the webhook.
         """
+        self.require_usable_url(session.settings, registration.callback_url)
         self._call(session, "PUT", _path(remote_id), _body(session.settings, registration))
         return self.read_remote(session, remote_id, registration.secret)
 

@@ -46,6 +46,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         expiry_set_by=ExpirySetBy.US,
         proof=Proof.RFC9421,
         secret_made_by=SecretMadeBy.PROVIDER,
+        requires_https=True,
         methods=("POST",),
         has_event_id=True,
         success_statuses=(200, 201, 202, 204),
@@ -99,6 +100,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
 
         No other call returns the token, so a webhook that is created without one is deleted again.
         """
+        self.require_usable_url(session.settings, registration.callback_url)
         response = self._send_properties(session, "POST", "", _body(registration), ADD)
         try:
             created = responses.read_webhook(response.json())
@@ -116,6 +118,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
 
         `renew` is the same call. The days of `expiry` are assumed to count from now; the caller compares the expiry.
         """
+        self.require_usable_url(session.settings, registration.callback_url)
         self._send_properties(session, "PUT", _path(remote_id), _body(registration), EDIT)
         return self._read(session, remote_id).to_remote()
 

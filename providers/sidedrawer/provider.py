@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from providers.contract.base import Provider, Registration, RemoteSubscription
 from providers.contract.capabilities import Capabilities, ExpirySetBy, Proof, Renewal, SecretMadeBy
-from providers.contract.errors import InvalidResponse, NotFound, Unsupported
+from providers.contract.errors import InvalidResponse, NotFound, Refused, Unsupported
+from providers.contract.event_fields import parse_iso_time
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.response_fields import invalid_field
 from providers.contract.responses import ProviderResponse
@@ -49,6 +50,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         expiry_set_by=ExpirySetBy.US,
         proof=Proof.HMAC,
         secret_made_by=SecretMadeBy.US,
+        requires_https=True,
         methods=("POST",),
         has_event_id=False,
         notes=(
@@ -92,8 +94,16 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         return {**{name: value for name, value in stored.items() if name not in dropped}, **given}
 
     def canonical(self, config: SideDrawerConfig) -> dict[str, object]:
-        """Return the config without the lifetime, which only determines the requested expiry."""
-        return config.model_dump(mode="json", exclude={"lifetime_days"})
+        """Return the config without the lifetime, which only determines the requested expiry.
+
+        A fixed expiry is included, so that a change is sent; the granted one is read apart.
+        """
+        unused = {"lifetime_days"} if config.expires_at else {"lifetime_days", "expires_at"}
+        return config.model_dump(mode="json", exclude=unused)
+
+    def fixed_end_field(self, config: SideDrawerConfig) -> str | None:
+        """Return the field with the expiry, if it is given as a time instead of days."""
+        return "expires_at" if config.expires_at else None
 
     def warnings(self, config: SideDrawerConfig) -> tuple[str, ...]:
         """Warn about the connection SOCKET, and about resources with unclear modifications in SideDrawer's table."""
@@ -125,6 +135,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
 
     def register(self, session: SideDrawerSession, registration: SideDrawerRegistration) -> RemoteSubscription:
         """Create a webhook: POST to the collection. The granted values are read from the response."""
+        self.require_usable_url(session.settings, registration.callback_url)
         body = _body(session.settings, registration)
         response = self._call_collection(session, "POST", self._collection_url(session), body)
         try:
@@ -152,6 +163,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         The response to the PUT is not published. `renew` is the same call; the caller compares the expiry. Raises
         Unsupported if the call does not exist.
         """
+        self.require_usable_url(session.settings, registration.callback_url)
         body = _body(session.settings, registration)
         self._call_item(session, session.settings.update_verb, remote_id, body)
         return self.read_remote(session, remote_id, registration.secret)
@@ -232,7 +244,10 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
 def _body(settings: SideDrawerSettings, registration: SideDrawerRegistration) -> dict[str, object]:
     config = registration.config
     modification = config.modification_type
-    expires_at = datetime.now(UTC) + timedelta(days=config.lifetime_days)
+    now = datetime.now(UTC)
+    expires_at = parse_iso_time(config.expires_at) or now + timedelta(days=config.lifetime_days)
+    if expires_at <= now:
+        raise Refused("The expiry of the config is in the past. Enter a later one.", field="expires_at")
     body: dict[str, object | None] = {
         "modificationType": (
             modification.capitalize() if settings.modification_type_case == "capitalised" else modification

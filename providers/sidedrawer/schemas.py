@@ -7,6 +7,7 @@ Unconfirmed facts are settings marked `unconfirmed`, whose defaults are the safe
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -21,6 +22,7 @@ from providers.contract.schemas import (
     unique,
 )
 from providers.sidedrawer.resources import RESOURCES, resource_of
+from providers.times import iso_time
 
 SOCKET = "SOCKET"
 COLLECTION_PATH = "/api/v1/webhooks"
@@ -103,6 +105,18 @@ def _lower(value: object) -> object:
 
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
+
+
+def _time(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            return iso_time(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a time with its offset, such as 2030-01-01T00:00:00Z")
 
 
 OptionalText = Annotated[str | None, BeforeValidator(_none_for_blank)]
@@ -277,6 +291,14 @@ class SideDrawerConfig(SubscriptionConfig):
         description="The lifetime to request at each registration and renewal. The expiry that SideDrawer grants is"
         " read back, and Hookkeeper renews before it. A change takes effect with the next renewal.",
         examples=[30, 365],
+    )
+    expires_at: Annotated[str | None, BeforeValidator(_none_for_blank), AfterValidator(_time)] = Field(
+        default=None,
+        title="Fixed expiry",
+        description="Request exactly this expiry instead of a number of days: a time with its offset. The subscription"
+        " ends then and is not renewed, so auto-renew must be off.",
+        examples=["2030-01-01T00:00:00Z"],
+        json_schema_extra={"aside": True},
     )
     brand_code: OptionalText = Field(
         default=None,

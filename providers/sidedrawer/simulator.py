@@ -69,6 +69,7 @@ class SideDrawerOptions(Options):
     hash_encoding: Literal["hex", "HEX", "base64", "base64url", "sha256=hex", "sha256=base64"] = "hex"
     body_style: Literal["resource", "event", "list"] = "resource"
     encrypt_bodies: bool = False  # with the integrity key
+    hash_of: Literal["body", "event"] = "body"  # event: the plain one, also if the body is encrypted
 
 
 @dataclass(slots=True)
@@ -347,12 +348,14 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         body = json.dumps(
             notification(events[0], options.body_style), separators=(",", ":"), ensure_ascii=False
         ).encode()
+        plain = body
         if options.encrypt_bodies and key:
             body = encrypt(body, key)
         headers = {"User-Agent": "SideDrawer-Webhooks/1.0", "Content-Type": "application/json", "Accept": "*/*"}
         if key:
             signing_key = secrets.token_hex(16) if bad_signature else key
-            digest = hmac.new(signing_key.encode(), body, hashlib.sha256).digest()
+            hashed = body if options.hash_of == "body" else plain
+            digest = hmac.new(signing_key.encode(), hashed, hashlib.sha256).digest()
             headers[options.hash_header] = encode_hash(digest, options.hash_encoding)
         return WebhookCall("POST", hook.url, headers, body)
 

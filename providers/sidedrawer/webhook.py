@@ -27,6 +27,16 @@ from providers.sidedrawer.event_reader import dedup_key, has_declared_type, has_
 MAX_EVENTS = 10_000  # in one request
 
 
+ENCRYPTED_DETAIL = (
+    " The body looks encrypted, so the hash may be that of the plain event. It cannot be compared until SideDrawer's"
+    " encryption is known; the request is kept and can be released by hand."
+)
+
+
+class EncryptedBody(UnreadableRequest):
+    """The body looks encrypted."""
+
+
 # -- Verification --------------------------------------------------------------------------------------------------
 
 
@@ -48,7 +58,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, header: str, acce
             match.secret_index,
             (match.header,),
         )
-    return Verification(VerificationResult.FAILED, _failure_detail(matches, secrets, header, present))
+    return Verification(VerificationResult.FAILED, _failure_detail(matches, secrets, header, present, request))
 
 
 def _newest_match(matches: Sequence[HmacMatch], header: str) -> HmacMatch | None:
@@ -57,7 +67,9 @@ def _newest_match(matches: Sequence[HmacMatch], header: str) -> HmacMatch | None
     return min(named, key=lambda match: match.secret_index, default=None)
 
 
-def _failure_detail(matches: Sequence[HmacMatch], secrets: Sequence[str], header: str, present: bool) -> str:
+def _failure_detail(
+    matches: Sequence[HmacMatch], secrets: Sequence[str], header: str, present: bool, request: InboundRequest
+) -> str:
     if not any(secrets):
         return "This subscription has no integrity key."
     if matches:
@@ -66,8 +78,19 @@ def _failure_detail(matches: Sequence[HmacMatch], secrets: Sequence[str], header
             " integrity_header."
         )
     if present:
-        return f"The header {header} does not contain the HMAC-SHA256 of the body under the integrity key."
+        detail = f"The header {header} does not contain the HMAC-SHA256 of the body under the integrity key."
+        return detail + (ENCRYPTED_DETAIL if _is_encrypted(request) else "")
     return f"There is no header {header}: the webhook may have been registered without the integrity key."
+
+
+def _is_encrypted(request: InboundRequest) -> bool:
+    try:
+        parse(request)
+    except EncryptedBody:
+        return True
+    except UnreadableRequest:
+        return False
+    return False
 
 
 # -- Parsing -------------------------------------------------------------------------------------------------------
@@ -116,7 +139,7 @@ def _load(body: bytes) -> object:
 
 def _refuse_ciphertext(form: str | None) -> None:
     if form:
-        raise UnreadableRequest(encrypted_body.REASON.format(form=form))
+        raise EncryptedBody(encrypted_body.REASON.format(form=form))
 
 
 def _elements(value: object) -> list[object]:

@@ -10,7 +10,6 @@ from django.db import transaction
 
 from providers.contract.capabilities import Renewal
 from providers.contract.errors import InvalidInput
-from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
 from providers.times import hour_and_minute
@@ -136,7 +135,9 @@ class SubscriptionForm(SchemaForm):
         self.silence_alert = self._silence_alert()
         self._check_senders()
         try:
-            validate(self.account.plugin.config_model, self.values(CONFIG))
+            desired_state.validated_config(
+                self.account, self.values(CONFIG), auto_renew=bool(self.cleaned_data.get("auto_renew"))
+            )
         except InvalidInput as error:
             self.add_schema_errors(CONFIG, error)
         return self.cleaned_data

@@ -18,6 +18,7 @@ from django.utils import timezone
 from providers.audit import log
 from providers.audit.state_changes import write
 from providers.conflict import Conflict
+from providers.contract.errors import FieldError, InvalidInput
 from providers.contract.schemas import validate
 from providers.models import ProviderAccount
 from subscriptions.lifecycle import ip_allowlist
@@ -57,7 +58,7 @@ def subscribe(
     subscription = Subscription.objects.create(
         account=account,
         name=name,
-        config=_validated_config(account, config),
+        config=validated_config(account, config, auto_renew=auto_renew),
         enabled=enabled,
         auto_renew=auto_renew,
         managed=managed,
@@ -80,7 +81,10 @@ def change(subscription: Subscription, *, by: str, **desired: Any) -> None:
     if unknown:
         raise TypeError(f"Not part of the desired state: {', '.join(sorted(unknown))}")
     if "config" in desired:
-        desired["config"] = _validated_config(subscription.account, desired["config"])
+        auto_renew = desired.get("auto_renew", subscription.auto_renew)
+        desired["config"] = validated_config(subscription.account, desired["config"], auto_renew=auto_renew)
+    elif desired.get("auto_renew"):
+        validated_config(subscription.account, subscription.config, auto_renew=True)
     before = _desired_values(subscription)
     reset = SUSPENSION_RESET if desired.get("enabled") is True and subscription.enabled else {}
     if desired.get("enabled") is True and not subscription.enabled:
@@ -183,9 +187,15 @@ def forget(subscription: Subscription, *, by: str) -> None:
     subscription.refresh_from_db()
 
 
-def _validated_config(account: ProviderAccount, config: Mapping[str, Any]) -> dict[str, Any]:
-    valid: dict[str, Any] = validate(account.plugin.config_model, dict(config)).model_dump(mode="json")
-    return valid
+def validated_config(account: ProviderAccount, config: Mapping[str, Any], *, auto_renew: bool) -> dict[str, Any]:
+    """Return the config as it is stored. Raises InvalidInput, also for a fixed end that would be renewed."""
+    valid = validate(account.plugin.config_model, dict(config))
+    fixed_end = account.plugin.fixed_end_field(valid)
+    if auto_renew and fixed_end:
+        message = "The registration ends then, so switch auto-renew off as well."
+        raise InvalidInput([FieldError(field=fixed_end, code="invalid", message=message)])
+    dumped: dict[str, Any] = valid.model_dump(mode="json")
+    return dumped
 
 
 def _desired_values(subscription: Subscription) -> dict[str, object]:

@@ -107,7 +107,7 @@ def test_a_disabled_subscription_is_not_registered(api: Api, account: ProviderAc
         ({"account": "x"}, {"account": "invalid"}),
         ({"account": None}, {"account": "null"}),
         ({"config": {}}, {"config.event_types": "required"}),
-        ({"config": {"event_types": []}}, {"config.event_types": "invalid"}),
+        ({"config": {"event_types": ["FS"]}}, {"config.event_types.0": "invalid"}),
         ({"config": {"event_types": ["fs:*"], "paths": ["/a", "/b", "/c,d"]}}, {"config.paths.2": "invalid"}),
         ({"config": {"event_types": ["fs:*"], "secret": "x"}}, {"config.secret": "invalid"}),
         ({"config": "x"}, {"config": "not_a_dict"}),

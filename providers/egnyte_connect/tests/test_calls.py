@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from providers.contract.errors import (
+    AuthenticationFailed,
     InvalidResponse,
+    PermissionMissing,
 )
 from providers.egnyte_connect import provider
-from providers.egnyte_connect.event_types import ALL_EVENTS
 from providers.egnyte_connect.schemas import EgnyteConfig
 from providers.egnyte_connect.tests.samples import ID, SECRET, TOKEN, StubClient, registration
 from tests.harness.inbound import CALLBACK_URL
@@ -48,6 +49,16 @@ def test_register_omits_empty_fields(api: StubServer, client: StubClient) -> Non
     api.say(Scripted.json(SUMMARY, 201))
     provider.register(client.session, registration(config=EgnyteConfig(event_types=("fs:*",)), secret=None))
     assert api.received[0].json() == {"url": CALLBACK_URL, "eventType": ["fs:*"]}
+
+
+def test_without_event_types_all_events_are_requested(api: StubServer, client: StubClient) -> None:
+    api.say(Scripted.json(SUMMARY, 201), Scripted.json({}), Scripted.json({**SUMMARY, "url": CALLBACK_URL}))
+    everything = registration(config=EgnyteConfig(event_types=()), secret=None)
+    provider.register(client.session, everything)
+    remote = provider.update(client.session, ID, everything)
+    assert api.received[0].json() == {"url": CALLBACK_URL}
+    assert api.received[1].json() == {"url": CALLBACK_URL, "status": "enabled"}
+    assert remote.config == provider.canonical(everything.config) == {"event_types": [], "paths": []}
 
 
 def test_register_with_name_and_value_for_another_user(api: StubServer) -> None:
@@ -150,8 +161,8 @@ def test_name_and_value_of_the_header_are_compared(
 @pytest.mark.parametrize(
     ("changes", "config"),
     [
-        ({"eventType": []}, {**CANONICAL, "event_types": list(ALL_EVENTS)}),
-        ({"eventType": None}, {**CANONICAL, "event_types": list(ALL_EVENTS)}),
+        ({"eventType": []}, {**CANONICAL, "event_types": []}),
+        ({"eventType": None}, {**CANONICAL, "event_types": []}),
         ({"path": None}, {**CANONICAL, "paths": []}),
         ({"path": ""}, {**CANONICAL, "paths": []}),
         ({"path": " /b/ ,,/a, /b"}, {**CANONICAL, "paths": ["/a", "/b"]}),
@@ -256,14 +267,30 @@ def test_an_unreadable_register_response_leaves_the_outcome_unknown(
 def test_identity_is_read_from_whoami(
     api: StubServer, client: StubClient, answer: object, facts: dict[str, object], warned: bool
 ) -> None:
-    api.say(Scripted.json(answer))
+    api.say(Scripted.json(answer), Scripted.json([]))
     identity = provider.identify(client.session)
     assert (identity.facts, identity.warning is not None) == (facts, warned)
-    assert api.received[0].path == "/pubapi/v1/whoami"
+    assert [call.path for call in api.received] == ["/pubapi/v1/whoami", "/pubapi/v1/webhooks"]
 
 
-@pytest.mark.parametrize("answer", [{}, [], {"scopes": ["fs"]}])
-def test_whoami_without_an_owner_is_an_invalid_response(api: StubServer, client: StubClient, answer: object) -> None:
-    api.say(Scripted.json(answer))
-    with pytest.raises(InvalidResponse):
+WITHOUT_OWNER = [Scripted.json({}), Scripted.json([]), Scripted.json({"scopes": ["fs"]}), Scripted(403), Scripted(404)]
+
+
+@pytest.mark.parametrize("whoami", WITHOUT_OWNER, ids=range(5))
+def test_without_an_owner_the_list_checks_the_token(api: StubServer, client: StubClient, whoami: Scripted) -> None:
+    api.say(whoami, Scripted.json([]), whoami, Scripted(403))
+    identity = provider.identify(client.session)
+    assert identity.facts == {}
+    assert "does not show the owner" in (identity.warning or "")
+    with pytest.raises(PermissionMissing):
+        provider.identify(client.session)
+
+
+def test_a_token_that_may_not_list_webhooks_is_refused_although_its_owner_is_known(
+    api: StubServer, client: StubClient
+) -> None:
+    api.say(Scripted.json({"username": "johndoe"}), Scripted(403), Scripted(401))
+    with pytest.raises(PermissionMissing):
+        provider.identify(client.session)
+    with pytest.raises(AuthenticationFailed):
         provider.identify(client.session)

@@ -70,11 +70,24 @@ class TestEgnyteConnect(ProviderContract):
 
     def test_live_only_administrators_may_manage_webhooks(self, live: Live) -> None:
         live.control("options", administrator=False)
-        assert provider.identify(live.session).facts["username"] == "johndoe"
+        with pytest.raises(PermissionMissing, match="only administrators of the domain"):
+            provider.identify(live.session)
         with pytest.raises(PermissionMissing, match="only administrators of the domain"):
             live.register(self.registration())
         live.control("options", administrator=True)
         live.register(self.registration())
+
+    @pytest.mark.parametrize("whoami", ["forbidden", "missing"])
+    def test_live_without_whoami_the_list_checks_the_token(self, live: Live, whoami: str) -> None:
+        live.control("options", whoami=whoami)
+        identity = provider.identify(live.session)
+        assert (identity.facts, "does not show the owner" in (identity.warning or "")) == ({}, True)
+
+    def test_live_all_events_can_be_chosen(self, live: Live) -> None:
+        registration = self.registration(config=self.checked_config({"event_types": []}))
+        remote_id = live.register(registration).remote_id
+        self.expect(provider.read_remote(live.session, remote_id, registration.secret), registration)
+        assert live.control("emit", remote_id=remote_id, event_type="group:rename")["deliveries"]
 
     def test_live_an_expired_token_is_refused_by_every_call(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id

@@ -74,7 +74,7 @@ def test_each_status_raises_its_error(
 
 
 def test_404_without_a_webhook_in_the_path_means_a_wrong_address(api: StubServer, client: StubClient) -> None:
-    api.say(Scripted(404), Scripted(404))
+    api.say(Scripted(404), Scripted(404), Scripted(404))
     for call in (lambda: provider.list_remote(client.session), lambda: provider.identify(client.session)):
         with pytest.raises(InvalidResponse, match="Check the domain"):
             call()

@@ -107,7 +107,7 @@ def test_malformed_event_types_are_field_errors() -> None:
     assert config.event_types == (*known, "fs:something_new")
     errors = field_errors(EgnyteConfig, {"event_types": ["fs:*", "fs", "", "FS:add", "fs:add file", "a:b:c"]})
     assert set(errors) == {f"event_types.{index}" for index in range(1, 6)}
-    assert field_errors(EgnyteConfig, {"event_types": []}) == {"event_types": "At least 1 required."}
+    assert field_errors(EgnyteConfig, {}) == {"event_types": "This field is required."}
 
 
 def test_paths_are_trimmed_and_unique() -> None:
@@ -118,6 +118,28 @@ def test_equal_configs_are_canonically_equal() -> None:
     left = EgnyteConfig(event_types=("link:*", "fs:add_file", "link:create"), paths=("/b/", "/a"))
     right = EgnyteConfig(event_types=("fs:add_file", "link:*"), paths=("/a", "/b"))
     assert provider.canonical(left) == provider.canonical(right)
+
+
+FS = tuple(item.name for item in EVENT_TYPES if item.name.startswith("fs:") and not item.wildcard)
+
+
+@pytest.mark.parametrize(
+    ("shown", "canonical"),
+    [
+        (FS, ["fs:*"]),
+        ((*FS, "fs:new_type"), ["fs:*"]),
+        (FS[1:], sorted(FS[1:])),
+        (("comment:remove_comment", "comment:set_comment", "fs:add_file"), ["comment:*", "fs:add_file"]),
+        (("workflow:*",), [item.name for item in EVENT_TYPES if item.group == "Workflows" and not item.wildcard]),
+        (("user:*", "fs:*"), ["fs:*", "user:*"]),
+        ((), []),
+        (ALL_EVENTS, []),
+        (tuple(item.name for item in EVENT_TYPES if not item.wildcard), []),
+        (tuple(item.name for item in EVENT_TYPES), []),
+    ],
+)
+def test_a_wildcard_and_its_types_are_canonically_equal(shown: tuple[str, ...], canonical: list[str]) -> None:
+    assert provider.canonical(EgnyteConfig(event_types=shown))["event_types"] == sorted(canonical)
 
 
 def test_all_documented_types_are_declared() -> None:

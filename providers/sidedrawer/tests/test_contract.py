@@ -7,7 +7,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -342,6 +342,35 @@ class TestSideDrawer(ProviderContract):
         assert verification.result is VerificationResult.VERIFIED
         with pytest.raises(UnreadableRequest, match="looks encrypted"):
             provider.parse(request)
+
+    def test_live_a_hash_of_the_plain_event_of_an_encrypted_body_is_explained(self, live: Live) -> None:
+        live.control("options", encrypt_bodies=True, hash_of="event")
+        with StubServer() as receiver:
+            registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
+            live.register(registration)
+            live.control("emit")
+            (request,) = [inbound(call.body, headers=call.headers) for call in receiver.received]
+        verification = provider.verify(request, [str(registration.secret)], live.session.settings)
+        assert verification.result is VerificationResult.FAILED
+        assert "may be that of the plain event" in verification.detail
+        plain = replace(request, body=b'{"resource": "tenant/1/sidedrawer"}')
+        assert "plain" not in provider.verify(plain, [str(registration.secret)], live.session.settings).detail
+
+    def test_live_a_fixed_expiry_is_requested_instead_of_days(self, live: Live) -> None:
+        live.control("options", lease_seconds=5 * 365 * 86400.0)
+        moment = (datetime.now(UTC) + timedelta(days=400)).replace(microsecond=0)
+        for text in (moment.isoformat(), moment.astimezone(timezone(timedelta(hours=5))).isoformat()):
+            config = self.checked_config({**self.config, "lifetime_days": 1, "expires_at": text})
+            assert provider.fixed_end_field(config) == "expires_at"
+            assert live.register(self.registration(config=config)).expires_at == moment
+
+    def test_live_a_fixed_expiry_in_the_past_is_refused_before_the_call(self, live: Live) -> None:
+        config = self.checked_config({**self.config, "expires_at": "2020-01-01T00:00:00Z"})
+        before = len(live.state()["calls"])
+        with pytest.raises(Refused, match="in the past") as caught:
+            provider.register(live.session, self.registration(config=config))
+        assert caught.value.field == "expires_at"
+        assert len(live.state()["calls"]) == before
 
     @pytest.mark.parametrize(("retries", "tries"), [(0, 1), (2, 3)])
     def test_live_deliveries_are_retried_max_retries_times_then_the_webhook_is_disabled(

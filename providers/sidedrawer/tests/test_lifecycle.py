@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from providers.accounts import session
+from providers.contract.errors import InvalidInput
 from providers.models import AccountStatus, ProviderAccount
 from providers.sandbox.server import Sandbox
 from providers.sandbox.tenant import LoginName
@@ -369,3 +370,33 @@ def test_the_demo_is_subscribed_to_every_event_type(control: Control) -> None:
     ensure_demo()
     assert sync_account(demo)
     assert demo.subscriptions.count() == 9
+
+
+def test_a_fixed_expiry_requires_auto_renew_to_be_off(account: ProviderAccount, config: dict[str, object]) -> None:
+    fixed = {**config, "expires_at": (timezone.now() + timedelta(days=30)).isoformat()}
+    with pytest.raises(InvalidInput, match="switch auto-renew off"):
+        desired_state.subscribe(account, config=fixed, by="staff:ann")
+    row = desired_state.subscribe(account, config=fixed, auto_renew=False, by="staff:ann")
+    with pytest.raises(InvalidInput, match="switch auto-renew off"):
+        desired_state.change(row, by="staff:ann", auto_renew=True)
+    desired_state.change(row, by="staff:ann", config=config, auto_renew=True)
+    assert row.config["expires_at"] is None
+
+
+def test_a_fixed_expiry_ends_without_a_renewal(
+    account: ProviderAccount, config: dict[str, object], control: Control
+) -> None:
+    control.post("options", lease_seconds=1000.0)
+    moment = (timezone.now() + timedelta(seconds=600)).replace(microsecond=0)
+    row = desired_state.subscribe(
+        account, config={**config, "expires_at": moment.isoformat()}, auto_renew=False, by="staff:ann"
+    )
+    reconciled(row)
+    assert (row.state, row.expires_at) == (State.ACTIVE, moment)
+    control.post("clock", advance_seconds=590)
+    reconciled(row)
+    assert len(control.remotes()) == 1
+    later = {**config, "expires_at": (moment + timedelta(seconds=60)).isoformat()}
+    desired_state.change(row, by="staff:ann", config=later)
+    reconciled(row)
+    assert actions(row) == ["register", "update"]

@@ -17,6 +17,7 @@ from providers.contract.errors import (
     AuthenticationFailed,
     InvalidResponse,
     NotFound,
+    Refused,
     Throttled,
     Unavailable,
 )
@@ -102,6 +103,18 @@ class LiveTests(ContractBase):
         assert renewed.expires_at
         assert renewed.expires_at - before.expires_at >= timedelta(seconds=29)
         self.expect(renewed, registration)
+
+    @needs(lambda can: can.requires_https)
+    def test_live_a_callback_url_without_https_is_refused_before_the_call(self, live: Live) -> None:
+        settings = live.session.settings.model_copy(update={"base_url": None})
+        session = dataclasses.replace(live.session, settings=settings)
+        registration = self.registration(callback_url="http://hooks.example.test/hooks/t")
+        before = len(live.exchanges)
+        for call in (self.provider.register, lambda *given: self.provider.update(given[0], "1", given[1])):
+            with pytest.raises(Refused, match="calls only HTTPS addresses") as caught:
+                call(session, registration)
+            assert caught.value.field == "callback_url"
+        assert len(live.exchanges) == before
 
     def test_live_a_deleted_webhook_is_not_found(self, live: Live) -> None:
         remote_id = live.register(self.registration()).remote_id
