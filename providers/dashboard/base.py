@@ -42,6 +42,7 @@ class PageAdmin(ModelAdmin[M]):
     list_intro: str = ""
     writable: bool = False
     filters: Sequence[Filter] = ()
+    newest_first: bool = True  # otherwise in the order of `rows`
     search_hint: str = ""  # placeholder of the search field; empty: no search
     history_kind: str = ""  # the subject type in the audit trail
 
@@ -76,7 +77,11 @@ class PageAdmin(ModelAdmin[M]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         page = build_page(
-            request, self.rows(request), filters=self.filters, search=self.search if self.search_hint else None
+            request,
+            self.rows(request),
+            filters=self.filters,
+            search=self.search if self.search_hint else None,
+            newest_first=self.newest_first,
         )
         context = {
             "page": page,

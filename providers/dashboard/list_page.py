@@ -1,6 +1,7 @@
 """Lists of any length: newest first, filtered, with keyset pagination.
 
-Rows are never counted, so a page takes the same time with a hundred rows as with millions.
+Rows are never counted, so a page takes the same time with a hundred rows as with millions. Only short lists have an
+order of their own; their pages are found by the number of rows before them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from django.http import HttpRequest, QueryDict
 from providers.filters import Choices, Filter, row_number
 
 PAGE_SIZE = 50
+MAX_START = 100_000  # rows that a list with an order of its own skips at most
 TIME_FILTERS = ("since", "until")
 MAX_CHOICES = 200  # a longer select is not shown, and the filter is used only through links
 
@@ -74,8 +76,12 @@ def build_page(
     *,
     filters: Sequence[Filter],
     search: Callable[[QuerySet[M], str], QuerySet[M]] | None = None,
+    newest_first: bool = True,
 ) -> ListPage[M]:
-    """Return the page that the query string selects. Invalid filter values are ignored, with a warning."""
+    """Return the page that the query string selects. Invalid filter values are ignored, with a warning.
+
+    Without `newest_first` the rows stay in their own order.
+    """
     params = request.GET
     query = _parameter(params, "q") if search else ""
     used = 0
@@ -90,7 +96,7 @@ def build_page(
             messages.warning(request, f"“{value[:80]}” is not valid for the filter “{item.label}”, which was ignored.")
     if query and search:
         rows = search(rows, query)
-    page_rows, newer, older = _page_rows(rows, params)
+    page_rows, newer, older = _page_rows(rows, params) if newest_first else _ordered_rows(rows, params)
     return ListPage(
         rows=page_rows,
         filters=tuple(shown_filters(params, filters)),
@@ -147,6 +153,16 @@ def _page_rows(rows: QuerySet[M], params: QueryDict) -> tuple[list[M], str | Non
     return page_rows, newer, older
 
 
+def _ordered_rows(rows: QuerySet[M], params: QueryDict) -> tuple[list[M], str | None, str | None]:
+    """Return one page in the order of the rows, and the query strings of the previous and the next page."""
+    start = min(_key(params, "start") or 0, MAX_START)
+    page_rows = list(rows[start : start + PAGE_SIZE + 1])
+    previous = max(start - PAGE_SIZE, 0)
+    newer = _query(params, "start", previous or None) if start else None
+    older = _query(params, "start", start + PAGE_SIZE) if len(page_rows) > PAGE_SIZE else None
+    return page_rows[:PAGE_SIZE], newer, older
+
+
 def _key(params: QueryDict, name: str) -> int | None:
     try:
         return row_number(str(params[name])) if name in params else None
@@ -157,7 +173,7 @@ def _key(params: QueryDict, name: str) -> int | None:
 def _query(params: QueryDict, name: str, key: Any) -> str:
     """Return the query string of the page after or before a key; without a key, of the first page."""
     query = params.copy()
-    for parameter in ("after", "before"):
+    for parameter in ("after", "before", "start"):
         query.pop(parameter, None)
     if key is not None:
         query[name] = str(key)

@@ -30,6 +30,7 @@ class ProblemAdmin(PageAdmin[Problem]):
     list_title = "Problems"
     list_intro = "What needs attention, and what to do. A problem is resolved automatically once its cause is gone."
     search_hint = "Search by name or message"
+    newest_first = False
     filters = PROBLEM_FILTERS.for_dashboard
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -41,8 +42,9 @@ class ProblemAdmin(PageAdmin[Problem]):
         return False
 
     def rows(self, request: HttpRequest) -> QuerySet[Problem]:
-        """Leave out resolved problems, unless the state filter asks for them."""
-        rows = self.detail_rows(request).defer("sample")
+        """Return the most severe problems first, without resolved ones unless the state filter asks for them."""
+        rows = Problem.objects.most_severe_first().select_related("account")
+        rows = rows.defer("sample", "account__credentials", "account__settings")
         return rows if request.GET.get("state") in {*ProblemState.values, ANY} else rows.filter(state__in=ACTIVE)
 
     def detail_rows(self, request: HttpRequest) -> QuerySet[Problem]:

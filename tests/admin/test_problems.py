@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from providers.dashboard import list_page
 from providers.models import HistoryEntry
 from subscriptions.models import Channel, Message, Problem, Severity, State, Subscription
 from subscriptions.notifications import dispatch, transports
@@ -52,6 +53,33 @@ def test_the_list_shows_unresolved_problems_unless_filtered(viewer: Client, drif
     for query in ("state=open", "state=any&severity=critical", "state=any&account=999999", "state=any&q=nothing"):
         assert "It differs in paths." not in viewer.get(f"{LIST}?{query}").content.decode(), query
     assert "was ignored" in viewer.get(f"{LIST}?state=sideways").content.decode()
+
+
+def test_problems_are_listed_by_severity_then_age(
+    viewer: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_page, "PAGE_SIZE", 2)
+    now = timezone.now()
+    created = (("warning", 1), ("critical", 9), ("info", 0), ("critical", 3), ("warning", 5))
+    for number, (severity, hours) in enumerate(created):
+        at = now - timedelta(hours=hours)
+        times = dict.fromkeys(("first_at", "opened_at", "last_at", "changed_at"), at)
+        Problem.objects.create(
+            kind="drifted", severity=severity, subject_type="subscription", subject_id=str(number), **times
+        )
+    pages: list[list[str]] = []
+    query: str | None = "?severity="
+    while query is not None:
+        page = viewer.get(LIST + query).context["page"]
+        pages.append([row.subject_id for row in page.rows])
+        query = page.older
+    assert pages == [["3", "1"], ["0", "4"], ["2"]]
+    assert [row.subject_id for row in viewer.get(LIST + page.newer).context["page"].rows] == ["0", "4"]
+    shown = viewer.get(f"{LIST}?start=2").content.decode()
+    assert "Previous</a>" in shown
+    assert "Next<" in shown
+    for query in ("?start=x", "?start=-5", "?start=99999999999999999999"):
+        assert viewer.get(LIST + query).status_code == 200
 
 
 def test_the_page_of_a_problem_links_to_its_next_action(viewer: Client, drifted: Problem, hook: Subscription) -> None:
@@ -144,7 +172,7 @@ def test_problems_of_an_account_come_before_those_of_its_subscriptions(
     detector.detect()
     page = viewer.get(reverse("admin:providers_provideraccount_change", args=[hook.account_id])).content.decode()
     shown = page[page.index('id="problems"') : page.index("<h2>Subscriptions")]
-    assert shown.index("Refused: ") < shown.index("Drifted: ")
+    assert shown.index("Failing: ") < shown.index("Drifted: ")
     assert "and more" in shown
     assert "Get a new token" not in shown, "the note of the account already contains it"
 

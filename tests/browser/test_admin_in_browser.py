@@ -8,10 +8,11 @@ import pytest
 from django.conf import settings
 from playwright.sync_api import Page, expect
 
-from events.processing.normalize import normalize_pending
+from events.processing.normalize import normalize_pending, normalize_request
 from providers.contract.errors import Refused
 from subscriptions.models import Subscription
 from tests.browser.conftest import add_account, log_in
+from tests.harness.fake_provider import body_of, store_request
 from tests.harness.fixtures import Control
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -56,8 +57,8 @@ def test_first_account_to_first_event_and_deletion(
     control.post("emit", event_type="fs:add_file")
     normalize_pending()
     page.reload()
-    expect(page.get_by_text("fs:add_file")).to_be_visible()
-    page.get_by_role("link", name=re.compile("ago$|^now$")).first.click()
+    expect(page.get_by_text("fs:add_file", exact=True)).to_be_visible()
+    page.get_by_role("link", name=re.compile("(ago|now) fs:add_file$")).first.click()
     expect(page.get_by_role("heading", name="Original payload")).to_be_visible()
     page.get_by_role("link", name="View the source request").click()
     expect(page.get_by_text("Its events were parsed and stored.")).to_be_visible()
@@ -121,3 +122,63 @@ def test_no_page_scrolls_sideways(strict_page: Page, site: str) -> None:
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (url, width)
+
+
+def test_the_keyboard_reaches_everything_around_a_page(strict_page: Page, site: str) -> None:
+    page = strict_page
+    log_in(page, site)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    assert page.locator("main").count() == 1
+
+    page.get_by_role("button", name="Account menu of ann").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Light")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_class(re.compile("dark"))
+    expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(page.locator("#nav-sidebar")).to_be_hidden()
+    page.get_by_role("button", name="Menu", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Problems", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Close the menu").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#nav-sidebar")).to_be_hidden()
+
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.get_by_role("button", name="Account menu of ann").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Log out").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/logout/")
+    assert page.locator("main").count() == 1
+
+
+# Sets every relative time to this text, and returns the table cells and date inputs that are too narrow.
+CUT_CELLS = """(text) => {
+  for (const item of document.querySelectorAll("time[data-relative]")) item.textContent = text;
+  return [...document.querySelectorAll("td, input[type=datetime-local]")]
+    .filter((item) => item.scrollWidth > item.clientWidth + 1).map((item) => item.outerHTML.slice(0, 200));
+}"""
+
+
+def test_times_fit_into_their_columns(strict_page: Page, site: str, hook: Subscription) -> None:
+    page = strict_page
+    normalize_request(store_request(hook, body_of({"id": 1, "type": "made", "path": "/Shared/Plan.docx"})).pk)
+    log_in(page, site)
+    subscription = f"/admin/subscriptions/subscription/{hook.pk}/change/"
+    times = "since=2026-01-01T06:00:00&until=2030-12-31T18:00:00"
+    for url in ("/admin/", subscription, f"/admin/events/event/?{times}", f"/admin/events/webhookrequest/?{times}"):
+        page.goto(site + url)
+        for width in (1440, 1280, 1100, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            for text in ("1 h 26 min ago", "23 h 59 min ago", "364 d 23 h ago"):
+                assert page.evaluate(CUT_CELLS, text) == [], (url, width, text)

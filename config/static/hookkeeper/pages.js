@@ -176,6 +176,8 @@
     for (const form of document.querySelectorAll("[data-bulk-form]")) countChosen(form);
     for (const fill of document.querySelectorAll("[data-fill]")) recognizeTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
+    // The names of icons are text, which screen readers would read out.
+    for (const item of document.querySelectorAll(".material-symbols-outlined")) item.setAttribute("aria-hidden", "true");
     openTarget();
     // Work in portions continues after a pause that is long enough to read the results or to stop.
     for (const form of document.querySelectorAll("form[data-auto-continue]")) setTimeout(() => form.requestSubmit(), 1000);
