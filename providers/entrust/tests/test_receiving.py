@@ -71,7 +71,8 @@ def test_the_registered_url_is_verified_behind_a_proxy(
     with Sandbox(deliver_to={"https://hooks.example.test": live_server.url}) as sandbox:
         settings.SANDBOX_URL = sandbox.url
         control = Control(sandbox.url, "entrust")
-        accounts.change_account(account, by="staff:ann", settings=sandbox.logins("entrust")[0]["settings"])
+        login = sandbox.logins("entrust")[0]
+        accounts.change_account(account, by="staff:ann", settings=login["settings"], credentials=login["credentials"])
         subscription = desired_state.subscribe(account, config=CONFIG, by="staff:ann")
         reconciled(subscription)
         assert [item["status"] for item in control.post("emit")["deliveries"]] == [200]
