@@ -97,6 +97,7 @@ def _verify_again(request: WebhookRequest, *, also_former: bool) -> InboundCall 
             remote_addr=request.remote_addr,
             size=request.size,
             truncated=request.size > len(inbound.body),
+            secrets=accepted,
             network_refusal=rejection_reason(request.remote_addr, load_networks(subscription.allowed_networks)),
         )
     except (Undecryptable, InvalidInput, UnknownProvider) as error:

@@ -230,6 +230,7 @@ def _verify(
         remote_addr=address,
         size=body.size,
         truncated=body.truncated,
+        secrets=subscription.secrets,
         network_refusal=rejection_reason(address, subscription.allowed_networks),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from events.models import Outcome
 from events.storage.bulk_insert import BYTES, NUMBER, TIME, Target
 from events.storage.bulk_insert import UUID as UUID_TYPE
 from events.storage.columns import column_json, column_text
+from providers.contract.masking import contains_secret
 from providers.contract.parsing import InboundRequest, Verification, VerificationResult
 from providers.db.fields import EncryptedJSONField
 from providers.db.ids import new_id
@@ -28,6 +29,7 @@ class InboundCall:
     `size` is that of the body as it was sent; `truncated` means that `inbound` holds less. `sensitive_headers` are the
     lower-case names of headers that may hold a secret even if the verification failed. `network_refusal` is the reason
     why the sender's address is not allowed; empty if it is allowed. It rejects the call even if verification succeeded.
+    Header values that contain one of `secrets` are stored encrypted.
     """
 
     subscription_id: int
@@ -39,6 +41,7 @@ class InboundCall:
     size: int
     truncated: bool = False
     network_refusal: str = ""
+    secrets: Sequence[str] = ()
 
     @property
     def accepted(self) -> bool:
@@ -131,7 +134,7 @@ def mask_headers(call: InboundCall) -> tuple[list[tuple[str, str]], Mapping[str,
     for index, (name, value) in enumerate(call.inbound.headers):
         lower = name.lower()
         authenticates = lower in authenticating
-        if authenticates or lower in call.sensitive_headers:
+        if authenticates or lower in call.sensitive_headers or contains_secret(value, call.secrets):
             headers.append((name, HEADER_MASK))
             if not (authenticates and call.accepted):
                 sealed[str(index)] = value

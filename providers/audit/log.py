@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.contract.http import MASK
+from providers.contract.masking import MASK
 from providers.models import HistoryEntry
 
 CREATED, CHANGED, DELETED = "created", "changed", "deleted"

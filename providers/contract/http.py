@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -27,18 +27,16 @@ from providers.contract.errors import (
     Throttled,
     Unavailable,
 )
+from providers.contract.masking import SecretMask
 from providers.contract.responses import ErrorReader, ProviderResponse, error_for, excerpt
-from providers.contract.sanitize import sanitize_text
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 15.0
 MIN_SECONDS_LEFT = 0.05  # no call is started with less time before the deadline
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 MAX_RECORDED_BYTES = 2000  # of a response that is not JSON
-MIN_SECRET_LENGTH = 4  # characters; masking shorter values would garble unrelated text
 DEFAULT_PENALTY_SECONDS = 5.0  # no calls for that long after throttling without Retry-After
 USER_AGENT = "Hookkeeper"
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,7 @@ class Http:
     ) -> None:
         self.gate = gate
         self.limiter = limiter or NoLimit()
-        self.secrets = tuple(
-            sorted(secrets, key=len, reverse=True)
-        )  # longest first: a secret may contain a shorter one
-        self.secret_keys = frozenset(key.lower() for key in secret_keys)
+        self._mask = SecretMask(secrets, secret_keys)
         self.deadline = deadline
         self.record = record
         self.priority = priority
@@ -97,7 +92,12 @@ class Http:
 
     def hide(self, secret: str) -> None:
         """Mask one more secret from now on, such as a token that was just obtained."""
-        self.secrets = (*self.secrets, secret)
+        self._mask.add(secret)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that are masked."""
+        return self._mask.secrets
 
     def close(self) -> None:
         """Close the connections."""
@@ -129,7 +129,9 @@ class Http:
         try:
             response = self._send(method, url, dict(headers or {}), body, params)
             if response.status not in expected:
-                problem = (read_error(response) if read_error else None) or error_for(response)
+                problem = (read_error(self._masked(response)) if read_error else None) or error_for(
+                    self._masked(response, by_key=True)
+                )
                 if isinstance(problem, Throttled):
                     seconds = problem.retry_after
                     self.limiter.penalise(DEFAULT_PENALTY_SECONDS if seconds is None else seconds)
@@ -137,7 +139,7 @@ class Http:
             return response
         except ProviderError as error:
             problem = error
-            error.message = self._mask_text(error.message)  # it may quote a response that contains our secret
+            error.message = self._mask.text(error.message)  # it may quote a response that contains our secret
             error.args = (error.message,)
             raise
         finally:
@@ -147,47 +149,24 @@ class Http:
                 self.record(
                     Exchange(
                         method=method,
-                        url=self._mask_text(url),
-                        request_body=self.mask(json_body),
+                        url=self._mask.text(url),
+                        request_body=self._mask.json(json_body),
                         status=response.status if response else problem.status if problem else None,
                         response_body=self._recordable(response.body) if response else None,
-                        error=self._mask_text(problem.message) if problem else None,
+                        error=self._mask.text(problem.message) if problem else None,
                     )
                 )
 
-    def mask(self, value: object) -> object:
-        """Return the same JSON with every secret replaced by `***`."""
-        if isinstance(value, dict):
-            return {
-                sanitize_text(str(key)): MASK if str(key).lower() in self.secret_keys and item else self.mask(item)
-                for key, item in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self.mask(item) for item in value]
-        return self._mask_text(self._mask_inside(value)) if isinstance(value, str) else value
-
-    def _mask_inside(self, text: str) -> str:
-        """Return the text; if it holds a nested JSON object, its secret keys are masked as well."""
-        if not text.lstrip().startswith("{"):
-            return text
-        try:
-            return json.dumps(self.mask(json.loads(text)), ensure_ascii=False)
-        except (ValueError, RecursionError):
-            return text
-
-    def _mask_text(self, text: str) -> str:
-        for secret in self.secrets:
-            if len(secret) >= MIN_SECRET_LENGTH:
-                text = text.replace(secret, MASK).replace(quote(secret, safe=""), MASK)
-        return sanitize_text(text)
+    def _masked(self, response: ProviderResponse, *, by_key: bool = False) -> ProviderResponse:
+        return replace(response, body=self._mask.body(response.body, by_key=by_key))
 
     def _recordable(self, body: bytes) -> object:
         if not body:
             return None
         try:
-            return self.mask(strict_json.loads(body))
+            return self._mask.json(strict_json.loads(body))
         except ValueError:
-            return self._mask_text(excerpt(body, MAX_RECORDED_BYTES))
+            return self._mask.text(excerpt(self._mask.body(body), MAX_RECORDED_BYTES))
 
     def _send(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, params: Mapping[str, str] | None

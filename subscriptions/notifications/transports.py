@@ -13,7 +13,8 @@ from django.core.mail import EmailMessage, get_connection
 
 from providers.accounts.session import address_guard
 from providers.contract.errors import ProviderError, Refused, Throttled
-from providers.contract.http import MASK, Http
+from providers.contract.http import Http
+from providers.contract.masking import SecretMask
 from providers.contract.responses import ProviderResponse, retry_after
 from providers.contract.sanitize import sanitize_text
 from providers.db.encryption import Undecryptable
@@ -123,10 +124,9 @@ def _error_text(error: Exception) -> str:
 
 
 def _response_text(code: int, response: bytes | str) -> str:
-    text = response.decode("utf-8", "replace") if isinstance(response, bytes) else response
+    text = _masked(response.decode("utf-8", "replace") if isinstance(response, bytes) else response)
     return f"{code} {' '.join(text.split())[:MAX_RESPONSE_LENGTH]}"
 
 
 def _masked(text: str) -> str:
-    password = settings.EMAIL_HOST_PASSWORD
-    return text.replace(password, MASK) if password else text
+    return SecretMask([settings.EMAIL_HOST_PASSWORD]).text(text)

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from providers.contract import address_guard, errors, http
 from providers.contract.address_guard import AddressGuard
 from providers.contract.call_limits import NoLimit, Priority
-from providers.contract.http import MASK, Exchange, Http
+from providers.contract.http import Exchange, Http
+from providers.contract.masking import MASK
 from providers.contract.responses import ProviderResponse, error_for, retry_after
 from tests.harness.live_session import LOOPBACK
 from tests.harness.stub_server import Scripted, StubServer

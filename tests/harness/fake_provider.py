@@ -170,6 +170,7 @@ def store_request(
             verification=verification,
             remote_addr="192.0.2.1",
             size=len(body),
+            secrets=subscription.secrets,
         )
     )
     writer.store(row)

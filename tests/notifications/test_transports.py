@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 from django.core.mail import EmailMessage
@@ -130,3 +131,15 @@ def test_a_mail_server_error_is_shown_without_the_password(
     monkeypatch.setattr("django.core.mail.message.EmailMessage.send", fail)
     with pytest.raises(transports.DeliveryFailed, match=expected):
         transports.deliver(email(), subject="s", text="t")
+
+
+def test_the_password_at_the_place_where_an_answer_is_cut_is_masked_first(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EMAIL_HOST_PASSWORD = "pa55word-of-ours"
+    answer = b"x" * (transports.MAX_RESPONSE_LENGTH - 6) + b"pa55word-of-ours"
+    fail = mock.Mock(side_effect=smtplib.SMTPDataError(554, answer))
+    monkeypatch.setattr("django.core.mail.message.EmailMessage.send", fail)
+    with pytest.raises(transports.DeliveryFailed) as caught:
+        transports.deliver(email(), subject="s", text="t")
+    assert "pa55" not in str(caught.value)

@@ -45,6 +45,16 @@ def test_an_accepted_request_stores_other_sensitive_headers_encrypted(hook: Subs
     assert request.sealed_headers == {"1": "session=1"}
 
 
+@pytest.mark.parametrize("value", [f"Bearer {SECRET}", f"a=1; key={SECRET}; b=2"])
+def test_a_header_that_contains_the_secret_is_stored_encrypted_only(hook: Subscription, value: str) -> None:
+    request = fresh(store_request(hook, b"", headers=(("X-Secret", SECRET), ("X-Debug", value), ("X-Other", "1"))))
+    assert request.headers == [["X-Secret", "***"], ["X-Debug", "***"], ["X-Other", "1"]]
+    assert request.sealed_headers == {"1": value}
+    rejected = fresh(store_request(hook, b"", headers=(("X-Debug", value),)))
+    assert (rejected.outcome, rejected.headers) == (Outcome.REJECTED, [["X-Debug", "***"]])
+    assert rejected.inbound(unsealed=True).headers == (("X-Debug", value),)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_storing_commits_on_its_own_and_refuses_an_outer_transaction(hook: Subscription) -> None:
     store_request(hook, b"{}")
