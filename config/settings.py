@@ -22,7 +22,7 @@ DATA_DIR: Path = environment.DATA_DIR
 # Identity and addresses
 
 DEBUG = environment.flag("DEBUG", default=False)
-SECRET_KEY = environment.secret("SECRET_KEY")
+SECRET_KEY = environment.secret("SECRET_KEY", minimum=32)
 ENCRYPTION_KEYS: tuple[str, ...] = environment.fernet_keys("ENCRYPTION_KEYS")
 HOST = environment.text("HOST", "127.0.0.1")
 PORT = environment.number("PORT", 8000, minimum=1, maximum=65535)
@@ -140,6 +140,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+SESSION_ENGINE = "config.web.sessions"
 SESSION_COOKIE_HTTPONLY = True
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 if urlsplit(PUBLIC_URL).scheme == "https":
