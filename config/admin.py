@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -16,6 +17,7 @@ from django.utils.cache import add_never_cache_headers
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from config.models import ApiToken, Scope
+from config.rest.scopes import grantable_scopes
 from providers.audit import log
 from providers.dashboard.base import PageAdmin, actor_of
 
@@ -49,11 +51,14 @@ class TokenForm(forms.Form):
 
     name = forms.CharField(max_length=100, label="Name", help_text="The service that uses the token.")
     scopes = forms.MultipleChoiceField(
-        choices=Scope.choices,
         label="Scopes",
-        help_text="Write access includes read access.",
+        help_text="Write access includes read access. Only what you may do yourself can be chosen.",
         error_messages={"required": "Choose at least one."},
     )
+
+    def __init__(self, *args: Any, scopes: Sequence[Scope], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["scopes"].choices = [(scope.value, scope.label) for scope in scopes]  # type: ignore[attr-defined]
 
 
 @admin.register(ApiToken)
@@ -85,11 +90,12 @@ class TokenAdmin(PageAdmin[ApiToken]):
         """Show the form; after it was submitted, show the token once."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        form = TokenForm(request.POST or None)
+        grantable = grantable_scopes(request.user)
+        form = TokenForm(request.POST or None, scopes=grantable)
         if request.method == "POST" and form.is_valid():
             return self._issue(request, form)
         chosen = form["scopes"].value() or []
-        scopes = [(scope.value, scope.label, scope.value in chosen) for scope in Scope]
+        scopes = [(scope.value, scope.label, scope.value in chosen) for scope in grantable]
         context = {"form": form, "scopes": scopes, "cancel_url": self.list_url()}
         return self.render(request, "tokens/form.html", "Add an API token", context, parent=True)
 

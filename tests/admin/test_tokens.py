@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
@@ -56,3 +57,25 @@ def test_tokens_need_permissions(viewer: Client) -> None:
     assert viewer.post(reverse("admin:config_apitoken_revoke", args=[token.pk])).status_code == 403
     assert log_in_staff("al", "config.add_apitoken").get(ADD).status_code == 200
     assert ApiToken.find(text) is not None
+
+
+@pytest.mark.parametrize(
+    ("permissions", "scope", "allowed"),
+    [
+        ((), "events:read", False),
+        (("events.view_event",), "events:read", False),
+        (("events.view_event", "events.view_webhookrequest"), "events:read", True),
+        (("events.view_event", "events.view_webhookrequest"), "events:write", False),
+        (("providers.view_provideraccount",), "accounts:read", True),
+        (("providers.view_provideraccount", "providers.change_provideraccount"), "accounts:write", False),
+        (("subscriptions.view_subscription",), "secrets:read", False),
+        (("subscriptions.change_subscription",), "secrets:read", True),
+    ],
+)
+def test_nobody_gives_a_token_more_than_they_may_do_themselves(
+    db: None, permissions: tuple[str, ...], scope: str, allowed: bool
+) -> None:
+    staff = log_in_staff("al", "config.add_apitoken", "config.view_apitoken", *permissions)
+    assert (f'value="{scope}"' in staff.get(ADD).content.decode()) is allowed
+    staff.post(ADD, {"name": "importer", "scopes": [scope]})
+    assert [token.scopes for token in ApiToken.objects.all()] == ([[scope]] if allowed else [])
