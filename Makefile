@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 4 --dist loadgroup
 
 # Checks and mypy load the settings; nothing is encrypted with these keys.
-CHECK_ENV := SECRET_KEY=only-for-checks ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+CHECK_ENV := SECRET_KEY=only-for-checks-only-for-checks-0123456789 ENCRYPTION_KEYS=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 
 # For test-services; the user must be allowed to create databases.
 TEST_DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/postgres

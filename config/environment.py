@@ -106,13 +106,22 @@ def origin(name: str, default: str) -> str:
 def data_dir() -> Path:
     """Return DATA_DIR, created if missing. A relative path is relative to the project, not the working directory."""
     path = BASE_DIR / text("DATA_DIR", "var")
+    os.umask(0o077)  # the database, the spool and the broker's files hold what only this user may read
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(
             "DATA_DIR", f"the folder {path} cannot be created ({error.strerror}); use a writable one."
         ) from None
     return path
+
+
+def others_can_read(path: Path) -> bool:
+    """Return whether other users of this machine can read the file or folder."""
+    try:
+        return bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:
@@ -130,8 +139,8 @@ def fernet_keys(name: str) -> tuple[str, ...]:
     return keys
 
 
-def secret(name: str) -> str:
-    """Return a required value. Raise SettingError if it is not set."""
+def secret(name: str, *, minimum: int = 1) -> str:
+    """Return a required value. Raise SettingError if it is not set or has fewer than `minimum` characters."""
     value = text(name)
     if not value:
         raise SettingError(
@@ -139,6 +148,8 @@ def secret(name: str) -> str:
             "it is not set; add it to the environment or .env, "
             "or run `python manage.py up` once, which generates it and stores it in DATA_DIR/secrets.env.",
         )
+    if len(value) < minimum:
+        raise SettingError(name, f"it is shorter than {minimum} characters; use a longer random value.")
     return value
 
 

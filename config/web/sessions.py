@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from providers.digests import text_digest
+
+KEY_LENGTH = 40  # of Django's column
 
 
 class SessionStore(DatabaseSessions):
@@ -24,7 +27,7 @@ class SessionStore(DatabaseSessions):
         """Return whether there is a session with this key."""
         return super().exists(_stored_key(session_key))
 
-    def create_model_instance(self, data: dict[str, Any]) -> Session:
+    def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
         """Return the row of this session."""
         row = super().create_model_instance(data)
         row.session_key = _stored_key(row.session_key)
@@ -38,4 +41,4 @@ class SessionStore(DatabaseSessions):
 
 
 def _stored_key(session_key: str | None) -> str:
-    return text_digest(session_key or "")[: Session._meta.get_field("session_key").max_length]
+    return text_digest(session_key or "")[:KEY_LENGTH]

@@ -32,7 +32,7 @@ class Database:
         return {
             **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
             "ENV_FILE": os.devnull,
-            "SECRET_KEY": "only-for-the-bench",
+            "SECRET_KEY": "only-for-the-bench-only-for-the-bench",
             "ENCRYPTION_KEYS": "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmU=",
             "DATA_DIR": str(self.data_dir),
             "DATABASE_URL": self.url,

@@ -59,7 +59,7 @@ def environment(folder: str) -> dict[str, str]:
         "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
         "ENV_FILE": os.devnull,
         "DATA_DIR": folder,
-        "SECRET_KEY": "only-for-screenshots",
+        "SECRET_KEY": "only-for-screenshots-only-for-screenshots",
         "ENCRYPTION_KEYS": "cGljdHVyZXMtcGljdHVyZXMtcGljdHVyZXMtcGljdHU=",
         "PORT": str(free_port()),
         "SANDBOX_PORT": str(free_port()),

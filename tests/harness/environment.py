@@ -30,7 +30,7 @@ FOREIGN_SETTINGS = (
 
 TEST_SETTINGS = {
     "ENV_FILE": os.devnull,
-    "SECRET_KEY": "only-for-tests",
+    "SECRET_KEY": "only-for-tests-only-for-tests-0123456789",
     "ENCRYPTION_KEYS": "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk=",
     "DATA_DIR": str(DATA_DIR),
     "DATABASE_URL": os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{DATA_DIR / 'unused.sqlite3'}",

@@ -50,6 +50,7 @@ def assert_one_sentence(result: subprocess.CompletedProcess[str], name: str) -> 
 
 WRONG = [
     ("SECRET_KEY", ""),
+    ("SECRET_KEY", "only-31-characters-are-too-few."),
     ("ENCRYPTION_KEYS", ""),
     ("ENCRYPTION_KEYS", "short"),
     ("ENCRYPTION_KEYS", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,short"),

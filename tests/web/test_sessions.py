@@ -34,5 +34,6 @@ def test_a_session_survives_a_new_key(admin_client: Client) -> None:
     session["note"] = "kept"
     session.cycle_key()
     assert Session.objects.count() == 1
+    assert session.session_key
     assert session.exists(session.session_key)
     assert type(session)(session.session_key)["note"] == "kept"

@@ -43,7 +43,8 @@ class Command(BaseCommand):
 
     def announce(self, login: AdminLogin) -> None:
         """Print the URL and how to log in."""
-        password = login.password or "(unchanged; to set a new one, start with ADMIN_PASSWORD=...)"
+        unchanged = "(unchanged; to set a new one, start with ADMIN_PASSWORD=...)"
+        password = login.password or ("(that of ADMIN_PASSWORD)" if settings.ADMIN_PASSWORD else unchanged)
         lines = [
             "",
             "Hookkeeper is running.",
