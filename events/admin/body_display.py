@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
+
+from providers.contract import strict_json
+from providers.contract.sanitize import sanitize_text
 
 MAX_SHOWN_BYTES = 256 * 1024  # how much of a body is shown; the download is complete
 MAX_JSON_BYTES = 1024 * 1024  # larger bodies are not shown as a JSON tree
@@ -32,12 +36,13 @@ def parameters(query: str, headers: Sequence[tuple[str, str]], body: bytes) -> l
 def body_context(body: bytes) -> dict[str, Any]:
     """Return template variables that show a body as JSON, as text, or as hexadecimal bytes, whichever fits."""
     context: dict[str, Any] = {"body_size": len(body), "body_cut": len(body) > MAX_SHOWN_BYTES}
+    encoding = "utf-16" if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = body[:MAX_SHOWN_BYTES].decode("utf-8", errors="strict" if len(body) <= MAX_SHOWN_BYTES else "ignore")
+        text = body[:MAX_SHOWN_BYTES].decode(encoding, errors="strict" if len(body) <= MAX_SHOWN_BYTES else "ignore")
     except UnicodeDecodeError:
         return {**context, "body_binary": body[:HEX_BYTES].hex(" ")}
-    context["body_text"] = text
+    context["body_text"] = sanitize_text(text)
     if body and len(body) <= MAX_JSON_BYTES:
         with suppress(ValueError, RecursionError):  # it is not JSON
-            context["body_json"] = {"value": json.loads(body)}
+            context["body_json"] = {"value": json.loads(strict_json.decode_text(body))}
     return context

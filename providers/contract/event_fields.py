@@ -16,7 +16,9 @@ MAX_RESOURCE = 2000
 MAX_RESOURCE_TYPE = 50
 
 MAX_TIME = 64  # characters of a time; no form of ISO 8601 needs as many
-MILLISECONDS_FROM = 100_000_000_000  # Unix times from here on are milliseconds: in seconds this is the year 5138
+# Unix times from here on are in a smaller unit: milliseconds, microseconds or nanoseconds. In seconds, this is the year
+# 5138; in milliseconds, 1973.
+MAX_SECONDS = 100_000_000_000
 
 _UNIX_TIME = re.compile(r"\d{1,20}(?:\.\d{1,9})?", re.ASCII)
 
@@ -41,19 +43,30 @@ def first_text(fields: Mapping[str, object], keys: Sequence[str], *, limit: int)
     return next((text for text in texts if text), None)
 
 
+def parse_time(value: object) -> datetime | None:
+    """Return a time in any form that `parse_unix_time` or `parse_iso_time` reads; None for anything else.
+
+    An event without a readable time has an empty time. It is never unreadable because of it.
+    """
+    return parse_unix_time(value) or parse_iso_time(value)
+
+
 def parse_iso_time(value: object) -> datetime | None:
-    """Return an ISO 8601 time in UTC; a time without an offset is taken as UTC. None for anything else."""
+    """Return an ISO 8601 time in UTC; None for anything else.
+
+    The offset may be ` UTC`; a time without an offset is taken as UTC.
+    """
     if not isinstance(value, str) or len(value) > MAX_TIME:
         return None
     try:
-        moment = datetime.fromisoformat(value.strip())
+        moment = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
 def parse_unix_time(value: object) -> datetime | None:
-    """Return a positive Unix time in seconds or milliseconds, sent as a number or as digits; None otherwise."""
+    """Return a positive Unix time in any unit of `time_from_number`, sent as a number or as digits; None otherwise."""
     if isinstance(value, str) and _UNIX_TIME.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -62,9 +75,15 @@ def parse_unix_time(value: object) -> datetime | None:
 
 
 def time_from_number(value: float) -> datetime | None:
-    """Return a Unix time given in seconds or milliseconds (distinguished by size); None if it is out of range."""
+    """Return a Unix time in seconds, milliseconds, microseconds or nanoseconds; None if it is out of range.
+
+    The units are distinguished by size.
+    """
     try:
-        seconds = value / 1000 if abs(value) >= MILLISECONDS_FROM else value
+        seconds = value
+        for _ in range(3):
+            if abs(seconds) >= MAX_SECONDS:
+                seconds /= 1000
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, ValueError, OSError):
         return None

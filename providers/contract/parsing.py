@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,18 +87,21 @@ class Parsed:
 MAX_ELEMENTS = 100_000  # in one request, to limit the memory that it takes
 
 
-def parse_elements(elements: Sequence[object], read: Callable[[object], ParsedEvent | str]) -> Parsed:
+def parse_elements(
+    elements: Sequence[object], read: Callable[[object], ParsedEvent | str], *, flawed: bool = False
+) -> Parsed:
     """Parse each element of a batch. An empty batch is a ping.
 
     `read` returns the event, or the reason why the element cannot be read. One unreadable element does not affect the
-    others. Raises UnreadableRequest for more than MAX_ELEMENTS.
+    others. `flawed` tells that `load_batch` found parts that are not JSON; the elements that contain them are
+    unreadable. Raises UnreadableRequest for more than MAX_ELEMENTS.
     """
     if len(elements) > MAX_ELEMENTS:
         raise UnreadableRequest(f"The body holds more than {MAX_ELEMENTS} elements.")
     events: list[ParsedEvent] = []
     unreadable: list[UnreadableElement] = []
     for index, element in enumerate(elements):
-        result = read(element)
+        result = (find_flaw(element) if flawed else None) or read(element)
         if isinstance(result, str):
             unreadable.append(UnreadableElement(index, result))
         else:
@@ -111,8 +115,8 @@ MAX_JSON_DEPTH = strict_json.MAX_DEPTH
 def load_json(body: bytes) -> object:
     """Parse untrusted bytes as strict JSON. Raises UnreadableRequest for anything else.
 
-    That includes a wrong encoding, wrong syntax, NaN, infinite numbers, numbers too long to convert, and nesting deeper
-    than MAX_JSON_DEPTH.
+    UTF-8, UTF-16 and UTF-32 are read, with any number of byte order marks. Refused are a wrong encoding, wrong syntax,
+    NaN, infinite numbers, integers of more than 308 digits, and nesting deeper than MAX_JSON_DEPTH.
     """
     try:
         return strict_json.loads(body)
@@ -122,3 +126,32 @@ def load_json(body: bytes) -> object:
         raise UnreadableRequest("The JSON is nested too deeply.") from None
     except ValueError as error:
         raise UnreadableRequest(f"The body is not JSON: {error}") from None
+
+
+def load_batch(body: bytes) -> tuple[object, bool]:
+    """Parse a JSON body of several events, and return whether parts of it are not JSON.
+
+    In place of such a part is an object that is neither a text nor a number, a list or an object: `parse_elements` and
+    `find_flaw` find it. Raises UnreadableRequest if the body as a whole cannot be parsed.
+    """
+    try:
+        return load_json(body), False
+    except UnreadableRequest:
+        try:
+            return strict_json.loads_with_flaws(body), True
+        except ValueError:
+            pass
+        raise
+
+
+def find_flaw(element: object) -> str | None:
+    """Return why an element of `load_batch` is not JSON; None if it is."""
+    return strict_json.find_flaw(element)
+
+
+_EMPTY = re.compile(rb"(?:\s|\xef\xbb\xbf|\xff\xfe|\xfe\xff)*+")
+
+
+def is_empty(body: bytes) -> bool:
+    """Return whether a body contains nothing but white space and byte order marks."""
+    return _EMPTY.fullmatch(body) is not None

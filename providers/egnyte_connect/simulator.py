@@ -21,6 +21,7 @@ from providers.egnyte_connect.sample_events import SampleDomain
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
+from providers.sandbox.odd_bodies import encode_text
 from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
@@ -346,7 +347,8 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
             "Accept": "*/*",
             **self._auth_header(tenant, hook.config, bad_signature=bad_signature),
         }
-        return WebhookCall("POST", hook.url, headers, json.dumps(envelopes[tenant.options.envelope]).encode())
+        body = encode_text(json.dumps(envelopes[tenant.options.envelope]), tenant.options.body_encoding)
+        return WebhookCall("POST", hook.url, headers, body)
 
     def _auth_header(self, tenant: EgnyteTenant, config: WebhookConfig, *, bad_signature: bool) -> dict[str, str]:
         wrong = f"wrong-{uuid.uuid4()}" if bad_signature else None

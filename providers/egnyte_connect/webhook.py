@@ -18,7 +18,7 @@ from providers.contract.event_fields import (
     MAX_TYPE,
     clean_text,
     first_text,
-    parse_unix_time,
+    parse_time,
     read_id,
 )
 from providers.contract.parsing import (
@@ -27,7 +27,8 @@ from providers.contract.parsing import (
     ParsedEvent,
     Verification,
     VerificationResult,
-    load_json,
+    is_empty,
+    load_batch,
     parse_elements,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets, missing_secret_reason
@@ -105,9 +106,10 @@ def parse(request: InboundRequest) -> Parsed:
     An empty body, `{}`, `[]` and an empty `events` are pings. An element without an event type is unreadable. Raises
     UnreadableRequest when the body has none of these forms.
     """
-    if not request.body.strip():
+    if is_empty(request.body):
         return Parsed(ping=True)
-    return parse_elements(_elements(load_json(request.body)), _parse_element)
+    value, flawed = load_batch(request.body)
+    return parse_elements(_elements(value), _parse_element, flawed=flawed)
 
 
 def _elements(value: object) -> list[object]:
@@ -144,7 +146,7 @@ def _parse_element(element: object) -> ParsedEvent | str:
         resource_type=_resource_type(name, event_type, data),
         resource=_resource(data),
         actor=_actor(element.get("user")),
-        occurred_at=parse_unix_time(element.get("timestamp")),  # Egnyte does not specify the unit
+        occurred_at=parse_time(element.get("timestamp")),  # Egnyte does not specify the format
     )
 
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from providers.contract.errors import InvalidInput
-from providers.contract.event_fields import parse_iso_time
 from providers.contract.schemas import validate
 from providers.egnyte_msp.event_types import LINK_NFR
-
-
-def _check_time(value: str) -> str:
-    if parse_iso_time(value) is None:
-        raise ValueError("must be a date and time in ISO 8601")
-    return value
 
 
 class LinkNfrManually(BaseModel):
@@ -32,7 +25,7 @@ class LinkNfrManually(BaseModel):
     last_name: str
     email: str
     company_name: str
-    transaction_timestamp: Annotated[str, AfterValidator(_check_time)]
+    transaction_timestamp: Any  # an unreadable time does not make the event unreadable
     event_created_by: str
     is_event_by_staff_user: bool
     nfr_domain_name: str

@@ -20,6 +20,7 @@ from providers.egnyte_msp.sample_events import Reseller, SampleReseller
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
 from providers.sandbox.mashery import MasheryGateway, MasheryOptions
+from providers.sandbox.odd_bodies import encode_text
 from providers.sandbox.tenant import Event, Hook, LoginName, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
@@ -302,7 +303,8 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
             hook.config.auth_header: f"wrong-{uuid.uuid4()}" if bad_signature else hook.config.auth_header_value,
         }
         content = items if tenant.options.envelope == "array" else items[0]
-        return WebhookCall("POST", hook.url, headers, json.dumps(content).encode())
+        body = encode_text(json.dumps(content), tenant.options.body_encoding)
+        return WebhookCall("POST", hook.url, headers, body)
 
 
 simulator = EgnyteMspSimulator

@@ -16,7 +16,7 @@ from providers.contract.event_fields import (
     MAX_TYPE,
     clean_text,
     first_text,
-    parse_iso_time,
+    parse_time,
 )
 from providers.contract.parsing import (
     InboundRequest,
@@ -24,7 +24,8 @@ from providers.contract.parsing import (
     ParsedEvent,
     Verification,
     VerificationResult,
-    load_json,
+    is_empty,
+    load_batch,
     parse_elements,
 )
 from providers.contract.signatures import HeaderMatch, find_shared_secrets, missing_secret_reason
@@ -80,9 +81,10 @@ def parse(request: InboundRequest) -> Parsed:
 
     An empty body, `{}` and `[]` are pings. Raises UnreadableRequest when the body has none of these forms.
     """
-    if not request.body.strip():
+    if is_empty(request.body):
         return Parsed(ping=True)
-    return parse_elements(_elements(load_json(request.body)), _parse_element)
+    value, flawed = load_batch(request.body)
+    return parse_elements(_elements(value), _parse_element, flawed=flawed)
 
 
 def _elements(value: object) -> list[object]:
@@ -117,5 +119,5 @@ def _parse_element(element: object) -> ParsedEvent | str:
         resource_type=resource_type,
         resource=first_text(element, (*_RESOURCE_KEYS.get(resource_type, ()), *_RESELLER_KEYS), limit=MAX_RESOURCE),
         actor=first_text(element, _ACTOR_KEYS, limit=MAX_ACTOR),
-        occurred_at=parse_iso_time(element.get("transaction_timestamp")),
+        occurred_at=parse_time(element.get("transaction_timestamp")),
     )

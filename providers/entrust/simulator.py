@@ -33,6 +33,7 @@ from providers.entrust.simulated_requests import (
 )
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
+from providers.sandbox.odd_bodies import encode_text
 from providers.sandbox.tenant import Batch, Event, Hook, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 
@@ -320,7 +321,7 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         self, tenant: EntrustTenant, hook: Webhook, events: Sequence[Event], *, bad_signature: bool
     ) -> WebhookCall:
         """Build a signed POST with one event as JSON."""
-        body = json.dumps(events[0].body).encode()
+        body = encode_text(json.dumps(events[0].body), tenant.options.body_encoding)
         url = hook.url if events[0].type else hook.test_url or hook.url
         token = base64.b64encode(secrets.token_bytes(32)).decode() if bad_signature else hook.token
         key = base64.b64decode(token) if tenant.options.key_form == "base64" else token.encode()

@@ -22,11 +22,19 @@ from providers.contract.event_fields import (
     MAX_TYPE,
     clean_text,
     first_text,
-    parse_iso_time,
+    parse_time,
     read_id,
 )
 from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
-from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
+from providers.contract.parsing import (
+    InboundRequest,
+    Parsed,
+    ParsedEvent,
+    Verification,
+    VerificationResult,
+    is_empty,
+    load_json,
+)
 from providers.digests import json_digest
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
 
@@ -110,7 +118,7 @@ def parse(request: InboundRequest) -> Parsed:
     An empty body, `{}`, `[]` and `null` are pings. JSON without an event type, which the test call may send, is an
     event of the type `untyped`. Raises UnreadableRequest if the body is not JSON.
     """
-    if not request.body.strip():
+    if is_empty(request.body):
         return Parsed(ping=True)
     value = load_json(request.body)
     if value in (None, {}, []):
@@ -134,7 +142,7 @@ def _event(element: Mapping[str, object], value: object, received_at: datetime) 
         resource_type=declared.resource_type if declared else _resource_type(data.get("entityType")),
         resource=first_text(data, ("entityName", "entityId", "resourceName"), limit=MAX_RESOURCE),
         actor=first_text(data, ("subjectName", "subject"), limit=MAX_ACTOR),
-        occurred_at=parse_iso_time(element.get("eventTime")),
+        occurred_at=parse_time(element.get("eventTime")),
     )
 
 

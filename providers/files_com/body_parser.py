@@ -6,6 +6,7 @@ The bytes are untrusted: parsing raises nothing but UnreadableRequest, and its t
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -72,8 +73,8 @@ def read_body(request: InboundRequest) -> Fields | None:
 
 
 def _read_by_content_type(request: InboundRequest) -> Fields | None:
-    body, kind = request.body, content_type(request)
-    start = body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
+    body, kind = _without_byte_order_marks(request.body), content_type(request)
+    start = body.lstrip(b" \t\r\n\0\xff\xfe")[:1]  # in UTF-16 too
     if kind.endswith(("/json", "+json")):
         return read_json(body)
     if kind.endswith(("/xml", "+xml")):
@@ -83,6 +84,12 @@ def _read_by_content_type(request: InboundRequest) -> Fields | None:
     if kind == "application/x-www-form-urlencoded" and start != b"{":
         return read_query(body.decode("latin-1"))
     return _read_by_first_byte(body, start)
+
+
+def _without_byte_order_marks(body: bytes) -> bytes:
+    while body.startswith(BOM_UTF8):
+        body = body.removeprefix(BOM_UTF8)
+    return body
 
 
 def read_query(text: str) -> Fields:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from providers.sandbox.odd_bodies import encode_text
+from providers.sandbox.tenant import BodyEncoding
 from providers.sandbox.webhook_sender import WebhookCall
 
 USER_AGENT = "Files.com Webhook"
@@ -36,12 +38,13 @@ def build_webhook_call(
     raw_plus: bool,
     file_metadata: str,
     header_encoding: str,
+    body_encoding: BodyEncoding,
 ) -> WebhookCall:
     """Build the HTTP call for one event, in the format that the webhook's `value` selects.
 
     `content` is the file's content; `attempt` counts from 1. `raw_plus` leaves the + of a time unencoded in a query;
     `file_metadata` selects where the fields are sent if the body is the file, and `header_encoding` their encoding in
-    headers.
+    headers. `body_encoding` is that of bodies without a file.
     """
     fields = {**event, **_map(value, "body")}
     headers = {"User-Agent": USER_AGENT, **_map(value, "headers")}
@@ -55,7 +58,8 @@ def build_webhook_call(
         return _multipart(url, headers, fields, content, str(value["file_form_field"]))
     if value.get("method") != "POST":
         return WebhookCall("GET", _with_query(url, fields, raw_plus), headers, b"")
-    kind, body = _encoded(str(value.get("encoding") or "RAW"), fields, site, attempt)
+    kind, text = _encoded(str(value.get("encoding") or "RAW"), fields, site, attempt)
+    body = encode_text(text, body_encoding)
     token = value.get("verification_token")
     if token and str(value.get("encoding")) in ("EV1", "EV2"):
         # Files.com's page on legacy formats: MD5 of the token followed by the body
@@ -64,19 +68,19 @@ def build_webhook_call(
     return WebhookCall("POST", url, {**headers, "Content-Type": kind}, body)
 
 
-def _encoded(encoding: str, fields: Fields, site: str, attempt: int) -> tuple[str, bytes]:
+def _encoded(encoding: str, fields: Fields, site: str, attempt: int) -> tuple[str, str]:
     match encoding:
         case "JSON":
-            return "application/json", json.dumps(fields).encode()
+            return "application/json", json.dumps(fields)
         case "XML":
             return "application/xml", _xml(fields)
         case "EV1" | "EV2":
             return "application/json", _exavault(fields, site, attempt, with_source=encoding == "EV2")
         case _:
-            return "application/x-www-form-urlencoded", _pairs(fields).encode()
+            return "application/x-www-form-urlencoded", _pairs(fields)
 
 
-def _exavault(fields: Fields, site: str, attempt: int, *, with_source: bool) -> bytes:
+def _exavault(fields: Fields, site: str, attempt: int, *, with_source: bool) -> str:
     """Encode the fields under ExaVault's names; the second version includes the source path."""
     moved = "destination" in fields
     action = str(fields.get("action"))
@@ -89,12 +93,12 @@ def _exavault(fields: Fields, site: str, attempt: int, *, with_source: bool) -> 
     }
     if with_source:
         message["sourcepath"] = f"/{fields.get('path')}" if moved else ""
-    return json.dumps({**message, "attempt": attempt}, separators=(",", ":")).encode()
+    return json.dumps({**message, "attempt": attempt}, separators=(",", ":"))
 
 
-def _xml(fields: Fields) -> bytes:
+def _xml(fields: Fields) -> str:
     elements = "".join(f"  <{name}>{escape(str(text))}</{name}>\n" for name, text in fields.items())
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<hash>\n{elements}</hash>\n'.encode()
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<hash>\n{elements}</hash>\n'
 
 
 def _multipart(url: str, headers: Mapping[str, str], fields: Fields, content: bytes, field: str) -> WebhookCall:
@@ -130,9 +134,8 @@ def _with_query(url: str, fields: Fields, raw_plus: bool) -> str:
 
 
 def _pairs(fields: Fields, safe: str = "") -> str:
-    return "&".join(
-        f"{quote(name, safe='')}={quote(str(text), safe=safe if name == 'at' else '')}" for name, text in fields.items()
-    )
+    pairs = ((name, str(text), safe if name == "at" else "") for name, text in fields.items())
+    return "&".join(f"{quote(name, safe='')}={quote(text, safe=kept, errors='replace')}" for name, text, kept in pairs)
 
 
 def _map(value: Fields, key: str) -> dict[str, str]:

@@ -379,6 +379,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
             raw_plus=tenant.options.raw_plus,
             file_metadata=tenant.options.file_metadata,
             header_encoding=tenant.options.header_encoding,
+            body_encoding=tenant.options.body_encoding,
         )
 
     def _attempt(self, hook: Behavior, event: Event) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
 
 from providers.contract.capabilities import Action
 from providers.contract.errors import UnreadableRequest
@@ -19,8 +18,7 @@ from providers.contract.event_fields import (
     MAX_RESOURCE,
     MAX_TYPE,
     clean_text,
-    parse_iso_time,
-    parse_unix_time,
+    parse_time,
 )
 from providers.contract.parsing import (
     InboundRequest,
@@ -130,7 +128,7 @@ def _event(request: InboundRequest, name: str, fields: Fields, is_file: bool) ->
         # For a move or a copy: the destination. Only ExaVault's formats have a leading slash.
         resource=(_field(fields, "destination", MAX_RESOURCE) or path or "").lstrip("/") or None,
         actor=_field(fields, "username", MAX_ACTOR),
-        occurred_at=_time(_plain(fields.get("at"))),
+        occurred_at=parse_time(_plain(fields.get("at"))),
     )
 
 
@@ -158,7 +156,7 @@ def _dedup_key(request: InboundRequest, name: str, fields: Fields, is_file: bool
     an event of its own: a second event does less harm than a lost one.
     """
     at = _plain(fields.get("at"))
-    moment = _time(at)
+    moment = parse_time(at)
     identity = {key: value for key, value in fields.items() if key != "attempt"}
     body = hashlib.sha256(request.body).hexdigest() if is_file else ""
     if at in (None, "") or (is_file and not _field(fields, "path", MAX_RESOURCE)):
@@ -186,9 +184,3 @@ def _plain(value: object) -> object:
 
 def _field(fields: Fields, name: str, limit: int) -> str | None:
     return clean_text(_plain(fields.get(name)), limit=limit)
-
-
-def _time(value: object) -> datetime | None:
-    """Parse an ISO 8601 time, whose offset may be `UTC` or missing, or a Unix time; None for anything else."""
-    text = value.strip().removesuffix(" UTC") if isinstance(value, str) else value
-    return parse_unix_time(text) or parse_iso_time(text)

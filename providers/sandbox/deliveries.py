@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
+from providers.sandbox.odd_bodies import with_odd_first_event
 from providers.sandbox.simulated_api import SimulatedApi
 from providers.sandbox.tenant import Batch, Delivery, Event, H, O, Tenant
 
@@ -165,7 +166,8 @@ class DeliveringSimulator(SimulatedApi[H, O]):
                 hook = tenant.hooks.get(batch.remote_id)
                 if hook is None or not hook.is_live(time.time()):
                     return None
-                call = self.build_webhook_call(tenant, hook, batch.events, bad_signature=batch.bad_signature)
+                events = with_odd_first_event(batch.events, tenant.options.odd_event)
+                call = self.build_webhook_call(tenant, hook, events, bad_signature=batch.bad_signature)
             result = self.send(tenant, hook, call)
             with self.lock:
                 next_at = self._record_outcome(tenant, hook, batch, result.status)

@@ -31,6 +31,10 @@ class SandboxLogin:
     credentials: Mapping[str, str]
 
 
+OddEvent = Literal["none", "half_character", "not_a_number", "huge_number", "deep"]
+BodyEncoding = Literal["utf-8", "byte-order-mark", "two-byte-order-marks", "utf-16"]
+
+
 class Options(BaseModel):
     """The options of a simulator. Subclasses add their own; every option has a default."""
 
@@ -39,6 +43,8 @@ class Options(BaseModel):
     lease_seconds: float = Field(default=90.0, gt=0, le=10 * 365 * 86400)  # unused if nothing expires
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 5.0, 15.0)
     failures_until_disabled: int = Field(default=5, ge=1)
+    odd_event: OddEvent = "none"  # an odd value in the first event of each webhook call
+    body_encoding: BodyEncoding = "utf-8"  # of JSON and form bodies
 
 
 class Fault(BaseModel):

@@ -7,9 +7,8 @@ import re
 from decimal import Decimal
 
 from providers.contract.errors import UnreadableRequest
-from providers.contract.parsing import (
-    load_json,
-)
+from providers.contract.parsing import load_batch
+from providers.contract.strict_json import Flaw
 
 MAX_PLAIN_DIGITS = 21  # before the decimal point of a number that JavaScript prints without an exponent
 MAX_LEADING_ZEROS = 6  # of such a number, including the zero before the point
@@ -20,7 +19,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def to_compact_json(body: bytes) -> bytes | None:
     """Return the body as JavaScript's JSON.stringify(JSON.parse(body)) writes it; None if it is not JSON."""
     try:
-        value = load_json(body)
+        value, _ = load_batch(body)
     except UnreadableRequest:
         return None
     return _stringify(value).encode()
@@ -39,6 +38,8 @@ def _stringify(value: object) -> str:
         return "[" + ",".join([_stringify(item) for item in value]) + "]"
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _format_number(value)
+    if isinstance(value, Flaw):
+        return "null"  # what JSON.stringify writes for a number that is too large
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 

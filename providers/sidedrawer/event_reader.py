@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from providers.contract.capabilities import Action
-from providers.contract.event_fields import MAX_ACTOR, MAX_RESOURCE, clean_text, parse_iso_time, parse_unix_time
+from providers.contract.event_fields import MAX_ACTOR, MAX_RESOURCE, clean_text, parse_time
 from providers.contract.parsing import (
     ParsedEvent,
 )
@@ -188,13 +188,8 @@ def _actor(scopes: _Scopes) -> str | None:
 
 
 def _time(scopes: Sequence[Object]) -> datetime | None:
-    candidates = (_moment(scope[name]) for name in _TIMES for scope in scopes if name in scope)
+    candidates = (parse_time(scope[name]) for name in _TIMES for scope in scopes if name in scope)
     return next((moment for moment in candidates if moment), None)
-
-
-def _moment(value: object) -> datetime | None:
-    """Parse an ISO 8601 time, or Unix seconds or milliseconds as a number."""
-    return parse_iso_time(value) if isinstance(value, str) else parse_unix_time(value)
 
 
 def dedup_key(element: Object, received_at: datetime) -> str:

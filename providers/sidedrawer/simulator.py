@@ -21,6 +21,7 @@ from pydantic import Field
 
 from providers.sandbox.base import Simulator
 from providers.sandbox.calls import Call, InvalidControlInput, Response
+from providers.sandbox.odd_bodies import encode_text
 from providers.sandbox.tenant import Event, LoginName, Options, SandboxLogin, Tenant
 from providers.sandbox.webhook_sender import WebhookCall
 from providers.sidedrawer.sample_events import SampleTenant
@@ -345,9 +346,8 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
     ) -> WebhookCall:
         """Build a POST with one event as JSON and, if there is an integrity key, the hash of the body in a header."""
         options, key = tenant.options, hook.config.integrity_key
-        body = json.dumps(
-            notification(events[0], options.body_style), separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        text = json.dumps(notification(events[0], options.body_style), separators=(",", ":"), ensure_ascii=False)
+        body = encode_text(text, options.body_encoding)
         plain = body
         if options.encrypt_bodies and key:
             body = encrypt(body, key)

@@ -17,7 +17,9 @@ from providers.contract.parsing import (
     UnreadableElement,
     Verification,
     VerificationResult,
-    load_json,
+    find_flaw,
+    is_empty,
+    load_batch,
 )
 from providers.contract.signatures import HmacMatch, find_hmac_sha256
 from providers.sidedrawer import encrypted_body
@@ -102,9 +104,10 @@ def parse(request: InboundRequest) -> Parsed:
     An empty body, `{}` and `[]` are pings. Unreadable elements of a list are returned as such. Raises UnreadableRequest
     for a body that looks encrypted or contains no objects.
     """
-    if not request.body.strip():
+    if is_empty(request.body):
         return Parsed(ping=True)
-    elements = _elements(_load(request.body))
+    value, flawed = _load(request.body)
+    elements = _elements(value)
     if not elements:
         return Parsed(ping=True)
     _refuse_ciphertext(encrypted_body.form_of_list(elements))
@@ -114,6 +117,9 @@ def parse(request: InboundRequest) -> Parsed:
     unreadable: list[UnreadableElement] = []
     occurrences: Counter[str] = Counter()
     for index, element in enumerate(elements):
+        if flawed and (flaw := find_flaw(element)):
+            unreadable.append(UnreadableElement(index, flaw))
+            continue
         if not isinstance(element, dict) or not element:
             unreadable.append(UnreadableElement(index, "The element is not an object with fields."))
             continue
@@ -124,9 +130,9 @@ def parse(request: InboundRequest) -> Parsed:
     return Parsed(tuple(events), tuple(unreadable))
 
 
-def _load(body: bytes) -> object:
+def _load(body: bytes) -> tuple[object, bool]:
     try:
-        value = load_json(body)
+        value, flawed = load_batch(body)
     except UnreadableRequest:
         _refuse_ciphertext(encrypted_body.form_of_bytes(body))
         raise
@@ -134,7 +140,7 @@ def _load(body: bytes) -> object:
         _refuse_ciphertext(encrypted_body.form_of_text(value))
     if isinstance(value, dict) and not has_event_fields(value) and not has_declared_type(value):
         _refuse_ciphertext(encrypted_body.form_of_object(value))
-    return value
+    return value, flawed
 
 
 def _refuse_ciphertext(form: str | None) -> None:

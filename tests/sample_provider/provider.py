@@ -10,7 +10,15 @@ from providers.contract.base import Identity, Provider, Registration, RemoteSubs
 from providers.contract.capabilities import Action, Capabilities, EventType, ExpirySetBy, Proof, Renewal, SecretMadeBy
 from providers.contract.errors import InvalidResponse, UnreadableRequest
 from providers.contract.event_fields import clean_text
-from providers.contract.parsing import InboundRequest, Parsed, ParsedEvent, Verification, VerificationResult, load_json
+from providers.contract.parsing import (
+    InboundRequest,
+    Parsed,
+    ParsedEvent,
+    Verification,
+    VerificationResult,
+    is_empty,
+    load_json,
+)
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 
@@ -98,7 +106,7 @@ class AcmeBox(Provider[AcmeSettings, AcmeCredentials, AcmeConfig]):
 
     def parse(self, request: InboundRequest) -> Parsed:
         """Parse the one event of a call."""
-        if not request.body.strip():
+        if is_empty(request.body):
             return Parsed(ping=True)
         value = load_json(request.body)
         fields = value if isinstance(value, dict) else {}

@@ -106,7 +106,7 @@ def test_the_dedup_key_depends_on_content_and_day() -> None:
 
 
 INVALID_TIMES: tuple[object, ...] = (
-    None, True, 0, -5, "soon", 10**400, 1e300, [], "9" * 60, "0001-01-01T00:00:00+14:00",
+    None, True, 0, -5, "soon", 10**300, 1e300, [], "9" * 60, "0001-01-01T00:00:00+14:00",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ ANY_TEXT = st.text(st.characters(categories=None), max_size=30)  # lone surrogat
 ODD_TEXT = st.sampled_from(
     ["\ud800", "\x00", "x" * 300, "2026-01-02T03:04:05Z", "9999-12-31T23:59:59-12:00", "1767323045"]
 )
-ODD_NUMBER = st.sampled_from([10**400, -(10**18), 1767323045, 1767323045000])
+ODD_NUMBER = st.sampled_from([10**400, 10**300, -(10**18), 1767323045, 1767323045000])
 
 
 class HostileRequestTests(ContractBase):
@@ -76,11 +76,13 @@ class HostileRequestTests(ContractBase):
     def test_hostile_json_is_refused_in_bounded_time(self, kind: str) -> None:
         body = HOSTILE_JSON[kind](self.body_fields[0])
         started = time.thread_time()
-        if kind in self.hostile_json_that_is_an_event:
-            check_storable(self.provider.parse(inbound(body)))
+        try:
+            parsed = self.provider.parse(inbound(body))
+        except UnreadableRequest:
+            assert kind not in self.hostile_json_that_is_an_event
         else:
-            with pytest.raises(UnreadableRequest):
-                self.provider.parse(inbound(body))
+            check_storable(parsed)
+            assert bool(parsed.events) == (kind in self.hostile_json_that_is_an_event)
         assert time.thread_time() - started < MAX_CPU_SECONDS
 
     @pytest.mark.slow

@@ -20,12 +20,14 @@ from providers.contract.errors import (
     Refused,
     Throttled,
     Unavailable,
+    UnreadableRequest,
 )
+from providers.contract.parsing import InboundRequest, ParsedEvent
 from providers.sandbox.server import Sandbox
 from tests.harness.inbound import CALLBACK_URL, inbound
 from tests.harness.live_session import Live
 from tests.harness.provider_contract.base import ContractBase, needs
-from tests.harness.stub_server import StubServer
+from tests.harness.stub_server import Received, StubServer
 
 
 class LiveTests(ContractBase):
@@ -174,16 +176,7 @@ class LiveTests(ContractBase):
             secret = live.register(registration).new_secret or registration.secret
             live.control("emit", event_type=event_type, count=2)
             live.control("emit", event_type=event_type, bad_signature=True)
-            *good, bad = [
-                inbound(
-                    call.body,
-                    method=call.method,
-                    query=urlsplit(call.path).query,
-                    headers=call.headers,
-                    url=registration.callback_url,
-                )
-                for call in receiver.received
-            ]
+            *good, bad = [_inbound(call, registration) for call in receiver.received]
         secrets = [secret] if secret else []
         settings = live.session.settings
         assert {self.provider.verify(request, secrets, settings).result for request in good} == {
@@ -194,6 +187,45 @@ class LiveTests(ContractBase):
         declared = self.provider.event_type(event_type)
         assert declared
         assert [(event.type, event.action) for event in events] == [(event_type, declared.action)] * 2
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"odd_event": "half_character"},
+            {"odd_event": "not_a_number"},
+            {"odd_event": "huge_number"},
+            {"odd_event": "deep"},
+            {"body_encoding": "byte-order-mark"},
+            {"body_encoding": "two-byte-order-marks"},
+            {"body_encoding": "utf-16"},
+        ],
+        ids=lambda options: next(iter(options.values())),
+    )
+    def test_live_odd_bodies_are_verified_and_hold_up_no_other_event(
+        self, live: Live, options: dict[str, object]
+    ) -> None:
+        live.control("options", **options)
+        with StubServer() as receiver:
+            registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
+            secret = live.register(registration).new_secret or registration.secret
+            live.control("emit", count=8)
+            requests = [_inbound(call, registration) for call in receiver.received]
+        results = {
+            self.provider.verify(item, [secret] if secret else [], live.session.settings).result for item in requests
+        }
+        assert results == {self.expected_success(0)[0]}
+        refused = 0
+        events: list[ParsedEvent] = []
+        for request in requests:
+            try:
+                parsed = self.provider.parse(request)
+                refused += len(parsed.unreadable)
+                events += parsed.events
+            except UnreadableRequest:
+                refused += 1
+        assert len(events) + refused == 8
+        assert refused in (0, len(requests))  # at most the first event of each request
+        assert not refused or options.get("odd_event") not in (None, "half_character")
 
     def calls_about(self, live: Live, remote_id: str) -> list[Callable[[], object]]:
         """Return every call of this provider for one remote subscription."""
@@ -216,3 +248,14 @@ class LiveTests(ContractBase):
         assert remote.new_secret is None
         leased = self.provider.capabilities.renewal is not Renewal.NONE
         assert remote.expires_at is None or (leased and remote.expires_at.utcoffset() == timedelta())
+
+
+def _inbound(call: Received, registration: Registration[Any]) -> InboundRequest:
+    """Return the request that the receiver would pass on for a call to a stub."""
+    return inbound(
+        call.body,
+        method=call.method,
+        query=urlsplit(call.path).query,
+        headers=call.headers,
+        url=registration.callback_url,
+    )
