@@ -57,7 +57,7 @@ def test_first_account_to_first_event_and_deletion(
     control.post("emit", event_type="fs:add_file")
     normalize_pending()
     page.reload()
-    expect(page.get_by_text("fs:add_file", exact=True)).to_be_visible()
+    expect(page.get_by_title("fs:add_file")).to_be_visible()
     page.get_by_role("link", name=re.compile("(ago|now) fs:add_file$")).first.click()
     expect(page.get_by_role("heading", name="Original payload")).to_be_visible()
     page.get_by_role("link", name="View the source request").click()
@@ -135,6 +135,7 @@ def test_the_keyboard_reaches_everything_around_a_page(strict_page: Page, site: 
 
     page.get_by_role("button", name="Account menu of ann").focus()
     page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Light")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Light")).to_be_focused()
     page.keyboard.press("Tab")
