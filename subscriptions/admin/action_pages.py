@@ -48,17 +48,18 @@ class ActionPages(PageAdmin[Subscription]):
         action = _action_named(params.get("action", ""))
         if action not in dict(self.allowed_actions(request)):
             raise PermissionDenied
+        # The filters of the list, to which the person returns
+        list_query = params.get("list", "")
+        list_url = f"{self.list_url()}?{list_query}" if list_query else self.list_url()
         rows = self._selected(request, params.getlist("pk"))
         if not rows:
             messages.warning(request, "No subscription was selected.")
-            return HttpResponseRedirect(self.list_url())
+            return HttpResponseRedirect(list_url)
         if request.method == "POST":
             results = dashboard_actions.run(rows, action, by=actor_of(request), revoke="revoke" in request.POST)
             _report(request, results, action)
             is_removed = action in REMOVING
-            return HttpResponseRedirect(
-                self.page_url(rows[0]) if len(rows) == 1 and not is_removed else self.list_url()
-            )
+            return HttpResponseRedirect(self.page_url(rows[0]) if len(rows) == 1 and not is_removed else list_url)
         previews = dashboard_actions.preview(rows, action, timezone.now())
         text = ACTION_TEXTS[action]
         context = {
@@ -66,7 +67,8 @@ class ActionPages(PageAdmin[Subscription]):
             "text": text,
             "previews": previews,
             "possible": any(not item.skipped for item in previews),
-            "back_url": self.page_url(rows[0]) if len(rows) == 1 else self.list_url(),
+            "back_url": self.page_url(rows[0]) if len(rows) == 1 else list_url,
+            "list_query": list_query,
         }
         subject = f"“{rows[0]}”" if len(rows) == 1 else f"{len(rows)} subscriptions"
         return self.render(request, "subscriptions/confirm.html", f"{text.question} {subject}?", context, parent=True)

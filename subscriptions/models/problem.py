@@ -69,7 +69,7 @@ class SubjectType(models.TextChoices):
 
 NARROW_TO_BROAD = (SubjectType.SUBSCRIPTION, SubjectType.ACCOUNT, SubjectType.INSTALLATION)
 ACTIVE = (ProblemState.OPEN, ProblemState.ACKNOWLEDGED)
-MAX_COUNTED = 99
+MAX_COUNTED = 999
 
 
 class ProblemQuerySet(models.QuerySet["Problem"]):
@@ -84,7 +84,7 @@ class ProblemQuerySet(models.QuerySet["Problem"]):
         return self.filter(state=ProblemState.OPEN).exclude(severity=Severity.INFO)
 
     def count_label(self) -> str:
-        """Return the number of problems as text, or `99+` from 100 on; counting stops there."""
+        """Return the number of problems as text, or `999+` from 1,000 on; counting stops there."""
         counted = len(self.order_by().values_list("pk")[: MAX_COUNTED + 1])
         return f"{MAX_COUNTED}+" if counted > MAX_COUNTED else str(counted)
 

@@ -201,6 +201,17 @@ def test_testing_reports_the_result(superuser: Client, active: Subscription) -> 
     assert "No test webhook was sent" in run(superuser, "test", active)
 
 
+def test_a_bulk_action_returns_to_the_filtered_list(superuser: Client, active: Subscription) -> None:
+    query: dict[str, Any] = {"action": "renew", "pk": [active.pk], "list": "state=active&q=Fi"}
+    page = superuser.get(ACTIONS, query).content.decode()
+    assert '<input type="hidden" name="list" value="state=active&amp;q=Fi">' in page
+    other = Subscription.objects.create(account=active.account, due_at=None)
+    query["pk"] = [active.pk, other.pk]
+    response = superuser.post(ACTIONS, query)
+    assert response.url == "/admin/subscriptions/subscription/?state=active&q=Fi"
+    assert superuser.post(ACTIONS, {**query, "pk": []}).url.endswith("?state=active&q=Fi")
+
+
 def test_a_bulk_action_reports_the_count(superuser: Client, active: Subscription, control: Control) -> None:
     second = desired_state.subscribe(active.account, config=CONFIG, by="staff:ann", name="Second")
     reconcile_soon(second, actor="staff:ann")

@@ -179,6 +179,11 @@
     // The names of icons are text, which screen readers would read out.
     for (const item of document.querySelectorAll(".material-symbols-outlined")) item.setAttribute("aria-hidden", "true");
     openTarget();
+    const wrong = document.querySelector(".hk-wrong input, .hk-wrong select, .hk-wrong textarea");
+    if (wrong) {
+      for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+      wrong.focus();
+    }
     // Work in portions continues after a pause that is long enough to read the results or to stop.
     for (const form of document.querySelectorAll("form[data-auto-continue]")) setTimeout(() => form.requestSubmit(), 1000);
     tick();
