@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -188,6 +190,17 @@ class PageAdmin(ModelAdmin[M]):
     def extra_url(self, route: str, view: View, name: str) -> URLPattern:
         """Return an additional URL below the model's."""
         return path(route, self.admin_site.admin_view(view), name=self.name_of(name))
+
+    @contextmanager
+    def locked(self, request: HttpRequest, pk: int) -> Iterator[None]:
+        """Run the block in a transaction that locks the row, if the request may save it.
+
+        What the block reads is then still stored when it saves.
+        """
+        with transaction.atomic():
+            if request.method == "POST":
+                self.get_queryset(request).select_for_update(no_key=True).filter(pk=pk).values_list("pk").first()
+            yield
 
     def back_to(self, request: HttpRequest, row: Model, *, ok: bool, text: str) -> HttpResponse:
         """Redirect to the row's page with a flash message."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from providers.contract.capabilities import EventType
 from providers.contract.errors import InvalidInput
+from providers.dashboard.form_version import VersionedForm
 from providers.dashboard.schema_fields import LIST_KINDS, FieldKind, FieldSpec, field_spec
 from providers.dashboard.schema_values import default_of, initial_value, input_text
 from providers.dashboard.schema_widgets import form_field
@@ -90,7 +91,7 @@ class ShownSchema:
         return any(field.advanced and (field.errors or field.provider_error or field.changed) for field in self.fields)
 
 
-class SchemaForm(forms.Form):
+class SchemaForm(VersionedForm):
     """A form whose fields come from one or more schemas, each under a prefix such as `settings.`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -33,6 +33,7 @@ class AccountForm(SchemaForm):
         super().__init__(*args, **kwargs)
         self.plugin = plugin
         self.account = account
+        self.edits_row = account is not None
         self.initial.setdefault("name", account.name if account else "")
         default_days = plugin.capabilities.retention_days
         self.initial.setdefault("retention_days", account.retention_days if account else default_days)

@@ -127,13 +127,15 @@ class AccountAdmin(RemoteSubscriptionPages):
 
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Edit an account."""
-        row = self.row_or_404(request, str(pk))
-        plugin = plugin_of(row)
-        if not self.has_change_permission(request, row) or plugin is None:
-            raise PermissionDenied
-        form = AccountForm(request.POST or None, plugin=plugin, account=row)
-        if request.method == "POST" and form.is_valid():
-            return self._check(request, form.save(by=actor_of(request)), "Saved.")
+        with self.locked(request, pk):
+            row = self.row_or_404(request, str(pk))
+            plugin = plugin_of(row)
+            if not self.has_change_permission(request, row) or plugin is None:
+                raise PermissionDenied
+            form = AccountForm(request.POST or None, plugin=plugin, account=row)
+            saved = form.save(by=actor_of(request)) if request.method == "POST" and form.is_valid() else None
+        if saved is not None:
+            return self._check(request, saved, "Saved.")
         return self._form_page(request, form, f"Edit “{row}”", row=row)
 
     def check_view(self, request: HttpRequest, pk: int) -> HttpResponse:

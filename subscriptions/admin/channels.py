@@ -15,6 +15,7 @@ from django.urls import URLPattern
 
 from providers.contract.errors import InvalidInput
 from providers.dashboard.base import PageAdmin, actor_of
+from providers.dashboard.form_version import VersionedForm
 from providers.models import HistoryEntry
 from subscriptions.models import Channel, ChannelKind, Severity
 from subscriptions.notifications import channels, dispatch
@@ -25,7 +26,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
-class ChannelForm(forms.Form):
+class ChannelForm(VersionedForm):
     """Recipients, minimum severity and intervals. An empty webhook URL keeps the stored one."""
 
     name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
@@ -67,6 +68,7 @@ class ChannelForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.kind = kind
         self.channel = channel
+        self.edits_row = channel is not None
         del self.fields["url" if kind == ChannelKind.EMAIL else "recipients"]
 
     def save(self, *, by: str) -> Channel | None:
@@ -82,7 +84,7 @@ class ChannelForm(forms.Form):
         return self.channel
 
     def _values(self) -> dict[str, Any]:
-        cleaned = dict(self.cleaned_data)
+        cleaned = {name: value for name, value in self.cleaned_data.items() if name != "seen"}
         hours = cleaned.pop("remind_every")
         values = {
             **cleaned,
@@ -150,12 +152,13 @@ class ChannelAdmin(PageAdmin[Channel]):
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Edit a channel."""
         self.row_or_404(request, str(pk))
-        row = Channel.objects.defer("url").get(pk=pk)
-        if not self.has_change_permission(request, row):
-            raise PermissionDenied
-        form = ChannelForm(request.POST or None, kind=row.kind, channel=row)
-        if request.method == "POST" and form.is_valid() and form.save(by=actor_of(request)) is not None:
-            return self.back_to(request, row, ok=True, text="Saved.")
+        with self.locked(request, pk):
+            row = Channel.objects.defer("url").get(pk=pk)
+            if not self.has_change_permission(request, row):
+                raise PermissionDenied
+            form = ChannelForm(request.POST or None, kind=row.kind, channel=row)
+            if request.method == "POST" and form.is_valid() and form.save(by=actor_of(request)) is not None:
+                return self.back_to(request, row, ok=True, text="Saved.")
         return self._form_page(request, form, f"Edit “{row}”", row=row)
 
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:

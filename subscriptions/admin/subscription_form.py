@@ -78,6 +78,7 @@ class SubscriptionForm(SchemaForm):
         super().__init__(*args, **kwargs)
         self.account = account
         self.subscription = subscription
+        self.edits_row = subscription is not None
         self.blocks_senders = False  # whether the allowed networks exclude senders of the last day, unconfirmed
         row = subscription or Subscription(account=account)
         for name in ("name", "enabled", "auto_renew", "drift_policy", "managed"):

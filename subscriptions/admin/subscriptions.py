@@ -115,15 +115,17 @@ class SubscriptionAdmin(ActionPages, SecretPages, PendingChangesPages, RenewalPa
 
     def edit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Edit the configuration. What the provider rejected is shown at its field."""
-        row = self.row_or_404(request, str(pk))
-        if not self.has_change_permission(request, row) or plugin_of(row.account) is None:
-            raise PermissionDenied
-        refused = actions.refusal(row, SubscriptionAction.EDIT)
-        if refused:
-            return self.back_to(request, row, ok=False, text=str(refused))
-        form = SubscriptionForm(request.POST or None, account=row.account, subscription=row)
-        if request.method == "POST" and form.is_valid():
-            return self._saved(request, form.save(by=actor_of(request)))
+        with self.locked(request, pk):
+            row = self.row_or_404(request, str(pk))
+            if not self.has_change_permission(request, row) or plugin_of(row.account) is None:
+                raise PermissionDenied
+            refused = actions.refusal(row, SubscriptionAction.EDIT)
+            if refused:
+                return self.back_to(request, row, ok=False, text=str(refused))
+            form = SubscriptionForm(request.POST or None, account=row.account, subscription=row)
+            saved = form.save(by=actor_of(request)) if request.method == "POST" and form.is_valid() else None
+        if saved is not None:
+            return self._saved(request, saved)
         if request.method != "POST":
             form.show_provider_error()
         return self._form_page(request, form, f"Edit “{row}”", row=row)

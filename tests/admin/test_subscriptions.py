@@ -207,9 +207,9 @@ def test_a_bulk_action_returns_to_the_filtered_list(superuser: Client, active: S
     assert '<input type="hidden" name="list" value="state=active&amp;q=Fi">' in page
     other = Subscription.objects.create(account=active.account, due_at=None)
     query["pk"] = [active.pk, other.pk]
-    response = superuser.post(ACTIONS, query)
-    assert response.url == "/admin/subscriptions/subscription/?state=active&q=Fi"
-    assert superuser.post(ACTIONS, {**query, "pk": []}).url.endswith("?state=active&q=Fi")
+    for keys in ([active.pk, other.pk], []):
+        response = superuser.post(ACTIONS, {**query, "pk": keys})
+        assert response["Location"] == "/admin/subscriptions/subscription/?state=active&q=Fi"
 
 
 def test_a_bulk_action_reports_the_count(superuser: Client, active: Subscription, control: Control) -> None:
