@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from providers.audit import log
@@ -48,8 +48,24 @@ MAX_MESSAGES = 50  # kept per channel
 
 
 def notify_all() -> int:
-    """Send what each channel has to report now. Return the number of messages."""
-    return sum(notify(channel) for channel in _readable_channels())
+    """Send what each channel has to report now. Return the number of messages.
+
+    Channels that failed come last, because they may take long to fail again. No error of one holds up the others.
+    """
+    return sum(map(_notify_alone, _readable_channels()))
+
+
+def _notify_alone(channel: Channel) -> bool:
+    try:
+        return notify(channel)
+    except Exception as error:
+        logger.exception("Channel %s failed", channel.uid)
+        Channel.objects.filter(pk=channel.pk).update(
+            failures=F("failures") + 1,
+            last_error=f"An internal error occurred ({type(error).__name__}); it was logged.",
+            retry_at=timezone.now() + MAX_RETRY,
+        )
+        return False
 
 
 def notify(channel: Channel) -> bool:
@@ -102,7 +118,7 @@ def _catch_up(channel: Channel, now: datetime) -> None:
 
 def _readable_channels() -> Iterator[Channel]:
     """Yield the enabled channels. For one that no key decrypts, store and log the error."""
-    for pk in list(Channel.objects.filter(enabled=True).order_by("pk").values_list("pk", flat=True)):
+    for pk in list(Channel.objects.filter(enabled=True).order_by("failures", "pk").values_list("pk", flat=True)):
         try:
             channel = Channel.objects.filter(pk=pk).first()
         except Undecryptable as error:

@@ -6,12 +6,24 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.core import mail
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from providers.models import HistoryEntry
-from subscriptions.models import Channel, ChannelKind, Message, NotifiedProblem, ProblemKind, Severity
+from providers.names import is_visible
+from subscriptions.models import (
+    Channel,
+    ChannelKind,
+    Message,
+    NotifiedProblem,
+    Problem,
+    ProblemKind,
+    Severity,
+    SubjectType,
+)
 from subscriptions.notifications import dispatch, messages, transports
 from subscriptions.problems import checks, detector
 from tests.harness.fake_check import FakeCheck
@@ -185,3 +197,61 @@ def test_a_test_message_returns_its_result_and_is_logged(
     assert [message.status for message in Message.objects.order_by("pk")] == ["sent", "failed", "sent"]
     assert {entry.action for entry in HistoryEntry.objects.all()} == {"tested"}
     assert transport.sent == [messages.TEST_SUBJECT] * 2
+
+
+@pytest.mark.parametrize("name", ["Acme\nBcc: x@example.com", "Acme\r\n\r\nbody", "\u202eAcme\u200b"])
+def test_an_unusual_name_does_not_stop_the_mail(
+    fake_check: FakeCheck, channel: Channel, clock: time_machine.Traveller, name: str
+) -> None:
+    fake_check.report(severity=Severity.CRITICAL)
+    detector.detect()
+    Problem.objects.update(subject_name=name, subject_type=SubjectType.ACCOUNT)
+    mail.outbox.clear()
+    assert dispatch.notify_all() == 1
+    assert is_visible(mail.outbox[0].subject)
+    assert "Acme" in mail.outbox[0].subject
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError()])
+def test_an_unexpected_error_of_one_channel_does_not_hold_up_the_others(
+    fake_check: FakeCheck,
+    channel: Channel,
+    clock: time_machine.Traveller,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    other = Channel.objects.create(name="Other", kind=ChannelKind.EMAIL, recipients=["other@example.com"])
+    sent: list[int] = []
+
+    def deliver(to: Channel, **_: str) -> str:
+        if to == channel:
+            raise error
+        sent.append(to.pk)
+        return "Sent."
+
+    monkeypatch.setattr(dispatch, "deliver", deliver)
+    fake_check.report(severity=Severity.CRITICAL)
+    detector.detect()
+    for _ in range(checks.rows.MIN_FAILURES):
+        dispatch.notify_all()
+        clock.shift(dispatch.MAX_RETRY + MINUTE)
+    assert sent == [other.pk]
+    [cause] = checks.installation.channels(timezone.now())
+    assert type(error).__name__ in cause.message
+
+
+def test_a_channel_that_failed_comes_after_the_others(
+    channel: Channel, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Channel.objects.create(name="Other", kind=ChannelKind.EMAIL, recipients=["other@example.com"])
+    Channel.objects.filter(pk=channel.pk).update(failures=1)
+    order: list[str] = []
+    monkeypatch.setattr(dispatch, "notify", lambda item: bool(order.append(item.name)))
+    dispatch.notify_all()
+    assert order == ["Other", "Ops"]
+
+
+def test_a_channel_that_fails_is_shown_on_the_home_page(channel: Channel, admin_client: Client) -> None:
+    Channel.objects.update(failures=checks.rows.MIN_FAILURES, last_error="no route")
+    detector.detect()
+    assert "cannot deliver messages: no route" in admin_client.get("/admin/").content.decode()
