@@ -20,6 +20,7 @@ from config.models import ApiToken, Scope
 from config.rest.scopes import grantable_scopes
 from providers.audit import log
 from providers.dashboard.base import PageAdmin, actor_of
+from providers.names import validate_name
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -49,7 +50,9 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin[Group]):
 class TokenForm(forms.Form):
     """Name and scopes of a new token."""
 
-    name = forms.CharField(max_length=100, label="Name", help_text="The service that uses the token.")
+    name = forms.CharField(
+        max_length=100, label="Name", help_text="The service that uses the token.", validators=[validate_name]
+    )
     scopes = forms.MultipleChoiceField(
         label="Scopes",
         help_text="Write access includes read access. Only what you may do yourself can be chosen.",

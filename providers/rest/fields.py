@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from providers.contract.registry import UnknownProvider, get_provider
+from providers.names import validate_name
 from providers.times import iso_time
 
 
@@ -81,3 +82,11 @@ class StrictCharField(serializers.CharField):
             self.fail("invalid")
         text: str = super().to_internal_value(data)
         return text
+
+
+class NameField(StrictCharField):
+    """A name that a person gives to something."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 200, **kwargs})
+        self.validators.append(validate_name)

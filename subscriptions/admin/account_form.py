@@ -11,6 +11,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import MAX_RETENTION_DAYS, ProviderAccount
+from providers.names import validate_name
 from subscriptions.lifecycle import accounts
 
 SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
@@ -19,7 +20,7 @@ SETTINGS, CREDENTIALS, FORGET = "settings.", "credentials.", "forget."
 class AccountForm(SchemaForm):
     """Name, retention, settings and credentials. An empty credential field keeps the stored value."""
 
-    name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
+    name = forms.CharField(max_length=200, label="Name", help_text="Display name.", validators=[validate_name])
 
     retention_days = forms.IntegerField(
         min_value=1,

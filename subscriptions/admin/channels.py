@@ -17,6 +17,7 @@ from providers.contract.errors import InvalidInput
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.dashboard.form_version import VersionedForm
 from providers.models import HistoryEntry
+from providers.names import validate_name
 from subscriptions.models import Channel, ChannelKind, Severity
 from subscriptions.notifications import channels, dispatch
 
@@ -29,7 +30,7 @@ MINUTE = timedelta(minutes=1)
 class ChannelForm(VersionedForm):
     """Recipients, minimum severity and intervals. An empty webhook URL keeps the stored one."""
 
-    name = forms.CharField(max_length=200, label="Name", help_text="Display name.")
+    name = forms.CharField(max_length=200, label="Name", help_text="Display name.", validators=[validate_name])
     recipients = forms.CharField(label="Recipients", help_text="Email addresses, separated by commas.", max_length=2000)
     url = forms.CharField(
         required=False,

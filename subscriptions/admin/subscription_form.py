@@ -12,6 +12,7 @@ from providers.contract.capabilities import Renewal
 from providers.contract.errors import InvalidInput
 from providers.dashboard.schema_form import SchemaForm
 from providers.models import ProviderAccount
+from providers.names import validate_name
 from providers.times import hour_and_minute
 from subscriptions.lifecycle import desired_state, ip_allowlist, quiet_hours
 from subscriptions.models import DRIFT_POLICIES, Managed, Subscription
@@ -22,7 +23,9 @@ CONFIG = "config."
 class SubscriptionForm(SchemaForm):
     """Name, switches, silence alert, allowed networks, and the provider's config."""
 
-    name = forms.CharField(max_length=200, required=False, label="Name", help_text="Display name.")
+    name = forms.CharField(
+        max_length=200, required=False, label="Name", help_text="Display name.", validators=[validate_name]
+    )
     enabled = forms.BooleanField(
         required=False,
         label="Enabled",

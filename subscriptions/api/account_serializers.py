@@ -11,6 +11,7 @@ from providers.contract.registry import get_provider
 from providers.models import MAX_RETENTION_DAYS, AccountStatus, ProviderAccount
 from providers.rest.errors import schema_errors, sent_input
 from providers.rest.fields import (
+    NameField,
     ObjectField,
     ProviderField,
     StrictBooleanField,
@@ -68,7 +69,7 @@ class NewAccountSerializer(StrictSerializer):
     """The account to create."""
 
     provider = ProviderField()
-    name = StrictCharField(max_length=200)
+    name = NameField()
     settings = ObjectField(part="settings", default=dict)
     credentials = ObjectField(part="credentials", default=dict, help_text="Write-only.")
     retention_days = RetentionField(
@@ -87,7 +88,7 @@ class AccountChangesSerializer(StrictSerializer):
 
     immutable: ClassVar[tuple[str, ...]] = ("provider",)
 
-    name = StrictCharField(max_length=200, required=False)
+    name = NameField(required=False)
     settings = ObjectField(
         part="settings",
         required=False,
@@ -135,7 +136,7 @@ class ImportSerializer(StrictSerializer):
     """The remote subscription to import, and whether to adopt it."""
 
     remote_id = StrictCharField(max_length=200)
-    name = StrictCharField(max_length=200, default="", allow_blank=True)
+    name = NameField(default="", allow_blank=True)
     take_over = StrictBooleanField(
         default=False,
         help_text="True: adopt it and replace its URL and secret at the provider. False: only monitor it.",

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.contract.errors import InvalidInput
-from providers.rest.fields import StrictBooleanField, StrictCharField, TimeField
+from providers.rest.fields import NameField, StrictBooleanField, StrictCharField, TimeField
 from providers.rest.serializers import StrictSerializer
 from providers.rest.views import ApiViewSet
 from subscriptions.api.operation_serializers import TestResultSerializer
@@ -58,7 +58,7 @@ class ChannelChangesSerializer(StrictSerializer):
 
     immutable: ClassVar[tuple[str, ...]] = ("kind",)
 
-    name = StrictCharField(max_length=200, required=False)
+    name = NameField(required=False)
     enabled = StrictBooleanField(required=False)
     recipients = serializers.ListField(child=StrictCharField(max_length=254), max_length=50, required=False)
     url = StrictCharField(max_length=2000, required=False, help_text="The URL of a webhook. Write-only.")
@@ -87,7 +87,7 @@ class NewChannelSerializer(ChannelChangesSerializer):
 
     immutable: ClassVar[tuple[str, ...]] = ()
 
-    name = StrictCharField(max_length=200)
+    name = NameField()
     kind = serializers.ChoiceField(choices=ChannelKind.choices)
 
 

@@ -12,10 +12,10 @@ from providers.models import ProviderAccount
 from providers.rest.errors import schema_errors
 from providers.rest.fields import (
     AnyJSONField,
+    NameField,
     ObjectField,
     ProviderField,
     StrictBooleanField,
-    StrictCharField,
     TimeField,
 )
 from providers.rest.serializers import StrictSerializer
@@ -109,7 +109,7 @@ class NewSubscriptionSerializer(StrictSerializer):
     """The subscription to create."""
 
     account = serializers.UUIDField()
-    name = StrictCharField(max_length=200, default="", allow_blank=True)
+    name = NameField(default="", allow_blank=True)
     config = ObjectField(part="config", help_text=CONFIG_HELP)
     enabled = StrictBooleanField(default=True)
     auto_renew = StrictBooleanField(default=True)
@@ -139,7 +139,7 @@ class SubscriptionChangesSerializer(StrictSerializer):
 
     immutable: ClassVar[tuple[str, ...]] = ("account", "provider", "managed")
 
-    name = StrictCharField(max_length=200, required=False, allow_blank=True)
+    name = NameField(required=False, allow_blank=True)
     config = ObjectField(part="config", required=False, help_text=f"Replaces the config as a whole. {CONFIG_HELP}")
     enabled = StrictBooleanField(required=False)
     auto_renew = StrictBooleanField(required=False)

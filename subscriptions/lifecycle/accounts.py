@@ -19,6 +19,7 @@ from providers.conflict import Conflict
 from providers.contract.errors import FieldError, InvalidInput
 from providers.contract.schemas import validate
 from providers.models import AccountStatus, ProviderAccount
+from providers.names import check_name
 from subscriptions.lifecycle.activity_log import log_account
 
 UNCHANGED: Any = object()  # the default of parameters for which None is a valid value
@@ -48,6 +49,7 @@ def add_account(
 
     Raises UnknownProvider and InvalidInput.
     """
+    check_name(name)
     account = ProviderAccount(provider=provider, name=name, retention_days=retention_days)
     _set_validated(account, settings, credentials)
     account.save()
@@ -74,6 +76,7 @@ def change_account(
     """
     before = _values_of(account)
     if name is not None:
+        check_name(name)
         account.name = name
     if retention_days is not UNCHANGED:
         account.retention_days = retention_days

@@ -21,6 +21,7 @@ from providers.conflict import Conflict
 from providers.contract.errors import FieldError, InvalidInput
 from providers.contract.schemas import validate
 from providers.models import ProviderAccount
+from providers.names import check_name
 from subscriptions.lifecycle import ip_allowlist
 from subscriptions.lifecycle.accounts import UNCHANGED, lock_for_adding
 from subscriptions.lifecycle.activity_log import log_subscription
@@ -54,6 +55,7 @@ def subscribe(
 
     Raises InvalidInput, AccountBeingDeleted, and ProviderAccount.DoesNotExist if the account has been deleted.
     """
+    check_name(name)
     lock_for_adding(account)
     subscription = Subscription.objects.create(
         account=account,
@@ -80,6 +82,8 @@ def change(subscription: Subscription, *, by: str, **desired: Any) -> None:
     unknown = set(desired) - set(DESIRED_FIELDS)
     if unknown:
         raise TypeError(f"Not part of the desired state: {', '.join(sorted(unknown))}")
+    if "name" in desired:
+        check_name(desired["name"])
     if "config" in desired:
         auto_renew = desired.get("auto_renew", subscription.auto_renew)
         desired["config"] = validated_config(subscription.account, desired["config"], auto_renew=auto_renew)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from providers.audit import log
 from providers.contract.errors import FieldError, InvalidInput
 from providers.db.encryption import Undecryptable
+from providers.names import MESSAGE, is_visible
 from subscriptions.models import Channel, ChannelKind
 from subscriptions.notifications.dispatch import HISTORY_KIND
 
@@ -60,6 +61,8 @@ def _check(channel: Channel) -> None:
     errors = list(_email_errors(channel) if channel.kind == ChannelKind.EMAIL else _webhook_errors(channel))
     if not channel.name.strip():
         errors.append(FieldError("name", "required", "Enter a name."))
+    if not is_visible(channel.name):
+        errors.append(FieldError("name", "invalid", MESSAGE))
     if errors:
         raise InvalidInput(errors)
 

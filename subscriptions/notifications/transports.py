@@ -18,6 +18,7 @@ from providers.contract.masking import SecretMask
 from providers.contract.responses import ProviderResponse, retry_after
 from providers.contract.sanitize import sanitize_text
 from providers.db.encryption import Undecryptable
+from providers.names import single_line
 from subscriptions.models import Channel, ChannelKind
 
 TIMEOUT_SECONDS = 10.0
@@ -39,6 +40,7 @@ def deliver(channel: Channel, *, subject: str, text: str) -> str:
     Do not call it inside a transaction: it waits for a server.
     """
     subject, text = sanitize_text(subject), sanitize_text(text)
+    subject = single_line(subject)  # names that were stored before they were checked, and texts of providers
     if channel.kind == ChannelKind.EMAIL:
         return _mail(channel, subject, text)
     return _post(channel, f"*{_slack(subject)}*\n{_slack(text)}")

@@ -208,8 +208,8 @@ def test_an_unusual_name_does_not_stop_the_mail(
     Problem.objects.update(subject_name=name, subject_type=SubjectType.ACCOUNT)
     mail.outbox.clear()
     assert dispatch.notify_all() == 1
-    assert is_visible(mail.outbox[0].subject)
-    assert "Acme" in mail.outbox[0].subject
+    assert is_visible(str(mail.outbox[0].subject))
+    assert "Acme" in str(mail.outbox[0].subject)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError()])
@@ -246,7 +246,12 @@ def test_a_channel_that_failed_comes_after_the_others(
     Channel.objects.create(name="Other", kind=ChannelKind.EMAIL, recipients=["other@example.com"])
     Channel.objects.filter(pk=channel.pk).update(failures=1)
     order: list[str] = []
-    monkeypatch.setattr(dispatch, "notify", lambda item: bool(order.append(item.name)))
+
+    def notify(item: Channel) -> bool:
+        order.append(item.name)
+        return True
+
+    monkeypatch.setattr(dispatch, "notify", notify)
     dispatch.notify_all()
     assert order == ["Other", "Ops"]
 

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from config.models import NAME_LENGTH, ApiToken, Scope
 from providers.audit import log
+from providers.names import is_visible
 
 
 class Command(BaseCommand):
@@ -30,7 +31,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:
         """Create the token and print it. Raise CommandError for an invalid name."""
         name = name.strip()
-        if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        if not name or len(name) > NAME_LENGTH or not is_visible(name):
             raise CommandError(f"NAME must have 1 to {NAME_LENGTH} printable characters.")
         with transaction.atomic():
             token, text = ApiToken.issue(name, scope)
