@@ -12,6 +12,7 @@ from django.urls import reverse_lazy
 
 from config import environment
 from config.dashboard.navigation import NAVIGATION
+from providers.contract.equivalence import canonical_url
 
 # Allows annotations such as ModelAdmin[Event], which Django does not support at run time.
 django_stubs_ext.monkeypatch()
@@ -26,7 +27,7 @@ SECRET_KEY = environment.secret("SECRET_KEY", minimum=32)
 ENCRYPTION_KEYS: tuple[str, ...] = environment.fernet_keys("ENCRYPTION_KEYS")
 HOST = environment.text("HOST", "127.0.0.1")
 PORT = environment.number("PORT", 8000, minimum=1, maximum=65535)
-PUBLIC_URL = environment.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}")
+PUBLIC_URL = canonical_url(environment.origin("PUBLIC_URL", f"http://127.0.0.1:{PORT}"))
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _host = urlsplit(PUBLIC_URL).hostname or ""
 PUBLIC_HOST = f"[{_host}]" if ":" in _host else _host

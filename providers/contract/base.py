@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from providers.contract.capabilities import Capabilities, EventType, Proof, RateLimit
+from providers.contract.equivalence import canonical_url
 from providers.contract.errors import Refused, Unsupported
 from providers.contract.parsing import InboundRequest, Parsed, Verification
 from providers.contract.sanitize import sanitize_json, sanitize_text
@@ -74,7 +75,7 @@ class RemoteSubscription:
     def __post_init__(self) -> None:
         """Sanitize what the provider sent, because it is stored and shown."""
         object.__setattr__(self, "status", sanitize_text(self.status)[:MAX_STATUS])
-        object.__setattr__(self, "url", sanitize_json(self.url))
+        object.__setattr__(self, "url", None if self.url is None else canonical_url(sanitize_text(self.url)))
         object.__setattr__(self, "config", sanitize_json(self.config))
 
 

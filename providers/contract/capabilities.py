@@ -103,6 +103,7 @@ class Capabilities:
     has_event_id: bool
     sends_files: bool = False  # a body may be a whole file: store headers and a prefix instead of responding 413
     immutable_fields: tuple[str, ...] = ()  # config fields that only a replacement can change
+    case_insensitive_fields: tuple[str, ...] = ()  # config fields whose letter case the provider ignores
     success_statuses: tuple[int, ...] = (200,)  # response statuses that the provider counts as received
     answer_within: float = 10.0  # seconds after which the provider counts a webhook call as failed
     rate_limit: RateLimit = RateLimit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
+from providers.contract.equivalence import is_masked
 from providers.contract.errors import InvalidResponse
 
 MAX_REMOTE_ID = 200  # characters
@@ -78,5 +79,5 @@ def pick_texts(fields: Mapping[str, object], keys: Sequence[str]) -> dict[str, o
 
 
 def unmasked_secret(value: object) -> str | None:
-    """Return a secret that a response shows; None if it is absent, empty or masked with asterisks."""
-    return value.strip() or None if isinstance(value, str) and "*" not in value else None
+    """Return a secret that a response shows; None if it is absent, empty or masked."""
+    return value.strip() or None if isinstance(value, str) and not is_masked(value) else None

@@ -46,6 +46,7 @@ class EgnyteConnect(Provider[EgnyteSettings, EgnyteCredentials, EgnyteConfig]):
         has_event_id=True,
         rate_limit=RateLimit(per_second=2, per_day=1000),
         count_limit_by=("clientId", "domain"),
+        case_insensitive_fields=("paths",),
         notes=(
             "The lifetime of a registration, and whether an update extends it. The granted expiry is always read back.",
             "The header that contains the secret. Every header is compared, unless a setting names one.",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from providers.contract.base import Identity, RemoteSubscription
+from providers.contract.equivalence import read_enabled
 from providers.contract.error_bodies import ErrorBodyReader
 from providers.contract.errors import (
     AuthenticationFailed,
@@ -58,7 +59,7 @@ def read_summary(value: object) -> RemoteSubscription:
     return RemoteSubscription(
         remote_id=read_remote_id(item, "webhookId"),
         status=status,
-        enabled=status.strip().lower() == "enabled",
+        enabled=read_enabled(status) is True,
         expires_at=_expiry(item),
     )
 
@@ -77,8 +78,13 @@ def read_url(details: Mapping[str, object]) -> str | None:
 
 
 def read_config(details: Mapping[str, object]) -> dict[str, object]:
-    """Return the canonical config. A webhook without event types gets all events (beplatform/egnyte-go-sdk)."""
-    return canonical(read_texts(details, "eventType") or [], (read_text(details, "path") or "").split(","))
+    """Return the canonical config. A webhook without event types gets all events (beplatform/egnyte-go-sdk).
+
+    A field that the response lacks is unknown.
+    """
+    config = canonical(read_texts(details, "eventType") or [], (read_text(details, "path") or "").split(","))
+    shown = {"event_types": "eventType" in details, "paths": "path" in details}
+    return {name: value for name, value in config.items() if shown[name]}
 
 
 def canonical(event_types: list[str] | tuple[str, ...], paths: list[str] | tuple[str, ...]) -> dict[str, object]:

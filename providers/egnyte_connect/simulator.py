@@ -59,6 +59,7 @@ class EgnyteConnectOptions(MasheryOptions):
     update_extends: bool = True  # a PUT starts a new lease
     hide_auth_header: bool = False  # from details
     hide_url: bool = False  # from details
+    expand_wildcards: bool = False  # details show single types instead of wildcards, and of all events
     # The header that carries authHeader. With an authHeaderValue it is always the header that authHeader names.
     auth_delivery: Literal["authorization", "authentication", "named"] = "authorization"
     envelope: Literal["array", "object", "events"] = "array"
@@ -132,6 +133,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         "event_types": [f"{group}:*" for group in sorted(EVENT_NAMES)],
         "paths": [],
     }
+    secret_keys: ClassVar[frozenset[str]] = frozenset({"authHeader", "authHeaderValue"})
     options_model = EgnyteConnectOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:
@@ -253,7 +255,10 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         hidden = {"authHeaderValue"}
         hidden |= {"url"} if tenant.options.hide_url else set()
         hidden |= {"authHeader"} if tenant.options.hide_auth_header else set()
-        return {key: value for key, value in self.details(tenant, hook).items() if key not in hidden}
+        shown = {"eventType": None, "path": None, **self.details(tenant, hook)}
+        if tenant.options.expand_wildcards:
+            shown["eventType"] = [name for name in self.event_types if self.matches_type(hook, name)]
+        return {key: value for key, value in shown.items() if key not in hidden}
 
     def _read_config(self, body: Mapping[str, object]) -> WebhookConfig:
         """Validate a whole config. Raises RefusedCall for the first invalid field."""
@@ -325,7 +330,8 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
         filters = hook.config.paths()
         if not filters or not event.paths:
             return True
-        return any(path == root or path.startswith(root.rstrip("/") + "/") for root in filters for path in event.paths)
+        below = [(root.rstrip("/") + "/").lower() for root in filters]  # Egnyte's paths are case-insensitive
+        return any(f"{path}/".lower().startswith(root) for root in below for path in event.paths)
 
     def make_event(self, tenant: EgnyteTenant, event_type: str, hook: Webhook) -> Event:
         """Return a sample event of the tenant's domain."""

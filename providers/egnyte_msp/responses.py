@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.contract.base import Identity, RemoteSubscription
+from providers.contract.equivalence import read_enabled
 from providers.contract.error_bodies import ErrorBodyReader
 from providers.contract.errors import (
     AuthenticationFailed,
@@ -53,7 +54,7 @@ def read_summary(value: object) -> RemoteSubscription:
     return RemoteSubscription(
         remote_id=read_remote_id(item, "webhook_id"),
         status=status,
-        enabled=status.strip().lower() == "enabled",
+        enabled=read_enabled(status) is True,
     )
 
 

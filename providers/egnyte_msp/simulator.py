@@ -115,6 +115,7 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
     paths: ClassVar[tuple[str, ...]] = (PREFIX, WHOAMI)
     event_types: ClassVar[tuple[str, ...]] = EVENT_NAMES
     demo_config: ClassVar[dict[str, object]] = {"event_types": list(EVENT_NAMES)}
+    secret_keys: ClassVar[frozenset[str]] = frozenset({"auth_header_value"})
     options_model = EgnyteMspOptions
 
     def logins(self, base_url: str) -> tuple[SandboxLogin, SandboxLogin]:

@@ -130,7 +130,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
         current = self._read(session, remote_id)
         body = {
             "callbackUrl": current.callback_url,
-            "events": _events(current.events),
+            "events": _events(current.events or ()),
             "enabled": enabled,
             "expiry": current.days_left(datetime.now(UTC)),
             "name": current.name or DEFAULT_NAME,

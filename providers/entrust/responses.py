@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from providers.contract.base import RemoteSubscription
+from providers.contract.equivalence import read_enabled
 from providers.contract.errors import (
     InvalidResponse,
 )
@@ -41,7 +42,8 @@ class Webhook:
     enabled: bool
     expired: bool
     expires_at: datetime | None
-    events: tuple[tuple[str, str | None], ...]  # type and filter, unchanged
+    shows_expiry: bool  # whether the response has the field of the expiry
+    events: tuple[tuple[str, str | None], ...] | None  # type and filter, unchanged; None if the response has none
     name: str | None
     token: str | None = field(repr=False)
 
@@ -50,8 +52,10 @@ class Webhook:
 
         Entrust does not return the number of days that were requested, so `expiry_days` is known only if it is 0.
         """
-        config: dict[str, object] = {"events": canonical_events(self.events)}
-        if self.expires_at is None:
+        config: dict[str, object] = {}
+        if self.events is not None:
+            config["events"] = canonical_events(self.events)
+        if self.expires_at is None and self.shows_expiry:
             config["expiry_days"] = 0
         return RemoteSubscription(
             remote_id=self.id,
@@ -82,10 +86,11 @@ def read_webhook(value: object) -> Webhook:
     return Webhook(
         id=read_remote_id(item, "id"),
         callback_url=read_text(item, "callbackUrl"),
-        enabled=_boolean(item, "enabled", absent=None),
+        enabled=_boolean(item, "enabled", absent=True),
         expired=expired,
         expires_at=expires_at,
-        events=_events(item.get("events")),
+        shows_expiry="expiryDate" in item,
+        events=_events(item["events"]) if "events" in item else None,
         name=read_text(item, "name"),
         token=read_text(item, "token"),
     )
@@ -130,13 +135,12 @@ def _events(value: object) -> tuple[tuple[str, str | None], ...]:
     return tuple(pairs)
 
 
-def _boolean(item: Mapping[str, object], key: str, *, absent: bool | None) -> bool:
+def _boolean(item: Mapping[str, object], key: str, *, absent: bool) -> bool:
     value = item.get(key)
-    if value is None and absent is not None:
-        return absent
-    if not isinstance(value, bool):
+    flag = absent if value is None else read_enabled(value)
+    if flag is None:
         raise invalid_field(key, "is not a boolean")
-    return value
+    return flag
 
 
 def _expiry(value: object) -> datetime | None:

@@ -89,6 +89,7 @@ class EntrustOptions(Options):
     max_active: int = Field(default=20, ge=0)
     update_extends: bool = True  # a PUT with an expiry starts a new lease
     without_expiry: Literal["clear", "keep"] = "clear"  # the effect of a PUT without an expiry on the lease
+    expand_events: bool = False  # an empty list of events is shown as all event types
     digest: Literal["sha-256", "sha-512"] = "sha-256"
     key_form: Literal["text", "base64"] = "text"
 
@@ -204,14 +205,14 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         match [unquote(part) for part in call.path.removeprefix(WEBHOOKS_PATH).split("/")[1:]]:
             case []:
                 return {
-                    "GET": (view, lambda: Response(200, [hook.describe() for hook in tenant.hooks.values()])),
+                    "GET": (view, lambda: Response(200, [_shown(tenant, hook) for hook in tenant.hooks.values()])),
                     "POST": (add, lambda: self._register(tenant, call)),
                 }
             case ["test", remote_id]:
                 return {"POST": (edit, lambda: self._test(tenant, _find(tenant, remote_id), call))}
             case [remote_id]:
                 return {
-                    "GET": (view, lambda: Response(200, _find(tenant, remote_id).describe())),
+                    "GET": (view, lambda: Response(200, _shown(tenant, _find(tenant, remote_id)))),
                     "PUT": (edit, lambda: self._update(tenant, _find(tenant, remote_id), call)),
                     "DELETE": (remove, lambda: self._delete(tenant, _find(tenant, remote_id))),
                 }
@@ -242,14 +243,14 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
         if hook.enabled:
             _require_free_slot(tenant)
         tenant.hooks[hook.remote_id] = hook
-        return Response(200, {**hook.describe(), "token": hook.token})
+        return Response(200, {**_shown(tenant, hook), "token": hook.token})
 
     def _update(self, tenant: EntrustTenant, hook: Webhook, call: Call) -> Response:
         properties = self._parse(tenant, parse_object(call.body))
         if properties.enabled and not hook.is_live(time.time()):
             _require_free_slot(tenant)
         self._apply(tenant, hook, properties)
-        return Response(200, hook.describe())
+        return Response(200, _shown(tenant, hook))
 
     def _apply(self, tenant: EntrustTenant, hook: Webhook, properties: WebhookProperties) -> None:
         hook.url, hook.events, hook.name = properties.url, properties.events, properties.name
@@ -379,6 +380,13 @@ def _require_free_slot(tenant: EntrustTenant) -> None:
 def _local_time(moment: float) -> str:
     """Format a time in UTC without an offset, like Entrust's `expiryDate`."""
     return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _shown(tenant: EntrustTenant, hook: Webhook) -> dict[str, object]:
+    described = hook.describe()
+    if tenant.options.expand_events and not hook.events:
+        described["events"] = [{"id": f"e{index}", "type": name} for index, name in enumerate(EVENT_TYPES)]
+    return described
 
 
 def _find(tenant: EntrustTenant, remote_id: str) -> Webhook:

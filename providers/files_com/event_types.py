@@ -11,6 +11,8 @@ from providers.contract.capabilities import Action, EventType
 FILES = "Files and folders"
 ON_REQUEST = "Users, groups and permissions (Files.com enables these on request)"
 
+FILE_ACTIONS = frozenset({"create", "read", "update", "destroy", "move", "copy"})
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType("create", Action.CREATED, FILES, "File or folder created"),
     EventType("read", Action.READ, FILES, "File downloaded"),

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from providers.contract.base import Identity, RemoteSubscription, TestResult
+from providers.contract.equivalence import canonical_url
 from providers.contract.errors import InvalidResponse
 from providers.contract.event_fields import parse_iso_time
 from providers.contract.response_fields import invalid_field, lenient_text, unmasked_secret
 from providers.contract.responses import ProviderResponse
+from providers.files_com.event_types import FILE_ACTIONS
 from providers.files_com.schemas import AUTH_HEADER, RESERVED_HEADERS, ROOT, FilesComConfig
 
 WEBHOOK = "webhook"
@@ -101,7 +103,7 @@ def canonical(config: FilesComConfig) -> dict[str, object]:
     """
     return {
         "path": _canonical_path(config.path),
-        "triggers": sorted(set(config.triggers)),
+        "triggers": _canonical_triggers(config.triggers),
         "method": config.method,
         "encoding": _canonical_encoding(config.encoding),
         "recursive": config.recursive,
@@ -117,13 +119,20 @@ def canonical(config: FilesComConfig) -> dict[str, object]:
 
 
 def _config(item: Mapping[str, object], value: Mapping[str, object], redundant: list[str]) -> dict[str, object]:
+    """Return the readable fields. Keys that `value` lacks have their defaults; the older list of URLs has only URLs."""
+    shown: dict[str, object] = {}
+    if "path" in item:
+        shown["path"] = _canonical_path(lenient_text(item["path"]))
+    if "recursive" in item:
+        shown["recursive"] = _flag(item["recursive"])
+    if set(value) == {"urls"}:
+        return {**shown, "redundant_urls": redundant}
     headers = {name.lower(): text for name, text in _text_map(value.get("headers")).items()}
     return {
-        "path": _canonical_path(lenient_text(item.get("path"))),
-        "triggers": sorted(set(_texts(value.get("triggers")))),
+        **shown,
+        "triggers": _canonical_triggers(_texts(value.get("triggers"))),
         "method": lenient_text(value.get("method")).upper() or "GET",
         "encoding": _canonical_encoding(lenient_text(value.get("encoding"))),
-        "recursive": _flag(item.get("recursive")),
         "filenames": sorted(set(_texts(value.get("triggering_filenames")))),
         "exclude_filenames": sorted(set(_texts(value.get("exclude_filenames")))),
         "redundant_urls": redundant,
@@ -140,7 +149,7 @@ def _urls(value: Mapping[str, object]) -> tuple[str | None, list[str]]:
 
     If the callback URL is not the first one, all URLs are returned as redundant, so that the drift is detected.
     """
-    urls = _texts(value.get("urls"))
+    urls = [canonical_url(url) for url in _texts(value.get("urls"))]
     callback = next((url for url in urls if _CALLBACK_PATH.search(_path_of(url))), urls[0] if urls else None)
     return callback, urls[1:] if urls and callback == urls[0] else urls
 
@@ -154,10 +163,18 @@ def _path_of(url: str) -> str:
 
 
 def _shown_secret(value: Mapping[str, object]) -> str | None:
-    """Return the value of the Authorization header; empty if there is none, None if it is masked."""
+    """Return the value of the Authorization header; empty if there is none, None if it is masked or not shown."""
+    if set(value) == {"urls"}:
+        return None
     headers = {name.lower(): text for name, text in _text_map(value.get("headers")).items()}
     secret = headers.get(AUTH_HEADER.lower(), "")
     return unmasked_secret(secret) if secret else ""
+
+
+def _canonical_triggers(triggers: Iterable[str]) -> list[str]:
+    """Return the triggers sorted and unique. All actions of files are what no triggers mean."""
+    names = sorted(set(triggers))
+    return [] if names == sorted(FILE_ACTIONS) else names
 
 
 def _canonical_path(path: str) -> str:

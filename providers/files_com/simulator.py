@@ -76,6 +76,7 @@ class FilesComOptions(Options):
     """
 
     value_as: Literal["object", "text", "urls"] = "object"  # format of `value` in responses; `urls`: the older list
+    expand_triggers: bool = False  # a webhook without triggers is shown with all actions of files
     page_size: int = Field(default=MAX_PER_PAGE, ge=1, le=MAX_PER_PAGE)
     calls_per_second: float | None = Field(default=None, gt=0)
     retry_after: bool = True  # throttling responses have a Retry-After header
@@ -114,6 +115,7 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     )
     event_types: ClassVar[tuple[str, ...]] = (*FILE_ACTIONS, *ON_REQUEST)
     demo_config: ClassVar[dict[str, object]] = {"path": "/"}
+    secret_keys: ClassVar[frozenset[str]] = frozenset({"Authorization", "verification_token"})
     options_model = FilesComOptions
 
     def demo_configs(self) -> dict[str, dict[str, object]]:
@@ -307,6 +309,8 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
 
     def _described(self, tenant: FilesComTenant, hook: Behavior) -> dict[str, object]:
         described = hook.describe()
+        if tenant.options.expand_triggers and not hook.value.get("triggers"):
+            described["value"] = {**hook.value, "triggers": list(FILE_ACTIONS)}
         if tenant.options.value_as == "text":
             described["value"] = json.dumps(described["value"])
         if tenant.options.value_as == "urls":

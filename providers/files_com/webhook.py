@@ -30,13 +30,12 @@ from providers.contract.parsing import (
 from providers.contract.signatures import HeaderMatch, find_shared_secrets
 from providers.digests import json_digest
 from providers.files_com.body_parser import Fields, file_name, read_fields, read_query
-from providers.files_com.event_types import EVENT_TYPES
+from providers.files_com.event_types import EVENT_TYPES, FILE_ACTIONS
 from providers.files_com.schemas import AUTH_HEADER
 
 FILE = "file"  # the event type of a file without a known action
 
 # The fields that identify a file event. They are equal in retransmissions and in messages to several of our URLs.
-FILE_ACTIONS = frozenset({"create", "read", "update", "destroy", "move", "copy"})
 IDENTITY_FIELDS = ("action", "interface", "path", "destination", "at", "username", "type")
 
 _BY_NAME = {item.name: item for item in EVENT_TYPES}

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Generic
 
 from providers.sandbox.calls import HUGE_RESPONSE_BYTES, Call, NoResponse, Response
+from providers.sandbox.rewriting import rewrite
 from providers.sandbox.tenant import Batch, Delivery, Event, H, LoginName, O, SandboxLogin, Tenant, iso
 from providers.sandbox.webhook_sender import SendResult, WebhookCall, WebhookSender
 
@@ -30,6 +31,7 @@ class SimulatedApi(ABC, Generic[H, O]):
     wildcards: ClassVar[frozenset[str]] = frozenset()  # types that can only be subscribed to
     answer_within: ClassVar[float] = 10.0  # seconds after which a webhook call fails
     demo_config: ClassVar[Mapping[str, object]]  # the config of a subscription to everything, in the plug-in's form
+    secret_keys: ClassVar[frozenset[str]] = frozenset()  # fields of responses that show the inbound secret
     options_model: type[O]
 
     # -- Required methods; all but the first two are called with the lock held ------------------------------------
@@ -183,7 +185,7 @@ class SimulatedApi(ABC, Generic[H, O]):
 
     def _outcome(self, tenant: Tenant[H, O], call: Call) -> Response | NoResponse:
         if not tenant.faults or self.obtains_token(call):
-            return self.serve(tenant, call)
+            return rewrite(self.serve(tenant, call), tenant.options, self.secret_keys)
         fault = tenant.faults.popleft()
         if fault.status:
             response = self.error_response(fault.status)

@@ -12,6 +12,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from providers.sandbox.rewriting import ShownForm
 from providers.times import iso_time
 
 
@@ -35,10 +36,8 @@ OddEvent = Literal["none", "half_character", "not_a_number", "huge_number", "dee
 BodyEncoding = Literal["utf-8", "byte-order-mark", "two-byte-order-marks", "utf-16"]
 
 
-class Options(BaseModel):
+class Options(ShownForm):
     """The options of a simulator. Subclasses add their own; every option has a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     lease_seconds: float = Field(default=90.0, gt=0, le=10 * 365 * 86400)  # unused if nothing expires
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 5.0, 15.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from providers.contract.base import RemoteSubscription
+from providers.contract.equivalence import read_enabled
 from providers.contract.errors import (
     InvalidResponse,
 )
@@ -22,11 +23,7 @@ from providers.sidedrawer.schemas import SideDrawerSettings
 MAX_ID = 2**63
 REGISTERED = "registered"  # the status of a webhook without a status field
 
-# Values of a status field that mean disabled, and names of boolean fields that mean enabled
-_DISABLED = frozenset(
-    {"inactive", "disabled", "suspended", "paused", "stopped", "off", "blocked", "failed", "cancelled", "canceled",
-     "expired", "deleted", "revoked"}
-)  # fmt: skip
+# Names of boolean fields that mean enabled
 _ENABLED_KEYS = ("enabled", "active", "isEnabled", "isActive")
 
 
@@ -113,7 +110,7 @@ def _status(item: Mapping[str, object]) -> tuple[str, bool]:
     """Return the status and whether the webhook is enabled. Without a status field it is assumed to be enabled."""
     status = lenient_text(item.get("status"))
     if status:
-        return status[:50], status.strip().lower() not in _DISABLED
+        return status[:50], read_enabled(status) is not False
     for name in _ENABLED_KEYS:
         value = item.get(name)
         if isinstance(value, bool):

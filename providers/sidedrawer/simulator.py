@@ -99,6 +99,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
         "resource": f"tenant/{TENANTS[LoginName.DEMO].tenant_id}/sidedrawer",
         "modification_type": "any",
     }
+    secret_keys: ClassVar[frozenset[str]] = frozenset({"integrityKey"})
     options_model = SideDrawerOptions
 
     def demo_configs(self) -> dict[str, dict[str, object]]:

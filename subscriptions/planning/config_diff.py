@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from providers.contract.base import RemoteSubscription
+from providers.contract.equivalence import canonical_url, equivalent
 from subscriptions.planning.states import DesiredState, DriftPolicy, ObservedState
 from subscriptions.planning.steps import Change
 
@@ -13,13 +14,15 @@ MASKED = "***"
 def config_changes(desired: DesiredState, remote: RemoteSubscription) -> tuple[Change, ...]:
     """Return the fields in which a registration differs from the desired state.
 
-    A value that could not be read does not differ.
+    A value that could not be read does not differ, nor does one that is only written differently.
     """
     changes: list[Change] = []
-    if remote.url is not None and remote.url != desired.callback_url:
+    if remote.url is not None and remote.url != canonical_url(desired.callback_url):
         changes.append(Change("callback_url", remote.url, desired.callback_url))
     for name, value in sorted(desired.config.items()):
-        if remote.config is not None and name in remote.config and remote.config[name] != value:
+        if remote.config is None or name not in remote.config:
+            continue
+        if not equivalent(remote.config[name], value, ignore_case=name in desired.case_insensitive_fields):
             changes.append(Change(name, remote.config[name], value))
     if remote.secret_matches is False:
         changes.append(Change("secret", MASKED, MASKED))

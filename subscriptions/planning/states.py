@@ -35,6 +35,7 @@ class DesiredState:
     by_api: bool
     callback_url: str
     config: Mapping[str, object]
+    case_insensitive_fields: Sequence[str] = ()  # of the config
     former_urls: Sequence[str] = ()
     renew_now: bool = False
     address_confirmed: bool = True

@@ -21,6 +21,7 @@ def desired_state_of(row: Subscription) -> DesiredState:
         by_api=row.managed == Managed.API,
         callback_url=row.callback_url,
         config=canonical_config(row),
+        case_insensitive_fields=row.account.plugin.capabilities.case_insensitive_fields,
         former_urls=tuple(row.former_callback_urls),
         renew_now=row.renew_asked_at is not None,
         address_confirmed=row.address_confirmed,

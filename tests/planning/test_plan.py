@@ -45,7 +45,7 @@ def test_keeps_the_newest_enabled_registration_and_deletes_the_others() -> None:
 
 
 def test_a_matching_registration_wins_over_a_differing_one_without_expiry() -> None:
-    old, new = remote("r1", expires_at=None, url=URL + "/"), remote("r2")
+    old, new = remote("r1", expires_at=None, url=URL + "-2"), remote("r2")
     capabilities = replace(CAPABILITIES, can_update=False)
     result = plan(DESIRED, observed_with(old, new, current_id="r2"), capabilities, NOW)
     assert [(step.action.value, step.remote_id) for step in result.steps] == [("delete", "r1")]
@@ -134,7 +134,7 @@ def test_our_own_changes_are_sent_under_every_drift_policy(policy: DriftPolicy) 
     assert (actions(result), result.accepts) == (["update"], ())
 
 
-@pytest.mark.parametrize("changed", [remote(url=URL + "/"), remote(secret_matches=False)], ids=["address", "secret"])
+@pytest.mark.parametrize("changed", [remote(url=URL + "-2"), remote(secret_matches=False)], ids=["address", "secret"])
 def test_a_changed_callback_url_or_secret_is_never_accepted(changed: RemoteSubscription) -> None:
     desired = replace(DESIRED, drift_policy=DriftPolicy.ACCEPT)
     result = plan(desired, observed_with(changed, agreed_config=dict(DESIRED.config)), CAPABILITIES, NOW)

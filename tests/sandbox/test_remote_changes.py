@@ -71,10 +71,10 @@ def test_a_remote_change_accepts_field_names_of_provider_and_plug_in(client: Cli
             "authHeader": "x",
         },
     )
-    after = {**before, "path": "/B,/C", "url": "https://new.example.test/", "authHeader": "x"}
+    after = {**before, "eventType": None, "path": "/B,/C", "url": "https://new.example.test/", "authHeader": "x"}
     assert client.details(remote_id) == after
     client.control(f"remote/{remote_id}", config={"paths": []})
-    assert "path" not in client.details(remote_id)
+    assert client.details(remote_id)["path"] is None
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_register_omits_empty_fields(api: StubServer, client: StubClient) -> Non
 
 
 def test_without_event_types_all_events_are_requested(api: StubServer, client: StubClient) -> None:
-    api.say(Scripted.json(SUMMARY, 201), Scripted.json({}), Scripted.json({**SUMMARY, "url": CALLBACK_URL}))
+    api.say(Scripted.json(SUMMARY, 201), Scripted.json({}), Scripted.json({**SUMMARY, "eventType": None, "path": ""}))
     everything = registration(config=EgnyteConfig(event_types=()), secret=None)
     provider.register(client.session, everything)
     remote = provider.update(client.session, ID, everything)

@@ -44,6 +44,7 @@ class TestEgnyteConnect(ProviderContract):
         "eventType", "eventId", "domain", "timestamp", "user", "data", "events", "email", "path", "isFolder",
         "webhookId",
     )  # fmt: skip
+    optional_fields = ("eventType", "path", "authHeader", "url")
     sandbox_options: ClassVar[Mapping[str, object]] = {"calls_per_second": None}
 
     @pytest.mark.parametrize("options", [{"throttle_style": "mashery"}, {"throttle_style": "429"}], ids=str)
@@ -82,6 +83,25 @@ class TestEgnyteConnect(ProviderContract):
         live.control("options", whoami=whoami)
         identity = provider.identify(live.session)
         assert (identity.facts, "does not show the owner" in (identity.warning or "")) == ({}, True)
+
+    @pytest.mark.parametrize("form", [{"shown_text": "NFC"}, {"shown_text": "NFD"}], ids=str)
+    @pytest.mark.parametrize("case", ["as sent", "lower", "upper"])
+    def test_live_the_form_of_a_path_is_no_difference(self, live: Live, form: dict[str, object], case: str) -> None:
+        paths = ["/Shared/Caf\u00e9", "/Shared/Zoe\u0308", "/Shared/\u00c4"]
+        registration = self.registration(config=self.checked_config({"event_types": ["fs:*"], "paths": paths}))
+        remote_id = live.register(registration).remote_id
+        live.control("options", shown_path_case=case, **form)
+        assert self.changes(provider.read_remote(live.session, remote_id, registration.secret), registration) == ()
+        other = self.registration(config=self.checked_config({"event_types": ["fs:*"], "paths": paths[1:]}))
+        (change,) = self.changes(provider.read_remote(live.session, remote_id, registration.secret), other)
+        assert change.field == "paths"
+
+    @pytest.mark.parametrize("types", [["fs:*", "link:create"], ["workflow:*", "permission:*"], []], ids=str)
+    def test_live_wildcards_shown_as_their_types_are_no_difference(self, live: Live, types: list[str]) -> None:
+        live.control("options", expand_wildcards=True)
+        registration = self.registration(config=self.checked_config({"event_types": types}))
+        remote_id = live.register(registration).remote_id
+        self.expect(provider.read_remote(live.session, remote_id, registration.secret), registration)
 
     def test_live_all_events_can_be_chosen(self, live: Live) -> None:
         registration = self.registration(config=self.checked_config({"event_types": []}))

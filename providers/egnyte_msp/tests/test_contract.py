@@ -35,6 +35,7 @@ class TestEgnyteMsp(ProviderContract):
     config: ClassVar[Mapping[str, object]] = {"event_types": ["USER_ADDED", "RESELLER_MRR_CHANGED"]}
     other_config: ClassVar[Mapping[str, object]] = {"event_types": ["RESELLER_INVOICE_PAID"]}
     everything: ClassVar[Mapping[str, object]] = {"event_types": [item.name for item in EVENT_TYPES]}
+    optional_fields = ("event_types", "eventTypes", "webhook_url", "auth_header", "auth_header_value")
     body_fields = (
         "event_type", "reseller_code", "transaction_timestamp", "user_email", "first_name", "last_name", "email",
         "company_name", "event_created_by", "is_event_by_staff_user", "nfr_domain_name", "nfr_plan", "power_users",

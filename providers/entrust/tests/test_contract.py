@@ -61,6 +61,7 @@ class TestEntrust(ProviderContract):
         "expiry_days": 90,
     }
     other_config: ClassVar[Mapping[str, object]] = {"events": [{"type": "grid.created"}]}
+    optional_fields = ("enabled", "expired", "expiryDate", "events", "callbackUrl", "name")
     body_fields = (
         "type", "id", "eventTime", "data", "entityType", "entityId", "entityName", "subject", "subjectName",
     )  # fmt: skip
@@ -174,7 +175,9 @@ class TestEntrust(ProviderContract):
         secrets = [str(created.new_secret)]
         assert provider.verify(request, secrets, live.session.settings).result is VerificationResult.VERIFIED
 
-    def test_live_an_empty_list_of_events_means_all(self, live: Live) -> None:
+    @pytest.mark.parametrize("expand", [False, True])
+    def test_live_an_empty_list_of_events_means_all(self, live: Live, expand: bool) -> None:
+        live.control("options", expand_events=expand)
         registration = self.registration(config=self.checked_config({"events": []}))
         remote = provider.read_remote(live.session, live.register(registration).remote_id)
         self.expect(remote, registration)

@@ -105,6 +105,7 @@ class TestFilesCom(ProviderContract):
         "file_form_field": "file",
         "use_dedicated_ips": True,
     }
+    optional_fields = ("path", "recursive", "name", "description", "value", "attachment_url")
     body_fields = ("action", "interface", "path", "destination", "at", "username", "type", "operation", "attempt")
     refusal_status = 422
     everything: ClassVar[Mapping[str, object]] = {"path": "/"}
@@ -197,8 +198,24 @@ class TestFilesCom(ProviderContract):
         remote_id = live.register(registration).remote_id
         live.control("options", value_as="urls")
         remote = provider.read_remote(live.session, remote_id, registration.secret)
-        assert (remote.url, remote.secret_matches) == (CALLBACK_URL, False)
+        assert (remote.url, remote.secret_matches) == (CALLBACK_URL, None)
         assert (remote.config or {})["redundant_urls"] == ["https://b.test/"]
+        assert self.changes(remote, registration) == ()
+
+    @pytest.mark.parametrize("case", ["lower", "upper"])
+    @pytest.mark.parametrize("form", ["NFC", "NFD"])
+    def test_live_the_form_of_a_path_is_no_difference(self, live: Live, form: str, case: str) -> None:
+        registration = self.registration(config=self.checked_config({"path": "Caf\u00e9/Zoe\u0308"}))
+        remote_id = live.register(registration).remote_id
+        live.control("options", shown_path_case=case, shown_text=form)
+        assert self.changes(provider.read_remote(live.session, remote_id), registration) == ()
+
+    @pytest.mark.parametrize("triggers", [[], ["update", "move", "copy", "create", "read", "destroy"]])
+    def test_live_no_triggers_shown_as_all_are_no_difference(self, live: Live, triggers: list[str]) -> None:
+        live.control("options", expand_triggers=True)
+        registration = self.registration(config=self.checked_config({"path": "a", "triggers": triggers}))
+        remote_id = live.register(registration).remote_id
+        assert self.changes(provider.read_remote(live.session, remote_id), registration) == ()
 
     @pytest.mark.parametrize("merges", [True, False])
     def test_live_an_update_clears_removed_values_and_keeps_unmanaged_ones(self, live: Live, merges: bool) -> None:

@@ -45,12 +45,8 @@ INVALID_IDS: tuple[object, ...] = ("7", None, True, -1, 1.5, [], 2**63, 10**400)
         ({**VALUE, "headers": {"X-A": 1, "AUTHORIZATION": SECRET}}, CALLBACK_URL, {"headers": {"x-a": "1"}}),
         ({**VALUE, "body": {"b": {"c": 1}}, "file_as_body": "my_file"}, CALLBACK_URL,
          {"body": {"b": '{"c": 1}'}, "file_as_body": True}),
-        (["https://x.test/a", "https://x.test/b"], "https://x.test/a",
-         {"redundant_urls": ["https://x.test/b"], "method": "GET", "encoding": "", "triggers": []}),
-        ('["https://x.test/a"]', "https://x.test/a",
-         {"redundant_urls": [], "method": "GET", "encoding": "", "triggers": []}),
     ],
-    ids=range(12),
+    ids=range(10),
 )  # fmt: skip
 def test_value_is_read_in_every_format(
     api: StubServer, client: StubClient, value: object, url: str, changes: dict[str, object]
@@ -59,6 +55,20 @@ def test_value_is_read_in_every_format(
     remote = provider.read_remote(client.session, "8123")
     assert remote.url == url
     assert remote.config == {**provider.canonical(CONFIG), **changes}
+
+
+@pytest.mark.parametrize(
+    ("value", "redundant"),
+    [(["https://x.test/a", "https://x.test/b"], ["https://x.test/b"]), ('["https://x.test/a"]', [])],
+)
+def test_the_older_list_of_urls_shows_nothing_else(
+    api: StubServer, client: StubClient, value: object, redundant: list[str]
+) -> None:
+    older = {name: item for name, item in BEHAVIOR.items() if name != "recursive"}
+    api.say(Scripted.json({**older, "value": value}))
+    remote = provider.read_remote(client.session, "8123", SECRET)
+    assert (remote.url, remote.secret_matches) == ("https://x.test/a", None)
+    assert remote.config == {"path": "inbox", "redundant_urls": redundant}
 
 
 @pytest.mark.parametrize("value", [None, 30, "", [], [1], "[1]", '{"urls"', True])

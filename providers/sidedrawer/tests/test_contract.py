@@ -69,6 +69,10 @@ class TestSideDrawer(ProviderContract):
         "notification_messages": "drawer-changed",
         "max_retries": 7,
     }
+    optional_fields = (
+        "status", "modificationType", "connectionType", "notificationUrl", "resource", "brandCode",
+        "notificationMessages", "integrityKey", "maxRetries",
+    )  # fmt: skip
     body_fields = (
         "modificationType", "resource", "modificationDateTime", "event", "events", "data", "payload", "type", "entity",
         "openId", "user", "email", "name", "recordId", "eventId", "ciphertext", "timestamp",

@@ -10,14 +10,14 @@ import importlib
 
 from tests.harness.provider_contract.declarations import DeclarationTests
 from tests.harness.provider_contract.hostile_requests import HostileRequestTests
-from tests.harness.provider_contract.live import LiveTests
 from tests.harness.provider_contract.odd_responses import OddResponseTests
 from tests.harness.provider_contract.parsing import ParsingTests
+from tests.harness.provider_contract.shown_forms import ShownFormTests
 from tests.harness.provider_contract.verification import VerificationTests
 
 
 class ProviderContract(
-    DeclarationTests, ParsingTests, HostileRequestTests, VerificationTests, OddResponseTests, LiveTests
+    DeclarationTests, ParsingTests, HostileRequestTests, VerificationTests, OddResponseTests, ShownFormTests
 ):
     """All contract tests. Subclass it as `Test...` beside the plug-in and set the declarations of `ContractBase`."""
 
