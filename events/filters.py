@@ -72,8 +72,10 @@ def _regex(pattern: str) -> str:
 
 
 def _with_prefix(rows: Rows, prefixes: Sequence[str]) -> Rows:
-    rows, condition = any_prefix(rows, "resource", prefixes)
-    return rows.filter(condition)
+    """Return the events whose resource begins with a prefix, or did so before a move."""
+    rows, now = any_prefix(rows, "resource", prefixes)
+    rows, before = any_prefix(rows, "previous_resource", prefixes)
+    return rows.filter(now | before)
 
 
 def _by_interface(rows: Rows, values: Sequence[str]) -> Rows:
@@ -161,7 +163,7 @@ EVENT_FILTERS = FilterSet(
         narrow=_with_prefix,
         read=forms.CharField(strip=False).clean,
         schema=TEXT,
-        help_text="The beginning of the resource, such as /Shared/Finance/.",
+        help_text="The beginning of the resource, or of the previous resource of a move, such as /Shared/Finance/.",
     ),
     text_filter("actor", "actor", help_text="The exact actor."),
     Filter(
@@ -174,8 +176,8 @@ EVENT_FILTERS = FilterSet(
         placeholder="such as sftp",
     ),
     search_filter(
-        ("resource", "actor", "type", "provider_event_id"),
-        help_text="Part of the resource, the actor, the type or the provider's event ID.",
+        ("resource", "previous_resource", "actor", "type", "provider_event_id"),
+        help_text="Part of the resource, the previous resource, the actor, the type or the provider's event ID.",
     ),
     Filter(
         name="order",

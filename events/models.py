@@ -173,6 +173,7 @@ class Event(models.Model):
     action = models.CharField(max_length=30)
     resource_type = models.CharField(max_length=50, null=True, blank=True)
     resource = models.CharField(max_length=2000, null=True, blank=True)
+    previous_resource = models.CharField(max_length=2000, null=True, blank=True)  # before a move, rename or copy
     actor = models.CharField(max_length=255, null=True, blank=True)
     occurred_at = models.DateTimeField(null=True, blank=True)
     received_at = models.DateTimeField()

@@ -35,8 +35,9 @@ class EventAdmin(PageAdmin[Event]):
         """Return the events of the list, without their data."""
         rows = self.get_queryset(request).select_related("subscription", "account")
         return rows.only(
-            *("type", "action", "resource_type", "resource", "actor", "occurred_at", "received_at", "duplicates"),
-            *("provider", "subscription__name", "subscription__uid", "account__name"),
+            *("type", "action", "resource_type", "resource", "previous_resource", "actor"),
+            *("occurred_at", "received_at", "duplicates", "provider"),
+            *("subscription__name", "subscription__uid", "account__name"),
         )
 
     def search(self, rows: QuerySet[Event], text: str) -> QuerySet[Event]:
@@ -45,9 +46,8 @@ class EventAdmin(PageAdmin[Event]):
             return rows.filter(uid=UUID(text))
         oldest = rows.order_by("-pk").values_list("pk", flat=True)[MAX_SEARCHED - 1 : MAX_SEARCHED].first()
         rows = rows if oldest is None else rows.filter(pk__gte=oldest)
-        return rows.filter(
-            Q(resource__icontains=text) | Q(actor__icontains=text) | Q(type__icontains=text) | Q(provider_event_id=text)
-        )
+        place = Q(resource__icontains=text) | Q(previous_resource__icontains=text)
+        return rows.filter(place | Q(actor__icontains=text) | Q(type__icontains=text) | Q(provider_event_id=text))
 
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
         """Return how many events the search examines; None without a search."""

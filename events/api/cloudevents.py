@@ -26,6 +26,7 @@ def cloudevent(event: Mapping[str, Any]) -> dict[str, Any]:
         "subscription": event["subscription"],
         "action": event["action"],
         "resourcetype": event["resource_type"] or None,
+        "previousresource": event["previous_resource"] or None,
         "actor": event["actor"] or None,
         "receivedat": event["received_at"],
         "providereventid": event["provider_event_id"] or None,

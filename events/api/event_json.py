@@ -26,6 +26,7 @@ PLAIN_COLUMNS = (
     "action",
     "resource_type",
     "resource",
+    "previous_resource",
     "actor",
     "occurred_at",
     "received_at",
@@ -60,6 +61,7 @@ def event_json(row: Mapping[str, Any]) -> dict[str, Any]:
         "action": row["action"],
         "resource_type": row["resource_type"],
         "resource": row["resource"],
+        "previous_resource": row["previous_resource"],
         "actor": row["actor"],
         "occurred_at": iso_time(row["occurred_at"]) if row["occurred_at"] else None,
         "received_at": iso_time(row["received_at"]),
@@ -83,6 +85,9 @@ class EventSerializer(serializers.Serializer[Event]):
     action = serializers.ChoiceField(choices=[item.value for item in Action])
     resource_type = serializers.CharField(allow_null=True)
     resource = serializers.CharField(allow_null=True)
+    previous_resource = serializers.CharField(
+        allow_null=True, help_text="Where the resource was before a move or a rename, or what it was copied from."
+    )
     actor = serializers.CharField(allow_null=True)
     occurred_at = TimeField(allow_null=True)
     received_at = TimeField()
@@ -105,6 +110,9 @@ class CloudEventSerializer(serializers.Serializer[Any]):
     subscription = serializers.UUIDField()
     action = serializers.ChoiceField(choices=[item.value for item in Action])
     resourcetype = serializers.CharField(required=False)
+    previousresource = serializers.CharField(
+        required=False, help_text="Where the resource was before a move or a rename, or what it was copied from."
+    )
     actor = serializers.CharField(required=False)
     receivedat = TimeField()
     providereventid = serializers.CharField(required=False)

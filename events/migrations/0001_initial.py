@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ('action', models.CharField(max_length=30)),
                 ('resource_type', models.CharField(blank=True, max_length=50, null=True)),
                 ('resource', models.CharField(blank=True, max_length=2000, null=True)),
+                ('previous_resource', models.CharField(blank=True, max_length=2000, null=True)),
                 ('actor', models.CharField(blank=True, max_length=255, null=True)),
                 ('occurred_at', models.DateTimeField(blank=True, null=True)),
                 ('received_at', models.DateTimeField()),

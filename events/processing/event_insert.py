@@ -29,6 +29,7 @@ class EventRow(NamedTuple):
     action: str
     resource_type: str | None
     resource: str | None
+    previous_resource: str | None
     actor: str | None
     occurred_at: datetime | None
     received_at: datetime
@@ -66,6 +67,7 @@ def event_row(
         action=event.action.value,
         resource_type=_optional(event.resource_type, 50),
         resource=_optional(event.resource, 2000),
+        previous_resource=_optional(event.previous_resource, 2000),
         actor=_optional(event.actor, 255),
         occurred_at=event.occurred_at,
         received_at=received_at,

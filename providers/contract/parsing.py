@@ -54,7 +54,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedEvent:
-    """One normalized event. `data` is the element as the provider sent it."""
+    """One normalized event. `data` is the element as the provider sent it.
+
+    `previous_resource` is where the resource was before a move or a rename, or what it was copied from.
+    """
 
     type: str
     action: Action
@@ -63,6 +66,7 @@ class ParsedEvent:
     provider_event_id: str | None = None
     resource_type: str | None = None
     resource: str | None = None
+    previous_resource: str | None = None
     actor: str | None = None
     occurred_at: datetime | None = None
 

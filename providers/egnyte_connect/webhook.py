@@ -45,7 +45,6 @@ _RESOURCE_TYPES = {  # by group, for event types that are not in our list
     "permission": "folder",
     "user": "user",
 }
-# The target of a move or copy comes before its source.
 _PATH_KEYS = (
     "targetPath",
     "target_path",
@@ -56,11 +55,10 @@ _PATH_KEYS = (
     "folder_path",
     "destinationPath",
     "newPath",
-    "sourcePath",
-    "source_path",
-    "oldPath",
 )
+_SOURCE_KEYS = ("sourcePath", "source_path", "oldPath", "old_path")  # where it was before a move, or was copied from
 _NAME_KEYS = ("newGroupName", "groupName", "group_name", "workflowName", "name", "displayName")
+_OLD_NAME_KEYS = ("oldName", "old_name", "oldGroupName", "old_group_name", "previousName")
 _FOLDER_KEYS = ("isFolder", "is_folder", "folder")
 _ACTOR_KEYS = ("email", "username", "displayName", "id")
 MAX_NESTED_OBJECTS = 20  # objects inside `data` that are searched for a path
@@ -144,7 +142,8 @@ def _parse_element(element: object) -> ParsedEvent | str:
         dedup_key=_dedup_key(element, event_id),
         provider_event_id=clean_text(event_id, limit=MAX_EVENT_ID),
         resource_type=_resource_type(name, event_type, data),
-        resource=_resource(data),
+        resource=(resource := _path(data, _PATH_KEYS) or _path(data, _SOURCE_KEYS) or _name(data, _NAME_KEYS)),
+        previous_resource=_previous(data, resource),
         actor=_actor(element.get("user")),
         occurred_at=parse_time(element.get("timestamp")),  # Egnyte does not specify the format
     )
@@ -171,14 +170,21 @@ def _resource_type(name: str, event_type: EventType | None, data: Mapping[str, o
     return None if is_folder is None else "folder" if is_folder else "file"
 
 
-def _resource(data: Mapping[str, object]) -> str | None:
+def _path(data: Mapping[str, object], keys: Sequence[str]) -> str | None:
+    """Return the first text of these fields, in the data itself or else in an object inside it."""
     nested = [value for value in data.values() if isinstance(value, dict)][:MAX_NESTED_OBJECTS]
-    candidates = chain(
-        (data.get(key) for key in _PATH_KEYS),
-        (item.get(key) for key in _PATH_KEYS for item in nested),
-        (data.get(key) for key in _NAME_KEYS),
-    )
+    candidates = chain((data.get(key) for key in keys), (item.get(key) for key in keys for item in nested))
     return next((text for value in candidates if (text := clean_text(value, limit=MAX_RESOURCE))), None)
+
+
+def _name(data: Mapping[str, object], keys: Sequence[str]) -> str | None:
+    return next((text for key in keys if (text := clean_text(data.get(key), limit=MAX_RESOURCE))), None)
+
+
+def _previous(data: Mapping[str, object], resource: str | None) -> str | None:
+    """Return the source of a move, a copy or a rename."""
+    previous = _path(data, _SOURCE_KEYS) or _name(data, _OLD_NAME_KEYS)
+    return None if previous == resource else previous
 
 
 def _actor(user: object) -> str | None:

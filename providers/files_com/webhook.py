@@ -118,17 +118,25 @@ def _event(request: InboundRequest, name: str, fields: Fields, is_file: bool) ->
     path = _field(fields, "path", MAX_RESOURCE) or (
         clean_text(file_name(request), limit=MAX_RESOURCE) if is_file else None
     )
+    # Of a move or a copy, `path` is the source and `destination` the target. ExaVault's `path` is the target.
+    destination = _field(fields, "destination", MAX_RESOURCE)
+    previous = _place(path if destination else _field(fields, "sourcepath", MAX_RESOURCE))
     return ParsedEvent(
         type=name,
         action=declared.action if declared else _OPERATIONS.get(_operation(name), Action.OTHER),
         data=dict(fields),
         dedup_key=_dedup_key(request, name, fields, is_file),
         resource_type=(declared.resource_type if declared else None) or _resource_type(name, fields, is_file),
-        # For a move or a copy: the destination. Only ExaVault's formats have a leading slash.
-        resource=(_field(fields, "destination", MAX_RESOURCE) or path or "").lstrip("/") or None,
+        resource=(resource := _place(destination or path)),
+        previous_resource=None if previous == resource else previous,
         actor=_field(fields, "username", MAX_ACTOR),
         occurred_at=parse_time(_plain(fields.get("at"))),
     )
+
+
+def _place(path: str | None) -> str | None:
+    """Return a path without the leading slash, which only ExaVault's formats have."""
+    return (path or "").lstrip("/") or None
 
 
 def _action(fields: Fields) -> str | None:

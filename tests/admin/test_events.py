@@ -51,6 +51,21 @@ def test_pages_of_half_characters_are_valid_utf_8(superuser: Client, hook: Subsc
         assert page.count("\ufffd") >= 2
 
 
+def test_both_places_of_a_move_are_shown_and_found(superuser: Client, hook: Subscription) -> None:
+    element = {"id": 1, "type": "made", "path": "/Legal/a.txt", "from": "/Finance/<b>.txt"}
+    row = store_request(hook, body_of(element, {"id": 2, "type": "made", "path": "/Other/c.txt"}))
+    assert normalize_request(row.pk)
+    event = Event.objects.get(dedup_key="1")
+    page = superuser.get(reverse("admin:events_event_change", args=[event.pk])).content.decode()
+    assert "Previous resource" in page
+    assert page.count("/Finance/&lt;b&gt;.txt") >= 2  # the fact and the payload
+    for query in ("/legal/", "finance/<"):
+        found = superuser.get(reverse("admin:events_event_changelist"), {"q": query}).content.decode()
+        assert 'title="/Legal/a.txt"' in found
+        assert 'title="/Finance/&lt;b&gt;.txt"' in found
+        assert "/Other/c.txt" not in found
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_explained(viewer: Client, received: WebhookRequest, outcome: Outcome) -> None:
     WebhookRequest.objects.update(outcome=outcome)

@@ -63,6 +63,7 @@ def test_returns_an_event(api: Api, hook: Subscription, emit: Emit) -> None:
         "action": "created",
         "resource_type": None,
         "resource": "/S/f.txt",
+        "previous_resource": None,
         "actor": "ann",
         "occurred_at": "2026-01-02T02:04:05.678Z",
         "received_at": "2026-01-02T12:00:00.000Z",
@@ -99,6 +100,26 @@ def test_every_format_is_strict_json_in_utf_8(api: Api, emit: Emit, data: object
             content = api.client.get(path, headers={"Authorization": f"Bearer {api.token}", "Accept": accept}).content
             value = orjson.loads(content)  # rejects half of a surrogate pair
             assert (value if "data" in value else value["results"][0])["data"] == shown
+
+
+def test_a_move_has_two_places(api: Api, emit: Emit) -> None:
+    moved = emit(path="/Shared/Legal/a.txt", **{"from": "/Shared/Finance/a_b%.txt"})
+    other = emit(path="/Private/x.txt", **{"from": "/Private/y.txt"})
+    event = api.get(f"/events/{moved}/").json
+    assert (event["resource"], event["previous_resource"]) == ("/Shared/Legal/a.txt", "/Shared/Finance/a_b%.txt")
+    cloud_event = api.get(f"/events/{moved}/", Accept="application/cloudevents+json").json
+    assert (cloud_event["subject"], cloud_event["previousresource"]) == (event["resource"], event["previous_resource"])
+    for query in (
+        "resource_prefix=/Shared/Legal/",
+        "resource_prefix=/Shared/Finance/",
+        "resource_prefix=/Shared/Finance/a_b%25",
+        "resource_prefix=/nowhere&resource_prefix=/Shared/F",
+        "q=finance",
+        "q=LEGAL",
+    ):
+        assert ids(api.get(f"/events/?{query}")) == [moved], query
+    assert ids(api.get("/events/?resource_prefix=/Private")) == [other]
+    assert ids(api.get("/events/?resource_prefix=/Shared/Finance/a__")) == []
 
 
 def test_authentication_scope_and_methods(with_scopes: Issue, anonymous: Api, api: Api, emit: Emit) -> None:
@@ -305,7 +326,7 @@ def test_an_event_as_cloud_event(api: Api, hook: Subscription, emit: Emit) -> No
 def test_unknown_attributes_are_omitted(api: Api, emit: Emit) -> None:
     event = api.get(f"/events/{emit()}/", Accept="application/cloudevents+json").json
     assert event["time"] == event["receivedat"]
-    assert not {"subject", "actor", "resourcetype"} & set(event)
+    assert not {"subject", "actor", "resourcetype", "previousresource"} & set(event)
 
 
 def test_a_page_of_cloud_events(api: Api, emit: Emit) -> None:

@@ -156,11 +156,11 @@ def check_storable(outcome: object) -> None:
             assert 0 < len(event.type) <= MAX_TYPE
             assert 0 < len(event.dedup_key) <= MAX_DEDUP_KEY
             assert event.occurred_at is None or event.occurred_at.tzinfo is UTC
-            assert "" not in (event.resource, event.actor)
-            assert len(event.resource or "") <= MAX_RESOURCE
+            assert "" not in (event.resource, event.previous_resource, event.actor)
+            assert max(len(event.resource or ""), len(event.previous_resource or "")) <= MAX_RESOURCE
             assert len(event.actor or "") <= MAX_ACTOR
             names = [event.type, event.dedup_key, event.provider_event_id, event.resource, event.resource_type]
-            _check_texts([*names, event.actor])
+            _check_texts([*names, event.previous_resource, event.actor])
             json.dumps(event.data, allow_nan=False)
         for element in outcome.unreadable:
             assert len(element.reason) < MAX_REASON

@@ -116,6 +116,7 @@ class FakeProvider(Provider[AccountSettings, Credentials, SubscriptionConfig]):
             dedup_key=str(element["id"]),
             provider_event_id=str(element["id"]),
             resource=element.get("path"),
+            previous_resource=element.get("from"),
             actor=element.get("by"),
             occurred_at=datetime.fromisoformat(occurred_at) if occurred_at else None,
         )

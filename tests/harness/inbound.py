@@ -33,6 +33,7 @@ def normalized(parsed: Parsed) -> dict[str, object]:
                 "provider_event_id": event.provider_event_id,
                 "resource_type": event.resource_type,
                 "resource": event.resource,
+                **({"previous_resource": event.previous_resource} if event.previous_resource else {}),
                 "actor": event.actor,
                 "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
             }

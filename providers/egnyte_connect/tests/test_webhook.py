@@ -160,19 +160,23 @@ def test_the_actor_is_read_from_the_user(user: object, actor: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("data", "resource"),
+    ("data", "resource", "previous"),
     [
-        ({"sourcePath": "/from", "targetPath": "/to"}, "/to"),
-        ({"source_path": "/from"}, "/from"),
-        ({"targetPath": "", "path": 7, "file": {"path": "/inner"}}, "/inner"),
-        ({"groupName": "Editors"}, "Editors"),
-        ({"targetPath": "/" + "x" * 5000}, "/" + "x" * 1999),
-        ("text", None),
-        ({}, None),
+        ({"sourcePath": "/from", "targetPath": "/to"}, "/to", "/from"),
+        ({"source_path": "/from"}, "/from", None),
+        ({"oldPath": "/from", "file": {"path": "/inner"}}, "/inner", "/from"),
+        ({"targetPath": "/same", "sourcePath": "/same"}, "/same", None),
+        ({"targetPath": "", "path": 7, "file": {"path": "/inner"}}, "/inner", None),
+        ({"groupName": "Editors"}, "Editors", None),
+        ({"groupName": "Editors", "oldName": "Writers"}, "Editors", "Writers"),
+        ({"targetPath": "/" + "x" * 5000, "sourcePath": "/" + "y" * 5000}, "/" + "x" * 1999, "/" + "y" * 1999),
+        ("text", None, None),
+        ({}, None, None),
     ],
 )
-def test_the_resource_is_read_from_data(data: object, resource: str | None) -> None:
-    assert parse(event(data=data)).events[0].resource == resource
+def test_the_resource_is_read_from_data(data: object, resource: str | None, previous: str | None) -> None:
+    parsed = parse(event(data=data)).events[0]
+    assert (parsed.resource, parsed.previous_resource) == (resource, previous)
 
 
 def test_an_unknown_event_type_is_other_and_keeps_its_name() -> None:

@@ -173,6 +173,23 @@ def test_the_dedup_key_of_user_events_depends_on_all_fields() -> None:
     assert parse_get(query + "ben").dedup_key == parse_get(query + "ben").dedup_key
 
 
+@pytest.mark.parametrize(
+    ("fields", "resource", "previous"),
+    [
+        ({"action": "move", "path": "a/old", "destination": "b/new"}, "b/new", "a/old"),
+        ({"action": "copy", "path": "/a", "destination": "/b"}, "b", "a"),
+        ({"action": "move", "path": "a", "destination": ""}, "a", None),
+        ({"action": "move", "path": "a", "destination": "/a"}, "a", None),
+        ({"operation": "Move", "path": "/b/new", "sourcepath": "/a/old"}, "b/new", "a/old"),
+        ({"operation": "Rename", "path": "/b", "sourcepath": ""}, "b", None),
+        ({"action": "create", "path": "a"}, "a", None),
+    ],
+)
+def test_a_move_has_two_places(fields: dict[str, str], resource: str, previous: str | None) -> None:
+    for event in (*parse_post(json.dumps(fields).encode(), "application/json").events, parse_get(urlencode(fields))):
+        assert (event.resource, event.previous_resource) == (resource, previous)
+
+
 def test_each_request_without_a_time_is_an_event() -> None:
     body = b'{"operation":"Upload","path":"/a","attempt":1}'
     first = inbound(body)
