@@ -1,4 +1,4 @@
-"""API tokens, which authenticate other services."""
+"""API tokens, which authenticate other services, and the failed logins of people."""
 
 from __future__ import annotations
 
@@ -94,3 +94,15 @@ class ApiToken(models.Model):
         """Revoke the token. This cannot be undone."""
         type(self).objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=timezone.now())
         self.refresh_from_db(fields=["revoked_at"])
+
+
+class FailedLogins(models.Model):
+    """Failed logins of one user name or from one address, and until when no password is checked for it."""
+
+    key = models.CharField(max_length=64, unique=True)  # a digest; see `config.web.login_throttle`
+    failures = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(db_index=True)
+    blocked_until = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.failures} failed logins"

@@ -192,6 +192,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD = {
+    "LOGIN": {"form": "config.web.login.LoginForm"},
     "SITE_TITLE": "Hookkeeper",
     "SITE_HEADER": "Hookkeeper",
     "SITE_SUBHEADER": "Webhook subscriptions",

@@ -33,4 +33,14 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
             },
         ),
+        migrations.CreateModel(
+            name='FailedLogins',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.CharField(max_length=64, unique=True)),
+                ('failures', models.PositiveIntegerField(default=0)),
+                ('last_at', models.DateTimeField(db_index=True)),
+                ('blocked_until', models.DateTimeField(null=True)),
+            ],
+        ),
     ]
