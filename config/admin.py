@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from config.models import ApiToken, Scope
 from config.rest.scopes import grantable_scopes
+from config.web.form_once import set_result
 from providers.audit import log
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.names import validate_name
@@ -125,6 +126,7 @@ class TokenAdmin(PageAdmin[ApiToken]):
             after={"scopes": scopes},
         )
         messages.success(request, f"The token {token} was created.")
+        set_result(request, self.page_url(token))  # the response shows the token once and is no redirect
         context = {"row": token, "text": text, **self.detail_context(request, token)}
         response = self.render(request, "tokens/detail.html", str(token), context, parent=True)
         add_never_cache_headers(response)

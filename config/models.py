@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import ClassVar
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -21,6 +21,7 @@ MARKER = "hkt_"
 NAME_LENGTH = 100
 PREFIX_LENGTH = 12  # shown, so that people can tell tokens apart; the other 35 characters stay secret
 LAST_USED_INTERVAL = timedelta(minutes=1)
+SENT_FORM_AGE = timedelta(days=1)
 
 
 class Scope(models.TextChoices):
@@ -106,3 +107,28 @@ class FailedLogins(models.Model):
 
     def __str__(self) -> str:
         return f"{self.failures} failed logins"
+
+
+class SentForm(models.Model):
+    """A form of the dashboard that was sent: its digest, and where its result is once it was carried out.
+
+    Only `config.web.form_once` uses it.
+    """
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    sent_at = models.DateTimeField(default=timezone.now, db_index=True)
+    location = models.CharField(max_length=2000, blank=True, default="")
+
+    def __str__(self) -> str:
+        return self.digest
+
+    @classmethod
+    def claim(cls, digest: str) -> bool:
+        """Return whether this is the first request with this digest. Forget forms that were sent long ago."""
+        cls.objects.filter(sent_at__lt=timezone.now() - SENT_FORM_AGE).delete()
+        try:
+            with transaction.atomic():
+                cls.objects.create(digest=digest)
+        except IntegrityError:
+            return False
+        return True

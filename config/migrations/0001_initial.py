@@ -43,4 +43,12 @@ class Migration(migrations.Migration):
                 ('blocked_until', models.DateTimeField(null=True)),
             ],
         ),
+        migrations.CreateModel(
+            name='SentForm',
+            fields=[
+                ('digest', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('sent_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ('location', models.CharField(blank=True, default='', max_length=2000)),
+            ],
+        ),
     ]
