@@ -21,7 +21,7 @@ ALGORITHM = "hmac-sha256"
 MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; longer headers are refused
 MAX_SIGNATURES = 8
 MAX_COMPONENTS = 32
-CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be, if the age is checked
+CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be
 
 _DIGESTS: Mapping[str, Callable[[bytes], bytes]] = {
     "sha-256": lambda body: hashlib.sha256(body).digest(),
@@ -51,12 +51,14 @@ class Message:
 class Policy:
     """The requirements on a signature.
 
-    `must_cover` names the required components. `max_age` limits the age of `created`; with None, any age is accepted
-    and `created` may be missing. `expires` is always checked if present.
+    `must_cover` names the required components. `max_age` limits the age of `created`; None accepts any age. `created`
+    may be missing if no age is checked or `must_be_dated` is false. `expires` and a `created` in the future are always
+    checked if present.
     """
 
     must_cover: tuple[str, ...]
     max_age: timedelta | None = None
+    must_be_dated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,15 @@ def _check_parameters(parameters: Mapping[str, int | str | None], policy: Policy
     expires, created = (_seconds(parameters, name) for name in ("expires", "created"))
     if expires is not None and expires <= now.timestamp():
         raise SignatureRefused("It has expired.")
+    if created is not None and created > (now + CLOCK_SKEW).timestamp():
+        raise SignatureRefused("It was created in the future.")
     if policy.max_age is None:
         return
     if created is None:
-        raise SignatureRefused("It does not say when it was created, so its age cannot be checked.")
-    if created < (now - policy.max_age).timestamp():
+        if policy.must_be_dated:
+            raise SignatureRefused("It does not say when it was created, so its age cannot be checked.")
+    elif created < (now - policy.max_age).timestamp():
         raise SignatureRefused("It was created too long ago.")
-    if created > (now + CLOCK_SKEW).timestamp():
-        raise SignatureRefused("It was created in the future.")
 
 
 def _seconds(parameters: Mapping[str, int | str | None], name: str) -> int | None:

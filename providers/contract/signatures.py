@@ -63,14 +63,16 @@ class HmacMatch:
     form: str
 
 
-def find_hmac_sha256(headers: Iterable[tuple[str, str]], body: bytes, secrets: Sequence[str]) -> tuple[HmacMatch, ...]:
+def find_hmac_sha256(
+    headers: Iterable[tuple[str, str]], body: bytes, secrets: Sequence[str | bytes]
+) -> tuple[HmacMatch, ...]:
     """Return every header whose value is the HMAC-SHA256 of `body` with one of the keys, in the order of the headers.
 
     Hex in any case, base64 and base64url (with or without padding) are accepted, also after `sha256=`. An empty key
     never matches. Every pair is compared, even after a match; the body is hashed once per key. Never raises.
     """
     digests = [
-        (index, hmac.new(_bytes(secret), body, hashlib.sha256).digest())
+        (index, hmac.new(secret if isinstance(secret, bytes) else _bytes(secret), body, hashlib.sha256).digest())
         for index, secret in enumerate(secrets)
         if secret
     ]

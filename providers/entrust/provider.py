@@ -209,8 +209,14 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
     # -- Inbound -------------------------------------------------------------------------------------------------
 
     def verify(self, request: InboundRequest, secrets: Sequence[str], settings: EntrustSettings) -> Verification:
-        """Verify the RFC 9421 signature with the webhook's token as the key."""
-        return webhook.verify(request, secrets, key_form=settings.key_form, max_age=settings.signature_max_age)
+        """Verify the RFC 9421 signature with the webhook's token as the key or, if accepted, an older one."""
+        return webhook.verify(
+            request,
+            secrets,
+            key_form=settings.key_form,
+            max_age=settings.signature_max_age,
+            accept_body_signature=settings.accept_body_signature,
+        )
 
     def parse(self, request: InboundRequest) -> Parsed:
         """Parse one event; a test payload may be any JSON."""

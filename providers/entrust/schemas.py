@@ -67,13 +67,21 @@ class EntrustSettings(AccountSettings):
         json_schema_extra={"unconfirmed": True},
     )
     signature_max_age: int = Field(
-        default=0,
+        default=6 * 3600,
         ge=0,
         le=31 * 86400,
         title="Maximum signature age (seconds)",
-        description="Requests with an older signature are refused; 0 = any age. With a maximum age, signatures must"
-        " carry their time of creation.",
-        examples=[0, 86400],
+        description="Requests with an older signature are refused, because they may be a replay; 0 = any age. A"
+        " signature from the future is always refused, one without a time of creation is accepted.",
+        examples=[21600, 86400, 0],
+        json_schema_extra={"unconfirmed": True},
+    )
+    accept_body_signature: bool = Field(
+        default=False,
+        title="Accept x-sha2-signature",
+        description="Older servers send the HMAC-SHA256 of the body in the header x-sha2-signature instead of an"
+        " RFC 9421 signature. It proves neither the address nor the time.",
+        examples=[False],
         json_schema_extra={"unconfirmed": True},
     )
     key_form: Literal["auto", "text", "base64"] = Field(

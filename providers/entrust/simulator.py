@@ -91,6 +91,8 @@ class EntrustOptions(Options):
     without_expiry: Literal["clear", "keep"] = "clear"  # the effect of a PUT without an expiry on the lease
     expand_events: bool = False  # an empty list of events is shown as all event types
     digest: Literal["sha-256", "sha-512"] = "sha-256"
+    signature_age: float = 0.0  # seconds since the signature was created; negative: in the future
+    signature: Literal["rfc9421", "body"] = "rfc9421"  # body: x-sha2-signature, as before RFC 9421
     key_form: Literal["text", "base64"] = "text"
 
 
@@ -330,8 +332,12 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
             "User-Agent": "Entrust-IDaaS-Webhooks/1.0",
             "Content-Type": "application/json",
             "Accept": "*/*",
-            **sign(key, url, body, digest=tenant.options.digest, created=int(time.time())),
         }
+        if tenant.options.signature == "body":
+            headers["x-sha2-signature"] = hmac.new(key, body, hashlib.sha256).hexdigest()
+        else:
+            created = int(time.time() - tenant.options.signature_age)
+            headers |= sign(key, url, body, digest=tenant.options.digest, created=created)
         return WebhookCall("POST", url, headers, body)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,10 +36,15 @@ from providers.contract.parsing import (
     is_empty,
     load_json,
 )
+from providers.contract.signatures import find_hmac_sha256
 from providers.digests import json_digest
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
 
 REQUIRED_COMPONENTS = ("@method", "@target-uri", "content-digest")
+OUR_HEADERS = frozenset({"content-digest", "signature-input", "signature"})
+BODY_SIGNATURE = "x-sha2-signature"  # of Entrust's servers before RFC 9421
+_SIGNATURE_NAME = re.compile(r"sign|hmac|sha\d|digest", re.IGNORECASE)
+MAX_NAME, MAX_NAMES = 60, 5  # characters of a header's name, and names in a reason
 UNTYPED = "untyped"  # our type for a payload without an event type, such as that of the test call
 
 MAX_FORMER_URLS = 3
@@ -60,8 +66,12 @@ class Key:
     value: bytes = field(repr=False)
 
 
-def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm, max_age: int) -> Verification:
+def verify(
+    request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm, max_age: int, accept_body_signature: bool
+) -> Verification:
     """Check the content digest and the signature; `max_age` is in seconds, 0 for any age. Never raises.
+
+    `accept_body_signature`: the HMAC of the body in BODY_SIGNATURE is enough. Otherwise the reason only mentions it.
 
     The signed target URI is the callback URL as registered (or, while it is being changed, a former one) with the
     query as received; the Host header is never used. No header is secret: a signature fits one body.
@@ -69,7 +79,7 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm
     keys = list(_keys(secrets, key_form))
     if not keys:
         return Verification(VerificationResult.FAILED, "This subscription has no secret.")
-    policy = Policy(REQUIRED_COMPONENTS, timedelta(seconds=max_age) if max_age else None)
+    policy = Policy(REQUIRED_COMPONENTS, timedelta(seconds=max_age) if max_age else None, must_be_dated=False)
     reason = ""
     for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
         try:
@@ -80,7 +90,31 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, key_form: KeyForm
         key = keys[match.key_index]
         detail = f"The signature {match.label} is valid; its key is the token {key.form}."
         return Verification(VerificationResult.VERIFIED, detail, key.secret_index)
-    return Verification(VerificationResult.FAILED, reason)
+    return _body_signature(request, keys, reason, accepted=accept_body_signature)
+
+
+def _body_signature(request: InboundRequest, keys: Sequence[Key], reason: str, *, accepted: bool) -> Verification:
+    """Return the verification by the older signature, for a request whose RFC 9421 signature failed for `reason`."""
+    presented = [(name, value) for name, value in request.headers if name.lower() == BODY_SIGNATURE]
+    if not presented:
+        return Verification(VerificationResult.FAILED, reason + _other_signatures(request.headers))
+    match = next(iter(find_hmac_sha256(presented, request.body, [key.value for key in keys])), None)
+    if match is None:
+        detail = f"{reason} {BODY_SIGNATURE} does not contain the HMAC-SHA256 of the body under the token."
+        return Verification(VerificationResult.FAILED, detail)
+    key = keys[match.secret_index]
+    found = f"The header {BODY_SIGNATURE} contains the HMAC-SHA256 of the body ({match.form})"
+    if accepted:
+        return Verification(VerificationResult.VERIFIED, f"{found}; its key is the token {key.form}.", key.secret_index)
+    detail = f"{reason} {found}: an older server signed it. To accept it, use the setting accept_body_signature."
+    return Verification(VerificationResult.FAILED, detail)
+
+
+def _other_signatures(headers: Sequence[tuple[str, str]]) -> str:
+    """Return a sentence with the names of other headers that may contain a signature; empty if there are none."""
+    names = dict.fromkeys(name for name, _ in headers if _SIGNATURE_NAME.search(name))
+    others = [name[:MAX_NAME] for name in names if name.lower() not in OUR_HEADERS][:MAX_NAMES]
+    return f" These headers may contain another signature: {', '.join(others)}." if others else ""
 
 
 def _message(request: InboundRequest, url: str) -> Message:

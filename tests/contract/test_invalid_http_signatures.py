@@ -166,10 +166,15 @@ def test_invalid_parameters_are_refused(parameters: str, reason: str) -> None:
         ("", "does not say when"),
     ],
 )
-def test_the_age_is_checked_only_if_the_policy_limits_it(created: str, reason: str | None) -> None:
+def test_the_age_is_checked_if_the_policy_limits_it_and_the_future_always(created: str, reason: str | None) -> None:
     number = created.partition("{")[2].rstrip("}")
     message = signed(parameters=f";created={CREATED + int(number)}" if number else created)
-    assert verify_hmac(message, [KEY], POLICY, NOW)
+    if reason == "in the future":
+        assert reason in refusal(message)
+    else:
+        assert verify_hmac(message, [KEY], POLICY, NOW)
+    if not created:
+        assert verify_hmac(message, [KEY], Policy(COVERED, max_age=timedelta(hours=1), must_be_dated=False), NOW)
     strict = Policy(COVERED, max_age=timedelta(hours=1))
     if reason is None:
         assert verify_hmac(message, [KEY], strict, NOW)

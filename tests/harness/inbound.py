@@ -17,9 +17,10 @@ def inbound(
     query: str = "",
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),),
     url: str = CALLBACK_URL,
+    received_at: datetime = RECEIVED_AT,
 ) -> InboundRequest:
     """Return a request as the receiver passes it to a plug-in."""
-    return InboundRequest(method=method, url=url, query=query, headers=headers, body=body, received_at=RECEIVED_AT)
+    return InboundRequest(method=method, url=url, query=query, headers=headers, body=body, received_at=received_at)
 
 
 def normalized(parsed: Parsed) -> dict[str, object]:

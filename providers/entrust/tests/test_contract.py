@@ -48,6 +48,11 @@ def received(receiver: StubServer) -> Received:
     return call
 
 
+def received_request(call: Received, url: str) -> InboundRequest:
+    """Return a call of the simulator as the receiver passes it on now."""
+    return inbound(call.body, headers=call.headers, url=url, received_at=datetime.now(UTC))
+
+
 class TestEntrust(ProviderContract):
     provider = provider
     fixtures = FIXTURES
@@ -171,7 +176,7 @@ class TestEntrust(ProviderContract):
             assert provider.test(live.session, created.remote_id, registration).ok
             call = received(new if knows_name else old)
             url = new.url if knows_name else old.url
-        request = inbound(call.body, url=f"{url}/hooks/t", headers=call.headers)
+        request = received_request(call, f"{url}/hooks/t")
         secrets = [str(created.new_secret)]
         assert provider.verify(request, secrets, live.session.settings).result is VerificationResult.VERIFIED
 
@@ -239,11 +244,34 @@ class TestEntrust(ProviderContract):
             remote = live.register(registration)
             assert provider.test(live.session, remote.remote_id, registration).ok
             call = received(receiver)
-        request = inbound(call.body, headers=call.headers, url=registration.callback_url)
+        request = received_request(call, registration.callback_url)
         verification = provider.verify(request, [str(remote.new_secret)], live.session.settings)
         assert verification.result is VerificationResult.VERIFIED
         (event,) = provider.parse(request).events
         assert (event.type, event.action, event.data) == ("untyped", Action.OTHER, call.json())
+
+    @pytest.mark.parametrize(
+        ("options", "setting", "verified"),
+        [
+            ({"signature_age": 7 * 3600.0}, {}, False),
+            ({"signature_age": -3600.0}, {}, False),
+            ({"signature_age": 7 * 3600.0}, {"signature_max_age": 0}, True),
+            ({"signature": "body"}, {}, False),
+            ({"signature": "body"}, {"accept_body_signature": True}, True),
+        ],
+    )
+    def test_live_unusual_signatures_depend_on_the_settings(
+        self, live: Live, options: dict[str, object], setting: dict[str, object], verified: bool
+    ) -> None:
+        live.control("options", **options)
+        with StubServer() as receiver:
+            registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
+            secret = str(live.register(registration).new_secret)
+            live.control("emit")
+            call = receiver.received[0]
+        request = received_request(call, registration.callback_url)
+        verification = provider.verify(request, [secret], settings(**setting))
+        assert (verification.result is VerificationResult.VERIFIED) == verified
 
     @pytest.mark.parametrize("digest", ["sha-256", "sha-512"])
     @pytest.mark.parametrize("key_form", ["text", "base64"])
@@ -253,9 +281,7 @@ class TestEntrust(ProviderContract):
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             secret = str(live.register(registration).new_secret)
             live.control("emit")
-            request = inbound(
-                receiver.received[0].body, headers=receiver.received[0].headers, url=registration.callback_url
-            )
+            request = received_request(receiver.received[0], registration.callback_url)
         assert provider.verify(request, [secret], live.session.settings).result is VerificationResult.VERIFIED
         for chosen in ("text", "base64"):
             verification = provider.verify(request, [secret], settings(key_form=chosen))

@@ -50,7 +50,7 @@ def test_invalid_settings_are_field_errors(name: str, value: object) -> None:
 def test_unconfirmed_settings_are_marked() -> None:
     properties = EntrustSettings.model_json_schema()["properties"]
     marked = {name for name, schema in properties.items() if schema.get("unconfirmed")}
-    assert marked == {"send_name", "signature_max_age", "key_form"}
+    assert marked == {"send_name", "signature_max_age", "accept_body_signature", "key_form"}
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\nb", "gehéim"])

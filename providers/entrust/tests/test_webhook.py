@@ -119,13 +119,71 @@ def test_an_unusable_token_verifies_nothing(secret: str, form: str) -> None:
         assert verify(request, secret, key_form=form).result is VerificationResult.FAILED
 
 
-def test_the_signature_age_is_checked_only_with_the_setting() -> None:
-    now = int(RECEIVED_AT.timestamp())
-    old = signed(inbound(b"{}"), SECRET.encode(), created=now - 86401)
-    assert verify(old).result is VerificationResult.VERIFIED
-    assert "too long ago" in verify(old, signature_max_age=86400).detail
-    fresh = signed(inbound(b"{}"), SECRET.encode(), created=now - 86400)
-    assert verify(fresh, signature_max_age=86400).result is VerificationResult.VERIFIED
+@pytest.mark.parametrize(
+    ("age", "setting", "refusal"),
+    [
+        (0, {}, ""),
+        (6 * 3600, {}, ""),
+        (6 * 3600 + 1, {}, "too long ago"),
+        (300 * 86400, {}, "too long ago"),
+        (300 * 86400, {"signature_max_age": 0}, ""),
+        (86400, {"signature_max_age": 86400}, ""),
+        (86401, {"signature_max_age": 86400}, "too long ago"),
+        (-300, {}, ""),
+        (-301, {}, "in the future"),
+        (-301, {"signature_max_age": 0}, "in the future"),
+        (-86400 * 365, {"signature_max_age": 86400}, "in the future"),
+    ],
+)
+def test_an_old_signature_and_one_from_the_future_are_refused(
+    age: int, setting: dict[str, object], refusal: str
+) -> None:
+    request = signed(inbound(b"{}"), SECRET.encode(), created=int(RECEIVED_AT.timestamp()) - age)
+    verification = verify(request, **setting)
+    assert (verification.result is VerificationResult.FAILED) == bool(refusal)
+    assert refusal in verification.detail
+
+
+def sha2(body: bytes, key: bytes = SECRET.encode()) -> str:
+    return hmac.new(key, body, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "value", [sha2(b"{}"), sha2(b"{}").upper(), f" {sha2(b'{}')} ", f"sha256={sha2(b'{}')}"], ids=range(4)
+)
+def test_the_older_body_signature_is_accepted_only_with_the_setting(value: str) -> None:
+    request = inbound(b"{}", headers=(("X-Sha2-Signature", value),))
+    verification = verify(request)
+    assert verification.result is VerificationResult.FAILED
+    assert "use the setting accept_body_signature" in verification.detail
+    verification = verify(request, "other", SECRET, accept_body_signature=True)
+    assert (verification.result, verification.secret_index) == (VerificationResult.VERIFIED, 1)
+    assert "x-sha2-signature contains the HMAC-SHA256 of the body" in verification.detail
+
+
+def test_the_older_body_signature_also_takes_the_key_decoded_from_base64() -> None:
+    request = inbound(b"{}", headers=(("x-sha2-signature", sha2(b"{}", RAW_KEY)),))
+    assert verify(request, URL_SAFE, accept_body_signature=True).result is VerificationResult.VERIFIED
+    assert verify(request, URL_SAFE, accept_body_signature=True, key_form="text").result is VerificationResult.FAILED
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ((("x-sha2-signature", sha2(b"[]")),), "x-sha2-signature does not contain the HMAC"),
+        ((("x-sha2-signature", ""),), "x-sha2-signature does not contain the HMAC"),
+        ((("X-Hub-Signature-256", "sha256=ab"), ("X-Other", "1")), "another signature: X-Hub-Signature-256."),
+        ((("Accept", "*/*"),), "There is no header Content-Digest."),
+    ],
+)
+@pytest.mark.parametrize("accepted", [False, True])
+def test_the_reason_says_which_other_signature_was_there(
+    headers: tuple[tuple[str, str], ...], text: str, accepted: bool
+) -> None:
+    verification = verify(inbound(b"{}", headers=headers), accept_body_signature=accepted)
+    assert verification.result is VerificationResult.FAILED
+    assert text in verification.detail
+    assert ("signature" in verification.detail) == (headers[0][0] != "Accept")
 
 
 @pytest.mark.parametrize(

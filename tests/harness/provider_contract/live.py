@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -258,4 +258,5 @@ def _inbound(call: Received, registration: Registration[Any]) -> InboundRequest:
         query=urlsplit(call.path).query,
         headers=call.headers,
         url=registration.callback_url,
+        received_at=datetime.now(UTC),
     )
