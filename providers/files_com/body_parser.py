@@ -6,7 +6,7 @@ The bytes are untrusted: parsing raises nothing but UnreadableRequest, and its t
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -26,6 +26,7 @@ MAX_ELEMENTS = 10_000
 MAX_ATTRIBUTES = 10_000  # in a whole XML document
 MAX_NAMESPACE = 1000  # characters; it is repeated in each of its names
 MAX_FIELD_BYTES = 64 * 1024  # of one text field in a multipart form
+UTF_16_MARKS = (BOM_UTF16_LE, BOM_UTF16_BE)
 FILE_HEADERS = ("content-type", "content-disposition")  # describe a file, in addition to X-Files-...
 FILES_COM_PREFIX = "x-files-"
 # A body with one of these sets of fields is a message, not a file.
@@ -82,7 +83,7 @@ def _read_by_content_type(request: InboundRequest) -> Fields | None:
     if kind == "multipart/form-data":
         return read_multipart(body, header(request, "content-type"))
     if kind == "application/x-www-form-urlencoded" and start != b"{":
-        return read_query(body.decode("latin-1"))
+        return read_query(body.decode("utf-16", "replace") if body.startswith(UTF_16_MARKS) else body.decode("latin-1"))
     return _read_by_first_byte(body, start)
 
 

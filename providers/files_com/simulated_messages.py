@@ -59,6 +59,8 @@ def build_webhook_call(
     if value.get("method") != "POST":
         return WebhookCall("GET", _with_query(url, fields, raw_plus), headers, b"")
     kind, text = _encoded(str(value.get("encoding") or "RAW"), fields, site, attempt)
+    if body_encoding == "utf-16" and kind == "application/xml":
+        text = text.replace("UTF-8", "UTF-16", 1)  # in the declaration
     body = encode_text(text, body_encoding)
     token = value.get("verification_token")
     if token and str(value.get("encoding")) in ("EV1", "EV2"):
@@ -108,7 +110,7 @@ def _multipart(url: str, headers: Mapping[str, str], fields: Fields, content: by
     ]
     name = _file_name(fields)
     opening = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n'
-    body = "".join([*parts, opening, f"Content-Type: {_content_type(name)}\r\n\r\n"]).encode()
+    body = "".join([*parts, opening, f"Content-Type: {_content_type(name)}\r\n\r\n"]).encode(errors="replace")
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     return WebhookCall(
         "POST", url, {**headers, "Content-Type": kind}, body + content + f"\r\n--{BOUNDARY}--\r\n".encode()

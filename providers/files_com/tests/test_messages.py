@@ -70,6 +70,24 @@ class TestMessageFormats:
             yield Site(live, receiver)
             live.close()
 
+    @pytest.mark.parametrize("body_encoding", ["byte-order-mark", "two-byte-order-marks", "utf-16"])
+    def test_bodies_may_have_any_unicode_encoding(self, site: Site, body_encoding: str) -> None:
+        for encoding in ("RAW", "JSON", "XML", "EV2"):
+            remote_id = site.register(method="POST", encoding=encoding)
+            site.live.control("options", body_encoding=body_encoding)
+            (request,) = site.emit(event_type="move", remote_id=remote_id)
+            (event,) = provider.parse(request).events
+            assert event.action is Action.MOVED, encoding
+            assert event.resource
+            assert event.previous_resource
+
+    @pytest.mark.parametrize("format_config", FORMATS, ids=str)
+    def test_half_a_character_makes_no_message_unreadable(self, site: Site, format_config: dict[str, object]) -> None:
+        site.register(**format_config)
+        site.live.control("options", odd_event="half_character")
+        (request,) = site.emit(event_type="create")
+        assert [event.type for event in provider.parse(request).events] == ["create"]
+
     @pytest.mark.parametrize("format_config", FORMATS, ids=str)
     def test_every_format_gives_the_same_event(self, site: Site, format_config: dict[str, object]) -> None:
         site.register(**format_config, body={"department": "finance & co"})
