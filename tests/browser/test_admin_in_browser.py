@@ -163,6 +163,30 @@ def test_the_keyboard_reaches_everything_around_a_page(strict_page: Page, site: 
     assert page.locator("main").count() == 1
 
 
+def test_a_form_survives_the_end_of_the_session(strict_page: Page, site: str, hook: Subscription) -> None:
+    page = strict_page
+    log_in(page, site)
+    edit = f"{site}/admin/subscriptions/channel/add/?kind=webhook"
+    page.goto(edit)
+    page.get_by_label("Name").fill("Operators")
+    page.get_by_label("Webhook URL").fill("https://hooks.example.com/x")
+    page.get_by_label("Notify when resolved").uncheck()
+    page.get_by_label("Minimum severity").select_option("critical")
+    page.context.clear_cookies(name="sessionid")
+    page.locator("main").get_by_role("button", name="Add").or_(page.locator("main button[type=submit]")).first.click()
+    expect(page.get_by_text("Your session has ended. Log in again")).to_be_visible()
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill("open-sesame")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("What you entered is here again")).to_be_visible()
+    assert page.url == edit
+    expect(page.get_by_label("Name")).to_have_value("Operators")
+    expect(page.get_by_label("Notify when resolved")).not_to_be_checked()
+    expect(page.get_by_label("Minimum severity")).to_have_value("critical")
+    page.goto(edit)
+    expect(page.get_by_label("Name")).to_have_value("")
+
+
 # Sets every relative time to this text, and returns the table cells and date inputs that are too narrow.
 CUT_CELLS = """(text) => {
   for (const item of document.querySelectorAll("time[data-relative]")) item.textContent = text;

@@ -151,7 +151,65 @@
     if (target.matches(".hk-filters select")) target.form.requestSubmit();
   });
 
+  // What was entered into a form is kept in this tab while it is sent, so that a session that has ended loses nothing.
+  // Secrets are left out.
+  const KEPT = "hookkeeper-form";
+
+  function keepForm(form) {
+    const values = {};
+    for (const item of form.elements) {
+      const skipped = item.type === "hidden" && item.name !== "seen";  // `seen`: what was stored when it was opened
+      if (!item.name || skipped || ["password", "file", "submit", "button"].includes(item.type)) continue;
+      values[item.name] = values[item.name] || [];
+      if (!["checkbox", "radio"].includes(item.type) || item.checked) values[item.name].push(item.value);
+    }
+    if (Object.keys(values).length) {
+      sessionStorage.setItem(KEPT, JSON.stringify({ page: location.pathname + location.search, values: values }));
+    }
+  }
+
+  function restoreForm(kept) {
+    const form = document.querySelector("main form[method=post][novalidate]");
+    if (!form) return;
+    for (const name of Object.keys(kept.values)) {
+      const values = kept.values[name];
+      let items = form.querySelectorAll('[name="' + CSS.escape(name) + '"]');
+      const rows = items.length && items[0].closest(".hk-rows");
+      while (rows && items.length < values.length) {
+        addRow(rows.nextElementSibling);
+        items = form.querySelectorAll('[name="' + CSS.escape(name) + '"]');
+      }
+      items.forEach(function (item, index) {
+        if (["checkbox", "radio"].includes(item.type)) item.checked = values.includes(item.value);
+        else item.value = values[index] || "";
+      });
+    }
+    say(form, "Your session had ended. What you entered is here again, except secrets. Nothing was saved yet.");
+  }
+
+  function say(before, text) {
+    const note = document.createElement("div");
+    note.className = "hk-note hk-warn";
+    note.setAttribute("role", "status");
+    note.textContent = text;
+    before.before(note);
+  }
+
+  function recoverForm() {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+    if (!kept) return;
+    const login = document.getElementById("login-form");
+    if (login) {
+      say(login, "Your session has ended. Log in again: what you entered is kept.");
+      sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, loggedOut: true }));
+      return;
+    }
+    sessionStorage.removeItem(KEPT);
+    if (kept.loggedOut && kept.page === location.pathname + location.search) restoreForm(kept);
+  }
+
   document.addEventListener("submit", function (event) {
+    if (event.target.matches("main form[method=post][novalidate]")) keepForm(event.target);
     // API calls take seconds, and a second click would repeat them.
     if (event.target.matches("form[method=post]")) {
       for (const button of event.target.querySelectorAll("button[data-once]")) {
@@ -179,6 +237,7 @@
     // The names of icons are text, which screen readers would read out.
     for (const item of document.querySelectorAll(".material-symbols-outlined")) item.setAttribute("aria-hidden", "true");
     openTarget();
+    recoverForm();
     const wrong = document.querySelector(".hk-wrong input, .hk-wrong select, .hk-wrong textarea");
     if (wrong) {
       for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
