@@ -21,7 +21,7 @@ from providers.dashboard.base import actor_of
 from providers.dashboard.schema_values import foldable, stored_values
 from providers.models import AccountStatus, ProviderAccount
 from subscriptions.admin.account_form import CREDENTIALS, SETTINGS, AccountForm
-from subscriptions.admin.related_problems import related_problems
+from subscriptions.admin.related_problems import refresh_problems, related_problems
 from subscriptions.admin.remote_pages import RemoteSubscriptionPages
 from subscriptions.admin.timeline_pages import latest_entries, timeline_page
 from subscriptions.filters import ACCOUNT_FILTERS
@@ -229,6 +229,7 @@ class AccountAdmin(RemoteSubscriptionPages):
     def _check(self, request: HttpRequest, account: ProviderAccount, done: str) -> HttpResponse:
         """Check the account with the provider and show the result."""
         session.check(account, deadline=time.monotonic() + CHECK_SECONDS, by=actor_of(request))
+        refresh_problems()
         name = account.plugin.name
         if account.status == AccountStatus.OK and account.status_reason:
             messages.warning(request, f"{done} {name} accepts the credentials, but: {account.status_reason}")

@@ -15,6 +15,7 @@ from providers.filters import row_number
 from subscriptions.admin import actions as dashboard_actions
 from subscriptions.admin.accounts import plugin_of
 from subscriptions.admin.actions import ACTION_TEXTS, ActionText
+from subscriptions.admin.related_problems import refresh_problems
 from subscriptions.lifecycle import actions
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
@@ -57,6 +58,7 @@ class ActionPages(PageAdmin[Subscription]):
             return HttpResponseRedirect(list_url)
         if request.method == "POST":
             results = dashboard_actions.run(rows, action, by=actor_of(request), revoke="revoke" in request.POST)
+            refresh_problems()
             _report(request, results, action)
             is_removed = action in REMOVING
             return HttpResponseRedirect(self.page_url(rows[0]) if len(rows) == 1 and not is_removed else list_url)

@@ -17,6 +17,7 @@ from providers.contract.errors import ProviderError
 from providers.dashboard.base import PageAdmin, actor_of
 from providers.filters import row_number
 from providers.models import ProviderAccount
+from subscriptions.admin.related_problems import refresh_problems
 from subscriptions.models import Subscription
 from subscriptions.planning.step_selection import Choice
 from subscriptions.planning.steps import StepAction
@@ -70,12 +71,14 @@ class PendingChangesPages(PageAdmin[Subscription]):
         account = _account(request.POST.get("account"))
         if "all" in request.POST:
             _report_all(request, _apply_all(account, by=actor_of(request)))
+            refresh_problems()
             return HttpResponseRedirect(self.plan_url(account))
         choices = _choices(request.POST)
         rows = list(self.detail_rows(request).filter(pk__in=choices))
         if not rows:
             messages.warning(request, "No step was selected.")
         self._apply(request, rows, choices)
+        refresh_problems()
         if request.POST.get("back") == "subscription" and len(rows) == 1:
             return HttpResponseRedirect(f"{self.page_url(rows[0])}?plan=now#plan")
         return HttpResponseRedirect(self.plan_url(account, refresh=account is not None))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 
 from subscriptions.models import ACTIVE, Problem, ProblemKind, ProblemQuerySet
-from subscriptions.problems import remediation
+from subscriptions.problems import detector, remediation
 
 MAX_PROBLEMS = 50
 
@@ -66,6 +66,11 @@ def _related(
         button=remediation.button_of(problem),
         link="" if link == page else link,
     )
+
+
+def refresh_problems() -> None:
+    """Detect problems now, so that the page after a repair does not show what it has repaired."""
+    detector.detect()
 
 
 def includes_kind(problems: Collection[RelatedProblem], kind: ProblemKind) -> bool:

@@ -19,6 +19,7 @@ from subscriptions.admin.accounts import plugin_of
 from subscriptions.admin.action_pages import ActionPages
 from subscriptions.admin.pending_changes import PendingChangesPages
 from subscriptions.admin.public_url_pages import PublicUrlPages
+from subscriptions.admin.related_problems import refresh_problems
 from subscriptions.admin.renewal_pages import RenewalPages
 from subscriptions.admin.secret_pages import SecretPages
 from subscriptions.admin.subscription_detail import detail_context
@@ -154,6 +155,7 @@ class SubscriptionAdmin(ActionPages, SecretPages, PendingChangesPages, RenewalPa
     def _saved(self, request: HttpRequest, row: Subscription) -> HttpResponse:
         """Apply the change at the provider and show the result; an error at its field, if it has one."""
         result = attempt(row, SubscriptionAction.EDIT, by=actor_of(request), seconds=CALL_SECONDS)
+        refresh_problems()
         if result.ok:
             detail = "" if result.text == row.state_reason else f" {result.text}"  # the page shows the reason anyway
             messages.success(request, f"Saved.{detail}")

@@ -13,8 +13,9 @@ from providers.contract.errors import Refused
 from providers.models import HistoryEntry, ProviderAccount
 from subscriptions.lifecycle import desired_state
 from subscriptions.lifecycle.actions import SubscriptionAction
-from subscriptions.models import Managed, Operation, State, Subscription
+from subscriptions.models import Managed, Operation, Problem, State, Subscription
 from subscriptions.planning.steps import StepAction
+from subscriptions.problems import detector
 from subscriptions.reconciliation.columns import set_values
 from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.reconciler import reconcile_soon
@@ -199,6 +200,17 @@ def test_reconciling_repairs_immediately(superuser: Client, active: Subscription
 
 def test_testing_reports_the_result(superuser: Client, active: Subscription) -> None:
     assert "No test webhook was sent" in run(superuser, "test", active)
+
+
+def test_the_page_after_a_repair_does_not_show_the_repaired_problem(superuser: Client, active: Subscription) -> None:
+    Subscription.objects.filter(pk=active.pk).update(state=State.DRIFTED, state_reason="It differs in paths.")
+    detector.detect()
+    problem = Problem.objects.get(kind="drifted")
+    assert problem.state == "open"
+    page = run(superuser, "reconcile", active)
+    problem.refresh_from_db()
+    assert (active.state, problem.state) == (State.ACTIVE, "resolved")
+    assert 'id="problems"' not in page
 
 
 def test_a_bulk_action_returns_to_the_filtered_list(superuser: Client, active: Subscription) -> None:
