@@ -36,7 +36,19 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "normalise-pending": {"task": "events.tasks.normalise_pending", "schedule": 1.0},
 }
 
-app = Celery("hookkeeper", task_cls=WakeUpTask)
+
+class GuardedTask(WakeUpTask):
+    """A task that runs only with the ENCRYPTION_KEYS of the database, also if that was down at the start."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task."""
+        from providers.accounts import encryption_keys  # the apps are not ready when this module is imported
+
+        encryption_keys.require()
+        return super().__call__(*args, **kwargs)
+
+
+app = Celery("hookkeeper", task_cls=GuardedTask)
 app.conf.update(
     # Not broker_url: Celery reads an environment variable of that name itself, without `.env`.
     broker_read_url=settings.CELERY_BROKER_URL,

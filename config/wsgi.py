@@ -28,8 +28,10 @@ from config.monitoring.watchdog import watchdog  # noqa: E402
 from config.web.bypass_middleware import ReceiverWSGIHandler  # noqa: E402
 from config.web.deferred_response import defer_responses  # noqa: E402
 from config.web.receiver_entry import ReceiverEntry  # noqa: E402
+from config.worker.scheduler import exit_with_wrong_keys  # noqa: E402
 from events.receiver.handler import prepare_to_receive  # noqa: E402
 
+exit_with_wrong_keys()
 application: Any = ReceiverWSGIHandler()
 if settings.RECEIVER_ENTRY == "WSGI":
     application = ReceiverEntry(application)

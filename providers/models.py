@@ -150,6 +150,17 @@ class AccountToken(models.Model):
         return f"Token {self.name} of account {self.account_id}"
 
 
+class KeyCanary(models.Model):
+    """A text that only the right ENCRYPTION_KEYS decrypt; see `providers.accounts.encryption_keys`."""
+
+    ONLY: ClassVar[int] = 1  # the primary key of the only row
+
+    value = EncryptedJSONField()
+
+    def __str__(self) -> str:
+        return "Canary"
+
+
 class HistoryEntry(models.Model):
     """An entry of the audit trail, from the dashboard or the API. Entries are never deleted.
 

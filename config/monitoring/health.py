@@ -14,6 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from events.receiver.spool.status import spool_status
+from providers.accounts import encryption_keys
+from providers.accounts.encryption_keys import WrongKeys
 from subscriptions.models import Heartbeat
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -54,6 +56,7 @@ def run_checks() -> dict[str, Check]:
         return {
             "database": Check("ok", connection.vendor),
             "migrations": migrations(),
+            "encryption_keys": keys(),
             "worker": heartbeat("worker"),
             "scheduler": heartbeat("scheduler"),
             "spool": waiting,
@@ -77,6 +80,15 @@ def migrations() -> Check:
     if missing:
         return Check("unavailable", f"{len(missing)} migrations are not applied; run `python manage.py migrate`.")
     return Check("ok", "All migrations are applied.")
+
+
+def keys() -> Check:
+    """Check that ENCRYPTION_KEYS are those of the database."""
+    try:
+        right = encryption_keys.are_right()
+    except DatabaseError:  # the table is missing; the check of the migrations says so
+        right = True
+    return Check("ok", "The keys are right.") if right else Check("unavailable", str(WrongKeys()))
 
 
 def spool() -> Check:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import close_old_connections, connection
 
+from providers.accounts import encryption_keys
 from subscriptions.notifications import dispatch
 from subscriptions.problems import detector
 
@@ -21,6 +22,7 @@ TAKE_OVER_AFTER = timedelta(seconds=45)  # without a pass of the workers, which 
 
 def run_if_overdue() -> bool:
     """Detect problems and notify people, if no process has done so for TAKE_OVER_AFTER. Return whether it did."""
+    encryption_keys.require()
     if not detector.detect_if_due(TAKE_OVER_AFTER):
         return False
     dispatch.notify_all()

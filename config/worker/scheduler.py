@@ -102,6 +102,21 @@ class LocalScheduler:
             close_old_connections()
 
 
+def exit_with_wrong_keys() -> None:
+    """Exit if ENCRYPTION_KEYS are not those of the database. If it is down, each task checks them later."""
+    from providers.accounts import encryption_keys  # the apps are not ready when this module is imported
+
+    try:
+        encryption_keys.require()
+    except encryption_keys.WrongKeys as error:
+        logger.critical("%s", error)
+        raise SystemExit(1) from None
+    except DatabaseError as error:
+        logger.warning("ENCRYPTION_KEYS could not be checked yet: %s", error)
+    finally:
+        close_old_connections()
+
+
 class SchedulerStep(bootsteps.StartStopStep):
     """Start the scheduler with the worker, before the consumer, which may wait for a broker forever."""
 
@@ -112,7 +127,8 @@ class SchedulerStep(bootsteps.StartStopStep):
         self.scheduler: LocalScheduler | None = None
 
     def start(self, parent: Any) -> None:
-        """Start the scheduler and the watchdog; the worker calls this."""
+        """Start the scheduler and the watchdog, unless ENCRYPTION_KEYS are wrong; the worker calls this."""
+        exit_with_wrong_keys()
         self.scheduler = LocalScheduler(parent.app)
         self.scheduler.start()
         watchdog.start()

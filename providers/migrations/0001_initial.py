@@ -97,6 +97,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='KeyCanary',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('value', providers.db.fields.EncryptedJSONField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='StateChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -36,6 +36,7 @@ def test_ready_when_worker_and_scheduler_are_alive(client: Client) -> None:
     assert {name: check["status"] for name, check in body["checks"].items()} == {
         "database": "ok",
         "migrations": "ok",
+        "encryption_keys": "ok",
         "worker": "ok",
         "scheduler": "ok",
         "spool": "ok",

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from config.models import NAME_LENGTH, ApiToken, Scope
+from providers.accounts import encryption_keys
 from providers.audit import log
 from providers.names import is_visible
 
@@ -30,6 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, name: str, scope: list[str] | None, **options: Any) -> None:
         """Create the token and print it. Raise CommandError for an invalid name."""
+        encryption_keys.require()
         name = name.strip()
         if not name or len(name) > NAME_LENGTH or not is_visible(name):
             raise CommandError(f"NAME must have 1 to {NAME_LENGTH} printable characters.")

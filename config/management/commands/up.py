@@ -17,6 +17,7 @@ from config.supervisor import preflight
 from config.supervisor.admin_login import AdminLogin, ensure_admin
 from config.supervisor.supervisor import ChildProcess, Supervisor
 from config.web import granian
+from providers.accounts import encryption_keys
 from subscriptions.lifecycle.demo import ensure_demo
 
 # A server that listens on all addresses is reached at the loopback address.
@@ -64,6 +65,7 @@ class Command(BaseCommand):
 def prepare() -> AdminLogin:
     """Migrate the database, create the user `admin` and, with DEMO, the sandbox accounts. Return how to log in."""
     call_command("migrate", interactive=False, verbosity=0)
+    encryption_keys.require()
     if settings.DEMO:
         ensure_demo()
     return ensure_admin(settings.ADMIN_PASSWORD)

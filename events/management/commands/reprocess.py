@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from events.models import Outcome, WebhookRequest
 from events.processing.bulk_reprocess import reprocess_many
+from providers.accounts import encryption_keys
 
 BY = "command:reprocess"
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Reprocess the requests and print how many ended with which outcome."""
+        encryption_keys.require()
         if not any(options[name] for name in ("subscription", "account", "outcome", "all")):
             raise CommandError("Select requests with an option, or use --all.")
         rows = WebhookRequest.objects.all()

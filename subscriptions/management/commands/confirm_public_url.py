@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from providers.accounts import encryption_keys
 from subscriptions.lifecycle import public_url
 
 
@@ -20,5 +21,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print how many callback URLs moved."""
+        encryption_keys.require()
         moved = public_url.confirm(settings.PUBLIC_URL, by="command:confirm_public_url")
         self.stdout.write(f"{moved} subscriptions now have callback URLs at {settings.PUBLIC_URL}.")

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from providers.accounts import encryption_keys
 from providers.conflict import Conflict
 from providers.contract.errors import ProviderError
 from providers.models import ProviderAccount
@@ -42,6 +43,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print each account as soon as it is synced, and exit with the code of the result."""
+        encryption_keys.require()
         if options["account"] and options["subscription"]:
             raise CommandError("Use --account or --subscription, not both.", returncode=2)
         try:
