@@ -71,6 +71,7 @@ class RemoteSubscription:
     secret_matches: bool | None = None
     shown_secret: str | None = field(default=None, repr=False)
     new_secret: str | None = field(default=None, repr=False)
+    partial: bool = False  # of this entry of a list only the ID could be read
 
     def __post_init__(self) -> None:
         """Sanitize what the provider sent, because it is stored and shown."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeGuard, TypeVar
 
+from providers.contract.base import RemoteSubscription
 from providers.contract.equivalence import is_masked
 from providers.contract.errors import InvalidResponse
 
 MAX_REMOTE_ID = 200  # characters
+UNREADABLE = "unreadable"  # the status of an entry of which only the ID could be read
+
+T = TypeVar("T")
 
 
 def invalid_field(key: str, problem: str) -> InvalidResponse:
@@ -28,6 +32,31 @@ def read_list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise InvalidResponse("The provider's list of webhooks is not a list.")
     return value
+
+
+def read_entries(
+    items: Iterable[object], read: Callable[[object], T], read_id: Callable[[object], str]
+) -> Iterator[T | RemoteSubscription]:
+    """Yield what `read` returns for each entry of a list, or a partial registration for one that it cannot read.
+
+    One odd entry, perhaps of somebody else's webhook, must not hide all the others. An entry without a usable ID is
+    left out, unless none has one: then the ID is probably in another field. Raises InvalidResponse.
+    """
+    error: InvalidResponse | None = None
+    found = False
+    for item in items:
+        try:
+            entry: T | RemoteSubscription = read(item)
+        except InvalidResponse as unreadable:
+            try:
+                entry = RemoteSubscription(remote_id=read_id(item), status=UNREADABLE, enabled=True, partial=True)
+            except InvalidResponse:
+                error = error or unreadable
+                continue
+        found = True
+        yield entry
+    if error is not None and not found:
+        raise error
 
 
 def is_usable_id(value: object) -> TypeGuard[str]:

@@ -20,6 +20,7 @@ from providers.contract.mashery import read_throttling
 from providers.contract.response_fields import (
     invalid_field,
     pick_texts,
+    read_entries,
     read_list,
     read_object,
     read_remote_id,
@@ -65,11 +66,10 @@ def read_summary(value: object) -> RemoteSubscription:
 
 
 def read_summaries(value: object) -> tuple[RemoteSubscription, ...]:
-    """Return the webhooks of a list call. Raises InvalidResponse.
-
-    One unreadable entry fails the whole list, because a webhook that is overlooked would be registered twice.
-    """
-    return tuple(read_summary(item) for item in read_list(value))
+    """Return the webhooks of a list call. Raises InvalidResponse."""
+    return tuple(
+        read_entries(read_list(value), read_summary, lambda item: read_remote_id(read_object(item), "webhookId"))
+    )
 
 
 def read_url(details: Mapping[str, object]) -> str | None:

@@ -126,6 +126,7 @@ class EgnyteConnectSimulator(Simulator[Webhook, EgnyteConnectOptions]):
     """Two Egnyte domains with an API each; the access token identifies the domain."""
 
     slug = "egnyte-connect"
+    collection = f"{PREFIX}/webhooks"
     paths: ClassVar[tuple[str, ...]] = (f"{PREFIX}/webhooks", f"{PREFIX}/whoami")
     event_types: ClassVar[tuple[str, ...]] = tuple(f"{group}:{name}" for group, n in EVENT_NAMES.items() for name in n)
     wildcards: ClassVar[frozenset[str]] = frozenset(f"{group}:*" for group in (*EVENT_NAMES, "user"))

@@ -112,6 +112,7 @@ class EgnyteMspSimulator(Simulator[Webhook, EgnyteMspOptions]):
     """Two NFR domains with an API each; the access token identifies the domain."""
 
     slug = "egnyte-msp"
+    collection = PREFIX
     paths: ClassVar[tuple[str, ...]] = (PREFIX, WHOAMI)
     event_types: ClassVar[tuple[str, ...]] = EVENT_NAMES
     demo_config: ClassVar[dict[str, object]] = {"event_types": list(EVENT_NAMES)}

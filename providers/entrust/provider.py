@@ -88,8 +88,7 @@ class Entrust(Provider[EntrustSettings, EntrustCredentials, EntrustConfig]):
 
     def list_remote(self, session: EntrustSession) -> tuple[RemoteSubscription, ...]:
         """Return all webhooks, without their tokens: GET webhooks."""
-        webhooks = responses.read_webhooks(self._call(session, "GET", "", VIEW).json())
-        return tuple(item.to_remote() for item in webhooks)
+        return responses.read_webhooks(self._call(session, "GET", "", VIEW).json())
 
     def read_remote(self, session: EntrustSession, remote_id: str, secret: str | None = None) -> RemoteSubscription:
         """Return one webhook: GET webhooks/{id}. Only a registration returns the token, so `secret` is not compared."""

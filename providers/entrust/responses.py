@@ -17,7 +17,14 @@ from providers.contract.errors import (
     InvalidResponse,
 )
 from providers.contract.event_fields import parse_iso_time
-from providers.contract.response_fields import invalid_field, read_list, read_object, read_remote_id, read_text
+from providers.contract.response_fields import (
+    invalid_field,
+    read_entries,
+    read_list,
+    read_object,
+    read_remote_id,
+    read_text,
+)
 from providers.contract.responses import ProviderResponse
 from providers.entrust.event_types import EVENT_TYPES
 from providers.entrust.schemas import MAX_EXPIRY_DAYS
@@ -96,12 +103,15 @@ def read_webhook(value: object) -> Webhook:
     )
 
 
-def read_webhooks(value: object) -> tuple[Webhook, ...]:
-    """Parse the response to the list call. Raises InvalidResponse.
-
-    One malformed entry fails the whole list, because a webhook that is skipped would be registered twice.
-    """
-    return tuple(read_webhook(item) for item in read_list(value))
+def read_webhooks(value: object) -> tuple[RemoteSubscription, ...]:
+    """Parse the response to the list call, without the tokens. Raises InvalidResponse."""
+    return tuple(
+        read_entries(
+            read_list(value),
+            lambda item: read_webhook(item).to_remote(),
+            lambda item: read_remote_id(read_object(item), "id"),
+        )
+    )
 
 
 def canonical_events(events: Iterable[tuple[str, str | None]]) -> list[dict[str, object]]:

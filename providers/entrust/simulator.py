@@ -134,6 +134,7 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
     """Two Entrust customers behind one API; the access token identifies the customer."""
 
     slug = "entrust"
+    collection = WEBHOOKS_PATH
     paths: ClassVar[tuple[str, ...]] = (WEBHOOKS_PATH, AUTHENTICATE_PATH)
     event_types: ClassVar[tuple[str, ...]] = EVENT_TYPES
     answer_within: ClassVar[float] = 3.0

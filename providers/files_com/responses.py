@@ -18,7 +18,7 @@ from providers.contract.base import Identity, RemoteSubscription, TestResult
 from providers.contract.equivalence import canonical_url
 from providers.contract.errors import InvalidResponse
 from providers.contract.event_fields import parse_iso_time
-from providers.contract.response_fields import invalid_field, lenient_text, unmasked_secret
+from providers.contract.response_fields import invalid_field, lenient_text, read_entries, read_object, unmasked_secret
 from providers.contract.responses import ProviderResponse
 from providers.files_com.event_types import FILE_ACTIONS
 from providers.files_com.schemas import AUTH_HEADER, RESERVED_HEADERS, ROOT, FilesComConfig
@@ -51,13 +51,12 @@ class Behavior:
 
 
 def read_behaviors(value: object) -> list[Behavior]:
-    """Parse one page of the list call, without behaviors of other kinds. Raises InvalidResponse.
-
-    One malformed entry fails the whole page, because a webhook that is skipped would be registered twice.
-    """
+    """Parse one page of the list call, without behaviors of other kinds. Raises InvalidResponse."""
     if not isinstance(value, list):
         raise InvalidResponse("The provider's list of behaviors is not a JSON array.")
-    return [read_behavior(item) for item in value if not isinstance(item, dict) or is_webhook(item)]
+    webhooks = [item for item in value if not isinstance(item, dict) or is_webhook(item)]
+    entries = read_entries(webhooks, read_behavior, lambda item: _remote_id(read_object(item).get("id")))
+    return [item if isinstance(item, Behavior) else Behavior(item, None) for item in entries]
 
 
 def is_webhook(item: Mapping[str, object]) -> bool:

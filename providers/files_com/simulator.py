@@ -110,6 +110,8 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
     """Two sites behind one API; the API key identifies the site."""
 
     slug = "files-com"
+    collection = f"{PREFIX}/behaviors"
+    odd_id = 987654321
     paths: ClassVar[tuple[str, ...]] = tuple(
         f"{PREFIX}/{name}" for name in ("behaviors", "api_key", "webhook_tests", "site/test-webhook")
     )
@@ -191,6 +193,10 @@ class FilesComSimulator(Simulator[Behavior, FilesComOptions]):
         return Response(
             outcome.status, test_call_result(result, self.is_received(result.status or 0), outcome.status == 201)
         )
+
+    def is_list_call(self, call: Call) -> bool:
+        """Return whether a call lists all webhooks, or those of a folder."""
+        return super().is_list_call(call) or call.path.startswith(f"{self.collection}/folders/")
 
     def handle(self, tenant: FilesComTenant, call: Call) -> Response:
         """Route a call, check the key's permissions and handle it."""

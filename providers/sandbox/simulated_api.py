@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Generic
 
 from providers.sandbox.calls import HUGE_RESPONSE_BYTES, Call, NoResponse, Response
+from providers.sandbox.misbehavior import misbehave
 from providers.sandbox.rewriting import rewrite
 from providers.sandbox.tenant import Batch, Delivery, Event, H, LoginName, O, SandboxLogin, Tenant, iso
 from providers.sandbox.webhook_sender import SendResult, WebhookCall, WebhookSender
@@ -33,6 +34,8 @@ class SimulatedApi(ABC, Generic[H, O]):
     demo_config: ClassVar[Mapping[str, object]]  # the config of a subscription to everything, in the plug-in's form
     secret_keys: ClassVar[frozenset[str]] = frozenset()  # fields of responses that show the inbound secret
     options_model: type[O]
+    collection: ClassVar[str]  # the path of the list call and of registrations
+    odd_id: ClassVar[object] = "odd-webhook-4"  # of an odd entry, in the form of this provider's IDs
 
     # -- Required methods; all but the first two are called with the lock held ------------------------------------
 
@@ -78,6 +81,14 @@ class SimulatedApi(ABC, Generic[H, O]):
     def serve(self, tenant: Tenant[H, O], call: Call) -> Response:
         """Return the response of `handle` behind the provider's gateway, which may throttle. Faults apply before it."""
         return self.handle(tenant, call)
+
+    def is_list_call(self, call: Call) -> bool:
+        """Return whether a call lists webhooks."""
+        return call.method == "GET" and call.path.rstrip("/") == self.collection
+
+    def is_registration(self, call: Call) -> bool:
+        """Return whether a call registers a webhook."""
+        return call.method == "POST" and call.path.rstrip("/") == self.collection
 
     def matches_type(self, hook: H, event_type: str) -> bool:
         """Return whether a webhook is subscribed to an event type."""
@@ -185,7 +196,7 @@ class SimulatedApi(ABC, Generic[H, O]):
 
     def _outcome(self, tenant: Tenant[H, O], call: Call) -> Response | NoResponse:
         if not tenant.faults or self.obtains_token(call):
-            return rewrite(self.serve(tenant, call), tenant.options, self.secret_keys)
+            return rewrite(misbehave(self, tenant, call), tenant.options, self.secret_keys)
         fault = tenant.faults.popleft()
         if fault.status:
             response = self.error_response(fault.status)

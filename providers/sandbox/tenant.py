@@ -39,7 +39,16 @@ BodyEncoding = Literal["utf-8", "byte-order-mark", "two-byte-order-marks", "utf-
 class Options(ShownForm):
     """The options of a simulator. Subclasses add their own; every option has a default."""
 
-    lease_seconds: float = Field(default=90.0, gt=0, le=10 * 365 * 86400)  # unused if nothing expires
+    # The length of a lease, unused if nothing expires. A negative one is over as soon as it is granted.
+    lease_seconds: float = Field(default=90.0, ge=-86400, le=10 * 365 * 86400)
+    list_lag_seconds: float = Field(default=0.0, ge=0, le=3600)  # until a new webhook is listed
+    read_lag_seconds: float = Field(default=0.0, ge=0, le=3600)  # until a new webhook is found by its ID
+    list_limit: int | None = Field(default=None, ge=0)  # of webhooks; a longer list is cut without a word
+    list_answer: Literal["right", "html", "null", "missing"] = "right"
+    odd_entry: bool = False  # the list begins with somebody else's webhook that has an ID and unusable fields
+    update_status: int | None = Field(default=None, ge=400, le=599)  # of every update, which has no effect
+    registration_status: int | None = Field(default=None, ge=400, le=599)  # of registrations, which take effect
+    one_for_a_url: bool = False  # a second webhook with the same callback URL is refused with 409
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 5.0, 15.0)
     failures_until_disabled: int = Field(default=5, ge=1)
     odd_event: OddEvent = "none"  # an odd value in the first event of each webhook call

@@ -125,8 +125,7 @@ class SideDrawer(Provider[SideDrawerSettings, SideDrawerCredentials, SideDrawerC
         while url not in seen and len(seen) < MAX_PAGES:
             seen.add(url)
             page = responses.read_page(self._call_collection(session, "GET", url).json())
-            for item in page.items:
-                remote = responses.read_webhook(item, session.settings)
+            for remote in responses.read_webhooks(page.items, session.settings):
                 webhooks.setdefault(remote.remote_id, remote)
             if page.next is None:
                 return tuple(webhooks.values())

@@ -6,7 +6,7 @@ several likely forms are accepted, and values that cannot be read are omitted in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,13 @@ from providers.contract.errors import (
     InvalidResponse,
 )
 from providers.contract.event_fields import parse_iso_time, time_from_number
-from providers.contract.response_fields import invalid_field, is_usable_id, lenient_text, unmasked_secret
+from providers.contract.response_fields import (
+    invalid_field,
+    is_usable_id,
+    lenient_text,
+    read_entries,
+    unmasked_secret,
+)
 from providers.contract.signatures import same
 from providers.sidedrawer.schemas import SideDrawerSettings
 
@@ -52,6 +58,13 @@ def read_webhook(
         config=_config(item),
         secret_matches=same(shown, secret) if shown and secret else None,
         shown_secret=None if secret else shown,
+    )
+
+
+def read_webhooks(items: Iterable[object], settings: SideDrawerSettings) -> Iterator[RemoteSubscription]:
+    """Yield the webhooks of one page of a list. Raises InvalidResponse."""
+    return read_entries(
+        items, lambda item: read_webhook(item, settings), lambda item: _remote_id(_unwrap(item, settings), settings)
     )
 
 

@@ -88,6 +88,7 @@ class SideDrawerSimulator(Simulator[Webhook, SideDrawerOptions]):
     """Two SideDrawer tenants; the token identifies the tenant. The spare login has a token, the demo login logs in."""
 
     slug = "sidedrawer"
+    collection = WEBHOOKS_PATH
     paths: ClassVar[tuple[str, ...]] = (WEBHOOKS_PATH, DEVELOPERS_PATH)
     event_types: ClassVar[tuple[str, ...]] = tuple(
         f"{kind}.{modification}"

@@ -36,6 +36,11 @@ class LearnedColumns(models.Model):
     renews_in_place = models.BooleanField(null=True, editable=False)
     update_enables = models.BooleanField(null=True, editable=False)
     replace_refused = models.BooleanField(default=False, editable=False)  # no room for a second registration
+    renewals_without_effect = models.PositiveIntegerField(default=0, editable=False)  # in a row, in place
+
+    # Registrations in a row of which it is unknown whether they took effect.
+    unknown_registrations = models.PositiveIntegerField(default=0, editable=False)
+    losses = JSONTextField(default=list, editable=False)  # ISO times at which the provider had lost it, recent ones
 
     # The secret at the provider. `secret_for` is the remote ID whose provider-generated secret we hold;
     # `remote_secret_no` is the number of the secret that the provider was given last (null: unknown).

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 
 from providers.contract.base import RemoteSubscription
 from providers.contract.capabilities import Capabilities
+from providers.times import readable_time
 from subscriptions.planning.config_diff import accepted_changes
 from subscriptions.planning.registration_steps import gave_up_plan, plan_disabled, plan_enabled
 from subscriptions.planning.remote_choice import choose_remote, is_elsewhere
 from subscriptions.planning.replacement import delete_step, replacement_steps
 from subscriptions.planning.states import DesiredState, ObservedState
 from subscriptions.planning.steps import Plan, Step, StepAction, Wait
+
+MAX_LOSSES = 2  # within an hour, after which a person has to look
 
 
 def plan(desired: DesiredState, observed: ObservedState, capabilities: Capabilities, now: datetime) -> Plan:
@@ -34,7 +38,8 @@ def plan(desired: DesiredState, observed: ObservedState, capabilities: Capabilit
             wait=Wait.ADDRESS,
         )
     if not desired.present:
-        return Plan(tuple(delete_step(remote, "The subscription is deleted here.") for remote in observed.remotes))
+        deletions = tuple(delete_step(remote, "The subscription is deleted here.") for remote in observed.remotes)
+        return replace(_absent_plan(observed, now) or Plan(), steps=deletions)
     elsewhere = [remote for remote in observed.remotes if is_elsewhere(remote, desired)]
     if elsewhere:
         return Plan(
@@ -42,11 +47,45 @@ def plan(desired: DesiredState, observed: ObservedState, capabilities: Capabilit
             "using it. Nothing is changed at the provider until a person decides.",
             wait=Wait.ELSEWHERE,
         )
+    absent = _absent_plan(observed, now) if desired.enabled else None
+    if absent is not None:
+        return absent
     chosen = choose_remote(desired, observed, capabilities, now)
     others = tuple(remote for remote in observed.remotes if remote is not chosen)
     if chosen is None:
-        return _plan_without_usable(desired, observed, others)
-    return _plan_with_chosen(desired, observed, capabilities, chosen, others, now)
+        complete = _plan_without_usable(desired, observed, others)
+    else:
+        complete = _plan_with_chosen(desired, observed, capabilities, chosen, others, now)
+    return _until_registrations_settle(complete, observed, now)
+
+
+def _absent_plan(observed: ObservedState, now: datetime) -> Plan | None:
+    """Return a waiting plan while the provider may merely not show the current registration yet; None otherwise."""
+    if observed.absence_settles_at is None or now >= observed.absence_settles_at:
+        return None
+    return Plan(
+        waiting=f"The provider does not show {observed.current_id} at the moment. It is asked again at "
+        f"{readable_time(observed.absence_settles_at)}, before anything is registered again.",
+        not_before=observed.absence_settles_at,
+        wait=Wait.ABSENT,
+    )
+
+
+def _until_registrations_settle(complete: Plan, observed: ObservedState, now: datetime) -> Plan:
+    """Return the plan without its registrations while an earlier one, whose answer was lost, may still appear."""
+    registers = any(step.action in (StepAction.REGISTER, StepAction.REPLACE) for step in complete.steps)
+    settles_at = observed.registration_settles_at
+    if not registers or settles_at is None or now >= settles_at:
+        return complete
+    held = (StepAction.REGISTER, StepAction.REPLACE, StepAction.DELETE)
+    return replace(
+        complete,
+        steps=tuple(takewhile(lambda step: step.action not in held, complete.steps)),
+        waiting="Whether the last registration took effect is unknown. The provider is asked again at "
+        f"{readable_time(settles_at)}, before anything is registered again.",
+        not_before=settles_at,
+        wait=Wait.REGISTRATION,
+    )
 
 
 def _plan_with_chosen(
@@ -79,9 +118,20 @@ def _plan_without_usable(
         )
     if observed.gave_up:
         return gave_up_plan()
+    if unusable and observed.registration_settles_at is not None:
+        # Each further try that fails in the same way would leave one more.
+        left = "An earlier registration left it behind, and its secret is unknown here."
+        deletions = tuple(delete_step(remote, left) for remote in unusable)
+        return Plan((*deletions, Step(StepAction.REGISTER, "The answer to the earlier registration was lost.")))
     if unusable:
         reason = "Its secret is unknown here, so its requests could not be verified."
         return Plan(replacement_steps(observed, unusable, reason))
+    if observed.current_id and observed.losses >= MAX_LOSSES:
+        return Plan(
+            waiting=f"The provider has lost it {observed.losses + 1} times within an hour. Find out who deletes it "
+            "there, then reconcile it.",
+            wait=Wait.LOST,
+        )
     if observed.current_id:
         reason = f"The provider no longer has {observed.current_id}, so it is registered again."
     else:

@@ -25,6 +25,13 @@ def plan_enabled(
     now: datetime,
 ) -> Plan:
     """Return the plan for a subscription that should be enabled."""
+    if is_expired(chosen, now) and observed.over_at_once_until and now < observed.over_at_once_until:
+        return Plan(
+            waiting="The lease was over as soon as the provider granted it. Compare this machine's clock with the "
+            f"provider's. It is registered again at {readable_time(observed.over_at_once_until)}.",
+            not_before=observed.over_at_once_until,
+            wait=Wait.CLOCK,
+        )
     may_renew = desired.auto_renew or desired.renew_now
     suspended = not chosen.enabled and not observed.we_disabled
     pause = _pause_plan(observed, now) if suspended else None

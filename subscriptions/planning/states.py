@@ -64,5 +64,9 @@ class ObservedState:
     suspended_count: int = 0  # suspensions by the provider in a row
     gave_up: bool = False  # suspended too often; only a person enables it again
     agreed_config: Mapping[str, object] | None = None
+    absence_settles_at: datetime | None = None  # until then, not finding the current one does not mean that it is gone
+    registration_settles_at: datetime | None = None  # until then, an earlier registration may still appear
+    losses: int = 0  # times within an hour that the provider had lost it
+    over_at_once_until: datetime | None = None  # the lease was over when it was granted; until then it is not replaced
     pending: bool = False  # the desired state was changed and is not applied yet
     spread: float = 0.0  # 0 to 1, fixed per subscription: spreads renewals over time

@@ -27,6 +27,10 @@ class Wait(StrEnum):
     ELSEWHERE = "elsewhere"  # the provider has our token at another address
     PAUSE = "pause"  # the pause before a suspended one is enabled again
     RECEIVER = "receiver"  # our own receiver does not answer
+    ABSENT = "absent"  # the provider does not show the registration, which may be a delay
+    REGISTRATION = "registration"  # an earlier registration may still appear
+    LOST = "lost"  # the provider lost it too often
+    CLOCK = "clock"  # the lease was over when it was granted
     GAVE_UP = "gave_up"  # the provider suspended it too often
     LEASE_ENDED = "lease_ended"  # and automatic renewal is off
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from providers.audit.actors import SCHEDULER
 from providers.contract.call_limits import Priority
-from providers.contract.errors import LimitReached, NotFound, ProviderError, Unsupported
+from providers.contract.errors import LimitReached, NotFound, PermissionMissing, ProviderError, Refused, Unsupported
 from providers.contract.http import Exchange
 from subscriptions.models import Operation, OperationStatus, Subscription
 from subscriptions.planning.steps import Step, StepAction
@@ -63,7 +63,8 @@ class StepExecutor:
         row = self.claimed.row
         self.claimed.make_due()
         first_try = row.register_tried_at is None
-        if step.action in (StepAction.REGISTER, StepAction.REPLACE):
+        registers = step.action in (StepAction.REGISTER, StepAction.REPLACE)
+        if registers:
             self.claimed.record_registration_try()
         operation = Operation.objects.create(
             subscription=row, action=step.action, reason=step.reason, remote_id=step.remote_id, actor=self.actor
@@ -76,8 +77,10 @@ class StepExecutor:
         except ProviderError as error:
             mark_boundary(step, Boundary.ANSWERED)
             record_answer(operation, exchanges, error)
-            if first_try and changed_nothing(error, exchanges):
-                self.claimed.forget_registration_try()
+            if registers and changed_nothing(error, exchanges):
+                self.claimed.record_registration_refused()
+                if first_try:
+                    self.claimed.forget_registration_try()
             mark_boundary(step, Boundary.WRITTEN)
             recovered = self._recover(step, remotes, error)
             if recovered is None:
@@ -89,6 +92,8 @@ class StepExecutor:
             record_success(self.claimed, step, remotes, after)
             self.claimed.save(self.actor)
         mark_boundary(step, Boundary.WRITTEN)
+        if step.action is StepAction.RENEW and row.renewals_without_effect:
+            self.no_update = True  # this lease is only extended by a new registration
         return after
 
     def _adopt(self, step: Step) -> None:
@@ -113,6 +118,9 @@ class StepExecutor:
         if isinstance(error, NotFound) and step.remote_id and step.action is not StepAction.REPLACE:
             return without_remote(remotes, step.remote_id)
         row = self.claimed.row
+        if step.action is StepAction.RENEW and isinstance(error, Refused | PermissionMissing) and _is_urgent(row):
+            self.no_update = True  # in this pass only: the next renewal is tried in place again
+            return remotes
         if isinstance(error, LimitReached) and step.action is StepAction.REPLACE and not row.replace_refused:
             self.claimed.set({"replace_refused": True})
             return remotes
@@ -161,6 +169,10 @@ def close_interrupted_operations(row: Subscription) -> None:
         error="The worker stopped before the answer was recorded. The provider's state is read again.",
         finished_at=timezone.now(),
     )
+
+
+def _is_urgent(row: Subscription) -> bool:
+    return urgency(row, timezone.now()) is Priority.URGENT
 
 
 def _priority_of(row: Subscription, step: Step) -> Priority:

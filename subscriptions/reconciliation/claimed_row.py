@@ -104,10 +104,18 @@ class ClaimedRow:
     def record_registration_try(self) -> None:
         """Record that a registration call follows. Raises ClaimLost if the subscription was deleted meanwhile."""
         row = self.row
-        row.register_tried_at = timezone.now()
+        row.register_tried_at, row.unknown_registrations = timezone.now(), row.unknown_registrations + 1
         live = Subscription.objects.filter(pk=row.pk, present=True)
-        if not live.update(register_tried_at=row.register_tried_at):
+        values = {"register_tried_at": row.register_tried_at, "unknown_registrations": row.unknown_registrations}
+        if not live.update(**values):
             raise ClaimLost  # possibly deleted for good, because nothing was registered yet
+        self.mark_saved("unknown_registrations")
+
+    def record_registration_refused(self) -> None:
+        """Record that the registration call certainly had no effect."""
+        self.row.unknown_registrations = 0
+        self._rows().update(unknown_registrations=0)
+        self.mark_saved("unknown_registrations")
 
     def forget_registration_try(self) -> None:
         """Record that the provider has never had our token, so that deleting the subscription needs no call."""

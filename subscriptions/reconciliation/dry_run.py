@@ -5,34 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from providers.contract.base import RemoteSubscription
 from subscriptions.lifecycle.actions import SubscriptionAction
 from subscriptions.models import Subscription
 from subscriptions.planning.plan import plan
 from subscriptions.planning.steps import Plan
-from subscriptions.reconciliation.planning_input import desired_state_of, observed_state_of
-
-
-def last_observed(row: Subscription) -> tuple[RemoteSubscription, ...]:
-    """Return the remote subscription as it was at the last sync, or an empty tuple if there was none."""
-    if not row.remote_id or row.missing_since or row.remote_enabled is None:
-        return ()
-    return (
-        RemoteSubscription(
-            remote_id=row.remote_id,
-            status=row.remote_status or "",
-            enabled=row.remote_enabled,
-            expires_at=row.expires_at,
-            url=row.remote_url,
-            config=row.remote_config,
-            secret_matches=row.remote_secret_matches if row.secret_is_set else False,
-        ),
-    )
+from subscriptions.reconciliation.planning_input import desired_state_of, last_observed, observed_state_of
 
 
 def predict_plan(row: Subscription, now: datetime, action: SubscriptionAction = SubscriptionAction.RECONCILE) -> Plan:
     """Return the plan as it would be after the action."""
-    desired, observed = desired_state_of(row), observed_state_of(row, last_observed(row))
+    desired, observed = desired_state_of(row), observed_state_of(row, last_observed(row), now)
     match action:
         case SubscriptionAction.ENABLE:
             desired = replace(desired, enabled=True)

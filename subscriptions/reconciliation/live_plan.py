@@ -31,7 +31,7 @@ def plan_for(
     capabilities = row.account.plugin.capabilities
     if no_update:
         capabilities = replace(capabilities, can_update=False, update_may_enable=False)
-    return plan(desired_state_of(row), observed_state_of(row, remotes), capabilities, now)
+    return plan(desired_state_of(row), observed_state_of(row, remotes, now), capabilities, now)
 
 
 def preview(subscription: Subscription, *, deadline: float | None = None) -> Plan:

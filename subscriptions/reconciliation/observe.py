@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,11 +18,12 @@ from django.utils import timezone
 
 from providers.accounts import circuit_breaker
 from providers.contract.base import RemoteSubscription
-from providers.contract.errors import NotFound, PermissionMissing
+from providers.contract.errors import InvalidResponse, NotFound, PermissionMissing
 from providers.contract.session import ProviderSession
 from providers.contract.signatures import same
 from providers.models import ProviderAccount
 from subscriptions.models import KnownRemote, Subscription
+from subscriptions.reconciliation.planning_input import with_known_details
 
 _CALLBACK_PATH = re.compile(r"/hooks/([A-Za-z0-9_-]+)/?$")
 
@@ -77,6 +79,8 @@ def observe(
         if identified is None:
             continue
         owner, remote = identified
+        if remote.partial and owner is not None:
+            remote = _completed(account, session, remote, owner)
         if owner is None or owner.account_id != account.pk:
             others.append(remote)
             continue
@@ -91,6 +95,22 @@ def observe(
             continue
         ours.setdefault(owner.pk, []).append(_with_compared_secret(remote, owner))
     return Observation(now, {pk: tuple(remotes) for pk, remotes in ours.items()}, tuple(others))
+
+
+def read_by_id(row: Subscription, session: ProviderSession[Any, Any]) -> RemoteSubscription | None:
+    """Read the current registration of a row by its ID.
+
+    Return None if the provider does not have it, or has it with a callback URL that is not the row's. Raises
+    ProviderError.
+    """
+    remote_id = row.remote_id or ""
+    try:
+        remote = row.account.plugin.read_remote(session, remote_id, secret=next(iter(row.secrets), None))
+    except NotFound:
+        return None
+    if not _points_to(row, remote.url):
+        return None
+    return with_known_details(row, _with_compared_secret(remote, row))
 
 
 def record_owner(subscription: Subscription, remote_id: str) -> None:
@@ -129,6 +149,8 @@ def _identify(
             details = account.plugin.read_remote(session, remote.remote_id)
         except NotFound:
             return None
+        except InvalidResponse:
+            return row.subscription if row else None, remote  # it is looked at again the next time
         # It was read without the secret to compare with; the next read of the details compares it.
         remote = replace(details, secret_matches=None)
     token = token_of_url(remote.url)
@@ -157,6 +179,23 @@ def _save_owner(account: ProviderAccount, remote: RemoteSubscription, owner: Sub
     )
 
 
+def _completed(
+    account: ProviderAccount, session: ProviderSession[Any, Any], remote: RemoteSubscription, owner: Subscription
+) -> RemoteSubscription:
+    """Return a registration of ours of which the list showed little: its details, or else what was last observed."""
+    with suppress(NotFound, InvalidResponse):
+        details = _read_details(account, session, remote, owner)
+        if details is not None:
+            return details
+    known = owner.remote_id == remote.remote_id
+    return replace(
+        remote,
+        enabled=owner.remote_enabled is not False if known else True,
+        expires_at=owner.expires_at if known else None,
+        status=(owner.remote_status if known else None) or remote.status,
+    )
+
+
 def _read_details(
     account: ProviderAccount, session: ProviderSession[Any, Any], remote: RemoteSubscription, owner: Subscription
 ) -> RemoteSubscription | None:
@@ -182,6 +221,11 @@ def _read_known(
 
 
 def _delete_unlisted(account: ProviderAccount, known: Mapping[str, KnownRemote], listed: Collection[str]) -> None:
-    unlisted = [remote_id for remote_id in known if remote_id not in listed]
+    """Forget the owners of what is not listed, but not of a registration that may merely not be shown."""
+    unlisted = [
+        remote_id
+        for remote_id, row in known.items()
+        if remote_id not in listed and not (row.subscription and row.subscription.remote_id == remote_id)
+    ]
     if unlisted:
         KnownRemote.objects.filter(account=account, remote_id__in=unlisted).delete()

@@ -70,6 +70,7 @@ def adopted_columns(remote_id: str, now: datetime) -> ColumnValues:
         "agreed_config": None,
         "enabled_at": now,
         "renew_asked_at": None,
+        "unknown_registrations": 0,
     }
 
 
@@ -94,8 +95,8 @@ def _missing_columns(row: Subscription, now: datetime) -> ColumnValues:
         "remote_config": None,
         "drift": [],
     }
-    if row.remote_id and row.present and row.enabled:
-        values["missing_since"] = row.missing_since or now
+    if row.remote_id:
+        values["missing_since"] = min(row.missing_since or now, now)  # a later time is from before a clock step
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from providers.contract.base import RemoteSubscription
 from providers.contract.errors import InvalidInput
@@ -29,9 +30,21 @@ def desired_state_of(row: Subscription) -> DesiredState:
     )
 
 
-def observed_state_of(row: Subscription, remotes: Sequence[RemoteSubscription]) -> ObservedState:
+# How long the provider's answers may lag behind what we did there, and how long an absence is doubted at first.
+MAX_LAG = timedelta(seconds=30)
+FIRST_DOUBT = timedelta(seconds=5)
+REGISTRATION_SETTLES, MAX_REGISTRATION_SETTLES = timedelta(seconds=15), timedelta(minutes=5)
+LOSS_WINDOW = timedelta(hours=1)
+OVER_AT_ONCE_RETRY = timedelta(minutes=10)
+
+
+def observed_state_of(row: Subscription, remotes: Sequence[RemoteSubscription], now: datetime) -> ObservedState:
     """Return the observed state of a row, given the registrations that carry its token now."""
     return ObservedState(
+        absence_settles_at=_absence_settles_at(row, remotes, now),
+        registration_settles_at=_registration_settles_at(row, now),
+        losses=len(recent_losses(row, now)),
+        over_at_once_until=_over_at_once_until(row),
         remotes=tuple(remotes),
         current_id=row.remote_id,
         granted=row.granted,
@@ -48,6 +61,65 @@ def observed_state_of(row: Subscription, remotes: Sequence[RemoteSubscription]) 
         pending=row.generation != row.applied_generation,
         spread=row.spread,
     )
+
+
+def last_observed(row: Subscription) -> tuple[RemoteSubscription, ...]:
+    """Return the remote subscription as it was at the last sync, or an empty tuple if there was none."""
+    if not row.remote_id or row.missing_since or row.remote_enabled is None:
+        return ()
+    return (
+        RemoteSubscription(
+            remote_id=row.remote_id,
+            status=row.remote_status or "",
+            enabled=row.remote_enabled,
+            expires_at=row.expires_at,
+            url=row.remote_url,
+            config=row.remote_config,
+            secret_matches=row.remote_secret_matches if row.secret_is_set else False,
+        ),
+    )
+
+
+def recent_losses(row: Subscription, now: datetime) -> list[str]:
+    """Return the times within the last hour at which the provider had lost the registration."""
+    return [moment for moment in row.losses if datetime.fromisoformat(moment) > now - LOSS_WINDOW]
+
+
+def _absence_settles_at(row: Subscription, remotes: Sequence[RemoteSubscription], now: datetime) -> datetime | None:
+    """Return until when the absence of the current registration is doubted; None if it is there.
+
+    It takes two answers to believe that it is gone, with a pause between them that grows with each loss; and a
+    provider's answers may lag behind our own registration. A deletion expects the absence, so one answer is enough.
+    """
+    if row.remote_id is None or any(remote.remote_id == row.remote_id for remote in remotes):
+        return None
+    doubt = FIRST_DOUBT * 4 ** len(recent_losses(row, now)) if row.present else timedelta(0)
+    settles_at = min(row.missing_since or now, now) + doubt
+    tried_at = row.register_tried_at
+    # A try in the future was made before the clock was set back.
+    return max(settles_at, tried_at + MAX_LAG) if tried_at and tried_at <= now else settles_at
+
+
+def _registration_settles_at(row: Subscription, now: datetime) -> datetime | None:
+    """Return until when a registration whose answer was lost may still appear; None if there is none.
+
+    The pause grows with each such failure. It never takes more than a quarter of what is left of the lease.
+    """
+    if not row.unknown_registrations or row.register_tried_at is None or row.register_tried_at > now:
+        return None
+    pause = min(REGISTRATION_SETTLES * 2 ** min(row.unknown_registrations - 1, 10), MAX_REGISTRATION_SETTLES)
+    if row.expires_at and row.expires_at > row.register_tried_at:
+        pause = min(pause, (row.expires_at - row.register_tried_at) / 4)
+    settles_at: datetime = row.register_tried_at + pause
+    return settles_at
+
+
+def _over_at_once_until(row: Subscription) -> datetime | None:
+    """Return until when a lease that was over when it was granted is not replaced; None for any other lease."""
+    tried_at: datetime | None = row.register_tried_at
+    if tried_at is None or row.expires_at is None or row.granted != timedelta(0) or row.expires_at > tried_at:
+        return None
+    return tried_at + OVER_AT_ONCE_RETRY
 
 
 def canonical_config(row: Subscription) -> dict[str, object]:

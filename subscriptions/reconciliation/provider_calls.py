@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from django.utils import timezone
+
 from providers.contract.base import Registration, RemoteSubscription
-from providers.contract.errors import InvalidInput, ProviderError, Refused
+from providers.contract.errors import InvalidInput, LimitReached, ProviderError, Refused
 from providers.contract.http import Exchange
 from providers.contract.schemas import validate
 from providers.contract.session import ProviderSession
@@ -17,6 +19,8 @@ from subscriptions.models import Subscription
 from subscriptions.planning.config_diff import config_to_preserve
 from subscriptions.planning.steps import Step, StepAction
 from subscriptions.reconciliation.planning_input import canonical_config, desired_state_of, observed_state_of
+
+CONFLICT = 409
 
 Remotes = tuple[RemoteSubscription, ...]
 
@@ -65,10 +69,13 @@ def changed_nothing(error: ProviderError, exchanges: Sequence[Exchange]) -> bool
     """Return whether failed calls have certainly changed nothing at the provider.
 
     Each call must have been refused, or only have read, or be the last one, which the error is about, and not have
-    reached the provider.
+    reached the provider. A conflict is no such refusal: the provider may have what an earlier try left.
     """
-    return not error.outcome_unknown and all(
-        item.method == "GET" or (item is exchanges[-1] if item.status is None else item.status >= 400)
+    conflict = error.status == CONFLICT and not isinstance(error, LimitReached)
+    return not (error.outcome_unknown or conflict) and all(
+        item.method == "GET"
+        or item.url != exchanges[-1].url  # a login
+        or (item is exchanges[-1] if item.status is None else item.status >= 400)
         for item in exchanges
     )
 
@@ -78,7 +85,7 @@ def _registration(
 ) -> Registration[Any]:
     """Build the registration to send: the desired config, keeping report-only drifted fields at their remote values."""
     preserved: dict[str, object] = dict(row.agreed_config or {}) if as_agreed else {}
-    preserved = preserved or config_to_preserve(desired_state_of(row), observed_state_of(row, ()), old)
+    preserved = preserved or config_to_preserve(desired_state_of(row), observed_state_of(row, (), timezone.now()), old)
     try:
         if preserved:
             # Remote values that no longer fit our schema are reverted, which is better than not renewing.

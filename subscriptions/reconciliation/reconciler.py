@@ -16,7 +16,18 @@ from django.db.models import Q
 from django.utils import timezone
 
 from providers.audit.actors import SCHEDULER
-from providers.contract.errors import InvalidInput, PermissionMissing, PluginFailed, ProviderError, Refused
+from providers.contract.base import RemoteSubscription
+from providers.contract.call_limits import Priority
+from providers.contract.errors import (
+    InvalidInput,
+    InvalidResponse,
+    NotFound,
+    PermissionMissing,
+    PluginFailed,
+    ProviderError,
+    Refused,
+    Unavailable,
+)
 from providers.contract.schemas import validate
 from providers.db.claims import new_holder
 from subscriptions.lifecycle import desired_state, receiver_probe, secret_rotation
@@ -27,9 +38,10 @@ from subscriptions.reconciliation.apply import StepExecutor, close_interrupted_o
 from subscriptions.reconciliation.backoff import next_due, urgency
 from subscriptions.reconciliation.claimed_row import ClaimedRow, ClaimLost
 from subscriptions.reconciliation.live_plan import are_details_due, observed_remotes, plan_for
-from subscriptions.reconciliation.observe import Observation, observe
+from subscriptions.reconciliation.observe import Observation, observe, read_by_id
 from subscriptions.reconciliation.observed_state import observed_columns, suspension_reset_columns
-from subscriptions.reconciliation.provider_calls import Remotes
+from subscriptions.reconciliation.planning_input import last_observed
+from subscriptions.reconciliation.provider_calls import CONFLICT, Remotes
 from subscriptions.reconciliation.status import error_columns, renewal_columns
 
 logger = logging.getLogger(__name__)
@@ -112,8 +124,10 @@ class _Pass:
         row = self.row
         close_interrupted_operations(row)
         self.claimed.set({"waiting": "", "waiting_for": ""})
-        if self.claimed.force and row.gave_up_at:
-            self.claimed.set(suspension_reset_columns())
+        if self.claimed.force:  # a person looks at it
+            self.claimed.set({"losses": []})
+            if row.gave_up_at:
+                self.claimed.set(suspension_reset_columns())
         steps_left = False
         failure: ProviderError | None = None
         try:
@@ -201,18 +215,60 @@ class _Pass:
         row = self.row
         if not row.waiting:
             self.claimed.set({"renew_asked_at": None})
-        if not row.present and not remotes:
+        if not row.present and not remotes and not row.waiting:
             self.claimed.set({"deleted_at": timezone.now()})
 
     def _observe(self, observation: Observation | None) -> Remotes:
         row = self.row
         if observation is None or self._acted_since(observation.at):
-            if row.register_tried_at is None:
-                return ()  # the provider has never seen the token
-            details = self.details or are_details_due(row) or row.generation != row.applied_generation
+            return () if row.register_tried_at is None else self._look()  # it has never seen the token
+        return self._confirm_absence(observation)
+
+    def _look(self) -> Remotes:
+        row = self.row
+        details = self.details or are_details_due(row) or row.generation != row.applied_generation
+        try:
             with self.claimed.open_session(urgency(row, timezone.now())) as session:
                 observation = observe(row.account, session, details_of={row.pk} if details else set())
-        return observed_remotes(row, observation)
+        except (InvalidResponse, NotFound, Refused, Unavailable) as error:
+            return self._without_list(error)
+        return self._confirm_absence(observation)
+
+    def _confirm_absence(self, observation: Observation) -> Remotes:
+        """Return what was observed of this row. If its registration was not, ask for it by its ID.
+
+        A list may lag, be cut or be empty. One that points elsewhere now is certainly not ours any more.
+        """
+        row, remotes = self.row, observed_remotes(self.row, observation)
+        if any(item.remote_id == row.remote_id for item in observation.others):
+            self.claimed.set({"remote_id": None, "missing_since": None})
+        if row.remote_id is None or any(item.remote_id == row.remote_id for item in remotes):
+            return remotes
+        found = self._read_current()
+        return remotes if found is None else (*remotes, found)
+
+    def _without_list(self, error: ProviderError) -> Remotes:
+        """Return the registration as it is known, so that a due renewal does not depend on the list call.
+
+        Raises the error if no renewal is due.
+        """
+        row = self.row
+        if row.remote_id is None or not row.enabled or urgency(row, timezone.now()) < Priority.RENEWAL:
+            raise error
+        logger.warning("Subscription %s is renewed without the provider's list: %s", row.uid, error.message)
+        try:
+            found = self._read_current()
+        except (InvalidResponse, Unavailable):
+            if row.missing_since:
+                raise error from None
+            return last_observed(row)
+        return () if found is None else (found,)
+
+    def _read_current(self) -> RemoteSubscription | None:
+        """Read the current registration by its ID. Return None if the provider does not have it under our token."""
+        row = self.row
+        with self.claimed.open_session(urgency(row, timezone.now())) as session:
+            return read_by_id(row, session)
 
     def _acted_since(self, moment: datetime) -> bool:
         """Return whether an observation made then is outdated: an operation ran since, or a new secret was created."""
@@ -247,7 +303,12 @@ class _Pass:
         """
         try:
             return self.executor.execute(step, remotes)
-        except (Refused, PermissionMissing):
+        except (Refused, PermissionMissing) as error:
+            if error.status == CONFLICT and step.action in (StepAction.REGISTER, StepAction.REPLACE):
+                found = self._look()  # perhaps an earlier try took effect
+                if any(item not in remotes for item in found):
+                    return found
+                raise
             renewals = [item for item in current.steps if item.action in (StepAction.RENEW, StepAction.REPLACE)]
             if step.action is not StepAction.UPDATE or not renewals or self.row.agreed_config is None:
                 raise

@@ -13,6 +13,7 @@ from subscriptions.lifecycle.secret_rotation import progress_text
 from subscriptions.models import Managed, State, Subscription
 from subscriptions.planning.renewal_times import renewal_time
 from subscriptions.planning.states import DriftPolicy
+from subscriptions.planning.steps import Wait
 
 
 def derive(row: Subscription, now: datetime) -> tuple[State, str]:
@@ -45,7 +46,7 @@ def _problem_state(row: Subscription, now: datetime) -> tuple[State, str] | None
     """Return the state where the provider's side differs from the desired state; None where it does not."""
     if row.enabled and row.remote_id and row.expires_at and row.expires_at <= now:
         return State.EXPIRED, _with_error(f"Its lease ended at {readable_time(row.expires_at)}.", row)
-    if row.enabled and row.missing_since:
+    if row.enabled and row.missing_since and row.waiting_for != Wait.ABSENT:
         since = readable_time(row.missing_since)
         return State.MISSING, _with_error(f"The provider no longer has it (since {since}).", row)
     if row.enabled and row.remote_id and row.remote_enabled is False and not row.we_disabled:

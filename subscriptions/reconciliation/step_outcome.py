@@ -10,8 +10,10 @@ from subscriptions.models import Subscription
 from subscriptions.planning.steps import Step, StepAction
 from subscriptions.reconciliation.columns import ColumnValues, with_values
 from subscriptions.reconciliation.observed_state import adopted_columns, secret_columns
+from subscriptions.reconciliation.planning_input import recent_losses
 from subscriptions.reconciliation.provider_calls import Remotes, remote_by_id
 
+RENEWALS_WITHOUT_EFFECT = 2  # in a row, after which updates are known not to extend; one answer may be stale
 FULL_LEASE = 0.9  # of the granted lifetime: a lease at least that long counts as renewed
 
 
@@ -34,6 +36,8 @@ def outcome_columns(row: Subscription, step: Step, before: Remotes, after: Remot
 
 def _registered_columns(row: Subscription, step: Step, new: RemoteSubscription, now: datetime) -> ColumnValues:
     values = adopted_columns(new.remote_id, now)
+    if step.action is StepAction.REGISTER and row.remote_id:  # the provider had lost the former one
+        values["losses"] = [*recent_losses(row, now), now.isoformat()]
     if new.new_secret:
         values |= {"secrets": [new.new_secret, *row.secrets][:2], "secret_for": new.remote_id}
     values |= secret_columns(with_values(row, values), now)
@@ -66,7 +70,10 @@ def _renewed_columns(
             "granted": left,
             "expires_at": new.expires_at,
             "renews_in_place": True,
+            "renewals_without_effect": 0,
             "renewed_at": now,
             "renew_asked_at": None,
         }
-    return {"renews_in_place": False}
+    without_effect = row.renewals_without_effect + 1
+    learned = False if without_effect >= RENEWALS_WITHOUT_EFFECT else row.renews_in_place
+    return {"renews_in_place": learned, "renewals_without_effect": without_effect}

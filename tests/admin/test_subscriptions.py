@@ -21,7 +21,7 @@ from subscriptions.reconciliation.dry_run import predict_plan
 from subscriptions.reconciliation.reconciler import reconcile_soon
 from subscriptions.reconciliation.status import error_columns
 from tests.admin.conftest import log_in_staff
-from tests.harness.fixtures import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control, later
 
 ADD = "/admin/subscriptions/subscription/add/"
 ACTIONS = "/admin/subscriptions/subscription/actions/"
@@ -194,6 +194,10 @@ def test_deleting_removes_it_at_the_provider(superuser: Client, active: Subscrip
 def test_reconciling_repairs_immediately(superuser: Client, active: Subscription, control: Control) -> None:
     control.post(f"remote/{active.remote_id}", deleted=True)
     run(superuser, "reconcile", active)
+    assert "before anything is registered again" in active.state_reason
+    assert control.remotes() == []
+    with later():
+        run(superuser, "reconcile", active)
     assert active.state == State.ACTIVE
     assert len(control.remotes()) == 1
 

@@ -15,7 +15,7 @@ from subscriptions.planning.step_selection import plan_version
 from subscriptions.planning.steps import Plan
 from tests.api.conftest import UNKNOWN_ID, Api, Issue, check_access
 from tests.harness.fake_provider import FakeProvider
-from tests.harness.fixtures import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control, later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
@@ -185,7 +185,11 @@ def test_plan_shows_steps_and_changes_nothing(api: Api, path: str, control: Cont
 
 def test_plan_of_a_subscription_that_was_deleted_at_the_provider(api: Api, path: str, control: Control) -> None:
     control.post(f"remote/{api.get(path).json['remote_id']}", deleted=True)
-    (step,) = api.get(f"{path}plan/").json["steps"]
+    plan = api.get(f"{path}plan/").json
+    assert (plan["steps"], "before anything is registered again" in plan["waiting"]) == ([], True)
+    api.post(f"{path}reconcile/")
+    with later():
+        (step,) = api.get(f"{path}plan/").json["steps"]
     assert (step["action"], step["remote_id"]) == ("register", None)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from unittest import mock
 
 import pytest
 import requests
+import time_machine
 from django.core.management.color import Style
 from django.core.management.commands import flush
 from django.core.management.sql import sql_flush
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
 from pytest_django import Settings
 
 from providers.models import ProviderAccount
@@ -48,6 +52,13 @@ class Control:
 
     def calls(self, method: str | None = None) -> list[dict[str, Any]]:
         return [call for call in self.state()["calls"] if method in (None, call["method"])]
+
+
+@contextmanager
+def later(seconds: float = 31.0) -> Iterator[None]:
+    """Continue after so many seconds: by default, when it is believed that a registration is gone."""
+    with time_machine.travel(timezone.now() + timedelta(seconds=seconds), tick=True):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

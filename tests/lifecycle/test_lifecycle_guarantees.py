@@ -23,7 +23,7 @@ from subscriptions.reconciliation.apply import Boundary
 from subscriptions.reconciliation.reconciler import reconcile
 from subscriptions.remote.adoption import AddressNotConfirmed, import_remote
 from tests.harness.fake_provider import run_concurrently
-from tests.harness.fixtures import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control, later
 from tests.harness.processes import run_python
 from tests.lifecycle.rotation import reconciled
 
@@ -39,7 +39,7 @@ def active(active: Subscription) -> Subscription:
 # -- Renewal ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_registration_missing_at_renewal_is_registered_again_in_the_same_run(
+def test_a_registration_missing_at_renewal_is_registered_again(
     active: Subscription, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = active.remote_id
@@ -52,6 +52,9 @@ def test_a_registration_missing_at_renewal_is_registered_again_in_the_same_run(
     monkeypatch.setattr(EgnyteConnect, "renew", delete_and_renew)
     control.post("clock", advance_seconds=60)
     reconciled(active)
+    assert control.remotes() == []  # its absence is doubted first
+    with later():
+        reconciled(active)
     assert [item.action for item in active.operations.order_by("id")] == ["register", "renew", "register"]
     assert active.state == State.ACTIVE
     assert [remote["webhookId"] for remote in control.remotes()] == [active.remote_id]

@@ -24,6 +24,7 @@ from subscriptions.planning.registration_steps import REPLACE_AFTER_SUSPENSIONS
 from subscriptions.planning.states import DriftPolicy
 from subscriptions.reconciliation import apply
 from subscriptions.reconciliation.observed_state import FIRST_PAUSE_SECONDS
+from subscriptions.reconciliation.planning_input import MAX_LAG
 from tests.harness.lifecycle_world import CLAIMS_END, LEASE, SLUGS, WorkerKilled, WorkerKiller, World, create_world
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +56,9 @@ def never_registered(world: World) -> Subscription:
 def deleted_at_provider(world: World) -> Subscription:
     row = world.subscribe_and_settle()
     world.change_remotely(row.remote_id or "", deleted=True)
+    make_sync_due()
+    world.sweep()  # its absence is doubted first
+    world.advance_clock(MAX_LAG.total_seconds())
     return row
 
 

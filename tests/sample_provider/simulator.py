@@ -33,6 +33,7 @@ class AcmeSimulator(Simulator[Box, Options]):
     """Two teams, one per login."""
 
     slug = "acme-box"
+    collection = "/acme/hooks"
     paths: ClassVar[tuple[str, ...]] = ("/acme",)
     event_types: ClassVar[tuple[str, ...]] = ("box.filled", "box.emptied")
     demo_config: ClassVar[Mapping[str, object]] = {"kinds": ["box.filled", "box.emptied"]}

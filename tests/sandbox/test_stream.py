@@ -71,7 +71,7 @@ def test_at_40_events_per_minute_all_types_are_sent_within_a_minute() -> None:
 
 def test_an_invalid_sandbox_setting_leaves_no_open_port() -> None:
     with pytest.raises(ValueError, match="lease_seconds"):
-        Sandbox(lease_seconds=-1).start()
+        Sandbox(lease_seconds=-1e9).start()
 
 
 def test_a_file_keeps_its_ids_when_it_is_moved(client: Client, receiver: StubServer) -> None:

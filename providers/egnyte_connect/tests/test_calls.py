@@ -207,19 +207,28 @@ def test_the_expiry_is_read_in_every_form(
         [{**SUMMARY, "webhookId": 7}],
         [{**SUMMARY, "webhookId": ""}],
         [{**SUMMARY, "webhookId": ".."}],
-        [{**SUMMARY, "status": None}],
-        [{**SUMMARY, "expires": "soon"}],
-        [{**SUMMARY, "expires": True}],
-        [{**SUMMARY, "expires": -1}],
-        [{**SUMMARY, "expires": 10**400}],
-        [{**SUMMARY, "expires": float("nan")}],
-        [SUMMARY, None],
     ],
 )
 def test_a_malformed_list_is_an_invalid_response(api: StubServer, client: StubClient, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
         provider.list_remote(client.session)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"status": None}, {"expires": "soon"}, {"expires": True}, {"expires": -1}, {"expires": 10**400}],
+    ids=str,
+)  # fmt: skip
+def test_of_an_odd_entry_of_a_list_the_id_is_read(
+    api: StubServer, client: StubClient, changes: dict[str, object]
+) -> None:
+    odd = {**SUMMARY, "webhookId": "odd", **changes}
+    api.say(Scripted.json([odd, SUMMARY, None]))
+    assert [(item.remote_id, item.partial) for item in provider.list_remote(client.session)] == [
+        ("odd", True),
+        (SUMMARY["webhookId"], False),
+    ]
 
 
 @pytest.mark.parametrize(

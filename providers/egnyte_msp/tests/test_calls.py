@@ -139,14 +139,19 @@ def test_both_names_of_the_event_types_are_read(
         [{**SUMMARY, "webhook_id": ""}],
         [{**SUMMARY, "webhook_id": ".."}],
         [{**SUMMARY, "webhook_id": "a\nb"}],
-        [{**SUMMARY, "status": None}],
-        [SUMMARY, None],
     ],
 )
 def test_a_malformed_list_is_an_invalid_response(api: StubServer, client: StubClient, answer: object) -> None:
     api.say(Scripted.json(answer))
     with pytest.raises(InvalidResponse):
         provider.list_remote(client.session)
+
+
+def test_of_an_odd_entry_of_a_list_the_id_is_read(api: StubServer, client: StubClient) -> None:
+    api.say(Scripted.json([{**SUMMARY, "webhook_id": "odd", "status": None}, SUMMARY, None]))
+    odd, summary = provider.list_remote(client.session)
+    assert (odd.remote_id, odd.partial) == ("odd", True)
+    assert (summary.remote_id, summary.partial) == (SUMMARY["webhook_id"], False)
 
 
 @pytest.mark.parametrize(

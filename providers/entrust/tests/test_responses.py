@@ -109,9 +109,13 @@ def test_the_expired_flag_overrides_the_expiry_date(
 def test_a_malformed_webhook_is_an_invalid_response(
     api: StubServer, client: StubClient, changes: dict[str, object]
 ) -> None:
-    api.say(Scripted.json([WEBHOOK, {**WEBHOOK, **changes}]))
+    api.say(Scripted.json({**WEBHOOK, **changes}))
     with pytest.raises(InvalidResponse):
-        provider.list_remote(client.session)
+        provider.read_remote(client.session, ID)
+    api.say(Scripted.json([{**WEBHOOK, "id": "odd", **changes}, WEBHOOK]))
+    *odd, webhook = provider.list_remote(client.session)
+    assert (webhook.remote_id, webhook.partial) == (ID, False)
+    assert [(item.remote_id, item.partial) for item in odd] == ([] if "id" in changes else [("odd", True)])
 
 
 @pytest.mark.parametrize("response", [{}, None, "text", [None], [[]]])

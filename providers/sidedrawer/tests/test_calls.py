@@ -155,7 +155,7 @@ def test_a_refused_entered_token_is_not_retried(api: StubServer, client: StubCli
 
 @pytest.mark.parametrize(
     ("life", "seconds"),
-    [(3600, 3540), ("100", 90), (None, 270), ("soon", 270), (-5, 0), (10**400, 270), (1e12, 30 * 86400 - 60)],
+    [(3600, 3540), ("100", 90), (None, 270), ("soon", 270), (-5, 0), (1e12, 30 * 86400 - 60)],
 )
 def test_a_token_is_cached_until_shortly_before_it_expires(
     api: StubServer, login_client: StubClient, life: object, seconds: float

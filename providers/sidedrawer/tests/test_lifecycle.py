@@ -21,7 +21,7 @@ from subscriptions.models import Managed, State, Subscription
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.live_plan import preview
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.harness.fixtures import Control
+from tests.harness.fixtures import Control, later
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
 
@@ -139,11 +139,14 @@ def test_a_renewal_without_effect_leads_to_a_replacement(
     assert actions(active) == ["register", "renew", "replace", "delete"]
     assert active.state == State.ACTIVE, active.state_reason
     assert active.last_error is None
-    assert active.renews_in_place is False
     assert [remote["id"] for remote in control.remotes()] == [active.remote_id]
-    control.post("clock", advance_seconds=60)
-    reconciled(active)
-    assert actions(active)[4:] == ["replace", "delete"]  # the renewal is not attempted again
+    # One answer may be stale. The renewal is not attempted a third time.
+    tries = 1 if "update_extends" in options else 0
+    for number in range(2):
+        done = len(actions(active))
+        control.post("clock", advance_seconds=60)
+        reconciled(active)
+        assert actions(active)[done:] == [*(["renew"] if number < tries else []), "replace", "delete"]
 
 
 def test_a_refused_renewal_is_recorded(active: Subscription, control: Control) -> None:
@@ -159,7 +162,9 @@ def test_a_refused_renewal_is_recorded(active: Subscription, control: Control) -
 def test_a_webhook_deleted_at_the_provider_is_registered_again(active: Subscription, control: Control) -> None:
     old = active.remote_id
     control.post(f"remote/{old}", deleted=True)
-    reconciled(active)
+    reconciled(active)  # its absence is doubted first
+    with later():
+        reconciled(active)
     assert active.state == State.ACTIVE
     assert active.remote_id != old
     assert len(control.remotes()) == 1
