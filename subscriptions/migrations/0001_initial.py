@@ -48,6 +48,15 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ClockMark',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('at', models.DateTimeField()),
+                ('suspected_at', models.DateTimeField(null=True)),
+                ('checked_at', models.DateTimeField(null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Heartbeat',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -149,7 +158,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('uid', models.UUIDField(default=providers.db.ids.new_id, editable=False, unique=True, verbose_name='id')),
-                ('kind', models.CharField(choices=[('expiring', 'Expiring'), ('expired', 'Expired'), ('suspended', 'Suspended'), ('missing', 'Missing'), ('drifted', 'Drifted'), ('failing', 'Failing'), ('silent', 'Silent'), ('rotation', 'Secret rotation'), ('credentials', 'Credentials'), ('permission', 'Permission missing'), ('throttled', 'Throttled'), ('unreachable', 'Unreachable'), ('clone', 'Copied installation'), ('quarantine', 'Quarantine'), ('rejected_requests', 'Rejected requests'), ('blocked_requests', 'Blocked senders'), ('backlog', 'Backlog'), ('spool', 'Spool'), ('worker_down', 'Worker down'), ('scheduler_down', 'Scheduler down'), ('notifying', 'Notifications fail')], max_length=30)),
+                ('kind', models.CharField(choices=[('expiring', 'Expiring'), ('expired', 'Expired'), ('suspended', 'Suspended'), ('missing', 'Missing'), ('drifted', 'Drifted'), ('failing', 'Failing'), ('silent', 'Silent'), ('rotation', 'Secret rotation'), ('credentials', 'Credentials'), ('permission', 'Permission missing'), ('throttled', 'Throttled'), ('unreachable', 'Unreachable'), ('clone', 'Copied installation'), ('clock', 'Clock'), ('quarantine', 'Quarantine'), ('rejected_requests', 'Rejected requests'), ('blocked_requests', 'Blocked senders'), ('backlog', 'Backlog'), ('spool', 'Spool'), ('worker_down', 'Worker down'), ('scheduler_down', 'Scheduler down'), ('notifying', 'Notifications fail')], max_length=30)),
                 ('severity', models.CharField(choices=[('info', 'Info'), ('warning', 'Warning'), ('critical', 'Critical')], max_length=10)),
                 ('state', models.CharField(choices=[('open', 'Open'), ('acknowledged', 'Acknowledged'), ('resolved', 'Resolved')], default='open', max_length=15)),
                 ('subject_type', models.CharField(choices=[('account', 'Account'), ('subscription', 'Subscription'), ('installation', 'This installation')], max_length=20)),

@@ -2,6 +2,7 @@
 
 from subscriptions.models.callback_url import callback_url_for, new_token
 from subscriptions.models.channel import Channel, ChannelKind, Message, MessageStatus, NotifiedProblem
+from subscriptions.models.clock_mark import ClockMark
 from subscriptions.models.desired_state import DRIFT_POLICIES, DesiredColumns, Managed
 from subscriptions.models.former_secret import FormerSecret
 from subscriptions.models.heartbeat import Heartbeat
@@ -29,6 +30,7 @@ __all__ = [
     "NARROW_TO_BROAD",
     "Channel",
     "ChannelKind",
+    "ClockMark",
     "DesiredColumns",
     "FormerSecret",
     "Heartbeat",

@@ -28,6 +28,7 @@ class ProblemKind(models.TextChoices):
     THROTTLED = "throttled", "Throttled"
     UNREACHABLE = "unreachable", "Unreachable"
     CLONE = "clone", "Copied installation"
+    CLOCK = "clock", "Clock"
     QUARANTINE = "quarantine", "Quarantine"
     REJECTED_REQUESTS = "rejected_requests", "Rejected requests"
     BLOCKED_REQUESTS = "blocked_requests", "Blocked senders"

@@ -166,6 +166,12 @@ ADVICE: dict[ProblemKind, Advice] = {
         "View address",
         _address_page,
     ),
+    ProblemKind.CLOCK: Advice(
+        "If the clock is wrong, correct it. If it is right, because the installation was off, resolve this problem: "
+        "purging then continues.",
+        "View installation",
+        _installation_page,
+    ),
     ProblemKind.QUARANTINE: Advice(
         "Read why these requests cannot be parsed. They are stored: reprocess them after an update.",
         "View requests",

@@ -117,5 +117,6 @@ def test_requests_stored_late_are_purged_by_age(hook: Subscription, spool_folder
 def test_rejected_requests_stored_late_are_deleted_by_age(hook: Subscription, spool_folder: Path) -> None:
     now = timezone.now()
     store([make_row_at(hook, now - HOUR * 30)])
-    drain([make_row_at(hook, now - rejected.MAX_AGE - HOUR, outcome="rejected", processed_at=now)])
+    rejection = {"outcome": "rejected", "verification": "failed", "processed_at": now}
+    drain([make_row_at(hook, now - rejected.MAX_AGE - HOUR, **rejection)])
     assert rejected.delete_aged() == 1

@@ -8,16 +8,19 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.utils import timezone
 
 from providers.dashboard.formatting import sentences
 from providers.times import readable_time
-from subscriptions.models import Channel, Heartbeat, ProblemKind, Severity
+from subscriptions.lifecycle import trusted_clock
+from subscriptions.models import Channel, Heartbeat, Problem, ProblemKind, Severity
 from subscriptions.planning.steps import Wait
 from subscriptions.problems.checks.rows import MIN_FAILURES, undeleted_subscriptions
-from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, source
+from subscriptions.problems.registry import INSTALLATION, Cause, NotKnownYet, dismissal, source
 
 DOWN_AFTER = timedelta(seconds=60)  # without a heartbeat
 SAMPLE_SIZE = 10
+SHORT_JUMP = timedelta(days=7)  # of the clock; the installation was probably off
 
 _started = time.monotonic()
 
@@ -39,6 +42,26 @@ def moved_public_url(now: datetime) -> Iterator[Cause]:
         count=len(moved),
         sample={"subscriptions": [str(row) for row in moved[:SAMPLE_SIZE]]},
     )
+
+
+@source(ProblemKind.CLOCK)
+def untrusted_clock(now: datetime) -> Iterator[Cause]:
+    """Find a clock that is not trusted. The comparison also stores the time while it is."""
+    doubt = trusted_clock.check()
+    if doubt is not None:
+        yield Cause(
+            kind=ProblemKind.CLOCK,
+            subject=INSTALLATION,
+            severity=Severity.INFO if doubt.jump < SHORT_JUMP else Severity.WARNING,
+            message=doubt.message,
+            since=doubt.since,
+        )
+
+
+@dismissal(ProblemKind.CLOCK)
+def trust_clock(problem: Problem) -> None:
+    """Trust the clock, because a person resolved the problem."""
+    trusted_clock.trust(timezone.now())
 
 
 def _origin(url: str) -> str:
