@@ -6,11 +6,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import connections
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Case, DateTimeField, Exists, F, Min, OuterRef, Q, QuerySet, When
 from django.utils import timezone
 
 from providers.audit.actors import SCHEDULER
@@ -26,7 +26,8 @@ from subscriptions.reconciliation.reconciler import reconcile
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
+BATCH_SIZE = 25  # subscriptions of an account between two looks at what is due
+MAX_AT_ONCE = 500  # subscriptions of an account, or accounts, in one sweep
 THREADS = 16
 UNDECRYPTABLE_RETRY = timedelta(minutes=5)
 
@@ -36,7 +37,7 @@ _lock = threading.Lock()
 
 
 def due_subscriptions() -> QuerySet[Subscription]:
-    """Return the subscriptions that need work now, the longest overdue first.
+    """Return the subscriptions that need work now: due renewals by the end of their lease, then the longest overdue.
 
     Those that wait for their account's open circuit are due as soon as it is closed. Times of a row that was
     reconciled in the future were written before the clock was set back and do not count.
@@ -46,7 +47,15 @@ def due_subscriptions() -> QuerySet[Subscription]:
     circuit_closed = Q(paused_since__isnull=False, account__calls_paused_until=None)
     return Subscription.objects.filter(
         Q(due_at__lte=now) | stepped_back | circuit_closed, unclaimed(now), deleted_at=None
-    ).order_by("due_at")
+    ).order_by(_lease_at_stake(now).asc(nulls_last=True), "due_at")
+
+
+def _lease_at_stake(now: datetime) -> Case:
+    """Return the end of the lease where a renewal is due, as an expression; null for all other work."""
+    return Case(
+        When(present=True, enabled=True, remote_id__isnull=False, renew_at__lte=now, then=F("expires_at")),
+        output_field=DateTimeField(),
+    )
 
 
 def due_accounts() -> QuerySet[ProviderAccount]:
@@ -64,12 +73,12 @@ def sweep() -> int:
 
     So a slow provider delays no other account. Accounts that a thread still works on are left to that thread.
     """
-    return sum(_start_thread(account_id) for account_id in _accounts_with_work())
+    return sum(_start_thread(account_id) for account_id in accounts_with_work())
 
 
 def sweep_inline() -> int:
     """Do the due work in this thread, one account after another. Return the number of accounts with due work."""
-    accounts = _accounts_with_work()
+    accounts = accounts_with_work()
     for account_id in accounts:
         process_account(account_id)
     return len(accounts)
@@ -79,11 +88,22 @@ def process_account(account_id: int) -> None:
     """Do all due work of one account: its deletion, then its subscriptions, then the sync of the account."""
     if accounts_being_deleted().filter(pk=account_id).exists():
         _guarded(partial(continue_deletion, account_id), f"Deleting account {account_id}")
-    due = due_subscriptions().filter(account_id=account_id)
-    for pk in list(due.values_list("pk", flat=True)[:BATCH_SIZE]):
-        _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
+    _reconcile_due(account_id)
     if due_accounts().filter(pk=account_id).exists():
         _guarded(partial(_sync, account_id), f"Syncing account {account_id}")
+
+
+def _reconcile_due(account_id: int) -> None:
+    """Reconcile what is due, in small batches: a renewal that becomes due meanwhile comes next, not last."""
+    done: set[int] = set()
+    while len(done) < MAX_AT_ONCE:
+        due = due_subscriptions().filter(account_id=account_id).exclude(pk__in=done)
+        batch = list(due.values_list("pk", flat=True)[:BATCH_SIZE])
+        for pk in batch:
+            _guarded(partial(_reconcile, pk), f"Reconciling subscription {pk}")
+        done.update(batch)
+        if len(batch) < BATCH_SIZE:
+            return
 
 
 def _reconcile(pk: int) -> None:
@@ -119,12 +139,16 @@ def _sync(account_id: int) -> None:
         sync_account(account)
 
 
-def _accounts_with_work() -> list[int]:
-    by_account = due_subscriptions().values("account_id").annotate(first=Min("due_at")).order_by("first")
+def accounts_with_work() -> list[int]:
+    """Return the accounts with due work, the one whose lease ends first at the front."""
+    due = due_subscriptions().order_by().values("account_id")
+    by_account = due.annotate(lease=Min(_lease_at_stake(timezone.now())), first=Min("due_at")).order_by(
+        F("lease").asc(nulls_last=True), "first"
+    )
     syncs = due_accounts().values_list("pk", flat=True)
     deletions = accounts_being_deleted().values_list("pk", flat=True)
-    first = [item["account_id"] for item in by_account[:BATCH_SIZE]]
-    return list(dict.fromkeys([*first, *syncs[:BATCH_SIZE], *deletions[:BATCH_SIZE]]))
+    first = [item["account_id"] for item in by_account[:MAX_AT_ONCE]]
+    return list(dict.fromkeys([*first, *syncs[:MAX_AT_ONCE], *deletions[:MAX_AT_ONCE]]))
 
 
 def _guarded(job: Callable[[], object], description: str) -> None:

@@ -183,7 +183,7 @@ def test_a_refused_change_is_not_repeated_at_every_sync(active: Subscription, co
 def test_an_account_with_much_work_does_not_block_others(
     subscription: Subscription, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH_SIZE", 2)
+    monkeypatch.setattr(sweep, "MAX_AT_ONCE", 2)
     other = accounts.add_account(
         provider="egnyte-connect", name="B", settings=account.settings, credentials=account.credentials, by="staff:ann"
     )
