@@ -1,7 +1,8 @@
 """Verify HTTP Message Signatures (RFC 9421) with HMAC-SHA256, and Content-Digest (RFC 9530).
 
-Messages may be hostile: anything unusual is refused with a reason, in bounded time. The signature parameters are used
-byte for byte as sent, never serialized again. The caller decides which components must be covered.
+Messages may be hostile: anything unusual is refused with a reason, in bounded time. A proxy or a server may space a
+list anew on the way, so each signature is compared over the texts as they came and in their canonical form. The caller
+decides which components must be covered.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
-from urllib.parse import SplitResult, urlsplit
+
+from providers.contract.signature_components import (
+    Component,
+    Fields,
+    Message,
+    SignatureRefused,
+    canonical_inner_list,
+)
 
 ALGORITHM = "hmac-sha256"
-MAX_FIELD = 8 * 1024  # characters of a header that is parsed or covered; longer headers are refused
 MAX_SIGNATURES = 8
 MAX_COMPONENTS = 32
 CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the signer's clock may be
@@ -27,24 +34,6 @@ _DIGESTS: Mapping[str, Callable[[bytes], bytes]] = {
     "sha-256": lambda body: hashlib.sha256(body).digest(),
     "sha-512": lambda body: hashlib.sha512(body).digest(),
 }
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-
-
-class SignatureRefused(ValueError):
-    """The message is not validly signed. The text explains why and never contains a key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An HTTP message.
-
-    `target_uri` is the URL as the signer knows it, which behind a proxy differs from the Host header.
-    """
-
-    method: str
-    target_uri: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +64,18 @@ def verify_hmac(message: Message, keys: Sequence[bytes], policy: Policy, now: da
     An empty key never matches. If the content digest must be covered, it is compared with the body first. Several
     signatures are never combined: one of them must meet the whole policy.
     """
-    fields = _by_name(message.headers)
+    fields = Fields(message)
     if "content-digest" in policy.must_cover:
-        check_content_digest(message)
-    inputs = _read_inputs(_required(fields, "signature-input"))
-    signatures = _read_bytes(_required(fields, "signature"), "Signature")
+        _check_content_digest(fields, message.body)
+    inputs = _read_inputs(fields.value("signature-input"))
+    signatures = dict(_read_bytes(fields.value("signature"), "Signature"))
     if not inputs:
         raise SignatureRefused("The header Signature-Input is empty.")
     reasons: list[str] = []
     for label, signed in inputs.items():
         try:
-            base = _base(message, fields, signed, policy, now)
-            return Match(label, _matching_key(base, signatures.get(label), keys))
+            bases = _bases(fields, signed, policy, now)
+            return Match(label, _matching_key(bases, signatures.get(label), keys))
         except SignatureRefused as refusal:
             reasons.append(f"Signature {label}: {refusal}")
     raise SignatureRefused(" ".join(reasons))
@@ -97,12 +86,15 @@ def check_content_digest(message: Message) -> None:
 
     At least one of sha-256 and sha-512 must be present, and each that is present must match; others are ignored.
     """
-    digests = _read_bytes(_required(_by_name(message.headers), "content-digest"), "Content-Digest")
-    known = [name for name in digests if name in _DIGESTS]
+    _check_content_digest(Fields(message), message.body)
+
+
+def _check_content_digest(fields: Fields, body: bytes) -> None:
+    known = [item for item in _read_bytes(fields.value("content-digest"), "Content-Digest") if item[0] in _DIGESTS]
     if not known:
         raise SignatureRefused(f"Content-Digest has none of {', '.join(_DIGESTS)}.")
-    for name in known:
-        if not hmac.compare_digest(_DIGESTS[name](message.body), digests[name]):
+    for name, digest in known:
+        if not hmac.compare_digest(_DIGESTS[name](body), digest):
             raise SignatureRefused(f"The {name} in Content-Digest is not that of the body.")
 
 
@@ -113,26 +105,41 @@ def check_content_digest(message: Message) -> None:
 class _Input:
     """One member of Signature-Input. `raw` is its unmodified text from the first bracket on."""
 
-    components: tuple[str, ...]
-    has_parameters: bool  # of single components, such as `;sf` or `;req`
+    components: tuple[Component, ...]
     parameters: Mapping[str, int | str | None]
     raw: str
 
 
-def _base(message: Message, fields: Mapping[str, list[str]], signed: _Input, policy: Policy, now: datetime) -> bytes:
-    """Return the signature base of RFC 9421, section 2.5, after all checks but the HMAC."""
-    if signed.has_parameters:
-        raise SignatureRefused("It has components with parameters, which are not supported.")
+def _bases(fields: Fields, signed: _Input, policy: Policy, now: datetime) -> list[bytes]:
+    """Return the possible signature bases of RFC 9421, section 2.5, after all checks but the HMAC.
+
+    Lists of headers and the signature parameters are taken as they came, and as they are if spaced canonically.
+    """
     if len(signed.components) > MAX_COMPONENTS:
         raise SignatureRefused(f"It covers more than {MAX_COMPONENTS} components.")
-    if len(set(signed.components)) != len(signed.components):
+    identifiers = [component.identifier for component in signed.components]
+    if len(set(identifiers)) != len(identifiers):
         raise SignatureRefused("It covers a component twice.")
-    missing = [name for name in policy.must_cover if name not in signed.components]
+    missing = [name for name in policy.must_cover if not any(_covers(item, name) for item in signed.components)]
     if missing:
         raise SignatureRefused(f"It does not cover {', '.join(missing)}.")
     _check_parameters(signed.parameters, policy, now)
-    lines = [f'"{name}": {_component(message, fields, name)}' for name in signed.components]
-    return "\n".join([*lines, f'"@signature-params": {signed.raw}']).encode("ascii")
+    parameter_forms = (signed.raw, canonical_inner_list(signed.raw))
+    bases: dict[str, None] = {}
+    for spaced_anew in (False, True):
+        values = [fields.component(component, spaced_anew=spaced_anew) for component in signed.components]
+        lines = [f"{identifier}: {value}" for identifier, value in zip(identifiers, values, strict=True)]
+        for parameters in parameter_forms:
+            if parameters is not None:
+                bases["\n".join([*lines, f'"@signature-params": {parameters}'])] = None
+    return [base.encode("ascii") for base in bases]
+
+
+def _covers(component: Component, name: str) -> bool:
+    """Return whether a component covers a name whole: also as `sf`, `bs`, or the member of a digest that is checked."""
+    if component.name != name or component.parameters.keys() - {"sf", "bs", "key"}:
+        return False
+    return "key" not in component.parameters or (name == "content-digest" and component.parameters["key"] in _DIGESTS)
 
 
 def _check_parameters(parameters: Mapping[str, int | str | None], policy: Policy, now: datetime) -> None:
@@ -161,74 +168,14 @@ def _seconds(parameters: Mapping[str, int | str | None], name: str) -> int | Non
     return value
 
 
-def _matching_key(base: bytes, signature: bytes | None, keys: Sequence[bytes]) -> int:
+def _matching_key(bases: Sequence[bytes], signature: bytes | None, keys: Sequence[bytes]) -> int:
     if signature is None:
         raise SignatureRefused("The header Signature does not have it.")
     for index, key in enumerate(keys):
-        if key and hmac.compare_digest(hmac.new(key, base, hashlib.sha256).digest(), signature):
-            return index
+        for base in bases if key else ():
+            if hmac.compare_digest(hmac.new(key, base, hashlib.sha256).digest(), signature):
+                return index
     raise SignatureRefused("It matches none of the keys.")
-
-
-# -- Components ------------------------------------------------------------------------------------------------------
-
-_FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_PRINTABLE = re.compile(r"[\x20-\x7e\t]*")
-
-
-def _component(message: Message, fields: Mapping[str, list[str]], name: str) -> str:
-    if not name.startswith("@"):
-        if not _FIELD_NAME.fullmatch(name):
-            raise SignatureRefused("It covers a component with an invalid name.")
-        return _required(fields, name)
-    if name == "@method":
-        return _printable(message.method, name)
-    derive = _DERIVED.get(name)
-    if derive is None:
-        raise SignatureRefused("It covers a derived component that is not supported.")
-    try:
-        parts = urlsplit(message.target_uri)
-    except ValueError:
-        raise SignatureRefused("The target URI is not a URL.") from None
-    return _printable(derive(message.target_uri, parts), name)
-
-
-def _authority(uri: str, parts: SplitResult) -> str:
-    return parts.netloc.lower().removesuffix(_DEFAULT_PORTS.get(parts.scheme, ":"))
-
-
-_DERIVED: Mapping[str, Callable[[str, SplitResult], str]] = {
-    "@target-uri": lambda uri, parts: uri,
-    "@authority": _authority,
-    "@scheme": lambda uri, parts: parts.scheme,
-    "@request-target": lambda uri, parts: (parts.path or "/") + (f"?{parts.query}" if "?" in uri else ""),
-    "@path": lambda uri, parts: parts.path or "/",
-    "@query": lambda uri, parts: f"?{parts.query}",
-}
-
-
-def _by_name(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for name, value in headers:
-        fields.setdefault(name.lower(), []).append(value)
-    return fields
-
-
-def _required(fields: Mapping[str, list[str]], name: str) -> str:
-    """Return a header's value; repeated headers are joined as in section 2.1."""
-    values = fields.get(name)
-    if values is None:
-        raise SignatureRefused(f"There is no header {name.title()}.")
-    if sum(len(value) + 2 for value in values) > MAX_FIELD:
-        raise SignatureRefused(f"The header {name.title()} is longer than {MAX_FIELD} characters.")
-    return ", ".join(_printable(value, name.title()).strip(" \t") for value in values)
-
-
-def _printable(value: str, name: str) -> str:
-    # A line break in a value could make one component look like two.
-    if not _PRINTABLE.fullmatch(value):
-        raise SignatureRefused(f"{name} contains a line break or something other than printable ASCII.")
-    return value
 
 
 # -- Structured fields (RFC 8941), the parts used here ------------------------------------------------------
@@ -272,13 +219,11 @@ class _Scanner:
     def refuse(self) -> NoReturn:
         raise SignatureRefused(f"The header {self.name} is malformed at character {self.position + 1}.")
 
-    def key(self, known: Mapping[str, object]) -> str:
-        """Read the key of a dictionary's member. Repeated keys are refused, because parsers treat them differently."""
+    def key(self, known: Sized) -> str:
+        """Read the key of a dictionary's member, after these ones."""
         if len(known) >= MAX_SIGNATURES:
             raise SignatureRefused(f"The header {self.name} has more than {MAX_SIGNATURES} members.")
         key = self.need(_KEY).group()
-        if key in known:
-            raise SignatureRefused(f"The header {self.name} has the member {key} twice.")
         if not self.skip("="):
             self.refuse()
         return key
@@ -321,41 +266,48 @@ def _read_inputs(value: str) -> dict[str, _Input]:
     while not scanner.done:
         label = scanner.key(inputs)
         start = scanner.position
-        components, has_parameters = _read_components(scanner)
+        components = _read_components(scanner)
         parameters = scanner.parameters()
-        inputs[label] = _Input(components, has_parameters, parameters, scanner.text[start : scanner.position])
+        read = _Input(components, parameters, scanner.text[start : scanner.position])
+        if inputs.setdefault(label, read).raw != read.raw:
+            raise SignatureRefused(f"The header Signature-Input has the member {label} twice.")
         if not scanner.next_member():
             break
     return inputs
 
 
-def _read_components(scanner: _Scanner) -> tuple[tuple[str, ...], bool]:
-    """Return the component names between the brackets, and whether any has parameters."""
+def _read_components(scanner: _Scanner) -> tuple[Component, ...]:
+    """Return the components between the brackets."""
     if not scanner.skip("("):
         scanner.refuse()
-    names: list[str] = []
-    has_parameters = False
+    components: list[Component] = []
     while True:
         gap = scanner.need(_SPACES).group()
         if scanner.skip(")"):
-            return tuple(names), has_parameters
-        if names and not gap:
+            return tuple(components)
+        if components and not gap:
             scanner.refuse()
-        names.append(_unescaped(scanner.need(_STRING)))
-        has_parameters = bool(scanner.parameters()) or has_parameters
+        components.append(Component(_unescaped(scanner.need(_STRING)), scanner.parameters()))
 
 
-def _read_bytes(value: str, name: str) -> dict[str, bytes]:
-    """Return a dictionary of byte sequences, such as Signature and Content-Digest."""
+def _read_bytes(value: str, name: str) -> list[tuple[str, bytes]]:
+    """Return the members of a dictionary of byte sequences, such as Signature and Content-Digest.
+
+    Padding may be missing. A member may be repeated with the same value, because a header line may be repeated; in
+    Content-Digest also with another value, because each is compared with the body.
+    """
     scanner = _Scanner(value, name)
-    members: dict[str, bytes] = {}
+    members: list[tuple[str, bytes]] = []
     while not scanner.done:
         key = scanner.key(members)
-        encoded = scanner.need(_BYTES).group(1)
+        encoded = scanner.need(_BYTES).group(1).rstrip("=")
         try:
-            members[key] = base64.b64decode(encoded, validate=True)
+            decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
         except binascii.Error:
             raise SignatureRefused(f"The header {name} has a member that is not base64.") from None
+        if name != "Content-Digest" and dict(members).get(key, decoded) != decoded:
+            raise SignatureRefused(f"The header {name} has the member {key} twice.")
+        members.append((key, decoded))
         scanner.parameters()
         if not scanner.next_member():
             break

@@ -8,6 +8,8 @@ import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+MAX_JOINED = 8  # header lines that a server joined into one
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderMatch:
@@ -30,13 +32,15 @@ def find_shared_secrets(headers: Iterable[tuple[str, str]], secrets: Sequence[st
     """Return every header whose value is one of the shared secrets, in the order of the headers.
 
     All headers are checked, for providers that do not document which one they use. An empty secret never matches.
-    Every pair is compared, even after a match.
+    Every pair is compared, even after a match. Servers join repeated headers as `a,b`, so each part is compared too.
     """
     accepted = [(index, _bytes(secret)) for index, secret in enumerate(secrets) if secret]
     matches: list[HeaderMatch] = []
     for name, value in headers:
-        presented = _bytes(value.strip())
-        matching = [index for index, secret in accepted if hmac.compare_digest(presented, secret)]
+        presented = [_bytes(value.strip())]
+        if "," in value:
+            presented += [_bytes(part.strip()) for part in value.split(",", MAX_JOINED)[:MAX_JOINED]]
+        matching = [index for index, secret in accepted if sum(hmac.compare_digest(item, secret) for item in presented)]
         if matching:
             matches.append(HeaderMatch(header=name, secret_index=matching[0]))
     return tuple(matches)
@@ -47,8 +51,15 @@ def missing_secret_reason(headers: Sequence[tuple[str, str]], secrets: Sequence[
     if not any(secrets):
         return "No secret is known for this subscription."
     if any(name.lower() == expected.lower() for name, _ in headers):
-        return f"The header {expected} contains another value, perhaps an older secret. No other header contains it."
+        return f"The header {expected} contains {other_value(headers, expected)}. No other header contains it."
     return f"None of the {len(headers)} headers contains the secret; {expected} is not among them."
+
+
+def other_value(headers: Iterable[tuple[str, str]], name: str) -> str:
+    """Return what a header contains instead of the secret: one other value, or several."""
+    values = [value for header, value in headers if header.lower() == name.lower()]
+    several = len(values) > 1 or any("," in value for value in values)
+    return "several values, none of which is a secret" if several else "another value, perhaps an older secret"
 
 
 @dataclass(frozen=True, slots=True)

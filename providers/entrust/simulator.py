@@ -92,6 +92,8 @@ class EntrustOptions(Options):
     expand_events: bool = False  # an empty list of events is shown as all event types
     digest: Literal["sha-256", "sha-512"] = "sha-256"
     signature_age: float = 0.0  # seconds since the signature was created; negative: in the future
+    # What happens to the signature headers after signing
+    on_the_way: Literal["nothing", "spaced anew", "unpadded", "repeated digest"] = "nothing"
     signature: Literal["rfc9421", "body"] = "rfc9421"  # body: x-sha2-signature, as before RFC 9421
     key_form: Literal["text", "base64"] = "text"
 
@@ -338,17 +340,36 @@ class EntrustSimulator(Simulator[Webhook, EntrustOptions]):
             headers["x-sha2-signature"] = hmac.new(key, body, hashlib.sha256).hexdigest()
         else:
             created = int(time.time() - tenant.options.signature_age)
-            headers |= sign(key, url, body, digest=tenant.options.digest, created=created)
+            headers |= sign(
+                key, url, body, digest=tenant.options.digest, created=created,
+                repeated=tenant.options.on_the_way == "repeated digest",
+            )  # fmt: skip
+            headers |= _changed_on_the_way(headers, tenant.options.on_the_way)
         return WebhookCall("POST", url, headers, body)
 
 
 simulator = EntrustSimulator
 
 
-def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int) -> dict[str, str]:
-    """Return the three signature headers of a delivery (RFC 9421, from Entrust's page on webhook signatures)."""
+def _changed_on_the_way(headers: Mapping[str, str], change: str) -> dict[str, str]:
+    """Return the signature headers that a proxy or a server changed without changing their meaning."""
+    if change == "spaced anew":
+        return {"Signature-Input": headers["Signature-Input"].replace('" "', '"  "').replace(";", "; ")}
+    if change == "unpadded":
+        return {"Signature": headers["Signature"].replace("=:", ":").replace("sig:", "sig=:")}
+    if change == "repeated digest":
+        return {"Content-Digest": headers["Content-Digest"].replace(", ", ",")}
+    return {}
+
+
+def sign(key: bytes, url: str, body: bytes, *, digest: str, created: int, repeated: bool = False) -> dict[str, str]:
+    """Return the three signature headers of a delivery (RFC 9421, from Entrust's page on webhook signatures).
+
+    `repeated`: the line of the digest is sent twice.
+    """
     sha = hashlib.sha256 if digest == "sha-256" else hashlib.sha512
     content_digest = f"{digest}=:{base64.b64encode(sha(body).digest()).decode()}:"
+    content_digest = f"{content_digest}, {content_digest}" if repeated else content_digest
     parameters = f'("@method" "@target-uri" "content-digest");created={created};alg="hmac-sha256"'
     base = (
         f'"@method": POST\n"@target-uri": {url}\n"content-digest": {content_digest}\n"@signature-params": {parameters}'

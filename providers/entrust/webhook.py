@@ -26,7 +26,7 @@ from providers.contract.event_fields import (
     parse_time,
     read_id,
 )
-from providers.contract.http_signatures import Message, Policy, SignatureRefused, verify_hmac
+from providers.contract.http_signatures import Policy, verify_hmac
 from providers.contract.parsing import (
     InboundRequest,
     Parsed,
@@ -36,6 +36,7 @@ from providers.contract.parsing import (
     is_empty,
     load_json,
 )
+from providers.contract.signature_components import Message, SignatureRefused
 from providers.contract.signatures import find_hmac_sha256
 from providers.digests import json_digest
 from providers.entrust.event_types import EVENT_TYPES, RESOURCE_TYPES
@@ -81,9 +82,10 @@ def verify(
         return Verification(VerificationResult.FAILED, "This subscription has no secret.")
     policy = Policy(REQUIRED_COMPONENTS, timedelta(seconds=max_age) if max_age else None, must_be_dated=False)
     reason = ""
-    for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
+    for target_uri in _target_uris(request):
+        message = Message(method=request.method, target_uri=target_uri, headers=request.headers, body=request.body)
         try:
-            match = verify_hmac(_message(request, url), [key.value for key in keys], policy, request.received_at)
+            match = verify_hmac(message, [key.value for key in keys], policy, request.received_at)
         except SignatureRefused as error:
             reason = reason or str(error)
             continue
@@ -117,9 +119,12 @@ def _other_signatures(headers: Sequence[tuple[str, str]]) -> str:
     return f" These headers may contain another signature: {', '.join(others)}." if others else ""
 
 
-def _message(request: InboundRequest, url: str) -> Message:
-    target_uri = f"{url}?{request.query}" if request.query else url
-    return Message(method=request.method, target_uri=target_uri, headers=request.headers, body=request.body)
+def _target_uris(request: InboundRequest) -> Iterator[str]:
+    """Yield the URLs that may have been signed. A server does not tell an empty query (`?`) from none."""
+    for url in (request.url, *request.former_urls[-MAX_FORMER_URLS:]):
+        yield f"{url}?{request.query}" if request.query else url
+        if not request.query:
+            yield f"{url}?"
 
 
 def _keys(secrets: Sequence[str], form: KeyForm) -> Iterator[Key]:

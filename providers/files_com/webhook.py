@@ -27,7 +27,7 @@ from providers.contract.parsing import (
     Verification,
     VerificationResult,
 )
-from providers.contract.signatures import HeaderMatch, find_shared_secrets
+from providers.contract.signatures import HeaderMatch, find_shared_secrets, other_value
 from providers.digests import json_digest
 from providers.files_com.body_parser import Fields, file_name, read_fields, read_query
 from providers.files_com.event_types import EVENT_TYPES, FILE_ACTIONS
@@ -77,16 +77,18 @@ def verify(request: InboundRequest, secrets: Sequence[str], *, expect_header: bo
             "There is no Authorization header, and this account does not expect one (setting expect_header): only the"
             " secret URL protects this request.",
         )
-    return Verification(VerificationResult.FAILED, _failure_detail(secrets, carrying, present), None, proof)
+    return Verification(VerificationResult.FAILED, _failure_detail(request, secrets, carrying, present), None, proof)
 
 
-def _failure_detail(secrets: Sequence[str], carrying: Sequence[HeaderMatch], present: bool) -> str:
+def _failure_detail(
+    request: InboundRequest, secrets: Sequence[str], carrying: Sequence[HeaderMatch], present: bool
+) -> str:
     if not any(secrets):
         return "This subscription has no secret."
     if carrying:
         return f"The header {carrying[0].header} contains the secret, which is accepted only in {AUTH_HEADER}."
     if present:
-        return f"The header {AUTH_HEADER} contains another value, perhaps an older secret."
+        return f"The header {AUTH_HEADER} contains {other_value(request.headers, AUTH_HEADER)}."
     return (
         f"The header {AUTH_HEADER} is missing. Set it at Files.com or, if no header can be set, disable expect_header"
         " in the account's settings."

@@ -11,12 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from providers.contract.http_signatures import (
-    Message,
-    Policy,
-    SignatureRefused,
-    verify_hmac,
-)
+from providers.contract.http_signatures import Policy, verify_hmac
+from providers.contract.signature_components import Message, SignatureRefused
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREATED = int(NOW.timestamp())

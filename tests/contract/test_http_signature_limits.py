@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.contract.http_signatures import (
-    Message,
-    SignatureRefused,
-    check_content_digest,
-    verify_hmac,
-)
+from providers.contract.http_signatures import check_content_digest, verify_hmac
+from providers.contract.signature_components import Message, SignatureRefused
 from tests.contract.signed_messages import BODY, KEY, NOW, POLICY, digest_of, header, refusal, signed, with_header
 
 HUGE: dict[str, tuple[str, str]] = {

@@ -7,11 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from providers.contract.http_signatures import (
-    Message,
-    Policy,
-    verify_hmac,
-)
+from providers.contract.http_signatures import Policy, verify_hmac
+from providers.contract.signature_components import Message
 from tests.contract.signed_messages import (
     BODY,
     COVERED,
@@ -103,11 +100,19 @@ def test_a_label_missing_in_the_other_header_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["Content-Digest", "Signature-Input", "Signature"])
-def test_a_repeated_header_is_refused(name: str) -> None:
+@pytest.mark.parametrize(("name", "value"), [("Signature-Input", "sig=()"), ("Signature", "sig=:AAAA:")])
+def test_a_repeated_header_with_another_value_is_refused(name: str, value: str) -> None:
     message = signed()
-    twice = replace(message, headers=(*message.headers, (name, header(message, name))))
-    assert "twice" in refusal(twice)
+    assert "twice" in refusal(replace(message, headers=(*message.headers, (name, value))))
+    assert "twice" in refusal(replace(message, headers=((name, value), *message.headers)))
+
+
+def test_a_repeated_digest_that_is_not_signed_or_is_wrong_is_refused() -> None:
+    message = signed()
+    repeated = ("Content-Digest", header(message, "Content-Digest"))
+    assert "matches none" in refusal(replace(message, headers=(*message.headers, repeated)))
+    wrong = ("Content-Digest", digest_of(b"other"))
+    assert "not that of the body" in refusal(replace(message, headers=(*message.headers, wrong)))
 
 
 @pytest.mark.parametrize("name", ["Content-Digest", "Signature-Input", "Signature"])
@@ -202,8 +207,16 @@ def test_a_malformed_component_list_is_refused(inner: str) -> None:
 @pytest.mark.parametrize(
     ("component", "reason"),
     [
-        ('"@query-param";name="a"', "parameters"),
-        ('"content-digest";sf', "parameters"),
+        ('"@query-param";name="none"', "0 times"),
+        ('"@query-param"', "other than name"),
+        ('"@query-param";name=1', "without a usable parameter name"),
+        ('"@query";sf', "with parameters"),
+        ('"content-digest";req', "unsupported parameters"),
+        ('"content-digest";x', "unknown parameter x"),
+        ('"content-digest";bs;sf', "bs and another"),
+        ('"content-digest";key', "without a usable parameter key"),
+        ('"content-digest";key="md5"', "no member md5"),
+        ('"signature-input";key=""', "no member"),
         ('"x-missing"', "no header X-Missing"),
         ('"@status"', "not supported"),
         ('"@"', "not supported"),

@@ -5,18 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from providers.contract.http_signatures import (
-    Match,
-    Message,
-    Policy,
-    SignatureRefused,
-    check_content_digest,
-    verify_hmac,
-)
+from providers.contract.http_signatures import Match, Policy, check_content_digest, verify_hmac
+from providers.contract.signature_components import Message, SignatureRefused
 from tests.contract.signed_messages import (
     BODY,
     COVERED,
@@ -176,11 +172,110 @@ def test_a_signer_may_choose_the_order_and_cover_more(components: tuple[str, ...
         "; created=1;  tag=token/x;flag;bool=?1;raw=:AAAA:;number=-1.5",
     ],
 )
-def test_parameters_are_signed_byte_for_byte(parameters: str) -> None:
+def test_parameters_are_compared_byte_for_byte_and_in_canonical_form(parameters: str) -> None:
     message = signed(parameters=parameters)
     assert verify_hmac(message, [KEY], POLICY, NOW)
-    spaced = header(message, "Signature-Input").replace('("@method"', '( "@method"')
-    assert "matches none of the keys" in refusal(with_header(message, "Signature-Input", spaced))
+    spaced = header(message, "Signature-Input").replace('("@method"', '(  "@method"')
+    assert (";  " in parameters) == _is_refused(with_header(message, "Signature-Input", spaced))
+    other = header(message, "Signature-Input").replace('"@method"', '"@scheme"')
+    assert _is_refused(with_header(message, "Signature-Input", other))
+
+
+def _is_refused(message: Message) -> bool:
+    try:
+        return not verify_hmac(message, [KEY], POLICY, NOW)
+    except SignatureRefused:
+        return True
+
+
+def resigned(message: Message, components: str, lines: Sequence[str]) -> Message:
+    """Return the message with a signature over these lines."""
+    message = with_header(message, "Signature-Input", f"sig=({components})")
+    return with_header(message, "Signature", f"sig=:{signature(f'({components})', lines)}:")
+
+
+BOTH_DIGESTS = f"{digest_of(BODY, 'sha-512')}, {digest_of(BODY)}"
+REQUIRED_LINES = ('"@method": POST', f'"@target-uri": {URI}')
+
+
+@pytest.mark.parametrize("joined", [BOTH_DIGESTS.replace(", ", ","), BOTH_DIGESTS.replace(", ", " ,\t"), BOTH_DIGESTS])
+def test_header_lines_that_a_server_joined_are_verified(joined: str) -> None:
+    signed_digest = f'"content-digest": {BOTH_DIGESTS}'
+    message = resigned(signed(), '"@method" "@target-uri" "content-digest"', (*REQUIRED_LINES, signed_digest))
+    assert verify_hmac(with_header(message, "Content-Digest", joined), [KEY], POLICY, NOW)
+    apart = tuple(("Content-Digest", line) for line in BOTH_DIGESTS.split(", "))
+    rest = tuple(item for item in message.headers if item[0] != "Content-Digest")
+    assert verify_hmac(replace(message, headers=(*rest, *apart)), [KEY], POLICY, NOW)
+    assert _is_refused(with_header(message, "Content-Digest", digest_of(BODY)))
+
+
+def test_repeated_lines_are_verified() -> None:
+    digest = digest_of(BODY)
+    lines = (*REQUIRED_LINES, f'"content-digest": {digest}, {digest}')
+    message = resigned(signed(), '"@method" "@target-uri" "content-digest"', lines)
+    twice = replace(message, headers=(*message.headers, *message.headers))
+    assert verify_hmac(twice, [KEY], POLICY, NOW)
+
+
+def test_unpadded_base64_is_accepted() -> None:
+    message = signed()
+    for name in ("Content-Digest", "Signature"):
+        changed = with_header(message, name, re.sub("=+:$", ":", header(message, name)))
+        assert changed != message
+        if name == "Signature":
+            assert verify_hmac(changed, [KEY], POLICY, NOW)
+        else:
+            check_content_digest(changed)
+
+
+SPACED = f"{digest_of(BODY)},   x=:AAAA:;  a"
+
+
+@pytest.mark.parametrize(
+    ("components", "lines"),
+    [
+        ('"content-digest";sf', [f'"content-digest";sf: {digest_of(BODY)}, x=:AAAA:;a']),
+        ('"content-digest"; sf', [f'"content-digest";sf: {digest_of(BODY)}, x=:AAAA:;a']),
+        ('"content-digest";bs', [f'"content-digest";bs: :{b64(SPACED.encode())}:']),
+        ('"content-digest";key="sha-256"', [f'"content-digest";key="sha-256": {digest_of(BODY)[8:]}']),
+        ('"content-digest" "x-list";sf', [f'"content-digest": {SPACED}', '"x-list";sf: "a", 1;b']),
+        ('"content-digest" "x-item";sf', [f'"content-digest": {SPACED}', '"x-item";sf: 1.5']),
+        ('"content-digest" "x-dict";key="a"', [f'"content-digest": {SPACED}', '"x-dict";key="a": (1 2);x']),
+        ('"content-digest" "x-twice";bs',
+         [f'"content-digest": {SPACED}', f'"x-twice";bs: :{b64(b"a, b")}:, :{b64(b"c")}:']),
+        ('"content-digest" "@query-param";name="a"', [f'"content-digest": {SPACED}', '"@query-param";name="a": %2F']),
+        ('"content-digest" "@query-param";name="b"', [f'"content-digest": {SPACED}', '"@query-param";name="b": ']),
+    ],
+)  # fmt: skip
+def test_components_with_parameters_are_verified(components: str, lines: list[str]) -> None:
+    extra = (
+        ("X-List", ' "a" ,1; b'),
+        ("X-Item", "1.50"),
+        ("X-Dict", "b, a=( 1  2 );x"),
+        ("X-Twice", "a, b"),
+        ("X-Twice", " c"),
+    )
+    message = with_header(signed(extra=extra), "Content-Digest", SPACED)
+    message = resigned(message, f'"@method" "@target-uri" {components}', [*REQUIRED_LINES, *lines])
+    assert verify_hmac(message, [KEY], POLICY, NOW)
+    assert _is_refused(replace(message, body=BODY + b" "))
+
+
+def test_query_parameters_are_encoded_as_in_the_rfc() -> None:
+    # RFC 9421, section 2.2.8
+    query = (
+        "var=this%20is%20a%20big%0Amultiline%20value&bar=with+plus+whitespace"
+        "&fa%C3%A7ade%22%3A%20=something&twice=1&twice=2"
+    )
+    message = replace(RFC_MESSAGE, target_uri=f"https://www.example.com/parameters?{query}")
+    base = """\
+"@query-param";name="var": this%20is%20a%20big%0Amultiline%20value
+"@query-param";name="bar": with%20plus%20whitespace
+"@query-param";name="fa%C3%A7ade%22%3A%20": something
+"@signature-params": ("@query-param";name="var" "@query-param";name="bar" "@query-param";name="fa%C3%A7ade%22%3A%20")"""
+    assert verify_hmac(signed_base(message, base), [RFC_KEY], Policy(()), NOW) == Match("sig", 0)
+    twice = signed_base(message, '"@query-param";name="twice": 1\n"@signature-params": ("@query-param";name="twice")')
+    assert "2 times instead of once" in refusal(twice, Policy(()), [RFC_KEY])
 
 
 def test_signed_extra_spaces_are_accepted() -> None:

@@ -256,6 +256,7 @@ class TestEntrust(ProviderContract):
             ({"signature_age": 7 * 3600.0}, {}, False),
             ({"signature_age": -3600.0}, {}, False),
             ({"signature_age": 7 * 3600.0}, {"signature_max_age": 0}, True),
+            *[({"on_the_way": change}, {}, True) for change in ("spaced anew", "unpadded", "repeated digest")],
             ({"signature": "body"}, {}, False),
             ({"signature": "body"}, {"accept_body_signature": True}, True),
         ],

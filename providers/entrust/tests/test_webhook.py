@@ -74,6 +74,13 @@ def test_the_query_is_signed_as_received() -> None:
     assert verify(replace(request, query="a=%2F&b=+")).result is VerificationResult.FAILED
 
 
+def test_an_empty_query_may_be_signed_with_its_question_mark() -> None:
+    url = inbound().url
+    request = signed(replace(inbound(b"{}"), url=f"{url}?"), SECRET.encode())
+    assert verify(replace(request, url=url)).result is VerificationResult.VERIFIED
+    assert verify(replace(request, url=url, query="a")).result is VerificationResult.FAILED
+
+
 def test_a_former_callback_url_is_accepted() -> None:
     moved = replace(VECTOR, url="https://new.example.test/in/abc123")
     assert verify(moved).result is VerificationResult.FAILED
