@@ -87,22 +87,25 @@ def purge_due() -> int:
 
     Any number of workers may call this at once: each account is claimed by one of them.
     """
+    now = timezone.now()  # before the check: a clock that jumps after this line cannot delete anything
     if trusted_clock.check() is not None:
         return 0
-    now = timezone.now()
     with_purge = Purge.objects.values_list("account", flat=True)
     for pk in ProviderAccount.with_deleted.exclude(pk__in=with_purge).values_list("pk", flat=True):
         Purge.objects.get_or_create(account_id=pk, defaults={"due_at": now})
     stepped_back = before_clock_step("checked_at", now)
     total = 0
     for row in Purge.objects.filter(Q(due_at__lte=now) | stepped_back).order_by("due_at"):
-        result = purge(row)
+        result = purge(row, now)
         total += result.requests + result.events
     return total
 
 
-def purge(row: Purge) -> PurgeResult:
-    """Delete expired rows of one account, for some seconds at most. Delete nothing if another worker has claimed it."""
+def purge(row: Purge, now: datetime) -> PurgeResult:
+    """Delete the rows of one account that are expired at `now`, a trusted time, for some seconds at most.
+
+    Delete nothing if another worker has claimed the account.
+    """
     holder = new_holder()
     result = PurgeResult()
     if not row.claim(holder, CLAIM_SECONDS):
@@ -111,10 +114,12 @@ def purge(row: Purge) -> PurgeResult:
         account = ProviderAccount.with_deleted.defer("credentials").get(pk=row.account_id)
         retention = retention_of(account)
         if retention is not None:
-            _delete_expired(row, holder, retention, result)
-        now = timezone.now()
+            _delete_expired(row, holder, retention, now, result)
+        ended = timezone.now()
         Purge.objects.filter(pk=row.pk).update(
-            due_at=now if result.more else now + PURGE_INTERVAL, checked_at=now, kept_since=_oldest(row.account_id)
+            due_at=ended if result.more else ended + PURGE_INTERVAL,
+            checked_at=ended,
+            kept_since=_oldest(row.account_id),
         )
         if result.requests:
             logger.info("Purged %d requests and %d events of account %s", result.requests, result.events, account.uid)
@@ -123,29 +128,28 @@ def purge(row: Purge) -> PurgeResult:
     return result
 
 
-def _delete_expired(row: Purge, holder: str, retention: timedelta, result: PurgeResult) -> None:
+def _delete_expired(row: Purge, holder: str, retention: timedelta, now: datetime, result: PurgeResult) -> None:
     deadline = time.monotonic() + MAX_RUN_SECONDS
-    for keys in _expired_batches(row.account_id, retention):
+    for keys in _expired_batches(row.account_id, retention, now):
         finished = False
         while not finished:
             started = time.monotonic()
-            finished = _delete_batch(row, keys, retention, result)
+            finished = _delete_batch(row, keys, retention, now, result)
             time.sleep(max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * (time.monotonic() - started)))
         if time.monotonic() >= deadline or not row.keep_claim(holder, CLAIM_SECONDS):
             result.more = True
             return
 
 
-def _expired_batches(account_id: int, retention: timedelta) -> Iterator[Sequence[int]]:
+def _expired_batches(account_id: int, retention: timedelta, now: datetime) -> Iterator[Sequence[int]]:
     """Yield the primary keys of expired requests, a few at a time.
 
     Primary keys nearly follow time. So this reads the account's oldest requests through the index, skips those that are
     stored for longer, and stops at the first batch that is too young and cannot contain requests that were stored late.
     """
     last = 0
-    end = time_range.key_above_requests_until(timezone.now() - retention)
+    end = time_range.key_above_requests_until(now - retention)
     while True:
-        now = timezone.now()
         rows = WebhookRequest.objects.filter(account=account_id, pk__gt=last).order_by("pk")
         batch = list(rows.values_list("pk", "received_at")[:SCAN_BATCH])
         if not batch:
@@ -160,13 +164,13 @@ def _expired_batches(account_id: int, retention: timedelta) -> Iterator[Sequence
             yield keys[start : start + MAX_REQUESTS]
 
 
-def _delete_batch(row: Purge, keys: Sequence[int], retention: timedelta, result: PurgeResult) -> bool:
+def _delete_batch(row: Purge, keys: Sequence[int], retention: timedelta, now: datetime, result: PurgeResult) -> bool:
     """Delete some events of these requests, or the last events with the requests. Return whether all are deleted.
 
     Runs in one transaction. The requests are checked again under a lock, since one may have been reprocessed.
     """
     with transaction.atomic():
-        requests = expired(WebhookRequest.objects.filter(pk__in=keys), timezone.now(), retention).order_by("pk")
+        requests = expired(WebhookRequest.objects.filter(pk__in=keys), now, retention).order_by("pk")
         request_ids = list(requests.select_for_update().values_list("pk", flat=True))
         event_ids = list(
             Event.objects.filter(request__in=request_ids).order_by("pk").values_list("pk", flat=True)[:MAX_EVENTS]

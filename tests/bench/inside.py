@@ -74,7 +74,7 @@ def purge() -> str:
     row = Purge.objects.create(account=ProviderAccount.objects.get(), due_at=timezone.now())
     sys.stdout.write("started\n")
     sys.stdout.flush()
-    while retention.purge(row).more:
+    while retention.purge(row, timezone.now()).more:
         continue
     return "ended"
 

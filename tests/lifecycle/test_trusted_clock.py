@@ -62,6 +62,24 @@ def test_a_clock_400_days_ahead_deletes_nothing(delete: Callable[[], int]) -> No
 
 
 @pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("delete", [purge.purge_due, rejected.delete_aged])
+def test_a_clock_that_jumps_during_a_run_deletes_nothing(
+    delete: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(START + timedelta(hours=1), tick=False) as traveller:
+        check = trusted_clock.check
+
+        def check_then_jump() -> trusted_clock.ClockDoubt | None:
+            doubt = check()
+            traveller.shift(400 * DAY)
+            return doubt
+
+        monkeypatch.setattr(trusted_clock, "check", check_then_jump)
+        assert delete() == 0
+    assert WebhookRequest.objects.count() == 2
+
+
+@pytest.mark.usefixtures("stored")
 def test_what_was_old_before_is_deleted_once_the_clock_has_run_on_for_a_week() -> None:
     with time_machine.travel(START + 400 * DAY, tick=False) as traveller:
         assert purge.purge_due() == 0

@@ -299,7 +299,7 @@ def test_a_run_stops_when_it_loses_its_claim(
     assert WebhookRequest.objects.count() == 3
     monkeypatch.setattr(Purge, "keep_claim", lambda *_: False)
     Purge.objects.update(claimed_until=None)
-    assert purge.purge(row).more
+    assert purge.purge(row, timezone.now()).more
     assert WebhookRequest.objects.count() == 2
 
 
@@ -309,9 +309,9 @@ def test_a_request_reprocessed_meanwhile_is_kept(
     request = received(monkeypatch, hook, days_ago=50)
     purge_row = Purge.objects.create(account=account)
     age = timedelta(days=DAYS)
-    keys = next(iter(purge._expired_batches(account.pk, age)))
+    keys = next(iter(purge._expired_batches(account.pk, age, timezone.now())))
     reprocess.reprocess_request(request)
-    assert purge._delete_batch(purge_row, keys, age, purge.PurgeResult())
+    assert purge._delete_batch(purge_row, keys, age, timezone.now(), purge.PurgeResult())
     assert stored() == ([50.0], 1)
 
 

@@ -109,7 +109,7 @@ def test_requests_stored_late_are_purged_by_age(hook: Subscription, spool_folder
     account.retention_days = 2
     account.save()
     purge = Purge.objects.create(account=account)
-    retention.purge(purge)
+    retention.purge(purge, now)
     assert WebhookRequest.objects.count() == retention.SCAN_BATCH + 1
     assert not WebhookRequest.objects.filter(received_at__lt=now - 48 * HOUR).exists()
 
