@@ -28,6 +28,7 @@ UUID_TEXT: Schema = {"type": "string", "format": "uuid"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 
 UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
+WITHOUT_PLUS = re.compile(r"^(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)$")
 WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 
 
@@ -190,6 +191,7 @@ def one_of(choices: Choices | Callable[[], Choices]) -> Callable[[str], str]:
 
 def read_time(text: str) -> datetime:
     """Return an ISO 8601 time with its offset, in UTC. Raises ValidationError."""
+    text = _with_plus(text)
     try:
         moment = parse_datetime(text.upper()) if WITH_OFFSET.fullmatch(text) else None
         if moment is not None and moment.tzinfo is not None:
@@ -202,10 +204,15 @@ def read_time(text: str) -> datetime:
 def read_typed_time(text: str) -> datetime:
     """Return a time that a person typed or picked: UTC unless it has an offset. Raises ValidationError."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(_with_plus(text))
     except ValueError:
         raise ValidationError("Give a time.", code="invalid") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _with_plus(text: str) -> str:
+    """Return a time whose offset has its plus again: in a query string, a plus that is not encoded means a blank."""
+    return WITHOUT_PLUS.sub(r"\1+\2", text)
 
 
 def read_flag(text: str) -> bool:

@@ -214,6 +214,9 @@ def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
     assert ids(api.get("/events/?since=2026-01-02T12:00:00Z&until=2026-01-02T13:00:00Z")) == [first]
     assert ids(api.get("/events/?since=2026-01-02T13:00:00.000Z")) == [second]
     assert ids(api.get("/events/?since=2026-01-02T14:00:00%2B01:00")) == [second]
+    for unencoded in ("+01:00", "+0100", "%2001:00"):
+        assert ids(api.get(f"/events/?since=2026-01-02T14:00:00{unencoded}")) == [second]
+    assert ids(api.get("/events/?since=2026-01-02+13:00:00.000+00:00")) == [second]
     assert ids(api.get("/events/?until=2026-01-02T12:00:00Z")) == []
     assert ids(api.get("/events/?since=2026-01-02T12:00:00.001Z")) == [second]
 
@@ -225,6 +228,8 @@ def test_since_is_inclusive_and_until_exclusive(api: Api, emit: Emit) -> None:
         "action=eaten",
         "order=oldest",
         "since=2026-01-02T12:00:00",
+        "since=2026-01-02+12:00",
+        "since=2026-01-02T12:00:00++01:00",
         "since=2026-13-02T12:00:00Z",
         "since=0001-01-01T00:00:00%2B23:00",
         "until=",

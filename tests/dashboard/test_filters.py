@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.http import QueryDict
 
 from events.filters import EVENT_FILTERS, REQUEST_FILTERS
 from events.models import Event, WebhookRequest
-from providers.filters import FilterSet, InvalidFilters
+from providers.filters import FilterSet, InvalidFilters, read_time, read_typed_time
 from providers.models import ProviderAccount
 from subscriptions.filters import ACCOUNT_FILTERS, PROBLEM_FILTERS, SUBSCRIPTION_FILTERS
 from subscriptions.models import Problem, Subscription
@@ -63,3 +64,9 @@ def test_invalid_values_are_reported_by_name(query: str, name: str, code: str) -
     with pytest.raises(InvalidFilters) as caught:
         filters.narrow(WebhookRequest.objects.all(), QueryDict(query))
     assert {key: error.error_list[0].code for key, error in caught.value.errors.items()} == {name: code}
+
+
+@pytest.mark.parametrize("text", ["2026-01-02T14:00:00 01:00", "2026-01-02 14:00 01:00", "2026-01-02T14:00+01:00"])
+def test_a_typed_time_whose_plus_became_a_blank_is_understood(text: str) -> None:
+    assert read_typed_time(text) == datetime(2026, 1, 2, 13, tzinfo=UTC)
+    assert read_time(text) == datetime(2026, 1, 2, 13, tzinfo=UTC)
