@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from providers.contract.errors import (
 )
 
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
+LONGEST_BELIEVED_SECONDS = 100 * 366 * 24 * 3600.0
+MAX_DATE = 100  # characters
+_SECONDS = re.compile(r"-?\d{1,10}(\.\d{0,9})?", re.ASCII)
 MAX_EXCERPT_BYTES = 300
 
 
@@ -90,20 +94,19 @@ def error_for(response: ProviderResponse, message: str | None = None, *, field: 
 
 
 def retry_after(response: ProviderResponse) -> float | None:
-    """Return the seconds of a Retry-After header (a number or a date), at most a day; None without a usable one."""
+    """Return the seconds of a Retry-After header (a number or a date), at most a day; None without a usable one.
+
+    A wait of centuries, such as `inf` or thousands of digits, is a mistake and not obeyed even for a day.
+    """
     value = response.headers.get("Retry-After", "").strip()
-    if not value:
-        return None
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    if seconds != seconds:  # NaN
+        if _SECONDS.fullmatch(value):
+            seconds = float(value)
+        else:
+            seconds = parsedate_to_datetime(value[:MAX_DATE]).timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if seconds <= LONGEST_BELIEVED_SECONDS else None
 
 
 def excerpt(body: bytes, length: int = MAX_EXCERPT_BYTES) -> str:

@@ -71,7 +71,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     status: int | None = Field(default=None, ge=200, le=599)
-    retry_after: int | None = Field(default=None, ge=0)
+    retry_after: int | str | None = None
     timeout: float | None = Field(default=None, gt=0, le=600)
     drop: Literal["before"] | bool = False
     redirect: bool = False

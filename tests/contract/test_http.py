@@ -183,7 +183,7 @@ def test_a_503_with_retry_after_counts_as_throttling() -> None:
 
 @pytest.mark.parametrize(
     ("value", "minimum", "maximum"),
-    [("0", 0, 0), ("12", 12, 12), ("1.5", 1.5, 1.5), ("-3", 0, 0), ("999999999", 86400, 86400), ("inf", 86400, 86400)],
+    [("0", 0, 0), ("12", 12, 12), ("1.5", 1.5, 1.5), ("-3", 0, 0), ("999999999", 86400, 86400)],
 )
 def test_retry_after_in_seconds_is_bounded(value: str, minimum: float, maximum: float) -> None:
     seconds = retry_after(make_response(429, {"Retry-After": value}))
@@ -191,7 +191,12 @@ def test_retry_after_in_seconds_is_bounded(value: str, minimum: float, maximum: 
     assert minimum <= seconds <= maximum
 
 
-@pytest.mark.parametrize("value", ["", "soon", "nan", "Tue, 99 Nov 2026 10:00:00 GMT"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "nan", "Tue, 99 Nov 2026 10:00:00 GMT", "inf", "-inf", "Infinity", "1e400", "1_0", "\u0661", "9" * 10,
+     "9" * 5000, "1." + "9" * 5000, "a" * 100_000, "Fri, 31 Dec 9999 23:59:59 GMT"],
+    ids=lambda value: value[:20],
+)  # fmt: skip
 def test_an_invalid_retry_after_is_none(value: str) -> None:
     assert retry_after(make_response(429, {"Retry-After": value})) is None
 

@@ -17,6 +17,12 @@ def test_a_status_fault_has_no_effect_and_ends_after_its_times(client: Client) -
     assert client.call("GET", "/webhooks").json() == []
 
 
+@pytest.mark.parametrize("value", ["inf", "9" * 5000])
+def test_a_fault_sends_any_retry_after(client: Client, value: str) -> None:
+    client.control("faults", status=429, retry_after=value)
+    assert client.call("GET", "/webhooks").headers["Retry-After"] == value
+
+
 @pytest.mark.parametrize(
     ("fault", "webhooks"), [({"timeout": 0.05}, 1), ({"drop": True}, 1), ({"drop": "before"}, 0)], ids=str
 )
