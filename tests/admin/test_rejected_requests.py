@@ -57,6 +57,18 @@ def test_the_button_of_the_problem_repairs_it(superuser: Client, hook: Subscript
     assert not Problem.objects.active().exists()
 
 
+def test_a_subscription_with_open_problems_is_not_shown_as_fine(viewer: Client, hook: Subscription) -> None:
+    Subscription.objects.filter(pk=hook.pk).update(state="active", state_reason="Registered and enabled.")
+    page = f"/admin/subscriptions/subscription/{hook.pk}/change/"
+    assert '<div class="hk-note hk-good" id="state">' in viewer.get(page).content.decode()
+    store_request(hook, b"{}", headers=())
+    detector.detect()
+    assert '<div class="hk-note hk-warn" id="state">' in viewer.get(page).content.decode()
+    detector.resolve(Problem.objects.get(), by="staff:ann")
+    detector.detect()
+    assert '<div class="hk-note hk-good" id="state">' in viewer.get(page).content.decode()
+
+
 def test_with_several_addresses_a_person_chooses(superuser: Client, hook: Subscription) -> None:
     Subscription.objects.filter(pk=hook.pk).update(allowed_networks=["192.0.2.0/24"])
     block(store_request(hook, body(1)))
