@@ -133,6 +133,12 @@ def test_the_keyboard_reaches_everything_around_a_page(strict_page: Page, site: 
     expect(page.locator("main")).to_be_focused()
     assert page.locator("main").count() == 1
 
+    # Each link and button of the frame has a name, and no name contains that of an icon.
+    names = [line.strip() for line in page.locator("#nav-sidebar").aria_snapshot().splitlines() if "- link" in line]
+    assert '- link "Home":' in names or '- link "Home"' in names
+    assert '- link "Problems":' in names
+    assert not [name for name in names if name.startswith(("- link:", '- link ""'))]
+
     page.get_by_role("button", name="Account menu of ann").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Light")).to_be_visible()

@@ -235,7 +235,11 @@
     for (const fill of document.querySelectorAll("[data-fill]")) recognizeTemplate(fill);
     for (const item of document.querySelectorAll("[data-script-only]")) item.hidden = false;
     // The names of icons are text, which screen readers would read out.
-    for (const item of document.querySelectorAll(".material-symbols-outlined")) item.setAttribute("aria-hidden", "true");
+    for (const item of document.querySelectorAll(".material-symbols-outlined")) {
+      const owner = item.closest("a, button");
+      const named = !owner || owner.ariaLabel || owner.title || owner.textContent.trim() !== item.textContent.trim();
+      if (named) item.setAttribute("aria-hidden", "true");
+    }
     openTarget();
     recoverForm();
     const wrong = document.querySelector(".hk-wrong input, .hk-wrong select, .hk-wrong textarea");
