@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-THREADS = 32  # more than may read request bodies at once (events/storage/body.py)
+# More than may read webhook bodies (events/storage/body.py) and serve other requests (config/web/receiver_entry.py)
+# at once, so that a thread is left for /livez.
+THREADS = 48
 # Connections that send headers slowly or without end are closed; see docs/receiver.md.
 HEADER_SECONDS = 10
 HEADER_BYTES = 65536

@@ -13,6 +13,7 @@ import pytest
 
 from config.web import granian, receiver_entry
 from config.web.receiver_entry import ReceiverEntry
+from events.storage import body as bodies
 
 
 class HangingApplication:
@@ -27,12 +28,12 @@ class HangingApplication:
         """Return the status."""
         return self.request(path)[0]
 
-    def request(self, path: str) -> tuple[str, dict[str, str], bytes]:
+    def request(self, path: str, **more: str) -> tuple[str, dict[str, str], bytes]:
         """Return status, headers and body."""
         response: list[Any] = []
-        environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO()}
-        body = b"".join(self.entry(environ, lambda status, headers: response.extend((status, dict(headers)))))
-        return response[0], response[1], body
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO(), **more}
+        content = b"".join(self.entry(environ, lambda status, headers: response.extend((status, dict(headers)))))
+        return response[0], response[1], content
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/livez":
@@ -48,7 +49,7 @@ def hanging() -> HangingApplication:
 
 
 def test_hanging_pages_leave_threads_for_webhooks(hanging: HangingApplication, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert receiver_entry.MAX_OTHER_REQUESTS < granian.THREADS
+    assert receiver_entry.MAX_OTHER_REQUESTS + bodies.MAX_CONCURRENT_BODIES < granian.THREADS
     monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.2)
     threads = [
         threading.Thread(target=hanging.get, args=("/readyz",)) for _ in range(receiver_entry.MAX_OTHER_REQUESTS)
@@ -91,3 +92,25 @@ def test_requests_wait_for_a_thread_while_pages_are_quick(
     for thread in threads:
         thread.join(10)
     assert statuses == ["200 OK"] * 3 * receiver_entry.MAX_OTHER_REQUESTS
+
+
+@pytest.mark.parametrize("header", [{"CONTENT_LENGTH": "1000"}, {"HTTP_TRANSFER_ENCODING": "chunked"}])
+def test_bodies_that_never_come_leave_threads_for_pages(
+    hanging: HangingApplication, monkeypatch: pytest.MonkeyPatch, header: dict[str, str]
+) -> None:
+    monkeypatch.setattr(receiver_entry, "WAIT_SECONDS", 0.05)
+    threads = [
+        threading.Thread(target=hanging.request, args=("/admin/login/",), kwargs=header)
+        for _ in range(receiver_entry.MAX_OTHER_BODIES)
+    ]
+    for thread in threads:
+        thread.start()
+        assert hanging.entered.acquire(timeout=10)
+    assert hanging.request("/admin/login/", **header)[0] == "503 Service Unavailable"
+    page = threading.Thread(target=hanging.get, args=("/admin/",))
+    page.start()
+    assert hanging.entered.acquire(timeout=10), "a page without a body is served"
+    hanging.may_respond.set()
+    for thread in (*threads, page):
+        thread.join(10)
+    assert hanging.request("/admin/login/", **header)[0] == "200 OK"
