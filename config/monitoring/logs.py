@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import time
+from http import HTTPStatus
 
 from providers.contract.sanitize import sanitize_text
 
@@ -23,6 +25,9 @@ class OneLine(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
+        """Return the record as one line. A refused request (403) is no bug, so its traceback is left out."""
+        if getattr(record, "status_code", None) == HTTPStatus.FORBIDDEN:
+            record = copy.copy(record)
+            record.exc_info = record.exc_text = None
         line = " | ".join(super().format(record).splitlines())
         return HOOK_TOKEN.sub(r"\1***", sanitize_text(line))

@@ -32,6 +32,20 @@ def test_a_traceback_is_on_the_same_line() -> None:
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(("status", "traced"), [(403, False), (500, True)])
+def test_a_refused_request_is_logged_without_a_traceback(status: int, traced: bool) -> None:
+    try:
+        raise PermissionError("not for you")
+    except PermissionError:
+        refused = record("Forbidden: %s", "/admin/")
+        refused.exc_info = sys.exc_info()
+    refused.status_code = status
+    line = OneLine().format(refused)
+    assert ("Traceback" in line) is traced
+    assert "Forbidden: /admin/" in line
+    assert refused.exc_info
+
+
 @pytest.mark.parametrize("odd", ["cut \ud83d", "\udcff", "a\x00b"])
 def test_a_line_is_valid_utf_8(odd: str) -> None:
     line = OneLine().format(record("Refused: %s", odd))
