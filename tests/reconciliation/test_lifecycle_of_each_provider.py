@@ -56,6 +56,29 @@ OPTIONAL_BEHAVIORS = (
     "knows_name",
     "update_merges_value",
 )
+# What servers do beside their documents: options of every simulator. These stay until the end of a run.
+LASTING_MISBEHAVIOR: tuple[dict[str, object], ...] = (
+    {"list_lag_seconds": 6.0},
+    {"read_lag_seconds": 6.0},
+    {"odd_entry": True},
+    {"shown_url": "final slash"},
+    {"shown_url": "upper case"},
+    {"shown_text": "NFD"},
+    {"shown_status": "Active"},
+    {"secret_mask": "xxxxxxxx"},
+)
+# These have to end before anything can converge.
+PASSING_MISBEHAVIOR: tuple[dict[str, object], ...] = (
+    {"list_limit": 0},
+    {"list_limit": 1},
+    {"list_answer": "html"},
+    {"list_answer": "null"},
+    {"list_answer": "missing"},
+    {"update_status": 400},
+    {"update_status": 405},
+    {"registration_status": 500},
+)
+RIGHT = {"list_limit": None, "list_answer": "right", "update_status": None, "registration_status": None}
 PASSES, APART = 14, 600.0  # the bound: passes, and seconds between them
 
 
@@ -129,12 +152,20 @@ class Lifecycle(RuleBasedStateMachine):
             self.world.change_remotely(hook.remote_id, deleted=True)
         elif change == "config":
             self.world.change_remotely(hook.remote_id, config=self.world.changes())
-        elif self.world.can.can_set_status or self.world.can.update_may_enable:
+        elif self.shows_status() and (self.world.can.can_set_status or self.world.can.update_may_enable):
             self.world.change_remotely(hook.remote_id, status="disabled" if change == "off" else "enabled")
 
     @rule(data=st.data(), times=st.integers(1, 4))
     def calls_fail(self, data: st.DataObject, times: int) -> None:
         self.world.faults(*(data.draw(st.sampled_from(FAULTS)) for _ in range(times)))
+
+    @rule(options=st.sampled_from([*LASTING_MISBEHAVIOR, *PASSING_MISBEHAVIOR]))
+    def provider_misbehaves(self, options: dict[str, object]) -> None:
+        self.world.option(**options)
+
+    @rule()
+    def provider_behaves_again(self) -> None:
+        self.world.option(**RIGHT)
 
     # -- Time --------------------------------------------------------------------------------------------------------
 
@@ -180,6 +211,7 @@ class Lifecycle(RuleBasedStateMachine):
     def all_settles(self) -> None:
         world = self.world
         world.faults()
+        world.option(**RIGHT)
         for row in self.present():
             row.refresh_from_db()
             if row.state == State.SUSPENDED or row.gave_up_at:  # the pauses get long, so a person acts
@@ -192,6 +224,10 @@ class Lifecycle(RuleBasedStateMachine):
         self.world.assert_foreign_unchanged()
 
     # -- Helpers -----------------------------------------------------------------------------------------------------
+
+    def shows_status(self) -> bool:
+        """Return whether responses show that a webhook is disabled; otherwise nobody can notice it."""
+        return bool(getattr(self.world.spare.options, "show_status", True))
 
     def present(self) -> list[Subscription]:
         return list(Subscription.objects.filter(account=self.world.account, present=True).order_by("pk"))
