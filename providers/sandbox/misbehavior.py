@@ -5,6 +5,7 @@ Each is an option of every simulator, so that the tests of the lifecycle can tur
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ def misbehave(simulator: SimulatedApi[Any, Any], tenant: Tenant[Any, Any], call:
     options = tenant.options
     if options.update_status and call.method in ("PUT", "PATCH"):
         return simulator.error_response(options.update_status)
+    if options.forgets_updates and call.method in ("PUT", "PATCH"):
+        return _update(simulator, tenant, call)
     if simulator.is_registration(call):
         return _register(simulator, tenant, call)
     if call.method != "GET":
@@ -41,6 +44,15 @@ def misbehave(simulator: SimulatedApi[Any, Any], tenant: Tenant[Any, Any], call:
     finally:
         tenant.hooks = all_hooks
     return _with_odd_entry(simulator, response) if lists and options.odd_entry else response
+
+
+def _update(simulator: SimulatedApi[Any, Any], tenant: Tenant[Any, Any], call: Call) -> Response:
+    before = copy.deepcopy(tenant.hooks)
+    response = simulator.serve(tenant, call)
+    for remote_id, hook in before.items():
+        hook.expires_at = tenant.hooks[remote_id].expires_at
+        tenant.hooks[remote_id] = hook
+    return response
 
 
 def _register(simulator: SimulatedApi[Any, Any], tenant: Tenant[Any, Any], call: Call) -> Response:

@@ -47,6 +47,7 @@ class Options(ShownForm):
     list_answer: Literal["right", "html", "null", "missing"] = "right"
     odd_entry: bool = False  # the list begins with somebody else's webhook that has an ID and unusable fields
     update_status: int | None = Field(default=None, ge=400, le=599)  # of every update, which has no effect
+    forgets_updates: bool = False  # accepts them, but only the lease changes
     registration_status: int | None = Field(default=None, ge=400, le=599)  # of registrations, which take effect
     one_for_a_url: bool = False  # a second webhook with the same callback URL is refused with 409
     retry_delays: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = (2.0, 5.0, 15.0)

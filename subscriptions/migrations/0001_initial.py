@@ -114,6 +114,7 @@ class Migration(migrations.Migration):
                 ('suspended_count', models.PositiveIntegerField(default=0, editable=False)),
                 ('renewals_without_effect', models.PositiveIntegerField(default=0, editable=False)),
                 ('unknown_registrations', models.PositiveIntegerField(default=0, editable=False)),
+                ('accepted_changes', providers.db.fields.JSONTextField(blank=True, editable=False, null=True)),
                 ('losses', providers.db.fields.JSONTextField(default=list, editable=False)),
                 ('suspensions', providers.db.fields.JSONTextField(default=list, editable=False)),
                 ('enable_not_before', models.DateTimeField(blank=True, editable=False, null=True)),

@@ -40,6 +40,8 @@ class LearnedColumns(models.Model):
 
     # Registrations in a row of which it is unknown whether they took effect.
     unknown_registrations = models.PositiveIntegerField(default=0, editable=False)
+    # The changes that the provider accepted last, as a digest, and how often in a row: see `planning.unkept`.
+    accepted_changes = JSONTextField(null=True, blank=True, editable=False)
     losses = JSONTextField(default=list, editable=False)  # ISO times at which the provider had lost it, recent ones
 
     # The secret at the provider. `secret_for` is the remote ID whose provider-generated secret we hold;

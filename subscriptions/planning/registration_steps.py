@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from providers.contract.base import RemoteSubscription
@@ -13,6 +14,7 @@ from subscriptions.planning.renewal_times import is_expired
 from subscriptions.planning.replacement import delete_step, replacement_steps
 from subscriptions.planning.states import DesiredState, ObservedState
 from subscriptions.planning.steps import Change, Plan, Step, StepAction, Wait
+from subscriptions.planning.unkept import changes_digest, unkept_text
 
 REPLACE_AFTER_SUSPENSIONS = 3  # in a row; enabling evidently does not last, so a new registration is tried
 
@@ -25,6 +27,21 @@ def plan_enabled(
     now: datetime,
 ) -> Plan:
     """Return the plan for a subscription that should be enabled."""
+    changes = changes_to_send(desired, observed, chosen)
+    if not changes or observed.unkept_digest != changes_digest(changes):
+        return _plan_enabled(desired, observed, capabilities, chosen, changes, now)
+    rest = _plan_enabled(desired, observed, capabilities, chosen, (), now)
+    return replace(rest, waiting=rest.waiting or unkept_text(changes), wait=rest.wait or Wait.UNKEPT)
+
+
+def _plan_enabled(
+    desired: DesiredState,
+    observed: ObservedState,
+    capabilities: Capabilities,
+    chosen: RemoteSubscription,
+    changes: tuple[Change, ...],
+    now: datetime,
+) -> Plan:
     if is_expired(chosen, now) and observed.over_at_once_until and now < observed.over_at_once_until:
         return Plan(
             waiting="The lease was over as soon as the provider granted it. Compare this machine's clock with the "
@@ -43,7 +60,6 @@ def plan_enabled(
             return Plan(waiting="Its lease has ended and auto-renew is off.", wait=Wait.LEASE_ENDED)
         enables = (enable,) if suspended and observed.suspended_count else ()
         return Plan(replacement_steps(observed, (chosen,), "Its lease has ended.", enables))
-    changes = changes_to_send(desired, observed, chosen)
     if changes and _needs_new_registration(capabilities, changes):
         differs = "The differing fields can only be changed by a new registration."
         return Plan(replacement_steps(observed, (chosen,), _update_reason(observed, changes, differs), changes))

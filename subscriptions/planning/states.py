@@ -68,5 +68,6 @@ class ObservedState:
     registration_settles_at: datetime | None = None  # until then, an earlier registration may still appear
     losses: int = 0  # times within an hour that the provider had lost it
     over_at_once_until: datetime | None = None  # the lease was over when it was granted; until then it is not replaced
+    unkept_digest: str | None = None  # of changes that the provider accepted often enough, and did not keep
     pending: bool = False  # the desired state was changed and is not applied yet
     spread: float = 0.0  # 0 to 1, fixed per subscription: spreads renewals over time

@@ -30,6 +30,7 @@ class Wait(StrEnum):
     ABSENT = "absent"  # the provider does not show the registration, which may be a delay
     REGISTRATION = "registration"  # an earlier registration may still appear
     LOST = "lost"  # the provider lost it too often
+    UNKEPT = "unkept"  # the provider accepts a change and does not keep it
     CLOCK = "clock"  # the lease was over when it was granted
     GAVE_UP = "gave_up"  # the provider suspended it too often
     LEASE_ENDED = "lease_ended"  # and automatic renewal is off

@@ -19,6 +19,7 @@ from subscriptions.reconciliation.planning_input import desired_state_of
 # Pause before a suspended subscription is enabled again; it doubles with each suspension in a row.
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 30.0, 6 * 3600.0
 HEALTHY_AFTER = timedelta(minutes=15)  # enabled for that long: the pauses start again from the first
+KEPT_AFTER = timedelta(minutes=1)  # a change that still shows then is kept; before, it may be an echo of our call
 SUSPENSION_WINDOW = timedelta(days=1)
 MAX_SUSPENSIONS = 10  # within the window; after that only a person enables it again
 
@@ -48,6 +49,9 @@ def observed_columns(row: Subscription, remotes: Sequence[RemoteSubscription], n
     changes = config_changes(desired, current)
     # A new secret that is not sent yet is not drift.
     values["drift"] = [asdict(change) for change in changes if change.field != "secret" or secret_is_set]
+    accepted_at = (row.accepted_changes or {}).get("at")
+    if accepted_at and not changes and now - datetime.fromisoformat(accepted_at) > KEPT_AFTER:
+        values["accepted_changes"] = None
     if current.config is not None:
         values["agreed_config"] = _agreed_config(row, desired, {change.field for change in changes})
     return values

@@ -11,6 +11,7 @@ from providers.contract.errors import InvalidInput
 from providers.contract.schemas import validate
 from subscriptions.models import Managed, Subscription
 from subscriptions.planning.states import DesiredState, DriftPolicy, ObservedState
+from subscriptions.planning.unkept import MAX_ACCEPTED
 
 
 def desired_state_of(row: Subscription) -> DesiredState:
@@ -45,6 +46,7 @@ def observed_state_of(row: Subscription, remotes: Sequence[RemoteSubscription], 
         registration_settles_at=_registration_settles_at(row, now),
         losses=len(recent_losses(row, now)),
         over_at_once_until=_over_at_once_until(row),
+        unkept_digest=_unkept_digest(row),
         remotes=tuple(remotes),
         current_id=row.remote_id,
         granted=row.granted,
@@ -112,6 +114,11 @@ def _registration_settles_at(row: Subscription, now: datetime) -> datetime | Non
         pause = min(pause, (row.expires_at - row.register_tried_at) / 4)
     settles_at: datetime = row.register_tried_at + pause
     return settles_at
+
+
+def _unkept_digest(row: Subscription) -> str | None:
+    accepted = row.accepted_changes or {}
+    return accepted["digest"] if accepted.get("times", 0) >= MAX_ACCEPTED else None
 
 
 def _over_at_once_until(row: Subscription) -> datetime | None:

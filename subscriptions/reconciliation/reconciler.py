@@ -125,7 +125,7 @@ class _Pass:
         close_interrupted_operations(row)
         self.claimed.set({"waiting": "", "waiting_for": ""})
         if self.claimed.force:  # a person looks at it
-            self.claimed.set({"losses": []})
+            self.claimed.set({"losses": [], "accepted_changes": None})
             if row.gave_up_at:
                 self.claimed.set(suspension_reset_columns())
         steps_left = False

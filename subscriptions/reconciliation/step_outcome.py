@@ -8,6 +8,7 @@ from providers.contract.base import RemoteSubscription
 from providers.contract.capabilities import SecretMadeBy
 from subscriptions.models import Subscription
 from subscriptions.planning.steps import Step, StepAction
+from subscriptions.planning.unkept import changes_digest
 from subscriptions.reconciliation.columns import ColumnValues, with_values
 from subscriptions.reconciliation.observed_state import adopted_columns, secret_columns
 from subscriptions.reconciliation.planning_input import recent_losses
@@ -19,6 +20,20 @@ FULL_LEASE = 0.9  # of the granted lifetime: a lease at least that long counts a
 
 def outcome_columns(row: Subscription, step: Step, before: Remotes, after: Remotes, now: datetime) -> ColumnValues:
     """Return the columns after a successful step. `before` and `after` are the registrations at the provider."""
+    values = _outcome_columns(row, step, before, after, now)
+    if step.changes and step.action in (StepAction.UPDATE, StepAction.REPLACE):
+        values["accepted_changes"] = _accepted_changes(row, step, now)
+    return values
+
+
+def _accepted_changes(row: Subscription, step: Step, now: datetime) -> dict[str, object]:
+    """Return which changes the provider accepted last, and how often in a row."""
+    digest, last = changes_digest(step.changes), row.accepted_changes or {}
+    times = last["times"] + 1 if last.get("digest") == digest else 1
+    return {"digest": digest, "times": times, "at": now.isoformat()}
+
+
+def _outcome_columns(row: Subscription, step: Step, before: Remotes, after: Remotes, now: datetime) -> ColumnValues:
     match step.action:
         case StepAction.REGISTER | StepAction.REPLACE:
             return _registered_columns(row, step, after[-1], now)

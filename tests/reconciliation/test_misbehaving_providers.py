@@ -14,6 +14,7 @@ from django.utils import timezone
 from providers.contract.capabilities import Renewal
 from providers.contract.registry import all_providers
 from providers.models import ProviderAccount
+from subscriptions.lifecycle import desired_state
 from subscriptions.models import State, Subscription
 from subscriptions.planning.steps import Wait
 from subscriptions.reconciliation.reconciler import reconcile
@@ -211,4 +212,23 @@ def test_a_conflict_leads_to_what_an_earlier_try_left(slug: str) -> None:
         if all_providers()[slug].capabilities.secret_made_by == "provider":
             world.option(one_for_a_url=False)
             live(world, row, seconds=60, step=5, look=never_more_than(world, row, 2))
+        world.settle(row)
+
+
+# -- Values ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", [slug for slug in SLUGS if all_providers()[slug].capabilities.can_update])
+def test_a_change_that_the_provider_does_not_keep_is_sent_three_times(slug: str) -> None:
+    with create_world(slug) as world:
+        row = world.subscribe_and_settle()
+        world.option(forgets_updates=True, lease_seconds=30 * 86400)
+        desired_state.change(row, by="staff:ann", config={**world.contract.config, **world.changes()})
+        live(world, row, seconds=6 * 3600, step=300, look=lambda: None)
+        updates = [item for item in row.operations.all() if item.action == "update"]
+        assert len(updates) == 3, world.history_of(row)
+        assert (row.state, row.waiting_for) == (State.DRIFTED, Wait.UNKEPT)
+        assert "does not keep it" in row.state_reason
+        world.option(forgets_updates=False)
+        reconcile(row, force=True, details=True)
         world.settle(row)
