@@ -43,8 +43,8 @@ def test_can_insert_stores_nothing(hook: Subscription) -> None:
 
 def test_row_has_all_columns_of_a_request() -> None:
     assert WebhookRequest._meta.db_table == request_row.REQUESTS.table
-    set_by_the_database = {"id", "tries", "tried_at"}
-    names = {field.column for field in WebhookRequest._meta.concrete_fields} - set_by_the_database
+    set_later = {"id", "tries", "tried_at", "dismissed_at"}
+    names = {field.column for field in WebhookRequest._meta.concrete_fields} - set_later
     assert set(request_row.REQUESTS.columns) == names
 
 
