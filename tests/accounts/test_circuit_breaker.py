@@ -26,7 +26,7 @@ from subscriptions.models import State, Subscription
 from subscriptions.reconciliation import sweep
 from subscriptions.reconciliation.account_sync import sync_account
 from subscriptions.reconciliation.reconciler import reconcile
-from tests.harness.fixtures import CONFIG, Control
+from tests.harness.fixtures import CONFIG, Control, later
 from tests.harness.processes import run_python
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("receiver_answers")]
@@ -346,8 +346,9 @@ def test_an_unreachable_provider_is_not_called_and_recovers(account: ProviderAcc
     control.post("faults", times=0)
     end_pause_time(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
-    sweep.sweep_inline()
-    sweep.sweep_inline()
+    with later():  # until a registration whose answer was lost would have appeared
+        sweep.sweep_inline()
+        sweep.sweep_inline()
     waiting = Subscription.objects.filter(paused_since=None).exclude(state=State.ACTIVE)
     reasons = {row.waiting_for or row.last_error["code"] for row in waiting}
     assert reasons <= {"unavailable", "registration"}, "those with a pause of their own"

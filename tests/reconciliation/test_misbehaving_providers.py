@@ -62,7 +62,7 @@ def test_a_provider_that_lags_gets_no_second_webhook(slug: str, lag: dict[str, f
     with create_world(slug) as world:
         world.option(**lag)
         row = world.subscribe()
-        live(world, row, seconds=60, step=2, look=never_more_than(world, row, 1))
+        live(world, row, seconds=48, step=4, look=never_more_than(world, row, 1))
         world.settle(row)
         assert [item.action for item in row.operations.all()] == ["register"]
 
@@ -73,7 +73,7 @@ def test_a_lost_answer_and_a_lagging_list_lead_to_one_webhook(slug: str) -> None
         world.option(list_lag_seconds=6.0, read_lag_seconds=6.0)
         world.faults({"drop": True})
         row = world.subscribe()
-        live(world, row, seconds=60, step=2, look=never_more_than(world, row, 1))
+        live(world, row, seconds=48, step=4, look=never_more_than(world, row, 1))
         world.settle(row)
 
 
@@ -84,7 +84,7 @@ def test_a_cut_list_changes_nothing(slug: str, shown: int) -> None:
         row = world.subscribe_and_settle()
         world.advance_clock(60)
         world.option(list_limit=shown)
-        live(world, row, seconds=120, step=10, look=never_more_than(world, row, 1))
+        live(world, row, seconds=120, step=30, look=never_more_than(world, row, 1))
         for _ in range(3):
             reconcile(row, force=True, details=True)  # a person presses the button
         row.refresh_from_db()
@@ -108,7 +108,7 @@ def test_after_two_losses_within_an_hour_a_person_has_to_look(slug: str) -> None
         row = world.subscribe_and_settle()
         for _ in range(3):
             world.change_remotely(row.remote_id or "", deleted=True)
-            live(world, row, seconds=180, step=10, look=never_more_than(world, row, 1))
+            live(world, row, seconds=100, step=20, look=never_more_than(world, row, 1))
         assert [item.action for item in row.operations.all()] == ["register"] * 3
         assert (row.state, row.waiting_for) == (State.MISSING, Wait.LOST), world.history_of(row)
         assert "3 times within an hour" in row.state_reason
@@ -128,7 +128,7 @@ def live_to_the_end_of_the_lease(world: World, row: Subscription) -> None:
         assert any(hook.is_live(now) for hook in world.hooks(row)), world.history_of(row)
 
     world.advance_clock(LEASE * 0.55)
-    live(world, row, seconds=LEASE * 0.6, step=20, look=look)
+    live(world, row, seconds=LEASE * 0.6, step=60, look=look)
 
 
 @pytest.mark.slow
@@ -164,12 +164,12 @@ def test_a_lease_that_is_over_at_once_is_a_problem_and_no_loop(slug: str) -> Non
     with create_world(slug) as world:
         world.option(lease_seconds=-5.0)
         row = world.subscribe()
-        live(world, row, seconds=300, step=5, look=never_more_than(world, row, 1))
+        live(world, row, seconds=300, step=20, look=never_more_than(world, row, 1))
         assert len(row.operations.all()) == 1, world.history_of(row)
         assert (row.state, row.waiting_for) == (State.EXPIRED, Wait.CLOCK)
         assert "clock" in row.state_reason
         world.option(lease_seconds=LEASE)
-        live(world, row, seconds=600, step=30, look=never_more_than(world, row, 2))
+        live(world, row, seconds=640, step=80, look=never_more_than(world, row, 2))
         world.settle(row)
 
 
@@ -195,10 +195,10 @@ def test_registrations_that_take_effect_and_fail_leave_at_most_one_behind(slug: 
     with create_world(slug) as world:
         world.option(registration_status=500)
         row = world.subscribe()
-        live(world, row, seconds=70, step=2, look=never_more_than(world, row, 1))
+        live(world, row, seconds=70, step=5, look=never_more_than(world, row, 1))
         assert len([item for item in row.operations.all() if item.action in ("register", "replace")]) <= 3
         world.option(registration_status=None)
-        live(world, row, seconds=360, step=20, look=never_more_than(world, row, 1))
+        live(world, row, seconds=360, step=60, look=never_more_than(world, row, 1))
         world.settle(row)
 
 
@@ -224,7 +224,7 @@ def test_a_change_that_the_provider_does_not_keep_is_sent_three_times(slug: str)
         row = world.subscribe_and_settle()
         world.option(forgets_updates=True, lease_seconds=30 * 86400)
         desired_state.change(row, by="staff:ann", config={**world.contract.config, **world.changes()})
-        live(world, row, seconds=6 * 3600, step=300, look=lambda: None)
+        live(world, row, seconds=6 * 3600, step=900, look=lambda: None)
         updates = [item for item in row.operations.all() if item.action == "update"]
         assert len(updates) == 3, world.history_of(row)
         assert (row.state, row.waiting_for) == (State.DRIFTED, Wait.UNKEPT)
