@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 DATA_DIR = Path(tempfile.mkdtemp(prefix="hookkeeper-tests-"))
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
@@ -45,6 +46,9 @@ TEST_SETTINGS = {
 }
 
 os.environ.update(TEST_SETTINGS)
+# Fewer random examples than by default; CI asks for more.
+hypothesis_settings.register_profile("brief", max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "30")))
+hypothesis_settings.load_profile("brief")
 # The tests start many processes, each of which would compile the product again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -50,8 +50,6 @@ def never_more_than(world: World, row: Subscription, number: int) -> Callable[[]
 
 LAGS = [
     {"list_lag_seconds": 6.0},
-    {"read_lag_seconds": 6.0},
-    {"list_lag_seconds": 6.0, "read_lag_seconds": 6.0},
     {"list_lag_seconds": 25.0, "read_lag_seconds": 20.0},
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +17,6 @@ from tests.harness.distorted_responses import check_storable, distort
 from tests.harness.inbound import inbound
 from tests.harness.provider_contract.base import ContractBase
 
-EXAMPLES = int(os.environ.get("REQUEST_EXAMPLES", "40"))
 MAX_CPU_SECONDS = 5.0  # for the parsing of one request
 HOSTILE_JSON: Mapping[str, Callable[[str], bytes]] = {
     "open lists": lambda field: b"[" * 10_000_000,
@@ -59,8 +57,7 @@ class HostileRequestTests(ContractBase):
 
     @pytest.mark.slow
     def test_parsing_raises_only_unreadable_request(self) -> None:
-        # A busy machine is slow; CI asks for more examples.
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
         @given(self.random_requests())
         def check(request: InboundRequest) -> None:
             with suppress(UnreadableRequest):
