@@ -20,7 +20,7 @@ from subscriptions.planning.steps import Wait
 from subscriptions.reconciliation.reconciler import reconcile
 from tests.harness.lifecycle_world import LEASE, SLUGS, World, create_world
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(300)]
 
 EXPIRING = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal is not Renewal.NONE]
 IN_PLACE = [slug for slug in SLUGS if all_providers()[slug].capabilities.renewal is Renewal.UPDATE]
@@ -60,7 +60,7 @@ def test_a_provider_that_lags_gets_no_second_webhook(slug: str, lag: dict[str, f
     with create_world(slug) as world:
         world.option(**lag)
         row = world.subscribe()
-        live(world, row, seconds=48, step=4, look=never_more_than(world, row, 1))
+        live(world, row, seconds=48, step=6, look=never_more_than(world, row, 1))
         world.settle(row)
         assert [item.action for item in row.operations.all()] == ["register"]
 
@@ -71,7 +71,7 @@ def test_a_lost_answer_and_a_lagging_list_lead_to_one_webhook(slug: str) -> None
         world.option(list_lag_seconds=6.0, read_lag_seconds=6.0)
         world.faults({"drop": True})
         row = world.subscribe()
-        live(world, row, seconds=48, step=4, look=never_more_than(world, row, 1))
+        live(world, row, seconds=48, step=6, look=never_more_than(world, row, 1))
         world.settle(row)
 
 
@@ -129,7 +129,6 @@ def live_to_the_end_of_the_lease(world: World, row: Subscription) -> None:
     live(world, row, seconds=LEASE * 0.6, step=60, look=look)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "list_fails",
     [{"odd_entry": True}, {"list_answer": "html"}, {"list_answer": "null"}, {"list_answer": "missing"}],
@@ -145,7 +144,6 @@ def test_a_lease_is_renewed_although_the_list_is_unusable(slug: str, list_fails:
         assert row.expires_at > timezone.now()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 403, 405])
 @pytest.mark.parametrize("slug", IN_PLACE)
 def test_a_refused_renewal_is_followed_by_a_replacement(slug: str, status: int) -> None:
