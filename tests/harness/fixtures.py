@@ -17,9 +17,10 @@ import time_machine
 from django.core.management.color import Style
 from django.core.management.commands import flush
 from django.core.management.sql import sql_flush
+from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from providers.models import ProviderAccount
 from providers.sandbox.server import Sandbox
@@ -80,6 +81,18 @@ def keep_permissions() -> Iterator[None]:
 
     with mock.patch.object(flush, "sql_flush", sql_flush_most), mock.patch.object(flush, "emit_post_migrate_signal"):
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End what threads left connected, because PostgreSQL removes no database that is in use."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture(autouse=True)
