@@ -72,7 +72,7 @@ def _absent_plan(observed: ObservedState, now: datetime) -> Plan | None:
 
 
 def _until_registrations_settle(complete: Plan, observed: ObservedState, now: datetime) -> Plan:
-    """Return the plan without its registrations while an earlier one, whose answer was lost, may still appear."""
+    """Remove new registrations from the plan while the result of the last one is unknown."""
     registers = any(step.action in (StepAction.REGISTER, StepAction.REPLACE) for step in complete.steps)
     settles_at = observed.registration_settles_at
     if not registers or settles_at is None or now >= settles_at:

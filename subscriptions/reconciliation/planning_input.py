@@ -103,7 +103,7 @@ def _absence_settles_at(row: Subscription, remotes: Sequence[RemoteSubscription]
 
 
 def _registration_settles_at(row: Subscription, now: datetime) -> datetime | None:
-    """Return until when a registration whose answer was lost may still appear; None if there is none.
+    """Return the time until which the result of the last registration may be unknown; None if it is known.
 
     The pause grows with each such failure. It never takes more than a quarter of what is left of the lease.
     """

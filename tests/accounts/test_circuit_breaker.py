@@ -346,7 +346,7 @@ def test_an_unreachable_provider_is_not_called_and_recovers(account: ProviderAcc
     control.post("faults", times=0)
     end_pause_time(account)
     Subscription.objects.filter(pk=rows[0].pk).update(due_at=timezone.now())
-    with later():  # until a registration whose answer was lost would have appeared
+    with later():  # after this, a registration with an unknown result is tried again
         sweep.sweep_inline()
         sweep.sweep_inline()
     waiting = Subscription.objects.filter(paused_since=None).exclude(state=State.ACTIVE)

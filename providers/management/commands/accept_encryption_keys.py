@@ -12,7 +12,7 @@ from providers.accounts import encryption_keys
 class Command(BaseCommand):
     """Encrypt the canary with the current keys."""
 
-    help = "Goes on with new ENCRYPTION_KEYS. What was encrypted with the old ones has to be entered again."
+    help = "Accepts new ENCRYPTION_KEYS. All credentials and secrets that the old keys encrypted must be entered again."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Accept the keys."""
