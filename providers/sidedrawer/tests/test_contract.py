@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from providers.contract.base import Registration
 from providers.contract.errors import (
     AuthenticationFailed,
     InvalidResponse,
@@ -335,13 +336,18 @@ class TestSideDrawer(ProviderContract):
             parsed = [provider.parse(inbound(call.body)) for call in receiver.received]
         assert [event.type for item in parsed for event in item.events] == ["record.update"] * 3
 
-    def test_live_encrypted_bodies_are_verified_but_unreadable(self, live: Live) -> None:
-        live.control("options", encrypt_bodies=True)
+    def delivered(self, live: Live) -> tuple[Registration[Any], InboundRequest]:
+        """Register a webhook and return the registration with the one request that it gets."""
         with StubServer() as receiver:
             registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
             live.register(registration)
             live.control("emit")
             (request,) = [inbound(call.body, headers=call.headers) for call in receiver.received]
+        return registration, request
+
+    def test_live_encrypted_bodies_are_verified_but_unreadable(self, live: Live) -> None:
+        live.control("options", encrypt_bodies=True)
+        registration, request = self.delivered(live)
         verification = provider.verify(request, [str(registration.secret)], live.session.settings)
         assert verification.result is VerificationResult.VERIFIED
         with pytest.raises(UnreadableRequest, match="looks encrypted"):
@@ -349,11 +355,7 @@ class TestSideDrawer(ProviderContract):
 
     def test_live_a_hash_of_the_plain_event_of_an_encrypted_body_is_explained(self, live: Live) -> None:
         live.control("options", encrypt_bodies=True, hash_of="event")
-        with StubServer() as receiver:
-            registration = self.registration(callback_url=f"{receiver.url}/hooks/t")
-            live.register(registration)
-            live.control("emit")
-            (request,) = [inbound(call.body, headers=call.headers) for call in receiver.received]
+        registration, request = self.delivered(live)
         verification = provider.verify(request, [str(registration.secret)], live.session.settings)
         assert verification.result is VerificationResult.FAILED
         assert "may be that of the plain event" in verification.detail
